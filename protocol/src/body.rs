@@ -1,0 +1,155 @@
+//! Request bodies: bytes in either format become a typed value, or one sentence that says what is wrong where.
+
+use serde::Deserialize;
+use serde_json::error::Category;
+use serde_path_to_error::{Path, Segment};
+
+use crate::media::Format;
+use crate::object::Object;
+use crate::{json, msgpack};
+
+/// The deepest nesting of objects and arrays in a body.
+pub const MAX_NESTING: usize = 128;
+
+/// Why a body was refused: one sentence that names the field and the bad value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub String);
+
+/// Reads a body that must be an object. Unknown members are ignored.
+///
+/// # Errors
+/// [`Malformed`] where it is not of the format, nests too deeply, or a member has a wrong value.
+pub fn parse<'a, T: Deserialize<'a>>(format: Format, body: &'a [u8]) -> Result<T, Malformed> {
+    match format {
+        Format::Json => json::check(body)?,
+        Format::MessagePack => msgpack::check(body)?,
+    }
+    members(format, body)
+}
+
+/// As [`parse`], for a call whose body may also be left out altogether.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_optional<'a, T: Deserialize<'a> + Default>(
+    format: Format,
+    body: &'a [u8],
+) -> Result<T, Malformed> {
+    if body.is_empty() { Ok(T::default()) } else { parse(format, body) }
+}
+
+/// The part of [`parse`] after the checks of the text. Finding out where an error is costs time, so it is done in a
+/// second pass that only bad bodies pay for.
+pub(crate) fn members<'a, T: Deserialize<'a>>(format: Format, body: &'a [u8]) -> Result<T, Malformed> {
+    let parsed = match format {
+        Format::Json => serde_json::from_slice::<Object<T>>(body).ok(),
+        Format::MessagePack => rmp_serde::from_slice::<Object<T>>(body).ok(),
+    };
+    match parsed {
+        Some(Object(value)) => Ok(value),
+        None => Err(match format {
+            Format::Json => explain_json::<T>(body),
+            Format::MessagePack => explain_msgpack::<T>(body),
+        }),
+    }
+}
+
+fn explain_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Malformed {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let error = match serde_path_to_error::deserialize::<_, Object<T>>(&mut deserializer) {
+        Ok(_) => match deserializer.end() {
+            Ok(()) => return Malformed("the body could not be read".to_owned()),
+            Err(e) => return Malformed(format!("the body is not valid JSON: {e}")),
+        },
+        Err(e) => e,
+    };
+    match error.inner().classify() {
+        Category::Data => {
+            let text = error.inner().to_string();
+            // Positions help with broken syntax; a wrong value is found by its path.
+            let sentence = text.rsplit_once(" at line ").map_or(text.as_str(), |(sentence, _)| sentence);
+            Malformed(at(error.path(), sentence))
+        }
+        Category::Io | Category::Syntax | Category::Eof => {
+            Malformed(format!("the body is not valid JSON: {}", error.inner()))
+        }
+    }
+}
+
+fn explain_msgpack<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Malformed {
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(body);
+    match serde_path_to_error::deserialize::<_, Object<T>>(&mut deserializer) {
+        Ok(_) => Malformed("the body could not be read".to_owned()),
+        Err(e) => Malformed(at(e.path(), &e.inner().to_string())),
+    }
+}
+
+/// `jobs[3]: backoff.exponent: invalid type …`: elements of a list stand before the member.
+fn at(path: &Path, sentence: &str) -> String {
+    let mut place = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => place.push_str(&format!("[{index}]: ")),
+            Segment::Map { key } => {
+                if !place.is_empty() && !place.ends_with(' ') {
+                    place.push('.');
+                }
+                place.push_str(key);
+            }
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    match place.as_str() {
+        "" => format!("the body: {sentence}"),
+        list if list.ends_with(' ') => format!("{list}{sentence}"),
+        member => format!("{member}: {sentence}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::Backoff;
+
+    #[derive(Debug, Deserialize)]
+    struct Outer {
+        #[expect(dead_code, reason = "only read to fail")]
+        #[serde(default)]
+        list: Vec<Object<Inner>>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Inner {
+        #[expect(dead_code, reason = "only read to fail")]
+        backoff: Object<Backoff>,
+    }
+
+    fn sentence(body: &str) -> String {
+        parse::<Outer>(Format::Json, body.as_bytes()).unwrap_err().0
+    }
+
+    #[test]
+    fn errors_name_the_place() {
+        let bad = r#"{"list": [{"backoff": {"base_ms": 1, "exponent": "x", "jitter_ms": 0}}]}"#;
+        assert_eq!(sentence(bad), r#"list[0]: backoff.exponent: invalid type: string "x", expected f32"#);
+        assert_eq!(sentence(r#"{"list": [{}]}"#), "list[0]: missing field `backoff`");
+        assert_eq!(sentence(r#"{"list": 5}"#), "list: invalid type: integer `5`, expected a sequence");
+        assert_eq!(sentence("[]"), "the body: invalid type: sequence, expected an object");
+        assert_eq!(
+            sentence(r#"{"list": []} x"#),
+            "the body is not valid JSON: trailing characters at line 1 column 14"
+        );
+        assert!(sentence(r#"{"list": "#).starts_with("the body is not valid JSON: EOF"));
+        assert!(sentence(r#"{"list": [], "list": []}"#).contains("duplicate field `list`"));
+        let not_utf8 = parse::<Outer>(Format::Json, b"{\"a\": \"\xff\"}").unwrap_err().0;
+        assert_eq!(not_utf8, "the body is not UTF-8: bad byte at offset 7");
+    }
+
+    #[test]
+    fn messagepack_errors_name_the_place_too() {
+        let body = rmp_serde::to_vec(&serde_json::json!({"list": [{"backoff": {"base_ms": -1}}]})).unwrap();
+        let sentence = parse::<Outer>(Format::MessagePack, &body).unwrap_err().0;
+        assert_eq!(sentence, "list[0]: backoff.base_ms: -1 is out of range 0 to 4294967295");
+    }
+}

@@ -1,0 +1,160 @@
+//! Writing jobs in either format, with the payload copied in as the bytes it is kept as.
+
+use serde::Serialize;
+
+use crate::job::JobView;
+use crate::media::Format;
+use crate::payload::Payload;
+
+/// Appends a value in `format`. Our own types can always be written.
+pub fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, format: Format, value: &T) {
+    let written = match format {
+        Format::Json => serde_json::to_writer(out, value).map_err(|e| e.to_string()),
+        Format::MessagePack => rmp_serde::encode::write_named(out, value).map_err(|e| e.to_string()),
+    };
+    debug_assert_eq!(written, Ok(()), "a wire type can be written");
+}
+
+/// Appends a job. The payload, where given, becomes its last member without being parsed.
+pub fn write_job(out: &mut Vec<u8>, format: Format, job: &JobView<'_>, payload: Option<&Payload>) {
+    let start = out.len();
+    write(out, format, job);
+    let Some(payload) = payload else { return };
+    match format {
+        Format::Json => {
+            out.pop();
+            out.extend_from_slice(b",\"payload\":");
+            out.extend_from_slice(&payload.to_format(format));
+            out.push(b'}');
+        }
+        Format::MessagePack => {
+            add_map_entry(out, start);
+            out.extend_from_slice(b"\xa7payload");
+            out.extend_from_slice(&payload.to_format(format));
+        }
+    }
+}
+
+/// Counts one more entry in the header of the MessagePack map at `start`: a job has too few members for `map 32`.
+fn add_map_entry(out: &mut Vec<u8>, start: usize) {
+    const FIXMAP_14: u8 = 0x8e;
+    const FIXMAP_15: u8 = 0x8f;
+    const MAP_16: u8 = 0xde;
+    match out.get_mut(start..) {
+        Some([header @ 0x80..=FIXMAP_14, ..]) => *header += 1,
+        Some([FIXMAP_15, ..]) => drop(out.splice(start..=start, [MAP_16, 0, 16])),
+        Some([MAP_16, _, low, ..]) => *low += 1,
+        _ => debug_assert!(false, "a job is a map"),
+    }
+}
+
+/// Appends `{"jobs": [...]}`, each element written by `write_element`, with more members behind where `tail` says so.
+pub fn write_jobs<I: ExactSizeIterator>(
+    out: &mut Vec<u8>,
+    format: Format,
+    jobs: I,
+    mut write_element: impl FnMut(&mut Vec<u8>, I::Item),
+    tail: Option<(&str, &dyn Fn(&mut Vec<u8>))>,
+) {
+    match format {
+        Format::Json => {
+            out.extend_from_slice(b"{\"jobs\":[");
+            for (i, job) in jobs.enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                write_element(out, job);
+            }
+            out.push(b']');
+            if let Some((name, value)) = tail {
+                out.push(b',');
+                write(out, format, name);
+                out.push(b':');
+                value(out);
+            }
+            out.push(b'}');
+        }
+        Format::MessagePack => {
+            out.push(if tail.is_some() { 0x82 } else { 0x81 });
+            out.extend_from_slice(b"\xa4jobs\xdd");
+            out.extend_from_slice(&u32::try_from(jobs.len()).unwrap_or(u32::MAX).to_be_bytes());
+            jobs.for_each(|job| write_element(out, job));
+            if let Some((name, value)) = tail {
+                write(out, format, name);
+                value(out);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::JobId;
+    use crate::job::{Backoff, Retention, Status};
+    use crate::lease::LeaseToken;
+    use crate::name::{JobType, QueueName};
+    use bytes::Bytes;
+    use serde_json::{Value, json};
+
+    /// Every number of members a job can have, so that both forms of the map header are met.
+    #[test]
+    fn payload_is_spliced_into_jobs_of_any_size() {
+        let (queue, job_type) = (QueueName::new("q").unwrap(), JobType::new("t").unwrap());
+        let payload = Payload::from_checked(Format::Json, Bytes::from_static(b"{\"x\":[1,2.5]}"));
+        for optional in 0..=11_u32 {
+            let has = |i: u32| (optional > i).then_some(u64::from(i));
+            let view = JobView {
+                id: JobId::from_u128(1),
+                job_type: &job_type,
+                queue: &queue,
+                priority: 1,
+                status: Status::Ready,
+                ready_at: 5,
+                attempts: 0,
+                retry_limit: has(0).map(|_| 3),
+                backoff: has(1).map(|_| Backoff { base_ms: 1, exponent: 2.0, jitter_ms: 3 }),
+                dequeued_at: has(2),
+                failed_at: has(3),
+                completed_at: has(4),
+                retention: has(5).map(|_| Retention::default()),
+                purge_at: has(6),
+                lease: has(7).map(LeaseToken::from_u64),
+                lease_expires_at: has(8),
+                deliveries: has(9).map(|_| 1),
+                duplicate: has(10).map(|_| false),
+                folded: None,
+            };
+            let mut bare = serde_json::to_value(&view).unwrap();
+            bare["payload"] = json!({"x": [1, 2.5]});
+            let (mut text, mut packed) = (Vec::new(), Vec::new());
+            write_job(&mut text, Format::Json, &view, Some(&payload));
+            write_job(&mut packed, Format::MessagePack, &view, Some(&payload));
+            assert_eq!(serde_json::from_slice::<Value>(&text).unwrap(), bare);
+            assert_eq!(rmp_serde::from_slice::<Value>(&packed).unwrap(), bare);
+        }
+    }
+
+    #[test]
+    fn lists() {
+        for format in [Format::Json, Format::MessagePack] {
+            for tail in [
+                None,
+                Some(("pages", &(|out: &mut Vec<u8>| write(out, format, &7)) as &dyn Fn(&mut Vec<u8>))),
+            ] {
+                let mut out = Vec::new();
+                write_jobs(&mut out, format, [1, 2].into_iter(), |out, n| write(out, format, &n), tail);
+                let value: Value = match format {
+                    Format::Json => serde_json::from_slice(&out).unwrap(),
+                    Format::MessagePack => rmp_serde::from_slice(&out).unwrap(),
+                };
+                let expected = if tail.is_some() {
+                    json!({"jobs": [1, 2], "pages": 7})
+                } else {
+                    json!({"jobs": [1, 2]})
+                };
+                assert_eq!(value, expected);
+            }
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The body of every answer that is not a success.
+
+use serde::{Deserialize, Serialize};
+
+/// `{"error": "<one sentence>"}`, and for 406 and 415 the media types that would have been taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    /// One sentence that names the field and the bad value.
+    pub error: String,
+    /// The media types that the server speaks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub supported: Vec<String>,
+}
+
+/// The start of a bad value, short enough to be quoted in an error message.
+#[must_use]
+pub fn excerpt(value: &str) -> String {
+    const MAX_CHARS: usize = 64;
+    let mut chars = value.chars();
+    let mut short: String = chars.by_ref().take(MAX_CHARS).collect();
+    if chars.next().is_some() {
+        short.push('…');
+    }
+    short
+}

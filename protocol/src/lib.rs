@@ -1,0 +1,27 @@
+//! What travels between a Zizq server and everyone who talks to it: names and their limits, the job object,
+//! requests and answers, and the codecs of the three job streams.
+//!
+//! This crate does no I/O, reads no clock and starts no task, so that both ends can test it to the byte.
+#![warn(missing_docs)]
+
+pub mod body;
+pub mod encode;
+pub mod enqueue;
+pub mod error;
+pub mod frame;
+pub mod id;
+pub mod job;
+mod json;
+pub mod lease;
+pub mod media;
+mod msgpack;
+pub mod name;
+pub mod number;
+pub mod object;
+pub mod outcome;
+pub mod payload;
+pub mod stream;
+pub mod take;
+
+/// The version of the HTTP contract that this crate speaks.
+pub const CONTRACT_VERSION: &str = "0.7.0";

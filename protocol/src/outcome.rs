@@ -1,0 +1,62 @@
+//! What workers report: success, failure, and the same in bulk.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::JobId;
+use crate::lease::LeaseToken;
+use crate::number::opt_integer;
+
+/// `POST /jobs/{id}/failure`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What went wrong, in words.
+    pub message: String,
+    /// A class of errors that programs can tell apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_type: Option<String>,
+    /// Where it went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backtrace: Option<String>,
+    /// When to try again, in milliseconds since the Unix epoch; absent: by the job's backoff.
+    #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<u64>,
+    /// Do not try again.
+    #[serde(default, skip_serializing_if = "is_not_true")]
+    pub kill: Option<bool>,
+}
+
+#[expect(clippy::ref_option, reason = "the signature that serde asks for")]
+fn is_not_true(flag: &Option<bool>) -> bool {
+    *flag != Some(true)
+}
+
+/// A job and, where the caller knows it, the token of its delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeasedJob {
+    /// The job.
+    pub id: JobId,
+    /// The token of the delivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseToken>,
+}
+
+/// `POST /jobs/success`: `{"ids": [...]}`, `{"jobs": [{"id", "lease"}]}`, or both.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Successes {
+    /// Jobs without tokens.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<JobId>,
+    /// Jobs with tokens.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<LeasedJob>,
+}
+
+/// The 422 of a bulk call: these were not done, everything else was.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotDone {
+    /// Jobs that do not exist or were not in flight.
+    pub not_found: Vec<JobId>,
+    /// Jobs whose token is stale.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<JobId>,
+}

@@ -1,0 +1,91 @@
+//! Payloads: any JSON value, kept as the bytes that came in.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use crate::body::Malformed;
+use crate::json;
+use crate::media::Format;
+
+/// The payload of a job. It was checked when it came in, so it can be read and rewritten without fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payload {
+    format: Format,
+    bytes: Bytes,
+}
+
+impl Payload {
+    /// Takes over a payload that [`crate::enqueue`] checked, or that was checked before it was stored.
+    #[must_use]
+    pub const fn from_checked(format: Format, bytes: Bytes) -> Self {
+        Self { format, bytes }
+    }
+
+    /// Checks a grammatical JSON text for values that no reader could hold.
+    ///
+    /// # Errors
+    /// [`Malformed`] for half a surrogate pair and for numbers beyond a double.
+    pub(crate) fn from_json(body: &Bytes, text: &str) -> Result<Self, Malformed> {
+        json::check_values(text)?;
+        let bytes = json::on_one_line(text).map_or_else(|| body.slice_ref(text.as_bytes()), Bytes::from);
+        Ok(Self { format: Format::Json, bytes })
+    }
+
+    /// The format the bytes are in.
+    #[must_use]
+    pub const fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The bytes, in [`Payload::format`].
+    #[must_use]
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The payload in `format`: as it came where it can be, rewritten where it must.
+    #[must_use]
+    pub fn to_format(&self, format: Format) -> Cow<'_, [u8]> {
+        if format == self.format {
+            return Cow::Borrowed(&self.bytes);
+        }
+        let mut out = Vec::with_capacity(self.bytes.len() + self.bytes.len() / 4);
+        let rewritten = match format {
+            Format::MessagePack => {
+                let mut from = serde_json::Deserializer::from_slice(&self.bytes);
+                serde_transcode::transcode(&mut from, &mut rmp_serde::Serializer::new(&mut out))
+                    .map_err(|e| e.to_string())
+            }
+            Format::Json => {
+                let mut from = rmp_serde::Deserializer::from_read_ref(&self.bytes[..]);
+                serde_transcode::transcode(&mut from, &mut serde_json::Serializer::new(&mut out))
+                    .map_err(|e| e.to_string())
+            }
+        };
+        debug_assert_eq!(rewritten, Ok(()), "a checked payload can be rewritten");
+        if rewritten.is_err() {
+            out = match format {
+                Format::Json => b"null".to_vec(),
+                Format::MessagePack => vec![0xc0],
+            };
+        }
+        Cow::Owned(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_survive_both_ways() {
+        let text =
+            r#"{"big":18446744073709551615,"neg":-9223372036854775808,"f":1.0,"s":"ä\n","a":[null,true,{}]}"#;
+        let json = Payload::from_checked(Format::Json, Bytes::from_static(text.as_bytes()));
+        let packed = json.to_format(Format::MessagePack).into_owned();
+        let packed = Payload::from_checked(Format::MessagePack, packed.into());
+        assert_eq!(packed.to_format(Format::Json), text.as_bytes());
+        assert_eq!(json.to_format(Format::Json), text.as_bytes());
+    }
+}

@@ -1,0 +1,48 @@
+//! The control events of a server-sent event stream of jobs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::JobId;
+
+/// `event: hello`, the first event of every stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The id of the stream, to come back to it with `Last-Event-ID`.
+    pub stream: String,
+    /// Whether the leases of the stream that `Last-Event-ID` named were taken over.
+    pub resumed: bool,
+    /// How long a lease lasts without a heartbeat, in milliseconds.
+    pub lease_ms: u64,
+    /// The longest silence on the stream, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// The server's name and version.
+    pub server: String,
+}
+
+/// `event: cancel`: stop running this job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancel {
+    /// The job.
+    pub id: JobId,
+    /// Why.
+    pub reason: CancelReason,
+}
+
+/// Why a worker should stop running a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelReason {
+    /// Somebody deleted it.
+    Deleted,
+    /// It ran for longer than its `timeout_ms`.
+    TimedOut,
+    /// It belongs to another worker now, or to none.
+    LeaseLost,
+}
+
+/// `event: drain`: the server will close the stream; outcomes are still taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// Why, for people.
+    pub reason: String,
+}
