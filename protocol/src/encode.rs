@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::job::JobView;
 use crate::media::Format;
+use crate::page::Pages;
 use crate::payload::Payload;
 
 /// Appends a value in `format`. Our own types can always be written.
@@ -48,13 +49,13 @@ fn add_map_entry(out: &mut Vec<u8>, start: usize) {
     }
 }
 
-/// Appends `{"jobs": [...]}`, each element written by `write_element`, with more members behind where `tail` says so.
+/// Appends `{"jobs": [...]}`, each element written by `write_element`, and with `pages` behind where they are given.
 pub fn write_jobs<I: ExactSizeIterator>(
     out: &mut Vec<u8>,
     format: Format,
     jobs: I,
     mut write_element: impl FnMut(&mut Vec<u8>, I::Item),
-    tail: Option<(&str, &dyn Fn(&mut Vec<u8>))>,
+    pages: Option<&Pages>,
 ) {
     match format {
         Format::Json => {
@@ -66,22 +67,20 @@ pub fn write_jobs<I: ExactSizeIterator>(
                 write_element(out, job);
             }
             out.push(b']');
-            if let Some((name, value)) = tail {
-                out.push(b',');
-                write(out, format, name);
-                out.push(b':');
-                value(out);
+            if let Some(pages) = pages {
+                out.extend_from_slice(b",\"pages\":");
+                write(out, format, pages);
             }
             out.push(b'}');
         }
         Format::MessagePack => {
-            out.push(if tail.is_some() { 0x82 } else { 0x81 });
+            out.push(if pages.is_some() { 0x82 } else { 0x81 });
             out.extend_from_slice(b"\xa4jobs\xdd");
             out.extend_from_slice(&u32::try_from(jobs.len()).unwrap_or(u32::MAX).to_be_bytes());
             jobs.for_each(|job| write_element(out, job));
-            if let Some((name, value)) = tail {
-                write(out, format, name);
-                value(out);
+            if let Some(pages) = pages {
+                write(out, format, "pages");
+                write(out, format, pages);
             }
         }
     }
@@ -138,21 +137,18 @@ mod tests {
     #[test]
     fn lists() {
         for format in [Format::Json, Format::MessagePack] {
-            for tail in [
-                None,
-                Some(("pages", &(|out: &mut Vec<u8>| write(out, format, &7)) as &dyn Fn(&mut Vec<u8>))),
-            ] {
+            let pages = Pages { this: "/a".to_owned(), next: None, prev: Some("/b".to_owned()) };
+            for pages in [None, Some(&pages)] {
                 let mut out = Vec::new();
-                write_jobs(&mut out, format, [1, 2].into_iter(), |out, n| write(out, format, &n), tail);
+                write_jobs(&mut out, format, [1, 2].into_iter(), |out, n| write(out, format, &n), pages);
                 let value: Value = match format {
                     Format::Json => serde_json::from_slice(&out).unwrap(),
                     Format::MessagePack => rmp_serde::from_slice(&out).unwrap(),
                 };
-                let expected = if tail.is_some() {
-                    json!({"jobs": [1, 2], "pages": 7})
-                } else {
-                    json!({"jobs": [1, 2]})
-                };
+                let mut expected = json!({"jobs": [1, 2]});
+                if pages.is_some() {
+                    expected["pages"] = json!({"self": "/a", "next": null, "prev": "/b"});
+                }
                 assert_eq!(value, expected);
             }
         }

@@ -19,6 +19,7 @@ pub mod name;
 pub mod number;
 pub mod object;
 pub mod outcome;
+pub mod page;
 pub mod payload;
 pub mod stream;
 pub mod take;

@@ -44,6 +44,11 @@ impl Payload {
         &self.bytes
     }
 
+    /// Copies the bytes out of the larger buffer they may be a part of.
+    pub fn detach(&mut self) {
+        self.bytes = Bytes::copy_from_slice(&self.bytes);
+    }
+
     /// The payload in `format`: as it came where it can be, rewritten where it must.
     #[must_use]
     pub fn to_format(&self, format: Format) -> Cow<'_, [u8]> {

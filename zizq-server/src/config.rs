@@ -1,0 +1,236 @@
+//! Flags and `ZIZQ_*` environment variables.
+
+use std::io::IsTerminal;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use protocol::job::Backoff;
+
+use crate::engine::Settings;
+use crate::writer::{CommitMode, CommitModes};
+
+/// A job queue that pushes ready jobs to workers.
+#[derive(Debug, Parser)]
+#[command(name = "zizq-server", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Subcommands>,
+    #[command(flatten)]
+    serve: Config,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Serve jobs (what happens without a subcommand, too)
+    Serve(Box<Config>),
+}
+
+impl Cli {
+    /// The configuration to serve with.
+    #[must_use]
+    pub fn into_config(self) -> Config {
+        match self.command {
+            Some(Subcommands::Serve(config)) => *config,
+            None => self.serve,
+        }
+    }
+}
+
+/// How to serve. Durations are written `500ms`, `15s`, `7d`; sizes `64KB`, `256MB`.
+#[derive(Debug, Args)]
+pub struct Config {
+    /// The folder where everything is kept
+    #[arg(long, env = "ZIZQ_ROOT_DIR", default_value = "./zizq-root")]
+    pub root_dir: PathBuf,
+    /// The address to listen on
+    #[arg(long, env = "ZIZQ_HOST", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// The port to listen on; 0 picks a free one
+    #[arg(long, env = "ZIZQ_PORT", default_value_t = 7890)]
+    pub port: u16,
+    /// The longest silence on a stream
+    #[arg(long, env = "ZIZQ_HEARTBEAT_INTERVAL", default_value = "3s", value_parser = pause)]
+    pub heartbeat_interval: Duration,
+    /// How long a clean shutdown waits for workers to finish
+    #[arg(long, env = "ZIZQ_DRAIN_TIMEOUT", default_value = "10s", value_parser = duration)]
+    pub drain_timeout: Duration,
+    #[command(flatten)]
+    jobs: JobDefaults,
+    #[command(flatten)]
+    commits: Commits,
+    #[command(flatten)]
+    pub limits: Limits,
+    /// How much to log: error, warn, info, debug, trace, or a filter such as `info,hyper=debug`
+    #[arg(long, env = "ZIZQ_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+    /// How to log; pretty on a terminal and json elsewhere if not given
+    #[arg(long, env = "ZIZQ_LOG_FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+/// What happens to jobs that do not say.
+#[derive(Debug, Args)]
+struct JobDefaults {
+    /// Failures after which a job is retried no more
+    #[arg(long, env = "ZIZQ_DEFAULT_RETRY_LIMIT", default_value_t = 25)]
+    default_retry_limit: u32,
+    /// The constant part of the pause before a retry
+    #[arg(long, env = "ZIZQ_DEFAULT_BACKOFF_BASE", default_value = "15s", value_parser = duration)]
+    default_backoff_base: Duration,
+    /// How steeply the pause grows: attempts^exponent seconds
+    #[arg(long, env = "ZIZQ_DEFAULT_BACKOFF_EXPONENT", default_value_t = 4.0, value_parser = exponent)]
+    default_backoff_exponent: f32,
+    /// The largest random addition to the pause, per attempt
+    #[arg(long, env = "ZIZQ_DEFAULT_BACKOFF_JITTER", default_value = "30s", value_parser = duration)]
+    default_backoff_jitter: Duration,
+    /// How long completed jobs are kept
+    #[arg(long, env = "ZIZQ_DEFAULT_COMPLETED_JOB_RETENTION", default_value = "0s", value_parser = duration)]
+    default_completed_job_retention: Duration,
+    /// How long dead jobs are kept
+    #[arg(long, env = "ZIZQ_DEFAULT_DEAD_JOB_RETENTION", default_value = "7d", value_parser = duration)]
+    default_dead_job_retention: Duration,
+    /// Deliveries without an outcome after which a job is dead
+    #[arg(long, env = "ZIZQ_MAX_DELIVERIES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    max_deliveries: u32,
+    /// The most jobs in flight over all streams; 0: no limit
+    #[arg(long, env = "ZIZQ_GLOBAL_IN_FLIGHT_LIMIT", default_value_t = 0)]
+    global_in_flight_limit: usize,
+}
+
+/// When an answer is given.
+#[derive(Debug, Clone, Copy, Args)]
+struct Commits {
+    /// When anything but an enqueue is answered: once the operating system has it, or once the disk has it
+    #[arg(long, env = "ZIZQ_DEFAULT_COMMIT_MODE", default_value = "buffered")]
+    default_commit_mode: CommitMode,
+    /// When an enqueue is answered: once the operating system has it, or once the disk has it
+    #[arg(long, env = "ZIZQ_ENQUEUE_COMMIT_MODE", default_value = "fsync")]
+    enqueue_commit_mode: CommitMode,
+}
+
+/// How much the server takes.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Limits {
+    /// Memory for what is read from disk
+    #[arg(long, env = "ZIZQ_CACHE_SIZE", default_value = "64MB", value_parser = size)]
+    pub cache_size: usize,
+    /// The largest body of a request
+    #[arg(long, env = "ZIZQ_MAX_BODY_SIZE", default_value = "32MiB", value_parser = size)]
+    pub max_body_size: usize,
+    /// The largest payload of a job
+    #[arg(long, env = "ZIZQ_MAX_PAYLOAD_SIZE", default_value = "1MiB", value_parser = size)]
+    pub max_payload_size: usize,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// The settings of the engine.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        let jobs = &self.jobs;
+        let short = |duration| u32::try_from(millis(duration)).unwrap_or(u32::MAX);
+        Settings {
+            retry_limit: jobs.default_retry_limit,
+            backoff: Backoff {
+                base_ms: short(jobs.default_backoff_base),
+                exponent: jobs.default_backoff_exponent,
+                jitter_ms: short(jobs.default_backoff_jitter),
+            },
+            completed_ms: millis(jobs.default_completed_job_retention),
+            dead_ms: millis(jobs.default_dead_job_retention),
+            max_deliveries: jobs.max_deliveries,
+            in_flight_limit: jobs.global_in_flight_limit,
+        }
+    }
+
+    /// The commit modes of the engine.
+    #[must_use]
+    pub const fn commit_modes(&self) -> CommitModes {
+        CommitModes { enqueue: self.commits.enqueue_commit_mode, others: self.commits.default_commit_mode }
+    }
+
+    /// How to log.
+    #[must_use]
+    pub fn log_format(&self) -> LogFormat {
+        let fitting = if std::io::stderr().is_terminal() { LogFormat::Pretty } else { LogFormat::Json };
+        self.log_format.unwrap_or(fitting)
+    }
+}
+
+/// A duration in milliseconds.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    humantime::parse_duration(text).map_err(|e| format!("{e}; write it like 500ms, 15s, 2h or 7d"))
+}
+
+fn pause(text: &str) -> Result<Duration, String> {
+    let pause = duration(text)?;
+    if (Duration::from_millis(10)..=Duration::from_secs(15)).contains(&pause) {
+        Ok(pause)
+    } else {
+        Err("it must be between 10ms and 15s, or clients take the silence for a dead connection".to_owned())
+    }
+}
+
+fn exponent(text: &str) -> Result<f32, String> {
+    let exponent = f32::from_str(text).map_err(|e| e.to_string())?;
+    if (0.0..=100.0).contains(&exponent) {
+        Ok(exponent)
+    } else {
+        Err("it must be between 0 and 100".to_owned())
+    }
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    let size =
+        text.parse::<bytesize::ByteSize>().map_err(|e| format!("{e}; write it like 64KB, 256MB or 1GiB"))?;
+    usize::try_from(size.as_u64()).map_err(|_| "it is too large for this machine".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_and_sizes() {
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        assert!(duration("15").unwrap_err().contains("15s"));
+        assert!(pause("1h").is_err());
+        assert_eq!(size("256MB"), Ok(256_000_000));
+        assert_eq!(size("1MiB"), Ok(1_048_576));
+        assert!(size("many").is_err());
+    }
+
+    #[test]
+    fn serve_is_the_default() {
+        let config = |args: &[&str]| Cli::try_parse_from(args).map(Cli::into_config).map(|c| c.port);
+        assert_eq!(config(&["zizq-server", "--port", "1"]).unwrap(), 1);
+        assert_eq!(config(&["zizq-server", "serve", "--port", "2"]).unwrap(), 2);
+        assert!(config(&["zizq-server", "--port", "65536"]).is_err());
+    }
+}

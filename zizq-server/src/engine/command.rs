@@ -1,0 +1,132 @@
+//! What can be asked of the engine, and what it answers.
+
+use std::sync::Arc;
+
+use protocol::enqueue::NewJob;
+use protocol::id::JobId;
+use protocol::lease::{HeartbeatsReply, JobHeartbeat, JobRelease, LeaseToken};
+use protocol::name::QueueName;
+use protocol::outcome::{Failure, LeasedJob, NotDone};
+
+use super::id::QueueId;
+use super::job::Job;
+use super::outbox::Outbox;
+
+/// One request to the engine.
+#[derive(Debug)]
+pub enum Command {
+    /// All of them or none.
+    Enqueue(Vec<NewJob>),
+    Open(OpenStream),
+    /// The connection of a stream has ended.
+    Close(Link),
+    /// A poll wants no more jobs.
+    Rest(Link),
+    /// A poll has been answered: its leases run by themselves from now on.
+    Finish(Link),
+    /// A reader that did not keep up has caught up.
+    Drained(Link),
+    /// The peer of a stream took a heartbeat: its leases begin anew.
+    Beat(Link),
+    Succeed(Vec<LeasedJob>),
+    Fail {
+        job: LeasedJob,
+        failure: Failure,
+    },
+    Heartbeat(Vec<JobHeartbeat>),
+    Release(Vec<JobRelease>),
+    Delete(JobId),
+    /// Forget everything.
+    Reset,
+    /// Which of these jobs are in flight.
+    Inspect(Vec<JobId>),
+    /// Jobs in flight, those behind an id.
+    ListInFlight {
+        queues: Option<Vec<QueueId>>,
+        from: Option<JobId>,
+        descending: bool,
+        limit: usize,
+    },
+    /// How many jobs are in flight.
+    CountInFlight {
+        queues: Option<Vec<QueueId>>,
+    },
+    /// Hand out no more jobs, and tell the workers.
+    Drain,
+    /// Write down every lease: the server stops.
+    Stop,
+}
+
+/// What the engine answers to a [`Command`].
+#[derive(Debug)]
+pub enum Reply {
+    Done,
+    Enqueued(Vec<(Arc<Job>, QueueName)>),
+    Opened(Opened),
+    NotDone(NotDone),
+    Failed { job: Arc<Job>, queue: QueueName },
+    Heartbeats(HeartbeatsReply),
+    InFlight(Vec<Arc<Job>>),
+    Count(u64),
+}
+
+/// Why the engine refused a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Reject {
+    #[error("no such job, or it is not in flight")]
+    NotFound,
+    #[error("the lease is not valid any more: the job was handed out again")]
+    LeaseLost,
+    #[error("the server is shutting down")]
+    Draining,
+}
+
+/// A connection of a stream. A stream that is resumed changes its link, and what the old one says no longer counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Link {
+    pub stream: u64,
+    pub number: u64,
+}
+
+/// What kind of connection takes jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamKind {
+    /// NDJSON and MessagePack: its jobs come back when it closes.
+    Bound,
+    /// Server-sent events: it can be resumed.
+    Events,
+    /// A long-poll: its jobs stay leased when it ends.
+    Poll,
+}
+
+/// A worker that wants jobs.
+#[derive(Debug)]
+pub struct OpenStream {
+    pub kind: StreamKind,
+    /// None: every queue.
+    pub queues: Option<Vec<QueueName>>,
+    /// The most jobs it holds at a time; 0: no limit.
+    pub prefetch: u32,
+    /// How long its leases last, in milliseconds; none: as long as it is open.
+    pub lease_ms: Option<u64>,
+    /// How long its leases wait for it to come back, in milliseconds.
+    pub resume_ms: u64,
+    /// The stream to take over, and its last event that arrived.
+    pub resume: Option<(u128, u64)>,
+    /// The id of a new stream.
+    pub id: u128,
+    pub outbox: Arc<Outbox>,
+}
+
+/// A stream that was opened.
+#[derive(Debug, Clone, Copy)]
+pub struct Opened {
+    pub link: Link,
+    pub id: u128,
+    pub resumed: bool,
+}
+
+/// A token given with a call, and the job it is for.
+pub(super) const fn leased(id: JobId, lease: Option<LeaseToken>) -> LeasedJob {
+    LeasedJob { id, lease }
+}

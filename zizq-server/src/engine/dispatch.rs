@@ -1,0 +1,290 @@
+//! Ready jobs meet waiting streams. The cost of a job does not depend on how many streams are idle.
+
+use std::collections::BTreeSet;
+
+use rustc_hash::FxHashMap;
+
+use super::Engine;
+use super::id::{QueueId, Stamp};
+use super::job::Job;
+use super::queues::Queues;
+use super::ready::{Head, LaneAt};
+use super::streams::{Stream, Takes};
+use crate::store::view::Part;
+
+/// The next jobs of all queues in order, for streams that take from every queue. Kept only while there are such.
+#[derive(Debug, Default)]
+pub struct Heads {
+    active: bool,
+    order: BTreeSet<(u16, Stamp, QueueId)>,
+    listed: FxHashMap<QueueId, (u16, Stamp)>,
+}
+
+impl Heads {
+    pub fn rebuild(&mut self, queues: &Queues) {
+        self.order.clear();
+        self.listed.clear();
+        if self.active {
+            queues.ids().for_each(|id| self.update(queues, id));
+        }
+    }
+
+    pub fn set_active(&mut self, active: bool, queues: &Queues) {
+        if self.active != active {
+            self.active = active;
+            self.rebuild(queues);
+        }
+    }
+
+    /// The head of this queue may have changed.
+    pub fn update(&mut self, queues: &Queues, id: QueueId) {
+        if !self.active {
+            return;
+        }
+        let head = queues.get(id).and_then(|queue| match queue.lanes.head() {
+            Head::None => None,
+            Head::Job { priority, stamp } | Head::InStore { priority, stamp, .. } => Some((priority, stamp)),
+        });
+        let before = self.listed.get(&id).copied();
+        if before == head {
+            return;
+        }
+        if let Some((priority, stamp)) = before {
+            self.order.remove(&(priority, stamp, id));
+            self.listed.remove(&id);
+        }
+        if let Some((priority, stamp)) = head {
+            self.order.insert((priority, stamp, id));
+            self.listed.insert(id, (priority, stamp));
+        }
+    }
+
+    fn first(&self) -> Option<QueueId> {
+        self.order.first().map(|(_, _, id)| *id)
+    }
+}
+
+/// What came of an attempt to give a stream a job.
+enum Fed {
+    /// It got one.
+    Job,
+    /// It has no credit.
+    Full,
+    /// There is no job for it.
+    Nothing,
+    /// The store must be read first.
+    Later,
+}
+
+impl Engine {
+    /// Notes that a stream may take more jobs.
+    pub(super) fn feed(&mut self, key: u64) {
+        if let Some(stream) = self.streams.get_mut(key)
+            && !stream.to_feed
+        {
+            stream.to_feed = true;
+            self.streams_to_feed.push_back(key);
+        }
+    }
+
+    /// Notes that a queue may have a job for a waiting stream.
+    pub(super) fn dispatch_later(&mut self, id: QueueId) {
+        self.heads.update(&self.queues, id);
+        if let Some(queue) = self.queues.get_mut(id)
+            && !queue.to_dispatch
+        {
+            queue.to_dispatch = true;
+            self.queues_to_dispatch.push_back(id);
+        }
+    }
+
+    pub(super) fn count_taking_all(&mut self) {
+        self.heads.set_active(self.streams.taking_all > 0, &self.queues);
+    }
+
+    /// Hands out what can be handed out. Afterwards no stream with credit waits for a queue with a ready job, unless
+    /// something must be read first ([`Engine::wants`]).
+    pub fn dispatch(&mut self) {
+        if self.draining {
+            return;
+        }
+        self.feed_streams();
+        self.dispatch_queues();
+    }
+
+    fn is_at_limit(&self) -> bool {
+        self.settings.in_flight_limit > 0 && self.leases.len() >= self.settings.in_flight_limit
+    }
+
+    /// Gives every stream that came back for more one job in turn, until they have enough.
+    fn feed_streams(&mut self) {
+        let mut later = Vec::new();
+        while !self.is_at_limit()
+            && let Some(key) = self.streams_to_feed.pop_front()
+        {
+            match self.feed_one(key) {
+                Fed::Job => self.streams_to_feed.push_back(key),
+                Fed::Later => later.push(key),
+                done @ (Fed::Full | Fed::Nothing) => {
+                    if let Some(stream) = self.streams.get_mut(key) {
+                        stream.to_feed = false;
+                    }
+                    if matches!(done, Fed::Nothing) {
+                        self.wait(key);
+                    }
+                }
+            }
+        }
+        self.streams_to_feed.extend(later);
+    }
+
+    fn dispatch_queues(&mut self) {
+        let mut later = Vec::new();
+        while !self.is_at_limit()
+            && let Some(id) = self.queues_to_dispatch.pop_front()
+        {
+            if self.dispatch_queue(id) {
+                if let Some(queue) = self.queues.get_mut(id) {
+                    queue.to_dispatch = false;
+                }
+            } else {
+                later.push(id);
+            }
+        }
+        self.queues_to_dispatch.extend(later);
+    }
+
+    /// Gives the jobs of a queue to the streams that wait for them. False when it must be tried again.
+    fn dispatch_queue(&mut self, id: QueueId) -> bool {
+        loop {
+            let Some(queue) = self.queues.get(id) else { return true };
+            if queue.lanes.head() == Head::None {
+                return true;
+            }
+            if self.is_at_limit() {
+                return false;
+            }
+            let Some(key) = self.next_waiting(id) else { return true };
+            match self.feed_one(key) {
+                Fed::Job | Fed::Nothing => self.wait(key),
+                Fed::Full => {}
+                Fed::Later => self.feed(key),
+            }
+        }
+    }
+
+    /// Takes the stream that has waited longest for this queue off its list.
+    fn next_waiting(&mut self, id: QueueId) -> Option<u64> {
+        let queue = self.queues.get_mut(id)?;
+        let for_all = self.waiting_for_all.front().map(|(since, _)| *since);
+        let for_queue = queue.waiting.front().map(|(since, _)| *since);
+        let all_first = match (for_all, for_queue) {
+            (Some(all), Some(queue)) => all < queue,
+            (all, _) => all.is_some(),
+        };
+        if all_first {
+            let (_, key) = self.waiting_for_all.pop_front()?;
+            self.streams.get_mut(key)?.waits_for_all = false;
+            Some(key)
+        } else {
+            let (_, key) = queue.waiting.pop_front()?;
+            self.streams.get_mut(key)?.waits_for.retain(|waited| *waited != id);
+            Some(key)
+        }
+    }
+
+    /// Lets a stream with credit wait for every queue it takes from.
+    fn wait(&mut self, key: u64) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if !stream.has_credit() {
+            return;
+        }
+        self.waits += 1;
+        match &stream.takes {
+            Takes::All => {
+                if !std::mem::replace(&mut stream.waits_for_all, true) {
+                    self.waiting_for_all.push_back((self.waits, key));
+                }
+            }
+            Takes::Queues(ids) => {
+                for id in ids {
+                    if !stream.waits_for.contains(id)
+                        && let Some(queue) = self.queues.get_mut(*id)
+                    {
+                        stream.waits_for.push(*id);
+                        queue.waiting.push_back((self.waits, key));
+                    }
+                }
+            }
+        }
+    }
+
+    fn feed_one(&mut self, key: u64) -> Fed {
+        let Some(stream) = self.streams.get(key) else { return Fed::Full };
+        if !stream.has_credit() {
+            return Fed::Full;
+        }
+        let Some((id, head)) = self.best_head(stream) else { return Fed::Nothing };
+        match head {
+            Head::None => Fed::Nothing,
+            Head::InStore { wanted, .. } => {
+                self.wanted.insert(wanted);
+                Fed::Later
+            }
+            Head::Job { priority, .. } => {
+                let popped =
+                    self.queues.get_mut(id).and_then(|q| q.lanes.pop(priority, &mut self.ready_bytes));
+                let Some((job, wanted)) = popped else { return Fed::Nothing };
+                self.wanted.extend(wanted);
+                self.heads.update(&self.queues, id);
+                self.deliver(key, job);
+                Fed::Job
+            }
+        }
+    }
+
+    /// The first job, by priority and then by age, of the queues a stream takes from.
+    fn best_head(&self, stream: &Stream) -> Option<(QueueId, Head)> {
+        let head_of = |id: QueueId| self.queues.get(id).map(|queue| (id, queue.lanes.head()));
+        match &stream.takes {
+            Takes::All => self.heads.first().and_then(head_of),
+            Takes::Queues(ids) => {
+                let heads = ids.iter().filter_map(|id| head_of(*id));
+                heads
+                    .filter_map(|(id, head)| Some((head.order()?, id, head)))
+                    .min_by_key(|(order, ..)| *order)
+                    .map(|(_, id, head)| (id, head))
+            }
+        }
+    }
+
+    /// Takes in which lanes a queue has in the store.
+    pub fn provide_lanes(&mut self, id: QueueId, lanes: Vec<(u16, Stamp)>) {
+        if let Some(queue) = self.queues.get_mut(id) {
+            queue.lanes.discover(lanes);
+        }
+        self.dispatch_later(id);
+    }
+
+    /// Takes in ready jobs that were read from a lane.
+    pub fn provide_jobs(&mut self, lane: LaneAt, part: Part<Job, Stamp>) {
+        let idle = part.items.into_iter().filter(|job| self.leases.get(job.id).is_none());
+        let jobs = idle.map(std::sync::Arc::new).collect();
+        if let Some(queue) = self.queues.get_mut(lane.queue) {
+            queue.lanes.refill(lane, jobs, part.next, &mut self.ready_bytes);
+        }
+        self.dispatch_later(lane.queue);
+    }
+}
+
+impl Head {
+    /// What heads of different queues are compared by.
+    const fn order(&self) -> Option<(u16, Stamp)> {
+        match self {
+            Self::None => None,
+            Self::Job { priority, stamp } | Self::InStore { priority, stamp, .. } => {
+                Some((*priority, *stamp))
+            }
+        }
+    }
+}

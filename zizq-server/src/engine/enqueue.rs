@@ -1,0 +1,56 @@
+//! New jobs.
+
+use std::sync::Arc;
+
+use protocol::enqueue::NewJob;
+use protocol::job::Status;
+
+use super::Engine;
+use super::command::{Reject, Reply};
+use super::id::Home;
+use super::job::Job;
+
+impl Engine {
+    pub(super) fn enqueue(&mut self, jobs: Vec<NewJob>) -> Result<Reply, Reject> {
+        if self.draining {
+            return Err(Reject::Draining);
+        }
+        let mut enqueued = Vec::with_capacity(jobs.len());
+        // A payload alone must not keep the body of a whole bulk request in memory.
+        let shares_body = jobs.len() > 1;
+        for mut new in jobs {
+            if shares_body {
+                new.payload.detach();
+            }
+            let job = Arc::new(self.admit(new));
+            self.settle(job.clone());
+            let name = self.queues.name(job.queue).cloned().ok_or(Reject::NotFound)?;
+            enqueued.push((job, name));
+        }
+        Ok(Reply::Enqueued(enqueued))
+    }
+
+    fn admit(&mut self, new: NewJob) -> Job {
+        let queue = self.queues.id(&new.queue);
+        let ready_at = new.ready_at.unwrap_or(self.now);
+        Job {
+            id: Home { queue, priority: new.priority }.id(self.stamps.next(self.now)),
+            queue,
+            priority: new.priority,
+            job_type: new.job_type,
+            payload: new.payload,
+            status: if ready_at > self.now { Status::Scheduled } else { Status::Ready },
+            ready_at,
+            attempts: 0,
+            deliveries: 0,
+            last_lease: None,
+            retry_limit: new.retry_limit,
+            backoff: new.backoff,
+            retention: new.retention,
+            dequeued_at: None,
+            failed_at: None,
+            completed_at: None,
+            purge_at: None,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! How the server fills the bits of a job id, so that the id alone says where the job was put.
+//!
+//! ```text
+//! 48 bits milliseconds | 24 bits count | 32 bits queue | 16 bits priority | 8 bits zero
+//! ```
+//!
+//! The first 72 bits, the stamp, are unique and grow with every job. Queue and priority are those at enqueue.
+
+use protocol::id::JobId;
+
+/// The number of a queue in keys and ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueId(pub u32);
+
+/// The part of a job id that is unique and in enqueue order: 72 bits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp(u128);
+
+impl Stamp {
+    /// The length in keys, in bytes.
+    pub const BYTES: usize = 9;
+    /// The stamp before every job.
+    pub const MIN: Self = Self(0);
+
+    const ID_SHIFT: u32 = 56;
+    const COUNT_BITS: u32 = 24;
+
+    pub const fn of(id: JobId) -> Self {
+        Self(id.to_u128() >> Self::ID_SHIFT)
+    }
+
+    pub const fn from_bits(bits: u128) -> Self {
+        Self(bits)
+    }
+
+    pub const fn to_bits(self) -> u128 {
+        self.0
+    }
+
+    /// The stamp behind this one.
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let [.., a, b, c, d, e, f, g, h, i] = self.0.to_be_bytes();
+        [a, b, c, d, e, f, g, h, i]
+    }
+}
+
+impl std::fmt::Debug for Stamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}+{}", self.0 >> Self::COUNT_BITS, self.0 & ((1 << Self::COUNT_BITS) - 1))
+    }
+}
+
+/// Where a job was put when it was enqueued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Home {
+    pub queue: QueueId,
+    pub priority: u16,
+}
+
+impl Home {
+    #[expect(clippy::cast_possible_truncation, reason = "takes the bits apart")]
+    pub const fn of(id: JobId) -> Self {
+        let bits = id.to_u128();
+        Self { queue: QueueId((bits >> 24) as u32), priority: (bits >> 8) as u16 }
+    }
+
+    pub const fn id(self, stamp: Stamp) -> JobId {
+        JobId::from_u128(
+            stamp.0 << Stamp::ID_SHIFT | (self.queue.0 as u128) << 24 | (self.priority as u128) << 8,
+        )
+    }
+}
+
+/// Hands out stamps: the engine's time, and a count within it that goes on when the clock stands or steps back.
+#[derive(Debug)]
+pub struct Stamps {
+    last: u128,
+}
+
+impl Stamps {
+    /// Starts behind everything that was handed out before `millis`.
+    pub const fn starting_at(millis: u64) -> Self {
+        Self { last: (millis as u128) << Stamp::COUNT_BITS }
+    }
+
+    /// The stamp that was handed out last.
+    pub const fn last(&self) -> Stamp {
+        Stamp(self.last)
+    }
+
+    pub fn next(&mut self, now: u64) -> Stamp {
+        self.last = (u128::from(now) << Stamp::COUNT_BITS).max(self.last + 1);
+        Stamp(self.last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_says_where_its_job_was_put() {
+        let home = Home { queue: QueueId(u32::MAX - 5), priority: 40_000 };
+        let stamp = Stamps::starting_at(7).next(1_900_000_000_000);
+        let id = home.id(stamp);
+        assert_eq!((Home::of(id), Stamp::of(id)), (home, stamp));
+    }
+
+    #[test]
+    fn stamps_grow_whatever_the_clock_does() {
+        let mut stamps = Stamps::starting_at(1000);
+        let times = [999, 1000, 1000, 2000, 1500, 2000, 2001];
+        let handed_out: Vec<Stamp> = times.iter().map(|now| stamps.next(*now)).collect();
+        assert!(handed_out.is_sorted_by(|a, b| a < b));
+    }
+}

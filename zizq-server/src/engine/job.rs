@@ -1,0 +1,86 @@
+//! A job as the engine holds it.
+
+use protocol::id::JobId;
+use protocol::job::{Backoff, JobView, Retention, Status};
+use protocol::lease::LeaseToken;
+use protocol::name::{JobType, QueueName};
+use protocol::payload::Payload;
+
+use super::id::{QueueId, Stamp};
+use crate::store::keys::Place;
+
+/// Everything about a job. Times are milliseconds since the Unix epoch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    pub id: JobId,
+    pub queue: QueueId,
+    pub priority: u16,
+    pub job_type: JobType,
+    pub payload: Payload,
+    /// Never [`Status::InFlight`]: who holds a job is the business of [`super::lease::Leases`].
+    pub status: Status,
+    pub ready_at: u64,
+    /// Finished failures.
+    pub attempts: u32,
+    /// Times it was handed out.
+    pub deliveries: u32,
+    /// The token of the last delivery that is known to the store.
+    pub last_lease: Option<LeaseToken>,
+    pub retry_limit: Option<u32>,
+    pub backoff: Option<Backoff>,
+    pub retention: Option<Retention>,
+    pub dequeued_at: Option<u64>,
+    pub failed_at: Option<u64>,
+    pub completed_at: Option<u64>,
+    pub purge_at: Option<u64>,
+}
+
+impl Job {
+    pub const fn place(&self) -> Place {
+        Place { status: self.status, queue: self.queue, priority: self.priority, stamp: Stamp::of(self.id) }
+    }
+
+    /// When the timer of a job that is not ready goes off: to make it ready, or to forget it.
+    pub const fn due(&self) -> Option<u64> {
+        match self.status {
+            Status::Scheduled => Some(self.ready_at),
+            Status::Completed | Status::Dead => self.purge_at,
+            Status::Ready | Status::InFlight => None,
+        }
+    }
+
+    /// Whether the job has been forgotten, be it purged already or not.
+    pub fn is_gone(&self, now: u64) -> bool {
+        self.status.is_terminal() && self.purge_at.is_some_and(|at| at <= now)
+    }
+
+    /// What memory it costs, in bytes, about.
+    pub fn weight(&self) -> usize {
+        size_of::<Self>() + self.payload.bytes().len()
+    }
+
+    /// The job as the contract shows it.
+    pub fn view<'a>(&'a self, queue: &'a QueueName, status: Status) -> JobView<'a> {
+        JobView {
+            id: self.id,
+            job_type: &self.job_type,
+            queue,
+            priority: self.priority,
+            status,
+            ready_at: self.ready_at,
+            attempts: self.attempts,
+            retry_limit: self.retry_limit,
+            backoff: self.backoff,
+            dequeued_at: self.dequeued_at,
+            failed_at: self.failed_at,
+            completed_at: self.completed_at,
+            retention: self.retention,
+            purge_at: self.purge_at,
+            lease: None,
+            lease_expires_at: None,
+            deliveries: None,
+            duplicate: None,
+            folded: None,
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The engine: every change of a job's state, in one place, one at a time.
+//!
+//! It is a function of its state, the time and a command. It reads no clock, does no I/O and starts nothing: facts
+//! that only the store knows are asked for ([`Engine::needs`], [`Engine::wants`]) and come back as arguments, and what
+//! it changes comes out as one [`Batch`] a turn. [`crate::turn`] drives it.
+
+pub mod backoff;
+pub mod command;
+mod dispatch;
+mod enqueue;
+pub mod id;
+pub mod job;
+mod lease;
+pub mod outbox;
+mod outcome;
+mod queues;
+mod ready;
+mod renew;
+mod restore;
+mod schedule;
+mod streams;
+mod take;
+mod transition;
+mod window;
+
+use std::collections::{BinaryHeap, VecDeque};
+use std::{cmp, mem};
+
+use protocol::id::JobId;
+use protocol::job::Backoff;
+use protocol::lease::LeaseToken;
+use protocol::outcome::LeasedJob;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::store::batch::Batch;
+use command::{Command, Reject, Reply, leased};
+use id::{QueueId, Stamp, Stamps};
+use job::Job;
+use lease::Leases;
+use queues::Queues;
+pub use ready::{LaneAt, REFILL, Wanted};
+pub use restore::Stored;
+use schedule::Timers;
+pub use schedule::{Due, TIMERS_REFILL};
+use streams::Streams;
+
+/// What the server does where a job does not say.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Failures after which a job is dead.
+    pub retry_limit: u32,
+    pub backoff: Backoff,
+    /// How long completed jobs are kept, in milliseconds.
+    pub completed_ms: u64,
+    /// How long dead jobs are kept, in milliseconds.
+    pub dead_ms: u64,
+    /// Deliveries after which a job that never ends is dead.
+    pub max_deliveries: u32,
+    /// The most jobs in flight in all; 0: no limit.
+    pub in_flight_limit: usize,
+}
+
+/// Jobs that were looked up in the store for a command.
+pub type Found = FxHashMap<JobId, Job>;
+
+#[derive(Debug)]
+pub struct Engine {
+    settings: Settings,
+    /// The time of this turn, in milliseconds since the Unix epoch; never steps back.
+    now: u64,
+    random: fastrand::Rng,
+    stamps: Stamps,
+    last_token: u64,
+    /// Tokens up to this one were given out before this process started.
+    tokens_before: LeaseToken,
+    clock_saved_at: u64,
+    queues: Queues,
+    leases: Leases,
+    streams: Streams,
+    timers: Timers,
+    /// For lanes with a long history: the first stamp that can be live. See [`crate::store::view::lanes`].
+    cursors: FxHashMap<(QueueId, u16), Stamp>,
+    /// When the leases of a stream are to be looked at.
+    checks: BinaryHeap<cmp::Reverse<(u64, u64)>>,
+    /// Queues that may have jobs for waiting streams.
+    queues_to_dispatch: VecDeque<QueueId>,
+    /// Streams that may take more jobs.
+    streams_to_feed: VecDeque<u64>,
+    /// The next jobs of all queues, kept while a stream takes from all of them.
+    heads: dispatch::Heads,
+    /// Counts the times a stream began to wait.
+    waits: u64,
+    /// Streams that wait for a job of any queue, the longest waiting first, with when they began to.
+    waiting_for_all: VecDeque<(u64, u64)>,
+    wanted: FxHashSet<Wanted>,
+    /// What the ready jobs in memory weigh, in bytes.
+    ready_bytes: usize,
+    batch: Batch,
+    clear: bool,
+    draining: bool,
+}
+
+/// What the engine has changed since it was last asked.
+#[derive(Debug)]
+pub struct Changes {
+    /// Forget everything first.
+    pub clear: bool,
+    pub batch: Batch,
+}
+
+impl Engine {
+    /// Moves the time on. It never steps back, whatever the clock does.
+    pub fn set_time(&mut self, now: u64) {
+        self.now = self.now.max(now);
+        if self.now >= self.clock_saved_at + 1_000 {
+            self.clock_saved_at = self.now;
+            self.batch.put_clock(self.now);
+        }
+    }
+
+    /// The jobs that have to be looked up in the store before a command is applied.
+    pub fn needs(&self, command: &Command) -> Vec<JobId> {
+        // Only who holds a token can be right about a job that is not in flight.
+        let late =
+            |job: &LeasedJob| (job.lease.is_some() && self.leases.get(job.id).is_none()).then_some(job.id);
+        match command {
+            Command::Succeed(jobs) => jobs.iter().filter_map(late).collect(),
+            Command::Fail { job, .. } => late(job).into_iter().collect(),
+            Command::Heartbeat(jobs) => jobs.iter().filter_map(|j| late(&leased(j.id, j.lease))).collect(),
+            Command::Release(jobs) => jobs.iter().filter_map(|j| late(&leased(j.id, j.lease))).collect(),
+            Command::Delete(id) if self.leases.get(*id).is_none() => vec![*id],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Carries out a command. `found` holds what [`Engine::needs`] asked for, as far as it exists.
+    ///
+    /// # Errors
+    /// [`Reject`] where the caller is wrong about a job.
+    pub fn apply(&mut self, command: Command, mut found: Found) -> Result<Reply, Reject> {
+        match command {
+            Command::Enqueue(jobs) => self.enqueue(jobs),
+            Command::Open(stream) => self.open(stream),
+            Command::Close(link) => self.close(link),
+            Command::Rest(link) => self.rest(link),
+            Command::Finish(link) => self.finish(link),
+            Command::Drained(link) => self.drained(link),
+            Command::Beat(link) => self.beat(link),
+            Command::Succeed(jobs) => self.succeed(&jobs, &mut found),
+            Command::Fail { job, failure } => self.fail(job, failure, &mut found),
+            Command::Heartbeat(jobs) => self.heartbeat(&jobs, &mut found),
+            Command::Release(jobs) => self.release(&jobs, &mut found),
+            Command::Delete(id) => self.delete(id, &mut found),
+            Command::Reset => self.reset(),
+            Command::Inspect(ids) => Ok(Reply::InFlight(
+                ids.iter().filter_map(|id| self.leases.get(*id)).map(|l| l.job.clone()).collect(),
+            )),
+            Command::ListInFlight { queues, from, descending, limit } => {
+                Ok(Reply::InFlight(self.list_in_flight(queues.as_deref(), from, descending, limit)))
+            }
+            Command::CountInFlight { queues } => Ok(Reply::Count(self.count_in_flight(queues.as_deref()))),
+            Command::Drain => self.drain(),
+            Command::Stop => self.stop(),
+        }
+    }
+
+    /// What has changed since the last call, to be committed before anybody hears of it.
+    pub fn changes(&mut self) -> Changes {
+        self.queues.save(&mut self.batch);
+        Changes { clear: mem::take(&mut self.clear), batch: mem::take(&mut self.batch) }
+    }
+
+    /// Whether there is something to commit.
+    pub fn has_changed(&self) -> bool {
+        self.clear || !self.batch.is_empty()
+    }
+
+    /// What has to be read from the store so that dispatch can go on.
+    pub fn wants(&mut self) -> Vec<Wanted> {
+        self.wanted.drain().collect()
+    }
+
+    /// Hands deliveries over to the streams. Everything they are about has been committed.
+    pub fn flush(&mut self) {
+        self.streams.flush();
+    }
+
+    /// When something is to be done even if no command comes, in milliseconds since the Unix epoch.
+    pub fn next_deadline(&self) -> Option<u64> {
+        let check = self.checks.peek().map(|cmp::Reverse((at, _))| *at);
+        [check, self.leases.next_save(), self.timers.next()].into_iter().flatten().min()
+    }
+
+    fn list_in_flight(
+        &self,
+        queues: Option<&[QueueId]>,
+        from: Option<JobId>,
+        descending: bool,
+        limit: usize,
+    ) -> Vec<std::sync::Arc<Job>> {
+        let asked = |job: &Job| {
+            let behind = from.is_none_or(|from| if descending { job.id < from } else { job.id > from });
+            behind && queues.is_none_or(|queues| queues.contains(&job.queue))
+        };
+        let mut jobs: Vec<_> = self.leases.iter().filter(|l| asked(&l.job)).map(|l| l.job.clone()).collect();
+        jobs.sort_unstable_by_key(|job| job.id);
+        if descending {
+            jobs.reverse();
+        }
+        jobs.truncate(limit);
+        jobs
+    }
+
+    fn count_in_flight(&self, queues: Option<&[QueueId]>) -> u64 {
+        match queues {
+            None => self.leases.len() as u64,
+            Some(ids) => ids.iter().filter_map(|id| self.queues.get(*id)).map(|queue| queue.in_flight).sum(),
+        }
+    }
+
+    fn delete(&mut self, id: JobId, found: &mut Found) -> Result<Reply, Reject> {
+        if let Some(lease) = self.end_lease(id) {
+            let reason = protocol::stream::CancelReason::Deleted;
+            self.streams.tell(lease.stream, outbox::Item::Cancel { id, reason });
+            self.forget(&lease.job);
+            return Ok(Reply::Done);
+        }
+        let job = found.remove(&id).filter(|job| !job.is_gone(self.now)).ok_or(Reject::NotFound)?;
+        self.forget(&job);
+        Ok(Reply::Done)
+    }
+
+    fn reset(&mut self) -> Result<Reply, Reject> {
+        for key in self.streams.keys() {
+            self.cancel_all(key);
+        }
+        self.leases.clear();
+        self.queues.clear();
+        self.cursors.clear();
+        self.timers = Timers::empty();
+        self.wanted.clear();
+        self.ready_bytes = 0;
+        self.heads.rebuild(&self.queues);
+        self.batch = Batch::default();
+        self.batch.put_clock(self.now);
+        self.clear = true;
+        Ok(Reply::Done)
+    }
+
+    fn cancel_all(&mut self, key: u64) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let held = mem::take(&mut stream.held);
+        let reason = protocol::stream::CancelReason::Deleted;
+        for id in held.into_values() {
+            self.streams.tell(key, outbox::Item::Cancel { id, reason });
+        }
+        self.feed(key);
+        self.drop_if_over(key);
+    }
+
+    fn drain(&mut self) -> Result<Reply, Reject> {
+        self.draining = true;
+        for key in self.streams.keys() {
+            self.streams.tell(key, outbox::Item::Drain);
+        }
+        Ok(Reply::Done)
+    }
+
+    fn stop(&mut self) -> Result<Reply, Reject> {
+        self.draining = true;
+        self.save_leases(u64::MAX);
+        self.batch.put_clock(self.now);
+        Ok(Reply::Done)
+    }
+
+    /// How many jobs are in flight.
+    pub fn in_flight(&self) -> usize {
+        self.leases.len()
+    }
+
+    fn draw(&mut self) -> f64 {
+        self.random.f64()
+    }
+}

@@ -1,0 +1,130 @@
+//! What a stream still has to send: filled by the engine's thread after a commit, emptied by the connection.
+
+use std::mem;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use protocol::id::JobId;
+use protocol::lease::LeaseToken;
+use protocol::name::QueueName;
+use protocol::stream::CancelReason;
+
+use super::job::Job;
+
+/// A stream with more than this unread gets no jobs until its reader has caught up, in bytes.
+const MAX_UNREAD: usize = 1024 * 1024;
+
+/// A job on its way to a worker.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    pub job: Arc<Job>,
+    pub queue: QueueName,
+    pub token: LeaseToken,
+    pub lease_expires_at: Option<u64>,
+    /// The number of the event on its stream.
+    pub event: u64,
+}
+
+/// What a stream tells its worker.
+#[derive(Debug, Clone)]
+pub enum Item {
+    Job(Delivery),
+    Cancel { id: JobId, reason: CancelReason },
+    Drain,
+}
+
+/// The items of one stream, from engine to connection. The engine bounds them: by the stream's credit, and by
+/// [`Outbox::has_room`].
+#[derive(Debug, Default)]
+pub struct Outbox {
+    queue: Mutex<Queue>,
+    unread: AtomicUsize,
+    starved: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    items: Vec<Item>,
+    closed: bool,
+    reader: Option<Waker>,
+}
+
+impl Outbox {
+    /// Whether the reader keeps up. If not, it will be asked to say when it has ([`Outbox::was_starved`]).
+    pub fn has_room(&self) -> bool {
+        if self.unread.load(Ordering::SeqCst) < MAX_UNREAD {
+            return true;
+        }
+        // Ask first, look again after: the reader may have emptied the outbox in between.
+        self.starved.store(true, Ordering::SeqCst);
+        self.unread.load(Ordering::SeqCst) < MAX_UNREAD
+    }
+
+    /// Reserves room for a job that is going to be pushed.
+    pub fn reserve(&self, bytes: usize) {
+        self.unread.fetch_add(bytes, Ordering::SeqCst);
+    }
+
+    /// Appends items and wakes the reader.
+    pub fn push(&self, items: &mut Vec<Item>) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.items.is_empty() {
+            mem::swap(&mut queue.items, items);
+        } else {
+            queue.items.append(items);
+        }
+        let reader = queue.reader.take();
+        drop(queue);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    /// Ends the stream once what is in the outbox has been read.
+    pub fn close(&self) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.closed = true;
+        let reader = queue.reader.take();
+        drop(queue);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    /// Everything there is, or none once the stream is closed.
+    pub fn poll_take(&self, context: &Context<'_>) -> Poll<Option<Vec<Item>>> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.items.is_empty() {
+            if queue.closed {
+                return Poll::Ready(None);
+            }
+            queue.reader = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(mem::take(&mut queue.items)))
+    }
+
+    /// Waits until there is something to take, or the stream is closed.
+    pub fn poll_ready(&self, context: &Context<'_>) -> Poll<()> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.items.is_empty() && !queue.closed {
+            queue.reader = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// Everything there is now.
+    pub fn take(&self) -> Vec<Item> {
+        mem::take(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner).items)
+    }
+
+    /// Says that these items have been read. True when the engine waits to hear of it.
+    pub fn was_starved(&self, read: &[Item]) -> bool {
+        let bytes: usize =
+            read.iter().map(|item| if let Item::Job(d) = item { d.job.weight() } else { 0 }).sum();
+        self.unread.fetch_sub(bytes, Ordering::SeqCst);
+        self.starved.load(Ordering::SeqCst) && self.starved.swap(false, Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,115 @@
+//! How attempts end: success, failure, and death.
+
+use std::sync::Arc;
+
+use protocol::job::Status;
+use protocol::outcome::{Failure, LeasedJob, NotDone};
+
+use super::backoff;
+use super::command::{Reject, Reply};
+use super::job::Job;
+use super::{Engine, Found};
+use crate::store::record::ErrorRecord;
+
+impl Engine {
+    pub(super) fn succeed(&mut self, jobs: &[LeasedJob], found: &mut Found) -> Result<Reply, Reject> {
+        let mut not_done = NotDone::default();
+        for job in jobs {
+            match self.claim(*job, found) {
+                Ok(claim) => {
+                    if let Some(job) = self.take_back(job.id, claim) {
+                        self.complete(job);
+                    }
+                }
+                Err(Reject::LeaseLost) => not_done.lost.push(job.id),
+                Err(Reject::NotFound | Reject::Draining) => not_done.not_found.push(job.id),
+            }
+        }
+        Ok(Reply::NotDone(not_done))
+    }
+
+    fn complete(&mut self, mut job: Arc<Job>) {
+        self.clear_place(&job);
+        let keep = job.retention.and_then(|r| r.completed_ms).unwrap_or(self.settings.completed_ms);
+        if keep == 0 {
+            self.forget_errors(&job);
+            return;
+        }
+        let ended = Arc::make_mut(&mut job);
+        ended.status = Status::Completed;
+        ended.completed_at = Some(self.now);
+        ended.purge_at = Some(self.now.saturating_add(keep));
+        self.settle(job);
+    }
+
+    pub(super) fn fail(
+        &mut self,
+        job: LeasedJob,
+        failure: Failure,
+        found: &mut Found,
+    ) -> Result<Reply, Reject> {
+        let claim = self.claim(job, found)?;
+        let job = self.take_back(job.id, claim).ok_or(Reject::NotFound)?;
+        let queue = self.queues.name(job.queue).cloned().ok_or(Reject::NotFound)?;
+        Ok(Reply::Failed { job: self.end_attempt(job, failure), queue })
+    }
+
+    /// Counts a failure and decides what follows. The job is out of flight, and still stored as ready.
+    pub(super) fn end_attempt(&mut self, mut job: Arc<Job>, failure: Failure) -> Arc<Job> {
+        self.clear_place(&job);
+        let now = self.now;
+        let random = self.draw();
+        let settings = self.settings;
+        let failed = Arc::make_mut(&mut job);
+        failed.attempts = failed.attempts.saturating_add(1);
+        failed.failed_at = Some(now);
+        let error = ErrorRecord {
+            message: failure.message,
+            error_type: failure.error_type,
+            backtrace: failure.backtrace,
+            dequeued_at: failed.dequeued_at.unwrap_or(now),
+            failed_at: now,
+        };
+        self.batch.put_error(failed.id, failed.attempts, &error);
+
+        let retries_left = failed.attempts <= failed.retry_limit.unwrap_or(settings.retry_limit);
+        let retry_at = match (failure.kill, failure.retry_at) {
+            (Some(true), _) => None,
+            (_, Some(at)) => Some(at),
+            (_, None) if !retries_left => None,
+            (_, None) => {
+                let backoff = failed.backoff.unwrap_or(settings.backoff);
+                Some(now.saturating_add(backoff::delay_ms(backoff, failed.attempts, random)))
+            }
+        };
+        if let Some(at) = retry_at {
+            failed.status = Status::Scheduled;
+            failed.ready_at = at;
+        } else {
+            let keep = failed.retention.and_then(|r| r.dead_ms).unwrap_or(settings.dead_ms);
+            failed.status = Status::Dead;
+            failed.purge_at = Some(now.saturating_add(keep));
+            if keep == 0 {
+                self.forget_errors(&job);
+                return job;
+            }
+        }
+        self.settle(job.clone());
+        job
+    }
+
+    /// Ends a delivery that came to nothing: the job is ready again, or dead when it went round too often.
+    pub(super) fn give_back(&mut self, job: Arc<Job>) {
+        if job.deliveries < self.settings.max_deliveries {
+            self.requeue(job);
+            return;
+        }
+        let failure = Failure {
+            message: format!("handed out {} times without an outcome", job.deliveries),
+            error_type: Some("lease_expired".to_owned()),
+            kill: Some(true),
+            ..Failure::default()
+        };
+        self.end_attempt(job, failure);
+    }
+}

@@ -1,0 +1,128 @@
+//! Queues by name and number, and how many jobs each has.
+
+use std::collections::VecDeque;
+
+use protocol::job::Status;
+use protocol::name::QueueName;
+use rustc_hash::FxHashMap;
+
+use super::id::QueueId;
+use super::ready::Lanes;
+use crate::store::batch::Batch;
+use crate::store::record::{Counts, QueueRecord};
+
+#[derive(Debug)]
+pub struct Queue {
+    pub record: QueueRecord,
+    pub in_flight: u64,
+    pub lanes: Lanes,
+    /// Streams that wait for a job, the longest waiting first, with when they began to.
+    pub waiting: VecDeque<(u64, u64)>,
+    /// Whether it stands in the list of queues to dispatch.
+    pub to_dispatch: bool,
+    /// Whether its record must be written at the end of the turn.
+    changed: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Queues {
+    by_name: FxHashMap<QueueName, QueueId>,
+    by_id: FxHashMap<QueueId, Queue>,
+    changed: Vec<QueueId>,
+    next: u32,
+}
+
+impl Queues {
+    /// Takes in a queue from the store.
+    pub fn load(&mut self, id: QueueId, record: QueueRecord) {
+        self.next = self.next.max(id.0 + 1);
+        self.by_name.insert(record.name.clone(), id);
+        let lanes = Lanes::new(id, record.counts.ready == 0);
+        self.by_id.insert(id, Queue::new(record, lanes));
+    }
+
+    /// Keeps the numbers of queues that had no jobs from being given out again.
+    pub fn skip(&mut self, id: QueueId) {
+        self.next = self.next.max(id.0 + 1);
+    }
+
+    /// The number of a queue, which exists from now on.
+    pub fn id(&mut self, name: &QueueName) -> QueueId {
+        if let Some(id) = self.by_name.get(name) {
+            return *id;
+        }
+        let id = QueueId(self.next);
+        self.next += 1;
+        self.by_name.insert(name.clone(), id);
+        let record = QueueRecord { name: name.clone(), counts: Counts::default() };
+        self.by_id.insert(id, Queue::new(record, Lanes::new(id, true)));
+        id
+    }
+
+    pub fn get(&self, id: QueueId) -> Option<&Queue> {
+        self.by_id.get(&id)
+    }
+
+    pub fn get_mut(&mut self, id: QueueId) -> Option<&mut Queue> {
+        self.by_id.get_mut(&id)
+    }
+
+    pub fn name(&self, id: QueueId) -> Option<&QueueName> {
+        self.by_id.get(&id).map(|queue| &queue.record.name)
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = QueueId> {
+        self.by_id.keys().copied()
+    }
+
+    /// Counts one more job of a status.
+    pub fn count_up(&mut self, id: QueueId, status: Status) {
+        self.count(id, |counts| *counts.of_mut(status) += 1);
+    }
+
+    /// Counts one job of a status less.
+    pub fn count_down(&mut self, id: QueueId, status: Status) {
+        self.count(id, |counts| {
+            let count = counts.of_mut(status);
+            debug_assert!(*count > 0, "a job was counted when it came");
+            *count = count.saturating_sub(1);
+        });
+    }
+
+    fn count(&mut self, id: QueueId, change: impl FnOnce(&mut Counts)) {
+        if let Some(queue) = self.by_id.get_mut(&id) {
+            change(&mut queue.record.counts);
+            if !queue.changed {
+                queue.changed = true;
+                self.changed.push(id);
+            }
+        }
+    }
+
+    /// Writes the records of the queues that have changed.
+    pub fn save(&mut self, batch: &mut Batch) {
+        for id in self.changed.drain(..) {
+            if let Some(queue) = self.by_id.get_mut(&id) {
+                queue.changed = false;
+                batch.put_queue(id, &queue.record);
+            }
+        }
+    }
+
+    /// Forgets every job; names, numbers and waiting streams stay.
+    pub fn clear(&mut self) {
+        self.changed.clear();
+        for (id, queue) in &mut self.by_id {
+            queue.record.counts = Counts::default();
+            queue.changed = false;
+            queue.in_flight = 0;
+            queue.lanes = Lanes::new(*id, true);
+        }
+    }
+}
+
+impl Queue {
+    fn new(record: QueueRecord, lanes: Lanes) -> Self {
+        Self { record, in_flight: 0, lanes, waiting: VecDeque::new(), to_dispatch: false, changed: false }
+    }
+}

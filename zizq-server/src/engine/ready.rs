@@ -1,0 +1,171 @@
+//! Ready jobs of one queue, in the order (priority, age). Each priority is a lane.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::id::{QueueId, Stamp};
+use super::job::Job;
+use super::window::{Limits, Weigh, Window};
+
+impl Weigh for Arc<Job> {
+    fn weight(&self) -> usize {
+        self.as_ref().weight()
+    }
+}
+
+/// How much of a lane memory holds.
+const LANE: Limits = Limits { items: 512, bytes: 8 * 1024 * 1024 };
+/// How many jobs are read from the store at a time.
+pub const REFILL: usize = LANE.items / 2;
+/// The ready jobs of all queues that memory holds have at most this weight, in bytes.
+const MAX_BYTES: usize = 128 * 1024 * 1024;
+/// Empty lanes beyond this number are forgotten.
+const MAX_IDLE_LANES: usize = 16;
+
+/// Something the store must be asked for before a queue can go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// Which lanes the queue has.
+    Lanes(QueueId),
+    /// The next jobs of a lane.
+    Lane(LaneAt),
+}
+
+/// A place in a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LaneAt {
+    pub queue: QueueId,
+    pub priority: u16,
+    pub from: Stamp,
+}
+
+/// The next job of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    None,
+    Job {
+        priority: u16,
+        stamp: Stamp,
+    },
+    /// It lies in the store, not before this priority and stamp.
+    InStore {
+        priority: u16,
+        stamp: Stamp,
+        wanted: Wanted,
+    },
+}
+
+#[derive(Debug)]
+struct Lane {
+    jobs: Window<Stamp, Arc<Job>>,
+    /// Jobs removed since the cursor of the lane was last written.
+    removed: usize,
+}
+
+#[derive(Debug)]
+pub struct Lanes {
+    queue: QueueId,
+    lanes: BTreeMap<u16, Lane>,
+    /// Whether the store has been asked which lanes there are. Until then all of them are there alone.
+    known: bool,
+}
+
+impl Lanes {
+    pub const fn new(queue: QueueId, known: bool) -> Self {
+        Self { queue, lanes: BTreeMap::new(), known }
+    }
+
+    fn lane(&mut self, priority: u16) -> &mut Lane {
+        self.lanes.entry(priority).or_insert_with(|| Lane { jobs: Window::new(LANE, None), removed: 0 })
+    }
+
+    /// Adds a job that the store has too. Where memory is short it stays there alone.
+    pub fn insert(&mut self, job: Arc<Job>, bytes: &mut usize) {
+        if !self.known {
+            return;
+        }
+        let stamp = Stamp::of(job.id);
+        let jobs = &mut self.lane(job.priority).jobs;
+        let before = jobs.weight();
+        if *bytes < MAX_BYTES {
+            jobs.insert(stamp, job)
+        } else {
+            jobs.leave_in_store(stamp)
+        }
+        *bytes = *bytes + jobs.weight() - before;
+    }
+
+    pub fn head(&self) -> Head {
+        if !self.known {
+            return Head::InStore { priority: 0, stamp: Stamp::MIN, wanted: Wanted::Lanes(self.queue) };
+        }
+        for (&priority, lane) in &self.lanes {
+            if let Some((stamp, _)) = lane.jobs.front() {
+                return Head::Job { priority, stamp: *stamp };
+            }
+            if let Some(from) = lane.jobs.horizon() {
+                let wanted = Wanted::Lane(LaneAt { queue: self.queue, priority, from });
+                return Head::InStore { priority, stamp: from, wanted };
+            }
+        }
+        Head::None
+    }
+
+    /// Takes the first job of a lane; and says what to read where it leaves little behind.
+    pub fn pop(&mut self, priority: u16, bytes: &mut usize) -> Option<(Arc<Job>, Option<Wanted>)> {
+        let lane = self.lanes.get_mut(&priority)?;
+        let (_, job) = lane.jobs.pop_front()?;
+        *bytes -= job.weight();
+        let from = lane.jobs.horizon().filter(|_| lane.jobs.is_low());
+        let wanted = from.map(|from| Wanted::Lane(LaneAt { queue: self.queue, priority, from }));
+        if lane.jobs.is_exhausted() && self.lanes.len() > MAX_IDLE_LANES {
+            self.lanes.remove(&priority);
+        }
+        Some((job, wanted))
+    }
+
+    pub fn remove(&mut self, priority: u16, stamp: Stamp, bytes: &mut usize) {
+        if let Some(job) = self.lanes.get_mut(&priority).and_then(|lane| lane.jobs.remove(stamp)) {
+            *bytes -= job.weight();
+        }
+    }
+
+    /// Takes in which lanes the store has.
+    pub fn discover(&mut self, lanes: Vec<(u16, Stamp)>) {
+        self.known = true;
+        for (priority, from) in lanes {
+            self.lanes.insert(priority, Lane { jobs: Window::new(LANE, Some(from)), removed: 0 });
+        }
+    }
+
+    /// Takes in what was read of a lane; an answer to an earlier question is dropped.
+    pub fn refill(&mut self, lane: LaneAt, jobs: Vec<Arc<Job>>, next: Option<Stamp>, bytes: &mut usize) {
+        if let Some(found) = self.lanes.get_mut(&lane.priority)
+            && found.jobs.horizon() == Some(lane.from)
+        {
+            let before = found.jobs.weight();
+            found.jobs.refill(jobs.into_iter().map(|job| (Stamp::of(job.id), job)), next);
+            *bytes = *bytes + found.jobs.weight() - before;
+        }
+    }
+
+    /// Notes that a job of the lane has left the store. True when so many have that the cursor should follow.
+    pub fn note_removed(&mut self, priority: u16, enough: usize) -> bool {
+        if !self.known {
+            return false;
+        }
+        let lane = self.lane(priority);
+        lane.removed += 1;
+        let due = lane.removed >= enough;
+        if due {
+            lane.removed = 0;
+        }
+        due
+    }
+
+    /// The first job of a lane that is neither in flight nor gone; none where the lane is empty.
+    pub fn first(&self, priority: u16) -> Option<Stamp> {
+        let jobs = &self.lanes.get(&priority)?.jobs;
+        jobs.front().map(|(stamp, _)| *stamp).or(jobs.horizon())
+    }
+}

@@ -1,0 +1,205 @@
+//! Leases that go on, are given up, or run out.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use protocol::id::JobId;
+use protocol::job::Status;
+use protocol::lease::{DEFAULT_LEASE_MS, HeartbeatsReply, JobHeartbeat, JobRelease, RenewedLease};
+use protocol::stream::CancelReason;
+
+use super::command::{Link, Reject, Reply, StreamKind, leased};
+use super::job::Job;
+use super::lease::Lease;
+use super::outbox::Item;
+use super::streams::{State, Stream, Takes};
+use super::transition::Claim;
+use super::{Engine, Found};
+use crate::store::record::LeaseRecord;
+
+/// When a lease ends; none: with its stream.
+pub(super) fn end_of(lease: &Lease, stream: &Stream) -> Option<u64> {
+    let by_stream = stream.lease_end(lease.since);
+    match (lease.kept_until, stream.kind) {
+        (None, _) => by_stream,
+        // The stream keeps it as long as it lives; a heartbeat for the job can only add to that.
+        (Some(_), StreamKind::Bound) if stream.lease_ms.is_none() => by_stream,
+        (Some(kept), StreamKind::Events) => by_stream.max(Some(kept)),
+        (Some(kept), StreamKind::Bound | StreamKind::Poll) => Some(kept),
+    }
+}
+
+impl Engine {
+    /// Sees to it that the stream's leases are looked at when the first of them ends.
+    pub(super) fn watch(&mut self, key: u64, end: Option<u64>) {
+        let (Some(stream), Some(end)) = (self.streams.get_mut(key), end) else { return };
+        if stream.check_at.is_none_or(|at| end < at) {
+            stream.check_at = Some(end);
+            self.checks.push(Reverse((end, key)));
+        }
+    }
+
+    pub(super) fn beat(&mut self, link: Link) -> Result<Reply, Reject> {
+        let now = self.now;
+        if let Some(stream) = self.streams.linked(link) {
+            stream.renewed_at = now;
+        }
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn heartbeat(&mut self, jobs: &[JobHeartbeat], found: &mut Found) -> Result<Reply, Reject> {
+        let mut reply = HeartbeatsReply::default();
+        for job in jobs {
+            match self.claim(leased(job.id, job.lease), found) {
+                Ok(claim) => {
+                    if let (Claim::Late(late), Some(token)) = (claim, job.lease) {
+                        self.restore_late(late, token, job.lease_ms);
+                    }
+                    let lease_expires_at = self.extend(job.id, job.lease_ms);
+                    reply.jobs.push(RenewedLease { id: job.id, lease_expires_at });
+                }
+                Err(_) => reply.lost.push(job.id),
+            }
+        }
+        Ok(Reply::Heartbeats(reply))
+    }
+
+    /// Keeps one lease for its length, or another one, from now on. Returns when it ends.
+    fn extend(&mut self, id: JobId, lease_ms: Option<u64>) -> Option<u64> {
+        let lease = self.leases.get_mut(id)?;
+        let stream = self.streams.get(lease.stream)?;
+        let length = lease_ms.or(stream.lease_ms).unwrap_or(DEFAULT_LEASE_MS);
+        lease.kept_until = Some(self.now + length);
+        let (end, key) = (end_of(lease, stream), lease.stream);
+        self.watch(key, end);
+        end
+    }
+
+    /// Gives a job back to the worker whose lease ran out, or was forgotten in a crash, before anybody else got it.
+    fn restore_late(&mut self, job: Job, token: protocol::lease::LeaseToken, lease_ms: Option<u64>) {
+        self.unready(&job);
+        let stream = self.answered_stream(lease_ms.unwrap_or(DEFAULT_LEASE_MS));
+        self.lease_to(
+            stream,
+            Lease {
+                job: Arc::new(job),
+                token,
+                stream,
+                since: self.now,
+                kept_until: None,
+                event: 0,
+                saved: false,
+            },
+        );
+    }
+
+    /// A holder for leases that run by themselves.
+    pub(super) fn answered_stream(&mut self, lease_ms: u64) -> u64 {
+        let id = self.random.u128(..);
+        self.streams.insert(Stream {
+            state: State::Answered,
+            ..Stream::new(id, StreamKind::Poll, Takes::Queues(smallvec::SmallVec::new()), Some(lease_ms))
+        })
+    }
+
+    /// Enters a lease everywhere it is known.
+    pub(super) fn lease_to(&mut self, key: u64, lease: Lease) {
+        if let Some(queue) = self.queues.get_mut(lease.job.queue) {
+            queue.in_flight += 1;
+        }
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.held.insert(lease.token, lease.job.id);
+        let end = end_of(&lease, stream);
+        self.leases.insert(lease);
+        self.watch(key, end);
+    }
+
+    pub(super) fn release(&mut self, jobs: &[JobRelease], found: &mut Found) -> Result<Reply, Reject> {
+        let mut not_done = protocol::outcome::NotDone::default();
+        for release in jobs {
+            match self.claim(leased(release.id, release.lease), found) {
+                Ok(claim) => {
+                    if let Some(job) = self.take_back(release.id, claim) {
+                        self.release_one(job, release.ready_at);
+                    }
+                }
+                Err(Reject::LeaseLost) => not_done.lost.push(release.id),
+                Err(Reject::NotFound | Reject::Draining) => not_done.not_found.push(release.id),
+            }
+        }
+        Ok(Reply::NotDone(not_done))
+    }
+
+    fn release_one(&mut self, mut job: Arc<Job>, ready_at: Option<u64>) {
+        let released = Arc::make_mut(&mut job);
+        // It was not delivered after all.
+        released.deliveries = released.deliveries.saturating_sub(1);
+        match ready_at.filter(|at| *at > self.now) {
+            None => self.requeue(job),
+            Some(at) => {
+                self.clear_place(&job);
+                let later = Arc::make_mut(&mut job);
+                later.status = Status::Scheduled;
+                later.ready_at = at;
+                self.settle(job);
+            }
+        }
+    }
+
+    /// Ends every lease whose time is over.
+    pub(super) fn expire_leases(&mut self) {
+        while let Some(&Reverse((at, key))) = self.checks.peek()
+            && at <= self.now
+        {
+            self.checks.pop();
+            let Some(stream) = self.streams.get_mut(key) else { continue };
+            if stream.check_at == Some(at) {
+                stream.check_at = None;
+                self.check_stream(key);
+            }
+        }
+    }
+
+    pub(super) fn check_stream(&mut self, key: u64) {
+        let Some(stream) = self.streams.get(key) else { return };
+        let mut next: Option<u64> = None;
+        let mut over = Vec::new();
+        for id in stream.held.values() {
+            let end = self.leases.get(*id).and_then(|lease| end_of(lease, stream));
+            match end {
+                Some(end) if end <= self.now => over.push(*id),
+                Some(end) => next = Some(next.map_or(end, |n| n.min(end))),
+                None => {}
+            }
+        }
+        // The youngest first: each goes in front of the one before.
+        for id in over.into_iter().rev() {
+            self.streams.tell(key, Item::Cancel { id, reason: CancelReason::LeaseLost });
+            if let Some(lease) = self.end_lease(id) {
+                self.give_back(lease.job);
+            }
+        }
+        self.watch(key, next);
+        self.drop_if_over(key);
+    }
+
+    /// Writes down the leases that began at or before `until`.
+    pub(super) fn save_leases(&mut self, until: u64) {
+        while let Some(id) = self.leases.next_unsaved(until) {
+            let Some(lease) = self.leases.get_mut(id) else { continue };
+            let stream = self.streams.get(lease.stream);
+            let resumable = stream.filter(|s| s.kind == StreamKind::Events);
+            lease.saved = true;
+            let record = LeaseRecord {
+                queue: lease.job.queue.0,
+                priority: lease.job.priority,
+                token: lease.token.to_u64(),
+                deliveries: lease.job.deliveries,
+                dequeued_at: lease.job.dequeued_at.unwrap_or(lease.since),
+                lease_ms: stream.and_then(|s| s.lease_ms),
+                stream: resumable.map(|s| (s.id, lease.event)),
+            };
+            self.batch.put_lease(id, &record);
+        }
+    }
+}

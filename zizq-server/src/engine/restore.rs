@@ -1,0 +1,123 @@
+//! The engine begins with what the store has.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+use protocol::id::JobId;
+use protocol::lease::{DEFAULT_LEASE_MS, LeaseToken};
+use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
+
+use super::command::StreamKind;
+use super::dispatch::Heads;
+use super::id::{QueueId, Stamp, Stamps};
+use super::job::Job;
+use super::lease::{Lease, Leases};
+use super::queues::Queues;
+use super::schedule::Timers;
+use super::streams::{State, Stream, Streams, Takes};
+use super::{Engine, Settings};
+use crate::store::batch::Batch;
+use crate::store::record::{LeaseRecord, QueueRecord};
+
+/// The clock is written down about once a second: what was handed out last may be this much later, in milliseconds.
+const CLOCK_SLACK_MS: u64 = 2_000;
+
+/// What is read from the store at start. Jobs are not: their fronts are read when somebody asks for them.
+#[derive(Debug, Default)]
+pub struct Stored {
+    pub clock: u64,
+    pub queues: Vec<(QueueId, QueueRecord)>,
+    pub cursors: Vec<((QueueId, u16), Stamp)>,
+    /// With the job each is for, where it is still there.
+    pub leases: Vec<(JobId, LeaseRecord, Option<Job>)>,
+}
+
+impl Engine {
+    /// An engine that goes on where an earlier one stopped. `seed` makes its random numbers.
+    pub fn new(settings: Settings, stored: Stored, now: u64, seed: u64) -> Self {
+        const TOKEN_SHIFT: u32 = 20;
+        let start = if stored.clock == 0 { now } else { now.max(stored.clock + CLOCK_SLACK_MS) };
+        let mut engine = Self {
+            settings,
+            now: start,
+            random: fastrand::Rng::with_seed(seed),
+            stamps: Stamps::starting_at(start),
+            last_token: start << TOKEN_SHIFT,
+            tokens_before: LeaseToken::from_u64(start << TOKEN_SHIFT),
+            clock_saved_at: 0,
+            queues: Queues::default(),
+            leases: Leases::default(),
+            streams: Streams::default(),
+            timers: Timers::stored(),
+            cursors: stored.cursors.into_iter().collect(),
+            checks: BinaryHeap::<Reverse<_>>::new(),
+            queues_to_dispatch: VecDeque::new(),
+            streams_to_feed: VecDeque::new(),
+            heads: Heads::default(),
+            waits: 0,
+            waiting_for_all: VecDeque::new(),
+            wanted: FxHashSet::default(),
+            ready_bytes: 0,
+            batch: Batch::default(),
+            clear: false,
+            draining: false,
+        };
+        engine.load_queues(stored.queues);
+        engine.load_leases(stored.leases);
+        engine
+    }
+
+    fn load_queues(&mut self, queues: Vec<(QueueId, QueueRecord)>) {
+        for (id, record) in queues {
+            if record.counts.total() > 0 {
+                self.queues.load(id, record);
+            } else {
+                self.queues.skip(id);
+                self.batch.remove_queue(id);
+                for ((_, priority), _) in self.cursors.extract_if(|(queue, _), _| *queue == id) {
+                    self.batch.remove_cursor(id, priority);
+                }
+            }
+        }
+    }
+
+    /// Workers of before get their time to come back: the length of their lease, counted from now.
+    fn load_leases(&mut self, leases: Vec<(JobId, LeaseRecord, Option<Job>)>) {
+        let mut resumable: FxHashMap<u128, u64> = FxHashMap::default();
+        for (id, record, job) in leases {
+            let Some(mut job) = job else {
+                self.batch.remove_lease(id);
+                continue;
+            };
+            let lease_ms = record.lease_ms.unwrap_or(DEFAULT_LEASE_MS);
+            let token = LeaseToken::from_u64(record.token);
+            let key = match record.stream {
+                None => self.answered_stream(lease_ms),
+                Some((stream, _)) => {
+                    *resumable.entry(stream).or_insert_with(|| self.broken_stream(stream, lease_ms))
+                }
+            };
+            let event = record.stream.map_or(0, |(_, event)| event);
+            if let Some(stream) = self.streams.get_mut(key) {
+                stream.event = stream.event.max(event);
+            }
+            job.deliveries = record.deliveries;
+            job.dequeued_at = Some(record.dequeued_at);
+            job.last_lease = Some(token);
+            let since = self.now;
+            self.lease_to(
+                key,
+                Lease { job: Arc::new(job), token, stream: key, since, kept_until: None, event, saved: true },
+            );
+        }
+    }
+
+    fn broken_stream(&mut self, id: u128, lease_ms: u64) -> u64 {
+        self.streams.insert(Stream {
+            state: State::Broken { until: self.now + lease_ms },
+            ..Stream::new(id, StreamKind::Events, Takes::Queues(SmallVec::new()), Some(lease_ms))
+        })
+    }
+}

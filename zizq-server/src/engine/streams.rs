@@ -1,0 +1,168 @@
+//! Streams that take jobs, and what each holds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use protocol::id::JobId;
+use protocol::lease::LeaseToken;
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::command::{Link, StreamKind};
+use super::id::QueueId;
+use super::outbox::{Item, Outbox};
+
+/// Which queues a stream takes jobs from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Takes {
+    All,
+    Queues(SmallVec<[QueueId; 2]>),
+}
+
+#[derive(Debug)]
+pub struct Stream {
+    pub id: u128,
+    pub kind: StreamKind,
+    pub takes: Takes,
+    /// The most jobs it holds at a time; 0: no limit.
+    pub prefetch: u32,
+    /// How long its leases last, in milliseconds; none: as long as it is open.
+    pub lease_ms: Option<u64>,
+    /// How long its leases wait for it to come back, in milliseconds.
+    pub resume_ms: u64,
+    /// Whether it wants no more jobs.
+    pub rests: bool,
+    /// What it holds, in the order of delivery.
+    pub held: BTreeMap<LeaseToken, JobId>,
+    /// When its peer last took a heartbeat.
+    pub renewed_at: u64,
+    pub state: State,
+    /// The number of its current connection.
+    pub connection: u64,
+    /// The number of its last event.
+    pub event: u64,
+    /// What this turn will send.
+    pub pending: Vec<Item>,
+    /// When its leases are looked at next.
+    pub check_at: Option<u64>,
+    /// The queues it waits for at present; of no meaning where it takes all.
+    pub waits_for: SmallVec<[QueueId; 2]>,
+    pub waits_for_all: bool,
+    /// Whether it stands in the list of streams to feed.
+    pub to_feed: bool,
+}
+
+#[derive(Debug)]
+pub enum State {
+    Open(Arc<Outbox>),
+    /// Its connection broke; its leases wait until then, in milliseconds since the Unix epoch.
+    Broken {
+        until: u64,
+    },
+    /// A poll that has been answered: each of its leases runs by itself.
+    Answered,
+}
+
+impl Stream {
+    /// Whether it can take one more job.
+    pub fn has_credit(&self) -> bool {
+        let room = self.prefetch == 0 || self.held.len() < self.prefetch as usize;
+        room && !self.rests && matches!(&self.state, State::Open(outbox) if outbox.has_room())
+    }
+
+    /// Whether nothing depends on it any more.
+    pub fn is_over(&self) -> bool {
+        !matches!(self.state, State::Open(_)) && self.held.is_empty()
+    }
+
+    /// When a lease that began at `since` ends, unless a heartbeat for its job alone says otherwise.
+    pub fn lease_end(&self, since: u64) -> Option<u64> {
+        match (&self.state, self.kind) {
+            (State::Broken { until }, _) => Some(*until),
+            (_, StreamKind::Events) => Some(since.max(self.renewed_at) + self.lease_ms?),
+            (_, StreamKind::Bound | StreamKind::Poll) => Some(since + self.lease_ms?),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Streams {
+    by_key: FxHashMap<u64, Stream>,
+    by_id: FxHashMap<u128, u64>,
+    next: u64,
+    /// Streams with something pending.
+    touched: Vec<u64>,
+    /// How many take from all queues.
+    pub taking_all: usize,
+}
+
+impl Streams {
+    pub fn insert(&mut self, stream: Stream) -> u64 {
+        self.next += 1;
+        self.by_id.insert(stream.id, self.next);
+        self.taking_all += usize::from(stream.takes == Takes::All);
+        self.by_key.insert(self.next, stream);
+        self.next
+    }
+
+    pub fn get(&self, key: u64) -> Option<&Stream> {
+        self.by_key.get(&key)
+    }
+
+    pub fn get_mut(&mut self, key: u64) -> Option<&mut Stream> {
+        self.by_key.get_mut(&key)
+    }
+
+    /// The stream, if this is its current connection.
+    pub fn linked(&mut self, link: Link) -> Option<&mut Stream> {
+        self.by_key.get_mut(&link.stream).filter(|stream| stream.connection == link.number)
+    }
+
+    pub fn by_id(&self, id: u128) -> Option<u64> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// Changes what a stream takes.
+    pub fn set_takes(&mut self, key: u64, takes: Takes) {
+        if let Some(stream) = self.by_key.get_mut(&key) {
+            self.taking_all -= usize::from(stream.takes == Takes::All);
+            self.taking_all += usize::from(takes == Takes::All);
+            stream.takes = takes;
+        }
+    }
+
+    pub fn remove(&mut self, key: u64) {
+        if let Some(stream) = self.by_key.remove(&key) {
+            self.by_id.remove(&stream.id);
+            self.taking_all -= usize::from(stream.takes == Takes::All);
+        }
+    }
+
+    pub fn keys(&self) -> Vec<u64> {
+        self.by_key.keys().copied().collect()
+    }
+
+    /// Puts an item into the stream's part of this turn. Only an open stream can be told something.
+    pub fn tell(&mut self, key: u64, item: Item) {
+        if let Some(stream) = self.by_key.get_mut(&key)
+            && matches!(stream.state, State::Open(_))
+        {
+            if stream.pending.is_empty() {
+                self.touched.push(key);
+            }
+            stream.pending.push(item);
+        }
+    }
+
+    /// Hands what is pending over to the connections.
+    pub fn flush(&mut self) {
+        for key in self.touched.drain(..) {
+            if let Some(stream) = self.by_key.get_mut(&key) {
+                if let State::Open(outbox) = &stream.state {
+                    outbox.push(&mut stream.pending);
+                }
+                stream.pending.clear();
+            }
+        }
+    }
+}

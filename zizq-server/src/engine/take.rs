@@ -1,0 +1,217 @@
+//! Streams come and go.
+
+use std::sync::Arc;
+
+use protocol::lease::DEFAULT_LEASE_MS;
+use smallvec::SmallVec;
+
+use super::Engine;
+use super::command::{Link, OpenStream, Opened, Reject, Reply, StreamKind};
+use super::lease::Lease;
+use super::outbox::{Delivery, Item};
+use super::streams::{State, Stream, Takes};
+
+impl Engine {
+    pub(super) fn open(&mut self, open: OpenStream) -> Result<Reply, Reject> {
+        if self.draining {
+            return Err(Reject::Draining);
+        }
+        let takes = match &open.queues {
+            None => Takes::All,
+            Some(names) => Takes::Queues(names.iter().map(|name| self.queues.id(name)).collect()),
+        };
+        let resumed = open.resume.and_then(|(id, event)| Some((self.resumable(id)?, event)));
+        let opened = match resumed {
+            Some((key, event)) => self.take_over(key, event, takes, &open),
+            None => self.open_new(takes, &open),
+        };
+        self.count_taking_all();
+        self.feed(opened.link.stream);
+        Ok(Reply::Opened(opened))
+    }
+
+    fn resumable(&self, id: u128) -> Option<u64> {
+        let key = self.streams.by_id(id)?;
+        self.streams.get(key).filter(|stream| stream.kind == StreamKind::Events).map(|_| key)
+    }
+
+    fn open_new(&mut self, takes: Takes, open: &OpenStream) -> Opened {
+        let key = self.streams.insert(Stream {
+            prefetch: open.prefetch,
+            resume_ms: open.resume_ms,
+            renewed_at: self.now,
+            state: State::Open(open.outbox.clone()),
+            ..Stream::new(open.id, open.kind, takes, open.lease_ms)
+        });
+        Opened { link: Link { stream: key, number: 0 }, id: open.id, resumed: false }
+    }
+
+    /// A worker has come back: its new connection gets what it may have missed.
+    fn take_over(&mut self, key: u64, event: u64, takes: Takes, open: &OpenStream) -> Opened {
+        self.stop_waiting(key);
+        self.streams.set_takes(key, takes);
+        let mut opened = Opened { link: Link { stream: key, number: 0 }, id: open.id, resumed: true };
+        let mut missed = Vec::new();
+        if let Some(stream) = self.streams.get_mut(key) {
+            if let State::Open(old) = &stream.state {
+                drop(old.take());
+                old.close();
+            }
+            stream.connection += 1;
+            stream.prefetch = open.prefetch;
+            stream.lease_ms = open.lease_ms;
+            stream.resume_ms = open.resume_ms;
+            stream.renewed_at = self.now;
+            stream.state = State::Open(open.outbox.clone());
+            stream.event = stream.event.max(event);
+            stream.pending.clear();
+            opened.link.number = stream.connection;
+            opened.id = stream.id;
+            let held = stream.held.values().filter_map(|id| self.leases.get(*id));
+            missed.extend(held.filter(|lease| lease.event > event).map(|lease| lease.job.id));
+        }
+        for id in missed {
+            self.send(id);
+        }
+        let end = self.streams.get(key).and_then(|stream| stream.lease_end(self.now));
+        self.watch(key, end);
+        opened
+    }
+
+    /// Tells the holder of a lease about its job.
+    pub(super) fn send(&mut self, id: protocol::id::JobId) {
+        let Some(lease) = self.leases.get(id) else { return };
+        let (Some(stream), Some(queue)) = (self.streams.get(lease.stream), self.queues.name(lease.job.queue))
+        else {
+            return;
+        };
+        let delivery = Delivery {
+            job: lease.job.clone(),
+            queue: queue.clone(),
+            token: lease.token,
+            lease_expires_at: super::renew::end_of(lease, stream),
+            event: lease.event,
+        };
+        if let State::Open(outbox) = &stream.state {
+            outbox.reserve(delivery.job.weight());
+        }
+        let key = lease.stream;
+        self.streams.tell(key, Item::Job(delivery));
+    }
+
+    pub(super) fn close(&mut self, link: Link) -> Result<Reply, Reject> {
+        let now = self.now;
+        let Some(stream) = self.streams.linked(link) else { return Ok(Reply::Done) };
+        if !matches!(stream.state, State::Open(_)) {
+            return Ok(Reply::Done);
+        }
+        let wait_ms = match stream.kind {
+            StreamKind::Events => stream.resume_ms.min(stream.lease_ms.unwrap_or(DEFAULT_LEASE_MS)),
+            StreamKind::Bound | StreamKind::Poll => 0,
+        };
+        let until = now + wait_ms;
+        stream.state = State::Broken { until };
+        for lease in stream.held.values() {
+            // Without time to come back, not even a heartbeat keeps a job.
+            if let Some(lease) = self.leases.get_mut(*lease)
+                && wait_ms == 0
+            {
+                lease.kept_until = None;
+            }
+        }
+        self.stop_waiting(link.stream);
+        if wait_ms == 0 {
+            self.check_stream(link.stream);
+        } else {
+            self.watch(link.stream, Some(until));
+        }
+        self.drop_if_over(link.stream);
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn rest(&mut self, link: Link) -> Result<Reply, Reject> {
+        if let Some(stream) = self.streams.linked(link) {
+            stream.rests = true;
+            self.stop_waiting(link.stream);
+        }
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn finish(&mut self, link: Link) -> Result<Reply, Reject> {
+        if let Some(stream) = self.streams.linked(link) {
+            stream.state = State::Answered;
+            self.drop_if_over(link.stream);
+        }
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn drained(&mut self, link: Link) -> Result<Reply, Reject> {
+        if self.streams.linked(link).is_some() {
+            self.feed(link.stream);
+        }
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn drop_if_over(&mut self, key: u64) {
+        if self.streams.get(key).is_some_and(Stream::is_over) {
+            self.streams.remove(key);
+            self.count_taking_all();
+        }
+    }
+
+    /// Takes a stream off every list of waiting ones.
+    fn stop_waiting(&mut self, key: u64) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let queues = std::mem::take(&mut stream.waits_for);
+        if std::mem::take(&mut stream.waits_for_all) {
+            self.waiting_for_all.retain(|(_, waiting)| *waiting != key);
+        }
+        for id in queues {
+            if let Some(queue) = self.queues.get_mut(id) {
+                queue.waiting.retain(|(_, waiting)| *waiting != key);
+            }
+        }
+    }
+
+    /// Hands a ready job to a stream.
+    pub(super) fn deliver(&mut self, key: u64, mut job: Arc<super::job::Job>) {
+        let token = self.next_token();
+        let delivered = Arc::make_mut(&mut job);
+        delivered.deliveries = delivered.deliveries.saturating_add(1);
+        delivered.dequeued_at = Some(self.now);
+        delivered.last_lease = Some(token);
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.event += 1;
+        let (id, event) = (job.id, stream.event);
+        self.lease_to(
+            key,
+            Lease { job, token, stream: key, since: self.now, kept_until: None, event, saved: false },
+        );
+        self.send(id);
+    }
+}
+
+impl Stream {
+    /// A stream without a connection.
+    pub fn new(id: u128, kind: StreamKind, takes: Takes, lease_ms: Option<u64>) -> Self {
+        Self {
+            id,
+            kind,
+            takes,
+            prefetch: 0,
+            lease_ms,
+            resume_ms: 0,
+            rests: false,
+            held: std::collections::BTreeMap::new(),
+            renewed_at: 0,
+            state: State::Answered,
+            connection: 0,
+            event: 0,
+            pending: Vec::new(),
+            check_at: None,
+            waits_for: SmallVec::new(),
+            waits_for_all: false,
+            to_feed: false,
+        }
+    }
+}

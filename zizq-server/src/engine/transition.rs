@@ -1,0 +1,172 @@
+//! The edges of a job's life. Only here are records, counts and the memory of what is ready changed together.
+//!
+//! ```text
+//!  enqueue ──► scheduled ──► ready ──► in flight ──► completed ──► gone
+//!                  ▲           ▲          │  │
+//!                  │           └──────────┘  └─────► dead ───────► gone
+//!                  └── retry, release later ─┘
+//! ```
+
+use std::sync::Arc;
+
+use protocol::id::JobId;
+use protocol::job::Status;
+use protocol::lease::LeaseToken;
+use protocol::outcome::LeasedJob;
+
+use super::command::Reject;
+use super::id::{QueueId, Stamp};
+use super::job::Job;
+use super::lease::Lease;
+use super::{Engine, Found};
+
+/// The cursor of a lane follows after this many jobs have left it.
+const CURSOR_EVERY: usize = 4_096;
+
+/// A job that somebody has a say in.
+pub(super) enum Claim {
+    /// In flight, and theirs.
+    Held,
+    /// Their lease is over, but nobody else has the job: their word counts.
+    Late(Job),
+}
+
+impl Engine {
+    /// Whether a caller may report on a job.
+    pub(super) fn claim(&self, job: LeasedJob, found: &mut Found) -> Result<Claim, Reject> {
+        if let Some(lease) = self.leases.get(job.id) {
+            return match job.lease {
+                Some(token) if token != lease.token => Err(Reject::LeaseLost),
+                _ => Ok(Claim::Held),
+            };
+        }
+        let token = job.lease.ok_or(Reject::NotFound)?;
+        let job = found.remove(&job.id).ok_or(Reject::NotFound)?;
+        match job.last_lease {
+            Some(last) if token < last => Err(Reject::LeaseLost),
+            _ if job.status != Status::Ready => Err(Reject::NotFound),
+            Some(last) if token == last => Ok(Claim::Late(job)),
+            // Given out shortly before a crash: the store has not heard of it, but nobody can hold a later one.
+            _ if token <= self.tokens_before => Ok(Claim::Late(job)),
+            _ => Err(Reject::LeaseLost),
+        }
+    }
+
+    /// Takes the job of a claim out of flight, or out of the ready jobs.
+    pub(super) fn take_back(&mut self, id: JobId, claim: Claim) -> Option<Arc<Job>> {
+        match claim {
+            Claim::Held => self.end_lease(id).map(|lease| lease.job),
+            Claim::Late(job) => {
+                self.unready(&job);
+                Some(Arc::new(job))
+            }
+        }
+    }
+
+    /// Ends the lease of a job, which is neither in flight nor ready then.
+    pub(super) fn end_lease(&mut self, id: JobId) -> Option<Lease> {
+        let lease = self.leases.remove(id)?;
+        if lease.saved {
+            self.batch.remove_lease(id);
+        }
+        if let Some(queue) = self.queues.get_mut(lease.job.queue) {
+            queue.in_flight -= 1;
+        }
+        if let Some(stream) = self.streams.get_mut(lease.stream) {
+            stream.held.remove(&lease.token);
+        }
+        self.feed(lease.stream);
+        self.drop_if_over(lease.stream);
+        Some(lease)
+    }
+
+    /// Stores a new or returning job where its status says. The place it had before has been cleared.
+    pub(super) fn settle(&mut self, job: Arc<Job>) {
+        self.batch.put_job(&job);
+        self.queues.count_up(job.queue, job.status);
+        match job.due() {
+            Some(due) => self.timers.insert(due, &job),
+            None => self.make_ready(job),
+        }
+    }
+
+    fn make_ready(&mut self, job: Arc<Job>) {
+        let id = job.queue;
+        let stamp = Stamp::of(job.id);
+        if let Some(cursor) = self.cursors.get_mut(&(id, job.priority))
+            && stamp < *cursor
+        {
+            *cursor = stamp;
+            self.batch.put_cursor(id, job.priority, stamp);
+        }
+        if let Some(queue) = self.queues.get_mut(id) {
+            queue.lanes.insert(job, &mut self.ready_bytes);
+        }
+        self.dispatch_later(id);
+    }
+
+    /// Puts a job that was in flight among the ready ones again.
+    pub(super) fn requeue(&mut self, job: Arc<Job>) {
+        self.batch.put_job(&job);
+        self.make_ready(job);
+    }
+
+    /// Takes a job out of what memory holds of the ready ones.
+    pub(super) fn unready(&mut self, job: &Job) {
+        if let Some(queue) = self.queues.get_mut(job.queue) {
+            queue.lanes.remove(job.priority, Stamp::of(job.id), &mut self.ready_bytes);
+        }
+        self.heads.update(&self.queues, job.queue);
+    }
+
+    /// Removes a job from the store, from the counts and from memory, but not its errors.
+    pub(super) fn clear_place(&mut self, job: &Job) {
+        let place = job.place();
+        self.batch.remove_job(place, job.due());
+        self.queues.count_down(job.queue, place.status);
+        match job.due() {
+            Some(due) => self.timers.remove(due, place.stamp),
+            None => self.note_removed(job.queue, job.priority),
+        }
+    }
+
+    /// Removes every trace of a job that is not in flight.
+    pub(super) fn forget(&mut self, job: &Job) {
+        if job.status == Status::Ready {
+            self.unready(job);
+        }
+        self.clear_place(job);
+        self.forget_errors(job);
+    }
+
+    pub(super) fn forget_errors(&mut self, job: &Job) {
+        for attempt in 1..=job.attempts {
+            self.batch.remove_error(job.id, attempt);
+        }
+    }
+
+    /// Lets the cursor of a lane follow the jobs that have left it, so that a restart need not walk past them.
+    fn note_removed(&mut self, id: QueueId, priority: u16) {
+        let enough = CURSOR_EVERY.max(self.leases.len());
+        let Some(queue) = self.queues.get_mut(id) else { return };
+        if !queue.lanes.note_removed(priority, enough) {
+            return;
+        }
+        // A lease that is written down finds its job by itself.
+        let unsaved =
+            self.leases.iter().filter(|l| !l.saved && l.job.queue == id && l.job.priority == priority);
+        let in_flight = unsaved.map(|l| Stamp::of(l.job.id)).min();
+        let first = [in_flight, queue.lanes.first(priority)].into_iter().flatten().min();
+        let first = first.unwrap_or(self.stamps.last().next());
+        self.cursors.insert((id, priority), first);
+        self.batch.put_cursor(id, priority, first);
+    }
+
+    /// A token that no delivery had before, and none will have after.
+    pub(super) fn next_token(&mut self) -> LeaseToken {
+        /// Room for a million deliveries a millisecond.
+        const COUNT_BITS: u32 = 20;
+        self.last_token = (self.now << COUNT_BITS).max(self.last_token + 1);
+        LeaseToken::from_u64(self.last_token)
+    }
+}

@@ -1,0 +1,61 @@
+//! `GET /jobs/{id}/errors`, `GET /jobs/{id}/errors/{attempt}`.
+
+use http::StatusCode;
+use protocol::job::ErrorRecord;
+use serde_json::json;
+
+use super::look::Page;
+use crate::http::App;
+use crate::http::reply::{self, Answer, Refusal};
+use crate::http::request::Request;
+use crate::store::record;
+
+pub async fn list(app: &App, request: &Request) -> Answer {
+    let id = request.job_id()?;
+    let mut query = request.query()?;
+    let page = Page::read(&mut query, |query| query.number("from", 0, u64::MAX))?;
+    query.finish()?;
+    let (from, descending, limit) = (page.from, page.descending, page.limit);
+    let asked = move |attempts: u32| page_of(attempts, from, descending, limit);
+    let found = app.reader.errors(id, asked).await?;
+    let mut errors = found.ok_or_else(|| Refusal::not_found(format!("no job has the id `{id}`")))?;
+    let more = errors.len() > limit;
+    errors.truncate(limit);
+    let ends = errors.first().zip(errors.last()).map(|(first, last)| (u64::from(first.0), u64::from(last.0)));
+    let pages = page.links(&format!("/jobs/{id}/errors"), ends, more, "");
+    let errors: Vec<ErrorRecord> = errors.into_iter().map(|(attempt, error)| shown(attempt, error)).collect();
+    Ok(reply::value(StatusCode::OK, request.format, &json!({"errors": errors, "pages": pages})))
+}
+
+/// The attempts of a page, and one more where there is one.
+fn page_of(attempts: u32, from: Option<u64>, descending: bool, limit: usize) -> Vec<u32> {
+    let behind = |attempt: &u32| {
+        let attempt = u64::from(*attempt);
+        from.is_none_or(|from| if descending { attempt < from } else { attempt > from })
+    };
+    let all = 1..=attempts;
+    if descending {
+        all.rev().filter(behind).take(limit + 1).collect()
+    } else {
+        all.filter(behind).take(limit + 1).collect()
+    }
+}
+
+pub async fn one(app: &App, request: &Request) -> Answer {
+    let id = request.job_id()?;
+    let text = request.params.get(1).map(String::as_str).unwrap_or_default();
+    request.no_query()?;
+    let not_found = || {
+        let attempt = protocol::error::excerpt(text);
+        Refusal::not_found(format!("job `{id}` has no error of attempt `{attempt}`"))
+    };
+    let attempt: u32 = text.parse().map_err(|_| not_found())?;
+    let found = app.reader.errors(id, move |_| vec![attempt]).await?;
+    let (attempt, error) = found.and_then(|errors| errors.into_iter().next()).ok_or_else(not_found)?;
+    Ok(reply::value(StatusCode::OK, request.format, &shown(attempt, error)))
+}
+
+fn shown(attempt: u32, error: record::ErrorRecord) -> ErrorRecord {
+    let record::ErrorRecord { message, error_type, backtrace, dequeued_at, failed_at } = error;
+    ErrorRecord { attempt, message, error_type, backtrace, dequeued_at, failed_at }
+}

@@ -1,0 +1,101 @@
+//! `POST /jobs/{id}/heartbeat`, `POST /jobs/heartbeat`, `POST /jobs/{id}/release`, `POST /jobs/release`.
+
+use http::StatusCode;
+use protocol::body;
+use protocol::lease::{
+    Heartbeat, HeartbeatReply, HeartbeatsReply, JobHeartbeat, JobRelease, LeaseToken, MAX_LEASE_MS,
+    MIN_LEASE_MS, Release,
+};
+use protocol::object::Object;
+use protocol::outcome::LeasedJob;
+use serde::Deserialize;
+
+use super::out_of_step;
+use super::outcome::{bulk_answer, lease_lost, not_done, not_in_flight};
+use crate::engine::command::{Command, Reply};
+use crate::http::App;
+use crate::http::reply::{self, Answer, Refusal};
+use crate::http::request::Request;
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
+struct Bulk<T> {
+    jobs: Vec<Object<T>>,
+}
+
+pub async fn heartbeat(app: &App, request: &Request) -> Answer {
+    let beat: Heartbeat = body::parse_optional(request.body_format()?, &request.body)?;
+    let lease = only_lease(request)?;
+    let job = LeasedJob { id: request.job_id()?, lease };
+    let Heartbeat { lease_ms, progress, message } = beat;
+    let beat = JobHeartbeat { id: job.id, lease, lease_ms, progress, message };
+    check(&beat, "")?;
+    let reply = heartbeats(app, vec![beat]).await?;
+    let Some(renewed) = reply.jobs.first() else {
+        return Err(if reply.lost.is_empty() { not_in_flight(job) } else { lost(app, job).await? });
+    };
+    let cancel = reply.cancel.contains(&job.id);
+    let reply = HeartbeatReply { id: job.id, lease_expires_at: renewed.lease_expires_at, cancel };
+    Ok(reply::value(StatusCode::OK, request.format, &reply))
+}
+
+/// Whether a job whose lease is lost is somebody else's (409), or not in flight at all (404).
+async fn lost(app: &App, job: LeasedJob) -> Result<Refusal, Refusal> {
+    let held = matches!(app.engine.call(Command::Inspect(vec![job.id])).await?, Reply::InFlight(held) if !held.is_empty());
+    let known = held || (job.lease.is_some() && app.reader.job(job.id).await?.is_some());
+    Ok(if known { lease_lost(job) } else { not_in_flight(job) })
+}
+
+pub async fn heartbeat_bulk(app: &App, request: &Request) -> Answer {
+    let body: Bulk<JobHeartbeat> = body::parse(request.body_format()?, &request.body)?;
+    request.no_query()?;
+    let beats: Vec<JobHeartbeat> = body.jobs.into_iter().map(|Object(beat)| beat).collect();
+    for (i, beat) in beats.iter().enumerate() {
+        check(beat, &format!("jobs[{i}]: "))?;
+    }
+    Ok(reply::value(StatusCode::OK, request.format, &heartbeats(app, beats).await?))
+}
+
+async fn heartbeats(app: &App, beats: Vec<JobHeartbeat>) -> Result<HeartbeatsReply, Refusal> {
+    match app.engine.call(Command::Heartbeat(beats)).await? {
+        Reply::Heartbeats(reply) => Ok(reply),
+        _ => Err(out_of_step()),
+    }
+}
+
+fn check(beat: &JobHeartbeat, place: &str) -> Result<(), Refusal> {
+    if let Some(ms) = beat.lease_ms.filter(|ms| !(MIN_LEASE_MS..=MAX_LEASE_MS).contains(ms)) {
+        let range = format!("{MIN_LEASE_MS} to {MAX_LEASE_MS}");
+        return Err(Refusal::bad_request(format!("{place}lease_ms: {ms} is out of range {range}")));
+    }
+    if let Some(progress) = beat.progress.filter(|p| !(0.0..=1.0).contains(p)) {
+        return Err(Refusal::bad_request(format!("{place}progress: {progress} is out of range 0 to 1")));
+    }
+    Ok(())
+}
+
+pub async fn release(app: &App, request: &Request) -> Answer {
+    let Release { ready_at } = body::parse_optional(request.body_format()?, &request.body)?;
+    let lease = only_lease(request)?;
+    let job = LeasedJob { id: request.job_id()?, lease };
+    let release = JobRelease { id: job.id, lease, ready_at };
+    match not_done(app, Command::Release(vec![release])).await? {
+        not_done if !not_done.lost.is_empty() => Err(lease_lost(job)),
+        not_done if !not_done.not_found.is_empty() => Err(not_in_flight(job)),
+        _ => Ok(reply::no_content()),
+    }
+}
+
+pub async fn release_bulk(app: &App, request: &Request) -> Answer {
+    let body: Bulk<JobRelease> = body::parse(request.body_format()?, &request.body)?;
+    request.no_query()?;
+    let jobs = body.jobs.into_iter().map(|Object(job)| job).collect();
+    bulk_answer(request, &not_done(app, Command::Release(jobs)).await?)
+}
+
+fn only_lease(request: &Request) -> Result<Option<LeaseToken>, Refusal> {
+    let mut query = request.query()?;
+    let lease = request.lease(&mut query)?;
+    query.finish()?;
+    Ok(lease)
+}

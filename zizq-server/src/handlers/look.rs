@@ -1,0 +1,148 @@
+//! `GET /jobs/{id}`, `GET /jobs`, `GET /jobs/count`, `GET /queues`.
+
+use std::fmt::Write as _;
+
+use http::StatusCode;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use protocol::encode;
+use protocol::id::JobId;
+use protocol::job::Status;
+use protocol::page::{DEFAULT_PAGE, MAX_PAGE, Pages};
+use serde_json::json;
+
+use crate::http::App;
+use crate::http::query::Query;
+use crate::http::reply::{self, Answer, Refusal};
+use crate::http::request::Request;
+use crate::reader::{Filter, Shown};
+
+/// What stays as it is in the value of a query parameter (RFC 3986, unreserved).
+const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+pub async fn job(app: &App, request: &Request) -> Answer {
+    let id = request.job_id()?;
+    request.no_query()?;
+    let shown =
+        app.reader.job(id).await?.ok_or_else(|| Refusal::not_found(format!("no job has the id `{id}`")))?;
+    let mut body = Vec::with_capacity(512 + shown.job.payload.bytes().len());
+    write_shown(&mut body, request, &shown);
+    Ok(reply::bytes(StatusCode::OK, request.format, body))
+}
+
+fn write_shown(out: &mut Vec<u8>, request: &Request, shown: &Shown) {
+    let view = shown.job.view(&shown.queue, shown.status);
+    encode::write_job(out, request.format, &view, Some(&shown.job.payload));
+}
+
+pub async fn list(app: &App, request: &Request) -> Answer {
+    let mut query = request.query()?;
+    let page = Page::read(&mut query, |query| query.value::<JobId>("from"))?;
+    let filter = read_filter(&mut query)?;
+    query.finish()?;
+    let (jobs, more) = app.reader.list(filter.clone(), page.from, page.descending, page.limit).await?;
+    let ends = jobs.first().zip(jobs.last()).map(|(first, last)| (first.job.id, last.job.id));
+    let pages = page.links("/jobs", ends, more, &filter_params(&filter));
+    let mut body = Vec::with_capacity(256 + jobs.len() * 512);
+    let write = |out: &mut Vec<u8>, shown: &Shown| write_shown(out, request, shown);
+    encode::write_jobs(&mut body, request.format, jobs.iter(), write, Some(&pages));
+    Ok(reply::bytes(StatusCode::OK, request.format, body))
+}
+
+pub async fn count(app: &App, request: &Request) -> Answer {
+    let mut query = request.query()?;
+    let filter = read_filter(&mut query)?;
+    query.finish()?;
+    let count = app.reader.count(filter).await?;
+    Ok(reply::value(StatusCode::OK, request.format, &json!({"count": count})))
+}
+
+pub async fn queues(app: &App, request: &Request) -> Answer {
+    request.no_query()?;
+    let names = app.reader.queues().await?;
+    Ok(reply::value(StatusCode::OK, request.format, &json!({"queues": names})))
+}
+
+/// Which page of a list is asked for.
+pub(super) struct Page<K> {
+    pub from: Option<K>,
+    pub descending: bool,
+    pub limit: usize,
+}
+
+impl<K: std::fmt::Display> Page<K> {
+    /// Takes `from`, `order` and `limit` out of a query.
+    pub(super) fn read(
+        query: &mut Query<'_>,
+        from: impl FnOnce(&mut Query<'_>) -> Result<Option<K>, Refusal>,
+    ) -> Result<Self, Refusal> {
+        let from = from(query)?;
+        let descending = match query.text("order").as_deref() {
+            None | Some("" | "asc") => false,
+            Some("desc") => true,
+            Some(other) => {
+                let other = protocol::error::excerpt(other);
+                return Err(Refusal::bad_request(format!("order: `{other}` is neither asc nor desc")));
+            }
+        };
+        let limit = query.number("limit", 1, MAX_PAGE)?.unwrap_or(DEFAULT_PAGE);
+        Ok(Self { from, descending, limit: usize::try_from(limit).unwrap_or(usize::MAX) })
+    }
+
+    /// The links of a page whose first and last elements are `ends`.
+    pub(super) fn links(&self, path: &str, ends: Option<(K, K)>, more: bool, filters: &str) -> Pages {
+        let link = |from: Option<&K>, descending: bool| {
+            let mut link = format!("{path}?");
+            if let Some(from) = from {
+                drop(write!(link, "from={from}&"));
+            }
+            let order = if descending { "desc" } else { "asc" };
+            drop(write!(link, "order={order}&limit={}{filters}", self.limit));
+            link
+        };
+        let (first, last) = ends.unzip();
+        Pages {
+            this: link(self.from.as_ref(), self.descending),
+            next: last.filter(|_| more).map(|last| link(Some(&last), self.descending)),
+            prev: first.filter(|_| self.from.is_some()).map(|first| link(Some(&first), !self.descending)),
+        }
+    }
+}
+
+fn read_filter(query: &mut Query<'_>) -> Result<Filter, Refusal> {
+    let statuses =
+        query.list::<String>("status")?.map(|names| names.iter().map(|name| status(name)).collect());
+    Ok(Filter {
+        ids: query.list("id")?,
+        queues: query.list("queue")?,
+        types: query.list("type")?,
+        statuses: statuses.transpose()?,
+    })
+}
+
+fn status(name: &str) -> Result<Status, Refusal> {
+    Status::ALL.into_iter().find(|status| status.as_str() == name).ok_or_else(|| {
+        let name = protocol::error::excerpt(name);
+        Refusal::bad_request(format!(
+            "status: `{name}` is none of scheduled, ready, in_flight, completed, dead"
+        ))
+    })
+}
+
+fn filter_params(filter: &Filter) -> String {
+    let ids = filter.ids.as_ref().map(|ids| join(ids.iter().map(ToString::to_string)));
+    let queues = filter.queues.as_ref().map(|names| join(names.iter().map(ToString::to_string)));
+    let types = filter.types.as_ref().map(|names| join(names.iter().map(ToString::to_string)));
+    let statuses =
+        filter.statuses.as_ref().map(|all| join(all.iter().map(|status| status.as_str().to_owned())));
+    let mut params = String::new();
+    for (name, value) in [("id", ids), ("queue", queues), ("type", types), ("status", statuses)] {
+        if let Some(value) = value {
+            drop(write!(params, "&{name}={}", utf8_percent_encode(&value, VALUE)));
+        }
+    }
+    params
+}
+
+fn join(values: impl Iterator<Item = String>) -> String {
+    values.collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,28 @@
+//! One file per group of calls: request to command, reply to body.
+
+pub mod change;
+pub mod enqueue;
+pub mod errors;
+pub mod lease;
+pub mod look;
+pub mod outcome;
+pub mod server;
+pub mod take;
+
+use crate::http::reply::Refusal;
+use crate::reader::ReadError;
+
+impl From<ReadError> for Refusal {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Store(error) => error.into(),
+            ReadError::Engine(error) => error.into(),
+        }
+    }
+}
+
+/// The engine answered something that does not belong to the command: a defect of this server.
+pub(crate) fn out_of_step() -> Refusal {
+    tracing::error!("a reply of the engine does not fit its command");
+    Refusal::unavailable("the server is out of step; try again")
+}

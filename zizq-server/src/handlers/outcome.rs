@@ -1,0 +1,102 @@
+//! `POST /jobs/{id}/success`, `POST /jobs/success`, `POST /jobs/{id}/failure`.
+
+use http::StatusCode;
+use protocol::body;
+use protocol::encode;
+use protocol::id::JobId;
+use protocol::object::Object;
+use protocol::outcome::{Failure, LeasedJob, NotDone};
+use rustc_hash::FxHashSet;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::out_of_step;
+use crate::engine::command::{Command, Reply};
+use crate::http::App;
+use crate::http::reply::{self, Answer, Refusal};
+use crate::http::request::Request;
+
+/// `{"result": …}`, which is not kept yet.
+#[derive(Default, Deserialize)]
+struct Success {
+    #[serde(default)]
+    result: Option<IgnoredAny>,
+}
+
+pub async fn succeed(app: &App, request: &Request) -> Answer {
+    let success: Success = body::parse_optional(request.body_format()?, &request.body)?;
+    let mut query = request.query()?;
+    let lease = request.lease(&mut query)?;
+    query.finish()?;
+    if success.result.is_some() {
+        return Err(Refusal::unprocessable("result is not supported yet"));
+    }
+    let job = LeasedJob { id: request.job_id()?, lease };
+    match not_done(app, Command::Succeed(vec![job])).await? {
+        not_done if !not_done.lost.is_empty() => Err(lease_lost(job)),
+        not_done if !not_done.not_found.is_empty() => Err(not_in_flight(job)),
+        _ => Ok(reply::no_content()),
+    }
+}
+
+/// [`protocol::outcome::Successes`], with its elements made sure to be objects.
+#[derive(Deserialize)]
+struct Successes {
+    #[serde(default)]
+    ids: Option<Vec<JobId>>,
+    #[serde(default)]
+    jobs: Option<Vec<Object<LeasedJob>>>,
+}
+
+pub async fn succeed_bulk(app: &App, request: &Request) -> Answer {
+    let body: Successes = body::parse(request.body_format()?, &request.body)?;
+    request.no_query()?;
+    if body.ids.is_none() && body.jobs.is_none() {
+        return Err(Refusal::bad_request("the body: `ids` or `jobs` is expected"));
+    }
+    let with_tokens = body.jobs.into_iter().flatten().map(|Object(job)| job);
+    let without = body.ids.into_iter().flatten().map(|id| LeasedJob { id, lease: None });
+    let mut seen = FxHashSet::default();
+    let jobs = with_tokens.chain(without).filter(|job| seen.insert(job.id)).collect();
+    bulk_answer(request, &not_done(app, Command::Succeed(jobs)).await?)
+}
+
+pub async fn fail(app: &App, request: &Request) -> Answer {
+    let failure: Failure = body::parse(request.body_format()?, &request.body)?;
+    let mut query = request.query()?;
+    let lease = request.lease(&mut query)?;
+    query.finish()?;
+    let job = LeasedJob { id: request.job_id()?, lease };
+    let Reply::Failed { job, queue } = app.engine.call(Command::Fail { job, failure }).await? else {
+        return Err(out_of_step());
+    };
+    let mut body = Vec::with_capacity(512);
+    encode::write_job(&mut body, request.format, &job.view(&queue, job.status), None);
+    Ok(reply::bytes(StatusCode::OK, request.format, body))
+}
+
+pub(super) async fn not_done(app: &App, command: Command) -> Result<NotDone, Refusal> {
+    match app.engine.call(command).await? {
+        Reply::NotDone(not_done) => Ok(not_done),
+        _ => Err(out_of_step()),
+    }
+}
+
+/// 204 when everything was done, else 422 with what was not.
+pub(super) fn bulk_answer(request: &Request, not_done: &NotDone) -> Answer {
+    if not_done.not_found.is_empty() && not_done.lost.is_empty() {
+        return Ok(reply::no_content());
+    }
+    Ok(reply::value(StatusCode::UNPROCESSABLE_ENTITY, request.format, not_done))
+}
+
+pub(super) fn not_in_flight(job: LeasedJob) -> Refusal {
+    Refusal::not_found(format!("job `{}` does not exist or is not in flight", job.id))
+}
+
+pub(super) fn lease_lost(job: LeasedJob) -> Refusal {
+    Refusal::conflict(format!(
+        "job `{}`: the lease is not valid any more, the job was handed out again",
+        job.id
+    ))
+}

@@ -1,0 +1,174 @@
+//! `GET /jobs/take`, the stream, and `POST /jobs/take`, the long-poll.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_stream::stream;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::request::Parts;
+use http::{HeaderName, Response};
+use http_body_util::{BodyExt, Either, StreamBody};
+use hyper::body::Frame;
+use protocol::body;
+use protocol::encode;
+use protocol::frame::StreamFormat;
+use protocol::frame::sse::LastEventId;
+use protocol::lease::{DEFAULT_LEASE_MS, DEFAULT_RESUME_MS, MAX_LEASE_MS, MIN_LEASE_MS};
+use protocol::media::negotiate;
+use protocol::name::QueueName;
+use protocol::take::{MAX_POLL_LIMIT, MAX_WAIT_MS, Poll};
+
+use super::out_of_step;
+use crate::engine::command::{Command, OpenStream, Opened, Reply, StreamKind};
+use crate::engine::outbox::{Delivery, Item, Outbox};
+use crate::http::query::Query;
+use crate::http::reply::{Answer, Body, Refusal};
+use crate::http::request::{Request, header};
+use crate::http::stream::{Hold, JobStream, write_delivery};
+use crate::http::{App, closed, not_acceptable};
+
+/// The formats of a stream by media type, the preferred one first.
+const OFFERS: [(&str, StreamFormat); 5] = [
+    ("application/vnd.zizq.msgpack-stream", StreamFormat::MessagePack),
+    ("application/msgpack", StreamFormat::MessagePack),
+    ("text/event-stream", StreamFormat::EventStream),
+    ("application/x-ndjson", StreamFormat::NdJson),
+    ("application/json", StreamFormat::NdJson),
+];
+
+struct TakeParams {
+    queues: Option<Vec<QueueName>>,
+    prefetch: u32,
+    lease_ms: Option<u64>,
+    resume_ms: Option<u64>,
+}
+
+impl TakeParams {
+    fn read(query: &mut Query<'_>) -> Result<Self, Refusal> {
+        let prefetch = query.number("prefetch", 0, u64::from(u32::MAX))?.unwrap_or(1);
+        Ok(Self {
+            queues: query.list("queue")?,
+            prefetch: u32::try_from(prefetch).unwrap_or(u32::MAX),
+            lease_ms: query.number("lease_ms", MIN_LEASE_MS, MAX_LEASE_MS)?,
+            resume_ms: query.number("resume_ms", 0, MAX_LEASE_MS)?,
+        })
+    }
+}
+
+pub async fn stream(app: &Arc<App>, parts: &Parts, accepted: Option<&str>) -> Answer {
+    let format = negotiate(accepted, &OFFERS, StreamFormat::NdJson);
+    let format = format.ok_or_else(|| not_acceptable(accepted, &OFFERS.map(|(media_type, _)| media_type)))?;
+    let mut query = Query::parse(parts.uri.query())?;
+    let params = TakeParams::read(&mut query)?;
+    query.finish()?;
+
+    let is_sse = format == StreamFormat::EventStream;
+    let lease_ms = params.lease_ms.or(is_sse.then_some(DEFAULT_LEASE_MS));
+    let outbox = Arc::new(Outbox::default());
+    let open = OpenStream {
+        kind: if is_sse { StreamKind::Events } else { StreamKind::Bound },
+        queues: params.queues,
+        prefetch: params.prefetch,
+        lease_ms,
+        resume_ms: params.resume_ms.unwrap_or(DEFAULT_RESUME_MS),
+        resume: header(parts, "last-event-id").filter(|_| is_sse).and_then(last_event),
+        id: random_id()?,
+        outbox: outbox.clone(),
+    };
+    let (hold, opened) = open_stream(app, open).await?;
+    // A lease must not run out between two heartbeats, nor because one was late.
+    let heartbeat_ms = lease_ms.map_or(app.heartbeat_ms, |lease| app.heartbeat_ms.min(lease / 4));
+    let closing = app.closing.clone();
+    let body = JobStream { hold, opened, outbox, format, lease_ms, heartbeat_ms, closing }.into_body();
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+async fn open_stream(app: &Arc<App>, open: OpenStream) -> Result<(Hold, Opened), Refusal> {
+    let Reply::Opened(opened) = app.engine.call(Command::Open(open)).await? else {
+        return Err(out_of_step());
+    };
+    Ok((Hold { engine: app.engine.clone(), link: opened.link }, opened))
+}
+
+/// An id that is not one of ours is as good as none.
+fn last_event(text: &str) -> Option<(u128, u64)> {
+    let LastEventId { stream, n } = text.parse().ok()?;
+    Some((u128::from_str_radix(&stream, 16).ok().filter(|_| stream.len() == 32)?, n))
+}
+
+fn random_id() -> Result<u128, Refusal> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|e| Refusal::unavailable(format!("no random numbers: {e}")))?;
+    Ok(u128::from_be_bytes(bytes))
+}
+
+pub async fn poll(app: &Arc<App>, request: &Request) -> Answer {
+    let poll: Poll = body::parse_optional(request.body_format()?, &request.body)?;
+    request.no_query()?;
+    let limit = in_range("limit", poll.limit.map(u64::from), 1, u64::from(MAX_POLL_LIMIT))?.unwrap_or(1);
+    let wait_ms = in_range("wait_ms", poll.wait_ms, 0, MAX_WAIT_MS)?.unwrap_or(0);
+    let lease_ms =
+        in_range("lease_ms", poll.lease_ms, MIN_LEASE_MS, MAX_LEASE_MS)?.unwrap_or(DEFAULT_LEASE_MS);
+
+    let outbox = Arc::new(Outbox::default());
+    let open = OpenStream {
+        kind: StreamKind::Poll,
+        queues: poll.queues.filter(|queues| !queues.is_empty()),
+        prefetch: u32::try_from(limit).unwrap_or(u32::MAX),
+        lease_ms: Some(lease_ms),
+        resume_ms: 0,
+        resume: None,
+        id: random_id()?,
+        outbox: outbox.clone(),
+    };
+    let (hold, _) = open_stream(app, open).await?;
+    let mut items = outbox.take();
+    if items.is_empty() && wait_ms > 0 {
+        let mut closing = app.closing.clone();
+        tokio::select! {
+            _ = poll_fn(|context| outbox.poll_ready(context)) => {}
+            () = tokio::time::sleep(Duration::from_millis(wait_ms)) => {}
+            () = closed(&mut closing) => {}
+        }
+    }
+    // After this no job can come any more, so none is left in the outbox.
+    app.engine.call(Command::Rest(hold.link)).await?;
+    items.extend(outbox.take());
+    Ok(poll_response(request, hold, &items))
+}
+
+fn in_range(name: &str, value: Option<u64>, lowest: u64, highest: u64) -> Result<Option<u64>, Refusal> {
+    match value {
+        Some(n) if !(lowest..=highest).contains(&n) => {
+            Err(Refusal::bad_request(format!("{name}: {n} is out of range {lowest} to {highest}")))
+        }
+        value => Ok(value),
+    }
+}
+
+/// The answer of a poll. Until the connection has taken it, its jobs go back if the client goes away.
+fn poll_response(request: &Request, hold: Hold, items: &[Item]) -> Response<Body> {
+    let jobs: Vec<&Delivery> =
+        items.iter().filter_map(|item| if let Item::Job(job) = item { Some(job) } else { None }).collect();
+    let format = request.format;
+    let mut out = Vec::with_capacity(64 + jobs.len() * 512);
+    let write = |out: &mut Vec<u8>, job: &Delivery| write_delivery(out, format, job);
+    encode::write_jobs(&mut out, format, jobs.into_iter(), write, None);
+    let length = out.len();
+    let frames = stream! {
+        // The connection asks for the body only while its client is there.
+        hold.answered();
+        yield Ok(Frame::data(Bytes::from(out)));
+    };
+    let mut response = Response::new(Either::Right(StreamBody::new(frames).boxed_unsync()));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+    response.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+    response
+}

@@ -1,0 +1,84 @@
+//! Accepting connections and speaking HTTP/1.1 or HTTP/2 on them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::{App, closed, respond};
+
+/// A peer that has vanished is noticed within this time.
+const VANISHED_AFTER: Duration = Duration::from_secs(20);
+/// How long the head of a request may take to arrive.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// The largest head of an HTTP/2 request, in bytes: URLs of 64 kB and some headers.
+const MAX_HEAD: u32 = 128 * 1024;
+/// How long answers that are under way may take when the server stops.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Serves connections until `closing` turns true and those that are open have come to their end.
+pub async fn accept(listener: TcpListener, app: Arc<App>, mut closing: watch::Receiver<bool>) {
+    let http = builder();
+    let connections = GracefulShutdown::new();
+    loop {
+        let (socket, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Most often the process has too many files open; connections that end make room.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+            () = closed(&mut closing) => break,
+        };
+        if let Err(error) = prepare(&socket) {
+            tracing::debug!(%peer, %error, "cannot prepare a connection");
+            continue;
+        }
+        let app = app.clone();
+        let service = service_fn(move |request| respond(app.clone(), request));
+        let connection = http.serve_connection(TokioIo::new(socket), service).into_owned();
+        let connection = connections.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%peer, %error, "a connection ended with an error");
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(LAST_WORDS, connections.shutdown()).await.is_err() {
+        tracing::info!("some connections did not end in time and are cut");
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).half_close(false);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(MAX_HEAD)
+        .max_concurrent_streams(1_024)
+        .adaptive_window(true)
+        .keep_alive_interval(VANISHED_AFTER / 2)
+        .keep_alive_timeout(VANISHED_AFTER / 2);
+    http
+}
+
+fn prepare(socket: &TcpStream) -> std::io::Result<()> {
+    socket.set_nodelay(true)?;
+    let socket = SockRef::from(socket);
+    let keepalive =
+        TcpKeepalive::new().with_time(VANISHED_AFTER / 2).with_interval(VANISHED_AFTER / 8).with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(VANISHED_AFTER))?;
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! From bytes to calls and back: connections, routing, bodies, status codes.
+
+pub mod connection;
+pub mod query;
+pub mod reply;
+pub mod request;
+pub mod route;
+pub mod stream;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use protocol::error::excerpt;
+use protocol::media::Format;
+use tokio::sync::watch;
+
+use crate::config::Limits;
+use crate::handle::Handle;
+use crate::handlers;
+use crate::reader::Reader;
+use reply::{Answer, Body, Refusal};
+use request::{Request, accept, read_body};
+use route::{Call, NoRoute};
+
+/// What every request can reach.
+pub struct App {
+    pub engine: Handle,
+    pub reader: Reader,
+    pub limits: Limits,
+    /// The longest silence on a stream, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// Turns true when streams must end.
+    pub closing: watch::Receiver<bool>,
+}
+
+/// Returns when streams must end.
+pub async fn closed(closing: &mut watch::Receiver<bool>) {
+    // A sender that is gone has nothing more to say: that is an end, too.
+    drop(closing.wait_for(|closing| *closing).await);
+}
+
+/// Answers one request. There is an answer to everything.
+pub async fn respond(
+    app: Arc<App>,
+    request: ::http::Request<Incoming>,
+) -> Result<::http::Response<Body>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let accepted = accept(&parts);
+    let is_stream = parts.method == ::http::Method::GET && parts.uri.path() == "/jobs/take";
+    let format = Format::from_accept(accepted.as_deref());
+    let answer = if is_stream {
+        handlers::take::stream(&app, &parts, accepted.as_deref()).await
+    } else {
+        match format {
+            None => Err(not_acceptable(accepted.as_deref(), &Format::SUPPORTED)),
+            Some(format) => call(&app, parts, body, format).await,
+        }
+    };
+    Ok(answer.unwrap_or_else(|refusal| refusal.into_response(format.unwrap_or(Format::Json))))
+}
+
+/// 406, with what would have been acceptable.
+pub fn not_acceptable(accepted: Option<&str>, supported: &[&str]) -> Refusal {
+    let error = format!("accept: `{}` can not be satisfied here", excerpt(accepted.unwrap_or_default()));
+    Refusal::media_type(::http::StatusCode::NOT_ACCEPTABLE, error, supported)
+}
+
+async fn call(app: &Arc<App>, parts: ::http::request::Parts, body: Incoming, format: Format) -> Answer {
+    // Read before anything is refused: an HTTP/2 client whose upload is cut short does not see the answer.
+    let body = read_body(body, app.limits.max_body_size).await;
+    let path = parts.uri.path();
+    let matched = route::find(&parts.method, path).map_err(|e| match e {
+        NoRoute::NotFound => Refusal::not_found(format!("there is nothing at {}", excerpt(path))),
+        NoRoute::MethodNotAllowed(allowed) => Refusal::method_not_allowed(&parts.method, &allowed),
+    })?;
+    let request = Request { parts, params: matched.params, body: body?, format };
+    match matched.call {
+        Call::Health => handlers::server::health(&request),
+        Call::Version => handlers::server::version(&request),
+        Call::Reset => handlers::server::reset(app, &request).await,
+        Call::Enqueue => handlers::enqueue::one(app, &request).await,
+        Call::EnqueueBulk => handlers::enqueue::bulk(app, &request).await,
+        Call::ListQueues => handlers::look::queues(app, &request).await,
+        Call::ListJobs => handlers::look::list(app, &request).await,
+        Call::CountJobs => handlers::look::count(app, &request).await,
+        Call::GetJob => handlers::look::job(app, &request).await,
+        Call::DeleteJob => handlers::change::delete(app, &request).await,
+        Call::ListErrors => handlers::errors::list(app, &request).await,
+        Call::GetError => handlers::errors::one(app, &request).await,
+        Call::TakeStream => Err(Refusal::not_found("streams are opened with GET")),
+        Call::TakePoll => handlers::take::poll(app, &request).await,
+        Call::Succeed => handlers::outcome::succeed(app, &request).await,
+        Call::SucceedBulk => handlers::outcome::succeed_bulk(app, &request).await,
+        Call::Fail => handlers::outcome::fail(app, &request).await,
+        Call::Heartbeat => handlers::lease::heartbeat(app, &request).await,
+        Call::HeartbeatBulk => handlers::lease::heartbeat_bulk(app, &request).await,
+        Call::Release => handlers::lease::release(app, &request).await,
+        Call::ReleaseBulk => handlers::lease::release_bulk(app, &request).await,
+    }
+}

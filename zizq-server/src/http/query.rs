@@ -1,0 +1,149 @@
+//! Query strings: every parameter is known, stands once, and has a value that makes sense.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use percent_encoding::percent_decode_str;
+use protocol::error::excerpt;
+
+use super::reply::Refusal;
+
+/// The parameters of a request that have not been asked for yet.
+#[derive(Debug)]
+pub struct Query<'a> {
+    params: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+}
+
+impl<'a> Query<'a> {
+    /// Splits and decodes a query string: `+` and `%20` are spaces.
+    ///
+    /// # Errors
+    /// 400 for a parameter that is repeated or cannot be decoded.
+    pub fn parse(query: Option<&'a str>) -> Result<Self, Refusal> {
+        let mut params: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
+        for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let (name, value) = (decode(name)?, decode(value)?);
+            if params.iter().any(|(known, _)| *known == name) {
+                return Err(Refusal::bad_request(format!(
+                    "query parameter `{}` is given twice",
+                    excerpt(&name)
+                )));
+            }
+            params.push((name, value));
+        }
+        Ok(Self { params })
+    }
+
+    /// Takes a parameter as text.
+    pub fn text(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        let at = self.params.iter().position(|(known, _)| known == name)?;
+        Some(self.params.swap_remove(at).1)
+    }
+
+    /// Takes a parameter as a value; an empty one counts as absent.
+    ///
+    /// # Errors
+    /// 400 where it is none.
+    pub fn value<T>(&mut self, name: &str) -> Result<Option<T>, Refusal>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        self.text(name).filter(|text| !text.is_empty()).map(|text| parse(name, &text)).transpose()
+    }
+
+    /// Takes a whole number from `lowest` to `highest`.
+    ///
+    /// # Errors
+    /// 400 where it is none, or out of this range.
+    pub fn number(&mut self, name: &str, lowest: u64, highest: u64) -> Result<Option<u64>, Refusal> {
+        let Some(text) = self.text(name).filter(|text| !text.is_empty()) else { return Ok(None) };
+        let number = text.parse::<u64>().ok().filter(|n| (lowest..=highest).contains(n));
+        number.map(Some).ok_or_else(|| {
+            let text = excerpt(&text);
+            Refusal::bad_request(format!("{name}: `{text}` is no whole number from {lowest} to {highest}"))
+        })
+    }
+
+    /// Takes a comma list; empty elements are skipped, and a list of nothing else counts as absent.
+    ///
+    /// # Errors
+    /// 400 for an element that is no value.
+    pub fn list<T>(&mut self, name: &str) -> Result<Option<Vec<T>>, Refusal>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        let elements = text.split(',').filter(|element| !element.is_empty());
+        let list = elements.map(|element| parse(name, element)).collect::<Result<Vec<T>, _>>()?;
+        Ok(Some(list).filter(|list| !list.is_empty()))
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// 400 for a parameter that nobody asked for.
+    pub fn finish(self) -> Result<(), Refusal> {
+        match self.params.first() {
+            None => Ok(()),
+            Some((name, _)) => {
+                Err(Refusal::bad_request(format!("query parameter `{}` is not known here", excerpt(name))))
+            }
+        }
+    }
+}
+
+fn parse<T>(name: &str, text: &str) -> Result<T, Refusal>
+where
+    T: FromStr,
+    T::Err: Display,
+{
+    text.parse().map_err(|e| Refusal::bad_request(format!("{name}: `{}`: {e}", excerpt(text))))
+}
+
+fn decode(text: &str) -> Result<Cow<'_, str>, Refusal> {
+    if !text.contains(['%', '+']) {
+        return Ok(Cow::Borrowed(text));
+    }
+    let spaced = text.replace('+', " ");
+    let mut escapes = spaced.split('%').skip(1);
+    let hex = |b: &u8| b.is_ascii_hexdigit();
+    if !escapes.all(|escape| escape.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(hex))) {
+        return Err(Refusal::bad_request(format!(
+            "query: `{}` has a `%` without two hex digits",
+            excerpt(text)
+        )));
+    }
+    match percent_decode_str(&spaced).decode_utf8() {
+        Ok(decoded) => Ok(Cow::Owned(decoded.into_owned())),
+        Err(_) => Err(Refusal::bad_request(format!("query: `{}` is not UTF-8 when decoded", excerpt(text)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decodes_before_it_splits() {
+        let mut query = Query::parse(Some("queue=a%2Cb+c,,%C3%A4&n=7&e=")).unwrap();
+        assert_eq!(query.list::<String>("queue").unwrap().unwrap(), ["a", "b c", "ä"]);
+        assert_eq!(query.number("n", 1, 7).unwrap(), Some(7));
+        assert_eq!(query.value::<u64>("e").unwrap(), None);
+        assert!(query.finish().is_ok());
+    }
+
+    #[test]
+    fn refuses() {
+        for bad in ["a=1&a=2", "a=%", "a=%f", "a=%zz", "a=%ff"] {
+            assert!(Query::parse(Some(bad)).is_err(), "{bad}");
+        }
+        let mut query = Query::parse(Some("n=8&m=-1&x")).unwrap();
+        assert!(query.number("n", 1, 7).is_err());
+        assert!(query.number("m", 0, 7).is_err());
+        assert!(query.finish().is_err());
+    }
+}

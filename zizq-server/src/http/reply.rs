@@ -1,0 +1,152 @@
+//! Results become responses. The only place that knows status codes.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Method, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{Either, Full};
+use protocol::body::Malformed;
+use protocol::encode;
+use protocol::enqueue::EnqueueError;
+use protocol::error::ErrorBody;
+use protocol::media::Format;
+use serde::Serialize;
+
+use crate::engine::command::Reject;
+use crate::handle::CallError;
+use crate::store::StoreError;
+
+/// A body that is there, or one that is made while it is sent.
+pub type Body = Either<Full<Bytes>, UnsyncBoxBody<Bytes, Infallible>>;
+
+/// Why a request was refused: a status, one sentence, and what belongs to it.
+#[derive(Debug)]
+pub struct Refusal {
+    status: StatusCode,
+    body: ErrorBody,
+    header: Option<(http::HeaderName, HeaderValue)>,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self { status, body: ErrorBody { error: error.into(), supported: Vec::new() }, header: None }
+    }
+
+    /// 400: the request is malformed.
+    pub fn bad_request(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error)
+    }
+
+    /// 404: there is no such thing.
+    pub fn not_found(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, error)
+    }
+
+    /// 405: with the methods that would do.
+    pub fn method_not_allowed(method: &Method, allowed: &[Method]) -> Self {
+        let list = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+        let error = format!("{method} is not allowed here; allowed: {list}");
+        let allow = HeaderValue::from_str(&list).ok().map(|value| (ALLOW, value));
+        Self { header: allow, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, error) }
+    }
+
+    /// 409: the request is at odds with what is.
+    pub fn conflict(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, error)
+    }
+
+    /// 413: more than the server takes.
+    pub fn too_large(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, error)
+    }
+
+    /// 422: well-formed, but not allowed.
+    pub fn unprocessable(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, error)
+    }
+
+    /// 406 or 415: the media types that would do are listed.
+    pub fn media_type(status: StatusCode, error: impl Into<String>, supported: &[&str]) -> Self {
+        let mut refusal = Self::new(status, error);
+        refusal.body.supported = supported.iter().map(|&s| s.to_owned()).collect();
+        refusal
+    }
+
+    /// 503: come back in a moment.
+    pub fn unavailable(error: impl Into<String>) -> Self {
+        let header = Some((RETRY_AFTER, HeaderValue::from_static("1")));
+        Self { header, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, error) }
+    }
+
+    /// The response. Clients that asked for a format that does not exist get JSON.
+    pub fn into_response(self, format: Format) -> Response<Body> {
+        let media = matches!(self.status, StatusCode::NOT_ACCEPTABLE | StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        let format = if media { Format::Json } else { format };
+        let mut response = value(self.status, format, &self.body);
+        if let Some((name, value)) = self.header {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+impl From<Malformed> for Refusal {
+    fn from(Malformed(error): Malformed) -> Self {
+        Self::bad_request(error)
+    }
+}
+
+impl From<EnqueueError> for Refusal {
+    fn from(error: EnqueueError) -> Self {
+        match error {
+            EnqueueError::Malformed(malformed) => malformed.into(),
+            EnqueueError::NotSupported(error) => Self::unprocessable(error),
+        }
+    }
+}
+
+impl From<CallError> for Refusal {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Rejected(Reject::NotFound) => Self::not_found(error.to_string()),
+            CallError::Rejected(Reject::LeaseLost) => Self::conflict(error.to_string()),
+            CallError::Rejected(Reject::Draining) | CallError::Stopped => {
+                Self::unavailable(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "cannot read the store");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the store cannot be read; the server's log says why")
+    }
+}
+
+/// What a handler gives back.
+pub type Answer = Result<Response<Body>, Refusal>;
+
+/// A body of bytes in a format.
+pub fn bytes(status: StatusCode, format: Format, body: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from(body))));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
+    response
+}
+
+/// A body of one value.
+pub fn value<T: Serialize + ?Sized>(status: StatusCode, format: Format, value: &T) -> Response<Body> {
+    let mut body = Vec::with_capacity(256);
+    encode::write(&mut body, format, value);
+    bytes(status, format, body)
+}
+
+/// 204: no body, and no content type.
+pub fn no_content() -> Response<Body> {
+    let mut response = Response::new(Either::Left(Full::default()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}

@@ -1,0 +1,139 @@
+//! Which call a request is: one table of methods and paths.
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+/// Everything that can be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    Health,
+    Version,
+    ListQueues,
+    Enqueue,
+    EnqueueBulk,
+    ListJobs,
+    CountJobs,
+    GetJob,
+    DeleteJob,
+    ListErrors,
+    GetError,
+    TakeStream,
+    TakePoll,
+    Succeed,
+    SucceedBulk,
+    Fail,
+    Heartbeat,
+    HeartbeatBulk,
+    Release,
+    ReleaseBulk,
+    Reset,
+}
+
+/// Fixed segments come before `{}`, so that `/jobs/count` is not taken for a job.
+const ROUTES: [(Method, &str, Call); 21] = [
+    (Method::GET, "/health", Call::Health),
+    (Method::GET, "/version", Call::Version),
+    (Method::GET, "/queues", Call::ListQueues),
+    (Method::POST, "/jobs", Call::Enqueue),
+    (Method::GET, "/jobs", Call::ListJobs),
+    (Method::POST, "/jobs/bulk", Call::EnqueueBulk),
+    (Method::GET, "/jobs/count", Call::CountJobs),
+    (Method::GET, "/jobs/take", Call::TakeStream),
+    (Method::POST, "/jobs/take", Call::TakePoll),
+    (Method::POST, "/jobs/success", Call::SucceedBulk),
+    (Method::POST, "/jobs/heartbeat", Call::HeartbeatBulk),
+    (Method::POST, "/jobs/release", Call::ReleaseBulk),
+    (Method::GET, "/jobs/{}", Call::GetJob),
+    (Method::DELETE, "/jobs/{}", Call::DeleteJob),
+    (Method::GET, "/jobs/{}/errors", Call::ListErrors),
+    (Method::GET, "/jobs/{}/errors/{}", Call::GetError),
+    (Method::POST, "/jobs/{}/success", Call::Succeed),
+    (Method::POST, "/jobs/{}/failure", Call::Fail),
+    (Method::POST, "/jobs/{}/heartbeat", Call::Heartbeat),
+    (Method::POST, "/jobs/{}/release", Call::Release),
+    (Method::POST, "/reset", Call::Reset),
+];
+
+/// A call and the variable segments of its path.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Matched {
+    pub call: Call,
+    pub params: Vec<String>,
+}
+
+/// Why there is no call.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NoRoute {
+    NotFound,
+    /// The path is there, with these methods.
+    MethodNotAllowed(Vec<Method>),
+}
+
+/// Finds the call. Segments are decoded after the path has been split, so that `%2F` is no separator.
+///
+/// # Errors
+/// [`NoRoute`].
+pub fn find(method: &Method, path: &str) -> Result<Matched, NoRoute> {
+    let mut allowed = Vec::new();
+    let mut fixed = false;
+    for (route_method, pattern, call) in &ROUTES {
+        let Some(params) = match_path(pattern, path) else { continue };
+        // A path that is spelled out in full is never also somebody's id.
+        if params.is_empty() {
+            fixed = true;
+        } else if fixed {
+            break;
+        }
+        if route_method == method {
+            return Ok(Matched { call: *call, params });
+        }
+        allowed.push(route_method.clone());
+    }
+    Err(if allowed.is_empty() { NoRoute::NotFound } else { NoRoute::MethodNotAllowed(allowed) })
+}
+
+fn match_path(pattern: &str, path: &str) -> Option<Vec<String>> {
+    let mut params = Vec::new();
+    let mut segments = path.split('/');
+    for expected in pattern.split('/') {
+        let segment = segments.next()?;
+        if expected == "{}" {
+            params.push(percent_decode_str(segment).decode_utf8_lossy().into_owned());
+        } else if segment != expected {
+            return None;
+        }
+    }
+    segments.next().is_none().then_some(params)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(method: Method, path: &str) -> Result<(Call, Vec<String>), NoRoute> {
+        find(&method, path).map(|matched| (matched.call, matched.params))
+    }
+
+    #[test]
+    fn paths() {
+        assert_eq!(call(Method::GET, "/jobs/count"), Ok((Call::CountJobs, vec![])));
+        assert_eq!(call(Method::GET, "/jobs/abc"), Ok((Call::GetJob, vec!["abc".to_owned()])));
+        assert_eq!(call(Method::GET, "/jobs/a%2Fb"), Ok((Call::GetJob, vec!["a/b".to_owned()])));
+        assert_eq!(
+            call(Method::GET, "/jobs/x/errors/3"),
+            Ok((Call::GetError, vec!["x".to_owned(), "3".to_owned()]))
+        );
+        assert_eq!(call(Method::GET, "/jobs/"), Ok((Call::GetJob, vec![String::new()])));
+        assert_eq!(call(Method::GET, "/nope"), Err(NoRoute::NotFound));
+        assert_eq!(call(Method::GET, "/"), Err(NoRoute::NotFound));
+    }
+
+    #[test]
+    fn methods() {
+        let not_allowed = |methods: &[Method]| Err(NoRoute::MethodNotAllowed(methods.to_vec()));
+        assert_eq!(call(Method::PUT, "/jobs"), not_allowed(&[Method::POST, Method::GET]));
+        assert_eq!(call(Method::GET, "/jobs/bulk"), not_allowed(&[Method::POST]));
+        assert_eq!(call(Method::DELETE, "/jobs/take"), not_allowed(&[Method::GET, Method::POST]));
+        assert_eq!(call(Method::PUT, "/jobs/x"), not_allowed(&[Method::GET, Method::DELETE]));
+    }
+}

@@ -1,0 +1,179 @@
+//! The body of a stream: what the engine puts into the outbox, as frames, with heartbeats in between.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_stream::stream;
+use bytes::Bytes;
+use futures_util::Stream;
+use http_body_util::{BodyExt, Either, StreamBody};
+use hyper::body::Frame;
+use protocol::encode;
+use protocol::frame::{StreamFormat, msgpack, ndjson, sse};
+use protocol::job::Status;
+use protocol::media::Format;
+use protocol::stream::{Cancel, Drain, Hello};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::closed;
+use super::reply::Body;
+use crate::engine::command::{Command, Link, Opened};
+use crate::engine::outbox::{Delivery, Item, Outbox};
+use crate::handle::Handle;
+
+/// What clients are told to wait before they reconnect, in milliseconds.
+const RETRY_MS: u64 = 1_000;
+
+/// Tells the engine when the connection of a stream is gone, however it went.
+#[derive(Debug)]
+pub struct Hold {
+    pub engine: Handle,
+    pub link: Link,
+}
+
+impl Hold {
+    /// A poll has been answered: from now on its leases run by themselves.
+    pub fn answered(&self) {
+        self.engine.tell(Command::Finish(self.link));
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.engine.tell(Command::Close(self.link));
+    }
+}
+
+/// A stream that has been opened.
+pub struct JobStream {
+    pub hold: Hold,
+    pub opened: Opened,
+    pub outbox: Arc<Outbox>,
+    pub format: StreamFormat,
+    /// How long its leases last, in milliseconds; none: as long as it is open.
+    pub lease_ms: Option<u64>,
+    /// The longest silence, in milliseconds.
+    pub heartbeat_ms: u64,
+    pub closing: watch::Receiver<bool>,
+}
+
+impl JobStream {
+    /// The body that the connection sends.
+    pub fn into_body(self) -> Body {
+        Either::Right(StreamBody::new(self.frames()).boxed_unsync())
+    }
+
+    fn frames(self) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
+        let encoder = Encoder { format: self.format, stream: format!("{:032x}", self.opened.id) };
+        let pause = Duration::from_millis(self.heartbeat_ms);
+        stream! {
+            if self.format == StreamFormat::EventStream {
+                yield Ok(Frame::data(encoder.hello(&self)));
+            }
+            // Streams that were opened together do not beat together.
+            let mut silent_until = Instant::now() + pause.mul_f64(fastrand::f64());
+            let mut renew_at = Instant::now() + pause;
+            let mut closing = self.closing.clone();
+            loop {
+                let bytes = tokio::select! {
+                    biased;
+                    items = poll_fn(|context| self.outbox.poll_take(context)) => match items {
+                        Some(items) => self.encode(&encoder, &items),
+                        None => break,
+                    },
+                    () = sleep_until(silent_until) => Bytes::from_static(encoder.heartbeat()),
+                    () = closed(&mut closing) => break,
+                };
+                yield Ok(Frame::data(bytes));
+                // The peer has taken what was sent before, so it is alive.
+                let now = Instant::now();
+                silent_until = now + pause;
+                if self.format == StreamFormat::EventStream && now >= renew_at {
+                    renew_at = now + pause;
+                    self.hold.engine.tell(Command::Beat(self.hold.link));
+                }
+            }
+        }
+    }
+
+    fn encode(&self, encoder: &Encoder, items: &[Item]) -> Bytes {
+        let mut out = Vec::with_capacity(items.len() * 512);
+        for item in items {
+            encoder.item(&mut out, item);
+        }
+        if self.outbox.was_starved(items) {
+            self.hold.engine.tell(Command::Drained(self.hold.link));
+        }
+        out.into()
+    }
+}
+
+struct Encoder {
+    format: StreamFormat,
+    /// The id of the stream, as clients see it.
+    stream: String,
+}
+
+impl Encoder {
+    const fn heartbeat(&self) -> &'static [u8] {
+        match self.format {
+            StreamFormat::NdJson => ndjson::HEARTBEAT,
+            StreamFormat::MessagePack => msgpack::HEARTBEAT,
+            StreamFormat::EventStream => sse::HEARTBEAT,
+        }
+    }
+
+    fn hello(&self, stream: &JobStream) -> Bytes {
+        let hello = Hello {
+            stream: self.stream.clone(),
+            resumed: stream.opened.resumed,
+            lease_ms: stream.lease_ms.unwrap_or_default(),
+            heartbeat_ms: stream.heartbeat_ms,
+            server: crate::SERVER.to_owned(),
+        };
+        let mut out = Vec::new();
+        sse::write_retry(&mut out, RETRY_MS);
+        self.event(&mut out, "hello", &hello);
+        out.into()
+    }
+
+    fn event<T: serde::Serialize>(&self, out: &mut Vec<u8>, event: &str, data: &T) {
+        let head = sse::Head { id: None, event: Some(event) };
+        sse::write(out, &head, |out| encode::write(out, Format::Json, data));
+    }
+
+    fn item(&self, out: &mut Vec<u8>, item: &Item) {
+        match (item, self.format) {
+            (Item::Job(delivery), StreamFormat::NdJson) => {
+                ndjson::write(out, |out| write_delivery(out, Format::Json, delivery));
+            }
+            (Item::Job(delivery), StreamFormat::MessagePack) => {
+                msgpack::write(out, |out| write_delivery(out, Format::MessagePack, delivery));
+            }
+            (Item::Job(delivery), StreamFormat::EventStream) => {
+                let head = sse::Head { id: Some((&self.stream, delivery.event)), event: None };
+                sse::write(out, &head, |out| write_delivery(out, Format::Json, delivery));
+            }
+            (Item::Cancel { id, reason }, StreamFormat::EventStream) => {
+                self.event(out, "cancel", &Cancel { id: *id, reason: *reason });
+            }
+            (Item::Drain, StreamFormat::EventStream) => {
+                self.event(out, "drain", &Drain { reason: "shutdown".to_owned() });
+            }
+            // The other formats have no words for these.
+            (Item::Cancel { .. } | Item::Drain, StreamFormat::NdJson | StreamFormat::MessagePack) => {}
+        }
+    }
+}
+
+/// Appends a job as its worker gets it.
+pub fn write_delivery(out: &mut Vec<u8>, format: Format, delivery: &Delivery) {
+    let mut view = delivery.job.view(&delivery.queue, Status::InFlight);
+    view.lease = Some(delivery.token);
+    view.lease_expires_at = delivery.lease_expires_at;
+    view.deliveries = Some(delivery.job.deliveries);
+    encode::write_job(out, format, &view, Some(&delivery.job.payload));
+}

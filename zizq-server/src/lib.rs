@@ -1,0 +1,17 @@
+//! A job queue server that pushes ready jobs to workers over streams, with leases and acknowledgements, on an
+//! embedded store. See ARCHITECTURE.md for the shape.
+
+pub mod clock;
+pub mod config;
+pub mod engine;
+pub mod handle;
+mod handlers;
+mod http;
+mod reader;
+pub mod serve;
+pub mod store;
+pub mod turn;
+pub mod writer;
+
+/// The name and version of this server, as clients see it.
+pub const SERVER: &str = concat!("zizq-server/", env!("CARGO_PKG_VERSION"));

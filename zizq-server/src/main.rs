@@ -1,0 +1,61 @@
+//! The `zizq-server` program.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use zizq_server::config::{Cli, Config, LogFormat};
+use zizq_server::serve::Server;
+
+fn main() -> ExitCode {
+    let config = Cli::parse().into_config();
+    match start_logging(&config).and_then(|()| run(&config)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("zizq-server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_logging(config: &Config) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.log_level)
+        .with_context(|| format!("--log-level: `{}` is no level and no filter", config.log_level))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format() {
+        LogFormat::Pretty => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+/// One thread for connections: with the engine on its own, that is the fastest on small machines.
+#[tokio::main(flavor = "current_thread")]
+async fn run(config: &Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let server = Server::start(config).await?;
+    let address = server.address()?;
+    announce(&address.to_string())?;
+    tracing::info!(%address, root_dir = %config.root_dir.display(), "listening");
+    let shutdown = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("shutting down");
+    };
+    server.run(shutdown).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The one line on stdout, for people and for programs that started the server with port 0.
+fn announce(address: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "zizq-server listening on http://{address}")?;
+    Ok(stdout.flush()?)
+}

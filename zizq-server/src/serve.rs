@@ -1,0 +1,139 @@
+//! Putting it together: store, engine, HTTP; and taking it apart again without losing anything.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::clock;
+use crate::config::{Config, millis};
+use crate::engine::command::{Command, Reply};
+use crate::handle::Handle;
+use crate::http::{App, connection};
+use crate::reader::Reader;
+use crate::store::StoreError;
+use crate::store::disk::DiskStore;
+use crate::turn::Core;
+use crate::writer;
+
+/// How often a draining server looks whether its workers are done.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
+/// A server that is ready to serve.
+pub struct Server {
+    listener: TcpListener,
+    app: Arc<App>,
+    close: watch::Sender<bool>,
+    engine: JoinHandle<Result<(), StoreError>>,
+    drain_timeout: Duration,
+}
+
+impl Server {
+    /// Opens the store and the port.
+    ///
+    /// # Errors
+    /// When the folder is in use or unreadable, or the port is taken: one sentence for the person who started it.
+    pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        let store = open_store(&config.root_dir, config.limits.cache_size)?;
+        let address = SocketAddr::new(config.host, config.port);
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+        let mut seed = [0; 8];
+        getrandom::fill(&mut seed).map_err(|e| anyhow::anyhow!("no random numbers: {e}"))?;
+        let seed = u64::from_be_bytes(seed);
+        let core = Core::open(store.clone(), config.settings(), clock::now(), seed)
+            .with_context(|| format!("cannot read what is stored in {}", config.root_dir.display()))?;
+        let (engine, thread) = writer::start(core, config.commit_modes())?;
+        let (close, closing) = watch::channel(false);
+        let app = Arc::new(App {
+            reader: Reader::new(store, engine.clone()),
+            engine,
+            limits: config.limits,
+            heartbeat_ms: millis(config.heartbeat_interval),
+            closing,
+        });
+        Ok(Self { listener, app, close, engine: thread, drain_timeout: config.drain_timeout })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the operating system does not say.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `shutdown` is ready, then lets the workers finish and stops.
+    ///
+    /// # Errors
+    /// When the store failed.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let engine = self.app.engine.clone();
+        let closing = self.close.subscribe();
+        let serving = tokio::spawn(connection::accept(self.listener, self.app, closing));
+        let mut watched = tokio::task::spawn_blocking(|| self.engine.join());
+        tokio::select! {
+            ended = &mut watched => return stopped(ended),
+            () = shutdown => {}
+        }
+        drain(&engine, self.drain_timeout).await;
+        let stopping = engine.call(Command::Stop).await;
+        drop(self.close.send(true));
+        serving.await.context("the listener broke off")?;
+        let ended = watched.await;
+        stopping.context("the engine did not stop properly")?;
+        stopped(ended)
+    }
+}
+
+fn open_store(folder: &Path, cache_bytes: usize) -> anyhow::Result<DiskStore> {
+    let shown = folder.display();
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {shown}"))?;
+    DiskStore::open(folder, cache_bytes as u64).map_err(|error| match error {
+        StoreError::Locked => anyhow::anyhow!(
+            "another server is using the folder {shown}; stop it, or give this one another --root-dir"
+        ),
+        error => anyhow::Error::new(error).context(format!("cannot open the store in {shown}")),
+    })
+}
+
+/// Hands out no more jobs, and waits for those in flight.
+async fn drain(engine: &Handle, timeout: Duration) {
+    if engine.call(Command::Drain).await.is_err() {
+        return;
+    }
+    let deadline = Instant::now() + timeout;
+    let mut told = false;
+    loop {
+        match engine.call(Command::CountInFlight { queues: None }).await {
+            Ok(Reply::Count(0)) | Err(_) => return,
+            Ok(Reply::Count(jobs)) if Instant::now() >= deadline => {
+                tracing::info!(jobs, "jobs are still running; their leases are kept for the next start");
+                return;
+            }
+            Ok(Reply::Count(jobs)) if !told => {
+                told = true;
+                tracing::info!(jobs, ?timeout, "waiting for running jobs");
+            }
+            Ok(_) => {}
+        }
+        sleep(DRAIN_LOOK).await;
+    }
+}
+
+type EngineEnd = Result<std::thread::Result<Result<(), StoreError>>, tokio::task::JoinError>;
+
+fn stopped(ended: EngineEnd) -> anyhow::Result<()> {
+    match ended {
+        Ok(Ok(Ok(()))) => Ok(()),
+        Ok(Ok(Err(error))) => Err(anyhow::Error::new(error).context("the engine stopped")),
+        Ok(Err(_)) | Err(_) => anyhow::bail!("the engine panicked; the log says where"),
+    }
+}

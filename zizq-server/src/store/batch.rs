@@ -1,0 +1,95 @@
+//! What a turn of the engine changes, gathered to be written at once.
+
+use bytes::Bytes;
+use protocol::id::JobId;
+use smallvec::SmallVec;
+
+use super::keys::{self, Area, Key, Place};
+use super::record::{self, ErrorRecord, LeaseRecord, QueueRecord};
+use crate::engine::id::{QueueId, Stamp};
+use crate::engine::job::Job;
+
+/// Changes in the order they were made; of two to one key the later counts.
+#[derive(Debug, Default)]
+pub struct Batch {
+    writes: Vec<(Key, Option<Bytes>)>,
+}
+
+impl Batch {
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    /// The keys with their new values; none removes the key.
+    pub fn into_writes(self) -> Vec<(Key, Option<Bytes>)> {
+        self.writes
+    }
+
+    fn put(&mut self, key: Key, value: Bytes) {
+        self.writes.push((key, Some(value)));
+    }
+
+    fn remove(&mut self, key: Key) {
+        self.writes.push((key, None));
+    }
+
+    /// Stores a job and, where it has one, its timer.
+    pub fn put_job(&mut self, job: &Job) {
+        let record = record::encode_job(job);
+        self.put(keys::job(job.place()), record);
+        if let Some(due) = job.due() {
+            let mut target: SmallVec<[u8; 5]> = SmallVec::from_slice(&[Area::of(job.status) as u8]);
+            target.extend_from_slice(&job.queue.0.to_be_bytes());
+            self.put(keys::timer(due, Stamp::of(job.id)), Bytes::copy_from_slice(&target));
+        }
+    }
+
+    /// Removes a job and its timer from the place where `put_job` put it.
+    pub fn remove_job(&mut self, place: Place, due: Option<u64>) {
+        self.remove(keys::job(place));
+        if let Some(due) = due {
+            self.remove(keys::timer(due, place.stamp));
+        }
+    }
+
+    pub fn remove_timer(&mut self, due: u64, stamp: Stamp) {
+        self.remove(keys::timer(due, stamp));
+    }
+
+    pub fn put_queue(&mut self, id: QueueId, queue: &QueueRecord) {
+        self.put(keys::queue(id), record::encode_queue(queue));
+    }
+
+    pub fn remove_queue(&mut self, id: QueueId) {
+        self.remove(keys::queue(id));
+    }
+
+    pub fn put_cursor(&mut self, queue: QueueId, priority: u16, first_live: Stamp) {
+        self.put(keys::cursor(queue, priority), Bytes::copy_from_slice(&first_live.to_bytes()));
+    }
+
+    pub fn remove_cursor(&mut self, queue: QueueId, priority: u16) {
+        self.remove(keys::cursor(queue, priority));
+    }
+
+    pub fn put_error(&mut self, id: JobId, attempt: u32, error: &ErrorRecord) {
+        self.put(keys::error(id, attempt), record::encode_error(error));
+    }
+
+    pub fn remove_error(&mut self, id: JobId, attempt: u32) {
+        self.remove(keys::error(id, attempt));
+    }
+
+    pub fn put_lease(&mut self, id: JobId, lease: &LeaseRecord) {
+        self.put(keys::lease(id), record::encode_lease(lease));
+    }
+
+    pub fn remove_lease(&mut self, id: JobId) {
+        self.remove(keys::lease(id));
+    }
+
+    /// Remembers the engine's time, so that stamps and tokens go on growing after a restart.
+    pub fn put_clock(&mut self, now: u64) {
+        self.put(keys::meta("clock"), Bytes::copy_from_slice(&now.to_be_bytes()));
+    }
+}

@@ -1,0 +1,101 @@
+//! The store on disk: one keyspace of [fjall](https://docs.rs/fjall). The only file that knows fjall.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
+
+use super::batch::Batch;
+use super::keys::Key;
+use super::{Entry, Snapshot, Store, StoreError};
+
+/// How much is gathered in memory before it is sorted out to disk, in bytes. Larger makes enqueuing faster and the
+/// replay after a crash longer.
+const MEMTABLE_BYTES: u64 = 64 * 1024 * 1024;
+
+#[derive(Clone)]
+pub struct DiskStore {
+    database: Database,
+    jobs: Keyspace,
+}
+
+impl From<fjall::Error> for StoreError {
+    fn from(error: fjall::Error) -> Self {
+        match error {
+            fjall::Error::Locked => Self::Locked,
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl DiskStore {
+    /// Opens the store in `folder`, or makes one there.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] while another process has it open.
+    pub fn open(folder: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+        let database = Database::builder(folder).cache_size(cache_bytes).open()?;
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        let jobs = database.keyspace("jobs", options)?;
+        Ok(Self { database, jobs })
+    }
+}
+
+impl Store for DiskStore {
+    type Snapshot = DiskSnapshot;
+
+    fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
+        let writes = batch.into_writes();
+        let mut atomic = OwnedWriteBatch::with_capacity(self.database.clone(), writes.len())
+            .durability(Some(PersistMode::Buffer));
+        for (key, value) in writes {
+            match value {
+                Some(value) => atomic.insert(&self.jobs, key.as_slice(), &value[..]),
+                None => atomic.remove(&self.jobs, key.as_slice()),
+            }
+        }
+        Ok(atomic.commit()?)
+    }
+
+    fn syncer(&self) -> Box<dyn Fn() -> Result<(), StoreError> + Send> {
+        let database = self.database.clone();
+        Box::new(move || Ok(database.persist(PersistMode::SyncData)?))
+    }
+
+    fn snapshot(&self) -> DiskSnapshot {
+        DiskSnapshot { snapshot: std::sync::Arc::new(self.database.snapshot()), jobs: self.jobs.clone() }
+    }
+
+    fn clear(&mut self) -> Result<(), StoreError> {
+        Ok(self.jobs.clear()?)
+    }
+}
+
+#[derive(Clone)]
+pub struct DiskSnapshot {
+    snapshot: std::sync::Arc<fjall::Snapshot>,
+    jobs: Keyspace,
+}
+
+impl Snapshot for DiskSnapshot {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.snapshot.get(&self.jobs, key)?.map(Bytes::from_owner))
+    }
+
+    fn scan(
+        &self,
+        from: &Key,
+        to: &Key,
+        descending: bool,
+    ) -> Box<dyn Iterator<Item = Result<Entry, StoreError>> + Send> {
+        if from >= to {
+            return Box::new(std::iter::empty());
+        }
+        let range = self.snapshot.range(&self.jobs, from.to_vec()..to.to_vec());
+        let read = |guard: fjall::Guard| {
+            let (key, value) = guard.into_inner()?;
+            Ok((Bytes::from_owner(key), Bytes::from_owner(value)))
+        };
+        if descending { Box::new(range.rev().map(read)) } else { Box::new(range.map(read)) }
+    }
+}

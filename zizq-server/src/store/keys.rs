@@ -1,0 +1,156 @@
+//! The keys of the one keyspace: an area, then what orders it. All numbers are big-endian, so that byte order is
+//! their order.
+//!
+//! | area | key behind the area byte | value |
+//! |---|---|---|
+//! | meta | name | see [`super::meta`] |
+//! | queue | queue number | [`super::record::QueueRecord`] |
+//! | cursor | queue, priority | stamp: no live job of the lane comes before it |
+//! | ready | queue, priority, stamp | job record |
+//! | scheduled, completed, dead | queue, stamp | job record |
+//! | timer | due, stamp | area, queue |
+//! | error | stamp, attempt | [`super::record::ErrorRecord`] |
+//! | lease | stamp | [`super::record::LeaseRecord`] |
+
+use protocol::id::JobId;
+use protocol::job::Status;
+use smallvec::SmallVec;
+
+use crate::engine::id::{QueueId, Stamp};
+
+/// A key of the store. The longest has 16 bytes; fjall keeps keys up to 20 bytes inline.
+pub type Key = SmallVec<[u8; 20]>;
+
+/// The first byte of every key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Area {
+    Meta = 0,
+    Queue = 1,
+    Cursor = 2,
+    Ready = 3,
+    Scheduled = 4,
+    Completed = 5,
+    Dead = 6,
+    Timer = 7,
+    Error = 8,
+    Lease = 9,
+}
+
+impl Area {
+    /// Where a job of this status is stored. Being in flight is not: after a crash such a job is ready again.
+    pub const fn of(status: Status) -> Self {
+        match status {
+            Status::Ready | Status::InFlight => Self::Ready,
+            Status::Scheduled => Self::Scheduled,
+            Status::Completed => Self::Completed,
+            Status::Dead => Self::Dead,
+        }
+    }
+}
+
+/// Where a job's record lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub status: Status,
+    pub queue: QueueId,
+    pub priority: u16,
+    pub stamp: Stamp,
+}
+
+struct Builder(Key);
+
+impl Builder {
+    fn new(area: Area) -> Self {
+        Self(SmallVec::from_slice(&[area as u8]))
+    }
+
+    fn push(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    fn queue(self, queue: QueueId) -> Self {
+        self.push(&queue.0.to_be_bytes())
+    }
+
+    fn stamp(self, stamp: Stamp) -> Self {
+        self.push(&stamp.to_bytes())
+    }
+}
+
+pub fn meta(name: &str) -> Key {
+    Builder::new(Area::Meta).push(name.as_bytes()).0
+}
+
+pub fn queue(queue: QueueId) -> Key {
+    Builder::new(Area::Queue).queue(queue).0
+}
+
+pub fn cursor(queue: QueueId, priority: u16) -> Key {
+    Builder::new(Area::Cursor).queue(queue).push(&priority.to_be_bytes()).0
+}
+
+pub fn ready(queue: QueueId, priority: u16, stamp: Stamp) -> Key {
+    Builder::new(Area::Ready).queue(queue).push(&priority.to_be_bytes()).stamp(stamp).0
+}
+
+/// The key of a job that is neither ready nor in flight.
+pub fn parked(area: Area, queue: QueueId, stamp: Stamp) -> Key {
+    Builder::new(area).queue(queue).stamp(stamp).0
+}
+
+pub fn job(place: Place) -> Key {
+    match Area::of(place.status) {
+        Area::Ready => ready(place.queue, place.priority, place.stamp),
+        area => parked(area, place.queue, place.stamp),
+    }
+}
+
+pub fn timer(due: u64, stamp: Stamp) -> Key {
+    Builder::new(Area::Timer).push(due.to_be_bytes().get(2..).unwrap_or_default()).stamp(stamp).0
+}
+
+pub fn error(id: JobId, attempt: u32) -> Key {
+    Builder::new(Area::Error).stamp(Stamp::of(id)).push(&attempt.to_be_bytes()).0
+}
+
+pub fn lease(id: JobId) -> Key {
+    Builder::new(Area::Lease).stamp(Stamp::of(id)).0
+}
+
+/// The first key of an area, or with `area + 1` the key behind it.
+pub fn start(area: u8) -> Key {
+    SmallVec::from_slice(&[area])
+}
+
+/// Reads numbers back out of a key.
+pub struct Parts<'a>(pub &'a [u8]);
+
+impl Parts<'_> {
+    fn take(&mut self, len: usize) -> Option<u128> {
+        let (head, tail) = self.0.split_at_checked(len)?;
+        self.0 = tail;
+        Some(head.iter().fold(0, |n, byte| n << 8 | u128::from(*byte)))
+    }
+
+    pub fn u8(&mut self) -> Option<u8> {
+        self.take(1)?.try_into().ok()
+    }
+
+    pub fn u16(&mut self) -> Option<u16> {
+        self.take(2)?.try_into().ok()
+    }
+
+    pub fn queue(&mut self) -> Option<QueueId> {
+        self.take(4)?.try_into().ok().map(QueueId)
+    }
+
+    pub fn millis(&mut self) -> Option<u64> {
+        self.take(6)?.try_into().ok()
+    }
+
+    pub fn stamp(&mut self) -> Option<Stamp> {
+        self.take(Stamp::BYTES).map(Stamp::from_bits)
+    }
+}

@@ -1,0 +1,83 @@
+//! Where jobs are kept: ordered keys, one atomic batch per turn, snapshots for readers.
+//!
+//! [`Store`] knows bytes only and is small, so that a store in memory can stand in for the disk in the simulation.
+//! What the bytes mean is said in [`keys`], [`record`], [`batch`] and [`view`].
+
+pub mod batch;
+pub mod disk;
+pub mod keys;
+#[cfg(test)]
+pub mod memory;
+pub mod record;
+pub mod view;
+
+use bytes::Bytes;
+
+use batch::Batch;
+use keys::Key;
+
+/// Why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has the folder.
+    #[error("the folder is in use by another server")]
+    Locked,
+    /// The disk or the store on it fails.
+    #[error("the store failed: {0}")]
+    Failed(String),
+    /// A record cannot be read.
+    #[error("a stored {0} record is damaged")]
+    Damaged(&'static str),
+    /// A record of a later version.
+    #[error("a stored {what} record has format {format}, which this version does not know")]
+    UnknownFormat {
+        /// What the record is.
+        what: &'static str,
+        /// The number it begins with.
+        format: u8,
+    },
+}
+
+/// A key and its value.
+pub type Entry = (Bytes, Bytes);
+
+/// Ordered keys on a disk.
+pub trait Store: Send + 'static {
+    /// What [`Store::snapshot`] gives.
+    type Snapshot: Snapshot;
+
+    /// Writes a batch, all of it or nothing, and hands it to the operating system.
+    ///
+    /// # Errors
+    /// After an error the store takes no more writes; it must be opened again.
+    fn commit(&mut self, batch: Batch) -> Result<(), StoreError>;
+
+    /// A way to force what was committed onto the disk, for another thread.
+    fn syncer(&self) -> Box<dyn Fn() -> Result<(), StoreError> + Send>;
+
+    /// The state as of the last commit.
+    fn snapshot(&self) -> Self::Snapshot;
+
+    /// Forgets everything.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    fn clear(&mut self) -> Result<(), StoreError>;
+}
+
+/// An unchanging view of a store.
+pub trait Snapshot: Clone + Send + 'static {
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+
+    /// Entries with `from <= key < to`, in the order of their keys or the other way round.
+    fn scan(
+        &self,
+        from: &Key,
+        to: &Key,
+        descending: bool,
+    ) -> Box<dyn Iterator<Item = Result<Entry, StoreError>> + Send>;
+}

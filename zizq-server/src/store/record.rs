@@ -1,0 +1,205 @@
+//! Values of the store. Each begins with the number of its format, so that a later one can read an earlier one.
+
+use bytes::Bytes;
+use protocol::id::JobId;
+use protocol::job::{Backoff, Retention, Status};
+use protocol::lease::LeaseToken;
+use protocol::media::Format;
+use protocol::name::{JobType, QueueName};
+use protocol::payload::Payload;
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use super::keys::Place;
+use crate::engine::id::{Home, QueueId};
+use crate::engine::job::Job;
+
+const FORMAT: u8 = 1;
+
+fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    // Serialising plain data into a growing buffer cannot fail.
+    postcard::to_extend(value, vec![FORMAT]).unwrap_or_default()
+}
+
+/// The value, and the bytes behind it.
+fn decode<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<(T, &'a [u8]), StoreError> {
+    match bytes.split_first() {
+        Some((&FORMAT, rest)) => postcard::take_from_bytes(rest).map_err(|_| StoreError::Damaged(what)),
+        Some((format, _)) => Err(StoreError::UnknownFormat { what, format: *format }),
+        None => Err(StoreError::Damaged(what)),
+    }
+}
+
+/// What is stored of a job in front of its payload. What the key says is not said again.
+#[derive(Serialize, Deserialize)]
+struct JobHeader<'a> {
+    /// Queue and priority at enqueue, where they are others now.
+    home: Option<(u32, u16)>,
+    priority: u16,
+    #[serde(borrow)]
+    job_type: &'a str,
+    payload_is_json: bool,
+    ready_at: u64,
+    attempts: u32,
+    deliveries: u32,
+    last_lease: u64,
+    retry_limit: Option<u32>,
+    backoff: Option<(u32, f32, u32)>,
+    retention: Option<(Option<u64>, Option<u64>)>,
+    dequeued_at: Option<u64>,
+    failed_at: Option<u64>,
+    completed_at: Option<u64>,
+    purge_at: Option<u64>,
+}
+
+/// The record of a job.
+pub fn encode_job(job: &Job) -> Bytes {
+    let home = Home::of(job.id);
+    let moved = home != Home { queue: job.queue, priority: job.priority };
+    let header = JobHeader {
+        home: moved.then_some((home.queue.0, home.priority)),
+        priority: job.priority,
+        job_type: &job.job_type,
+        payload_is_json: job.payload.format() == Format::Json,
+        ready_at: job.ready_at,
+        attempts: job.attempts,
+        deliveries: job.deliveries,
+        last_lease: job.last_lease.map_or(0, LeaseToken::to_u64),
+        retry_limit: job.retry_limit,
+        backoff: job.backoff.map(|b| (b.base_ms, b.exponent, b.jitter_ms)),
+        retention: job.retention.map(|r| (r.completed_ms, r.dead_ms)),
+        dequeued_at: job.dequeued_at,
+        failed_at: job.failed_at,
+        completed_at: job.completed_at,
+        purge_at: job.purge_at,
+    };
+    let payload = job.payload.bytes();
+    let mut record = Vec::with_capacity(64 + job.job_type.len() + payload.len());
+    record.push(FORMAT);
+    let mut record = postcard::to_extend(&header, record).unwrap_or_default();
+    record.extend_from_slice(payload);
+    Bytes::from(record)
+}
+
+/// Reads the record of the job at `place`; its priority is that of the record where the key has none.
+pub fn decode_job(place: Place, record: &Bytes) -> Result<Job, StoreError> {
+    let (header, payload): (JobHeader<'_>, &[u8]) = decode("job", record)?;
+    let home =
+        header.home.map_or(Home { queue: place.queue, priority: header.priority }, |(queue, priority)| {
+            Home { queue: QueueId(queue), priority }
+        });
+    let format = if header.payload_is_json { Format::Json } else { Format::MessagePack };
+    Ok(Job {
+        id: home.id(place.stamp),
+        queue: place.queue,
+        priority: header.priority,
+        job_type: JobType::new(header.job_type).map_err(|_| StoreError::Damaged("job"))?,
+        payload: Payload::from_checked(format, record.slice_ref(payload)),
+        status: place.status,
+        ready_at: header.ready_at,
+        attempts: header.attempts,
+        deliveries: header.deliveries,
+        last_lease: (header.last_lease != 0).then(|| LeaseToken::from_u64(header.last_lease)),
+        retry_limit: header.retry_limit,
+        backoff: header.backoff.map(|(base_ms, exponent, jitter_ms)| Backoff {
+            base_ms,
+            exponent,
+            jitter_ms,
+        }),
+        retention: header.retention.map(|(completed_ms, dead_ms)| Retention { completed_ms, dead_ms }),
+        dequeued_at: header.dequeued_at,
+        failed_at: header.failed_at,
+        completed_at: header.completed_at,
+        purge_at: header.purge_at,
+    })
+}
+
+/// A queue and how many jobs it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueRecord {
+    pub name: QueueName,
+    /// By stored status: scheduled, ready (in flight included), completed, dead.
+    pub counts: Counts,
+}
+
+/// How many jobs of a queue have each stored status.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    pub scheduled: u64,
+    pub ready: u64,
+    pub completed: u64,
+    pub dead: u64,
+}
+
+impl Counts {
+    pub const fn of_mut(&mut self, status: Status) -> &mut u64 {
+        match status {
+            Status::Scheduled => &mut self.scheduled,
+            Status::Ready | Status::InFlight => &mut self.ready,
+            Status::Completed => &mut self.completed,
+            Status::Dead => &mut self.dead,
+        }
+    }
+
+    pub const fn total(&self) -> u64 {
+        self.scheduled + self.ready + self.completed + self.dead
+    }
+}
+
+pub fn encode_queue(queue: &QueueRecord) -> Bytes {
+    encode(queue).into()
+}
+
+pub fn decode_queue(record: &[u8]) -> Result<QueueRecord, StoreError> {
+    decode("queue", record).map(|(queue, _)| queue)
+}
+
+/// A failed attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorRecord {
+    pub message: String,
+    pub error_type: Option<String>,
+    pub backtrace: Option<String>,
+    pub dequeued_at: u64,
+    pub failed_at: u64,
+}
+
+pub fn encode_error(error: &ErrorRecord) -> Bytes {
+    encode(error).into()
+}
+
+pub fn decode_error(record: &[u8]) -> Result<ErrorRecord, StoreError> {
+    decode("error", record).map(|(error, _)| error)
+}
+
+/// A lease that outlives the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseRecord {
+    pub queue: u32,
+    pub priority: u16,
+    pub token: u64,
+    pub deliveries: u32,
+    pub dequeued_at: u64,
+    /// The length it was given for, in milliseconds; none: as long as its stream lives.
+    pub lease_ms: Option<u64>,
+    /// The SSE stream that can come back for it, and the number of its event there.
+    pub stream: Option<(u128, u64)>,
+}
+
+pub fn encode_lease(lease: &LeaseRecord) -> Bytes {
+    encode(lease).into()
+}
+
+pub fn decode_lease(record: &[u8]) -> Result<LeaseRecord, StoreError> {
+    decode("lease", record).map(|(lease, _)| lease)
+}
+
+/// The id of the job at a place, without reading its payload.
+pub fn id_at(place: Place, record: &[u8]) -> Result<JobId, StoreError> {
+    let (header, _): (JobHeader<'_>, &[u8]) = decode("job", record)?;
+    let home =
+        header.home.map_or(Home { queue: place.queue, priority: header.priority }, |(queue, priority)| {
+            Home { queue: QueueId(queue), priority }
+        });
+    Ok(home.id(place.stamp))
+}

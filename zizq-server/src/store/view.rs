@@ -1,0 +1,279 @@
+//! Reading the store in the words of the engine.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use protocol::id::JobId;
+use protocol::job::Status;
+
+use super::keys::{self, Area, Key, Parts, Place};
+use super::record::{self, ErrorRecord, LeaseRecord, QueueRecord};
+use super::{Entry, Snapshot, StoreError};
+use crate::engine::id::{Home, QueueId, Stamp};
+use crate::engine::job::Job;
+
+/// A part of an ordered run, and where the rest of it begins.
+#[derive(Debug)]
+pub struct Part<T, K> {
+    pub items: Vec<T>,
+    pub next: Option<K>,
+}
+
+/// What a timer is set for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimerTarget {
+    pub status: Status,
+    pub queue: QueueId,
+}
+
+/// The job of this id, wherever it is.
+pub fn find<S: Snapshot>(snapshot: &S, id: JobId) -> Result<Option<Job>, StoreError> {
+    let home = Home::of(id);
+    for status in [Status::Ready, Status::Scheduled, Status::Dead, Status::Completed] {
+        let place = Place { status, queue: home.queue, priority: home.priority, stamp: Stamp::of(id) };
+        if let Some(job) = job_at(snapshot, place)? {
+            return Ok(Some(job).filter(|job| job.id == id));
+        }
+    }
+    Ok(None)
+}
+
+/// The job at a place.
+pub fn job_at<S: Snapshot>(snapshot: &S, place: Place) -> Result<Option<Job>, StoreError> {
+    let record = snapshot.get(&keys::job(place))?;
+    record.map(|record| record::decode_job(place, &record)).transpose()
+}
+
+/// Ready jobs of one queue and priority from `from` on, in order.
+pub fn lane<S: Snapshot>(
+    snapshot: &S,
+    queue: QueueId,
+    priority: u16,
+    from: Stamp,
+    limit: usize,
+) -> Result<Part<Job, Stamp>, StoreError> {
+    let end = lane_end(queue, priority);
+    let mut part = Part { items: Vec::new(), next: None };
+    for entry in snapshot.scan(&keys::ready(queue, priority, from), &end, false) {
+        let (key, record) = entry?;
+        let place = ready_place(&key)?;
+        if part.items.len() == limit {
+            part.next = Some(place.stamp);
+            break;
+        }
+        match record::decode_job(place, &record) {
+            Ok(job) => part.items.push(job),
+            Err(error) => tracing::error!(?place, %error, "a ready job cannot be read and is passed over"),
+        }
+    }
+    Ok(part)
+}
+
+fn lane_end(queue: QueueId, priority: u16) -> Key {
+    match priority.checked_add(1) {
+        Some(next) => keys::ready(queue, next, Stamp::MIN),
+        None => queue_end(Area::Ready, queue),
+    }
+}
+
+/// The key behind every key of a queue in an area.
+fn queue_end(area: Area, queue: QueueId) -> Key {
+    match queue.0.checked_add(1) {
+        Some(next) => keys::parked(area, QueueId(next), Stamp::MIN),
+        None => keys::start(area as u8 + 1),
+    }
+}
+
+fn ready_place(key: &[u8]) -> Result<Place, StoreError> {
+    let read = |mut parts: Parts<'_>| {
+        parts.u8()?;
+        let (queue, priority, stamp) = (parts.queue()?, parts.u16()?, parts.stamp()?);
+        Some(Place { status: Status::Ready, queue, priority, stamp })
+    };
+    read(Parts(key)).ok_or(StoreError::Damaged("key"))
+}
+
+/// The priorities of a queue that have ready jobs, each with the stamp to begin reading at.
+///
+/// What lies before a stored cursor is known to be dead and is not walked through.
+pub fn lanes<S: Snapshot>(snapshot: &S, queue: QueueId) -> Result<Vec<(u16, Stamp)>, StoreError> {
+    let mut cursors = cursors(snapshot, queue)?;
+    let mut lanes = Vec::new();
+    let mut from = Some(0_u16);
+    while let Some(priority) = from {
+        let cursor = cursors.pop_first();
+        let end = cursor.map_or_else(
+            || queue_end(Area::Ready, queue),
+            |(known, _)| keys::ready(queue, known, Stamp::MIN),
+        );
+        let mut at = Some(priority);
+        while let Some(start) = at {
+            let first =
+                snapshot.scan(&keys::ready(queue, start, Stamp::MIN), &end, false).next().transpose()?;
+            at = match first {
+                Some((key, _)) => {
+                    let place = ready_place(&key)?;
+                    lanes.push((place.priority, place.stamp));
+                    place.priority.checked_add(1)
+                }
+                None => None,
+            };
+        }
+        from = cursor.and_then(|(known, stamp)| {
+            lanes.push((known, stamp));
+            known.checked_add(1)
+        });
+    }
+    Ok(lanes)
+}
+
+fn cursors<S: Snapshot>(snapshot: &S, queue: QueueId) -> Result<BTreeMap<u16, Stamp>, StoreError> {
+    let end = match queue.0.checked_add(1) {
+        Some(next) => keys::cursor(QueueId(next), 0),
+        None => keys::start(Area::Cursor as u8 + 1),
+    };
+    let entries = snapshot.scan(&keys::cursor(queue, 0), &end, false);
+    entries.map(|entry| cursor_entry(entry?).map(|((_, priority), first)| (priority, first))).collect()
+}
+
+/// A queue and a priority.
+pub type LaneKey = (QueueId, u16);
+
+/// The cursors of every lane that has one.
+pub fn all_cursors<S: Snapshot>(snapshot: &S) -> Result<Vec<(LaneKey, Stamp)>, StoreError> {
+    let entries =
+        snapshot.scan(&keys::start(Area::Cursor as u8), &keys::start(Area::Cursor as u8 + 1), false);
+    entries.map(|entry| cursor_entry(entry?)).collect()
+}
+
+fn cursor_entry((key, value): Entry) -> Result<(LaneKey, Stamp), StoreError> {
+    let read = |mut parts: Parts<'_>| {
+        parts.u8()?;
+        Some(((parts.queue()?, parts.u16()?), Parts(&value).stamp()?))
+    };
+    read(Parts(&key)).ok_or(StoreError::Damaged("cursor"))
+}
+
+/// When a timer goes off, and for which job.
+pub type TimerKey = (u64, Stamp);
+
+/// Timers from `from` on, in the order they go off.
+pub fn timers<S: Snapshot>(
+    snapshot: &S,
+    from: TimerKey,
+    limit: usize,
+) -> Result<Part<(TimerKey, TimerTarget), TimerKey>, StoreError> {
+    let mut part = Part { items: Vec::new(), next: None };
+    let end = keys::start(Area::Timer as u8 + 1);
+    for entry in snapshot.scan(&keys::timer(from.0, from.1), &end, false) {
+        let (key, value) = entry?;
+        let timer = timer_entry(&key, &value).ok_or(StoreError::Damaged("timer"))?;
+        if part.items.len() == limit {
+            part.next = Some(timer.0);
+            break;
+        }
+        part.items.push(timer);
+    }
+    Ok(part)
+}
+
+fn timer_entry(key: &[u8], value: &[u8]) -> Option<(TimerKey, TimerTarget)> {
+    let (mut key, mut value) = (Parts(key), Parts(value));
+    key.u8()?;
+    let at = (key.millis()?, key.stamp()?);
+    let area = value.u8()?;
+    let status = [Status::Scheduled, Status::Completed, Status::Dead]
+        .into_iter()
+        .find(|s| Area::of(*s) as u8 == area)?;
+    Some((at, TimerTarget { status, queue: value.queue()? }))
+}
+
+/// Every queue.
+pub fn queues<S: Snapshot>(snapshot: &S) -> Result<Vec<(QueueId, QueueRecord)>, StoreError> {
+    area(snapshot, Area::Queue, |key, value| {
+        let queue = key.queue().ok_or(StoreError::Damaged("key"))?;
+        Ok((queue, record::decode_queue(value)?))
+    })
+}
+
+/// The queue of this number.
+pub fn queue<S: Snapshot>(snapshot: &S, id: QueueId) -> Result<Option<QueueRecord>, StoreError> {
+    snapshot.get(&keys::queue(id))?.map(|record| record::decode_queue(&record)).transpose()
+}
+
+/// Every lease that was written down.
+pub fn leases<S: Snapshot>(snapshot: &S) -> Result<Vec<(Stamp, LeaseRecord)>, StoreError> {
+    area(snapshot, Area::Lease, |key, value| {
+        let stamp = key.stamp().ok_or(StoreError::Damaged("key"))?;
+        Ok((stamp, record::decode_lease(value)?))
+    })
+}
+
+fn area<S: Snapshot, T>(
+    snapshot: &S,
+    area: Area,
+    read: impl Fn(&mut Parts<'_>, &[u8]) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let entries = snapshot.scan(&keys::start(area as u8), &keys::start(area as u8 + 1), false);
+    entries
+        .map(|entry| {
+            let (key, value) = entry?;
+            read(&mut Parts(key.get(1..).unwrap_or_default()), &value)
+        })
+        .collect()
+}
+
+/// The engine's time when it was last written down, in milliseconds since the Unix epoch.
+pub fn clock<S: Snapshot>(snapshot: &S) -> Result<u64, StoreError> {
+    let value = snapshot.get(&keys::meta("clock"))?;
+    Ok(value.and_then(|v| Some(u64::from_be_bytes(v.get(..8)?.try_into().ok()?))).unwrap_or_default())
+}
+
+/// One failed attempt of a job.
+pub fn error<S: Snapshot>(snapshot: &S, id: JobId, attempt: u32) -> Result<Option<ErrorRecord>, StoreError> {
+    let record = snapshot.get(&keys::error(id, attempt))?;
+    record.map(|record| record::decode_error(&record)).transpose()
+}
+
+/// A run of jobs in enqueue order: those of one queue and status, and for ready jobs of one priority.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    pub status: Status,
+    pub queue: QueueId,
+    /// Of no meaning unless the status is ready.
+    pub priority: u16,
+}
+
+impl Run {
+    /// The jobs of the run behind `from` in the asked direction.
+    pub fn walk<S: Snapshot>(
+        self,
+        snapshot: &S,
+        from: Option<Stamp>,
+        descending: bool,
+    ) -> impl Iterator<Item = Result<(Stamp, Bytes), StoreError>> + Send + use<S> {
+        let key = |stamp| keys::job(self.place(stamp));
+        let (first, behind) = (key(Stamp::MIN), self.end());
+        let (start, end) = match (from, descending) {
+            (None, _) => (first, behind),
+            (Some(from), false) => (key(from.next()), behind),
+            (Some(from), true) => (first, key(from)),
+        };
+        snapshot.scan(&start, &end, descending).map(|entry| {
+            let (key, record) = entry?;
+            let stamp = key.len().checked_sub(Stamp::BYTES).and_then(|at| Parts(key.get(at..)?).stamp());
+            Ok((stamp.ok_or(StoreError::Damaged("key"))?, record))
+        })
+    }
+
+    pub const fn place(self, stamp: Stamp) -> Place {
+        Place { status: self.status, queue: self.queue, priority: self.priority, stamp }
+    }
+
+    fn end(self) -> Key {
+        match Area::of(self.status) {
+            Area::Ready => lane_end(self.queue, self.priority),
+            area => queue_end(area, self.queue),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! One turn of the engine over a store: commands in, one commit, answers out.
+
+use crate::engine::command::{Command, Reject, Reply};
+use crate::engine::id::{Home, QueueId};
+use crate::engine::{Engine, Found, REFILL, Settings, Stored, TIMERS_REFILL, Wanted};
+use crate::store::keys::Place;
+use crate::store::{Snapshot, Store, StoreError, view};
+use protocol::job::Status;
+
+/// The engine and its store.
+pub struct Core<S: Store> {
+    engine: Engine,
+    store: S,
+}
+
+/// What the engine says to a command, valid once the turn is over.
+pub type Answer = Result<Reply, Reject>;
+
+impl<S: Store> Core<S> {
+    /// Goes on where the store was left.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn open(store: S, settings: Settings, now: u64, seed: u64) -> Result<Self, StoreError> {
+        let engine = Engine::new(settings, load(&store.snapshot())?, now, seed);
+        let mut core = Self { engine, store };
+        core.commit()?;
+        Ok(core)
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// Applies commands in their order, then does what is due, dispatches, and commits. When it returns, everything
+    /// the answers say has reached the operating system, and the deliveries are with their streams.
+    ///
+    /// # Errors
+    /// When the store fails. The engine's memory is then ahead of the store and must not be used any more.
+    pub fn turn(
+        &mut self,
+        now: u64,
+        commands: impl Iterator<Item = Command>,
+    ) -> Result<Vec<Answer>, StoreError> {
+        self.engine.set_time(now);
+        let mut answers = Vec::with_capacity(commands.size_hint().0);
+        for command in commands {
+            let found = self.look_up(&command)?;
+            answers.push(self.engine.apply(command, found));
+        }
+        self.engine.tick();
+        self.ring_timers()?;
+        self.engine.dispatch();
+        self.commit()?;
+        self.read_ahead()?;
+        self.engine.flush();
+        Ok(answers)
+    }
+
+    /// Finds in the store what the engine does not hold. What the turn has changed so far must be there first.
+    fn look_up(&mut self, command: &Command) -> Result<Found, StoreError> {
+        let mut found = Found::default();
+        let ids = self.engine.needs(command);
+        if !ids.is_empty() {
+            self.commit()?;
+            let snapshot = self.store.snapshot();
+            for id in ids {
+                found.extend(view::find(&snapshot, id)?.map(|job| (id, job)));
+            }
+        }
+        Ok(found)
+    }
+
+    fn ring_timers(&mut self) -> Result<(), StoreError> {
+        if let Some(from) = self.engine.wants_timers() {
+            self.commit()?;
+            let part = view::timers(&self.store.snapshot(), from, TIMERS_REFILL)?;
+            self.engine.provide_timers(part);
+        }
+        let due = self.engine.due();
+        if !due.is_empty() {
+            self.commit()?;
+            let snapshot = self.store.snapshot();
+            for due in due {
+                let job = view::job_at(&snapshot, due.place)?;
+                self.engine.ring(due, job);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what the engine ran short of, and dispatches again, until it has what it needs.
+    fn read_ahead(&mut self) -> Result<(), StoreError> {
+        loop {
+            let wanted = self.engine.wants();
+            if wanted.is_empty() {
+                return Ok(());
+            }
+            let snapshot = self.store.snapshot();
+            for wanted in wanted {
+                match wanted {
+                    Wanted::Lanes(queue) => {
+                        self.engine.provide_lanes(queue, view::lanes(&snapshot, queue)?);
+                    }
+                    Wanted::Lane(lane) => {
+                        let part = view::lane(&snapshot, lane.queue, lane.priority, lane.from, REFILL)?;
+                        self.engine.provide_jobs(lane, part);
+                    }
+                }
+            }
+            self.engine.dispatch();
+            self.commit()?;
+        }
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        let changes = self.engine.changes();
+        if changes.clear {
+            self.store.clear()?;
+        }
+        if !changes.batch.is_empty() {
+            self.store.commit(changes.batch)?;
+        }
+        Ok(())
+    }
+}
+
+fn load<S: Snapshot>(snapshot: &S) -> Result<Stored, StoreError> {
+    let leases = view::leases(snapshot)?;
+    let leases = leases.into_iter().map(|(stamp, lease)| {
+        let queue = QueueId(lease.queue);
+        let place = Place { status: Status::Ready, queue, priority: lease.priority, stamp };
+        let job = view::job_at(snapshot, place)?;
+        let id = job.as_ref().map_or(Home { queue, priority: lease.priority }.id(stamp), |job| job.id);
+        Ok((id, lease, job))
+    });
+    Ok(Stored {
+        clock: view::clock(snapshot)?,
+        queues: view::queues(snapshot)?,
+        cursors: view::all_cursors(snapshot)?,
+        leases: leases.collect::<Result<_, StoreError>>()?,
+    })
+}
