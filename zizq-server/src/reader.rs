@@ -23,7 +23,7 @@ use crate::store::{Store, StoreError};
 
 /// A job as it is shown.
 #[derive(Debug, Clone)]
-pub struct Shown {
+pub(crate) struct Shown {
     pub job: Arc<Job>,
     pub queue: QueueName,
     pub status: Status,
@@ -31,7 +31,7 @@ pub struct Shown {
 
 /// Which jobs are asked for. None of a kind means all.
 #[derive(Debug, Clone, Default)]
-pub struct Filter {
+pub(crate) struct Filter {
     pub ids: Option<Vec<JobId>>,
     pub queues: Option<Vec<QueueName>>,
     pub types: Option<Vec<JobType>>,
@@ -53,7 +53,7 @@ impl Filter {
 
 /// Why reading failed.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub(crate) enum ReadError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -65,13 +65,13 @@ const CHUNK: usize = 256;
 
 /// Reads the store beside the engine. Cheap to clone.
 #[derive(Clone)]
-pub struct Reader {
+pub(crate) struct Reader {
     store: Arc<DiskStore>,
     engine: Handle,
 }
 
 impl Reader {
-    pub fn new(store: DiskStore, engine: Handle) -> Self {
+    pub(crate) fn new(store: DiskStore, engine: Handle) -> Self {
         Self { store: Arc::new(store), engine }
     }
 
@@ -94,7 +94,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn job(&self, id: JobId) -> Result<Option<Shown>, ReadError> {
+    pub(crate) async fn job(&self, id: JobId) -> Result<Option<Shown>, ReadError> {
         self.blocking(move |look| Ok(look.jobs(&[id])?.pop())).await
     }
 
@@ -102,7 +102,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn list(
+    pub(crate) async fn list(
         &self,
         filter: Filter,
         from: Option<JobId>,
@@ -122,7 +122,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn count(&self, filter: Filter) -> Result<u64, ReadError> {
+    pub(crate) async fn count(&self, filter: Filter) -> Result<u64, ReadError> {
         self.blocking(move |look| look.count(&filter)).await
     }
 
@@ -130,7 +130,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn queues(&self) -> Result<Vec<QueueName>, ReadError> {
+    pub(crate) async fn queues(&self) -> Result<Vec<QueueName>, ReadError> {
         self.blocking(|look| {
             let queues = view::queues(&look.snapshot)?.into_iter();
             let mut names: Vec<_> =
@@ -145,7 +145,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn errors(
+    pub(crate) async fn errors(
         &self,
         id: JobId,
         attempts: impl FnOnce(u32) -> Vec<u32> + Send + 'static,

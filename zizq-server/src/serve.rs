@@ -85,7 +85,7 @@ impl Server {
         }
         drain(&engine, self.drain_timeout).await;
         let stopping = engine.call(Command::Stop).await;
-        drop(self.close.send(true));
+        self.close.send_replace(true);
         serving.await.context("the listener broke off")?;
         let ended = watched.await;
         stopping.context("the engine did not stop properly")?;

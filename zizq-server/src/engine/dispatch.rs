@@ -14,14 +14,14 @@ use crate::store::view::Part;
 
 /// The next jobs of all queues in order, for streams that take from every queue. Kept only while there are such.
 #[derive(Debug, Default)]
-pub struct Heads {
+pub(super) struct Heads {
     active: bool,
     order: BTreeSet<(u16, Stamp, QueueId)>,
     listed: FxHashMap<QueueId, (u16, Stamp)>,
 }
 
 impl Heads {
-    pub fn rebuild(&mut self, queues: &Queues) {
+    pub(super) fn rebuild(&mut self, queues: &Queues) {
         self.order.clear();
         self.listed.clear();
         if self.active {
@@ -29,7 +29,7 @@ impl Heads {
         }
     }
 
-    pub fn set_active(&mut self, active: bool, queues: &Queues) {
+    pub(super) fn set_active(&mut self, active: bool, queues: &Queues) {
         if self.active != active {
             self.active = active;
             self.rebuild(queues);
@@ -37,7 +37,7 @@ impl Heads {
     }
 
     /// The head of this queue may have changed.
-    pub fn update(&mut self, queues: &Queues, id: QueueId) {
+    pub(super) fn update(&mut self, queues: &Queues, id: QueueId) {
         if !self.active {
             return;
         }

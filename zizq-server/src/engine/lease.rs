@@ -10,11 +10,11 @@ use rustc_hash::FxHashMap;
 use super::job::Job;
 
 /// A lease is written down when it has lived this long, in milliseconds.
-pub const SAVE_AFTER_MS: u64 = 1_000;
+pub(super) const SAVE_AFTER_MS: u64 = 1_000;
 
 /// The right to run one attempt of a job.
 #[derive(Debug)]
-pub struct Lease {
+pub(super) struct Lease {
     /// With this delivery counted.
     pub job: Arc<Job>,
     pub token: LeaseToken,
@@ -30,47 +30,47 @@ pub struct Lease {
 }
 
 #[derive(Debug, Default)]
-pub struct Leases {
+pub(super) struct Leases {
     by_job: FxHashMap<JobId, Lease>,
     /// In the order of delivery: leases that may have to be written down. Most are over before their time comes.
     unsaved: VecDeque<(u64, LeaseToken, JobId)>,
 }
 
 impl Leases {
-    pub fn insert(&mut self, lease: Lease) {
+    pub(super) fn insert(&mut self, lease: Lease) {
         if !lease.saved {
             self.unsaved.push_back((lease.since, lease.token, lease.job.id));
         }
         self.by_job.insert(lease.job.id, lease);
     }
 
-    pub fn get(&self, id: JobId) -> Option<&Lease> {
+    pub(super) fn get(&self, id: JobId) -> Option<&Lease> {
         self.by_job.get(&id)
     }
 
-    pub fn get_mut(&mut self, id: JobId) -> Option<&mut Lease> {
+    pub(super) fn get_mut(&mut self, id: JobId) -> Option<&mut Lease> {
         self.by_job.get_mut(&id)
     }
 
-    pub fn remove(&mut self, id: JobId) -> Option<Lease> {
+    pub(super) fn remove(&mut self, id: JobId) -> Option<Lease> {
         self.by_job.remove(&id)
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.by_job.len()
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Lease> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Lease> {
         self.by_job.values()
     }
 
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.by_job.clear();
         self.unsaved.clear();
     }
 
     /// The next job whose lease began at or before `until`, is still held, and is not written down.
-    pub fn next_unsaved(&mut self, until: u64) -> Option<JobId> {
+    pub(super) fn next_unsaved(&mut self, until: u64) -> Option<JobId> {
         while let Some(&(since, token, id)) = self.unsaved.front() {
             if since > until {
                 return None;
@@ -84,7 +84,7 @@ impl Leases {
     }
 
     /// When the next lease may have to be written down.
-    pub fn next_save(&self) -> Option<u64> {
+    pub(super) fn next_save(&self) -> Option<u64> {
         self.unsaved.front().map(|(since, ..)| since + SAVE_AFTER_MS)
     }
 }

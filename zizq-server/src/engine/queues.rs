@@ -12,7 +12,7 @@ use crate::store::batch::Batch;
 use crate::store::record::{Counts, QueueRecord};
 
 #[derive(Debug)]
-pub struct Queue {
+pub(super) struct Queue {
     pub record: QueueRecord,
     pub in_flight: u64,
     pub lanes: Lanes,
@@ -25,7 +25,7 @@ pub struct Queue {
 }
 
 #[derive(Debug, Default)]
-pub struct Queues {
+pub(super) struct Queues {
     by_name: FxHashMap<QueueName, QueueId>,
     by_id: FxHashMap<QueueId, Queue>,
     changed: Vec<QueueId>,
@@ -34,7 +34,7 @@ pub struct Queues {
 
 impl Queues {
     /// Takes in a queue from the store.
-    pub fn load(&mut self, id: QueueId, record: QueueRecord) {
+    pub(super) fn load(&mut self, id: QueueId, record: QueueRecord) {
         self.next = self.next.max(id.0 + 1);
         self.by_name.insert(record.name.clone(), id);
         let lanes = Lanes::new(id, record.counts.ready == 0);
@@ -42,12 +42,12 @@ impl Queues {
     }
 
     /// Keeps the numbers of queues that had no jobs from being given out again.
-    pub fn skip(&mut self, id: QueueId) {
+    pub(super) fn skip(&mut self, id: QueueId) {
         self.next = self.next.max(id.0 + 1);
     }
 
     /// The number of a queue, which exists from now on.
-    pub fn id(&mut self, name: &QueueName) -> QueueId {
+    pub(super) fn id(&mut self, name: &QueueName) -> QueueId {
         if let Some(id) = self.by_name.get(name) {
             return *id;
         }
@@ -59,29 +59,29 @@ impl Queues {
         id
     }
 
-    pub fn get(&self, id: QueueId) -> Option<&Queue> {
+    pub(super) fn get(&self, id: QueueId) -> Option<&Queue> {
         self.by_id.get(&id)
     }
 
-    pub fn get_mut(&mut self, id: QueueId) -> Option<&mut Queue> {
+    pub(super) fn get_mut(&mut self, id: QueueId) -> Option<&mut Queue> {
         self.by_id.get_mut(&id)
     }
 
-    pub fn name(&self, id: QueueId) -> Option<&QueueName> {
+    pub(super) fn name(&self, id: QueueId) -> Option<&QueueName> {
         self.by_id.get(&id).map(|queue| &queue.record.name)
     }
 
-    pub fn ids(&self) -> impl Iterator<Item = QueueId> {
+    pub(super) fn ids(&self) -> impl Iterator<Item = QueueId> {
         self.by_id.keys().copied()
     }
 
     /// Counts one more job of a status.
-    pub fn count_up(&mut self, id: QueueId, status: Status) {
+    pub(super) fn count_up(&mut self, id: QueueId, status: Status) {
         self.count(id, |counts| *counts.of_mut(status) += 1);
     }
 
     /// Counts one job of a status less.
-    pub fn count_down(&mut self, id: QueueId, status: Status) {
+    pub(super) fn count_down(&mut self, id: QueueId, status: Status) {
         self.count(id, |counts| {
             let count = counts.of_mut(status);
             debug_assert!(*count > 0, "a job was counted when it came");
@@ -100,7 +100,7 @@ impl Queues {
     }
 
     /// Writes the records of the queues that have changed.
-    pub fn save(&mut self, batch: &mut Batch) {
+    pub(super) fn save(&mut self, batch: &mut Batch) {
         for id in self.changed.drain(..) {
             if let Some(queue) = self.by_id.get_mut(&id) {
                 queue.changed = false;
@@ -110,7 +110,7 @@ impl Queues {
     }
 
     /// Forgets every job; names, numbers and waiting streams stay.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.changed.clear();
         for (id, queue) in &mut self.by_id {
             queue.record.counts = Counts::default();

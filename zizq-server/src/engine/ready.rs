@@ -41,7 +41,7 @@ pub struct LaneAt {
 
 /// The next job of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Head {
+pub(super) enum Head {
     None,
     Job {
         priority: u16,
@@ -63,7 +63,7 @@ struct Lane {
 }
 
 #[derive(Debug)]
-pub struct Lanes {
+pub(super) struct Lanes {
     queue: QueueId,
     lanes: BTreeMap<u16, Lane>,
     /// Whether the store has been asked which lanes there are. Until then all of them are there alone.
@@ -71,7 +71,7 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    pub const fn new(queue: QueueId, known: bool) -> Self {
+    pub(super) const fn new(queue: QueueId, known: bool) -> Self {
         Self { queue, lanes: BTreeMap::new(), known }
     }
 
@@ -80,7 +80,7 @@ impl Lanes {
     }
 
     /// Adds a job that the store has too. Where memory is short it stays there alone.
-    pub fn insert(&mut self, job: Arc<Job>, bytes: &mut usize) {
+    pub(super) fn insert(&mut self, job: Arc<Job>, bytes: &mut usize) {
         if !self.known {
             return;
         }
@@ -95,7 +95,7 @@ impl Lanes {
         *bytes = *bytes + jobs.weight() - before;
     }
 
-    pub fn head(&self) -> Head {
+    pub(super) fn head(&self) -> Head {
         if !self.known {
             return Head::InStore { priority: 0, stamp: Stamp::MIN, wanted: Wanted::Lanes(self.queue) };
         }
@@ -112,7 +112,7 @@ impl Lanes {
     }
 
     /// Takes the first job of a lane; and says what to read where it leaves little behind.
-    pub fn pop(&mut self, priority: u16, bytes: &mut usize) -> Option<(Arc<Job>, Option<Wanted>)> {
+    pub(super) fn pop(&mut self, priority: u16, bytes: &mut usize) -> Option<(Arc<Job>, Option<Wanted>)> {
         let lane = self.lanes.get_mut(&priority)?;
         let (_, job) = lane.jobs.pop_front()?;
         *bytes -= job.weight();
@@ -124,14 +124,14 @@ impl Lanes {
         Some((job, wanted))
     }
 
-    pub fn remove(&mut self, priority: u16, stamp: Stamp, bytes: &mut usize) {
+    pub(super) fn remove(&mut self, priority: u16, stamp: Stamp, bytes: &mut usize) {
         if let Some(job) = self.lanes.get_mut(&priority).and_then(|lane| lane.jobs.remove(stamp)) {
             *bytes -= job.weight();
         }
     }
 
     /// Takes in which lanes the store has.
-    pub fn discover(&mut self, lanes: Vec<(u16, Stamp)>) {
+    pub(super) fn discover(&mut self, lanes: Vec<(u16, Stamp)>) {
         self.known = true;
         for (priority, from) in lanes {
             self.lanes.insert(priority, Lane { jobs: Window::new(LANE, Some(from)), removed: 0 });
@@ -139,7 +139,13 @@ impl Lanes {
     }
 
     /// Takes in what was read of a lane; an answer to an earlier question is dropped.
-    pub fn refill(&mut self, lane: LaneAt, jobs: Vec<Arc<Job>>, next: Option<Stamp>, bytes: &mut usize) {
+    pub(super) fn refill(
+        &mut self,
+        lane: LaneAt,
+        jobs: Vec<Arc<Job>>,
+        next: Option<Stamp>,
+        bytes: &mut usize,
+    ) {
         if let Some(found) = self.lanes.get_mut(&lane.priority)
             && found.jobs.horizon() == Some(lane.from)
         {
@@ -150,7 +156,7 @@ impl Lanes {
     }
 
     /// Notes that a job of the lane has left the store. True when so many have that the cursor should follow.
-    pub fn note_removed(&mut self, priority: u16, enough: usize) -> bool {
+    pub(super) fn note_removed(&mut self, priority: u16, enough: usize) -> bool {
         if !self.known {
             return false;
         }
@@ -164,7 +170,7 @@ impl Lanes {
     }
 
     /// The first job of a lane that is neither in flight nor gone; none where the lane is empty.
-    pub fn first(&self, priority: u16) -> Option<Stamp> {
+    pub(super) fn first(&self, priority: u16) -> Option<Stamp> {
         let jobs = &self.lanes.get(&priority)?.jobs;
         jobs.front().map(|(stamp, _)| *stamp).or(jobs.horizon())
     }

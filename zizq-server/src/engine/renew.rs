@@ -76,20 +76,12 @@ impl Engine {
     }
 
     /// Gives a job back to the worker whose lease ran out, or was forgotten in a crash, before anybody else got it.
-    fn restore_late(&mut self, job: Job, token: protocol::lease::LeaseToken, lease_ms: Option<u64>) {
+    fn restore_late(&mut self, job: Arc<Job>, token: protocol::lease::LeaseToken, lease_ms: Option<u64>) {
         self.unready(&job);
         let stream = self.answered_stream(lease_ms.unwrap_or(DEFAULT_LEASE_MS));
         self.lease_to(
             stream,
-            Lease {
-                job: Arc::new(job),
-                token,
-                stream,
-                since: self.now,
-                kept_until: None,
-                event: 0,
-                saved: false,
-            },
+            Lease { job, token, stream, since: self.now, kept_until: None, event: 0, saved: false },
         );
     }
 

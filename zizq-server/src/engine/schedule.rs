@@ -32,29 +32,29 @@ pub struct Due {
 
 /// The timers that go off next, in memory; the others are in the store.
 #[derive(Debug)]
-pub struct Timers(Window<TimerKey, TimerTarget>);
+pub(super) struct Timers(Window<TimerKey, TimerTarget>);
 
 impl Timers {
     /// Where there are none in the store.
-    pub const fn empty() -> Self {
+    pub(super) const fn empty() -> Self {
         Self(Window::new(LIMITS, None))
     }
 
     /// Where all there are are in the store.
-    pub const fn stored() -> Self {
+    pub(super) const fn stored() -> Self {
         Self(Window::new(LIMITS, Some((0, Stamp::MIN))))
     }
 
-    pub fn insert(&mut self, due: u64, job: &Job) {
+    pub(super) fn insert(&mut self, due: u64, job: &Job) {
         self.0.insert((due, Stamp::of(job.id)), TimerTarget { status: job.status, queue: job.queue });
     }
 
-    pub fn remove(&mut self, due: u64, stamp: Stamp) {
+    pub(super) fn remove(&mut self, due: u64, stamp: Stamp) {
         self.0.remove((due, stamp));
     }
 
     /// When the next one goes off, as far as memory knows.
-    pub fn next(&self) -> Option<u64> {
+    pub(super) fn next(&self) -> Option<u64> {
         self.0.front().map(|((at, _), _)| *at).or_else(|| self.0.horizon().map(|(at, _)| at))
     }
 

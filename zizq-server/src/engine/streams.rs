@@ -14,13 +14,13 @@ use super::outbox::{Item, Outbox};
 
 /// Which queues a stream takes jobs from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Takes {
+pub(super) enum Takes {
     All,
     Queues(SmallVec<[QueueId; 2]>),
 }
 
 #[derive(Debug)]
-pub struct Stream {
+pub(super) struct Stream {
     pub id: u128,
     pub kind: StreamKind,
     pub takes: Takes,
@@ -53,7 +53,7 @@ pub struct Stream {
 }
 
 #[derive(Debug)]
-pub enum State {
+pub(super) enum State {
     Open(Arc<Outbox>),
     /// Its connection broke; its leases wait until then, in milliseconds since the Unix epoch.
     Broken {
@@ -65,18 +65,18 @@ pub enum State {
 
 impl Stream {
     /// Whether it can take one more job.
-    pub fn has_credit(&self) -> bool {
+    pub(super) fn has_credit(&self) -> bool {
         let room = self.prefetch == 0 || self.held.len() < self.prefetch as usize;
         room && !self.rests && matches!(&self.state, State::Open(outbox) if outbox.has_room())
     }
 
     /// Whether nothing depends on it any more.
-    pub fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         !matches!(self.state, State::Open(_)) && self.held.is_empty()
     }
 
     /// When a lease that began at `since` ends, unless a heartbeat for its job alone says otherwise.
-    pub fn lease_end(&self, since: u64) -> Option<u64> {
+    pub(super) fn lease_end(&self, since: u64) -> Option<u64> {
         match (&self.state, self.kind) {
             (State::Broken { until }, _) => Some(*until),
             (_, StreamKind::Events) => Some(since.max(self.renewed_at) + self.lease_ms?),
@@ -86,7 +86,7 @@ impl Stream {
 }
 
 #[derive(Debug, Default)]
-pub struct Streams {
+pub(super) struct Streams {
     by_key: FxHashMap<u64, Stream>,
     by_id: FxHashMap<u128, u64>,
     next: u64,
@@ -97,7 +97,7 @@ pub struct Streams {
 }
 
 impl Streams {
-    pub fn insert(&mut self, stream: Stream) -> u64 {
+    pub(super) fn insert(&mut self, stream: Stream) -> u64 {
         self.next += 1;
         self.by_id.insert(stream.id, self.next);
         self.taking_all += usize::from(stream.takes == Takes::All);
@@ -105,25 +105,25 @@ impl Streams {
         self.next
     }
 
-    pub fn get(&self, key: u64) -> Option<&Stream> {
+    pub(super) fn get(&self, key: u64) -> Option<&Stream> {
         self.by_key.get(&key)
     }
 
-    pub fn get_mut(&mut self, key: u64) -> Option<&mut Stream> {
+    pub(super) fn get_mut(&mut self, key: u64) -> Option<&mut Stream> {
         self.by_key.get_mut(&key)
     }
 
     /// The stream, if this is its current connection.
-    pub fn linked(&mut self, link: Link) -> Option<&mut Stream> {
+    pub(super) fn linked(&mut self, link: Link) -> Option<&mut Stream> {
         self.by_key.get_mut(&link.stream).filter(|stream| stream.connection == link.number)
     }
 
-    pub fn by_id(&self, id: u128) -> Option<u64> {
+    pub(super) fn by_id(&self, id: u128) -> Option<u64> {
         self.by_id.get(&id).copied()
     }
 
     /// Changes what a stream takes.
-    pub fn set_takes(&mut self, key: u64, takes: Takes) {
+    pub(super) fn set_takes(&mut self, key: u64, takes: Takes) {
         if let Some(stream) = self.by_key.get_mut(&key) {
             self.taking_all -= usize::from(stream.takes == Takes::All);
             self.taking_all += usize::from(takes == Takes::All);
@@ -131,19 +131,19 @@ impl Streams {
         }
     }
 
-    pub fn remove(&mut self, key: u64) {
+    pub(super) fn remove(&mut self, key: u64) {
         if let Some(stream) = self.by_key.remove(&key) {
             self.by_id.remove(&stream.id);
             self.taking_all -= usize::from(stream.takes == Takes::All);
         }
     }
 
-    pub fn keys(&self) -> Vec<u64> {
+    pub(super) fn keys(&self) -> Vec<u64> {
         self.by_key.keys().copied().collect()
     }
 
     /// Puts an item into the stream's part of this turn. Only an open stream can be told something.
-    pub fn tell(&mut self, key: u64, item: Item) {
+    pub(super) fn tell(&mut self, key: u64, item: Item) {
         if let Some(stream) = self.by_key.get_mut(&key)
             && matches!(stream.state, State::Open(_))
         {
@@ -155,7 +155,7 @@ impl Streams {
     }
 
     /// Hands what is pending over to the connections.
-    pub fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         for key in self.touched.drain(..) {
             if let Some(stream) = self.by_key.get_mut(&key) {
                 if let State::Open(outbox) = &stream.state {

@@ -193,7 +193,7 @@ impl Engine {
 
 impl Stream {
     /// A stream without a connection.
-    pub fn new(id: u128, kind: StreamKind, takes: Takes, lease_ms: Option<u64>) -> Self {
+    pub(super) fn new(id: u128, kind: StreamKind, takes: Takes, lease_ms: Option<u64>) -> Self {
         Self {
             id,
             kind,

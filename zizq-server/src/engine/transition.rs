@@ -28,7 +28,7 @@ pub(super) enum Claim {
     /// In flight, and theirs.
     Held,
     /// Their lease is over, but nobody else has the job: their word counts.
-    Late(Job),
+    Late(Arc<Job>),
 }
 
 impl Engine {
@@ -45,9 +45,9 @@ impl Engine {
         match job.last_lease {
             Some(last) if token < last => Err(Reject::LeaseLost),
             _ if job.status != Status::Ready => Err(Reject::NotFound),
-            Some(last) if token == last => Ok(Claim::Late(job)),
+            Some(last) if token == last => Ok(Claim::Late(Arc::new(job))),
             // Given out shortly before a crash: the store has not heard of it, but nobody can hold a later one.
-            _ if token <= self.tokens_before => Ok(Claim::Late(job)),
+            _ if token <= self.tokens_before => Ok(Claim::Late(Arc::new(job))),
             _ => Err(Reject::LeaseLost),
         }
     }
@@ -58,7 +58,7 @@ impl Engine {
             Claim::Held => self.end_lease(id).map(|lease| lease.job),
             Claim::Late(job) => {
                 self.unready(&job);
-                Some(Arc::new(job))
+                Some(job)
             }
         }
     }

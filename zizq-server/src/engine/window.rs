@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 /// What an item costs to keep in memory.
-pub trait Weigh {
+pub(super) trait Weigh {
     /// In bytes, about.
     fn weight(&self) -> usize;
 }
@@ -13,7 +13,7 @@ pub trait Weigh {
 /// Everything before the horizon is in memory, everything from the horizon on only in the store. Without a horizon
 /// all of it is in memory.
 #[derive(Debug)]
-pub struct Window<K, V> {
+pub(super) struct Window<K, V> {
     items: VecDeque<(K, V)>,
     horizon: Option<K>,
     weight: usize,
@@ -22,43 +22,43 @@ pub struct Window<K, V> {
 
 /// How much a window keeps.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub(super) struct Limits {
     pub items: usize,
     pub bytes: usize,
 }
 
 impl<K: Ord + Copy, V: Weigh> Window<K, V> {
     /// A window whose run begins at `horizon` in the store, or is empty.
-    pub const fn new(limits: Limits, horizon: Option<K>) -> Self {
+    pub(super) const fn new(limits: Limits, horizon: Option<K>) -> Self {
         Self { items: VecDeque::new(), horizon, weight: 0, limits }
     }
 
-    pub const fn weight(&self) -> usize {
+    pub(super) const fn weight(&self) -> usize {
         self.weight
     }
 
     /// Where the part begins that is only in the store.
-    pub const fn horizon(&self) -> Option<K> {
+    pub(super) const fn horizon(&self) -> Option<K> {
         self.horizon
     }
 
     /// Whether neither memory nor the store has an item of the run.
-    pub fn is_exhausted(&self) -> bool {
+    pub(super) fn is_exhausted(&self) -> bool {
         self.items.is_empty() && self.horizon.is_none()
     }
 
     /// Whether so little is left in memory that more should be read.
-    pub fn is_low(&self) -> bool {
+    pub(super) fn is_low(&self) -> bool {
         self.horizon.is_some()
             && self.items.len() < self.limits.items / 2
             && self.weight < self.limits.bytes / 2
     }
 
-    pub fn front(&self) -> Option<&(K, V)> {
+    pub(super) fn front(&self) -> Option<&(K, V)> {
         self.items.front()
     }
 
-    pub fn pop_front(&mut self) -> Option<(K, V)> {
+    pub(super) fn pop_front(&mut self) -> Option<(K, V)> {
         let (key, value) = self.items.pop_front()?;
         self.weight -= value.weight();
         Some((key, value))
@@ -66,7 +66,7 @@ impl<K: Ord + Copy, V: Weigh> Window<K, V> {
 
     /// Adds an item that the store has too. It stays there alone if it lies behind the horizon, or if the window is
     /// full.
-    pub fn insert(&mut self, key: K, value: V) {
+    pub(super) fn insert(&mut self, key: K, value: V) {
         if self.horizon.is_some_and(|horizon| key >= horizon) {
             return;
         }
@@ -81,7 +81,7 @@ impl<K: Ord + Copy, V: Weigh> Window<K, V> {
     }
 
     /// Adds an item at a time when memory is short: it stays in the store.
-    pub fn leave_in_store(&mut self, key: K) {
+    pub(super) fn leave_in_store(&mut self, key: K) {
         if self.horizon.is_none_or(|horizon| key < horizon) {
             while self.items.back().is_some_and(|(last, _)| *last > key) {
                 self.drop_last();
@@ -91,7 +91,7 @@ impl<K: Ord + Copy, V: Weigh> Window<K, V> {
     }
 
     /// Takes in what was read from the horizon on; `next` is where the rest begins.
-    pub fn refill(&mut self, items: impl Iterator<Item = (K, V)>, next: Option<K>) {
+    pub(super) fn refill(&mut self, items: impl Iterator<Item = (K, V)>, next: Option<K>) {
         self.horizon = None;
         for (key, value) in items {
             self.weight += value.weight();
@@ -100,7 +100,7 @@ impl<K: Ord + Copy, V: Weigh> Window<K, V> {
         self.horizon = next;
     }
 
-    pub fn remove(&mut self, key: K) -> Option<V> {
+    pub(super) fn remove(&mut self, key: K) -> Option<V> {
         let at = self.items.binary_search_by(|(k, _)| k.cmp(&key)).ok()?;
         let (_, value) = self.items.remove(at)?;
         self.weight -= value.weight();

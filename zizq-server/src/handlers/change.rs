@@ -6,7 +6,7 @@ use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
 
-pub async fn delete(app: &App, request: &Request) -> Answer {
+pub(crate) async fn delete(app: &App, request: &Request) -> Answer {
     let id = request.job_id()?;
     request.no_query()?;
     match app.engine.call(Command::Delete(id)).await {

@@ -15,7 +15,7 @@ use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
 
-pub async fn one(app: &App, request: &Request) -> Answer {
+pub(crate) async fn one(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let job = parse_job(request.body_format()?, &request.body)?;
     check_payload(app, &job, None)?;
@@ -26,7 +26,7 @@ pub async fn one(app: &App, request: &Request) -> Answer {
     Ok(reply::bytes(StatusCode::CREATED, request.format, body))
 }
 
-pub async fn bulk(app: &App, request: &Request) -> Answer {
+pub(crate) async fn bulk(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let jobs = parse_bulk(request.body_format()?, &request.body)?;
     for (i, job) in jobs.iter().enumerate() {

@@ -10,7 +10,7 @@ use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
 use crate::store::record;
 
-pub async fn list(app: &App, request: &Request) -> Answer {
+pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let id = request.job_id()?;
     let mut query = request.query()?;
     let page = Page::read(&mut query, |query| query.number("from", 0, u64::MAX))?;
@@ -41,7 +41,7 @@ fn page_of(attempts: u32, from: Option<u64>, descending: bool, limit: usize) -> 
     }
 }
 
-pub async fn one(app: &App, request: &Request) -> Answer {
+pub(crate) async fn one(app: &App, request: &Request) -> Answer {
     let id = request.job_id()?;
     let text = request.params.get(1).map(String::as_str).unwrap_or_default();
     request.no_query()?;

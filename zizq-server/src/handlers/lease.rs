@@ -23,7 +23,7 @@ struct Bulk<T> {
     jobs: Vec<Object<T>>,
 }
 
-pub async fn heartbeat(app: &App, request: &Request) -> Answer {
+pub(crate) async fn heartbeat(app: &App, request: &Request) -> Answer {
     let beat: Heartbeat = body::parse_optional(request.body_format()?, &request.body)?;
     let lease = only_lease(request)?;
     let job = LeasedJob { id: request.job_id()?, lease };
@@ -46,7 +46,7 @@ async fn lost(app: &App, job: LeasedJob) -> Result<Refusal, Refusal> {
     Ok(if known { lease_lost(job) } else { not_in_flight(job) })
 }
 
-pub async fn heartbeat_bulk(app: &App, request: &Request) -> Answer {
+pub(crate) async fn heartbeat_bulk(app: &App, request: &Request) -> Answer {
     let body: Bulk<JobHeartbeat> = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
     let beats: Vec<JobHeartbeat> = body.jobs.into_iter().map(|Object(beat)| beat).collect();
@@ -74,7 +74,7 @@ fn check(beat: &JobHeartbeat, place: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-pub async fn release(app: &App, request: &Request) -> Answer {
+pub(crate) async fn release(app: &App, request: &Request) -> Answer {
     let Release { ready_at } = body::parse_optional(request.body_format()?, &request.body)?;
     let lease = only_lease(request)?;
     let job = LeasedJob { id: request.job_id()?, lease };
@@ -86,7 +86,7 @@ pub async fn release(app: &App, request: &Request) -> Answer {
     }
 }
 
-pub async fn release_bulk(app: &App, request: &Request) -> Answer {
+pub(crate) async fn release_bulk(app: &App, request: &Request) -> Answer {
     let body: Bulk<JobRelease> = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
     let jobs = body.jobs.into_iter().map(|Object(job)| job).collect();

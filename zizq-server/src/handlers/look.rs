@@ -1,7 +1,5 @@
 //! `GET /jobs/{id}`, `GET /jobs`, `GET /jobs/count`, `GET /queues`.
 
-use std::fmt::Write as _;
-
 use http::StatusCode;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use protocol::encode;
@@ -19,7 +17,7 @@ use crate::reader::{Filter, Shown};
 /// What stays as it is in the value of a query parameter (RFC 3986, unreserved).
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-pub async fn job(app: &App, request: &Request) -> Answer {
+pub(crate) async fn job(app: &App, request: &Request) -> Answer {
     let id = request.job_id()?;
     request.no_query()?;
     let shown =
@@ -34,7 +32,7 @@ fn write_shown(out: &mut Vec<u8>, request: &Request, shown: &Shown) {
     encode::write_job(out, request.format, &view, Some(&shown.job.payload));
 }
 
-pub async fn list(app: &App, request: &Request) -> Answer {
+pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let page = Page::read(&mut query, |query| query.value::<JobId>("from"))?;
     let filter = read_filter(&mut query)?;
@@ -48,7 +46,7 @@ pub async fn list(app: &App, request: &Request) -> Answer {
     Ok(reply::bytes(StatusCode::OK, request.format, body))
 }
 
-pub async fn count(app: &App, request: &Request) -> Answer {
+pub(crate) async fn count(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let filter = read_filter(&mut query)?;
     query.finish()?;
@@ -56,7 +54,7 @@ pub async fn count(app: &App, request: &Request) -> Answer {
     Ok(reply::value(StatusCode::OK, request.format, &json!({"count": count})))
 }
 
-pub async fn queues(app: &App, request: &Request) -> Answer {
+pub(crate) async fn queues(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let names = app.reader.queues().await?;
     Ok(reply::value(StatusCode::OK, request.format, &json!({"queues": names})))
@@ -93,10 +91,10 @@ impl<K: std::fmt::Display> Page<K> {
         let link = |from: Option<&K>, descending: bool| {
             let mut link = format!("{path}?");
             if let Some(from) = from {
-                drop(write!(link, "from={from}&"));
+                link.push_str(&format!("from={from}&"));
             }
             let order = if descending { "desc" } else { "asc" };
-            drop(write!(link, "order={order}&limit={}{filters}", self.limit));
+            link.push_str(&format!("order={order}&limit={}{filters}", self.limit));
             link
         };
         let (first, last) = ends.unzip();
@@ -137,7 +135,7 @@ fn filter_params(filter: &Filter) -> String {
     let mut params = String::new();
     for (name, value) in [("id", ids), ("queue", queues), ("type", types), ("status", statuses)] {
         if let Some(value) = value {
-            drop(write!(params, "&{name}={}", utf8_percent_encode(&value, VALUE)));
+            params.push_str(&format!("&{name}={}", utf8_percent_encode(&value, VALUE)));
         }
     }
     params

@@ -1,13 +1,13 @@
 //! One file per group of calls: request to command, reply to body.
 
-pub mod change;
-pub mod enqueue;
-pub mod errors;
-pub mod lease;
-pub mod look;
-pub mod outcome;
-pub mod server;
-pub mod take;
+pub(crate) mod change;
+pub(crate) mod enqueue;
+pub(crate) mod errors;
+pub(crate) mod lease;
+pub(crate) mod look;
+pub(crate) mod outcome;
+pub(crate) mod server;
+pub(crate) mod take;
 
 use crate::http::reply::Refusal;
 use crate::reader::ReadError;

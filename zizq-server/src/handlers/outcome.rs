@@ -23,7 +23,7 @@ struct Success {
     result: Option<IgnoredAny>,
 }
 
-pub async fn succeed(app: &App, request: &Request) -> Answer {
+pub(crate) async fn succeed(app: &App, request: &Request) -> Answer {
     let success: Success = body::parse_optional(request.body_format()?, &request.body)?;
     let mut query = request.query()?;
     let lease = request.lease(&mut query)?;
@@ -48,7 +48,7 @@ struct Successes {
     jobs: Option<Vec<Object<LeasedJob>>>,
 }
 
-pub async fn succeed_bulk(app: &App, request: &Request) -> Answer {
+pub(crate) async fn succeed_bulk(app: &App, request: &Request) -> Answer {
     let body: Successes = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
     if body.ids.is_none() && body.jobs.is_none() {
@@ -61,7 +61,7 @@ pub async fn succeed_bulk(app: &App, request: &Request) -> Answer {
     bulk_answer(request, &not_done(app, Command::Succeed(jobs)).await?)
 }
 
-pub async fn fail(app: &App, request: &Request) -> Answer {
+pub(crate) async fn fail(app: &App, request: &Request) -> Answer {
     let failure: Failure = body::parse(request.body_format()?, &request.body)?;
     let mut query = request.query()?;
     let lease = request.lease(&mut query)?;

@@ -8,18 +8,18 @@ use crate::http::App;
 use crate::http::reply::{self, Answer};
 use crate::http::request::Request;
 
-pub fn health(request: &Request) -> Answer {
+pub(crate) fn health(request: &Request) -> Answer {
     request.no_query()?;
     Ok(reply::value(StatusCode::OK, request.format, &json!({"status": "ok"})))
 }
 
-pub fn version(request: &Request) -> Answer {
+pub(crate) fn version(request: &Request) -> Answer {
     request.no_query()?;
     let version = json!({"version": protocol::CONTRACT_VERSION, "server": crate::SERVER});
     Ok(reply::value(StatusCode::OK, request.format, &version))
 }
 
-pub async fn reset(app: &App, request: &Request) -> Answer {
+pub(crate) async fn reset(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     app.engine.call(Command::Reset).await?;
     Ok(reply::no_content())

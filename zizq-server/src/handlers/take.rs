@@ -57,7 +57,7 @@ impl TakeParams {
     }
 }
 
-pub async fn stream(app: &Arc<App>, parts: &Parts, accepted: Option<&str>) -> Answer {
+pub(crate) async fn stream(app: &Arc<App>, parts: &Parts, accepted: Option<&str>) -> Answer {
     let format = negotiate(accepted, &OFFERS, StreamFormat::NdJson);
     let format = format.ok_or_else(|| not_acceptable(accepted, &OFFERS.map(|(media_type, _)| media_type)))?;
     let mut query = Query::parse(parts.uri.query())?;
@@ -109,7 +109,7 @@ fn random_id() -> Result<u128, Refusal> {
     Ok(u128::from_be_bytes(bytes))
 }
 
-pub async fn poll(app: &Arc<App>, request: &Request) -> Answer {
+pub(crate) async fn poll(app: &Arc<App>, request: &Request) -> Answer {
     let poll: Poll = body::parse_optional(request.body_format()?, &request.body)?;
     request.no_query()?;
     let limit = in_range("limit", poll.limit.map(u64::from), 1, u64::from(MAX_POLL_LIMIT))?.unwrap_or(1);

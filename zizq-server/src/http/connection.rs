@@ -23,7 +23,7 @@ const MAX_HEAD: u32 = 128 * 1024;
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Serves connections until `closing` turns true and those that are open have come to their end.
-pub async fn accept(listener: TcpListener, app: Arc<App>, mut closing: watch::Receiver<bool>) {
+pub(crate) async fn accept(listener: TcpListener, app: Arc<App>, mut closing: watch::Receiver<bool>) {
     let http = builder();
     let connections = GracefulShutdown::new();
     loop {

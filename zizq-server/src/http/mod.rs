@@ -1,11 +1,11 @@
 //! From bytes to calls and back: connections, routing, bodies, status codes.
 
-pub mod connection;
-pub mod query;
-pub mod reply;
-pub mod request;
-pub mod route;
-pub mod stream;
+pub(crate) mod connection;
+pub(crate) mod query;
+pub(crate) mod reply;
+pub(crate) mod request;
+pub(crate) mod route;
+pub(crate) mod stream;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use request::{Request, accept, read_body};
 use route::{Call, NoRoute};
 
 /// What every request can reach.
-pub struct App {
+pub(crate) struct App {
     pub engine: Handle,
     pub reader: Reader,
     pub limits: Limits,
@@ -35,13 +35,13 @@ pub struct App {
 }
 
 /// Returns when streams must end.
-pub async fn closed(closing: &mut watch::Receiver<bool>) {
+pub(crate) async fn closed(closing: &mut watch::Receiver<bool>) {
     // A sender that is gone has nothing more to say: that is an end, too.
     drop(closing.wait_for(|closing| *closing).await);
 }
 
 /// Answers one request. There is an answer to everything.
-pub async fn respond(
+pub(crate) async fn respond(
     app: Arc<App>,
     request: ::http::Request<Incoming>,
 ) -> Result<::http::Response<Body>, Infallible> {
@@ -61,7 +61,7 @@ pub async fn respond(
 }
 
 /// 406, with what would have been acceptable.
-pub fn not_acceptable(accepted: Option<&str>, supported: &[&str]) -> Refusal {
+pub(crate) fn not_acceptable(accepted: Option<&str>, supported: &[&str]) -> Refusal {
     let error = format!("accept: `{}` can not be satisfied here", excerpt(accepted.unwrap_or_default()));
     Refusal::media_type(::http::StatusCode::NOT_ACCEPTABLE, error, supported)
 }

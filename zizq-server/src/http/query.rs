@@ -11,7 +11,7 @@ use super::reply::Refusal;
 
 /// The parameters of a request that have not been asked for yet.
 #[derive(Debug)]
-pub struct Query<'a> {
+pub(crate) struct Query<'a> {
     params: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
@@ -20,7 +20,7 @@ impl<'a> Query<'a> {
     ///
     /// # Errors
     /// 400 for a parameter that is repeated or cannot be decoded.
-    pub fn parse(query: Option<&'a str>) -> Result<Self, Refusal> {
+    pub(crate) fn parse(query: Option<&'a str>) -> Result<Self, Refusal> {
         let mut params: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -37,7 +37,7 @@ impl<'a> Query<'a> {
     }
 
     /// Takes a parameter as text.
-    pub fn text(&mut self, name: &str) -> Option<Cow<'a, str>> {
+    pub(crate) fn text(&mut self, name: &str) -> Option<Cow<'a, str>> {
         let at = self.params.iter().position(|(known, _)| known == name)?;
         Some(self.params.swap_remove(at).1)
     }
@@ -46,7 +46,7 @@ impl<'a> Query<'a> {
     ///
     /// # Errors
     /// 400 where it is none.
-    pub fn value<T>(&mut self, name: &str) -> Result<Option<T>, Refusal>
+    pub(crate) fn value<T>(&mut self, name: &str) -> Result<Option<T>, Refusal>
     where
         T: FromStr,
         T::Err: Display,
@@ -58,7 +58,7 @@ impl<'a> Query<'a> {
     ///
     /// # Errors
     /// 400 where it is none, or out of this range.
-    pub fn number(&mut self, name: &str, lowest: u64, highest: u64) -> Result<Option<u64>, Refusal> {
+    pub(crate) fn number(&mut self, name: &str, lowest: u64, highest: u64) -> Result<Option<u64>, Refusal> {
         let Some(text) = self.text(name).filter(|text| !text.is_empty()) else { return Ok(None) };
         let number = text.parse::<u64>().ok().filter(|n| (lowest..=highest).contains(n));
         number.map(Some).ok_or_else(|| {
@@ -71,7 +71,7 @@ impl<'a> Query<'a> {
     ///
     /// # Errors
     /// 400 for an element that is no value.
-    pub fn list<T>(&mut self, name: &str) -> Result<Option<Vec<T>>, Refusal>
+    pub(crate) fn list<T>(&mut self, name: &str) -> Result<Option<Vec<T>>, Refusal>
     where
         T: FromStr,
         T::Err: Display,
@@ -86,7 +86,7 @@ impl<'a> Query<'a> {
     ///
     /// # Errors
     /// 400 for a parameter that nobody asked for.
-    pub fn finish(self) -> Result<(), Refusal> {
+    pub(crate) fn finish(self) -> Result<(), Refusal> {
         match self.params.first() {
             None => Ok(()),
             Some((name, _)) => {

@@ -19,11 +19,14 @@ use crate::handle::CallError;
 use crate::store::StoreError;
 
 /// A body that is there, or one that is made while it is sent.
-pub type Body = Either<Full<Bytes>, UnsyncBoxBody<Bytes, Infallible>>;
+pub(crate) type Body = Either<Full<Bytes>, UnsyncBoxBody<Bytes, Infallible>>;
 
 /// Why a request was refused: a status, one sentence, and what belongs to it.
 #[derive(Debug)]
-pub struct Refusal {
+pub(crate) struct Refusal(Box<Reason>);
+
+#[derive(Debug)]
+struct Reason {
     status: StatusCode,
     body: ErrorBody,
     header: Option<(http::HeaderName, HeaderValue)>,
@@ -31,61 +34,65 @@ pub struct Refusal {
 
 impl Refusal {
     fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self { status, body: ErrorBody { error: error.into(), supported: Vec::new() }, header: None }
+        let body = ErrorBody { error: error.into(), supported: Vec::new() };
+        Self(Box::new(Reason { status, body, header: None }))
     }
 
     /// 400: the request is malformed.
-    pub fn bad_request(error: impl Into<String>) -> Self {
+    pub(crate) fn bad_request(error: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error)
     }
 
     /// 404: there is no such thing.
-    pub fn not_found(error: impl Into<String>) -> Self {
+    pub(crate) fn not_found(error: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, error)
     }
 
     /// 405: with the methods that would do.
-    pub fn method_not_allowed(method: &Method, allowed: &[Method]) -> Self {
+    pub(crate) fn method_not_allowed(method: &Method, allowed: &[Method]) -> Self {
         let list = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
         let error = format!("{method} is not allowed here; allowed: {list}");
-        let allow = HeaderValue::from_str(&list).ok().map(|value| (ALLOW, value));
-        Self { header: allow, ..Self::new(StatusCode::METHOD_NOT_ALLOWED, error) }
+        let mut refusal = Self::new(StatusCode::METHOD_NOT_ALLOWED, error);
+        refusal.0.header = HeaderValue::from_str(&list).ok().map(|value| (ALLOW, value));
+        refusal
     }
 
     /// 409: the request is at odds with what is.
-    pub fn conflict(error: impl Into<String>) -> Self {
+    pub(crate) fn conflict(error: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, error)
     }
 
     /// 413: more than the server takes.
-    pub fn too_large(error: impl Into<String>) -> Self {
+    pub(crate) fn too_large(error: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, error)
     }
 
     /// 422: well-formed, but not allowed.
-    pub fn unprocessable(error: impl Into<String>) -> Self {
+    pub(crate) fn unprocessable(error: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, error)
     }
 
     /// 406 or 415: the media types that would do are listed.
-    pub fn media_type(status: StatusCode, error: impl Into<String>, supported: &[&str]) -> Self {
+    pub(crate) fn media_type(status: StatusCode, error: impl Into<String>, supported: &[&str]) -> Self {
         let mut refusal = Self::new(status, error);
-        refusal.body.supported = supported.iter().map(|&s| s.to_owned()).collect();
+        refusal.0.body.supported = supported.iter().map(|&s| s.to_owned()).collect();
         refusal
     }
 
     /// 503: come back in a moment.
-    pub fn unavailable(error: impl Into<String>) -> Self {
-        let header = Some((RETRY_AFTER, HeaderValue::from_static("1")));
-        Self { header, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, error) }
+    pub(crate) fn unavailable(error: impl Into<String>) -> Self {
+        let mut refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, error);
+        refusal.0.header = Some((RETRY_AFTER, HeaderValue::from_static("1")));
+        refusal
     }
 
     /// The response. Clients that asked for a format that does not exist get JSON.
-    pub fn into_response(self, format: Format) -> Response<Body> {
-        let media = matches!(self.status, StatusCode::NOT_ACCEPTABLE | StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    pub(crate) fn into_response(self, format: Format) -> Response<Body> {
+        let Reason { status, body, header } = *self.0;
+        let media = matches!(status, StatusCode::NOT_ACCEPTABLE | StatusCode::UNSUPPORTED_MEDIA_TYPE);
         let format = if media { Format::Json } else { format };
-        let mut response = value(self.status, format, &self.body);
-        if let Some((name, value)) = self.header {
+        let mut response = value(status, format, &body);
+        if let Some((name, value)) = header {
             response.headers_mut().insert(name, value);
         }
         response
@@ -127,10 +134,10 @@ impl From<StoreError> for Refusal {
 }
 
 /// What a handler gives back.
-pub type Answer = Result<Response<Body>, Refusal>;
+pub(crate) type Answer = Result<Response<Body>, Refusal>;
 
 /// A body of bytes in a format.
-pub fn bytes(status: StatusCode, format: Format, body: Vec<u8>) -> Response<Body> {
+pub(crate) fn bytes(status: StatusCode, format: Format, body: Vec<u8>) -> Response<Body> {
     let mut response = Response::new(Either::Left(Full::new(Bytes::from(body))));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
@@ -138,14 +145,14 @@ pub fn bytes(status: StatusCode, format: Format, body: Vec<u8>) -> Response<Body
 }
 
 /// A body of one value.
-pub fn value<T: Serialize + ?Sized>(status: StatusCode, format: Format, value: &T) -> Response<Body> {
+pub(crate) fn value<T: Serialize + ?Sized>(status: StatusCode, format: Format, value: &T) -> Response<Body> {
     let mut body = Vec::with_capacity(256);
     encode::write(&mut body, format, value);
     bytes(status, format, body)
 }
 
 /// 204: no body, and no content type.
-pub fn no_content() -> Response<Body> {
+pub(crate) fn no_content() -> Response<Body> {
     let mut response = Response::new(Either::Left(Full::default()));
     *response.status_mut() = StatusCode::NO_CONTENT;
     response

@@ -17,7 +17,7 @@ const MAX_DRAINED: usize = 64 * 1024 * 1024;
 
 /// A request whose call is known.
 #[derive(Debug)]
-pub struct Request {
+pub(crate) struct Request {
     pub parts: Parts,
     /// The variable segments of the path.
     pub params: Vec<String>,
@@ -27,7 +27,7 @@ pub struct Request {
 }
 
 impl Request {
-    pub fn header(&self, name: impl http::header::AsHeaderName) -> Option<&str> {
+    pub(crate) fn header(&self, name: impl http::header::AsHeaderName) -> Option<&str> {
         header(&self.parts, name)
     }
 
@@ -35,7 +35,7 @@ impl Request {
     ///
     /// # Errors
     /// 415 where it is none of ours.
-    pub fn body_format(&self) -> Result<Format, Refusal> {
+    pub(crate) fn body_format(&self) -> Result<Format, Refusal> {
         let content_type = self.header(CONTENT_TYPE);
         // An empty body is of every type.
         let content_type = content_type.filter(|_| !self.body.is_empty());
@@ -46,7 +46,7 @@ impl Request {
         })
     }
 
-    pub fn query(&self) -> Result<Query<'_>, Refusal> {
+    pub(crate) fn query(&self) -> Result<Query<'_>, Refusal> {
         Query::parse(self.parts.uri.query())
     }
 
@@ -54,7 +54,7 @@ impl Request {
     ///
     /// # Errors
     /// 400 where there is one.
-    pub fn no_query(&self) -> Result<(), Refusal> {
+    pub(crate) fn no_query(&self) -> Result<(), Refusal> {
         self.query()?.finish()
     }
 
@@ -62,7 +62,7 @@ impl Request {
     ///
     /// # Errors
     /// 404 for what can be no id.
-    pub fn job_id(&self) -> Result<JobId, Refusal> {
+    pub(crate) fn job_id(&self) -> Result<JobId, Refusal> {
         let text = self.params.first().map(String::as_str).unwrap_or_default();
         text.parse().map_err(|_| {
             Refusal::not_found(format!("no job has the id `{}`", protocol::error::excerpt(text)))
@@ -73,7 +73,7 @@ impl Request {
     ///
     /// # Errors
     /// 400 for what can be no token.
-    pub fn lease(&self, query: &mut Query<'_>) -> Result<Option<LeaseToken>, Refusal> {
+    pub(crate) fn lease(&self, query: &mut Query<'_>) -> Result<Option<LeaseToken>, Refusal> {
         let in_query = query.value::<LeaseToken>("lease")?;
         let Some(text) = self.header("zizq-lease").filter(|text| !text.is_empty()) else {
             return Ok(in_query);
@@ -86,12 +86,12 @@ impl Request {
 }
 
 /// A header as text; several of one name count as one list.
-pub fn header(parts: &Parts, name: impl http::header::AsHeaderName) -> Option<&str> {
+pub(crate) fn header(parts: &Parts, name: impl http::header::AsHeaderName) -> Option<&str> {
     parts.headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// All `Accept` headers as one.
-pub fn accept(parts: &Parts) -> Option<String> {
+pub(crate) fn accept(parts: &Parts) -> Option<String> {
     let mut values = parts.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let first = values.next()?.to_owned();
     Some(values.fold(first, |list, value| list + "," + value))
@@ -101,7 +101,7 @@ pub fn accept(parts: &Parts) -> Option<String> {
 ///
 /// # Errors
 /// 413 where it is larger; 400 where it breaks off.
-pub async fn read_body(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
+pub(crate) async fn read_body(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
     let expected = body.size_hint().exact().and_then(|n| usize::try_from(n).ok());
     let mut whole = BytesMut::new();
     let mut drained = 0_usize;

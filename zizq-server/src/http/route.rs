@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 
 /// Everything that can be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
+pub(crate) enum Call {
     Health,
     Version,
     ListQueues,
@@ -56,14 +56,14 @@ const ROUTES: [(Method, &str, Call); 21] = [
 
 /// A call and the variable segments of its path.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Matched {
+pub(crate) struct Matched {
     pub call: Call,
     pub params: Vec<String>,
 }
 
 /// Why there is no call.
 #[derive(Debug, PartialEq, Eq)]
-pub enum NoRoute {
+pub(crate) enum NoRoute {
     NotFound,
     /// The path is there, with these methods.
     MethodNotAllowed(Vec<Method>),
@@ -73,7 +73,7 @@ pub enum NoRoute {
 ///
 /// # Errors
 /// [`NoRoute`].
-pub fn find(method: &Method, path: &str) -> Result<Matched, NoRoute> {
+pub(crate) fn find(method: &Method, path: &str) -> Result<Matched, NoRoute> {
     let mut allowed = Vec::new();
     let mut fixed = false;
     for (route_method, pattern, call) in &ROUTES {

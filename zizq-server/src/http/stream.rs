@@ -29,14 +29,14 @@ const RETRY_MS: u64 = 1_000;
 
 /// Tells the engine when the connection of a stream is gone, however it went.
 #[derive(Debug)]
-pub struct Hold {
+pub(crate) struct Hold {
     pub engine: Handle,
     pub link: Link,
 }
 
 impl Hold {
     /// A poll has been answered: from now on its leases run by themselves.
-    pub fn answered(&self) {
+    pub(crate) fn answered(&self) {
         self.engine.tell(Command::Finish(self.link));
     }
 }
@@ -48,7 +48,7 @@ impl Drop for Hold {
 }
 
 /// A stream that has been opened.
-pub struct JobStream {
+pub(crate) struct JobStream {
     pub hold: Hold,
     pub opened: Opened,
     pub outbox: Arc<Outbox>,
@@ -62,7 +62,7 @@ pub struct JobStream {
 
 impl JobStream {
     /// The body that the connection sends.
-    pub fn into_body(self) -> Body {
+    pub(crate) fn into_body(self) -> Body {
         Either::Right(StreamBody::new(self.frames()).boxed_unsync())
     }
 
@@ -170,7 +170,7 @@ impl Encoder {
 }
 
 /// Appends a job as its worker gets it.
-pub fn write_delivery(out: &mut Vec<u8>, format: Format, delivery: &Delivery) {
+pub(crate) fn write_delivery(out: &mut Vec<u8>, format: Format, delivery: &Delivery) {
     let mut view = delivery.job.view(&delivery.queue, Status::InFlight);
     view.lease = Some(delivery.token);
     view.lease_expires_at = delivery.lease_expires_at;
