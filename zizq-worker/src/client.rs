@@ -1,0 +1,248 @@
+//! The calls to the server.
+
+use std::error::Error;
+use std::time::Duration;
+
+use protocol::error::{ErrorBody, excerpt};
+use protocol::id::JobId;
+use protocol::lease::{HeartbeatsReply, JobHeartbeat, JobRelease};
+use protocol::name::QueueName;
+use protocol::outcome::{Failure, LeasedJob, NotDone, Successes};
+use reqwest::header::{ACCEPT, HeaderMap, HeaderName};
+use reqwest::{ClientBuilder, RequestBuilder, Response, StatusCode, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::config::Config;
+use crate::report::Lease;
+use crate::{clock, retry_after};
+
+const WORKER_ID: HeaderName = HeaderName::from_static("worker-id");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const ZIZQ_LEASE: HeaderName = HeaderName::from_static("zizq-lease");
+
+/// How long it may take to connect, to anything.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer may take: the contract promises one within this time.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest that a server is left alone because it says so.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// Why a call did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    /// Nobody knows whether the call was received.
+    #[error("no answer from the server: {0}")]
+    NoAnswer(String),
+    /// Not now.
+    #[error("the server answered {status}: {message}")]
+    Busy { status: StatusCode, message: String, retry_after: Option<Duration> },
+    /// Never.
+    #[error("the server answered {status}: {message}")]
+    Refused { status: StatusCode, message: String },
+}
+
+/// The server, to whoever calls it. A clone shares its connections.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    server: Url,
+    calls: reqwest::Client,
+    streams: reqwest::Client,
+}
+
+/// Where a stream is to begin, and what it may hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Take<'a> {
+    pub(crate) queue: &'a QueueName,
+    pub(crate) prefetch: u16,
+    pub(crate) lease: Duration,
+    pub(crate) last_event_id: Option<&'a str>,
+}
+
+impl Client {
+    pub(crate) fn new(config: &Config) -> reqwest::Result<Self> {
+        let headers = HeaderMap::from_iter([(WORKER_ID, config.worker_id.clone())]);
+        let builder = || builder_for(&config.server).default_headers(headers.clone());
+        Ok(Self {
+            server: config.server.clone(),
+            calls: builder().timeout(ANSWER_TIMEOUT).build()?,
+            streams: builder().pool_max_idle_per_host(0).build()?,
+        })
+    }
+
+    /// The address of the server.
+    pub(crate) const fn server(&self) -> &Url {
+        &self.server
+    }
+
+    /// Opens a stream of jobs.
+    pub(crate) async fn take(&self, take: Take<'_>) -> Result<Response, CallError> {
+        let mut url = self.url(&["jobs", "take"]);
+        url.query_pairs_mut()
+            .append_pair("queue", take.queue)
+            .append_pair("prefetch", &take.prefetch.to_string())
+            .append_pair("lease_ms", &take.lease.as_millis().to_string());
+        let mut request = self.streams.get(url).header(ACCEPT, "text/event-stream");
+        if let Some(id) = take.last_event_id {
+            request = request.header(LAST_EVENT_ID, id);
+        }
+        match tokio::time::timeout(ANSWER_TIMEOUT, send(request)).await {
+            Ok(answer) => checked(answer?).await,
+            Err(_) => Err(CallError::NoAnswer("it takes too long".to_owned())),
+        }
+    }
+
+    /// Reports jobs as done; answers which of them were not this worker's to report.
+    pub(crate) async fn succeed(&self, leases: &[Lease]) -> Result<Vec<JobId>, CallError> {
+        let jobs = leases.iter().map(|lease| LeasedJob { id: lease.id, lease: Some(lease.token) }).collect();
+        self.bulk("success", &Successes { ids: Vec::new(), jobs }).await
+    }
+
+    /// Gives jobs back; answers which of them were not this worker's to give back.
+    pub(crate) async fn release(&self, leases: &[(Lease, Option<u64>)]) -> Result<Vec<JobId>, CallError> {
+        let one =
+            |&(lease, ready_at): &(Lease, _)| JobRelease { id: lease.id, lease: Some(lease.token), ready_at };
+        self.bulk("release", &Jobs { jobs: leases.iter().map(one).collect() }).await
+    }
+
+    async fn bulk(&self, verb: &str, body: &impl Serialize) -> Result<Vec<JobId>, CallError> {
+        let answer = send(self.calls.post(self.url(&["jobs", verb])).json(body)).await?;
+        if answer.status() == StatusCode::UNPROCESSABLE_ENTITY {
+            let NotDone { mut not_found, lost } = read(answer).await?;
+            not_found.extend(lost);
+            return Ok(not_found);
+        }
+        checked(answer).await.map(|_| Vec::new())
+    }
+
+    /// Reports a failed attempt.
+    pub(crate) async fn fail(&self, lease: Lease, failure: &Failure) -> Result<(), CallError> {
+        let url = self.url(&["jobs", &lease.id.to_string(), "failure"]);
+        let request = self.calls.post(url).header(ZIZQ_LEASE, lease.token.to_string()).json(failure);
+        let answer = checked(send(request).await?).await?;
+        // The job is of no use here, but a connection is only used again when its answer was read.
+        drop(answer.bytes().await);
+        Ok(())
+    }
+
+    /// Renews leases.
+    pub(crate) async fn heartbeat(
+        &self,
+        leases: &[Lease],
+        timeout: Duration,
+    ) -> Result<HeartbeatsReply, CallError> {
+        let one = |lease: &Lease| JobHeartbeat {
+            id: lease.id,
+            lease: Some(lease.token),
+            lease_ms: None,
+            progress: None,
+            message: None,
+        };
+        let body = Jobs { jobs: leases.iter().map(one).collect() };
+        let request = self.calls.post(self.url(&["jobs", "heartbeat"])).timeout(timeout).json(&body);
+        read(checked(send(request).await?).await?).await
+    }
+
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.server.clone();
+        // A URL with a host has a path.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        url
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Jobs<T> {
+    jobs: Vec<T>,
+}
+
+/// How to call `url`: as plainly as can be. Who wants a redirect followed has given the wrong URL; nothing on this
+/// machine is behind a proxy; and `http` needs no certificates, which a bare machine may not have.
+pub(crate) fn builder_for(url: &Url) -> ClientBuilder {
+    let builder = ClientBuilder::new()
+        .user_agent(concat!("zizq-worker/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http1_only();
+    let builder = if url.scheme() == "http" { builder.tls_certs_only([]) } else { builder };
+    if is_local(url) { builder.no_proxy() } else { builder }
+}
+
+fn is_local(url: &Url) -> bool {
+    let Some(host) = url.host_str() else { return false };
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || host.ends_with(".localhost") || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
+async fn send(request: RequestBuilder) -> Result<Response, CallError> {
+    request.send().await.map_err(|e| CallError::NoAnswer(cause(&e)))
+}
+
+async fn read<T: DeserializeOwned>(answer: Response) -> Result<T, CallError> {
+    let status = answer.status();
+    let body = answer.bytes().await.map_err(|e| CallError::NoAnswer(cause(&e)))?;
+    serde_json::from_slice(&body).map_err(|_| CallError::Refused { status, message: sentence(&body) })
+}
+
+/// Lets through what went well.
+async fn checked(answer: Response) -> Result<Response, CallError> {
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let now = clock::now_ms();
+    let retry_at = retry_after::at(answer.headers(), now);
+    let body = answer.bytes().await.unwrap_or_default();
+    let message = sentence(&body);
+    let later = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+    if !status.is_server_error() && !later.contains(&status) {
+        return Err(CallError::Refused { status, message });
+    }
+    let retry_after = retry_at.map(|at| Duration::from_millis(at.saturating_sub(now)).min(MAX_RETRY_AFTER));
+    Err(CallError::Busy { status, message, retry_after })
+}
+
+/// What an error body says, or where it is not ours, how it begins.
+fn sentence(body: &[u8]) -> String {
+    match serde_json::from_slice::<ErrorBody>(body) {
+        Ok(body) => body.error,
+        Err(_) => excerpt(&String::from_utf8_lossy(body)),
+    }
+}
+
+/// What is behind an error: its last cause is the one that helps, those before it say which layer passed it on.
+pub(crate) fn cause(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_hosts() {
+        for (url, local) in [
+            ("http://127.0.0.1:7890", true),
+            ("http://[::1]:7890", true),
+            ("http://localhost", true),
+            ("http://10.0.0.1", false),
+            ("http://localhost.example.org", false),
+        ] {
+            assert_eq!(is_local(&Url::parse(url).unwrap()), local, "{url}");
+        }
+    }
+
+    #[test]
+    fn an_error_body_is_read_and_anything_else_is_shortened() {
+        assert_eq!(sentence(br#"{"error":"no"}"#), "no");
+        assert_eq!(sentence(b"<html>"), "<html>");
+        assert!(sentence(&[b'x'; 1000]).len() < 100);
+    }
+}

@@ -1,0 +1,59 @@
+//! The log: what the worker does, and every line that its jobs print. It goes to standard error.
+
+use std::io::IsTerminal as _;
+
+use clap::ValueEnum;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, fmt};
+
+/// The target of what jobs print.
+pub(crate) const JOB_OUTPUT: &str = "job";
+
+/// The least important messages to log.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum LogLevel {
+    /// What needs a person.
+    Error,
+    /// And failed jobs, lost connections.
+    Warn,
+    /// And finished jobs, and what jobs print.
+    Info,
+    /// And every step.
+    Debug,
+    /// And what the libraries below do.
+    Trace,
+}
+
+/// How to write the log.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One object per line.
+    Json,
+}
+
+/// Starts logging.
+pub fn init(level: LogLevel, format: Option<LogFormat>) {
+    let terminal = std::io::stderr().is_terminal();
+    let format = format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let others = if level == LevelFilter::TRACE { level } else { level.min(LevelFilter::WARN) };
+    let targets =
+        Targets::new().with_default(others).with_target("zizq_worker", level).with_target(JOB_OUTPUT, level);
+    let layer = fmt::layer().with_writer(std::io::stderr);
+    let layer = match format {
+        LogFormat::Pretty => layer.with_ansi(terminal).with_target(false).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(layer.with_filter(targets)).init();
+}

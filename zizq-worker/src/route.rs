@@ -1,0 +1,133 @@
+//! Which jobs this worker takes, and what it does with them.
+
+use std::num::NonZeroU16;
+use std::str::FromStr;
+
+use protocol::name::QueueName;
+use reqwest::Url;
+
+/// The jobs of one queue, and what is done with each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The queue.
+    pub queue: QueueName,
+    /// What to do with a job.
+    pub target: Target,
+    /// How many jobs may run at a time.
+    pub concurrency: NonZeroU16,
+}
+
+/// What is done with a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A line for `sh -c`.
+    Command(String),
+    /// A URL to POST the payload to.
+    Http(Url),
+}
+
+/// A `--run` or `--http` flag.
+#[derive(Debug, Clone)]
+pub struct RouteFlag {
+    /// The queue.
+    pub queue: QueueName,
+    /// What to do with its jobs.
+    pub target: Target,
+}
+
+impl RouteFlag {
+    /// Reads `QUEUE=COMMAND`.
+    pub(crate) fn command(text: &str) -> Result<Self, String> {
+        let (queue, command) = split(text, "COMMAND")?;
+        if command.trim().is_empty() {
+            return Err(format!("the command for queue `{queue}` is empty"));
+        }
+        Ok(Self { queue, target: Target::Command(command.to_owned()) })
+    }
+
+    /// Reads `QUEUE=URL`.
+    pub(crate) fn http(text: &str) -> Result<Self, String> {
+        let (queue, url) = split(text, "URL")?;
+        let url = http_url(url, "http://HOST/PATH")?;
+        Ok(Self { queue, target: Target::Http(url) })
+    }
+}
+
+fn split<'a>(text: &'a str, what: &str) -> Result<(QueueName, &'a str), String> {
+    let (queue, rest) = text.split_once('=').ok_or_else(|| {
+        format!("there is no `=` in it; write a queue and what to do with its jobs: QUEUE={what}")
+    })?;
+    let queue = QueueName::new(queue).map_err(|e| format!("the queue before the `=` is not valid: {e}"))?;
+    Ok((queue, rest))
+}
+
+/// Reads a URL that a request can be sent to.
+pub(crate) fn http_url(text: &str, example: &str) -> Result<Url, String> {
+    let unusable = |why: String| format!("`{text}` {why}; write {example}");
+    let url = Url::parse(text).map_err(|e| unusable(format!("is not a URL ({e})")))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(unusable("does not begin with http:// or https://".to_owned()));
+    }
+    Ok(url)
+}
+
+/// A `--concurrency` flag: `N`, or `QUEUE=N`.
+#[derive(Debug, Clone)]
+pub struct ConcurrencyFlag {
+    /// The queue, or every queue that has no flag of its own.
+    pub queue: Option<QueueName>,
+    /// How many of its jobs may run at a time.
+    pub limit: NonZeroU16,
+}
+
+impl FromStr for ConcurrencyFlag {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (queue, number) = match text.contains('=') {
+            true => split(text, "N").map(|(queue, number)| (Some(queue), number))?,
+            false => (None, text),
+        };
+        let limit = number.parse().map_err(|_| {
+            format!("`{number}` is not a number from 1 to {}; write N or QUEUE=N", NonZeroU16::MAX)
+        })?;
+        Ok(Self { queue, limit })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_keep_everything_after_the_first_equals_sign() {
+        let flag = RouteFlag::command("mails=env A=b ./send --to='x'").unwrap();
+        assert_eq!(flag.queue.as_str(), "mails");
+        assert_eq!(flag.target, Target::Command("env A=b ./send --to='x'".to_owned()));
+    }
+
+    #[test]
+    fn bad_routes_are_explained() {
+        let command = |text: &str| RouteFlag::command(text).unwrap_err();
+        assert_eq!(command("q= "), "the command for queue `q` is empty");
+        assert!(command("gzip").starts_with("there is no `=` in it"));
+        assert_eq!(command("=x"), "the queue before the `=` is not valid: a name must not be empty");
+        assert!(command("a,b=x").contains("`a,b` contains ','"));
+        let http = |text: &str| RouteFlag::http(text).unwrap_err();
+        assert!(http("q=localhost:80/x").contains("does not begin with http://"));
+        assert!(http("q=/hook").contains("is not a URL"));
+        assert!(http("q=http://").contains("is not a URL"));
+        assert!(RouteFlag::http("q=https://example.org/a?b=c").is_ok());
+    }
+
+    #[test]
+    fn concurrency() {
+        let flag: ConcurrencyFlag = "4".parse().unwrap();
+        assert_eq!((flag.queue, flag.limit.get()), (None, 4));
+        let flag: ConcurrencyFlag = "q=65535".parse().unwrap();
+        assert_eq!((flag.queue.as_deref(), flag.limit.get()), (Some("q"), 65535));
+        for bad in ["", "0", "-1", "x", "65536", "q=", "q=0", "=1", "q=1=1"] {
+            assert!(bad.parse::<ConcurrencyFlag>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+use serde_json::{Value, json};
+
+use crate::fake::{Server, leases};
+use crate::worker::{Worker, command, gone, id, job, lease};
+
+/// Runs one job by this command, and hands back what the server was told.
+async fn fails(command: &str) -> Value {
+    let mut server = Server::start().await;
+    let _worker = Worker::start(&server, &["--run", &format!("q={command}")]);
+    let mut stream = server.stream().await;
+    stream.hello("s", false).await;
+    stream.job("s:1", &job(1, 11, json!(null))).await;
+    server.failure(&id(1)).await
+}
+
+#[tokio::test]
+async fn a_command_gets_the_job_and_its_success_is_reported_with_the_lease() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let mut server = Server::start().await;
+    let command = format!("q=cat >'{}'; env | grep ^ZIZQ_ | sort >'{}'", file("stdin"), file("env"));
+    let _worker = Worker::start(&server, &["--run", &command, "--worker-id", "w1", "--lease", "45s"]);
+    let mut stream = server.stream().await;
+    assert_eq!(stream.query, "queue=q&prefetch=1&lease_ms=45000");
+    assert_eq!(stream.header("worker-id"), Some("w1"));
+    assert_eq!(stream.header("accept"), Some("text/event-stream"));
+    assert_eq!(stream.header("last-event-id"), None);
+    stream.hello("s", false).await;
+    // Numbers keep every digit, so the payload is not parsed on its way.
+    let text = job(1, 11, json!("PAYLOAD"))
+        .to_string()
+        .replace("\"PAYLOAD\"", r#"{"n":1.50,"big":12345678901234567890123}"#);
+    stream.send(&format!("id: s:1\ndata: {text}\n\n")).await;
+    assert_eq!(server.success().await, [(id(1), lease(11))]);
+    let stdin = std::fs::read_to_string(file("stdin")).unwrap();
+    assert_eq!(stdin, r#"{"n":1.50,"big":12345678901234567890123}"#);
+    let expected = format!(
+        "ZIZQ_JOB_ATTEMPT=3\nZIZQ_JOB_ID={}\nZIZQ_JOB_LEASE={}\nZIZQ_JOB_PRIORITY=5\nZIZQ_JOB_QUEUE=q\n\
+         ZIZQ_JOB_TYPE=t\nZIZQ_SERVER=http://{}\n",
+        id(1),
+        lease(11),
+        server.address
+    );
+    assert_eq!(std::fs::read_to_string(file("env")).unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_failure_says_how_it_ended_and_what_was_printed_last() {
+    let failure = fails("echo to-stdout; seq 100 >&2; exit 3").await;
+    assert_eq!(failure["message"], "100 (exited with code 3)");
+    assert_eq!(failure["error_type"], "exit_code");
+    let lines: Vec<&str> = failure["backtrace"].as_str().unwrap().lines().collect();
+    assert_eq!((lines.len(), lines[0]), (50, "51"));
+
+    let silent = fails("exit 7").await;
+    assert_eq!(silent, json!({"message": "exited with code 7", "error_type": "exit_code"}));
+    let killed = fails("kill -9 $$").await;
+    assert_eq!(killed, json!({"message": "killed by signal 9 (SIGKILL)", "error_type": "signal"}));
+    let unknown = fails("no-such-command-here").await;
+    assert!(unknown["message"].as_str().unwrap().ends_with("not found (exited with code 127)"), "{unknown}");
+}
+
+#[tokio::test]
+async fn a_failure_carries_its_lease_in_the_header() {
+    let mut server = Server::start().await;
+    let _worker = Worker::start(&server, &["--run", "q=false"]);
+    let mut stream = server.stream().await;
+    stream.hello("s", false).await;
+    stream.job("s:1", &job(1, 11, json!(null))).await;
+    let call = server.call(&format!("/jobs/{}/failure", id(1))).await;
+    assert_eq!(call.header("zizq-lease"), Some(&*lease(11)));
+}
+
+#[tokio::test]
+async fn a_big_payload_may_be_read_or_not() {
+    let mut server = Server::start().await;
+    let commands = [
+        "--run",
+        "q=true",
+        "--run",
+        "r=test $(wc -c) = 1048578",
+        "--run",
+        "z=exec 0<&-; printf x%.0s $(seq 9999)",
+    ];
+    let _worker = Worker::start(&server, &commands);
+    for n in 1..=3 {
+        let mut stream = server.stream().await;
+        let queue = stream.query.split(['=', '&']).nth(1).unwrap().to_owned();
+        stream.hello("s", false).await;
+        let mut job = job(n, 11, json!("x".repeat(1 << 20)));
+        job["queue"] = json!(queue);
+        stream.job("s:1", &job).await;
+        assert_eq!(server.success().await, [(id(n), lease(11))], "{queue}");
+    }
+}
+
+#[tokio::test]
+async fn output_goes_to_the_log_with_the_job() {
+    let mut server = Server::start().await;
+    let command = r"q=echo out; echo err >&2; printf 'bad \377 end'";
+    let mut worker = Worker::start(&server, &["--run", command]);
+    let mut stream = server.stream().await;
+    stream.hello("s", false).await;
+    stream.job("s:1", &job(1, 11, json!(null))).await;
+    server.success().await;
+    for (text, stream) in [("out", "stdout"), ("err", "stderr"), ("bad \u{fffd} end", "stdout")] {
+        let line = worker.message(text).await;
+        assert_eq!((&line["job"], &line["stream"]), (&json!(id(1)), &json!(stream)));
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_megabytes_of_output_take_no_memory() {
+    let mut server = Server::start().await;
+    let command = "q=(yes | head -c 100000000; head -c 50000000 /dev/zero) >&2; exit 1";
+    let mut worker = Worker::start(&server, &["--run", command]);
+    let mut stream = server.stream().await;
+    stream.hello("s", false).await;
+    stream.job("s:1", &job(1, 11, json!(null))).await;
+    let failure = server.failure(&id(1)).await;
+    assert!(failure["backtrace"].as_str().unwrap().len() <= 8192);
+    worker.log("lines left out", |line| line.to_string().contains("more lines came too fast")).await;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", worker.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kilobytes < 100_000, "{peak}");
+}
+
+#[tokio::test]
+async fn what_a_command_leaves_behind_is_killed_and_does_not_hold_it_up() {
+    let mut server = Server::start().await;
+    let command = "q=sleep 1000 & echo pid $!; setsid sh -c 'echo far $$; exec sleep 5' & sleep 0.1";
+    let mut worker = Worker::start(&server, &["--run", command]);
+    let mut stream = server.stream().await;
+    stream.hello("s", false).await;
+    stream.job("s:1", &job(1, 11, json!(null))).await;
+    let line = worker.message("pid ").await;
+    server.success().await;
+    gone(line["message"].as_str().unwrap().strip_prefix("pid ").unwrap()).await;
+    worker.message("a process that left the job's group").await;
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_be_started_is_given_back_for_later() {
+    let mut server = Server::start().await;
+    let mut without_shell = command();
+    without_shell.env("PATH", "/nowhere");
+    let mut worker = Worker::start_as(without_shell, &server, &["--run", "q=true"]);
+    let mut stream = server.stream().await;
+    stream.hello("s", false).await;
+    stream.job("s:1", &job(1, 11, json!(null))).await;
+    let release = server.call("/jobs/release").await;
+    assert_eq!(leases(&release.body), [(id(1), lease(11))]);
+    assert!(release.body["jobs"][0]["ready_at"].as_u64().unwrap() > 1_700_000_000_000);
+    worker.message("could not be run, given back: cannot run `sh`").await;
+}

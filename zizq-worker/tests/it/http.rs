@@ -1,0 +1,78 @@
+use serde_json::{Value, json};
+
+use crate::fake::{Call, Server};
+use crate::worker::{Worker, id, job, lease};
+
+/// A worker, the server it works for, and the endpoint that it calls.
+async fn start() -> (Server, Server, Worker) {
+    let (mut server, endpoint) = (Server::start().await, Server::start().await);
+    let worker = Worker::start(&server, &["--http", &format!("q=http://{}/hook?a=b", endpoint.address)]);
+    let mut stream = server.stream().await;
+    stream.hello("s", false).await;
+    let mut job = job(1, 11, json!({"n": 1}));
+    job["type"] = json!("grüße %");
+    stream.job("s:1", &job).await;
+    // The stream goes on without the test.
+    tokio::spawn(stream.closed());
+    (server, endpoint, worker)
+}
+
+async fn fails(answer: impl FnOnce(Call)) -> Value {
+    let (mut server, mut endpoint, _worker) = start().await;
+    answer(endpoint.any_call().await);
+    server.failure(&id(1)).await
+}
+
+#[tokio::test]
+async fn a_job_is_posted_and_any_2xx_is_success() {
+    let (mut server, mut endpoint, _worker) = start().await;
+    let call = endpoint.call("/hook?a=b").await;
+    assert_eq!(call.body, json!({"n": 1}));
+    for (name, value) in [
+        ("content-type", "application/json"),
+        ("zizq-job-id", &id(1)),
+        ("zizq-job-type", "gr%C3%BC%C3%9Fe %25"),
+        ("zizq-job-queue", "q"),
+        ("zizq-job-attempt", "3"),
+    ] {
+        assert_eq!(call.header(name), Some(value));
+    }
+    server.no_calls();
+    call.answer("202 Accepted", "later");
+    assert_eq!(server.success().await, [(id(1), lease(11))]);
+}
+
+#[tokio::test]
+async fn anything_else_is_a_failure() {
+    let failure = fails(|call| call.answer("404 Not Found", "no such thing")).await;
+    assert_eq!(failure["message"], "the endpoint answered 404 Not Found: no such thing");
+    assert_eq!(failure["error_type"], "http_status");
+
+    let busy = fails(|call| call.answer("503 Busy\r\nretry-after: Fri, 31 Dec 2100 23:59:59 GMT", "")).await;
+    assert_eq!(busy["retry_at"], 4_133_980_799_000_u64);
+
+    let redirect = fails(|call| call.answer("302 Found\r\nlocation: /elsewhere", "")).await;
+    assert_eq!(redirect["message"], "the endpoint answered 302 Found");
+
+    let cut = fails(drop).await;
+    assert_eq!(cut["error_type"], "http_error");
+    assert!(cut["message"].as_str().unwrap().starts_with("the endpoint gave no answer: "), "{cut}");
+}
+
+#[tokio::test]
+async fn a_closed_port_is_a_failure() {
+    let (mut server, mut endpoint) = (Server::start().await, Server::start().await);
+    endpoint.go_down().await;
+    let _worker = Worker::start(&server, &["--http", &format!("q=http://{}/", endpoint.address)]);
+    let mut stream = server.stream().await;
+    stream.hello("s", false).await;
+    stream.job("s:1", &job(1, 11, json!(null))).await;
+    let failure = server.failure(&id(1)).await;
+    assert!(failure["message"].as_str().unwrap().contains("refused"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_long_body_is_not_read_to_its_end() {
+    let failure = fails(|call| call.answer("500 Oh", &"x".repeat(100_000_000))).await;
+    assert!(failure["message"].as_str().unwrap().len() < 2000);
+}
