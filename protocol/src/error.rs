@@ -12,12 +12,15 @@ pub struct ErrorBody {
     pub supported: Vec<String>,
 }
 
-/// The start of a bad value, short enough to be quoted in an error message.
+/// The start of a bad value, short enough and on one line, to be quoted in an error message.
 #[must_use]
 pub fn excerpt(value: &str) -> String {
     const MAX_CHARS: usize = 64;
     let mut chars = value.chars();
-    let mut short: String = chars.by_ref().take(MAX_CHARS).collect();
+    let mut short = String::new();
+    for c in chars.by_ref().take(MAX_CHARS) {
+        if c.is_control() { short.extend(c.escape_debug()) } else { short.push(c) }
+    }
     if chars.next().is_some() {
         short.push('…');
     }

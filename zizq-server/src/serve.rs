@@ -96,6 +96,10 @@ impl Server {
 fn open_store(folder: &Path, cache_bytes: usize) -> anyhow::Result<DiskStore> {
     let shown = folder.display();
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {shown}"))?;
+    if let Some(parent) = folder.canonicalize().ok().as_deref().and_then(Path::parent) {
+        // Its name in there must survive a loss of power, too; where we may not look, it was there before.
+        drop(std::fs::File::open(parent).and_then(|parent| parent.sync_all()));
+    }
     DiskStore::open(folder, cache_bytes as u64).map_err(|error| match error {
         StoreError::Locked => anyhow::anyhow!(
             "another server is using the folder {shown}; stop it, or give this one another --root-dir"

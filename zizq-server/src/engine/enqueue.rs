@@ -44,6 +44,7 @@ impl Engine {
             attempts: 0,
             deliveries: 0,
             last_lease: None,
+            lapsed: false,
             retry_limit: new.retry_limit,
             backoff: new.backoff,
             retention: new.retention,

@@ -26,6 +26,8 @@ pub struct Job {
     pub deliveries: u32,
     /// The token of the last delivery that is known to the store.
     pub last_lease: Option<LeaseToken>,
+    /// Whether that delivery came to nothing: its worker may still report, as long as nobody else has the job.
+    pub lapsed: bool,
     pub retry_limit: Option<u32>,
     pub backoff: Option<Backoff>,
     pub retention: Option<Retention>,

@@ -99,8 +99,9 @@ impl Engine {
     }
 
     /// Ends a delivery that came to nothing: the job is ready again, or dead when it went round too often.
-    pub(super) fn give_back(&mut self, job: Arc<Job>) {
+    pub(super) fn give_back(&mut self, mut job: Arc<Job>) {
         if job.deliveries < self.settings.max_deliveries {
+            Arc::make_mut(&mut job).lapsed = true;
             self.requeue(job);
             return;
         }

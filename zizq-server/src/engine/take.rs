@@ -180,6 +180,7 @@ impl Engine {
         delivered.deliveries = delivered.deliveries.saturating_add(1);
         delivered.dequeued_at = Some(self.now);
         delivered.last_lease = Some(token);
+        delivered.lapsed = false;
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.event += 1;
         let (id, event) = (job.id, stream.event);

@@ -42,13 +42,15 @@ impl Engine {
         }
         let token = job.lease.ok_or(Reject::NotFound)?;
         let job = found.remove(&job.id).ok_or(Reject::NotFound)?;
+        let ready = job.status == Status::Ready;
         match job.last_lease {
             Some(last) if token < last => Err(Reject::LeaseLost),
-            _ if job.status != Status::Ready => Err(Reject::NotFound),
-            Some(last) if token == last => Ok(Claim::Late(Arc::new(job))),
+            Some(last) if token == last && ready && job.lapsed => Ok(Claim::Late(Arc::new(job))),
+            // What this delivery came to has been reported.
+            Some(last) if token == last => Err(Reject::NotFound),
             // Given out shortly before a crash: the store has not heard of it, but nobody can hold a later one.
-            _ if token <= self.tokens_before => Ok(Claim::Late(Arc::new(job))),
-            _ => Err(Reject::LeaseLost),
+            _ if token <= self.tokens_before && ready => Ok(Claim::Late(Arc::new(job))),
+            _ => Err(Reject::NotFound),
         }
     }
 

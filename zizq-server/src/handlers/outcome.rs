@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::out_of_step;
-use crate::engine::command::{Command, Reply};
+use crate::engine::command::{Command, Reject, Reply};
+use crate::handle::CallError;
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
@@ -67,8 +68,12 @@ pub(crate) async fn fail(app: &App, request: &Request) -> Answer {
     let lease = request.lease(&mut query)?;
     query.finish()?;
     let job = LeasedJob { id: request.job_id()?, lease };
-    let Reply::Failed { job, queue } = app.engine.call(Command::Fail { job, failure }).await? else {
-        return Err(out_of_step());
+    let (job, queue) = match app.engine.call(Command::Fail { job, failure }).await {
+        Ok(Reply::Failed { job, queue }) => (job, queue),
+        Ok(_) => return Err(out_of_step()),
+        Err(CallError::Rejected(Reject::NotFound)) => return Err(not_in_flight(job)),
+        Err(CallError::Rejected(Reject::LeaseLost)) => return Err(lease_lost(job)),
+        Err(error) => return Err(error.into()),
     };
     let mut body = Vec::with_capacity(512);
     encode::write_job(&mut body, request.format, &job.view(&queue, job.status), None);

@@ -10,6 +10,7 @@ pub(crate) mod stream;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use protocol::error::excerpt;
 use protocol::media::Format;
@@ -52,6 +53,8 @@ pub(crate) async fn respond(
     let answer = if is_stream {
         handlers::take::stream(&app, &parts, accepted.as_deref()).await
     } else {
+        // Read before anything is refused: a client whose upload is cut short does not see the answer.
+        let body = read_body(body, app.limits.max_body_size).await;
         match format {
             None => Err(not_acceptable(accepted.as_deref(), &Format::SUPPORTED)),
             Some(format) => call(&app, parts, body, format).await,
@@ -66,9 +69,12 @@ pub(crate) fn not_acceptable(accepted: Option<&str>, supported: &[&str]) -> Refu
     Refusal::media_type(::http::StatusCode::NOT_ACCEPTABLE, error, supported)
 }
 
-async fn call(app: &Arc<App>, parts: ::http::request::Parts, body: Incoming, format: Format) -> Answer {
-    // Read before anything is refused: an HTTP/2 client whose upload is cut short does not see the answer.
-    let body = read_body(body, app.limits.max_body_size).await;
+async fn call(
+    app: &Arc<App>,
+    parts: ::http::request::Parts,
+    body: Result<Bytes, Refusal>,
+    format: Format,
+) -> Answer {
     let path = parts.uri.path();
     let matched = route::find(&parts.method, path).map_err(|e| match e {
         NoRoute::NotFound => Refusal::not_found(format!("there is nothing at {}", excerpt(path))),

@@ -9,11 +9,17 @@ use protocol::id::JobId;
 use protocol::lease::LeaseToken;
 use protocol::media::Format;
 
+use std::time::Duration;
+use tokio::time::timeout;
+
 use super::query::Query;
 use super::reply::Refusal;
 
 /// How much of a body that is too large is still read, so that its sender hears why it is refused, in bytes.
 const MAX_DRAINED: usize = 64 * 1024 * 1024;
+
+/// How long the rest of such a body may pause.
+const DRAIN_PAUSE: Duration = Duration::from_millis(200);
 
 /// A request whose call is known.
 #[derive(Debug)]
@@ -104,16 +110,14 @@ pub(crate) fn accept(parts: &Parts) -> Option<String> {
 pub(crate) async fn read_body(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
     let expected = body.size_hint().exact().and_then(|n| usize::try_from(n).ok());
     let mut whole = BytesMut::new();
-    let mut drained = 0_usize;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|e| Refusal::bad_request(format!("the body broke off: {e}")))?;
         let Ok(data) = frame.into_data() else { continue };
-        if drained > 0 || whole.len() + data.len() > limit {
-            drained += data.len();
-            if drained > MAX_DRAINED {
-                break;
-            }
-            continue;
+        if whole.len() + data.len() > limit {
+            drop(whole);
+            drain(body).await;
+            let error = format!("the body has more than {limit} bytes, the limit of this server");
+            return Err(Refusal::too_large(error));
         }
         // Most bodies arrive in one piece and need not be copied.
         if whole.is_empty() && expected == Some(data.len()) {
@@ -124,10 +128,15 @@ pub(crate) async fn read_body(mut body: Incoming, limit: usize) -> Result<Bytes,
         }
         whole.extend_from_slice(&data);
     }
-    if drained > 0 {
-        return Err(Refusal::too_large(format!(
-            "the body has more than {limit} bytes, the limit of this server"
-        )));
-    }
     Ok(whole.freeze())
+}
+
+/// Reads on for a while and keeps nothing, so that a sender who does not listen before it is done hears the answer.
+async fn drain(mut body: Incoming) {
+    let mut drained = 0;
+    while drained < MAX_DRAINED
+        && let Ok(Some(Ok(frame))) = timeout(DRAIN_PAUSE, body.frame()).await
+    {
+        drained += frame.data_ref().map_or(0, Bytes::len);
+    }
 }

@@ -1,5 +1,6 @@
 //! The store on disk: one keyspace of [fjall](https://docs.rs/fjall). The only file that knows fjall.
 
+use std::fs::File;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -37,8 +38,21 @@ impl DiskStore {
         let database = Database::builder(folder).cache_size(cache_bytes).open()?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         let jobs = database.keyspace("jobs", options)?;
+        sync_folders(folder).map_err(|e| StoreError::Failed(e.to_string()))?;
         Ok(Self { database, jobs })
     }
+}
+
+/// Forces the names of what was just made onto the disk: fjall does so for contents and for most folders, but a
+/// keyspace whose folder is forgotten in a loss of power is lost with everything in it.
+fn sync_folders(folder: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_folders(&entry.path())?;
+        }
+    }
+    File::open(folder)?.sync_all()
 }
 
 impl Store for DiskStore {

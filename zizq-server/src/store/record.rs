@@ -43,6 +43,7 @@ struct JobHeader<'a> {
     attempts: u32,
     deliveries: u32,
     last_lease: u64,
+    lapsed: bool,
     retry_limit: Option<u32>,
     backoff: Option<(u32, f32, u32)>,
     retention: Option<(Option<u64>, Option<u64>)>,
@@ -65,6 +66,7 @@ pub fn encode_job(job: &Job) -> Bytes {
         attempts: job.attempts,
         deliveries: job.deliveries,
         last_lease: job.last_lease.map_or(0, LeaseToken::to_u64),
+        lapsed: job.lapsed,
         retry_limit: job.retry_limit,
         backoff: job.backoff.map(|b| (b.base_ms, b.exponent, b.jitter_ms)),
         retention: job.retention.map(|r| (r.completed_ms, r.dead_ms)),
@@ -100,6 +102,7 @@ pub fn decode_job(place: Place, record: &Bytes) -> Result<Job, StoreError> {
         attempts: header.attempts,
         deliveries: header.deliveries,
         last_lease: (header.last_lease != 0).then(|| LeaseToken::from_u64(header.last_lease)),
+        lapsed: header.lapsed,
         retry_limit: header.retry_limit,
         backoff: header.backoff.map(|(base_ms, exponent, jitter_ms)| Backoff {
             base_ms,
