@@ -51,6 +51,8 @@ pub struct Config {
     /// The port to listen on; 0 picks a free one
     #[arg(long, env = "ZIZQ_PORT", default_value_t = 7890)]
     pub port: u16,
+    #[command(flatten)]
+    pub tls: Option<Tls>,
     /// The longest silence on a stream
     #[arg(long, env = "ZIZQ_HEARTBEAT_INTERVAL", default_value = "3s", value_parser = pause)]
     pub heartbeat_interval: Duration,
@@ -69,6 +71,17 @@ pub struct Config {
     /// How to log; pretty on a terminal and json elsewhere if not given
     #[arg(long, env = "ZIZQ_LOG_FORMAT")]
     log_format: Option<LogFormat>,
+}
+
+/// How to speak TLS.
+#[derive(Debug, Clone, Args)]
+pub struct Tls {
+    /// Speak TLS, with the certificate chain in this PEM file
+    #[arg(long, env = "ZIZQ_TLS_CERT", requires = "tls_key", required = false)]
+    pub tls_cert: PathBuf,
+    /// The private key of the certificate, a PEM file
+    #[arg(long, env = "ZIZQ_TLS_KEY", requires = "tls_cert", required = false)]
+    pub tls_key: PathBuf,
 }
 
 /// What happens to jobs that do not say.

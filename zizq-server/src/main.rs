@@ -22,12 +22,18 @@ fn main() -> ExitCode {
 }
 
 fn start_logging(config: &Config) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.log_level)
+    // The store speaks of its own workings at `info`, and of a folder in use, which we say better.
+    let quiet = "fjall=warn,lsm_tree=warn,fjall::locked_file=off";
+    let filter = match config.log_level.as_str() {
+        level @ ("info" | "warn" | "error") => format!("{level},{quiet}"),
+        filter => filter.to_owned(),
+    };
+    let filter = EnvFilter::try_new(filter)
         .with_context(|| format!("--log-level: `{}` is no level and no filter", config.log_level))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log_format() {
         LogFormat::Pretty => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
     }
     Ok(())
 }
@@ -38,9 +44,9 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let server = Server::start(config).await?;
-    let address = server.address()?;
-    announce(&address.to_string())?;
-    tracing::info!(%address, root_dir = %config.root_dir.display(), "listening");
+    let url = server.url()?;
+    announce(&url)?;
+    tracing::info!(url, root_dir = %config.root_dir.display(), "listening");
     let shutdown = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -54,8 +60,8 @@ async fn run(config: &Config) -> anyhow::Result<()> {
 }
 
 /// The one line on stdout, for people and for programs that started the server with port 0.
-fn announce(address: &str) -> anyhow::Result<()> {
+fn announce(url: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout();
-    writeln!(stdout, "zizq-server listening on http://{address}")?;
+    writeln!(stdout, "zizq-server listening on {url}")?;
     Ok(stdout.flush()?)
 }

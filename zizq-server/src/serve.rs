@@ -11,12 +11,13 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
+use tokio_rustls::TlsAcceptor;
 
 use crate::clock;
 use crate::config::{Config, millis};
 use crate::engine::command::{Command, Reply};
 use crate::handle::Handle;
-use crate::http::{App, connection};
+use crate::http::{App, connection, tls};
 use crate::reader::Reader;
 use crate::store::StoreError;
 use crate::store::disk::DiskStore;
@@ -29,6 +30,7 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// A server that is ready to serve.
 pub struct Server {
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     app: Arc<App>,
     close: watch::Sender<bool>,
     engine: JoinHandle<Result<(), StoreError>>,
@@ -41,6 +43,7 @@ impl Server {
     /// # Errors
     /// When the folder is in use or unreadable, or the port is taken: one sentence for the person who started it.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
+        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let store = open_store(&config.root_dir, config.limits.cache_size)?;
         let address = SocketAddr::new(config.host, config.port);
         let listener =
@@ -59,15 +62,16 @@ impl Server {
             heartbeat_ms: millis(config.heartbeat_interval),
             closing,
         });
-        Ok(Self { listener, app, close, engine: thread, drain_timeout: config.drain_timeout })
+        Ok(Self { listener, tls, app, close, engine: thread, drain_timeout: config.drain_timeout })
     }
 
-    /// Where it listens.
+    /// The URL it is reached at.
     ///
     /// # Errors
     /// When the operating system does not say.
-    pub fn address(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub fn url(&self) -> std::io::Result<String> {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        Ok(format!("{scheme}://{}", self.listener.local_addr()?))
     }
 
     /// Serves until `shutdown` is ready, then lets the workers finish and stops.
@@ -77,7 +81,7 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let engine = self.app.engine.clone();
         let closing = self.close.subscribe();
-        let serving = tokio::spawn(connection::accept(self.listener, self.app, closing));
+        let serving = tokio::spawn(connection::accept(self.listener, self.tls, self.app, closing));
         let mut watched = tokio::task::spawn_blocking(|| self.engine.join());
         tokio::select! {
             ended = &mut watched => return stopped(ended),

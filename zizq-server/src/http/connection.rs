@@ -6,10 +6,12 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 use super::{App, closed, respond};
 
@@ -22,9 +24,17 @@ const MAX_HEAD: u32 = 128 * 1024;
 /// How long answers that are under way may take when the server stops.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Serves connections until `closing` turns true and those that are open have come to their end.
-pub(crate) async fn accept(listener: TcpListener, app: Arc<App>, mut closing: watch::Receiver<bool>) {
-    let http = builder();
+pub(crate) async fn accept(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    app: Arc<App>,
+    mut closing: watch::Receiver<bool>,
+) {
+    let http = Arc::new(builder());
     let connections = GracefulShutdown::new();
     loop {
         let (socket, peer) = tokio::select! {
@@ -39,23 +49,36 @@ pub(crate) async fn accept(listener: TcpListener, app: Arc<App>, mut closing: wa
             },
             () = closed(&mut closing) => break,
         };
-        if let Err(error) = prepare(&socket) {
-            tracing::debug!(%peer, %error, "cannot prepare a connection");
-            continue;
-        }
-        let app = app.clone();
-        let service = service_fn(move |request| respond(app.clone(), request));
-        let connection = http.serve_connection(TokioIo::new(socket), service).into_owned();
-        let connection = connections.watch(connection);
+        let (http, tls, app, watcher) = (http.clone(), tls.clone(), app.clone(), connections.watcher());
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
+            if let Err(error) = serve(socket, &http, tls, app, watcher).await {
                 tracing::debug!(%peer, %error, "a connection ended with an error");
             }
         });
     }
     drop(listener);
-    if tokio::time::timeout(LAST_WORDS, connections.shutdown()).await.is_err() {
+    if timeout(LAST_WORDS, connections.shutdown()).await.is_err() {
         tracing::info!("some connections did not end in time and are cut");
+    }
+}
+
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
+async fn serve(
+    socket: TcpStream,
+    http: &auto::Builder<TokioExecutor>,
+    tls: Option<TlsAcceptor>,
+    app: Arc<App>,
+    watcher: Watcher,
+) -> Result<(), Failed> {
+    prepare(&socket)?;
+    let service = service_fn(move |request| respond(app.clone(), request));
+    match tls {
+        None => watcher.watch(http.serve_connection(TokioIo::new(socket), service).into_owned()).await,
+        Some(tls) => {
+            let socket = timeout(HANDSHAKE_TIMEOUT, tls.accept(socket)).await??;
+            watcher.watch(http.serve_connection(TokioIo::new(socket), service).into_owned()).await
+        }
     }
 }
 

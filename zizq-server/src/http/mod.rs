@@ -6,6 +6,7 @@ pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod route;
 pub(crate) mod stream;
+pub(crate) mod tls;
 
 use std::convert::Infallible;
 use std::sync::Arc;

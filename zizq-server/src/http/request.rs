@@ -1,5 +1,7 @@
 //! A request as the handlers see it: its parts, and its body within limits.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::request::Parts;
@@ -8,8 +10,6 @@ use hyper::body::{Body, Incoming};
 use protocol::id::JobId;
 use protocol::lease::LeaseToken;
 use protocol::media::Format;
-
-use std::time::Duration;
 use tokio::time::timeout;
 
 use super::query::Query;
@@ -17,6 +17,9 @@ use super::reply::Refusal;
 
 /// How much of a body that is too large is still read, so that its sender hears why it is refused, in bytes.
 const MAX_DRAINED: usize = 64 * 1024 * 1024;
+
+/// How much room an announced length alone is believed to need, in bytes.
+const FIRST_GUESS: usize = 1024 * 1024;
 
 /// How long the rest of such a body may pause.
 const DRAIN_PAUSE: Duration = Duration::from_millis(200);
@@ -124,7 +127,7 @@ pub(crate) async fn read_body(mut body: Incoming, limit: usize) -> Result<Bytes,
             return Ok(data);
         }
         if whole.is_empty() {
-            whole.reserve(expected.unwrap_or(data.len()).min(limit));
+            whole.reserve(expected.unwrap_or(data.len()).min(limit).min(FIRST_GUESS));
         }
         whole.extend_from_slice(&data);
     }
