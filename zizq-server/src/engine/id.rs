@@ -33,6 +33,12 @@ impl Stamp {
         Self(bits)
     }
 
+    /// When it was handed out, in milliseconds since the Unix epoch.
+    #[expect(clippy::cast_possible_truncation, reason = "a stamp has 48 bits of time")]
+    pub const fn millis(self) -> u64 {
+        (self.0 >> Self::COUNT_BITS) as u64
+    }
+
     pub const fn to_bits(self) -> u128 {
         self.0
     }
@@ -90,6 +96,11 @@ impl Stamps {
     /// The stamp that was handed out last.
     pub const fn last(&self) -> Stamp {
         Stamp(self.last)
+    }
+
+    /// The time of the last stamp, in milliseconds since the Unix epoch.
+    pub const fn millis(&self) -> u64 {
+        self.last().millis()
     }
 
     pub fn next(&mut self, now: u64) -> Stamp {

@@ -24,11 +24,11 @@ mod transition;
 mod window;
 
 use std::collections::{BinaryHeap, VecDeque};
+use std::ops::Range;
 use std::{cmp, mem};
 
 use protocol::id::JobId;
 use protocol::job::Backoff;
-use protocol::lease::LeaseToken;
 use protocol::outcome::LeasedJob;
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -71,8 +71,8 @@ pub struct Engine {
     random: fastrand::Rng,
     stamps: Stamps,
     last_token: u64,
-    /// Tokens up to this one were given out before this process started.
-    tokens_before: LeaseToken,
+    /// Tokens of deliveries that the store may not have heard of before a crash.
+    forgotten: Range<u64>,
     clock_saved_at: u64,
     queues: Queues,
     leases: Leases,
@@ -113,9 +113,16 @@ impl Engine {
     pub fn set_time(&mut self, now: u64) {
         self.now = self.now.max(now);
         if self.now >= self.clock_saved_at + 1_000 {
-            self.clock_saved_at = self.now;
-            self.batch.put_clock(self.now);
+            self.save_clock();
         }
+    }
+
+    /// Writes down a time before which every id and token so far was given out.
+    fn save_clock(&mut self) {
+        self.clock_saved_at = self.now;
+        self.batch.put_clock(
+            self.now.max(self.stamps.millis()).max(self.last_token >> transition::TOKEN_COUNT_BITS),
+        );
     }
 
     /// The jobs that have to be looked up in the store before a command is applied.
@@ -242,7 +249,7 @@ impl Engine {
         self.ready_bytes = 0;
         self.heads.rebuild(&self.queues);
         self.batch = Batch::default();
-        self.batch.put_clock(self.now);
+        self.save_clock();
         self.clear = true;
         Ok(Reply::Done)
     }
@@ -269,7 +276,7 @@ impl Engine {
     fn stop(&mut self) -> Result<Reply, Reject> {
         self.draining = true;
         self.save_leases(u64::MAX);
-        self.batch.put_clock(self.now);
+        self.save_clock();
         Ok(Reply::Done)
     }
 

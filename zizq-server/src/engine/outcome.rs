@@ -63,6 +63,7 @@ impl Engine {
         let failed = Arc::make_mut(&mut job);
         failed.attempts = failed.attempts.saturating_add(1);
         failed.failed_at = Some(now);
+        failed.lapsed = false;
         let error = ErrorRecord {
             message: failure.message,
             error_type: failure.error_type,

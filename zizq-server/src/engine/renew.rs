@@ -124,7 +124,8 @@ impl Engine {
 
     fn release_one(&mut self, mut job: Arc<Job>, ready_at: Option<u64>) {
         let released = Arc::make_mut(&mut job);
-        // It was not delivered after all.
+        // It was not delivered after all, and its worker has said all it has to say.
+        released.lapsed = false;
         released.deliveries = released.deliveries.saturating_sub(1);
         match ready_at.filter(|at| *at > self.now) {
             None => self.requeue(job),

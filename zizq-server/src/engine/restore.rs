@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use protocol::id::JobId;
@@ -13,16 +14,23 @@ use super::command::StreamKind;
 use super::dispatch::Heads;
 use super::id::{QueueId, Stamp, Stamps};
 use super::job::Job;
-use super::lease::{Lease, Leases};
+use super::lease::{Lease, Leases, SAVE_AFTER_MS};
 use super::queues::Queues;
 use super::schedule::Timers;
 use super::streams::{State, Stream, Streams, Takes};
+use super::transition::TOKEN_COUNT_BITS;
 use super::{Engine, Settings};
 use crate::store::batch::Batch;
 use crate::store::record::{LeaseRecord, QueueRecord};
 
 /// The clock is written down about once a second: what was handed out last may be this much later, in milliseconds.
 const CLOCK_SLACK_MS: u64 = 2_000;
+
+/// The tokens of deliveries that a crash may have made the store forget: those of the last seconds before it.
+const fn forgotten_tokens(clock: u64, start: u64) -> Range<u64> {
+    let earliest = clock.saturating_sub(SAVE_AFTER_MS + CLOCK_SLACK_MS);
+    (earliest << TOKEN_COUNT_BITS)..(start << TOKEN_COUNT_BITS)
+}
 
 /// What is read from the store at start. Jobs are not: their fronts are read when somebody asks for them.
 #[derive(Debug, Default)]
@@ -37,15 +45,15 @@ pub struct Stored {
 impl Engine {
     /// An engine that goes on where an earlier one stopped. `seed` makes its random numbers.
     pub fn new(settings: Settings, stored: Stored, now: u64, seed: u64) -> Self {
-        const TOKEN_SHIFT: u32 = 20;
+        // Only counters start ahead of the clock: time itself must not stand still until the clock has caught up.
         let start = if stored.clock == 0 { now } else { now.max(stored.clock + CLOCK_SLACK_MS) };
         let mut engine = Self {
             settings,
-            now: start,
+            now,
             random: fastrand::Rng::with_seed(seed),
             stamps: Stamps::starting_at(start),
-            last_token: start << TOKEN_SHIFT,
-            tokens_before: LeaseToken::from_u64(start << TOKEN_SHIFT),
+            last_token: start << TOKEN_COUNT_BITS,
+            forgotten: forgotten_tokens(stored.clock, start),
             clock_saved_at: 0,
             queues: Queues::default(),
             leases: Leases::default(),
@@ -106,6 +114,7 @@ impl Engine {
             job.deliveries = record.deliveries;
             job.dequeued_at = Some(record.dequeued_at);
             job.last_lease = Some(token);
+            job.lapsed = false;
             let since = self.now;
             self.lease_to(
                 key,

@@ -63,7 +63,8 @@ impl Engine {
             stream.resume_ms = open.resume_ms;
             stream.renewed_at = self.now;
             stream.state = State::Open(open.outbox.clone());
-            stream.event = stream.event.max(event);
+            // After a crash the worker may have seen more than we know of; no number it makes up may overflow ours.
+            stream.event = stream.event.max(event.min(u64::MAX / 2));
             stream.pending.clear();
             opened.link.number = stream.connection;
             opened.id = stream.id;
@@ -140,6 +141,7 @@ impl Engine {
     pub(super) fn finish(&mut self, link: Link) -> Result<Reply, Reject> {
         if let Some(stream) = self.streams.linked(link) {
             stream.state = State::Answered;
+            self.stop_waiting(link.stream);
             self.drop_if_over(link.stream);
         }
         Ok(Reply::Done)

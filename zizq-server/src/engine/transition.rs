@@ -21,7 +21,10 @@ use super::lease::Lease;
 use super::{Engine, Found};
 
 /// The cursor of a lane follows after this many jobs have left it.
-const CURSOR_EVERY: usize = 4_096;
+const CURSOR_EVERY: usize = if cfg!(test) { 8 } else { 4_096 };
+
+/// A token is a time in milliseconds and a count: room for a million deliveries a millisecond.
+pub(super) const TOKEN_COUNT_BITS: u32 = 20;
 
 /// A job that somebody has a say in.
 pub(super) enum Claim {
@@ -41,17 +44,28 @@ impl Engine {
             };
         }
         let token = job.lease.ok_or(Reject::NotFound)?;
-        let job = found.remove(&job.id).ok_or(Reject::NotFound)?;
+        let mut job = found.remove(&job.id).ok_or(Reject::NotFound)?;
         let ready = job.status == Status::Ready;
         match job.last_lease {
             Some(last) if token < last => Err(Reject::LeaseLost),
             Some(last) if token == last && ready && job.lapsed => Ok(Claim::Late(Arc::new(job))),
             // What this delivery came to has been reported.
             Some(last) if token == last => Err(Reject::NotFound),
-            // Given out shortly before a crash: the store has not heard of it, but nobody can hold a later one.
-            _ if token <= self.tokens_before && ready => Ok(Claim::Late(Arc::new(job))),
+            _ if ready && self.may_be_forgotten(&job, token) => {
+                // It was a delivery, though the store has not heard of it. Nobody can hold a later one.
+                job.deliveries = job.deliveries.saturating_add(1);
+                job.dequeued_at = Some(token.to_u64() >> TOKEN_COUNT_BITS);
+                job.last_lease = Some(token);
+                Ok(Claim::Late(Arc::new(job)))
+            }
             _ => Err(Reject::NotFound),
         }
+    }
+
+    /// Whether a job can have been handed out with this token shortly before a crash.
+    fn may_be_forgotten(&self, job: &Job, token: LeaseToken) -> bool {
+        let at = token.to_u64() >> TOKEN_COUNT_BITS;
+        self.forgotten.contains(&token.to_u64()) && at >= Stamp::of(job.id).millis()
     }
 
     /// Takes the job of a claim out of flight, or out of the ready jobs.
@@ -166,9 +180,7 @@ impl Engine {
 
     /// A token that no delivery had before, and none will have after.
     pub(super) fn next_token(&mut self) -> LeaseToken {
-        /// Room for a million deliveries a millisecond.
-        const COUNT_BITS: u32 = 20;
-        self.last_token = (self.now << COUNT_BITS).max(self.last_token + 1);
+        self.last_token = (self.now << TOKEN_COUNT_BITS).max(self.last_token + 1);
         LeaseToken::from_u64(self.last_token)
     }
 }
