@@ -1,0 +1,13 @@
+//! Load on a server that speaks the contract, measured and checked; `--help` tells more.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> anyhow::Result<ExitCode> {
+    let args = tests::load::args::Args::parse();
+    // One thread: on a small machine the server needs the other cores.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let clean = tokio::task::LocalSet::new().block_on(&runtime, tests::load::run(args))?;
+    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

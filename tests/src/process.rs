@@ -1,0 +1,103 @@
+//! A process under test: its log, its signals, its end.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, ChildStdout, Command};
+
+use crate::wait::within;
+
+/// Ends with its owner. Where that is a failing test, what it logged is shown.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a command whose standard error goes to the file `log`, behind what is there already.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(mut command: Command, log: &Path) -> Self {
+        let name = Path::new(command.as_std().get_program()).file_name().unwrap_or_default();
+        let name = name.to_string_lossy().into_owned();
+        let stderr = File::options().create(true).append(true).open(log).unwrap();
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("{name} can be started: {e}"));
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Self { name, child, stdout, log: log.to_owned() }
+    }
+
+    /// The next line on standard output; empty when it was closed.
+    pub async fn line(&mut self) -> String {
+        let mut line = String::new();
+        let what = format!("a line on the stdout of {}", self.name);
+        within(what, self.stdout.read_line(&mut line)).await.unwrap();
+        line.truncate(line.trim_end().len());
+        line
+    }
+
+    /// The rest of standard output, to its end.
+    pub async fn rest_of_stdout(&mut self) -> String {
+        let mut rest = String::new();
+        let what = format!("the end of the stdout of {}", self.name);
+        within(what, self.stdout.read_to_string(&mut rest)).await.unwrap();
+        rest
+    }
+
+    /// What it logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// The process id, until its end was waited for.
+    #[must_use]
+    pub fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(self.child.id()?.cast_signed())
+    }
+
+    /// Sends a signal to the running process.
+    pub fn signal(&self, signal: Signal) {
+        let pid = self.pid().unwrap_or_else(|| panic!("{} has ended already", self.name));
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        within(format!("the end of {}", self.name), self.child.wait()).await.unwrap()
+    }
+
+    /// `kill -9`, and its end.
+    pub async fn kill9(&mut self) {
+        self.signal(Signal::KILL);
+        self.ended().await;
+    }
+
+    /// SIGTERM, and how it ended.
+    pub async fn sigterm(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.ended().await
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Whoever deletes its folder next must find it gone, not going.
+        if self.child.start_kill().is_ok() {
+            while let Ok(None) = self.child.try_wait() {
+                std::thread::yield_now();
+            }
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of {} ---\n{}--- end ---", self.name, self.log());
+        }
+    }
+}

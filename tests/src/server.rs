@@ -1,0 +1,118 @@
+//! A server under test.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::binaries::binary;
+use crate::client::{Client, Wire};
+use crate::process::Process;
+
+/// A running `zizq-server` with a folder of its own. It is killed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    process: Process,
+    flags: Vec<String>,
+    address: String,
+    folder: TempDir,
+}
+
+impl Server {
+    /// A fresh server with the defaults.
+    pub async fn start() -> Self {
+        Self::with::<&str>([]).await
+    }
+
+    /// A fresh server with these flags.
+    pub async fn with<F: Into<String>>(flags: impl IntoIterator<Item = F>) -> Self {
+        let flags: Vec<String> = flags.into_iter().map(Into::into).collect();
+        let folder = TempDir::with_prefix("zizq-test-").unwrap();
+        let mut process = spawn(folder.path(), 0, &flags);
+        let address = address(&mut process).await;
+        Self { process, flags, address, folder }
+    }
+
+    /// `http://127.0.0.1:PORT`
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// `127.0.0.1:PORT`
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The port it listens on, the same after a restart.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.rsplit(':').next().unwrap().parse().unwrap()
+    }
+
+    /// Where it keeps its data.
+    #[must_use]
+    pub fn root_dir(&self) -> PathBuf {
+        root_dir(self.folder.path())
+    }
+
+    /// The process, for signals and logs.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// A client that speaks JSON over HTTP/1.1.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client_as(Wire::default())
+    }
+
+    /// A client that speaks as told.
+    #[must_use]
+    pub fn client_as(&self, wire: Wire) -> Client {
+        Client::new(&self.url(), wire)
+    }
+
+    /// `kill -9`, and its end.
+    pub async fn kill9(&mut self) {
+        self.process.kill9().await;
+    }
+
+    /// SIGTERM, and how it ended.
+    pub async fn sigterm(&mut self) -> ExitStatus {
+        self.process.sigterm().await
+    }
+
+    /// Starts it again after its end: same folder, same port, same flags.
+    pub async fn restart(&mut self) {
+        self.process = spawn(self.folder.path(), self.port(), &self.flags);
+        assert_eq!(address(&mut self.process).await, self.address, "the port after a restart");
+    }
+
+    /// As [`Self::restart`], with other flags from now on.
+    pub async fn restart_with<F: Into<String>>(&mut self, flags: impl IntoIterator<Item = F>) {
+        self.flags = flags.into_iter().map(Into::into).collect();
+        self.restart().await;
+    }
+}
+
+fn root_dir(folder: &Path) -> PathBuf {
+    folder.join("root")
+}
+
+fn spawn(folder: &Path, port: u16, flags: &[String]) -> Process {
+    let mut command = Command::new(binary("zizq-server"));
+    command.arg("--port").arg(port.to_string()).arg("--root-dir").arg(root_dir(folder)).args(flags);
+    Process::start(command, &folder.join("server.log"))
+}
+
+/// Waits for the line that says where it listens: host and port.
+pub async fn address(process: &mut Process) -> String {
+    let line = process.line().await;
+    match line.split_once("http://") {
+        Some((_, address)) => address.trim_end_matches('/').to_owned(),
+        None => panic!("the server said {line:?} instead of where it listens"),
+    }
+}

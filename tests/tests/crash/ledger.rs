@@ -1,0 +1,247 @@
+//! What was answered and what was delivered, and the laws between the two.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Instant;
+
+use protocol::lease::LeaseToken;
+
+use crate::fate::{End, Fate};
+use crate::worker::Kind;
+
+/// Everything that is known, from the clients' side only.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: Vec<Job>,
+    /// Jobs that were answered with 201 and have not come to their end.
+    open: usize,
+    violations: Vec<String>,
+    counts: Counts,
+}
+
+/// How much happened.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Counts {
+    pub(crate) confirmed: u64,
+    pub(crate) deliveries: u64,
+    pub(crate) successes: u64,
+    pub(crate) failures: u64,
+    pub(crate) kills: u64,
+    /// Calls about an outcome that were never answered.
+    pub(crate) unanswered: u64,
+    /// Outcomes that were refused because the lease was lost in a crash.
+    pub(crate) lost: u64,
+    /// Leases that were old enough to outlive a crash, and did.
+    pub(crate) survived: u64,
+}
+
+#[derive(Debug, Default)]
+struct Job {
+    /// From the 201.
+    id: Option<String>,
+    /// By lease, which is unique per delivery.
+    deliveries: HashMap<LeaseToken, Delivered>,
+    /// The lease whose outcome was accepted as the last one.
+    end: Option<LeaseToken>,
+    /// An outcome that would be the last one was sent and not answered.
+    maybe_ended: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Delivered {
+    /// Which server sent it.
+    generation: u64,
+    failure: Report,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Report {
+    #[default]
+    None,
+    Sent,
+    Accepted,
+}
+
+/// A job as a worker got it.
+#[derive(Debug, Clone)]
+pub(crate) struct Delivery {
+    pub(crate) n: u64,
+    pub(crate) id: String,
+    pub(crate) lease: LeaseToken,
+    pub(crate) attempts: u32,
+    pub(crate) generation: u64,
+    pub(crate) at: Instant,
+    pub(crate) to: Kind,
+}
+
+impl Delivery {
+    pub(crate) fn fate(&self) -> Fate {
+        Fate::of(self.n)
+    }
+}
+
+impl Ledger {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Takes note of a law that does not hold.
+    pub(crate) fn law(&self, holds: bool, violation: impl FnOnce() -> String) {
+        if !holds {
+            self.state().violations.push(violation());
+        }
+    }
+
+    /// The number of a job that is about to be enqueued.
+    pub(crate) fn number(&self) -> u64 {
+        let mut state = self.state();
+        state.jobs.push(Job::default());
+        state.jobs.len() as u64 - 1
+    }
+
+    /// The enqueue was answered with 201.
+    pub(crate) fn confirmed(&self, n: u64, id: &str) {
+        let mut state = self.state();
+        state.counts.confirmed += 1;
+        let job = &mut state.jobs[usize::try_from(n).unwrap()];
+        // It may have run already: deliveries need not wait for the disk, answers must.
+        let open = job.end.is_none();
+        job.id = Some(id.to_owned());
+        state.open += usize::from(open);
+    }
+
+    /// A worker got it; `false` if the worker should leave it alone.
+    pub(crate) fn delivered(&self, delivery: &Delivery) -> bool {
+        let mut state = self.state();
+        state.counts.deliveries += 1;
+        let known = state.jobs.len() as u64;
+        if delivery.n >= known {
+            state.violations.push(format!("{delivery:?}: nobody enqueued it"));
+            return false;
+        }
+        let job = &mut state.jobs[usize::try_from(delivery.n).unwrap()];
+        let violations = job.take_note(delivery);
+        let current = job.deliveries.keys().max() == Some(&delivery.lease);
+        state.violations.extend(violations.into_iter().map(|law| format!("{delivery:?}: {law}")));
+        current
+    }
+
+    /// A failure, or what may be the last word on a job, is about to be sent.
+    pub(crate) fn sending(&self, delivery: &Delivery, last: bool) {
+        let mut state = self.state();
+        let job = &mut state.jobs[usize::try_from(delivery.n).unwrap()];
+        if last {
+            job.maybe_ended = true;
+        } else if let Some(delivered) = job.deliveries.get_mut(&delivery.lease)
+            && delivered.failure == Report::None
+        {
+            delivered.failure = Report::Sent;
+        }
+    }
+
+    /// The failure was accepted, and the job goes on.
+    pub(crate) fn failed(&self, delivery: &Delivery) {
+        let mut state = self.state();
+        state.counts.failures += 1;
+        let job = &mut state.jobs[usize::try_from(delivery.n).unwrap()];
+        job.deliveries.entry(delivery.lease).and_modify(|delivered| delivered.failure = Report::Accepted);
+    }
+
+    /// The last word on a job was accepted, by the server of this generation if that is known. An older token is
+    /// honoured where the newer delivery ended with its server, for then nobody holds the job.
+    pub(crate) fn ended(&self, delivery: &Delivery, by: Option<u64>) {
+        let mut state = self.state();
+        match delivery.fate().end {
+            End::Success => state.counts.successes += 1,
+            End::Kill => state.counts.kills += 1,
+        }
+        let job = &mut state.jobs[usize::try_from(delivery.n).unwrap()];
+        let before = job.end.replace(delivery.lease);
+        let mut newer = job.deliveries.iter().filter(|(lease, _)| **lease > delivery.lease);
+        let newer = newer.any(|(_, newer)| by.is_some_and(|by| newer.generation >= by));
+        let was_open = job.id.is_some() && before.is_none();
+        state.open -= usize::from(was_open);
+        if let Some(before) = before {
+            state.violations.push(format!("{delivery:?}: ended although it had ended with {before}"));
+        }
+        if newer {
+            state.violations.push(format!("{delivery:?}: ended although it was delivered again"));
+        }
+    }
+
+    /// A call was not answered.
+    pub(crate) fn unanswered(&self) {
+        self.state().counts.unanswered += 1;
+    }
+
+    /// An outcome was refused. `excused` says whether a crash may be the reason.
+    pub(crate) fn refused(&self, delivery: &Delivery, excused: bool, why: &str) {
+        let mut state = self.state();
+        state.counts.lost += 1;
+        if !excused {
+            state.violations.push(format!("{delivery:?}: its outcome was refused: {why}"));
+        }
+    }
+
+    /// A lease that had to outlive a crash was honoured.
+    pub(crate) fn survived(&self) {
+        self.state().counts.survived += 1;
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.state().counts
+    }
+
+    /// How many jobs were answered with 201 and have not come to their end.
+    pub(crate) fn open(&self) -> usize {
+        self.state().open
+    }
+
+    /// The first few laws that did not hold.
+    pub(crate) fn violations(&self) -> Vec<String> {
+        self.state().violations.iter().take(10).cloned().collect()
+    }
+
+    /// Jobs that were answered with 201 and neither came to their end nor may have come to it unheard.
+    pub(crate) fn lost(&self) -> Vec<String> {
+        let state = self.state();
+        let lost = state.jobs.iter().filter(|job| job.end.is_none() && !job.maybe_ended);
+        lost.filter_map(|job| job.id.clone()).collect()
+    }
+
+    /// How many jobs must be dead and how many more may be.
+    pub(crate) fn dead(&self) -> (u64, u64) {
+        let state = self.state();
+        let jobs = state.jobs.iter().zip(0..).filter(|(_, n)| Fate::of(*n).end == End::Kill);
+        let maybe = jobs.filter(|(job, _)| job.end.is_none() && job.maybe_ended).count() as u64;
+        (state.counts.kills, maybe)
+    }
+}
+
+impl Job {
+    fn take_note(&mut self, delivery: &Delivery) -> Vec<String> {
+        let mut broken = Vec::new();
+        let mut law = |holds: bool, law: String| broken.extend((!holds).then_some(law));
+        let token = delivery.lease;
+        law(self.id.as_ref().is_none_or(|id| *id == delivery.id), format!("the 201 said {:?}", self.id));
+        let ended = self.end.filter(|end| *end < token);
+        law(ended.is_none(), format!("runs again after its outcome was accepted with {ended:?}"));
+        let twice = self.deliveries.contains_key(&token);
+        law(!twice, "the same delivery came twice".to_owned());
+        let earlier = self.deliveries.iter().filter(|(_, other)| other.generation < delivery.generation);
+        let newest = earlier.map(|(lease, _)| *lease).max();
+        law(newest < Some(token), format!("a token below {newest:?}, which an earlier server gave out"));
+        let before = || self.deliveries.iter().filter(|(lease, _)| **lease < token);
+        let accepted = before().filter(|(_, other)| other.failure == Report::Accepted).count();
+        let sent = before().filter(|(_, other)| other.failure != Report::None).count();
+        let range = accepted..=sent;
+        law(range.contains(&(delivery.attempts as usize)), format!("attempts should be in {range:?}"));
+        self.deliveries.insert(token, Delivered { generation: delivery.generation, failure: Report::None });
+        broken
+    }
+}

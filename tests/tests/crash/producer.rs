@@ -1,0 +1,62 @@
+//! Producers, which go on whatever happens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::json;
+use tests::Wire;
+use tests::wait::now_ms;
+
+use crate::fate;
+use crate::link::Link;
+use crate::world::World;
+
+/// Jobs on their way at which producers wait for the workers.
+const MOST_OPEN: usize = 5_000;
+
+/// How a producer works.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) wire: Wire,
+    /// The most jobs of a request; 1 uses `POST /jobs`.
+    pub(crate) bulk: usize,
+}
+
+/// Enqueues until it is told to stop.
+pub(crate) async fn run(world: Arc<World>, plan: Plan, seed: u64) {
+    let link = Link::new(&world, plan.wire);
+    let mut random = fastrand::Rng::with_seed(seed);
+    while world.producing() {
+        if world.ledger.open() > MOST_OPEN {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        } else if plan.bulk == 1 {
+            single(&world, &link).await;
+        } else {
+            bulk(&world, &link, random.usize(1..=plan.bulk)).await;
+        }
+    }
+}
+
+async fn single(world: &World, link: &Link) {
+    let n = world.ledger.number();
+    let call = link.client().post("/jobs", &fate::request(n, now_ms()));
+    if let Some(answer) = link.send(world, call).await {
+        world.ledger.law(answer.status == StatusCode::CREATED, || format!("enqueue of {n}: {answer:?}"));
+        world.ledger.confirmed(n, tests::id(&answer.body));
+    }
+}
+
+async fn bulk(world: &World, link: &Link, len: usize) {
+    let numbers: Vec<u64> = (0..len).map(|_| world.ledger.number()).collect();
+    let jobs: Vec<_> = numbers.iter().map(|n| fate::request(*n, now_ms())).collect();
+    let call = link.client().post("/jobs/bulk", &json!({"jobs": jobs}));
+    if let Some(answer) = link.send(world, call).await {
+        let accepted = answer.body["jobs"].as_array();
+        let complete = answer.status == StatusCode::CREATED && accepted.map(Vec::len) == Some(len);
+        world.ledger.law(complete, || format!("bulk of {len}: {answer:?}"));
+        for (n, job) in numbers.into_iter().zip(accepted.into_iter().flatten()) {
+            world.ledger.confirmed(n, tests::id(job));
+        }
+    }
+}

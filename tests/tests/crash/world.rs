@@ -1,0 +1,66 @@
+//! What everybody in a run shares.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::ledger::Ledger;
+
+/// How long to wait before a server that is down is tried again.
+pub(crate) const PAUSE: Duration = Duration::from_millis(10);
+
+/// A run.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) url: String,
+    pub(crate) ledger: Ledger,
+    generation: AtomicU64,
+    kills: Mutex<Vec<Instant>>,
+    producing: AtomicBool,
+    working: AtomicBool,
+}
+
+impl World {
+    pub(crate) fn new(url: String) -> Arc<Self> {
+        Arc::new(Self {
+            url,
+            ledger: Ledger::default(),
+            generation: AtomicU64::new(0),
+            kills: Mutex::default(),
+            producing: AtomicBool::new(true),
+            working: AtomicBool::new(true),
+        })
+    }
+
+    /// How often the server was killed before: what happened without this changing, happened on one server.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    /// To be called before the server is killed, so that whatever fails afterwards is known to be due to that.
+    pub(crate) fn about_to_kill(&self) {
+        self.kills.lock().unwrap().push(Instant::now());
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// When the server was first killed after an instant.
+    pub(crate) fn first_kill_after(&self, instant: Instant) -> Option<Instant> {
+        self.kills.lock().unwrap().iter().copied().find(|kill| *kill > instant)
+    }
+
+    pub(crate) fn producing(&self) -> bool {
+        self.producing.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn stop_producing(&self) {
+        self.producing.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn working(&self) -> bool {
+        self.working.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn stop_working(&self) {
+        self.working.store(false, Ordering::SeqCst);
+    }
+}

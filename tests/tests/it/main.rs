@@ -1,0 +1,19 @@
+//! The black-box tests: the real binaries, over real sockets, held against the contract.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
+
+mod errors;
+mod formats;
+mod leases;
+mod lifecycle;
+mod ops;
+mod order;
+mod poll;
+mod query;
+mod readers;
+mod restart;
+mod retention;
+mod retries;
+mod schedule;
+mod sse;
+mod stream;
+mod worker;
