@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
@@ -38,9 +39,18 @@ fn start_logging(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How long reads that are under way may hold up the end.
+const LAST_READS: Duration = Duration::from_millis(500);
+
 /// One thread for connections: with the engine on its own, that is the fastest on small machines.
-#[tokio::main(flavor = "current_thread")]
-async fn run(config: &Config) -> anyhow::Result<()> {
+fn run(config: &Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(serve(config));
+    runtime.shutdown_timeout(LAST_READS);
+    result
+}
+
+async fn serve(config: &Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let server = Server::start(config).await?;

@@ -4,12 +4,14 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::{JobType, QueueName};
 use rustc_hash::FxHashMap;
+use tokio::sync::Semaphore;
 
 use crate::clock;
 use crate::engine::command::{Command, Reply};
@@ -62,17 +64,21 @@ pub(crate) enum ReadError {
 
 /// How many jobs are asked about at a time.
 const CHUNK: usize = 256;
+/// How many scans run at a time; others wait, so that they do not take the machine away from the engine.
+const MAX_SCANS: usize = 4;
 
 /// Reads the store beside the engine. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Reader {
     store: Arc<DiskStore>,
     engine: Handle,
+    /// One for each scan that may run at a time.
+    scans: Arc<Semaphore>,
 }
 
 impl Reader {
     pub(crate) fn new(store: DiskStore, engine: Handle) -> Self {
-        Self { store: Arc::new(store), engine }
+        Self { store: Arc::new(store), engine, scans: Arc::new(Semaphore::new(MAX_SCANS)) }
     }
 
     /// Runs something that waits for the disk where it holds up nobody.
@@ -85,7 +91,9 @@ impl Reader {
             engine: self.engine.clone(),
             runtime: tokio::runtime::Handle::current(),
             now: clock::now(),
+            abandoned: Arc::default(),
         };
+        let _stop = StopScan(look.abandoned.clone());
         let result = tokio::task::spawn_blocking(move || read(&look)).await;
         result.unwrap_or_else(|_| Err(StoreError::Failed("reading broke off".to_owned()).into()))
     }
@@ -109,6 +117,7 @@ impl Reader {
         descending: bool,
         limit: usize,
     ) -> Result<(Vec<Shown>, bool), ReadError> {
+        let _permit = self.scans.acquire().await;
         self.blocking(move |look| {
             let mut page = look.list(&filter, from, descending, limit + 1)?;
             let more = page.len() > limit;
@@ -123,6 +132,7 @@ impl Reader {
     /// # Errors
     /// [`ReadError`].
     pub(crate) async fn count(&self, filter: Filter) -> Result<u64, ReadError> {
+        let _permit = self.scans.acquire().await;
         self.blocking(move |look| look.count(&filter)).await
     }
 
@@ -168,6 +178,17 @@ struct Look {
     engine: Handle,
     runtime: tokio::runtime::Handle,
     now: u64,
+    /// Nobody waits for the result any more.
+    abandoned: Arc<AtomicBool>,
+}
+
+/// Ends the scan of a request that is given up.
+struct StopScan(Arc<AtomicBool>);
+
+impl Drop for StopScan {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 type QueueNames = FxHashMap<QueueId, QueueName>;
@@ -229,41 +250,56 @@ impl Look {
             return self.list_ids(filter, ids.clone(), from, descending, limit);
         }
         let queues = self.queues(filter)?;
-        if filter.wants_status(Status::InFlight)
-            && !filter.wants_status(Status::Ready)
-            && filter.statuses.as_ref().is_some_and(|s| s.len() == 1)
-        {
+        if filter.statuses.as_deref() == Some(&[Status::InFlight]) {
             return self.list_in_flight(filter, &queues, from, descending, limit);
         }
+        let mut page = Vec::new();
+        self.scan(filter, &queues, from, descending, |shown| {
+            page.push(shown);
+            page.len() < limit
+        })?;
+        Ok(page)
+    }
+
+    /// Shows every matching job in turn, until `visit` has seen enough.
+    fn scan(
+        &self,
+        filter: &Filter,
+        queues: &[(QueueId, QueueRecord)],
+        from: Option<JobId>,
+        descending: bool,
+        mut visit: impl FnMut(Shown) -> bool,
+    ) -> Result<(), ReadError> {
         let names: QueueNames = queues.iter().map(|(id, queue)| (*id, queue.name.clone())).collect();
         let mut walk =
-            Walk::new(&self.snapshot, self.runs(filter, &queues)?, from.map(Stamp::of), descending)?;
-        let mut page = Vec::new();
-        while page.len() < limit {
-            let mut chunk = Vec::new();
-            while chunk.len() < CHUNK
-                && let Some((run, stamp, record)) = walk.next()?
-            {
-                let job = match record::decode_job(run.place(stamp), &record) {
-                    Ok(job) => job,
-                    Err(error) => {
-                        tracing::error!(place = ?run.place(stamp), %error, "a job cannot be read and is passed over");
-                        continue;
-                    }
-                };
-                if !job.is_gone(self.now)
-                    && let Some(name) = names.get(&job.queue)
-                {
-                    chunk.push((Arc::new(job), name.clone()));
+            Walk::new(&self.snapshot, self.runs(filter, queues)?, from.map(Stamp::of), descending)?;
+        loop {
+            let chunk = self.chunk(&mut walk, &names)?;
+            if chunk.is_empty() || self.abandoned.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            for shown in self.show(chunk)? {
+                if filter.accepts(&shown) && !visit(shown) {
+                    return Ok(());
                 }
             }
-            if chunk.is_empty() {
-                break;
-            }
-            page.extend(self.show(chunk)?.into_iter().filter(|shown| filter.accepts(shown)));
         }
-        page.truncate(limit);
-        Ok(page)
+    }
+
+    /// The next jobs of a walk; empty at its end.
+    fn chunk(&self, walk: &mut Walk, names: &QueueNames) -> Result<Vec<(Arc<Job>, QueueName)>, ReadError> {
+        let mut chunk = Vec::new();
+        while chunk.len() < CHUNK
+            && let Some((run, stamp, record)) = walk.next()?
+        {
+            let place = run.place(stamp);
+            match record::decode_job(place, &record) {
+                Ok(job) if job.is_gone(self.now) => {}
+                Ok(job) => chunk.extend(names.get(&job.queue).cloned().map(|name| (Arc::new(job), name))),
+                Err(error) => tracing::error!(?place, %error, "a job cannot be read and is passed over"),
+            }
+        }
+        Ok(chunk)
     }
 
     fn list_ids(
@@ -337,10 +373,18 @@ impl Look {
     }
 
     fn count(&self, filter: &Filter) -> Result<u64, ReadError> {
-        if filter.ids.is_some() || filter.types.is_some() {
-            return Ok(self.list(filter, None, false, usize::MAX - 1)?.len() as u64);
+        if let Some(ids) = &filter.ids {
+            return Ok(self.list_ids(filter, ids.clone(), None, false, usize::MAX)?.len() as u64);
         }
         let queues = self.queues(filter)?;
+        if filter.types.is_some() {
+            let mut count = 0;
+            self.scan(filter, &queues, None, false, |_| {
+                count += 1;
+                true
+            })?;
+            return Ok(count);
+        }
         let sum = |count: fn(&QueueRecord) -> u64| queues.iter().map(|(_, queue)| count(queue)).sum::<u64>();
         let asked = filter.queues.is_some().then(|| queues.iter().map(|(id, _)| *id).collect());
         let Reply::Count(in_flight) = self.ask(Command::CountInFlight { queues: asked })? else {

@@ -92,8 +92,8 @@ impl Server {
         self.close.send_replace(true);
         serving.await.context("the listener broke off")?;
         let ended = watched.await;
-        stopping.context("the engine did not stop properly")?;
-        stopped(ended)
+        stopped(ended)?;
+        stopping.map(|_| ()).context("the engine did not stop properly")
     }
 }
 

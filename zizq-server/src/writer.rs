@@ -66,14 +66,15 @@ pub fn start<S: Store>(
     let (sender, requests) = crossbeam_channel::unbounded();
     let permits = Arc::new(Semaphore::new(MAX_WAITING));
     let handle = Handle::new(sender, permits.clone());
-    let (unsynced, syncer) = start_syncer(core.store())?;
+    let (unsynced, syncer) = start_syncer(core.store(), handle.clone())?;
     let mut writer = Writer { core, modes, requests, permits, unsynced };
     let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || {
         let result = writer.run();
         drop(writer);
         let synced =
             syncer.join().unwrap_or_else(|_| Err(StoreError::Failed("the sync thread panicked".to_owned())));
-        result.and(synced)
+        // When the disk fails, what the engine says is a consequence.
+        synced.and(result)
     })?;
     Ok((handle, thread))
 }
@@ -156,14 +157,18 @@ type Syncer = (Sender<Vec<Answered>>, JoinHandle<Result<(), StoreError>>);
 
 /// Forces commits onto the disk on a thread of its own, so that the engine goes on meanwhile; what gathers during one
 /// fsync shares the next.
-fn start_syncer<S: Store>(store: &S) -> std::io::Result<Syncer> {
+fn start_syncer<S: Store>(store: &S, engine: Handle) -> std::io::Result<Syncer> {
     let (sender, receiver) = crossbeam_channel::bounded::<Vec<Answered>>(MAX_UNSYNCED);
     let sync = store.syncer();
     let run = move || {
         while let Ok(first) = receiver.recv() {
             let mut answers = first;
             answers.extend(receiver.try_iter().flatten());
-            sync().inspect_err(|error| tracing::error!(%error, "cannot force writes onto the disk"))?;
+            if let Err(error) = sync() {
+                tracing::error!(%error, "cannot force writes onto the disk");
+                engine.tell(Command::Stop);
+                return Err(error);
+            }
             answers.into_iter().for_each(send);
         }
         Ok(())

@@ -188,7 +188,7 @@ impl Engine {
             Some(key)
         } else {
             let (_, key) = queue.waiting.pop_front()?;
-            self.streams.get_mut(key)?.waits_for.retain(|waited| *waited != id);
+            self.streams.get_mut(key)?.waits_for.remove(&id);
             Some(key)
         }
     }
@@ -208,10 +208,9 @@ impl Engine {
             }
             Takes::Queues(ids) => {
                 for id in ids {
-                    if !stream.waits_for.contains(id)
-                        && let Some(queue) = self.queues.get_mut(*id)
+                    if let Some(queue) = self.queues.get_mut(*id)
+                        && stream.waits_for.insert(*id)
                     {
-                        stream.waits_for.push(*id);
                         queue.waiting.push_back((self.waits, key));
                     }
                 }

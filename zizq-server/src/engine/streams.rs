@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use protocol::id::JobId;
 use protocol::lease::LeaseToken;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use super::command::{Link, StreamKind};
@@ -46,7 +46,7 @@ pub(super) struct Stream {
     /// When its leases are looked at next.
     pub check_at: Option<u64>,
     /// The queues it waits for at present; of no meaning where it takes all.
-    pub waits_for: SmallVec<[QueueId; 2]>,
+    pub waits_for: FxHashSet<QueueId>,
     pub waits_for_all: bool,
     /// Whether it stands in the list of streams to feed.
     pub to_feed: bool,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use protocol::lease::DEFAULT_LEASE_MS;
-use smallvec::SmallVec;
+use rustc_hash::FxHashSet;
 
 use super::Engine;
 use super::command::{Link, OpenStream, Opened, Reject, Reply, StreamKind};
@@ -212,7 +212,7 @@ impl Stream {
             event: 0,
             pending: Vec::new(),
             check_at: None,
-            waits_for: SmallVec::new(),
+            waits_for: FxHashSet::default(),
             waits_for_all: false,
             to_feed: false,
         }

@@ -44,14 +44,18 @@ impl Engine {
             };
         }
         let token = job.lease.ok_or(Reject::NotFound)?;
-        let mut job = found.remove(&job.id).ok_or(Reject::NotFound)?;
+        let id = job.id;
+        let job = found.get(&id).ok_or(Reject::NotFound)?;
         let ready = job.status == Status::Ready;
         match job.last_lease {
             Some(last) if token < last => Err(Reject::LeaseLost),
-            Some(last) if token == last && ready && job.lapsed => Ok(Claim::Late(Arc::new(job))),
+            Some(last) if token == last && ready && job.lapsed => {
+                found.remove(&id).map(|job| Claim::Late(Arc::new(job))).ok_or(Reject::NotFound)
+            }
             // What this delivery came to has been reported.
             Some(last) if token == last => Err(Reject::NotFound),
-            _ if ready && self.may_be_forgotten(&job, token) => {
+            _ if ready && self.may_be_forgotten(job, token) => {
+                let mut job = found.remove(&id).ok_or(Reject::NotFound)?;
                 // It was a delivery, though the store has not heard of it. Nobody can hold a later one.
                 job.deliveries = job.deliveries.saturating_add(1);
                 job.dequeued_at = Some(token.to_u64() >> TOKEN_COUNT_BITS);

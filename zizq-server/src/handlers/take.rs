@@ -38,6 +38,9 @@ const OFFERS: [(&str, StreamFormat); 5] = [
     ("application/json", StreamFormat::NdJson),
 ];
 
+/// The most queues a stream can name.
+const MAX_QUEUES: usize = 1_000;
+
 struct TakeParams {
     queues: Option<Vec<QueueName>>,
     prefetch: u32,
@@ -49,7 +52,7 @@ impl TakeParams {
     fn read(query: &mut Query<'_>) -> Result<Self, Refusal> {
         let prefetch = query.number("prefetch", 0, u64::from(u32::MAX))?.unwrap_or(1);
         Ok(Self {
-            queues: query.list("queue")?,
+            queues: query.list("queue")?.map(distinct).transpose()?,
             prefetch: u32::try_from(prefetch).unwrap_or(u32::MAX),
             lease_ms: query.number("lease_ms", MIN_LEASE_MS, MAX_LEASE_MS)?,
             resume_ms: query.number("resume_ms", 0, MAX_LEASE_MS)?,
@@ -91,10 +94,16 @@ pub(crate) async fn stream(app: &Arc<App>, parts: &Parts, accepted: Option<&str>
 }
 
 async fn open_stream(app: &Arc<App>, open: OpenStream) -> Result<(Hold, Opened), Refusal> {
-    let Reply::Opened(opened) = app.engine.call(Command::Open(open)).await? else {
-        return Err(out_of_step());
-    };
-    Ok((Hold { engine: app.engine.clone(), link: opened.link }, opened))
+    // The client may go away while the engine opens its stream. What opens it lives on until the stream is held, and
+    // dropping the hold closes it again.
+    let engine = app.engine.clone();
+    let opening = tokio::spawn(async move {
+        match engine.call(Command::Open(open)).await? {
+            Reply::Opened(opened) => Ok((Hold { engine, link: opened.link }, opened)),
+            _ => Err(out_of_step()),
+        }
+    });
+    opening.await.unwrap_or_else(|_| Err(out_of_step()))
 }
 
 /// An id that is not one of ours is as good as none.
@@ -120,7 +129,7 @@ pub(crate) async fn poll(app: &Arc<App>, request: &Request) -> Answer {
     let outbox = Arc::new(Outbox::default());
     let open = OpenStream {
         kind: StreamKind::Poll,
-        queues: poll.queues.filter(|queues| !queues.is_empty()),
+        queues: poll.queues.filter(|queues| !queues.is_empty()).map(distinct).transpose()?,
         prefetch: u32::try_from(limit).unwrap_or(u32::MAX),
         lease_ms: Some(lease_ms),
         resume_ms: 0,
@@ -142,6 +151,20 @@ pub(crate) async fn poll(app: &Arc<App>, request: &Request) -> Answer {
     app.engine.call(Command::Rest(hold.link)).await?;
     items.extend(outbox.take());
     Ok(poll_response(request, hold, &items))
+}
+
+/// Each queue once, and not so many that looking through them takes long.
+fn distinct(mut queues: Vec<QueueName>) -> Result<Vec<QueueName>, Refusal> {
+    queues.sort_unstable();
+    queues.dedup();
+    if queues.len() > MAX_QUEUES {
+        let error = format!(
+            "queue: {} names are too many, a stream takes from at most {MAX_QUEUES}, or from all",
+            queues.len()
+        );
+        return Err(Refusal::bad_request(error));
+    }
+    Ok(queues)
 }
 
 fn in_range(name: &str, value: Option<u64>, lowest: u64, highest: u64) -> Result<Option<u64>, Refusal> {

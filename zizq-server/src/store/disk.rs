@@ -1,7 +1,8 @@
 //! The store on disk: one keyspace of [fjall](https://docs.rs/fjall). The only file that knows fjall.
 
 use std::fs::File;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
@@ -16,6 +17,7 @@ const MEMTABLE_BYTES: u64 = 64 * 1024 * 1024;
 
 #[derive(Clone)]
 pub struct DiskStore {
+    folder: PathBuf,
     database: Database,
     jobs: Keyspace,
 }
@@ -39,7 +41,25 @@ impl DiskStore {
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         let jobs = database.keyspace("jobs", options)?;
         sync_folders(folder).map_err(|e| StoreError::Failed(e.to_string()))?;
-        Ok(Self { database, jobs })
+        Ok(Self { folder: folder.to_owned(), database, jobs })
+    }
+}
+
+/// The journal that is written to: the file `N.jnl` with the greatest number.
+fn newest_journal(folder: &Path) -> std::io::Result<File> {
+    loop {
+        let mut newest: Option<(u64, PathBuf)> = None;
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            let number = path.extension().filter(|e| *e == "jnl").and_then(|_| path.file_stem()?.to_str()?.parse().ok());
+            newest = newest.max(number.map(|number| (number, path)));
+        }
+        let Some((_, path)) = newest else { return Err(ErrorKind::NotFound.into()) };
+        match File::open(path) {
+            // A later one was begun in between.
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            opened => return opened,
+        }
     }
 }
 
@@ -71,9 +91,15 @@ impl Store for DiskStore {
         Ok(atomic.commit()?)
     }
 
+    /// fjall's own `persist` holds the lock of the journal while the disk works, and with it up every commit. A commit
+    /// has handed its bytes to the operating system, so any descriptor of the file will do; journals before the newest
+    /// one were forced onto the disk when it was begun.
     fn syncer(&self) -> Box<dyn Fn() -> Result<(), StoreError> + Send> {
-        let database = self.database.clone();
-        Box::new(move || Ok(database.persist(PersistMode::SyncData)?))
+        let folder = self.folder.clone();
+        Box::new(move || {
+            let synced = newest_journal(&folder).and_then(|journal| journal.sync_data());
+            synced.map_err(|e| StoreError::Failed(e.to_string()))
+        })
     }
 
     fn snapshot(&self) -> DiskSnapshot {
