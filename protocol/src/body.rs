@@ -87,6 +87,8 @@ fn explain_msgpack<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Malformed {
 
 /// `jobs[3]: backoff.exponent: invalid type …`: elements of a list stand before the member.
 fn at(path: &Path, sentence: &str) -> String {
+    const MAX_BYTES: usize = 300;
+    let sentence = sentence.get(..sentence.floor_char_boundary(MAX_BYTES)).unwrap_or(sentence);
     let mut place = String::new();
     for segment in path {
         match segment {

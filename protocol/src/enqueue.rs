@@ -9,7 +9,7 @@ use crate::body::{Malformed, members};
 use crate::job::{Backoff, DEFAULT_PRIORITY, Retention};
 use crate::media::Format;
 use crate::name::{JobType, QueueName};
-use crate::number::opt_integer;
+use crate::number::{opt_integer, opt_time};
 use crate::object::Object;
 use crate::payload::Payload;
 use crate::{json, msgpack};
@@ -119,7 +119,7 @@ struct Request<P> {
     payload: P,
     #[serde(default, deserialize_with = "opt_integer")]
     priority: Option<u16>,
-    #[serde(default, deserialize_with = "opt_integer")]
+    #[serde(default, deserialize_with = "opt_time")]
     ready_at: Option<u64>,
     #[serde(default, deserialize_with = "opt_integer")]
     retry_limit: Option<u32>,

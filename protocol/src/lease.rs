@@ -7,7 +7,7 @@ use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::id::JobId;
-use crate::number::opt_integer;
+use crate::number::{opt_integer, opt_time};
 
 /// The shortest lease a client can ask for, in milliseconds.
 pub const MIN_LEASE_MS: u64 = 1_000;
@@ -160,7 +160,7 @@ pub struct HeartbeatsReply {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
     /// When the job shall be ready again, in milliseconds since the Unix epoch; absent: now.
-    #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "opt_time", skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<u64>,
 }
 
@@ -173,6 +173,6 @@ pub struct JobRelease {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<LeaseToken>,
     /// See [`Release::ready_at`].
-    #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "opt_time", skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<u64>,
 }

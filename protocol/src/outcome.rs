@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::JobId;
 use crate::lease::LeaseToken;
-use crate::number::opt_integer;
+use crate::number::opt_time;
 
 /// `POST /jobs/{id}/failure`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +18,7 @@ pub struct Failure {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backtrace: Option<String>,
     /// When to try again, in milliseconds since the Unix epoch; absent: by the job's backoff.
-    #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "opt_time", skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<u64>,
     /// Do not try again.
     #[serde(default, skip_serializing_if = "is_not_true")]

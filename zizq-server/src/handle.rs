@@ -21,7 +21,7 @@ pub enum CallError {
     #[error(transparent)]
     Rejected(#[from] Reject),
     /// The engine has stopped.
-    #[error("the server is shutting down")]
+    #[error("the server is stopping; try again in a moment")]
     Stopped,
 }
 

@@ -64,6 +64,8 @@ pub(crate) enum ReadError {
 
 /// How many jobs are asked about at a time.
 const CHUNK: usize = 256;
+/// A page of large jobs ends before its limit, at about this many bytes.
+const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
 /// How many scans run at a time; others wait, so that they do not take the machine away from the engine.
 const MAX_SCANS: usize = 4;
 
@@ -103,7 +105,12 @@ impl Reader {
     /// # Errors
     /// [`ReadError`].
     pub(crate) async fn job(&self, id: JobId) -> Result<Option<Shown>, ReadError> {
-        self.blocking(move |look| Ok(look.jobs(&[id])?.pop())).await
+        // First the engine, then the store: a job that ends in between is gone, and not ready.
+        let Reply::InFlight(mut held) = self.engine.call(Command::Inspect(vec![id])).await? else {
+            return Ok(None);
+        };
+        let held = held.pop();
+        self.blocking(move |look| look.job(id, held)).await
     }
 
     /// A page of jobs behind `from`, and whether there are more.
@@ -120,8 +127,11 @@ impl Reader {
         let _permit = self.scans.acquire().await;
         self.blocking(move |look| {
             let mut page = look.list(&filter, from, descending, limit + 1)?;
-            let more = page.len() > limit;
-            page.truncate(limit);
+            let bytes: usize = page.iter().map(|shown| shown.job.weight()).sum();
+            let more = page.len() > limit || (page.len() > 1 && bytes > MAX_PAGE_BYTES);
+            if more {
+                page.pop();
+            }
             Ok((page, more))
         })
         .await
@@ -161,7 +171,7 @@ impl Reader {
         attempts: impl FnOnce(u32) -> Vec<u32> + Send + 'static,
     ) -> Result<Option<Vec<(u32, ErrorRecord)>>, ReadError> {
         self.blocking(move |look| {
-            let Some(shown) = look.jobs(&[id])?.pop() else { return Ok(None) };
+            let Some(shown) = look.job(id, None)? else { return Ok(None) };
             let mut errors = Vec::new();
             for attempt in attempts(shown.job.attempts) {
                 errors.extend(view::error(&look.snapshot, id, attempt)?.map(|error| (attempt, error)));
@@ -196,6 +206,20 @@ type QueueNames = FxHashMap<QueueId, QueueName>;
 impl Look {
     fn ask(&self, command: Command) -> Result<Reply, ReadError> {
         Ok(self.runtime.block_on(self.engine.call(command))?)
+    }
+
+    /// The job of this id; `held` is what the engine knows of it, if it is in flight.
+    fn job(&self, id: JobId, held: Option<Arc<Job>>) -> Result<Option<Shown>, ReadError> {
+        let status = held.is_some().then_some(Status::InFlight);
+        let job = match held {
+            Some(job) => job,
+            None => match view::find(&self.snapshot, id)?.filter(|job| !job.is_gone(self.now)) {
+                Some(job) => Arc::new(job),
+                None => return Ok(None),
+            },
+        };
+        let queue = self.name(&mut QueueNames::default(), job.queue)?;
+        Ok(queue.map(|queue| Shown { queue, status: status.unwrap_or(job.status), job }))
     }
 
     /// The jobs of these ids that exist, in the order of the ids.
@@ -253,10 +277,11 @@ impl Look {
         if filter.statuses.as_deref() == Some(&[Status::InFlight]) {
             return self.list_in_flight(filter, &queues, from, descending, limit);
         }
-        let mut page = Vec::new();
+        let (mut page, mut bytes) = (Vec::new(), 0);
         self.scan(filter, &queues, from, descending, |shown| {
+            bytes += shown.job.weight();
             page.push(shown);
-            page.len() < limit
+            page.len() < limit && (bytes <= MAX_PAGE_BYTES || page.len() == 1)
         })?;
         Ok(page)
     }
@@ -376,28 +401,19 @@ impl Look {
         if let Some(ids) = &filter.ids {
             return Ok(self.list_ids(filter, ids.clone(), None, false, usize::MAX)?.len() as u64);
         }
-        let queues = self.queues(filter)?;
         if filter.types.is_some() {
             let mut count = 0;
-            self.scan(filter, &queues, None, false, |_| {
+            self.scan(filter, &self.queues(filter)?, None, false, |_| {
                 count += 1;
                 true
             })?;
             return Ok(count);
         }
-        let sum = |count: fn(&QueueRecord) -> u64| queues.iter().map(|(_, queue)| count(queue)).sum::<u64>();
-        let asked = filter.queues.is_some().then(|| queues.iter().map(|(id, _)| *id).collect());
-        let Reply::Count(in_flight) = self.ask(Command::CountInFlight { queues: asked })? else {
+        let Reply::Counts(counts) = self.ask(Command::Count { queues: filter.queues.clone() })? else {
             return Ok(0);
         };
-        let of = |status: Status| match status {
-            Status::Scheduled => sum(|q| q.counts.scheduled),
-            Status::Ready => sum(|q| q.counts.ready).saturating_sub(in_flight),
-            Status::InFlight => in_flight,
-            Status::Completed => sum(|q| q.counts.completed),
-            Status::Dead => sum(|q| q.counts.dead),
-        };
-        Ok(Status::ALL.into_iter().filter(|status| filter.wants_status(*status)).map(of).sum())
+        let wanted = Status::ALL.into_iter().filter(|status| filter.wants_status(*status));
+        Ok(wanted.map(|status| counts.of(status)).sum())
     }
 }
 

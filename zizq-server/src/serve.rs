@@ -120,17 +120,18 @@ async fn drain(engine: &Handle, timeout: Duration) {
     let deadline = Instant::now() + timeout;
     let mut told = false;
     loop {
-        match engine.call(Command::CountInFlight { queues: None }).await {
-            Ok(Reply::Count(0)) | Err(_) => return,
-            Ok(Reply::Count(jobs)) if Instant::now() >= deadline => {
-                tracing::info!(jobs, "jobs are still running; their leases are kept for the next start");
-                return;
-            }
-            Ok(Reply::Count(jobs)) if !told => {
-                told = true;
-                tracing::info!(jobs, ?timeout, "waiting for running jobs");
-            }
-            Ok(_) => {}
+        let Ok(Reply::Counts(counts)) = engine.call(Command::Count { queues: None }).await else { return };
+        let jobs = counts.in_flight;
+        if jobs == 0 {
+            return;
+        }
+        if Instant::now() >= deadline {
+            tracing::info!(jobs, "jobs are still running; their leases are kept for the next start");
+            return;
+        }
+        if !told {
+            told = true;
+            tracing::info!(jobs, ?timeout, "waiting for running jobs");
         }
         sleep(DRAIN_LOOK).await;
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
 
 mod errors;
+mod examples;
 mod formats;
 mod leases;
 mod lifecycle;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use protocol::enqueue::NewJob;
 use protocol::id::JobId;
+use protocol::job::Status;
 use protocol::lease::{HeartbeatsReply, JobHeartbeat, JobRelease, LeaseToken};
 use protocol::name::QueueName;
 use protocol::outcome::{Failure, LeasedJob, NotDone};
@@ -11,6 +12,7 @@ use protocol::outcome::{Failure, LeasedJob, NotDone};
 use super::id::QueueId;
 use super::job::Job;
 use super::outbox::Outbox;
+use crate::store::record::Counts;
 
 /// One request to the engine.
 #[derive(Debug)]
@@ -47,9 +49,9 @@ pub enum Command {
         descending: bool,
         limit: usize,
     },
-    /// How many jobs are in flight.
-    CountInFlight {
-        queues: Option<Vec<QueueId>>,
+    /// How many jobs there are, in these queues or in all.
+    Count {
+        queues: Option<Vec<QueueName>>,
     },
     /// Hand out no more jobs, and tell the workers.
     Drain,
@@ -67,7 +69,7 @@ pub enum Reply {
     Failed { job: Arc<Job>, queue: QueueName },
     Heartbeats(HeartbeatsReply),
     InFlight(Vec<Arc<Job>>),
-    Count(u64),
+    Counts(JobCounts),
 }
 
 /// Why the engine refused a command.
@@ -124,6 +126,26 @@ pub struct Opened {
     pub link: Link,
     pub id: u128,
     pub resumed: bool,
+}
+
+/// How many jobs have each status.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct JobCounts {
+    /// As stored: `ready` includes the jobs in flight.
+    pub stored: Counts,
+    pub in_flight: u64,
+}
+
+impl JobCounts {
+    pub const fn of(&self, status: Status) -> u64 {
+        match status {
+            Status::Scheduled => self.stored.scheduled,
+            Status::Ready => self.stored.ready - self.in_flight,
+            Status::InFlight => self.in_flight,
+            Status::Completed => self.stored.completed,
+            Status::Dead => self.stored.dead,
+        }
+    }
 }
 
 /// A token given with a call, and the job it is for.

@@ -12,7 +12,7 @@ use super::ready::{Head, LaneAt};
 use super::streams::{Stream, Takes};
 use crate::store::view::Part;
 
-/// The next jobs of all queues in order, for streams that take from every queue. Kept only while there are such.
+/// The next jobs of all queues in order, for streams that take from every queue. Kept from the first such stream on.
 #[derive(Debug, Default)]
 pub(super) struct Heads {
     active: bool,
@@ -29,9 +29,10 @@ impl Heads {
         }
     }
 
-    pub(super) fn set_active(&mut self, active: bool, queues: &Queues) {
-        if self.active != active {
-            self.active = active;
+    /// Begins to keep the order, for good: to begin anew with every stream would cost more.
+    pub(super) fn activate(&mut self, queues: &Queues) {
+        if !self.active {
+            self.active = true;
             self.rebuild(queues);
         }
     }
@@ -96,10 +97,6 @@ impl Engine {
             queue.to_dispatch = true;
             self.queues_to_dispatch.push_back(id);
         }
-    }
-
-    pub(super) fn count_taking_all(&mut self) {
-        self.heads.set_active(self.streams.taking_all > 0, &self.queues);
     }
 
     /// Hands out what can be handed out. Afterwards no stream with credit waits for a queue with a ready job, unless

@@ -76,7 +76,11 @@ impl Leases {
                 return None;
             }
             self.unsaved.pop_front();
-            if self.by_job.get(&id).is_some_and(|lease| lease.token == token && !lease.saved) {
+            if self
+                .by_job
+                .get(&id)
+                .is_some_and(|lease| lease.token == token && lease.since == since && !lease.saved)
+            {
                 return Some(id);
             }
         }

@@ -165,7 +165,7 @@ impl Engine {
             Command::ListInFlight { queues, from, descending, limit } => {
                 Ok(Reply::InFlight(self.list_in_flight(queues.as_deref(), from, descending, limit)))
             }
-            Command::CountInFlight { queues } => Ok(Reply::Count(self.count_in_flight(queues.as_deref()))),
+            Command::Count { queues } => Ok(Reply::Counts(self.queues.counts(queues.as_deref()))),
             Command::Drain => self.drain(),
             Command::Stop => self.stop(),
         }
@@ -216,13 +216,6 @@ impl Engine {
         }
         jobs.truncate(limit);
         jobs
-    }
-
-    fn count_in_flight(&self, queues: Option<&[QueueId]>) -> u64 {
-        match queues {
-            None => self.leases.len() as u64,
-            Some(ids) => ids.iter().filter_map(|id| self.queues.get(*id)).map(|queue| queue.in_flight).sum(),
-        }
     }
 
     fn delete(&mut self, id: JobId, found: &mut Found) -> Result<Reply, Reject> {

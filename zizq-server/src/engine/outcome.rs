@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use protocol::job::Status;
+use protocol::number::MAX_TIME_MS;
 use protocol::outcome::{Failure, LeasedJob, NotDone};
 
 use super::backoff;
@@ -38,7 +39,7 @@ impl Engine {
         let ended = Arc::make_mut(&mut job);
         ended.status = Status::Completed;
         ended.completed_at = Some(self.now);
-        ended.purge_at = Some(self.now.saturating_add(keep));
+        ended.purge_at = Some(self.now.saturating_add(keep).min(MAX_TIME_MS));
         self.settle(job);
     }
 
@@ -89,7 +90,7 @@ impl Engine {
         } else {
             let keep = failed.retention.and_then(|r| r.dead_ms).unwrap_or(settings.dead_ms);
             failed.status = Status::Dead;
-            failed.purge_at = Some(now.saturating_add(keep));
+            failed.purge_at = Some(now.saturating_add(keep).min(MAX_TIME_MS));
             if keep == 0 {
                 self.forget_errors(&job);
                 return job;

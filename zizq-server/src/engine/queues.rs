@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use protocol::job::Status;
 use protocol::name::QueueName;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::command::JobCounts;
 use super::id::QueueId;
 use super::ready::Lanes;
 use crate::store::batch::Batch;
@@ -107,6 +108,24 @@ impl Queues {
                 batch.put_queue(id, &queue.record);
             }
         }
+    }
+
+    /// How many jobs these queues have, or all.
+    pub(super) fn counts(&self, names: Option<&[QueueName]>) -> JobCounts {
+        let mut sum = JobCounts::default();
+        let mut add = |queue: &Queue| {
+            sum.stored.add(&queue.record.counts);
+            sum.in_flight += queue.in_flight;
+        };
+        match names {
+            None => self.by_id.values().for_each(&mut add),
+            Some(names) => {
+                let distinct: FxHashSet<&QueueName> = names.iter().collect();
+                let ids = distinct.into_iter().filter_map(|name| self.by_name.get(name));
+                ids.filter_map(|id| self.by_id.get(id)).for_each(&mut add);
+            }
+        }
+        sum
     }
 
     /// Forgets every job; names, numbers and waiting streams stay.

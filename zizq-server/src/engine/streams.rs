@@ -92,15 +92,12 @@ pub(super) struct Streams {
     next: u64,
     /// Streams with something pending.
     touched: Vec<u64>,
-    /// How many take from all queues.
-    pub taking_all: usize,
 }
 
 impl Streams {
     pub(super) fn insert(&mut self, stream: Stream) -> u64 {
         self.next += 1;
         self.by_id.insert(stream.id, self.next);
-        self.taking_all += usize::from(stream.takes == Takes::All);
         self.by_key.insert(self.next, stream);
         self.next
     }
@@ -122,19 +119,9 @@ impl Streams {
         self.by_id.get(&id).copied()
     }
 
-    /// Changes what a stream takes.
-    pub(super) fn set_takes(&mut self, key: u64, takes: Takes) {
-        if let Some(stream) = self.by_key.get_mut(&key) {
-            self.taking_all -= usize::from(stream.takes == Takes::All);
-            self.taking_all += usize::from(takes == Takes::All);
-            stream.takes = takes;
-        }
-    }
-
     pub(super) fn remove(&mut self, key: u64) {
         if let Some(stream) = self.by_key.remove(&key) {
             self.by_id.remove(&stream.id);
-            self.taking_all -= usize::from(stream.takes == Takes::All);
         }
     }
 

@@ -20,12 +20,14 @@ impl Engine {
             None => Takes::All,
             Some(names) => Takes::Queues(names.iter().map(|name| self.queues.id(name)).collect()),
         };
+        if takes == Takes::All {
+            self.heads.activate(&self.queues);
+        }
         let resumed = open.resume.and_then(|(id, event)| Some((self.resumable(id)?, event)));
         let opened = match resumed {
             Some((key, event)) => self.take_over(key, event, takes, &open),
             None => self.open_new(takes, &open),
         };
-        self.count_taking_all();
         self.feed(opened.link.stream);
         Ok(Reply::Opened(opened))
     }
@@ -49,7 +51,6 @@ impl Engine {
     /// A worker has come back: its new connection gets what it may have missed.
     fn take_over(&mut self, key: u64, event: u64, takes: Takes, open: &OpenStream) -> Opened {
         self.stop_waiting(key);
-        self.streams.set_takes(key, takes);
         let mut opened = Opened { link: Link { stream: key, number: 0 }, id: open.id, resumed: true };
         let mut missed = Vec::new();
         if let Some(stream) = self.streams.get_mut(key) {
@@ -58,6 +59,7 @@ impl Engine {
                 old.close();
             }
             stream.connection += 1;
+            stream.takes = takes;
             stream.prefetch = open.prefetch;
             stream.lease_ms = open.lease_ms;
             stream.resume_ms = open.resume_ms;
@@ -157,7 +159,6 @@ impl Engine {
     pub(super) fn drop_if_over(&mut self, key: u64) {
         if self.streams.get(key).is_some_and(Stream::is_over) {
             self.streams.remove(key);
-            self.count_taking_all();
         }
     }
 

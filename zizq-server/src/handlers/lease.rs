@@ -11,7 +11,7 @@ use protocol::outcome::LeasedJob;
 use serde::Deserialize;
 
 use super::out_of_step;
-use super::outcome::{bulk_answer, lease_lost, not_done, not_in_flight};
+use super::outcome::{bulk_answer, check_length, lease_lost, not_done, not_in_flight};
 use crate::engine::command::{Command, Reply};
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
@@ -49,6 +49,7 @@ async fn lost(app: &App, job: LeasedJob) -> Result<Refusal, Refusal> {
 pub(crate) async fn heartbeat_bulk(app: &App, request: &Request) -> Answer {
     let body: Bulk<JobHeartbeat> = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
+    check_length(body.jobs.len())?;
     let beats: Vec<JobHeartbeat> = body.jobs.into_iter().map(|Object(beat)| beat).collect();
     for (i, beat) in beats.iter().enumerate() {
         check(beat, &format!("jobs[{i}]: "))?;
@@ -89,6 +90,7 @@ pub(crate) async fn release(app: &App, request: &Request) -> Answer {
 pub(crate) async fn release_bulk(app: &App, request: &Request) -> Answer {
     let body: Bulk<JobRelease> = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
+    check_length(body.jobs.len())?;
     let jobs = body.jobs.into_iter().map(|Object(job)| job).collect();
     bulk_answer(request, &not_done(app, Command::Release(jobs)).await?)
 }

@@ -58,7 +58,8 @@ pub(crate) async fn succeed_bulk(app: &App, request: &Request) -> Answer {
     let with_tokens = body.jobs.into_iter().flatten().map(|Object(job)| job);
     let without = body.ids.into_iter().flatten().map(|id| LeasedJob { id, lease: None });
     let mut seen = FxHashSet::default();
-    let jobs = with_tokens.chain(without).filter(|job| seen.insert(job.id)).collect();
+    let jobs: Vec<LeasedJob> = with_tokens.chain(without).filter(|job| seen.insert(job.id)).collect();
+    check_length(jobs.len())?;
     bulk_answer(request, &not_done(app, Command::Succeed(jobs)).await?)
 }
 
@@ -67,6 +68,12 @@ pub(crate) async fn fail(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let lease = request.lease(&mut query)?;
     query.finish()?;
+    let failure = Failure {
+        message: cut(failure.message),
+        backtrace: failure.backtrace.map(cut),
+        error_type: failure.error_type.map(cut),
+        ..failure
+    };
     let job = LeasedJob { id: request.job_id()?, lease };
     let (job, queue) = match app.engine.call(Command::Fail { job, failure }).await {
         Ok(Reply::Failed { job, queue }) => (job, queue),
@@ -78,6 +85,24 @@ pub(crate) async fn fail(app: &App, request: &Request) -> Answer {
     let mut body = Vec::with_capacity(512);
     encode::write_job(&mut body, request.format, &job.view(&queue, job.status), None);
     Ok(reply::bytes(StatusCode::OK, request.format, body))
+}
+
+/// The start of a text that is stored with every attempt.
+fn cut(mut text: String) -> String {
+    const MAX_BYTES: usize = 64 * 1024;
+    text.truncate(text.floor_char_boundary(MAX_BYTES));
+    text
+}
+
+/// Refuses a list that would hold up everybody else.
+pub(super) fn check_length(jobs: usize) -> Result<(), Refusal> {
+    const MAX_JOBS: usize = 10_000;
+    if jobs <= MAX_JOBS {
+        return Ok(());
+    }
+    Err(Refusal::too_large(format!(
+        "jobs: {jobs} are too many for one call, at most {MAX_JOBS} can be named"
+    )))
 }
 
 pub(super) async fn not_done(app: &App, command: Command) -> Result<NotDone, Refusal> {

@@ -76,7 +76,7 @@ pub(crate) async fn stream(app: &Arc<App>, parts: &Parts, accepted: Option<&str>
         prefetch: params.prefetch,
         lease_ms,
         resume_ms: params.resume_ms.unwrap_or(DEFAULT_RESUME_MS),
-        resume: header(parts, "last-event-id").filter(|_| is_sse).and_then(last_event),
+        resume: header(parts, "last-event-id").filter(|_| is_sse).and_then(|text| last_event(&text)),
         id: random_id()?,
         outbox: outbox.clone(),
     };

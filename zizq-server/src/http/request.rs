@@ -1,5 +1,6 @@
 //! A request as the handlers see it: its parts, and its body within limits.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -21,6 +22,9 @@ const MAX_DRAINED: usize = 64 * 1024 * 1024;
 /// How much room an announced length alone is believed to need, in bytes.
 const FIRST_GUESS: usize = 1024 * 1024;
 
+/// How long a body may pause.
+const BODY_PAUSE: Duration = Duration::from_secs(30);
+
 /// How long the rest of such a body may pause.
 const DRAIN_PAUSE: Duration = Duration::from_millis(200);
 
@@ -36,7 +40,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) fn header(&self, name: impl http::header::AsHeaderName) -> Option<&str> {
+    pub(crate) fn header(&self, name: impl http::header::AsHeaderName) -> Option<Cow<'_, str>> {
         header(&self.parts, name)
     }
 
@@ -48,8 +52,8 @@ impl Request {
         let content_type = self.header(CONTENT_TYPE);
         // An empty body is of every type.
         let content_type = content_type.filter(|_| !self.body.is_empty());
-        Format::from_content_type(content_type).ok_or_else(|| {
-            let given = protocol::error::excerpt(content_type.unwrap_or_default());
+        Format::from_content_type(content_type.as_deref()).ok_or_else(|| {
+            let given = protocol::error::excerpt(content_type.as_deref().unwrap_or_default());
             let error = format!("content-type: `{given}` is not supported");
             Refusal::media_type(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, error, &Format::SUPPORTED)
         })
@@ -74,7 +78,7 @@ impl Request {
     pub(crate) fn job_id(&self) -> Result<JobId, Refusal> {
         let text = self.params.first().map(String::as_str).unwrap_or_default();
         text.parse().map_err(|_| {
-            Refusal::not_found(format!("no job has the id `{}`", protocol::error::excerpt(text)))
+            Refusal::not_found(format!("no job has the id `{}`", protocol::error::excerpt(&text)))
         })
     }
 
@@ -89,21 +93,22 @@ impl Request {
         };
         let token = text.parse();
         token.map(Some).map_err(|e| {
-            Refusal::bad_request(format!("Zizq-Lease: `{}`: {e}", protocol::error::excerpt(text)))
+            Refusal::bad_request(format!("Zizq-Lease: `{}`: {e}", protocol::error::excerpt(&text)))
         })
     }
 }
 
-/// A header as text; several of one name count as one list.
-pub(crate) fn header(parts: &Parts, name: impl http::header::AsHeaderName) -> Option<&str> {
-    parts.headers.get(name).and_then(|value| value.to_str().ok())
+/// A header as text. What is not ASCII stays visible as such, so that it is refused and not passed over.
+pub(crate) fn header(parts: &Parts, name: impl http::header::AsHeaderName) -> Option<Cow<'_, str>> {
+    parts.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()))
 }
 
 /// All `Accept` headers as one.
 pub(crate) fn accept(parts: &Parts) -> Option<String> {
-    let mut values = parts.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let first = values.next()?.to_owned();
-    Some(values.fold(first, |list, value| list + "," + value))
+    let mut values =
+        parts.headers.get_all(ACCEPT).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let first = values.next()?.into_owned();
+    Some(values.fold(first, |list, value| list + "," + &value))
 }
 
 /// Reads a body of at most `limit` bytes.
@@ -113,8 +118,15 @@ pub(crate) fn accept(parts: &Parts) -> Option<String> {
 pub(crate) async fn read_body(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
     let expected = body.size_hint().exact().and_then(|n| usize::try_from(n).ok());
     let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|e| Refusal::bad_request(format!("the body broke off: {e}")))?;
+    loop {
+        let frame = match timeout(BODY_PAUSE, body.frame()).await {
+            Ok(Some(Ok(frame))) => frame,
+            Ok(None) => return Ok(whole.freeze()),
+            Ok(Some(Err(e))) => return Err(Refusal::bad_request(format!("the body broke off: {e}"))),
+            Err(_) => {
+                return Err(Refusal::bad_request(format!("the body stopped coming for {BODY_PAUSE:?}")));
+            }
+        };
         let Ok(data) = frame.into_data() else { continue };
         if whole.len() + data.len() > limit {
             drop(whole);
@@ -131,7 +143,6 @@ pub(crate) async fn read_body(mut body: Incoming, limit: usize) -> Result<Bytes,
         }
         whole.extend_from_slice(&data);
     }
-    Ok(whole.freeze())
 }
 
 /// Reads on for a while and keeps nothing, so that a sender who does not listen before it is done hears the answer.

@@ -26,6 +26,7 @@ impl From<fjall::Error> for StoreError {
     fn from(error: fjall::Error) -> Self {
         match error {
             fjall::Error::Locked => Self::Locked,
+            fjall::Error::Poisoned => Self::Poisoned,
             error => Self::Failed(error.to_string()),
         }
     }
@@ -51,7 +52,10 @@ fn newest_journal(folder: &Path) -> std::io::Result<File> {
         let mut newest: Option<(u64, PathBuf)> = None;
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();
-            let number = path.extension().filter(|e| *e == "jnl").and_then(|_| path.file_stem()?.to_str()?.parse().ok());
+            let number = path
+                .extension()
+                .filter(|e| *e == "jnl")
+                .and_then(|_| path.file_stem()?.to_str()?.parse().ok());
             newest = newest.max(number.map(|number| (number, path)));
         }
         let Some((_, path)) = newest else { return Err(ErrorKind::NotFound.into()) };

@@ -25,6 +25,9 @@ pub enum StoreError {
     /// The disk or the store on it fails.
     #[error("the store failed: {0}")]
     Failed(String),
+    /// An earlier write failed.
+    #[error("an earlier write failed, most often because the disk is full; the log says how")]
+    Poisoned,
     /// A record cannot be read.
     #[error("a stored {0} record is damaged")]
     Damaged(&'static str),

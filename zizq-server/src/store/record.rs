@@ -144,6 +144,13 @@ impl Counts {
         }
     }
 
+    pub const fn add(&mut self, other: &Self) {
+        self.scheduled += other.scheduled;
+        self.ready += other.ready;
+        self.completed += other.completed;
+        self.dead += other.dead;
+    }
+
     pub const fn total(&self) -> u64 {
         self.scheduled + self.ready + self.completed + self.dead
     }

@@ -1,0 +1,98 @@
+//! The examples of the README do what it says they do.
+
+use std::path::Path;
+
+use serde_json::json;
+use tempfile::TempDir;
+use tests::binaries::binary;
+use tests::process::Process;
+use tests::{Client, Server, Worker, id, wait};
+use tokio::process::Command;
+
+/// The code behind `<!-- example: NAME -->` in the README.
+fn example(name: &str) -> String {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let (_, behind) = readme.split_once(&format!("<!-- example: {name} -->\n```")).expect(name);
+    let (_, code) = behind.split_once('\n').unwrap();
+    code.split_once("\n```").unwrap().0.to_owned()
+}
+
+/// The same, with the addresses of a server under test.
+fn example_for(name: &str, server: &Server) -> String {
+    example(name).replace("http://127.0.0.1:7890", &server.url())
+}
+
+fn start(program: &str, flag: &str, code: String, server: &Server, folder: &TempDir) -> Process {
+    let mut command = Command::new(program);
+    command.arg(flag).arg(code).env("ZIZQ_SERVER", server.url()).kill_on_drop(true);
+    Process::start(command, &folder.path().join("log"))
+}
+
+/// Runs a snippet to its end and gives back what it printed.
+async fn run(code: String, server: &Server) -> String {
+    let folder = TempDir::with_prefix("zizq-test-").unwrap();
+    let mut shell = start("sh", "-ec", code, server, &folder);
+    let printed = shell.rest_of_stdout().await;
+    let status = shell.ended().await;
+    assert!(status.success(), "{status}: {printed}{}", shell.log());
+    printed
+}
+
+async fn until_empty(client: &Client) {
+    wait::until("the queue to be empty", async || (client.count("").await == 0).then_some(())).await;
+}
+
+/// A worker of one's own: it says `running` with the id of each job, and reports its success.
+async fn works(program: &str, flag: &str, name: &str) {
+    let server = Server::start().await;
+    let client = server.client();
+    let first = client.enqueue(&json!({"queue": "hello", "type": "greet", "payload": "it's \"a\" line"})).await;
+    let folder = TempDir::with_prefix("zizq-test-").unwrap();
+    let mut worker = start(program, flag, example_for(name, &server), &server, &folder);
+    let line = worker.line().await;
+    assert!(line.starts_with("running") && line.contains(id(&first)), "{line}{}", worker.log());
+    let second = client.add("hello").await;
+    let line = worker.line().await;
+    assert!(line.contains(id(&second)), "{line}{}", worker.log());
+    until_empty(&client).await;
+    worker.kill9().await;
+}
+
+#[tokio::test]
+async fn a_worker_over_sse_in_python() {
+    works("python3", "-c", "python-sse").await;
+}
+
+#[tokio::test]
+async fn a_worker_by_long_poll_in_shell() {
+    works("sh", "-c", "shell-poll").await;
+}
+
+#[tokio::test]
+async fn first_steps() {
+    let server = Server::start().await;
+    let client = server.client();
+    let printed = run(example_for("enqueue", &server), &server).await;
+    assert!(printed.contains("\"status\":\"ready\""), "{printed}");
+    let printed = run(example_for("look", &server), &server).await;
+    assert!(printed.contains("{\"queues\":[\"hello\"]}") && printed.contains("{\"count\":1}"), "{printed}");
+
+    let folder = TempDir::with_prefix("zizq-test-").unwrap();
+    let program = binary("zizq-worker").display().to_string();
+    let code = format!("exec {}", example("worker").replace("zizq-worker", &program));
+    let mut worker = start("sh", "-c", code, &server, &folder);
+    until_empty(&client).await;
+    worker.sigterm().await;
+    assert!(worker.log().contains("Ada"), "{}", worker.log());
+}
+
+#[tokio::test]
+async fn one_worker_for_many_queues() {
+    let server = Server::start().await;
+    let client = server.client();
+    client.add("a").await;
+    client.add("b").await;
+    let _worker = Worker::start(&server, ["--run", "a=true", "--run", "b=true", "--concurrency", "b=4"]);
+    until_empty(&client).await;
+}
