@@ -1,7 +1,6 @@
 //! Flags and `ZIZQ_*` environment variables.
 
 use std::io::IsTerminal;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -47,7 +46,7 @@ pub struct Config {
     pub root_dir: PathBuf,
     /// The address to listen on
     #[arg(long, env = "ZIZQ_HOST", default_value = "127.0.0.1")]
-    pub host: IpAddr,
+    pub host: String,
     /// The port to listen on; 0 picks a free one
     #[arg(long, env = "ZIZQ_PORT", default_value_t = 7890)]
     pub port: u16,

@@ -9,6 +9,8 @@ mod handlers;
 mod http;
 mod reader;
 pub mod serve;
+#[cfg(test)]
+mod simulation;
 pub mod store;
 pub mod turn;
 pub mod writer;

@@ -1,7 +1,5 @@
 //! Putting it together: store, engine, HTTP; and taking it apart again without losing anything.
 
-use std::future::Future;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -9,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
 
@@ -45,9 +43,9 @@ impl Server {
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let store = open_store(&config.root_dir, config.limits.cache_size)?;
-        let address = SocketAddr::new(config.host, config.port);
-        let listener =
-            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+        let (host, port) = (config.host.as_str(), config.port);
+        let listener = TcpListener::bind((host, port)).await;
+        let listener = listener.with_context(|| format!("cannot listen on {host} port {port}"))?;
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|e| anyhow::anyhow!("no random numbers: {e}"))?;
         let seed = u64::from_be_bytes(seed);
@@ -74,20 +72,23 @@ impl Server {
         Ok(format!("{scheme}://{}", self.listener.local_addr()?))
     }
 
-    /// Serves until `shutdown` is ready, then lets the workers finish and stops.
+    /// Serves until it is asked to stop, then lets the workers finish, unless it is asked once more, and stops.
     ///
     /// # Errors
     /// When the store failed.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    pub async fn run(self, mut asked_to_stop: mpsc::Receiver<()>) -> anyhow::Result<()> {
         let engine = self.app.engine.clone();
         let closing = self.close.subscribe();
         let serving = tokio::spawn(connection::accept(self.listener, self.tls, self.app, closing));
         let mut watched = tokio::task::spawn_blocking(|| self.engine.join());
         tokio::select! {
             ended = &mut watched => return stopped(ended),
-            () = shutdown => {}
+            _ = asked_to_stop.recv() => tracing::info!("shutting down"),
         }
-        drain(&engine, self.drain_timeout).await;
+        tokio::select! {
+            () = drain(&engine, self.drain_timeout) => {}
+            Some(()) = asked_to_stop.recv() => tracing::info!("not waiting any longer"),
+        }
         let stopping = engine.call(Command::Stop).await;
         self.close.send_replace(true);
         serving.await.context("the listener broke off")?;

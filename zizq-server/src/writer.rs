@@ -19,7 +19,7 @@ const MAX_WAITING: usize = 8_192;
 /// How many commands one turn takes.
 const MAX_TURN: usize = 1_024;
 /// How many turns may wait for the disk in `fsync` mode.
-const MAX_UNSYNCED: usize = 64;
+const MAX_UNSYNCED: usize = 4_096;
 
 /// Whether an answer waits until the disk has what it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

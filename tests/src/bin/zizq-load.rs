@@ -4,10 +4,20 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("zizq-load: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<bool> {
     let args = tests::load::args::Args::parse();
     // One thread: on a small machine the server needs the other cores.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let clean = tokio::task::LocalSet::new().block_on(&runtime, tests::load::run(args))?;
-    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    tokio::task::LocalSet::new().block_on(&runtime, tests::load::run(args))
 }

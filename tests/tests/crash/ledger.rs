@@ -32,7 +32,7 @@ pub(crate) struct Counts {
     pub(crate) successes: u64,
     pub(crate) failures: u64,
     pub(crate) kills: u64,
-    /// Calls about an outcome that were never answered.
+    /// Outcomes that were sent and not answered.
     pub(crate) unanswered: u64,
     /// Outcomes that were refused because the lease was lost in a crash.
     pub(crate) lost: u64,
@@ -46,10 +46,12 @@ struct Job {
     id: Option<String>,
     /// By lease, which is unique per delivery.
     deliveries: HashMap<LeaseToken, Delivered>,
-    /// The lease whose outcome was accepted as the last one.
-    end: Option<LeaseToken>,
+    /// The lease whose outcome was accepted as the last one, and by which server.
+    end: Option<(LeaseToken, u64)>,
     /// An outcome that would be the last one was sent and not answered.
     maybe_ended: bool,
+    /// For those who look for the reason of a violation.
+    history: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -125,19 +127,21 @@ impl Ledger {
             return false;
         }
         let job = &mut state.jobs[usize::try_from(delivery.n).unwrap()];
+        job.note(delivery, "delivered");
         let violations = job.take_note(delivery);
         let current = job.deliveries.keys().max() == Some(&delivery.lease);
-        state.violations.extend(violations.into_iter().map(|law| format!("{delivery:?}: {law}")));
+        let history = if violations.is_empty() { String::new() } else { job.history.join("\n  ") };
+        let violations = violations.into_iter().map(|law| format!("{delivery:?}: {law}\n  {history}"));
+        state.violations.extend(violations);
         current
     }
 
-    /// A failure, or what may be the last word on a job, is about to be sent.
-    pub(crate) fn sending(&self, delivery: &Delivery, last: bool) {
+    /// A failure after which the job goes on is about to be sent.
+    pub(crate) fn failing(&self, delivery: &Delivery) {
         let mut state = self.state();
         let job = &mut state.jobs[usize::try_from(delivery.n).unwrap()];
-        if last {
-            job.maybe_ended = true;
-        } else if let Some(delivered) = job.deliveries.get_mut(&delivery.lease)
+        job.note(delivery, "failing");
+        if let Some(delivered) = job.deliveries.get_mut(&delivery.lease)
             && delivered.failure == Report::None
         {
             delivered.failure = Report::Sent;
@@ -149,42 +153,55 @@ impl Ledger {
         let mut state = self.state();
         state.counts.failures += 1;
         let job = &mut state.jobs[usize::try_from(delivery.n).unwrap()];
+        job.note(delivery, "failed");
         job.deliveries.entry(delivery.lease).and_modify(|delivered| delivered.failure = Report::Accepted);
     }
 
-    /// The last word on a job was accepted, by the server of this generation if that is known. An older token is
-    /// honoured where the newer delivery ended with its server, for then nobody holds the job.
-    pub(crate) fn ended(&self, delivery: &Delivery, by: Option<u64>) {
+    /// The last word on a job was accepted, by the server of this generation at the latest. An older token is honoured
+    /// where the newer delivery ended with its server, for then nobody holds the job.
+    pub(crate) fn ended(&self, delivery: &Delivery, by: u64) {
         let mut state = self.state();
         match delivery.fate().end {
             End::Success => state.counts.successes += 1,
             End::Kill => state.counts.kills += 1,
         }
         let job = &mut state.jobs[usize::try_from(delivery.n).unwrap()];
-        let before = job.end.replace(delivery.lease);
+        job.note(delivery, &format!("ended by server {by}"));
+        let before = job.end.replace((delivery.lease, by));
         let mut newer = job.deliveries.iter().filter(|(lease, _)| **lease > delivery.lease);
-        let newer = newer.any(|(_, newer)| by.is_some_and(|by| newer.generation >= by));
+        let newer = newer.any(|(_, newer)| newer.generation >= by);
         let was_open = job.id.is_some() && before.is_none();
+        let history = if before.is_some() || newer { job.history.join("\n  ") } else { String::new() };
         state.open -= usize::from(was_open);
         if let Some(before) = before {
-            state.violations.push(format!("{delivery:?}: ended although it had ended with {before}"));
+            let violation = format!("{delivery:?}: ended although it had ended with {before:?}\n  {history}");
+            state.violations.push(violation);
         }
         if newer {
-            state.violations.push(format!("{delivery:?}: ended although it was delivered again"));
+            state
+                .violations
+                .push(format!("{delivery:?}: ended although it was delivered again\n  {history}"));
         }
     }
 
-    /// A call was not answered.
-    pub(crate) fn unanswered(&self) {
-        self.state().counts.unanswered += 1;
+    /// An outcome was sent and not answered; `last` if the job has come to its end by it, should it have got through.
+    pub(crate) fn unanswered(&self, delivery: &Delivery, last: bool) {
+        let mut state = self.state();
+        state.counts.unanswered += 1;
+        let job = &mut state.jobs[usize::try_from(delivery.n).unwrap()];
+        job.note(delivery, "unanswered");
+        job.maybe_ended |= last;
     }
 
     /// An outcome was refused. `excused` says whether a crash may be the reason.
     pub(crate) fn refused(&self, delivery: &Delivery, excused: bool, why: &str) {
         let mut state = self.state();
         state.counts.lost += 1;
+        let job = &mut state.jobs[usize::try_from(delivery.n).unwrap()];
+        job.note(delivery, why);
         if !excused {
-            state.violations.push(format!("{delivery:?}: its outcome was refused: {why}"));
+            let history = job.history.join("\n  ");
+            state.violations.push(format!("{delivery:?}: its outcome was refused: {why}\n  {history}"));
         }
     }
 
@@ -224,12 +241,18 @@ impl Ledger {
 }
 
 impl Job {
+    fn note(&mut self, delivery: &Delivery, what: &str) {
+        let age = delivery.at.elapsed();
+        let (lease, generation) = (delivery.lease, delivery.generation);
+        self.history.push(format!("{lease} of server {generation}, {age:?} old: {what}"));
+    }
+
     fn take_note(&mut self, delivery: &Delivery) -> Vec<String> {
         let mut broken = Vec::new();
         let mut law = |holds: bool, law: String| broken.extend((!holds).then_some(law));
         let token = delivery.lease;
         law(self.id.as_ref().is_none_or(|id| *id == delivery.id), format!("the 201 said {:?}", self.id));
-        let ended = self.end.filter(|end| *end < token);
+        let ended = self.end.filter(|(lease, by)| *lease < token && *by <= delivery.generation);
         law(ended.is_none(), format!("runs again after its outcome was accepted with {ended:?}"));
         let twice = self.deliveries.contains_key(&token);
         law(!twice, "the same delivery came twice".to_owned());

@@ -1,5 +1,6 @@
 //! Calls to a server that may be gone at any moment.
 
+use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -19,6 +20,15 @@ pub(crate) struct Answered {
     pub(crate) same_server: bool,
 }
 
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gone {
+    /// Nobody got the request, or nobody would have it.
+    NotSent,
+    /// Nobody knows whether it was done.
+    Unanswered,
+}
+
 /// One participant's way to the server.
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
@@ -34,27 +44,28 @@ impl Link {
         &self.client
     }
 
-    /// Sends it; `None` where no answer came, so that nobody knows whether it was done.
-    pub(crate) async fn send(&self, world: &World, call: Call<'_>) -> Option<Answered> {
+    /// Sends it.
+    pub(crate) async fn send(&self, world: &World, call: Call<'_>) -> Result<Answered, Gone> {
         let generation = world.generation();
-        let answer = async {
-            let (head, body) = call.try_response().await.ok()?.into_parts();
-            let body = within("the body of an answer", body.collect()).await.ok()?.to_bytes();
-            Some((head.status, body))
+        let (status, body) = match exchange(call).await {
+            Ok(answer) if answer.0 != StatusCode::SERVICE_UNAVAILABLE => answer,
+            gone => {
+                let killed = world.generation() > 0;
+                world.ledger.law(killed, || "no answer from a server that was never killed".to_owned());
+                tokio::time::sleep(PAUSE).await;
+                return Err(gone.err().unwrap_or(Gone::NotSent));
+            }
         };
-        let Some((status, body)) = answer.await else {
-            tokio::time::sleep(PAUSE).await;
-            let down = world.generation() > 0 || !world.working();
-            world.ledger.law(down, || "no answer from a server that was never killed".to_owned());
-            return None;
-        };
-        let ready = status != StatusCode::SERVICE_UNAVAILABLE;
-        if !ready {
-            tokio::time::sleep(PAUSE).await;
-            return None;
-        }
         world.ledger.law(!status.is_server_error(), || format!("an answer {status}: {body:?}"));
         let body = if body.is_empty() { Value::Null } else { decode(self.client.wire().format, &body) };
-        Some(Answered { status, body, same_server: world.generation() == generation })
+        Ok(Answered { status, body, same_server: world.generation() == generation })
     }
+}
+
+async fn exchange(call: Call<'_>) -> Result<(StatusCode, Bytes), Gone> {
+    let response = call.try_response().await;
+    let response = response.map_err(|e| if e.is_connect() { Gone::NotSent } else { Gone::Unanswered })?;
+    let (head, body) = response.into_parts();
+    let body = within("the body of an answer", body.collect()).await.map_err(|_| Gone::Unanswered)?;
+    Ok((head.status, body.to_bytes()))
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
+use tests::client::Call;
 
 use crate::fate::End;
 use crate::ledger::Delivery;
-use crate::link::{Answered, Link};
+use crate::link::{Answered, Gone, Link};
 use crate::world::World;
 
 /// A lease that is as old as this when the server dies must be on disk; the contract says one second.
@@ -34,32 +35,26 @@ pub(crate) async fn report(world: &World, link: &Link, job: &Delivery) {
         ("success", Value::Null)
     };
     let last = job.attempts >= fate.fails;
-    let mut sent_before = false;
-    loop {
-        world.ledger.sending(job, last);
-        let path = format!("/jobs/{}/{path}", job.id);
+    let path = format!("/jobs/{}/{path}", job.id);
+    let request = || {
         let call = if body.is_null() { link.client().poke(&path) } else { link.client().post(&path, &body) };
-        let call = call.header("zizq-lease", &job.lease.to_string());
-        if let Some(answer) = link.send(world, call).await {
-            let expected = if body.is_null() { StatusCode::NO_CONTENT } else { StatusCode::OK };
-            let accepted = answer.status == expected;
-            return settle(world, job, &Settled { accepted, last, sent_before, answer: &answer });
-        }
-        world.ledger.unanswered();
-        // A lease of its own may have outlived the server; that of a stream has not.
-        if job.to.leases() == Leases::Stream || !world.working() {
-            return;
-        }
-        sent_before = true;
-    }
+        call.header("zizq-lease", &job.lease.to_string())
+    };
+    let Some((answer, sent_before)) = insist(world, link, std::slice::from_ref(job), last, request).await
+    else {
+        return;
+    };
+    let expected = if body.is_null() { StatusCode::NO_CONTENT } else { StatusCode::OK };
+    let accepted = answer.status == expected;
+    settle(world, job, &Settled { accepted, last, sent_before, answer: &answer });
 }
 
 /// Reports successes in one call.
 pub(crate) async fn succeed_all(world: &World, link: &Link, jobs: &[Delivery]) {
-    jobs.iter().for_each(|job| world.ledger.sending(job, true));
     let list: Vec<_> = jobs.iter().map(|job| json!({"id": job.id, "lease": job.lease})).collect();
-    let call = link.client().post("/jobs/success", &json!({"jobs": list}));
-    let Some(answer) = link.send(world, call).await else { return world.ledger.unanswered() };
+    let body = json!({"jobs": list});
+    let request = || link.client().post("/jobs/success", &body);
+    let Some((answer, sent_before)) = insist(world, link, jobs, true, request).await else { return };
     let refused: HashSet<&str> = ["not_found", "lost"]
         .iter()
         .filter_map(|member| answer.body[*member].as_array())
@@ -74,8 +69,35 @@ pub(crate) async fn succeed_all(world: &World, link: &Link, jobs: &[Delivery]) {
     world.ledger.law(known, || format!("bulk success: {answer:?}"));
     for job in jobs {
         let accepted = known && !refused.contains(job.id.as_str());
-        settle(world, job, &Settled { accepted, last: true, sent_before: false, answer: &answer });
+        settle(world, job, &Settled { accepted, last: true, sent_before, answer: &answer });
     }
+}
+
+/// Sends until there is an answer, as long as the leases may have outlived the server; says whether an earlier try may
+/// have got through.
+async fn insist<'a>(
+    world: &World,
+    link: &Link,
+    jobs: &[Delivery],
+    last: bool,
+    request: impl Fn() -> Call<'a>,
+) -> Option<(Answered, bool)> {
+    let mut sent_before = false;
+    while world.working() {
+        jobs.iter().filter(|_| !last).for_each(|job| world.ledger.failing(job));
+        match link.send(world, request()).await {
+            Ok(answer) => return Some((answer, sent_before)),
+            Err(Gone::Unanswered) => {
+                jobs.iter().for_each(|job| world.ledger.unanswered(job, last));
+                sent_before = true;
+            }
+            Err(Gone::NotSent) => {}
+        }
+        if jobs.iter().any(|job| job.to.leases() == Leases::Stream) {
+            break;
+        }
+    }
+    None
 }
 
 struct Settled<'a> {
@@ -96,7 +118,7 @@ fn settle(world: &World, job: &Delivery, settled: &Settled<'_>) {
             world.ledger.survived();
         }
         if settled.last {
-            world.ledger.ended(job, settled.answer.same_server.then(|| world.generation()))
+            world.ledger.ended(job, world.generation())
         } else {
             world.ledger.failed(job)
         }

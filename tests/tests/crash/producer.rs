@@ -13,7 +13,10 @@ use crate::link::Link;
 use crate::world::World;
 
 /// Jobs on their way at which producers wait for the workers.
-const MOST_OPEN: usize = 5_000;
+const MOST_OPEN: usize = 1_000;
+/// Between requests of a producer, so that the jobs of a run do not grow beyond what a debug build reads in no time at
+/// every start.
+const PACE: Duration = Duration::from_millis(20);
 
 /// How a producer works.
 #[derive(Debug, Clone, Copy)]
@@ -28,9 +31,11 @@ pub(crate) async fn run(world: Arc<World>, plan: Plan, seed: u64) {
     let link = Link::new(&world, plan.wire);
     let mut random = fastrand::Rng::with_seed(seed);
     while world.producing() {
+        tokio::time::sleep(PACE).await;
         if world.ledger.open() > MOST_OPEN {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        } else if plan.bulk == 1 {
+            continue;
+        }
+        if plan.bulk == 1 {
             single(&world, &link).await;
         } else {
             bulk(&world, &link, random.usize(1..=plan.bulk)).await;
@@ -41,7 +46,7 @@ pub(crate) async fn run(world: Arc<World>, plan: Plan, seed: u64) {
 async fn single(world: &World, link: &Link) {
     let n = world.ledger.number();
     let call = link.client().post("/jobs", &fate::request(n, now_ms()));
-    if let Some(answer) = link.send(world, call).await {
+    if let Ok(answer) = link.send(world, call).await {
         world.ledger.law(answer.status == StatusCode::CREATED, || format!("enqueue of {n}: {answer:?}"));
         world.ledger.confirmed(n, tests::id(&answer.body));
     }
@@ -51,7 +56,7 @@ async fn bulk(world: &World, link: &Link, len: usize) {
     let numbers: Vec<u64> = (0..len).map(|_| world.ledger.number()).collect();
     let jobs: Vec<_> = numbers.iter().map(|n| fate::request(*n, now_ms())).collect();
     let call = link.client().post("/jobs/bulk", &json!({"jobs": jobs}));
-    if let Some(answer) = link.send(world, call).await {
+    if let Ok(answer) = link.send(world, call).await {
         let accepted = answer.body["jobs"].as_array();
         let complete = answer.status == StatusCode::CREATED && accepted.map(Vec::len) == Some(len);
         world.ledger.law(complete, || format!("bulk of {len}: {answer:?}"));

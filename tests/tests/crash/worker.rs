@@ -21,7 +21,7 @@ use crate::world::{PAUSE, World};
 /// Jobs in flight per worker.
 const PREFETCH: usize = 64;
 /// Longer than any job is held and any server is down.
-const LEASE_MS: u32 = 20_000;
+const LEASE_MS: u32 = 10_000;
 const MAX_FRAME_BYTES: usize = 1 << 20;
 
 /// How a worker gets its jobs.
@@ -64,7 +64,7 @@ impl Worker {
         let generation = self.world.generation();
         let request = json!({"queues": fate::QUEUES, "limit": 20, "wait_ms": 200, "lease_ms": LEASE_MS});
         let call = self.link.client().post("/jobs/take", &request);
-        let Some(mut answer) = self.link.send(&self.world, call).await else { return };
+        let Ok(mut answer) = self.link.send(&self.world, call).await else { return };
         // Of which server's making the leases are, is unknown if it was killed meanwhile.
         if let Value::Array(jobs) = answer.body["jobs"].take()
             && answer.same_server
@@ -107,9 +107,10 @@ impl Worker {
 
     /// Does the work and reports it; `false` when the server was killed meanwhile.
     async fn work(self: &Arc<Self>, jobs: Vec<Value>, generation: u64) -> bool {
+        // First take note of all: by the time the work is done, another server may have handed them out again.
+        let jobs: Vec<Delivery> = jobs.iter().filter_map(|job| self.read(job, generation)).collect();
         let mut done = Vec::new();
         for job in jobs {
-            let Some(job) = self.read(&job, generation) else { continue };
             if let Some(hold) = job.fate().hold
                 && self.kind.leases() == Leases::Own
                 && job.attempts == job.fate().fails

@@ -47,7 +47,8 @@ async fn until_empty(client: &Client) {
 async fn works(program: &str, flag: &str, name: &str) {
     let server = Server::start().await;
     let client = server.client();
-    let first = client.enqueue(&json!({"queue": "hello", "type": "greet", "payload": "it's \"a\" line"})).await;
+    let first =
+        client.enqueue(&json!({"queue": "hello", "type": "greet", "payload": "it's \"a\" line"})).await;
     let folder = TempDir::with_prefix("zizq-test-").unwrap();
     let mut worker = start(program, flag, example_for(name, &server), &server, &folder);
     let line = worker.line().await;

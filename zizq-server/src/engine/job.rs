@@ -17,7 +17,7 @@ pub struct Job {
     pub priority: u16,
     pub job_type: JobType,
     pub payload: Payload,
-    /// Never [`Status::InFlight`]: who holds a job is the business of [`super::lease::Leases`].
+    /// Never [`Status::InFlight`]: who holds a job is the business of `engine/lease.rs`.
     pub status: Status,
     pub ready_at: u64,
     /// Finished failures.

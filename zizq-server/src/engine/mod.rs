@@ -177,11 +177,6 @@ impl Engine {
         Changes { clear: mem::take(&mut self.clear), batch: mem::take(&mut self.batch) }
     }
 
-    /// Whether there is something to commit.
-    pub fn has_changed(&self) -> bool {
-        self.clear || !self.batch.is_empty()
-    }
-
     /// What has to be read from the store so that dispatch can go on.
     pub fn wants(&mut self) -> Vec<Wanted> {
         self.wanted.drain().collect()
@@ -271,11 +266,6 @@ impl Engine {
         self.save_leases(u64::MAX);
         self.save_clock();
         Ok(Reply::Done)
-    }
-
-    /// How many jobs are in flight.
-    pub fn in_flight(&self) -> usize {
-        self.leases.len()
     }
 
     fn draw(&mut self) -> f64 {

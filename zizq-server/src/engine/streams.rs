@@ -41,6 +41,8 @@ pub(super) struct Stream {
     pub connection: u64,
     /// The number of its last event.
     pub event: u64,
+    /// Cancellations that its worker, away at the moment, has not heard of.
+    pub missed: Vec<Item>,
     /// What this turn will send.
     pub pending: Vec<Item>,
     /// When its leases are looked at next.
@@ -129,15 +131,18 @@ impl Streams {
         self.by_key.keys().copied().collect()
     }
 
-    /// Puts an item into the stream's part of this turn. Only an open stream can be told something.
+    /// Puts an item into the stream's part of this turn. A worker that may come back hears of cancellations then.
     pub(super) fn tell(&mut self, key: u64, item: Item) {
-        if let Some(stream) = self.by_key.get_mut(&key)
-            && matches!(stream.state, State::Open(_))
-        {
-            if stream.pending.is_empty() {
-                self.touched.push(key);
+        let Some(stream) = self.by_key.get_mut(&key) else { return };
+        match (&stream.state, &item) {
+            (State::Open(_), _) => {
+                if stream.pending.is_empty() {
+                    self.touched.push(key);
+                }
+                stream.pending.push(item);
             }
-            stream.pending.push(item);
+            (State::Broken { .. }, Item::Cancel { .. }) => stream.missed.push(item),
+            (State::Broken { .. } | State::Answered, _) => {}
         }
     }
 

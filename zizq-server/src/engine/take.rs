@@ -52,7 +52,7 @@ impl Engine {
     fn take_over(&mut self, key: u64, event: u64, takes: Takes, open: &OpenStream) -> Opened {
         self.stop_waiting(key);
         let mut opened = Opened { link: Link { stream: key, number: 0 }, id: open.id, resumed: true };
-        let mut missed = Vec::new();
+        let (mut missed, mut cancels) = (Vec::new(), Vec::new());
         if let Some(stream) = self.streams.get_mut(key) {
             if let State::Open(old) = &stream.state {
                 drop(old.take());
@@ -67,11 +67,16 @@ impl Engine {
             stream.state = State::Open(open.outbox.clone());
             // After a crash the worker may have seen more than we know of; no number it makes up may overflow ours.
             stream.event = stream.event.max(event.min(u64::MAX / 2));
-            stream.pending.clear();
+            cancels.append(&mut stream.pending);
+            cancels.append(&mut stream.missed);
+            cancels.retain(|item| matches!(item, Item::Cancel { .. }));
             opened.link.number = stream.connection;
             opened.id = stream.id;
             let held = stream.held.values().filter_map(|id| self.leases.get(*id));
             missed.extend(held.filter(|lease| lease.event > event).map(|lease| lease.job.id));
+        }
+        for cancel in cancels {
+            self.streams.tell(key, cancel);
         }
         for id in missed {
             self.send(id);
@@ -211,6 +216,7 @@ impl Stream {
             state: State::Answered,
             connection: 0,
             event: 0,
+            missed: Vec::new(),
             pending: Vec::new(),
             check_at: None,
             waits_for: FxHashSet::default(),

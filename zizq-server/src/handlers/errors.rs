@@ -11,10 +11,10 @@ use crate::http::request::Request;
 use crate::store::record;
 
 pub(crate) async fn list(app: &App, request: &Request) -> Answer {
-    let id = request.job_id()?;
     let mut query = request.query()?;
     let page = Page::read(&mut query, |query| query.number("from", 0, u64::MAX))?;
     query.finish()?;
+    let id = request.job_id()?;
     let (from, descending, limit) = (page.from, page.descending, page.limit);
     let asked = move |attempts: u32| page_of(attempts, from, descending, limit);
     let found = app.reader.errors(id, asked).await?;
@@ -42,9 +42,9 @@ fn page_of(attempts: u32, from: Option<u64>, descending: bool, limit: usize) -> 
 }
 
 pub(crate) async fn one(app: &App, request: &Request) -> Answer {
+    request.no_query()?;
     let id = request.job_id()?;
     let text = request.params.get(1).map(String::as_str).unwrap_or_default();
-    request.no_query()?;
     let not_found = || {
         let attempt = protocol::error::excerpt(text);
         Refusal::not_found(format!("job `{id}` has no error of attempt `{attempt}`"))

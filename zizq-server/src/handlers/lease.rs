@@ -8,6 +8,7 @@ use protocol::lease::{
 };
 use protocol::object::Object;
 use protocol::outcome::LeasedJob;
+use rustc_hash::FxHashSet;
 use serde::Deserialize;
 
 use super::out_of_step;
@@ -42,7 +43,11 @@ pub(crate) async fn heartbeat(app: &App, request: &Request) -> Answer {
 /// Whether a job whose lease is lost is somebody else's (409), or not in flight at all (404).
 async fn lost(app: &App, job: LeasedJob) -> Result<Refusal, Refusal> {
     let held = matches!(app.engine.call(Command::Inspect(vec![job.id])).await?, Reply::InFlight(held) if !held.is_empty());
-    let known = held || (job.lease.is_some() && app.reader.job(job.id).await?.is_some());
+    let unfinished = match job.lease {
+        Some(_) if !held => app.reader.job(job.id).await?.is_some_and(|shown| !shown.status.is_terminal()),
+        _ => false,
+    };
+    let known = held || unfinished;
     Ok(if known { lease_lost(job) } else { not_in_flight(job) })
 }
 
@@ -50,7 +55,9 @@ pub(crate) async fn heartbeat_bulk(app: &App, request: &Request) -> Answer {
     let body: Bulk<JobHeartbeat> = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
     check_length(body.jobs.len())?;
-    let beats: Vec<JobHeartbeat> = body.jobs.into_iter().map(|Object(beat)| beat).collect();
+    let mut seen = FxHashSet::default();
+    let beats = body.jobs.into_iter().map(|Object(beat)| beat).filter(|beat| seen.insert(beat.id));
+    let beats: Vec<JobHeartbeat> = beats.collect();
     for (i, beat) in beats.iter().enumerate() {
         check(beat, &format!("jobs[{i}]: "))?;
     }
@@ -91,7 +98,8 @@ pub(crate) async fn release_bulk(app: &App, request: &Request) -> Answer {
     let body: Bulk<JobRelease> = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
     check_length(body.jobs.len())?;
-    let jobs = body.jobs.into_iter().map(|Object(job)| job).collect();
+    let mut seen = FxHashSet::default();
+    let jobs = body.jobs.into_iter().map(|Object(job)| job).filter(|job| seen.insert(job.id)).collect();
     bulk_answer(request, &not_done(app, Command::Release(jobs)).await?)
 }
 

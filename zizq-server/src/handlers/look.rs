@@ -18,8 +18,8 @@ use crate::reader::{Filter, Shown};
 const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 pub(crate) async fn job(app: &App, request: &Request) -> Answer {
-    let id = request.job_id()?;
     request.no_query()?;
+    let id = request.job_id()?;
     let shown =
         app.reader.job(id).await?.ok_or_else(|| Refusal::not_found(format!("no job has the id `{id}`")))?;
     let mut body = Vec::with_capacity(512 + shown.job.payload.bytes().len());

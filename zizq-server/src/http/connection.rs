@@ -17,8 +17,9 @@ use super::{App, closed, respond};
 
 /// A peer that has vanished is noticed within this time.
 const VANISHED_AFTER: Duration = Duration::from_secs(20);
-/// How long the head of a request may take to arrive.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the head of a request may take to arrive, and a connection may be idle: longer than clients keep idle
+/// connections, so that none is closed under a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 /// The largest head of an HTTP/2 request, in bytes: URLs of 64 kB and some headers.
 const MAX_HEAD: u32 = 128 * 1024;
 /// How long answers that are under way may take when the server stops.
@@ -72,6 +73,8 @@ async fn serve(
     watcher: Watcher,
 ) -> Result<(), Failed> {
     prepare(&socket)?;
+    // hyper waits for the first byte as long as it takes.
+    timeout(HEAD_TIMEOUT, socket.readable()).await??;
     let service = service_fn(move |request| respond(app.clone(), request));
     match tls {
         None => watcher.watch(http.serve_connection(TokioIo::new(socket), service).into_owned()).await,

@@ -78,7 +78,7 @@ impl Request {
     pub(crate) fn job_id(&self) -> Result<JobId, Refusal> {
         let text = self.params.first().map(String::as_str).unwrap_or_default();
         text.parse().map_err(|_| {
-            Refusal::not_found(format!("no job has the id `{}`", protocol::error::excerpt(&text)))
+            Refusal::not_found(format!("no job has the id `{}`", protocol::error::excerpt(text)))
         })
     }
 

@@ -1,7 +1,6 @@
 //! Values of the store. Each begins with the number of its format, so that a later one can read an earlier one.
 
 use bytes::Bytes;
-use protocol::id::JobId;
 use protocol::job::{Backoff, Retention, Status};
 use protocol::lease::LeaseToken;
 use protocol::media::Format;
@@ -202,14 +201,4 @@ pub fn encode_lease(lease: &LeaseRecord) -> Bytes {
 
 pub fn decode_lease(record: &[u8]) -> Result<LeaseRecord, StoreError> {
     decode("lease", record).map(|(lease, _)| lease)
-}
-
-/// The id of the job at a place, without reading its payload.
-pub fn id_at(place: Place, record: &[u8]) -> Result<JobId, StoreError> {
-    let (header, _): (JobHeader<'_>, &[u8]) = decode("job", record)?;
-    let home =
-        header.home.map_or(Home { queue: place.queue, priority: header.priority }, |(queue, priority)| {
-            Home { queue: QueueId(queue), priority }
-        });
-    Ok(home.id(place.stamp))
 }

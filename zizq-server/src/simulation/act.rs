@@ -1,0 +1,173 @@
+//! What a history consists of: commands that can be told, repeated, and held against their answers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use protocol::enqueue::NewJob;
+use protocol::id::JobId;
+use protocol::lease::{JobHeartbeat, JobRelease};
+use protocol::name::QueueName;
+use protocol::outcome::{Failure, LeasedJob};
+
+use crate::engine::command::{Command, Link, OpenStream, StreamKind};
+use crate::engine::id::{QueueId, Stamp};
+use crate::engine::outbox::Outbox;
+
+/// A [`Command`] that can be kept.
+#[derive(Debug, Clone)]
+pub(super) enum Act {
+    Enqueue(Vec<NewJob>),
+    Open(Opening),
+    Close(Link),
+    Rest(Link),
+    Finish(Link),
+    Drained(Link),
+    Beat(Link),
+    Succeed(Vec<LeasedJob>),
+    Fail { job: LeasedJob, failure: Failure },
+    Heartbeat(Vec<JobHeartbeat>),
+    Release(Vec<JobRelease>),
+    Delete(JobId),
+    Reset,
+    Inspect(Vec<JobId>),
+    List(Listing),
+    Count(Option<Vec<QueueName>>),
+    Drain,
+    Stop,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Listing {
+    pub queues: Option<Vec<QueueId>>,
+    pub from: Option<JobId>,
+    pub descending: bool,
+    pub limit: usize,
+}
+
+/// An [`OpenStream`] that can be kept.
+#[derive(Debug, Clone)]
+pub(super) struct Opening {
+    pub kind: StreamKind,
+    pub queues: Option<Vec<QueueName>>,
+    pub prefetch: u32,
+    pub lease_ms: Option<u64>,
+    pub resume_ms: u64,
+    pub resume: Option<(u128, u64)>,
+    pub id: u128,
+    pub outbox: Arc<Outbox>,
+}
+
+impl Opening {
+    /// A plain stream that takes from every queue, as much as it can get.
+    pub(super) fn everything(id: u128) -> Self {
+        Self {
+            kind: StreamKind::Bound,
+            queues: None,
+            prefetch: 0,
+            lease_ms: None,
+            resume_ms: 0,
+            resume: None,
+            id,
+            outbox: Arc::default(),
+        }
+    }
+}
+
+impl Act {
+    pub(super) fn command(&self) -> Command {
+        match self.clone() {
+            Self::Enqueue(jobs) => Command::Enqueue(jobs),
+            Self::Open(open) => Command::Open(OpenStream {
+                kind: open.kind,
+                queues: open.queues,
+                prefetch: open.prefetch,
+                lease_ms: open.lease_ms,
+                resume_ms: open.resume_ms,
+                resume: open.resume,
+                id: open.id,
+                outbox: open.outbox,
+            }),
+            Self::Close(link) => Command::Close(link),
+            Self::Rest(link) => Command::Rest(link),
+            Self::Finish(link) => Command::Finish(link),
+            Self::Drained(link) => Command::Drained(link),
+            Self::Beat(link) => Command::Beat(link),
+            Self::Succeed(jobs) => Command::Succeed(jobs),
+            Self::Fail { job, failure } => Command::Fail { job, failure },
+            Self::Heartbeat(jobs) => Command::Heartbeat(jobs),
+            Self::Release(jobs) => Command::Release(jobs),
+            Self::Delete(id) => Command::Delete(id),
+            Self::Reset => Command::Reset,
+            Self::Inspect(ids) => Command::Inspect(ids),
+            Self::List(Listing { queues, from, descending, limit }) => {
+                Command::ListInFlight { queues, from, descending, limit }
+            }
+            Self::Count(queues) => Command::Count { queues },
+            Self::Drain => Command::Drain,
+            Self::Stop => Command::Stop,
+        }
+    }
+
+    /// The jobs it names.
+    pub(super) fn ids(&self) -> Vec<JobId> {
+        match self {
+            Self::Succeed(jobs) => jobs.iter().map(|job| job.id).collect(),
+            Self::Fail { job, .. } => vec![job.id],
+            Self::Heartbeat(jobs) => jobs.iter().map(|job| job.id).collect(),
+            Self::Release(jobs) => jobs.iter().map(|job| job.id).collect(),
+            Self::Delete(id) => vec![*id],
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for Act {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Enqueue(jobs) => {
+                write!(f, "enqueue")?;
+                jobs.iter().take(4).try_for_each(|job| write!(f, " {}", told(job)))?;
+                if jobs.len() > 4 { write!(f, " … {} in all", jobs.len()) } else { Ok(()) }
+            }
+            Self::Open(open) => {
+                let Opening { kind, queues, prefetch, lease_ms, resume_ms, resume, id, .. } = open;
+                let queues = queues.as_ref().map_or("*".to_owned(), |names| format!("{names:?}"));
+                let resume = resume.map(|(id, n)| format!("{:04x}:{n}", id & 0xffff));
+                let id = id & 0xffff;
+                write!(f, "open {kind:?} {id:04x} {queues} prefetch {prefetch} lease {lease_ms:?} ")?;
+                write!(f, "resume_ms {resume_ms} resume {resume:?}")
+            }
+            Self::Fail { job, failure: Failure { message, retry_at, kill, .. } } => {
+                write!(f, "fail {} `{message}` retry_at {retry_at:?} kill {kill:?}", held(*job))
+            }
+            Self::Succeed(jobs) => {
+                write!(f, "succeed")?;
+                jobs.iter().try_for_each(|job| write!(f, " {}", held(*job)))
+            }
+            Self::Heartbeat(jobs) => {
+                write!(f, "heartbeat")?;
+                jobs.iter().try_for_each(|JobHeartbeat { id, lease, lease_ms, .. }| {
+                    write!(f, " {} {lease_ms:?}", held(LeasedJob { id: *id, lease: *lease }))
+                })
+            }
+            Self::Release(jobs) => {
+                write!(f, "release")?;
+                jobs.iter().try_for_each(|JobRelease { id, lease, ready_at }| {
+                    write!(f, " {} {ready_at:?}", held(LeasedJob { id: *id, lease: *lease }))
+                })
+            }
+            Self::Delete(id) => write!(f, "delete {:?}", Stamp::of(*id)),
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+fn told(job: &NewJob) -> String {
+    let NewJob { queue, priority, ready_at, retry_limit, retention, payload, .. } = job;
+    let bytes = payload.bytes().len();
+    format!("({queue} p{priority} at {ready_at:?} limit {retry_limit:?} {retention:?} {bytes} B)")
+}
+
+fn held(job: LeasedJob) -> String {
+    format!("{:?}/{:?}", Stamp::of(job.id), job.lease)
+}

@@ -1,0 +1,88 @@
+//! After a crash within a turn the model learns from the store how far the turn had come; nobody had been answered.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
+use protocol::enqueue::NewJob;
+use protocol::id::JobId;
+use protocol::lease::LeaseToken;
+
+use super::act::Act;
+use super::ledger::Ledger;
+use super::model::{Model, Saved};
+use crate::engine::id::Stamp;
+
+impl Model {
+    /// Takes over from the store what the turn may have changed. Everything else must be as it was.
+    pub(super) fn adopt(&mut self, acts: &[Act], ledger: &Ledger) -> Result<()> {
+        let touched = self.touched(acts);
+        for id in self.jobs.keys().copied().collect::<Vec<_>>() {
+            let Some(entry) = self.jobs.get_mut(&id) else { continue };
+            if !touched.contains(&id) {
+                ledger.compare_job(id, entry)?;
+            } else if let Some(job) = ledger.jobs.get(&id) {
+                entry.job = job.clone();
+                entry.errors = ledger.errors_of(id);
+                entry.known = entry.known.max(job.last_lease);
+                entry.uncertain = true;
+            } else {
+                self.jobs.remove(&id);
+            }
+        }
+        self.adopt_leases(&touched, ledger)?;
+        self.adopt_new(acts, ledger)
+    }
+
+    /// The jobs that may have been changed by these commands, or by the time.
+    fn touched(&self, acts: &[Act]) -> BTreeSet<JobId> {
+        let named = acts.iter().flat_map(Act::ids);
+        let due = self.jobs.values().filter(|entry| entry.job.due().is_some_and(|due| due <= self.now));
+        let closed = |link| acts.iter().any(|act| matches!(act, Act::Close(closed) if Some(*closed) == link));
+        let ended = self.leases.values().filter(|lease| {
+            let stream = self.streams.get(&lease.stream);
+            self.lease_end(lease).is_some_and(|end| end <= self.now)
+                || stream.is_some_and(|stream| closed(stream.link))
+        });
+        named.chain(due.map(|entry| entry.job.id)).chain(ended.map(|lease| lease.job.id)).collect()
+    }
+
+    fn adopt_leases(&mut self, touched: &BTreeSet<JobId>, ledger: &Ledger) -> Result<()> {
+        for (id, mut lease) in std::mem::take(&mut self.leases) {
+            let saved = ledger.leases.get(&Stamp::of(id));
+            let lost = saved.is_none() && lease.saved.is_some() && !touched.contains(&id);
+            ensure!(!lost, "the lease of {id:?} is lost");
+            let Some(record) = saved else { continue };
+            ensure!(LeaseToken::from_u64(record.token) == lease.token, "{id:?} has another lease");
+            lease.saved = Some(Saved { lease_ms: record.lease_ms, stream: record.stream });
+            self.leases.insert(id, lease);
+        }
+        let known = |stamp: &Stamp| self.leases.keys().any(|id| Stamp::of(*id) == *stamp);
+        let stray = ledger.leases.keys().find(|stamp| !known(stamp));
+        ensure!(stray.is_none(), "nobody has had a lease for {stray:?}");
+        Ok(())
+    }
+
+    fn adopt_new(&mut self, acts: &[Act], ledger: &Ledger) -> Result<()> {
+        let mut new = ledger.jobs.values().filter(|job| !self.jobs.contains_key(&job.id)).peekable();
+        let mut admitted = Vec::new();
+        for act in acts {
+            let Act::Enqueue(jobs) = act else { continue };
+            let starts_here = |job: &NewJob| new.peek().is_some_and(|next| next.payload == job.payload);
+            if !jobs.first().is_some_and(starts_here) {
+                continue;
+            }
+            for asked in jobs {
+                let job = new.next().filter(|job| job.payload == asked.payload);
+                admitted.push(job.context("part of what was enqueued together is missing")?.clone());
+            }
+        }
+        ensure!(new.next().is_none(), "nobody has enqueued this");
+        for job in admitted {
+            let queue = ledger.queues.get(&job.queue).context("its queue is there")?;
+            // A queue that a part of the turn made and that is not there any more has left its number.
+            self.queue_ids.insert(queue.name.clone(), job.queue);
+            self.admit(job, queue.name.clone())?;
+        }
+        Ok(())
+    }
+}

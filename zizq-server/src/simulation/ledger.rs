@@ -1,0 +1,155 @@
+//! The whole store: whether it is in order by itself, and whether it says what the model says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, ensure};
+use protocol::id::JobId;
+use protocol::job::Status;
+
+use super::model::{Entry, Model, Saved};
+use crate::engine::id::{QueueId, Stamp};
+use crate::engine::job::Job;
+use crate::store::keys::{self, Area, Parts, Place};
+use crate::store::record::{self, Counts, LeaseRecord, QueueRecord};
+use crate::store::view::{self, LaneKey};
+use crate::store::{Entry as Stored, Snapshot};
+
+/// Everything a store holds.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pub jobs: BTreeMap<JobId, Job>,
+    pub queues: BTreeMap<QueueId, QueueRecord>,
+    pub leases: BTreeMap<Stamp, LeaseRecord>,
+    pub cursors: BTreeMap<LaneKey, Stamp>,
+    /// What each failure said, by the number of the attempt.
+    errors: BTreeMap<(Stamp, u32), String>,
+    timers: BTreeSet<(u64, Stamp)>,
+}
+
+impl Ledger {
+    pub(super) fn read(snapshot: &impl Snapshot) -> Result<Self> {
+        let mut jobs = BTreeMap::new();
+        for status in [Status::Ready, Status::Scheduled, Status::Completed, Status::Dead] {
+            for (key, value) in area(snapshot, Area::of(status))? {
+                let job = job(status, &key, &value).context("a job")?;
+                let there = jobs.insert(job.id, job);
+                ensure!(there.is_none(), "{there:?} is stored twice");
+            }
+        }
+        let mut errors = BTreeMap::new();
+        for (key, value) in area(snapshot, Area::Error)? {
+            let mut parts = Parts(&key[1..]);
+            let stamp = parts.stamp().context("an error")?;
+            let attempt = (u32::from(parts.u16().context("high")?) << 16)
+                + u32::from(parts.u16().context("an attempt")?);
+            let error = record::decode_error(&value)?;
+            errors.insert((stamp, attempt), error.error_type.unwrap_or(error.message));
+        }
+        let timers = view::timers(snapshot, (0, Stamp::MIN), usize::MAX)?;
+        Ok(Self {
+            jobs,
+            queues: view::queues(snapshot)?.into_iter().collect(),
+            leases: view::leases(snapshot)?.into_iter().collect(),
+            cursors: view::all_cursors(snapshot)?.into_iter().collect(),
+            errors,
+            timers: timers.items.into_iter().map(|(key, _)| key).collect(),
+        })
+    }
+
+    /// What must be so after every commit.
+    pub(super) fn check(&self) -> Result<()> {
+        let mut counts: BTreeMap<QueueId, Counts> = BTreeMap::new();
+        let mut timers = BTreeSet::new();
+        let mut errors = BTreeSet::new();
+        for job in self.jobs.values() {
+            *counts.entry(job.queue).or_default().of_mut(job.status) += 1;
+            let stamp = Stamp::of(job.id);
+            timers.extend(job.due().map(|due| (due, stamp)));
+            errors.extend((1..=job.attempts).map(|attempt| (stamp, attempt)));
+            let behind_cursor =
+                self.cursors.get(&(job.queue, job.priority)).is_some_and(|cursor| stamp < *cursor);
+            let found = job.status != Status::Ready || !behind_cursor || self.leases.contains_key(&stamp);
+            ensure!(found, "{:?} lies ready behind the cursor of its lane", job.id);
+        }
+        for (id, queue) in &self.queues {
+            let counted = counts.remove(id).unwrap_or_default();
+            ensure!(counted == queue.counts, "{queue:?} has {counted:?}");
+        }
+        ensure!(counts.is_empty(), "queues without records: {counts:?}");
+        ensure!(timers == self.timers, "timers should be {timers:?}, not {:?}", self.timers);
+        let stored_errors: BTreeSet<_> = self.errors.keys().copied().collect();
+        ensure!(errors == stored_errors, "errors should be {errors:?}, not {stored_errors:?}");
+        let ready: BTreeSet<Stamp> = self.ready().map(|job| Stamp::of(job.id)).collect();
+        let stray = self.leases.keys().find(|stamp| !ready.contains(stamp));
+        ensure!(stray.is_none(), "a lease for {stray:?}, which is not stored as ready");
+        Ok(())
+    }
+
+    fn ready(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.values().filter(|job| job.status == Status::Ready)
+    }
+
+    /// Whether it says the same as the model.
+    pub(super) fn compare(&self, model: &Model) -> Result<()> {
+        for (id, entry) in &model.jobs {
+            self.compare_job(*id, entry)?;
+            let name = self.queues.get(&entry.job.queue).map(|queue| &queue.name);
+            ensure!(name == Some(&entry.queue), "{id:?} is in {name:?}, not in {}", entry.queue);
+        }
+        let stray = self.jobs.keys().find(|id| !model.jobs.contains_key(id));
+        ensure!(stray.is_none(), "{stray:?} should be gone, but is {:?}", stray.map(|id| &self.jobs[id]));
+        let saved = model.leases.values().filter_map(|lease| {
+            let Saved { lease_ms, stream } = lease.saved?;
+            let record = LeaseRecord {
+                queue: lease.job.queue.0,
+                priority: lease.job.priority,
+                token: lease.token.to_u64(),
+                deliveries: lease.job.deliveries,
+                dequeued_at: lease.job.dequeued_at.unwrap_or_default(),
+                lease_ms,
+                stream,
+            };
+            Some((Stamp::of(lease.job.id), record))
+        });
+        let saved: BTreeMap<_, _> = saved.collect();
+        ensure!(saved == self.leases, "saved leases should be {saved:?}, not {:?}", self.leases);
+        Ok(())
+    }
+
+    pub(super) fn compare_job(&self, id: JobId, entry: &Entry) -> Result<()> {
+        let stored = self.jobs.get(&id).with_context(|| format!("{:?} is lost", entry.job))?;
+        let mut expected = entry.job.clone();
+        // How the engine remembers what became of a delivery is its own business.
+        (expected.last_lease, expected.lapsed) = (stored.last_lease, stored.lapsed);
+        ensure!(expected == *stored, "the store should have {expected:?}, not {stored:?}");
+        let errors = self.errors_of(id);
+        ensure!(errors == entry.errors, "{id:?} failed by {:?}, not by {errors:?}", entry.errors);
+        Ok(())
+    }
+
+    pub(super) fn errors_of(&self, id: JobId) -> Vec<String> {
+        let stamp = Stamp::of(id);
+        self.errors.range((stamp, 0)..=(stamp, u32::MAX)).map(|(_, error)| error.clone()).collect()
+    }
+}
+
+/// The keys of a store, but for the clock.
+pub(super) fn leftovers(snapshot: &impl Snapshot) -> Result<Vec<Vec<u8>>> {
+    let entries = snapshot.scan(&keys::start(0), &keys::start(u8::MAX), false);
+    let keys = entries.map(|entry| Ok(entry?.0.to_vec()));
+    keys.filter(|key| key.as_ref().map_or(true, |key| key.as_slice() != keys::meta("clock").as_slice()))
+        .collect()
+}
+
+fn area(snapshot: &impl Snapshot, area: Area) -> Result<Vec<Stored>> {
+    let entries = snapshot.scan(&keys::start(area as u8), &keys::start(area as u8 + 1), false);
+    Ok(entries.collect::<Result<_, _>>()?)
+}
+
+fn job(status: Status, key: &[u8], value: &bytes::Bytes) -> Result<Job> {
+    let mut parts = Parts(&key[1..]);
+    let queue = parts.queue().context("a queue")?;
+    let priority = if status == Status::Ready { parts.u16().context("a priority")? } else { 0 };
+    let stamp = parts.stamp().context("a stamp")?;
+    Ok(record::decode_job(Place { status, queue, priority, stamp }, value)?)
+}

@@ -1,0 +1,24 @@
+//! The engine under random histories, beside a model that is obviously right.
+//!
+//! A seed makes a history: commands, time that passes or steps back, readers that do not read, crashes between and
+//! within turns, losses of power, clean stops. After every turn the laws of the contract are checked ([`model`],
+//! [`deliveries`], [`outcomes`]), and time and again the whole store ([`ledger`]). At the end of a history everything
+//! is worked off, and the store must be empty.
+//!
+//! ```text
+//! cargo test -p zizq-server simulation                     # a few seconds of seeds
+//! ZIZQ_SEEDS=1000000 cargo test --release -p zizq-server simulation
+//! ZIZQ_SEED=4711 cargo test -p zizq-server simulation      # one of them, told step by step
+//! ```
+
+mod act;
+mod adoption;
+mod deliveries;
+mod disk;
+mod ledger;
+mod model;
+mod outcomes;
+mod profile;
+mod runs;
+mod streams;
+mod world;

@@ -1,0 +1,358 @@
+//! A job queue that is obviously right: jobs, leases and streams in maps, without windows, cursors or counters.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, bail, ensure};
+use protocol::id::JobId;
+use protocol::job::Status;
+use protocol::lease::LeaseToken;
+use protocol::name::QueueName;
+use protocol::outcome::LeasedJob;
+use protocol::stream::CancelReason;
+
+use super::act::{Act, Listing};
+use super::streams::{State, Stream, Told};
+use crate::engine::Settings;
+use crate::engine::command::{JobCounts, Link, Reject, Reply};
+use crate::engine::id::{QueueId, Stamp};
+use crate::engine::job::Job;
+use crate::store::Snapshot;
+use crate::store::keys;
+use crate::store::record::LeaseRecord;
+use crate::turn::Answer;
+
+/// A lease that has lived for so long survives a crash, in milliseconds.
+const SAVED_AFTER_MS: u64 = 1_000;
+/// So many timers go off in one turn at least, if so many are due.
+const SLICE: usize = 16;
+
+/// A job that has been accepted and not forgotten.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    /// As the store should have it.
+    pub job: Job,
+    pub queue: QueueName,
+    /// Of every delivery, in their order.
+    pub tokens: Vec<LeaseToken>,
+    /// The last token that a crash has not made the server forget.
+    pub known: Option<LeaseToken>,
+    /// Whether the delivery of that token has come to something.
+    pub over: bool,
+    /// Whether what the last turn before a crash did to it is not known.
+    pub uncertain: bool,
+    /// What each failure said.
+    pub errors: Vec<String>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Lease {
+    /// With this delivery counted.
+    pub job: Job,
+    pub token: LeaseToken,
+    pub stream: u64,
+    pub since: u64,
+    /// Until when a heartbeat for the job keeps it.
+    pub kept: Option<u64>,
+    pub event: u64,
+    /// As it was written down.
+    pub saved: Option<Saved>,
+    /// Whether it was over already when its worker came back. It may be written down sooner than others.
+    pub restored: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Saved {
+    pub lease_ms: Option<u64>,
+    pub stream: Option<(u128, u64)>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Model {
+    pub settings: Settings,
+    pub now: u64,
+    pub jobs: BTreeMap<JobId, Entry>,
+    pub leases: BTreeMap<JobId, Lease>,
+    pub streams: BTreeMap<u64, Stream>,
+    pub next_stream: u64,
+    pub queue_ids: BTreeMap<QueueName, QueueId>,
+    pub links: BTreeSet<(u64, u64)>,
+    pub last_id: Option<JobId>,
+    pub last_token: Option<LeaseToken>,
+    pub draining: bool,
+    /// Deliveries with earlier tokens were over, or written down, when this process began.
+    pub remembers_from: LeaseToken,
+}
+
+impl Lease {
+    pub(super) const fn as_held(&self) -> LeasedJob {
+        LeasedJob { id: self.job.id, lease: Some(self.token) }
+    }
+}
+
+impl Model {
+    pub(super) fn new(settings: Settings, now: u64) -> Self {
+        Self {
+            settings,
+            now,
+            jobs: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            next_stream: 0,
+            queue_ids: BTreeMap::new(),
+            links: BTreeSet::new(),
+            last_id: None,
+            last_token: None,
+            draining: false,
+            remembers_from: LeaseToken::from_u64(0),
+        }
+    }
+
+    /// Carries out a command and holds the answer against what it must be.
+    pub(super) fn apply(&mut self, act: &Act, answer: &Answer) -> Result<()> {
+        match act {
+            Act::Enqueue(jobs) => self.enqueue(jobs, answer)?,
+            Act::Open(open) => self.open(open, answer)?,
+            Act::Close(link) => self.close(*link),
+            Act::Rest(link) => self.linked(*link, |stream| stream.rests = true),
+            Act::Finish(link) => self.linked(*link, |stream| {
+                stream.state = State::Answered;
+                stream.told.clear();
+            }),
+            Act::Beat(link) => {
+                let now = self.now;
+                self.linked(*link, |stream| stream.renewed_at = now);
+            }
+            Act::Drained(_) => {}
+            Act::Succeed(jobs) => self.succeed(jobs, answer)?,
+            Act::Fail { job, failure } => self.fail(*job, failure, answer)?,
+            Act::Heartbeat(jobs) => self.heartbeat(jobs, answer)?,
+            Act::Release(jobs) => self.release(jobs, answer)?,
+            Act::Delete(id) => self.delete(*id, answer)?,
+            Act::Reset => self.reset(),
+            Act::Inspect(ids) => {
+                let held = ids.iter().filter_map(|id| self.leases.get(id)).collect::<Vec<_>>();
+                Self::same_in_flight(&held, answer)?;
+            }
+            Act::List(listing) => Self::same_in_flight(&self.list(listing), answer)?,
+            Act::Count(queues) => self.check_count(queues.as_deref(), answer)?,
+            Act::Drain => {
+                self.draining = true;
+                self.streams.values_mut().for_each(|stream| stream.tell(Told::Drain));
+            }
+            Act::Stop => {
+                self.draining = true;
+                self.save_leases(u64::MAX);
+            }
+        }
+        if matches!(
+            act,
+            Act::Close(_) | Act::Rest(_) | Act::Finish(_) | Act::Drained(_) | Act::Beat(_) | Act::Drain
+        ) {
+            ensure!(matches!(answer, Ok(Reply::Done)), "answered {answer:?}");
+        }
+        self.sweep();
+        Ok(())
+    }
+
+    fn list(&self, listing: &Listing) -> Vec<&Lease> {
+        let Listing { queues, from, descending, limit } = listing;
+        let asked = |lease: &&Lease| queues.as_ref().is_none_or(|ids| ids.contains(&lease.job.queue));
+        let leases = self.leases.values().filter(asked);
+        if *descending {
+            let behind = leases.rev().filter(|lease| from.is_none_or(|from| lease.job.id < from));
+            behind.take(*limit).collect()
+        } else {
+            leases.filter(|lease| from.is_none_or(|from| lease.job.id > from)).take(*limit).collect()
+        }
+    }
+
+    fn same_in_flight(expected: &[&Lease], answer: &Answer) -> Result<()> {
+        let Ok(Reply::InFlight(jobs)) = answer else { bail!("answered {answer:?}") };
+        let seen = jobs.iter().map(|job| (job.id, job.deliveries)).collect::<Vec<_>>();
+        let expected = expected.iter().map(|lease| (lease.job.id, lease.job.deliveries)).collect::<Vec<_>>();
+        ensure!(seen == expected, "in flight are {expected:?}, not {seen:?}");
+        Ok(())
+    }
+
+    fn check_count(&self, queues: Option<&[QueueName]>, answer: &Answer) -> Result<()> {
+        let Ok(Reply::Counts(counts)) = answer else { bail!("answered {answer:?}") };
+        let asked = |entry: &&Entry| queues.is_none_or(|names| names.contains(&entry.queue));
+        let mut expected = JobCounts::default();
+        for entry in self.jobs.values().filter(asked) {
+            *expected.stored.of_mut(entry.job.status) += 1;
+            expected.in_flight += u64::from(self.leases.contains_key(&entry.job.id));
+        }
+        ensure!(*counts == expected, "there are {expected:?}, not {counts:?}");
+        Ok(())
+    }
+
+    fn enqueue(&mut self, jobs: &[protocol::enqueue::NewJob], answer: &Answer) -> Result<()> {
+        if self.draining {
+            ensure!(matches!(answer, Err(Reject::Draining)), "draining, but answered {answer:?}");
+            return Ok(());
+        }
+        let Ok(Reply::Enqueued(accepted)) = answer else { bail!("answered {answer:?}") };
+        ensure!(accepted.len() == jobs.len(), "{} of {} accepted", accepted.len(), jobs.len());
+        for (new, (job, queue)) in jobs.iter().zip(accepted) {
+            let ready_at = new.ready_at.unwrap_or(self.now);
+            let status = if ready_at > self.now { Status::Scheduled } else { Status::Ready };
+            let as_asked = *queue == new.queue
+                && job.priority == new.priority
+                && job.payload == new.payload
+                && (job.ready_at, job.status) == (ready_at, status)
+                && (job.attempts, job.deliveries) == (0, 0)
+                && job.retry_limit == new.retry_limit
+                && job.backoff == new.backoff
+                && job.retention == new.retention;
+            ensure!(as_asked, "at {} {job:?} was made of {new:?}", self.now);
+            self.admit(job.as_ref().clone(), queue.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Takes in a new job.
+    pub(super) fn admit(&mut self, job: Job, queue: QueueName) -> Result<()> {
+        ensure!(self.last_id < Some(job.id), "id {:?} does not come after {:?}", job.id, self.last_id);
+        self.last_id = Some(job.id);
+        let number = *self.queue_ids.entry(queue.clone()).or_insert(job.queue);
+        ensure!(number == job.queue, "queue {queue} has two numbers");
+        let same_number = self.queue_ids.values().filter(|id| **id == number).count();
+        ensure!(same_number == 1, "{number:?} stands for several queues");
+        let entry = Entry {
+            job,
+            queue,
+            tokens: Vec::new(),
+            known: None,
+            over: false,
+            uncertain: false,
+            errors: Vec::new(),
+        };
+        self.jobs.insert(entry.job.id, entry);
+        Ok(())
+    }
+
+    fn delete(&mut self, id: JobId, answer: &Answer) -> Result<()> {
+        if let Some(lease) = self.leases.remove(&id) {
+            self.tell(lease.stream, Told::cancel(id, CancelReason::Deleted));
+        }
+        // One that waits to be purged is as good as gone.
+        let gone = self.jobs.get(&id).is_none_or(|entry| entry.job.is_gone(self.now));
+        if !gone {
+            self.jobs.remove(&id);
+        }
+        let fits = match answer {
+            Ok(Reply::Done) => !gone,
+            Err(Reject::NotFound) => gone,
+            _ => false,
+        };
+        ensure!(fits, "gone: {gone}, but answered {answer:?}");
+        Ok(())
+    }
+
+    fn reset(&mut self) {
+        for (id, lease) in std::mem::take(&mut self.leases) {
+            self.tell(lease.stream, Told::cancel(id, CancelReason::Deleted));
+        }
+        self.jobs.clear();
+    }
+
+    fn linked(&mut self, link: Link, change: impl FnOnce(&mut Stream)) {
+        if let Some(stream) = self.streams.values_mut().find(|stream| stream.link == Some(link)) {
+            change(stream);
+        }
+    }
+
+    pub(super) fn tell(&mut self, stream: u64, told: Told) {
+        if let Some(stream) = self.streams.get_mut(&stream) {
+            stream.tell(told);
+        }
+    }
+
+    /// Forgets streams on which nothing depends any more.
+    pub(super) fn sweep(&mut self) {
+        let holders: BTreeSet<u64> = self.leases.values().map(|lease| lease.stream).collect();
+        self.streams.retain(|key, stream| stream.state == State::Open || holders.contains(key));
+    }
+
+    /// What happens by itself at this time.
+    pub(super) fn tick(&mut self, snapshot: &impl Snapshot) -> Result<()> {
+        self.save_leases(self.now.saturating_sub(SAVED_AFTER_MS));
+        let ended = |(id, lease): (&JobId, &Lease)| {
+            self.lease_end(lease).is_some_and(|end| end <= self.now).then_some(*id)
+        };
+        for id in self.leases.iter().filter_map(ended).collect::<Vec<_>>() {
+            if let Some(lease) = self.leases.get(&id) {
+                self.tell(lease.stream, Told::cancel(id, CancelReason::LeaseLost));
+            }
+            self.give_back(id);
+        }
+        self.sweep();
+        self.ring_timers(snapshot)
+    }
+
+    /// Takes over which restored leases have been written down.
+    pub(super) fn learn_saved(&mut self, records: &BTreeMap<Stamp, LeaseRecord>) {
+        for lease in self.leases.values_mut().filter(|lease| lease.restored && lease.saved.is_none()) {
+            let record = records.get(&Stamp::of(lease.job.id));
+            lease.saved = record.map(|record| Saved { lease_ms: record.lease_ms, stream: record.stream });
+        }
+    }
+
+    fn save_leases(&mut self, until: u64) {
+        for lease in self.leases.values_mut().filter(|lease| lease.saved.is_none() && lease.since <= until) {
+            if let Some(stream) = self.streams.get(&lease.stream) {
+                lease.saved = Some(stream.save(lease.event));
+            }
+        }
+    }
+
+    /// Jobs become ready and are forgotten when their time comes: in the order of their times, and a lot at a time.
+    fn ring_timers(&mut self, snapshot: &impl Snapshot) -> Result<()> {
+        let due = |entry: &Entry| Some((entry.job.due().filter(|due| *due <= self.now)?, entry.job.id));
+        let mut due: Vec<_> = self.jobs.values().filter_map(due).collect();
+        due.sort_unstable();
+        let mut waits = None;
+        for (n, (at, id)) in due.into_iter().enumerate() {
+            let entry = self.jobs.get_mut(&id).context("it is due")?;
+            if snapshot.get(&keys::job(entry.job.place()))?.is_some() {
+                ensure!(n >= SLICE, "{id:?} was due at {at}, and still waits at {}", self.now);
+                waits = Some(id);
+                continue;
+            }
+            ensure!(waits.is_none(), "{id:?} came before {waits:?}, which was due before");
+            if entry.job.status == Status::Scheduled {
+                entry.job.status = Status::Ready;
+            } else {
+                self.jobs.remove(&id);
+            }
+        }
+        Ok(())
+    }
+
+    /// When something must happen next.
+    pub(super) fn next_due(&self) -> Option<u64> {
+        let timers = self.jobs.values().filter_map(|entry| entry.job.due());
+        let ends = self.leases.values().filter_map(|lease| self.lease_end(lease));
+        let unsaved = self.leases.values().filter(|lease| lease.saved.is_none());
+        timers.chain(ends).chain(unsaved.map(|lease| lease.since + SAVED_AFTER_MS)).min()
+    }
+
+    /// The process has ended, and the next one begins.
+    pub(super) fn restart(&mut self, now: u64, saved_clock: u64) {
+        self.now = now;
+        self.remembers_from = LeaseToken::from_u64(saved_clock.saturating_sub(SAVED_AFTER_MS) << 20);
+        self.draining = false;
+        self.streams.clear();
+        self.links.clear();
+        let kept: BTreeSet<&QueueName> = self.jobs.values().map(|entry| &entry.queue).collect();
+        self.queue_ids.retain(|name, _| kept.contains(name));
+        let leases = std::mem::take(&mut self.leases);
+        for (id, mut lease) in leases {
+            let Some(saved) = lease.saved else { continue };
+            lease.stream = self.restored_stream(saved);
+            lease.event = saved.stream.map_or(0, |(_, event)| event);
+            (lease.since, lease.kept) = (now, None);
+            self.leases.insert(id, lease);
+        }
+    }
+}

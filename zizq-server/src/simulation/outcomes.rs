@@ -1,0 +1,326 @@
+//! How attempts end, as the model sees it.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, bail, ensure};
+use protocol::id::JobId;
+use protocol::job::{Backoff, Status};
+use protocol::lease::{DEFAULT_LEASE_MS, JobHeartbeat, JobRelease, LeaseToken};
+use protocol::outcome::{Failure, LeasedJob, NotDone};
+
+use super::model::{Lease, Model};
+use super::streams::{State, Stream};
+use crate::engine::command::{Reject, Reply, StreamKind};
+use crate::engine::job::Job;
+use crate::turn::Answer;
+
+/// What must be said to who reports on a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// It is in flight, and theirs.
+    Held,
+    /// Their lease is over, but nobody else has had the job since.
+    Late(LeaseToken),
+    Lost,
+    NotFound,
+    /// One of the last two: the contract does not say which.
+    Refused,
+    /// The last turn before a crash may have taken a report already, or the crash that made the server forget the
+    /// delivery was not the last one.
+    Unknown(LeaseToken),
+}
+
+impl Model {
+    /// The verdict on a job that may have been named before in the same call: a repeated one counts once.
+    fn verdict_again(&self, job: LeasedJob, seen: &mut BTreeSet<JobId>) -> Verdict {
+        match self.verdict(job) {
+            Verdict::Held => {
+                seen.insert(job.id);
+                Verdict::Held
+            }
+            first if seen.insert(job.id) => first,
+            Verdict::Late(token) => Verdict::Unknown(token),
+            Verdict::Lost | Verdict::NotFound => Verdict::Refused,
+            other => other,
+        }
+    }
+
+    fn verdict(&self, job: LeasedJob) -> Verdict {
+        if let Some(lease) = self.leases.get(&job.id) {
+            return if job.lease.is_none_or(|token| token == lease.token) {
+                Verdict::Held
+            } else {
+                Verdict::Lost
+            };
+        }
+        let (Some(token), Some(entry)) = (job.lease, self.jobs.get(&job.id)) else {
+            return Verdict::NotFound;
+        };
+        let ready = entry.job.status == Status::Ready;
+        if !entry.tokens.contains(&token) {
+            Verdict::Refused
+        } else if entry.uncertain || entry.known < Some(token) && token < self.remembers_from {
+            if ready { Verdict::Unknown(token) } else { Verdict::Refused }
+        } else if Some(token) < entry.known {
+            Verdict::Lost
+        } else if ready && !(entry.known == Some(token) && entry.over) {
+            Verdict::Late(token)
+        } else {
+            Verdict::Refused
+        }
+    }
+
+    /// What the next of the lists in an answer says of a job; where the contract leaves it open, the answer counts.
+    fn settle_verdict(&self, job: LeasedJob, lists: &mut Lists) -> Result<Verdict> {
+        let verdict = self.verdict_again(job, &mut lists.seen);
+        lists.settled += 1;
+        let refused = match verdict {
+            Verdict::Held | Verdict::Late(_) => false,
+            Verdict::Lost => lists.take_lost(job.id),
+            Verdict::NotFound => lists.take_not_found(job.id),
+            Verdict::Refused => lists.take_not_found(job.id) || lists.take_lost(job.id),
+            Verdict::Unknown(token) if !lists.refuse_all(job.id) => return Ok(Verdict::Late(token)),
+            Verdict::Unknown(_) => lists.take_not_found(job.id) || lists.take_lost(job.id),
+        };
+        let accepts = matches!(verdict, Verdict::Held | Verdict::Late(_));
+        ensure!(accepts || refused, "{job:?} is {verdict:?}, but was accepted");
+        Ok(verdict)
+    }
+
+    /// Takes a job out of flight, or from where it lies ready, for the one outcome of its delivery.
+    fn take_back(&mut self, id: JobId, verdict: Verdict) -> Option<Job> {
+        let token = match verdict {
+            Verdict::Held => self.leases.get(&id)?.token,
+            Verdict::Late(token) => token,
+            _ => return None,
+        };
+        let entry = self.jobs.get_mut(&id)?;
+        let mut job = match self.leases.remove(&id) {
+            Some(lease) => lease.job,
+            None => entry.job.clone(),
+        };
+        if matches!(verdict, Verdict::Late(_)) && entry.known < Some(token) {
+            count_forgotten(&mut job, token);
+        }
+        (entry.known, entry.over, entry.uncertain) = (Some(token), true, false);
+        Some(job)
+    }
+
+    pub(super) fn succeed(&mut self, jobs: &[LeasedJob], answer: &Answer) -> Result<()> {
+        let mut lists = Lists::of(answer, jobs.iter().map(|job| job.id))?;
+        for job in jobs {
+            let verdict = self.settle_verdict(*job, &mut lists)?;
+            if let Some(done) = self.take_back(job.id, verdict) {
+                self.complete(done);
+            }
+        }
+        lists.finish()
+    }
+
+    fn complete(&mut self, mut job: Job) {
+        let keep = job.retention.and_then(|r| r.completed_ms).unwrap_or(self.settings.completed_ms);
+        if keep == 0 {
+            self.jobs.remove(&job.id);
+            return;
+        }
+        job.status = Status::Completed;
+        job.completed_at = Some(self.now);
+        job.purge_at = Some(self.now.saturating_add(keep));
+        self.store(job);
+    }
+
+    fn store(&mut self, job: Job) {
+        if let Some(entry) = self.jobs.get_mut(&job.id) {
+            entry.job = job;
+        }
+    }
+
+    pub(super) fn fail(&mut self, job: LeasedJob, failure: &Failure, answer: &Answer) -> Result<()> {
+        let verdict = match (self.verdict(job), answer) {
+            (Verdict::Unknown(token), Ok(_)) => Verdict::Late(token),
+            (Verdict::Unknown(_), Err(_)) => Verdict::Refused,
+            (verdict, _) => verdict,
+        };
+        let (seen, queue) = match (verdict, answer) {
+            (Verdict::Held | Verdict::Late(_), Ok(Reply::Failed { job, queue })) => (job, queue),
+            (Verdict::Lost | Verdict::Refused, Err(Reject::LeaseLost))
+            | (Verdict::NotFound | Verdict::Refused, Err(Reject::NotFound)) => return Ok(()),
+            _ => bail!("{job:?} is {verdict:?}, but the answer is {answer:?}"),
+        };
+        let failed = self.take_back(job.id, verdict).context("it has a job")?;
+        let delay = (seen.status == Status::Scheduled).then(|| seen.ready_at.saturating_sub(self.now));
+        let retry_at = self.retry_at(&failed, failure, delay)?;
+        let ended = self.end_attempt(failed, &failure.message, retry_at);
+        let entry_queue = self.jobs.get(&job.id).map(|entry| &entry.queue);
+        ensure!(entry_queue.is_none_or(|name| name == queue), "it is not of queue {queue}");
+        let as_shown = |job: &Job| (job.status, job.attempts, job.ready_at, job.failed_at, job.purge_at);
+        ensure!(as_shown(seen) == as_shown(&ended), "it should be {ended:?}, not {seen:?}");
+        Ok(())
+    }
+
+    /// When a failed job is to be tried again; none: never.
+    fn retry_at(&self, job: &Job, failure: &Failure, delay: Option<u64>) -> Result<Option<u64>> {
+        let attempts = job.attempts + 1;
+        if failure.kill == Some(true) {
+            return Ok(None);
+        }
+        if failure.retry_at.is_some() {
+            return Ok(failure.retry_at);
+        }
+        if attempts > job.retry_limit.unwrap_or(self.settings.retry_limit) {
+            return Ok(None);
+        }
+        let Backoff { base_ms, exponent, jitter_ms } = job.backoff.unwrap_or(self.settings.backoff);
+        let least = f64::from(base_ms) + f64::from(attempts).powf(f64::from(exponent)) * 1000.0;
+        let most = least + f64::from(attempts) * f64::from(jitter_ms);
+        let delay = delay.context("it should be tried again")?;
+        #[expect(clippy::cast_precision_loss, reason = "a few seconds")]
+        let fits = (least.floor()..=most).contains(&(delay as f64));
+        ensure!(fits, "it waits {delay} ms, not {least} to {most}");
+        Ok(Some(self.now + delay))
+    }
+
+    fn end_attempt(&mut self, mut job: Job, error: &str, retry_at: Option<u64>) -> Job {
+        job.attempts += 1;
+        job.failed_at = Some(self.now);
+        if let Some(entry) = self.jobs.get_mut(&job.id) {
+            entry.errors.push(error.to_owned());
+        }
+        let keep = job.retention.and_then(|r| r.dead_ms).unwrap_or(self.settings.dead_ms);
+        match retry_at {
+            Some(at) => (job.status, job.ready_at) = (Status::Scheduled, at),
+            None => (job.status, job.purge_at) = (Status::Dead, Some(self.now.saturating_add(keep))),
+        }
+        if job.status == Status::Dead && keep == 0 {
+            self.jobs.remove(&job.id);
+        } else {
+            self.store(job.clone());
+        }
+        job
+    }
+
+    /// A delivery came to nothing: the job is ready again, or dead if that happened too often.
+    pub(super) fn give_back(&mut self, id: JobId) {
+        let Some(lease) = self.leases.remove(&id) else { return };
+        let Some(entry) = self.jobs.get_mut(&id) else { return };
+        (entry.known, entry.over, entry.uncertain) = (Some(lease.token), false, false);
+        if lease.job.deliveries < self.settings.max_deliveries {
+            entry.job = lease.job;
+        } else {
+            entry.over = true;
+            self.end_attempt(lease.job, "lease_expired", None);
+        }
+    }
+
+    pub(super) fn release(&mut self, jobs: &[JobRelease], answer: &Answer) -> Result<()> {
+        let mut lists = Lists::of(answer, jobs.iter().map(|job| job.id))?;
+        for JobRelease { id, lease, ready_at } in jobs {
+            let verdict = self.settle_verdict(LeasedJob { id: *id, lease: *lease }, &mut lists)?;
+            let Some(mut job) = self.take_back(*id, verdict) else { continue };
+            job.deliveries -= 1;
+            if let Some(at) = ready_at.filter(|at| *at > self.now) {
+                (job.status, job.ready_at) = (Status::Scheduled, at);
+            }
+            self.store(job);
+        }
+        lists.finish()
+    }
+
+    pub(super) fn heartbeat(&mut self, jobs: &[JobHeartbeat], answer: &Answer) -> Result<()> {
+        let Ok(Reply::Heartbeats(reply)) = answer else { bail!("answered {answer:?}") };
+        let (mut renewed, mut lost) = (reply.jobs.iter(), reply.lost.iter());
+        let mut seen = BTreeSet::new();
+        for JobHeartbeat { id, lease, lease_ms, .. } in jobs {
+            let mut verdict = self.verdict_again(LeasedJob { id: *id, lease: *lease }, &mut seen);
+            if let Verdict::Unknown(token) = verdict {
+                let refused = lost.as_slice().first() == Some(id);
+                verdict = if refused { Verdict::Refused } else { Verdict::Late(token) };
+            }
+            match verdict {
+                Verdict::Held => {}
+                Verdict::Late(token) => self.restore(*id, token, *lease_ms)?,
+                _ => {
+                    ensure!(lost.next() == Some(id), "{id:?} is {verdict:?}, but not lost: {reply:?}");
+                    continue;
+                }
+            }
+            let end = self.extend(*id, *lease_ms);
+            let shown = renewed.next().map(|renewed| (renewed.id, renewed.lease_expires_at));
+            ensure!(shown == Some((*id, end)), "{id:?} is kept until {end:?}, not {shown:?}");
+        }
+        ensure!(renewed.len() + lost.len() == 0, "something not asked for in {reply:?}");
+        Ok(())
+    }
+
+    /// A worker gets a job back whose lease had run out.
+    fn restore(&mut self, id: JobId, token: LeaseToken, lease_ms: Option<u64>) -> Result<()> {
+        let lease_ms = lease_ms.unwrap_or(DEFAULT_LEASE_MS);
+        let stream = self.add_stream(Stream::new(0, StreamKind::Poll, Some(lease_ms), State::Answered));
+        let entry = self.jobs.get_mut(&id).context("its job is there")?;
+        let mut job = entry.job.clone();
+        if entry.known < Some(token) {
+            count_forgotten(&mut job, token);
+        }
+        let lease =
+            Lease { job, token, stream, since: self.now, kept: None, event: 0, saved: None, restored: true };
+        self.leases.insert(id, lease);
+        Ok(())
+    }
+
+    fn extend(&mut self, id: JobId, lease_ms: Option<u64>) -> Option<u64> {
+        let lease = self.leases.get_mut(&id)?;
+        let stream = self.streams.get(&lease.stream)?;
+        let length = lease_ms.or(stream.lease_ms).unwrap_or(DEFAULT_LEASE_MS);
+        lease.kept = Some(self.now + length);
+        self.lease_end(self.leases.get(&id)?)
+    }
+}
+
+/// The server had forgotten in a crash that it handed out the job; now it knows.
+fn count_forgotten(job: &mut Job, token: LeaseToken) {
+    job.deliveries += 1;
+    job.dequeued_at = Some(token.to_u64() >> 20);
+}
+
+/// The two lists of an answer, less what was to be expected.
+struct Lists {
+    not_found: Vec<JobId>,
+    lost: Vec<JobId>,
+    asked: Vec<JobId>,
+    settled: usize,
+    seen: BTreeSet<JobId>,
+}
+
+impl Lists {
+    fn of(answer: &Answer, asked: impl Iterator<Item = JobId>) -> Result<Self> {
+        let Ok(Reply::NotDone(NotDone { not_found, lost })) = answer else { bail!("answered {answer:?}") };
+        let (not_found, lost) = (not_found.clone(), lost.clone());
+        Ok(Self { not_found, lost, asked: asked.collect(), settled: 0, seen: BTreeSet::new() })
+    }
+
+    /// Whether a job was refused each time that it was named from here on. If it was accepted once, it was refused
+    /// every time after that.
+    fn refuse_all(&self, id: JobId) -> bool {
+        let named = 1 + self.asked.iter().skip(self.settled).filter(|asked| **asked == id).count();
+        self.not_found.iter().chain(&self.lost).filter(|refused| **refused == id).count() == named
+    }
+
+    fn take_lost(&mut self, id: JobId) -> bool {
+        take(&mut self.lost, id)
+    }
+
+    fn take_not_found(&mut self, id: JobId) -> bool {
+        take(&mut self.not_found, id)
+    }
+
+    fn finish(self) -> Result<()> {
+        let Self { not_found, lost, .. } = self;
+        ensure!(not_found.len() + lost.len() == 0, "refused for no reason: {not_found:?} {lost:?}");
+        Ok(())
+    }
+}
+
+fn take(list: &mut Vec<JobId>, id: JobId) -> bool {
+    let at = list.iter().position(|listed| *listed == id);
+    at.map(|at| list.remove(at)).is_some()
+}

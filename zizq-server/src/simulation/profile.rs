@@ -1,0 +1,306 @@
+//! What kind of history a seed makes, and what happens at random in it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fastrand::Rng;
+use protocol::enqueue::NewJob;
+use protocol::id::JobId;
+use protocol::job::{Backoff, Retention};
+use protocol::lease::{JobHeartbeat, JobRelease, LeaseToken};
+use protocol::media::Format;
+use protocol::name::{JobType, QueueName};
+use protocol::outcome::{Failure, LeasedJob};
+use protocol::payload::Payload;
+
+use super::act::{Act, Listing, Opening};
+use super::world::{Connection, World};
+use crate::engine::Settings;
+use crate::engine::command::{Link, StreamKind};
+use crate::engine::outbox::Outbox;
+
+#[derive(Debug)]
+pub(super) struct Profile {
+    pub settings: Settings,
+    pub queues: Vec<QueueName>,
+    priorities: Vec<u16>,
+    /// So many jobs are enqueued at once now and then.
+    backlog: usize,
+    /// Whether payloads are so big that a reader soon has too much unread.
+    big: bool,
+    /// Whether power may be lost. The clock does not step back then.
+    pub power: bool,
+    /// Of 100 times that a reader could read, it does so as often.
+    pub reads: u32,
+    /// Of 100 turns, so many are followed or broken off by the end of the process.
+    pub crashes: u32,
+    pub steps: usize,
+}
+
+/// One of some values.
+pub(super) fn one<T: Copy>(rng: &mut Rng, values: &[T]) -> T {
+    values[rng.usize(..values.len())]
+}
+
+/// True in so many of 100 cases.
+pub(super) fn chance(rng: &mut Rng, percent: u32) -> bool {
+    rng.u32(..100) < percent
+}
+
+impl Profile {
+    pub(super) fn of(seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let rng = &mut rng;
+        let backoff = |rng: &mut Rng| Backoff {
+            base_ms: one(rng, &[0, 300, 2_000]),
+            exponent: one(rng, &[0.0, 1.0, 2.5]),
+            jitter_ms: one(rng, &[0, 1_000]),
+        };
+        let settings = Settings {
+            retry_limit: one(rng, &[0, 1, 3]),
+            backoff: backoff(rng),
+            completed_ms: one(rng, &[0, 0, 700, 20_000]),
+            dead_ms: one(rng, &[0, 900, 20_000]),
+            max_deliveries: one(rng, &[1, 2, 3, 100, 100]),
+            in_flight_limit: one(rng, &[0, 0, 0, 1, 4]),
+        };
+        let names = ["a", "b", "c", "d"].into_iter().take(rng.usize(1..=4));
+        let large = chance(rng, 6);
+        Self {
+            settings,
+            queues: names.map(|name| QueueName::new(name).unwrap()).collect(),
+            priorities: one(rng, &[&[5][..], &[0, 1], &[0, 7, u16::MAX]]).to_vec(),
+            backlog: if large { rng.usize(80..300) } else { rng.usize(2..60) },
+            big: chance(rng, 15),
+            power: chance(rng, 30),
+            reads: one(rng, &[100, 100, 50, 10]),
+            crashes: one(rng, &[0, 1, 4, 15]),
+            steps: if large { 120 } else { rng.usize(60..500) },
+        }
+    }
+}
+
+impl World {
+    /// What the next turn is given.
+    pub(super) fn acts(&mut self, rng: &mut Rng) -> Vec<Act> {
+        let number = if chance(rng, 70) { 1 } else { rng.usize(0..6) };
+        (0..number).map(|_| self.act(rng)).collect()
+    }
+
+    fn act(&mut self, rng: &mut Rng) -> Act {
+        // A history that is not fed comes to rest, one that is not worked off grows without end.
+        let waiting = self.model.jobs.len();
+        match rng.u32(..100) {
+            0..22 if waiting < 4 * self.profile.backlog => self.enqueue(rng),
+            0..34 => self.open(rng),
+            34..42 => self.end_connection(rng),
+            42..60 => Act::Succeed(self.targets(rng)),
+            60..70 => Act::Fail { job: self.target(rng), failure: self.failure(rng) },
+            70..77 => Act::Heartbeat(self.heartbeats(rng)),
+            77..84 => Act::Release(self.releases(rng)),
+            84..87 => Act::Delete(self.any_id(rng)),
+            87..92 => self.any_link(rng).map_or(Act::Inspect(Vec::new()), Act::Beat),
+            92..94 => self.any_link(rng).map_or(Act::Inspect(Vec::new()), Act::Drained),
+            94..99 => self.look(rng),
+            _ if chance(rng, 15) => Act::Reset,
+            _ => Act::Inspect(Vec::new()),
+        }
+    }
+
+    fn enqueue(&mut self, rng: &mut Rng) -> Act {
+        let number = match rng.u32(..100) {
+            0 => 0,
+            1..80 => rng.usize(1..4),
+            _ => rng.usize(1..=self.profile.backlog),
+        };
+        Act::Enqueue((0..number).map(|_| self.new_job(rng)).collect())
+    }
+
+    fn new_job(&mut self, rng: &mut Rng) -> NewJob {
+        self.serial += 1;
+        let mut payload = self.serial.to_string().into_bytes();
+        if self.profile.big && chance(rng, 30) {
+            payload.resize(rng.usize(100_000..500_000), b'0');
+        }
+        let now = self.model.now;
+        NewJob {
+            queue: self.profile.queues[rng.usize(..self.profile.queues.len())].clone(),
+            job_type: JobType::new("t").unwrap(),
+            payload: Payload::from_checked(Format::Json, Bytes::from(payload)),
+            priority: one(rng, &self.profile.priorities),
+            ready_at: match rng.u32(..100) {
+                0..8 => Some(now - rng.u64(..5_000)),
+                8..24 => Some(now + rng.u64(..4_000)),
+                24..27 => Some(now + 3_600_000),
+                _ => None,
+            },
+            retry_limit: one(rng, &[None, None, Some(0), Some(2)]),
+            backoff: one(rng, &[None, None, Some(Backoff { base_ms: 10, exponent: 1.5, jitter_ms: 50 })]),
+            retention: one(
+                rng,
+                &[
+                    None,
+                    None,
+                    Some(Retention { completed_ms: Some(0), dead_ms: Some(0) }),
+                    Some(Retention { completed_ms: Some(500), dead_ms: None }),
+                    Some(Retention { completed_ms: None, dead_ms: Some(3_000) }),
+                ],
+            ),
+        }
+    }
+
+    fn open(&mut self, rng: &mut Rng) -> Act {
+        let kind = one(rng, &[StreamKind::Bound, StreamKind::Events, StreamKind::Events, StreamKind::Poll]);
+        let lease_ms = one(rng, &[1_000, 2_000, 10_000, 30_000]);
+        let all = &self.profile.queues;
+        let some = match rng.u32(..100) {
+            0..40 => None,
+            40..75 => Some(vec![all[rng.usize(..all.len())].clone()]),
+            _ => Some(all.iter().filter(|_| rng.bool()).cloned().collect()),
+        };
+        let resume = (kind == StreamKind::Events && chance(rng, 65)).then(|| self.resumption(rng)).flatten();
+        Act::Open(Opening {
+            kind,
+            queues: some.filter(|queues: &Vec<_>| !queues.is_empty()),
+            prefetch: rng.u32(..6),
+            lease_ms: (kind != StreamKind::Bound || rng.bool()).then_some(lease_ms),
+            resume_ms: one(rng, &[0, 500, 5_000, 60_000]),
+            resume,
+            id: rng.u128(1..),
+            outbox: Arc::new(Outbox::default()),
+        })
+    }
+
+    /// A stream to come back to, and the last event that is said to have arrived.
+    fn resumption(&self, rng: &mut Rng) -> Option<(u128, u64)> {
+        if chance(rng, 5) {
+            return Some((rng.u128(..), rng.u64(..10)));
+        }
+        let (id, seen) = *rng.choice(&self.event_streams)?;
+        let event = match rng.u32(..10) {
+            0..6 => seen,
+            6 => 0,
+            7 | 8 => rng.u64(..=seen),
+            _ => seen + rng.u64(..4),
+        };
+        Some((id, event))
+    }
+
+    fn end_connection(&mut self, rng: &mut Rng) -> Act {
+        if chance(rng, 15)
+            && let Some(link) = rng.choice(&self.old_links)
+        {
+            return one(rng, &[Act::Close, Act::Beat, Act::Drained])(*link);
+        }
+        let Some(Connection { link, kind, rests, .. }) = rng.choice(&mut self.connections) else {
+            return Act::Inspect(Vec::new());
+        };
+        match kind {
+            // A poll is answered only when it can get no more jobs.
+            StreamKind::Poll if *rests && chance(rng, 70) => Act::Finish(*link),
+            StreamKind::Poll if !*rests && chance(rng, 80) => {
+                *rests = true;
+                Act::Rest(*link)
+            }
+            _ => Act::Close(*link),
+        }
+    }
+
+    fn any_link(&self, rng: &mut Rng) -> Option<Link> {
+        rng.choice(&self.connections).map(|connection| connection.link)
+    }
+
+    fn targets(&self, rng: &mut Rng) -> Vec<LeasedJob> {
+        let number = if chance(rng, 70) { 1 } else { rng.usize(0..6) };
+        (0..number).map(|_| self.target(rng)).collect()
+    }
+
+    /// A job to report on: mostly one in flight, by the right token; else a late, stale or wrong one.
+    fn target(&self, rng: &mut Rng) -> LeasedJob {
+        let held = self.model.leases.values().nth(rng.usize(..self.model.leases.len().max(1)));
+        match (held, rng.u32(..100)) {
+            (Some(lease), 0..55) => LeasedJob { id: lease.job.id, lease: Some(lease.token) },
+            (Some(lease), 55..65) => LeasedJob { id: lease.job.id, lease: None },
+            (Some(lease), 65..70) => LeasedJob { id: lease.job.id, lease: self.any_token(rng) },
+            (_, 70..74) => LeasedJob { id: self.any_id(rng), lease: None },
+            _ => match self.past.get(rng.usize(..self.past.len().max(1))) {
+                Some((id, token)) => LeasedJob { id: *id, lease: Some(*token) },
+                None => LeasedJob { id: self.any_id(rng), lease: None },
+            },
+        }
+    }
+
+    /// The token of some delivery by this process. One from before may be of a delivery that a crash made the server
+    /// forget, and it cannot tell of which job.
+    fn any_token(&self, rng: &mut Rng) -> Option<LeaseToken> {
+        rng.choice(&self.past).map(|(_, token)| *token).filter(|token| *token > self.tokens_before)
+    }
+
+    fn any_id(&self, rng: &mut Rng) -> JobId {
+        let known = self.model.jobs.keys().nth(rng.usize(..self.model.jobs.len().max(1)));
+        let past = rng.choice(&self.past).map(|(id, _)| *id);
+        let unknown = JobId::from_u128(u128::from(rng.u64(..)));
+        match (known, past) {
+            (Some(id), _) if chance(rng, 70) => *id,
+            (_, Some(id)) if chance(rng, 90) => id,
+            _ => unknown,
+        }
+    }
+
+    fn failure(&mut self, rng: &mut Rng) -> Failure {
+        self.serial += 1;
+        let now = self.model.now;
+        Failure {
+            message: format!("m{}", self.serial),
+            retry_at: match rng.u32(..10) {
+                0..3 => Some(now - rng.u64(..3_000)),
+                3..5 => Some(now + rng.u64(..3_000)),
+                _ => None,
+            },
+            kill: chance(rng, 15).then_some(true),
+            ..Failure::default()
+        }
+    }
+
+    fn heartbeats(&self, rng: &mut Rng) -> Vec<JobHeartbeat> {
+        let beat = |LeasedJob { id, lease }, rng: &mut Rng| JobHeartbeat {
+            id,
+            lease,
+            lease_ms: one(rng, &[None, None, Some(1_000), Some(20_000)]),
+            progress: None,
+            message: None,
+        };
+        self.targets(rng).into_iter().map(|job| beat(job, rng)).collect()
+    }
+
+    fn releases(&self, rng: &mut Rng) -> Vec<JobRelease> {
+        let now = self.model.now;
+        let release = |LeasedJob { id, lease }, rng: &mut Rng| JobRelease {
+            id,
+            lease,
+            ready_at: match rng.u32(..4) {
+                0 => Some(now - 10),
+                1 => Some(now + rng.u64(..2_000)),
+                _ => None,
+            },
+        };
+        self.targets(rng).into_iter().map(|job| release(job, rng)).collect()
+    }
+
+    fn look(&self, rng: &mut Rng) -> Act {
+        let names = self.model.queue_ids.keys().filter(|_| rng.bool()).cloned().collect();
+        let names = rng.bool().then_some(names);
+        let queues = self.model.queue_ids.values().copied().filter(|_| rng.bool()).collect::<Vec<_>>();
+        let queues = rng.bool().then_some(queues);
+        match rng.u32(..3) {
+            0 => Act::Inspect((0..rng.usize(..4)).map(|_| self.any_id(rng)).collect()),
+            1 => Act::Count(names),
+            _ => Act::List(Listing {
+                queues,
+                from: rng.bool().then(|| self.any_id(rng)),
+                descending: rng.bool(),
+                limit: rng.usize(1..5),
+            }),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Streams as the model sees them.
+
+use anyhow::{Result, bail, ensure};
+use protocol::id::JobId;
+use protocol::lease::{DEFAULT_LEASE_MS, LeaseToken};
+use protocol::name::QueueName;
+use protocol::stream::CancelReason;
+
+use super::act::Opening;
+use super::model::{Entry, Lease, Model, Saved};
+use crate::engine::command::{Link, Reject, Reply, StreamKind};
+use crate::turn::Answer;
+
+/// With so much unread a stream gets no more jobs, in bytes.
+const MAX_UNREAD: usize = 1024 * 1024;
+
+#[derive(Debug, Clone)]
+pub(super) struct Stream {
+    pub id: u128,
+    pub kind: StreamKind,
+    pub queues: Option<Vec<QueueName>>,
+    pub prefetch: u32,
+    pub lease_ms: Option<u64>,
+    pub resume_ms: u64,
+    pub rests: bool,
+    pub renewed_at: u64,
+    pub state: State,
+    pub event: u64,
+    pub link: Option<Link>,
+    /// What its reader has not read, in bytes.
+    pub unread: usize,
+    /// What it must have been told at the end of the turn, deliveries apart.
+    pub told: Vec<Told>,
+    /// Cancellations while it was away.
+    pub missed: Vec<Told>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Open,
+    Broken { until: u64 },
+    Answered,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Told {
+    /// Once more.
+    Job {
+        token: LeaseToken,
+        id: JobId,
+        event: u64,
+        expires: Option<u64>,
+    },
+    Cancel(JobId, String),
+    Drain,
+}
+
+impl Told {
+    pub(super) fn cancel(id: JobId, reason: CancelReason) -> Self {
+        Self::Cancel(id, format!("{reason:?}"))
+    }
+}
+
+impl Stream {
+    pub(super) fn new(id: u128, kind: StreamKind, lease_ms: Option<u64>, state: State) -> Self {
+        Self {
+            id,
+            kind,
+            queues: Some(Vec::new()),
+            prefetch: 0,
+            lease_ms,
+            resume_ms: 0,
+            rests: false,
+            renewed_at: 0,
+            state,
+            event: 0,
+            link: None,
+            unread: 0,
+            told: Vec::new(),
+            missed: Vec::new(),
+        }
+    }
+
+    pub(super) fn tell(&mut self, told: Told) {
+        match self.state {
+            State::Open => self.told.push(told),
+            State::Broken { .. } if matches!(told, Told::Cancel(..)) => self.missed.push(told),
+            State::Broken { .. } | State::Answered => {}
+        }
+    }
+
+    pub(super) fn takes(&self, entry: &Entry) -> bool {
+        self.queues.as_ref().is_none_or(|queues| queues.contains(&entry.queue))
+    }
+
+    /// Whether it may be given a job while it holds so many.
+    pub(super) fn has_credit(&self, held: usize) -> bool {
+        let room = self.prefetch == 0 || held < self.prefetch as usize;
+        self.state == State::Open && room && !self.rests && self.unread < MAX_UNREAD
+    }
+
+    pub(super) fn save(&self, event: u64) -> Saved {
+        let resumable = self.kind == StreamKind::Events;
+        Saved { lease_ms: self.lease_ms, stream: resumable.then_some((self.id, event)) }
+    }
+}
+
+impl Model {
+    pub(super) fn add_stream(&mut self, stream: Stream) -> u64 {
+        self.next_stream += 1;
+        self.streams.insert(self.next_stream, stream);
+        self.next_stream
+    }
+
+    /// When a lease ends; none: with its stream.
+    pub(super) fn lease_end(&self, lease: &Lease) -> Option<u64> {
+        let stream = self.streams.get(&lease.stream)?;
+        let alone = |ms: u64| lease.kept.unwrap_or(lease.since + ms);
+        match (stream.state, stream.kind) {
+            (State::Broken { until }, _) => Some(until.max(lease.kept.unwrap_or(0))),
+            (_, StreamKind::Bound | StreamKind::Poll) => stream.lease_ms.map(alone),
+            (_, StreamKind::Events) => {
+                let renewed = lease.since.max(stream.renewed_at) + stream.lease_ms?;
+                Some(renewed.max(lease.kept.unwrap_or(0)))
+            }
+        }
+    }
+
+    pub(super) fn held_by(&self, key: u64) -> impl Iterator<Item = &Lease> {
+        self.leases.values().filter(move |lease| lease.stream == key)
+    }
+
+    pub(super) fn open(&mut self, open: &Opening, answer: &Answer) -> Result<()> {
+        if self.draining {
+            ensure!(matches!(answer, Err(Reject::Draining)), "draining, but answered {answer:?}");
+            return Ok(());
+        }
+        let Ok(Reply::Opened(opened)) = answer else { bail!("answered {answer:?}") };
+        let resumable = |id: u128, stream: &Stream| stream.kind == StreamKind::Events && stream.id == id;
+        let resumed = open.resume.and_then(|(id, event)| {
+            let (key, _) = self.streams.iter().find(|(_, stream)| resumable(id, stream))?;
+            Some((*key, event))
+        });
+        ensure!(opened.resumed == resumed.is_some(), "{opened:?}, but it was {resumed:?}");
+        ensure!(self.links.insert((opened.link.stream, opened.link.number)), "{opened:?} was there before");
+        let (key, event) = resumed.unwrap_or_else(|| {
+            (self.add_stream(Stream::new(open.id, open.kind, open.lease_ms, State::Open)), 0)
+        });
+        let now = self.now;
+        if let Some(stream) = self.streams.get_mut(&key) {
+            ensure!(opened.id == stream.id, "{opened:?} is {:x}", stream.id);
+            stream.queues.clone_from(&open.queues);
+            stream.prefetch = open.prefetch;
+            stream.lease_ms = open.lease_ms;
+            stream.resume_ms = open.resume_ms;
+            stream.renewed_at = now;
+            stream.state = State::Open;
+            stream.event = stream.event.max(event);
+            stream.link = Some(opened.link);
+            stream.unread = 0;
+            stream.told.retain(|told| matches!(told, Told::Cancel(..)));
+            stream.told.append(&mut stream.missed);
+        }
+        self.send_again(key, event);
+        Ok(())
+    }
+
+    /// What a worker missed that comes back and has seen the events up to this one.
+    fn send_again(&mut self, key: u64, event: u64) {
+        let missed = self.held_by(key).filter(|lease| lease.event > event);
+        let mut missed: Vec<_> = missed
+            .map(|lease| {
+                let (id, expires) = (lease.job.id, self.lease_end(lease));
+                (Told::Job { token: lease.token, id, event: lease.event, expires }, lease.job.weight())
+            })
+            .collect();
+        missed.sort();
+        if let Some(stream) = self.streams.get_mut(&key) {
+            for (told, weight) in missed {
+                stream.unread += weight;
+                stream.tell(told);
+            }
+        }
+    }
+
+    pub(super) fn close(&mut self, link: Link) {
+        let now = self.now;
+        let is_it = |stream: &Stream| stream.link == Some(link) && stream.state == State::Open;
+        let Some((key, stream)) = self.streams.iter_mut().find(|(_, stream)| is_it(stream)) else { return };
+        let wait_ms = match stream.kind {
+            StreamKind::Events => stream.resume_ms.min(stream.lease_ms.unwrap_or(DEFAULT_LEASE_MS)),
+            StreamKind::Bound | StreamKind::Poll => 0,
+        };
+        stream.state = State::Broken { until: now + wait_ms };
+        stream.told.clear();
+        let key = *key;
+        if wait_ms == 0 {
+            let held: Vec<JobId> = self.held_by(key).map(|lease| lease.job.id).collect();
+            held.into_iter().for_each(|id| self.give_back(id));
+        }
+    }
+
+    /// The holder of a lease of an earlier process.
+    pub(super) fn restored_stream(&mut self, saved: Saved) -> u64 {
+        let lease_ms = saved.lease_ms.unwrap_or(DEFAULT_LEASE_MS);
+        let Some((id, event)) = saved.stream else {
+            return self.add_stream(Stream::new(0, StreamKind::Poll, Some(lease_ms), State::Answered));
+        };
+        let known = self.streams.iter().find(|(_, s)| s.kind == StreamKind::Events && s.id == id);
+        let key = known.map(|(key, _)| *key).unwrap_or_else(|| {
+            let until = self.now + lease_ms;
+            self.add_stream(Stream::new(id, StreamKind::Events, Some(lease_ms), State::Broken { until }))
+        });
+        if let Some(stream) = self.streams.get_mut(&key) {
+            stream.event = stream.event.max(event);
+        }
+        key
+    }
+}

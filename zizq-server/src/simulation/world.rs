@@ -1,0 +1,386 @@
+//! The engine, its store, its workers and the clock, and beside them the model.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use fastrand::Rng;
+use protocol::id::JobId;
+use protocol::lease::LeaseToken;
+
+use super::act::Act;
+use super::disk::Disk;
+use super::ledger::{Ledger, leftovers};
+use super::model::Model;
+use super::profile::{Profile, chance};
+use super::streams::State;
+use crate::engine::command::{Link, Reply, StreamKind};
+use crate::engine::id::Stamp;
+use crate::engine::outbox::{Item, Outbox};
+use crate::store::memory::MemoryStore;
+use crate::store::{Store, view};
+use crate::turn::{Answer, Core};
+
+/// A worker's end of a stream.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub link: Link,
+    pub id: u128,
+    pub kind: StreamKind,
+    pub rests: bool,
+    outbox: Arc<Outbox>,
+    unread: Vec<Item>,
+}
+
+pub(super) struct World {
+    pub profile: Profile,
+    core: Core<Disk>,
+    pub model: Model,
+    /// What the clock on the wall says.
+    pub wall: u64,
+    pub connections: Vec<Connection>,
+    /// Of connections that have ended.
+    pub old_links: Vec<Link>,
+    /// Deliveries that were made.
+    pub past: Vec<(JobId, LeaseToken)>,
+    /// Streams that can be resumed, some at least, and the last event each worker has seen.
+    pub event_streams: Vec<(u128, u64)>,
+    /// Tokens up to this one are from before this process.
+    pub tokens_before: LeaseToken,
+    /// What the disk has for sure.
+    synced: Model,
+    drained: Vec<Link>,
+    pub serial: u64,
+    turns: usize,
+    /// After so many turns the whole store is looked at.
+    pub check_every: usize,
+    /// What happened, where somebody wants to know.
+    pub log: Option<Vec<String>>,
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Result<Self> {
+        let wall = 1_900_000_000_000;
+        let profile = Profile::of(seed);
+        let model = Model::new(profile.settings, wall);
+        let core = Core::open(Disk::default(), profile.settings, wall, seed)?;
+        Ok(Self {
+            profile,
+            core,
+            synced: model.clone(),
+            model,
+            wall,
+            connections: Vec::new(),
+            old_links: Vec::new(),
+            past: Vec::new(),
+            event_streams: Vec::new(),
+            tokens_before: LeaseToken::from_u64(wall << 20),
+            drained: Vec::new(),
+            serial: 0,
+            turns: 0,
+            check_every: 16,
+            log: None,
+        })
+    }
+
+    fn tell(&mut self, what: impl FnOnce() -> String) {
+        if let Some(log) = &mut self.log {
+            log.push(what());
+        }
+    }
+
+    /// One step of a history.
+    pub(super) fn step(&mut self, seed: u64) -> Result<()> {
+        let mut rng = Rng::with_seed(seed);
+        let rng = &mut rng;
+        self.pass_time(rng);
+        self.read(rng);
+        if !chance(rng, self.profile.crashes) {
+            let acts = self.acts(rng);
+            self.turn(acts)?;
+            if self.profile.power && chance(rng, 20) {
+                self.sync()?;
+            }
+            return Ok(());
+        }
+        match rng.u32(..10) {
+            0..4 => self.crash(rng),
+            4..7 => self.die_within(rng),
+            7 | 8 if self.profile.power => self.lose_power(rng),
+            _ => self.stop(rng),
+        }
+    }
+
+    fn pass_time(&mut self, rng: &mut Rng) {
+        let deadline = self.core.engine().next_deadline().unwrap_or(self.wall);
+        let at = match rng.u32(..100) {
+            0..40 => self.wall,
+            40..65 => self.wall + rng.u64(1..60),
+            65..80 => self.wall + rng.u64(1..1_500),
+            80..86 => self.wall + rng.u64(1..12_000),
+            86..92 => self.wall.max(deadline.min(self.wall + 600_000)),
+            92..96 => self.wall.max(deadline.min(self.wall + 600_000).saturating_sub(1)),
+            96..98 if !self.profile.power => self.wall - rng.u64(..4_000),
+            98 => self.wall + rng.u64(30_000..130_000),
+            _ => self.wall,
+        };
+        if at != self.wall {
+            let passed = at.wrapping_sub(self.wall).cast_signed();
+            self.tell(|| format!("at {at} ({passed:+} ms)"));
+        }
+        self.wall = at;
+    }
+
+    /// Lets some of the workers read what has arrived.
+    fn read(&mut self, rng: &mut Rng) {
+        for connection in &mut self.connections {
+            if connection.unread.is_empty() || !chance(rng, self.profile.reads) {
+                continue;
+            }
+            let items = std::mem::take(&mut connection.unread);
+            if connection.outbox.was_starved(&items) {
+                self.drained.push(connection.link);
+            }
+            let jobs =
+                || items.iter().filter_map(|item| if let Item::Job(job) = item { Some(job) } else { None });
+            let bytes: usize = jobs().map(|job| job.job.weight()).sum();
+            let link = Some(connection.link);
+            if let Some(stream) = self.model.streams.values_mut().find(|stream| stream.link == link) {
+                stream.unread -= bytes;
+            }
+            let last = jobs().map(|job| job.event).max();
+            let seen = self.event_streams.iter_mut().find(|(id, _)| *id == connection.id);
+            if let (Some((_, seen)), Some(last)) = (seen, last) {
+                *seen = last.max(*seen);
+            }
+        }
+    }
+
+    /// One turn of the engine, and everything that must be so after it.
+    pub(super) fn turn(&mut self, mut acts: Vec<Act>) -> Result<()> {
+        let drained = self.drained.drain(..).map(Act::Drained);
+        acts.splice(0..0, drained);
+        for act in &acts {
+            self.tell(|| format!("  {act}"));
+        }
+        let answers =
+            self.core.turn(self.wall, acts.iter().map(Act::command).collect::<Vec<_>>().into_iter())?;
+        ensure!(answers.len() == acts.len(), "{} answers to {} commands", answers.len(), acts.len());
+        self.model.now = self.model.now.max(self.wall);
+        for (act, answer) in acts.iter().zip(&answers) {
+            self.model.apply(act, answer).with_context(|| format!("{act}"))?;
+            self.follow(act, answer);
+        }
+        self.model.tick(&self.core.store().snapshot())?;
+        self.take_items()?;
+        self.check_deadline()?;
+        self.turns += 1;
+        if self.turns.is_multiple_of(self.check_every) { self.check_store() } else { Ok(()) }
+    }
+
+    /// What workers learn from an answer.
+    fn follow(&mut self, act: &Act, answer: &Answer) {
+        match (act, answer) {
+            (Act::Open(open), Ok(Reply::Opened(opened))) => {
+                let is_old = |c: &mut Connection| c.link.stream == opened.link.stream;
+                self.old_links.extend(self.connections.extract_if(.., is_old).map(|c| c.link));
+                let (link, id, kind) = (opened.link, opened.id, open.kind);
+                let outbox = open.outbox.clone();
+                self.connections.push(Connection {
+                    link,
+                    id,
+                    kind,
+                    rests: false,
+                    outbox,
+                    unread: Vec::new(),
+                });
+                if kind == StreamKind::Events && !opened.resumed {
+                    self.event_streams.push((id, 0));
+                    if self.event_streams.len() > 12 {
+                        self.event_streams.remove(0);
+                    }
+                }
+            }
+            (Act::Close(link) | Act::Finish(link), _) => {
+                let ended = self.connections.extract_if(.., |c| c.link == *link).map(|c| c.link);
+                self.old_links.extend(ended);
+            }
+            _ => {}
+        }
+    }
+
+    /// Looks at everything that was sent, whether its worker reads it or not.
+    fn take_items(&mut self) -> Result<()> {
+        let mut told = Vec::new();
+        for connection in &mut self.connections {
+            let items = connection.outbox.take();
+            connection.unread.extend(items.iter().cloned());
+            told.push((connection.link, items));
+        }
+        for (link, items) in &told {
+            for item in items {
+                if let Item::Job(delivery) = item {
+                    self.past.push((delivery.job.id, delivery.token));
+                    self.tell(|| {
+                        format!(
+                            "    -> {link:?} {:?} {:?} n {}",
+                            delivery.job.id, delivery.token, delivery.event
+                        )
+                    });
+                } else {
+                    self.tell(|| format!("    -> {link:?} {item:?}"));
+                }
+            }
+        }
+        if self.past.len() > 200 {
+            self.past.drain(..100);
+        }
+        let open = self.model.streams.values().filter(|stream| stream.state == State::Open);
+        for link in open.filter_map(|stream| stream.link) {
+            ensure!(self.connections.iter().any(|c| c.link == link), "{link:?} has no connection");
+        }
+        self.model.check_told(told)
+    }
+
+    /// The engine wakes when something is to be done, and not for nothing.
+    fn check_deadline(&self) -> Result<()> {
+        let (next, deadline) = (self.model.next_due(), self.core.engine().next_deadline());
+        if let Some(next) = next {
+            ensure!(deadline.is_some_and(|at| at <= next), "something is due at {next}, not {deadline:?}");
+        }
+        if next.is_none_or(|next| next > self.model.now) {
+            ensure!(deadline.is_none_or(|at| at > self.model.now), "nothing is due yet: {deadline:?}");
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_store(&mut self) -> Result<()> {
+        let ledger = Ledger::read(&self.core.store().snapshot())?;
+        ledger.check()?;
+        self.model.learn_saved(&ledger.leases);
+        ledger.compare(&self.model)
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.tell(|| "sync".to_owned());
+        self.core.store().syncer()()?;
+        self.synced = self.model.clone();
+        Ok(())
+    }
+
+    fn crash(&mut self, rng: &mut Rng) -> Result<()> {
+        self.tell(|| "crash".to_owned());
+        self.check_store()?;
+        self.reopen(self.core.store().memory.after_crash(), rng)
+    }
+
+    fn stop(&mut self, rng: &mut Rng) -> Result<()> {
+        if rng.bool() {
+            self.turn(vec![Act::Drain])?;
+            let acts = self.acts(rng);
+            self.turn(acts)?;
+        }
+        self.turn(vec![Act::Stop])?;
+        self.check_store()?;
+        let leases = self.model.leases.len();
+        self.reopen(self.core.store().memory.after_crash(), rng)?;
+        ensure!(self.model.leases.len() == leases, "a clean stop keeps every lease");
+        Ok(())
+    }
+
+    fn lose_power(&mut self, rng: &mut Rng) -> Result<()> {
+        self.tell(|| "power lost".to_owned());
+        let mut model = self.synced.clone();
+        (model.last_id, model.last_token) = (self.model.last_id, self.model.last_token);
+        // Workers remember what they were given.
+        for (id, token) in &self.past {
+            if let Some(entry) = model.jobs.get_mut(id)
+                && !entry.tokens.contains(token)
+            {
+                entry.tokens.push(*token);
+            }
+        }
+        // Power is away for longer than the ids and tokens may be ahead of the clock.
+        let last_token = self.model.last_token.map_or(0, |token| token.to_u64() >> 20);
+        let last_id = self.model.last_id.map_or(0, |id| Stamp::of(id).millis());
+        self.wall = self.wall.max(last_token).max(last_id) + 3_000;
+        self.model = model;
+        self.reopen(self.core.store().memory.after_power_loss(), rng)
+    }
+
+    /// The process dies between two commits of a turn, and nobody hears what came of it.
+    fn die_within(&mut self, rng: &mut Rng) -> Result<()> {
+        let mut acts = self.acts(rng);
+        acts.retain(|act| !matches!(act, Act::Reset));
+        let commits = rng.u32(..3);
+        self.core.store().die_after(commits);
+        let commands = acts.iter().map(Act::command).collect::<Vec<_>>();
+        let result = self.core.turn(self.wall, commands.into_iter());
+        self.core.store().live_on();
+        self.tell(|| format!("died: {}, after {commits} commits", result.is_err()));
+        for act in &acts {
+            self.tell(|| format!("  {act}"));
+        }
+        self.model.now = self.model.now.max(self.wall);
+        let ledger = Ledger::read(&self.core.store().snapshot())?;
+        ledger.check()?;
+        self.model.adopt(&acts, &ledger)?;
+        self.reopen(self.core.store().memory.after_crash(), rng)
+    }
+
+    fn reopen(&mut self, memory: MemoryStore, rng: &mut Rng) -> Result<()> {
+        let saved_clock = view::clock(&memory.snapshot())?;
+        self.model.restart(self.wall, saved_clock);
+        // Tokens begin behind every one that can have been given out.
+        let first_token = if saved_clock == 0 { self.wall } else { self.wall.max(saved_clock + 2_000) };
+        self.tokens_before = LeaseToken::from_u64(first_token << 20);
+        self.connections.clear();
+        self.old_links.clear();
+        self.drained.clear();
+        let disk = Disk::new(memory);
+        if chance(rng, 5) {
+            disk.die_after(0);
+            // Whether there was something to commit makes no difference.
+            drop(Core::open(disk.clone(), self.profile.settings, self.wall, rng.u64(..)));
+            disk.live_on();
+        }
+        self.core = Core::open(disk, self.profile.settings, self.wall, rng.u64(..))?;
+        self.core.store().syncer()()?;
+        self.synced = self.model.clone();
+        let leases = self.model.leases.len();
+        self.tell(|| format!("opened, {leases} leases"));
+        self.check_store()
+    }
+
+    /// Works everything off. Nothing may be left.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        self.tell(|| "finish".to_owned());
+        let closed = self.connections.iter().map(|c| Act::Close(c.link)).collect();
+        self.turn(closed)?;
+        let mut rng = Rng::with_seed(0);
+        self.profile.reads = 100;
+        for _ in 0..20_000 {
+            let mut acts: Vec<Act> = Vec::new();
+            if self.connections.is_empty() {
+                acts.push(Act::Open(super::act::Opening::everything(1)));
+            }
+            let held = self.connections.first().map(|c| c.link);
+            let held = self.model.streams.iter().find(|(_, s)| s.link.is_some() && s.link == held);
+            if let Some((key, _)) = held {
+                acts.push(Act::Succeed(self.model.held_by(*key).map(|lease| lease.as_held()).collect()));
+            }
+            self.turn(acts)?;
+            self.read(&mut rng);
+            if self.model.jobs.is_empty() {
+                self.check_store()?;
+                self.reopen(self.core.store().memory.after_crash(), &mut rng)?;
+                let left = leftovers(&self.core.store().snapshot())?;
+                ensure!(left.is_empty(), "left in the store: {left:?}");
+                return Ok(());
+            }
+            if self.model.leases.is_empty() || rng.bool() {
+                self.wall = self.core.engine().next_deadline().unwrap_or(0).max(self.wall);
+            }
+        }
+        anyhow::bail!("there are jobs that do not end: {:?}", self.model.jobs.values().next());
+    }
+}
