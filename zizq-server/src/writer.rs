@@ -155,8 +155,8 @@ fn send((reply, answer): Answered) {
 
 type Syncer = (Sender<Vec<Answered>>, JoinHandle<Result<(), StoreError>>);
 
-/// Forces commits onto the disk on a thread of its own, so that the engine goes on meanwhile; what gathers during one
-/// fsync shares the next.
+/// Forces commits onto the disk on a thread of its own, so that the engine goes on until its next
+/// commit; what gathers during one fsync shares the next.
 fn start_syncer<S: Store>(store: &S, engine: Handle) -> std::io::Result<Syncer> {
     let (sender, receiver) = crossbeam_channel::bounded::<Vec<Answered>>(MAX_UNSYNCED);
     let sync = store.syncer();

@@ -44,7 +44,7 @@ impl Fate {
 /// The payload of job `n`, every byte of it decided by the number.
 pub(crate) fn payload(n: u64) -> Value {
     let mut random = fastrand::Rng::with_seed(!n);
-    let text: String = (0..random.usize(..200)).map(|_| random.char(' '..'\u{2000}')).collect();
+    let text: String = (0..random.usize(..60)).map(|_| random.char(' '..'\u{2000}')).collect();
     json!({"n": n, "text": text, "float": 1.0, "big": u64::MAX - n, "list": [null, true, {"deep": []}]})
 }
 

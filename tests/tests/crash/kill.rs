@@ -46,7 +46,7 @@ async fn killed_under_load() {
     let (producers, mut workers) = spawn_all(&world, &mut random);
     for cycle in 0..cycles {
         // Now and then a server lives long enough for leases to be written down.
-        let ms = if cycle % 5 == 4 { 3_500 } else { random.u64(200..1_000) };
+        let ms = if cycle % 5 == 4 { 3_500 } else { random.u64(100..700) };
         tokio::time::sleep(Duration::from_millis(ms)).await;
         world.about_to_kill();
         server.kill9().await;

@@ -20,5 +20,6 @@ mod model;
 mod outcomes;
 mod profile;
 mod runs;
+mod scenarios;
 mod streams;
 mod world;

@@ -31,20 +31,6 @@ enum Verdict {
 }
 
 impl Model {
-    /// The verdict on a job that may have been named before in the same call: a repeated one counts once.
-    fn verdict_again(&self, job: LeasedJob, seen: &mut BTreeSet<JobId>) -> Verdict {
-        match self.verdict(job) {
-            Verdict::Held => {
-                seen.insert(job.id);
-                Verdict::Held
-            }
-            first if seen.insert(job.id) => first,
-            Verdict::Late(token) => Verdict::Unknown(token),
-            Verdict::Lost | Verdict::NotFound => Verdict::Refused,
-            other => other,
-        }
-    }
-
     fn verdict(&self, job: LeasedJob) -> Verdict {
         if let Some(lease) = self.leases.get(&job.id) {
             return if job.lease.is_none_or(|token| token == lease.token) {
@@ -72,18 +58,21 @@ impl Model {
 
     /// What the next of the lists in an answer says of a job; where the contract leaves it open, the answer counts.
     fn settle_verdict(&self, job: LeasedJob, lists: &mut Lists) -> Result<Verdict> {
-        let verdict = self.verdict_again(job, &mut lists.seen);
         lists.settled += 1;
+        let verdict = match self.verdict(job) {
+            Verdict::Lost | Verdict::NotFound if lists.accepted.contains(&job.id) => Verdict::Refused,
+            Verdict::Unknown(token) if !lists.refuse_all(job.id) => Verdict::Late(token),
+            verdict => verdict,
+        };
         let refused = match verdict {
             Verdict::Held | Verdict::Late(_) => false,
             Verdict::Lost => lists.take_lost(job.id),
             Verdict::NotFound => lists.take_not_found(job.id),
-            Verdict::Refused => lists.take_not_found(job.id) || lists.take_lost(job.id),
-            Verdict::Unknown(token) if !lists.refuse_all(job.id) => return Ok(Verdict::Late(token)),
-            Verdict::Unknown(_) => lists.take_not_found(job.id) || lists.take_lost(job.id),
+            Verdict::Refused | Verdict::Unknown(_) => lists.take_not_found(job.id) || lists.take_lost(job.id),
         };
         let accepts = matches!(verdict, Verdict::Held | Verdict::Late(_));
         ensure!(accepts || refused, "{job:?} is {verdict:?}, but was accepted");
+        lists.accepted.extend(accepts.then_some(job.id));
         Ok(verdict)
     }
 
@@ -229,11 +218,10 @@ impl Model {
     pub(super) fn heartbeat(&mut self, jobs: &[JobHeartbeat], answer: &Answer) -> Result<()> {
         let Ok(Reply::Heartbeats(reply)) = answer else { bail!("answered {answer:?}") };
         let (mut renewed, mut lost) = (reply.jobs.iter(), reply.lost.iter());
-        let mut seen = BTreeSet::new();
         for JobHeartbeat { id, lease, lease_ms, .. } in jobs {
-            let mut verdict = self.verdict_again(LeasedJob { id: *id, lease: *lease }, &mut seen);
+            let mut verdict = self.verdict(LeasedJob { id: *id, lease: *lease });
             if let Verdict::Unknown(token) = verdict {
-                let refused = lost.as_slice().first() == Some(id);
+                let refused = lost.as_slice().contains(id);
                 verdict = if refused { Verdict::Refused } else { Verdict::Late(token) };
             }
             match verdict {
@@ -288,14 +276,15 @@ struct Lists {
     lost: Vec<JobId>,
     asked: Vec<JobId>,
     settled: usize,
-    seen: BTreeSet<JobId>,
+    /// A job that is named again counts once.
+    accepted: BTreeSet<JobId>,
 }
 
 impl Lists {
     fn of(answer: &Answer, asked: impl Iterator<Item = JobId>) -> Result<Self> {
         let Ok(Reply::NotDone(NotDone { not_found, lost })) = answer else { bail!("answered {answer:?}") };
         let (not_found, lost) = (not_found.clone(), lost.clone());
-        Ok(Self { not_found, lost, asked: asked.collect(), settled: 0, seen: BTreeSet::new() })
+        Ok(Self { not_found, lost, asked: asked.collect(), settled: 0, accepted: BTreeSet::new() })
     }
 
     /// Whether a job was refused each time that it was named from here on. If it was accepted once, it was refused

@@ -42,6 +42,11 @@ pub(super) fn one<T: Copy>(rng: &mut Rng, values: &[T]) -> T {
     values[rng.usize(..values.len())]
 }
 
+/// A failure after which the job is ready again at once.
+pub(super) fn failed_at_once(world: &World) -> Failure {
+    Failure { message: "m".to_owned(), retry_at: Some(world.wall), ..Failure::default() }
+}
+
 /// True in so many of 100 cases.
 pub(super) fn chance(rng: &mut Rng, percent: u32) -> bool {
     rng.u32(..100) < percent
@@ -84,7 +89,10 @@ impl World {
     /// What the next turn is given.
     pub(super) fn acts(&mut self, rng: &mut Rng) -> Vec<Act> {
         let number = if chance(rng, 70) { 1 } else { rng.usize(0..6) };
-        (0..number).map(|_| self.act(rng)).collect()
+        let mut acts: Vec<Act> = (0..number).map(|_| self.act(rng)).collect();
+        // Guard B3: what a stream is told in the turn in which it closes is lost, even if it comes back.
+        acts.sort_by_key(|act| !matches!(act, Act::Close(_)));
+        acts
     }
 
     fn act(&mut self, rng: &mut Rng) -> Act {
@@ -114,6 +122,21 @@ impl World {
             _ => rng.usize(1..=self.profile.backlog),
         };
         Act::Enqueue((0..number).map(|_| self.new_job(rng)).collect())
+    }
+
+    /// A job like any other, of the first queue.
+    pub(super) fn plain_job(&mut self) -> NewJob {
+        self.serial += 1;
+        NewJob {
+            queue: self.profile.queues[0].clone(),
+            job_type: JobType::new("t").unwrap(),
+            payload: Payload::from_checked(Format::Json, Bytes::from(self.serial.to_string())),
+            priority: 5,
+            ready_at: None,
+            retry_limit: None,
+            backoff: None,
+            retention: None,
+        }
     }
 
     fn new_job(&mut self, rng: &mut Rng) -> NewJob {
@@ -212,7 +235,16 @@ impl World {
 
     fn targets(&self, rng: &mut Rng) -> Vec<LeasedJob> {
         let number = if chance(rng, 70) { 1 } else { rng.usize(0..6) };
-        (0..number).map(|_| self.target(rng)).collect()
+        let mut jobs: Vec<LeasedJob> = Vec::new();
+        for _ in 0..number {
+            let mut job = self.target(rng);
+            // Named twice it is by the same token: of two, an answer would not say which was refused.
+            if let Some(first) = jobs.iter().find(|first| first.id == job.id) {
+                job = *first;
+            }
+            jobs.push(job);
+        }
+        jobs
     }
 
     /// A job to report on: mostly one in flight, by the right token; else a late, stale or wrong one.

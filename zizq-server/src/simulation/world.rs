@@ -31,6 +31,14 @@ pub(super) struct Connection {
     unread: Vec<Item>,
 }
 
+impl Connection {
+    /// The jobs it was sent and has not read.
+    pub(super) fn unread_jobs(&self) -> Vec<JobId> {
+        let job = |item: &Item| if let Item::Job(job) = item { Some(job.job.id) } else { None };
+        self.unread.iter().filter_map(job).collect()
+    }
+}
+
 pub(super) struct World {
     pub profile: Profile,
     core: Core<Disk>,
@@ -59,8 +67,11 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64) -> Result<Self> {
+        Self::with(Profile::of(seed), seed)
+    }
+
+    pub(super) fn with(profile: Profile, seed: u64) -> Result<Self> {
         let wall = 1_900_000_000_000;
-        let profile = Profile::of(seed);
         let model = Model::new(profile.settings, wall);
         let core = Core::open(Disk::default(), profile.settings, wall, seed)?;
         Ok(Self {
@@ -265,6 +276,10 @@ impl World {
         self.core.store().syncer()()?;
         self.synced = self.model.clone();
         Ok(())
+    }
+
+    pub(super) fn crash_now(&mut self) -> Result<()> {
+        self.crash(&mut Rng::with_seed(0))
     }
 
     fn crash(&mut self, rng: &mut Rng) -> Result<()> {

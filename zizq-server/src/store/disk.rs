@@ -1,15 +1,14 @@
 //! The store on disk: one keyspace of [fjall](https://docs.rs/fjall). The only file that knows fjall.
 
 use std::fs::File;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
 
 use super::batch::Batch;
 use super::keys::Key;
-use super::{Entry, Snapshot, Store, StoreError};
+use super::{Entry, Snapshot, Store, StoreError, torn};
 
 /// How much is gathered in memory before it is sorted out to disk, in bytes. Larger makes enqueuing faster and the
 /// replay after a crash longer.
@@ -17,7 +16,6 @@ const MEMTABLE_BYTES: u64 = 64 * 1024 * 1024;
 
 #[derive(Clone)]
 pub struct DiskStore {
-    folder: PathBuf,
     database: Database,
     jobs: Keyspace,
 }
@@ -38,33 +36,28 @@ impl DiskStore {
     /// # Errors
     /// [`StoreError::Locked`] while another process has it open.
     pub fn open(folder: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
-        let database = Database::builder(folder).cache_size(cache_bytes).open()?;
+        let database = match open_database(folder, cache_bytes) {
+            Err(error) if is_of_the_journal(&error) => {
+                let cut = torn::cut_end(folder).map_err(|e| StoreError::Failed(e.to_string()))?;
+                if cut { open_database(folder, cache_bytes)? } else { return Err(error.into()) }
+            }
+            opened => opened?,
+        };
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         let jobs = database.keyspace("jobs", options)?;
         sync_folders(folder).map_err(|e| StoreError::Failed(e.to_string()))?;
-        Ok(Self { folder: folder.to_owned(), database, jobs })
+        Ok(Self { database, jobs })
     }
 }
 
-/// The journal that is written to: the file `N.jnl` with the greatest number.
-fn newest_journal(folder: &Path) -> std::io::Result<File> {
-    loop {
-        let mut newest: Option<(u64, PathBuf)> = None;
-        for entry in std::fs::read_dir(folder)? {
-            let path = entry?.path();
-            let number = path
-                .extension()
-                .filter(|e| *e == "jnl")
-                .and_then(|_| path.file_stem()?.to_str()?.parse().ok());
-            newest = newest.max(number.map(|number| (number, path)));
-        }
-        let Some((_, path)) = newest else { return Err(ErrorKind::NotFound.into()) };
-        match File::open(path) {
-            // A later one was begun in between.
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
-            opened => return opened,
-        }
-    }
+/// Whether the journal cannot be read.
+const fn is_of_the_journal(error: &fjall::Error) -> bool {
+    use fjall::Error::{Decompress, InvalidTag, InvalidTrailer, JournalRecovery};
+    matches!(error, JournalRecovery(_) | Decompress(_) | InvalidTag(_) | InvalidTrailer)
+}
+
+fn open_database(folder: &Path, cache_bytes: u64) -> fjall::Result<Database> {
+    Database::builder(folder).cache_size(cache_bytes).open()
 }
 
 /// Forces the names of what was just made onto the disk: fjall does so for contents and for most folders, but a
@@ -95,15 +88,12 @@ impl Store for DiskStore {
         Ok(atomic.commit()?)
     }
 
-    /// fjall's own `persist` holds the lock of the journal while the disk works, and with it up every commit. A commit
-    /// has handed its bytes to the operating system, so any descriptor of the file will do; journals before the newest
-    /// one were forced onto the disk when it was begun.
+    /// fjall holds the lock of its journal while the disk works, and so the next commit waits for this one. A descriptor
+    /// of our own would not: but then a loss of power can leave a torn batch behind the synced ones that is longer than
+    /// a page, and fjall 3.1 does not open a journal with such an end.
     fn syncer(&self) -> Box<dyn Fn() -> Result<(), StoreError> + Send> {
-        let folder = self.folder.clone();
-        Box::new(move || {
-            let synced = newest_journal(&folder).and_then(|journal| journal.sync_data());
-            synced.map_err(|e| StoreError::Failed(e.to_string()))
-        })
+        let database = self.database.clone();
+        Box::new(move || Ok(database.persist(PersistMode::SyncData)?))
     }
 
     fn snapshot(&self) -> DiskSnapshot {

@@ -9,6 +9,7 @@ pub mod keys;
 #[cfg(test)]
 pub mod memory;
 pub mod record;
+mod torn;
 pub mod view;
 
 use bytes::Bytes;

@@ -1,0 +1,160 @@
+//! A few histories told in words, where chance would rarely get to the point.
+
+use protocol::id::JobId;
+use protocol::outcome::LeasedJob;
+
+use super::act::{Act, Opening};
+use super::profile::Profile;
+use super::world::World;
+use crate::engine::Settings;
+use crate::engine::command::StreamKind;
+
+/// A world in which nothing happens by chance: one queue, one priority, no limits.
+fn quiet() -> World {
+    let mut profile = Profile::of(0);
+    let backoff = protocol::job::Backoff { base_ms: 0, exponent: 0.0, jitter_ms: 0 };
+    profile.settings = Settings {
+        retry_limit: 3,
+        backoff,
+        completed_ms: 0,
+        dead_ms: 0,
+        max_deliveries: 100,
+        in_flight_limit: 0,
+    };
+    let mut world = World::with(profile, 0).unwrap();
+    world.check_every = 1;
+    world
+}
+
+fn enqueue(world: &mut World, number: usize) -> Vec<JobId> {
+    let jobs = (0..number).map(|_| world.plain_job()).collect();
+    let before = world.model.last_id;
+    world.turn(vec![Act::Enqueue(jobs)]).unwrap();
+    world.model.jobs.keys().copied().filter(|id| before < Some(*id)).collect()
+}
+
+fn open(world: &mut World, prefetch: u32) {
+    let id = u128::from(world.model.next_stream) + 1;
+    world.turn(vec![Act::Open(Opening { prefetch, ..Opening::everything(id) })]).unwrap();
+}
+
+fn in_flight(world: &World) -> Vec<LeasedJob> {
+    world.model.leases.values().map(super::model::Lease::as_held).collect()
+}
+
+/// Succeeds with everything that is in flight, again and again. The jobs in the order of their deliveries.
+fn work_off(world: &mut World) -> Vec<JobId> {
+    let mut order: Vec<JobId> = Vec::new();
+    while !world.model.leases.is_empty() {
+        let held = in_flight(world);
+        let mut by_token = held.clone();
+        by_token.sort_by_key(|job| job.lease);
+        order.extend(by_token.iter().map(|job| job.id));
+        world.turn(vec![Act::Succeed(held)]).unwrap();
+    }
+    order
+}
+
+#[test]
+fn order_survives_a_restart_with_jobs_in_flight() {
+    let mut world = quiet();
+    let ids = enqueue(&mut world, 100);
+    open(&mut world, 40);
+    // The first ten are done, thirty are written down as leased, ten more go out just before the crash.
+    let first: Vec<LeasedJob> = in_flight(&world).into_iter().take(10).collect();
+    world.wall += 1_500;
+    world.turn(Vec::new()).unwrap();
+    world.turn(vec![Act::Succeed(first)]).unwrap();
+    world.crash_now().unwrap();
+    assert_eq!(world.model.leases.len(), 30, "leases of more than a second survive");
+
+    open(&mut world, 1);
+    let expected: Vec<JobId> = ids[40..].to_vec();
+    let of_stream = |world: &World| in_flight(world).into_iter().filter(|job| !ids[..40].contains(&job.id));
+    let mut order = Vec::new();
+    while let Some(job) = of_stream(&world).next() {
+        order.push(job.id);
+        world.turn(vec![Act::Succeed(vec![job])]).unwrap();
+    }
+    assert_eq!(order, expected);
+    // Those of before come back when their leases have run out, and none is lost.
+    world.wall += 30_000;
+    world.turn(Vec::new()).unwrap();
+    assert_eq!(work_off(&mut world), ids[10..40]);
+    assert!(world.model.jobs.is_empty());
+}
+
+#[test]
+fn a_job_that_returns_behind_the_cursor_of_its_lane_is_found_after_a_restart() {
+    let mut world = quiet();
+    let ids = enqueue(&mut world, 60);
+    open(&mut world, 1);
+    let oldest = in_flight(&world);
+    // It is written down, so the cursor may pass it.
+    world.wall += 1_500;
+    world.turn(Vec::new()).unwrap();
+    open(&mut world, 5);
+    for _ in 0..10 {
+        let others = in_flight(&world).into_iter().filter(|job| job.id != ids[0]).collect();
+        world.turn(vec![Act::Succeed(others)]).unwrap();
+    }
+    world.crash_now().unwrap();
+    world.turn(vec![Act::Fail { job: oldest[0], failure: super::profile::failed_at_once(&world) }]).unwrap();
+    world.crash_now().unwrap();
+    open(&mut world, 1);
+    assert_eq!(in_flight(&world)[0].id, ids[0], "the oldest comes first");
+    assert_eq!(work_off(&mut world).len(), 10);
+    assert!(world.model.jobs.is_empty());
+}
+
+#[test]
+fn many_timers_at_once_go_off_in_order_and_leave_nothing() {
+    let mut world = quiet();
+    let at = world.wall + 1_000;
+    let jobs = (0..300).map(|n| {
+        let mut job = world.plain_job();
+        job.ready_at = Some(at + n % 7);
+        job
+    });
+    let jobs = jobs.collect();
+    world.turn(vec![Act::Enqueue(jobs)]).unwrap();
+    world.crash_now().unwrap();
+    open(&mut world, 0);
+    world.wall = at - 1;
+    world.turn(Vec::new()).unwrap();
+    assert_eq!(world.model.leases.len(), 0);
+    world.wall = at + 10;
+    let mut turns = 0;
+    while world.model.leases.len() < 300 {
+        world.turn(Vec::new()).unwrap();
+        turns += 1;
+    }
+    assert!(turns > 1, "not all of them in one turn");
+    world.finish().unwrap();
+}
+
+#[test]
+fn a_worker_that_comes_back_gets_what_it_missed_and_nothing_else() {
+    let mut world = quiet();
+    let ids = enqueue(&mut world, 3);
+    let events = |id, resume| {
+        Act::Open(Opening {
+            kind: StreamKind::Events,
+            prefetch: 3,
+            lease_ms: Some(30_000),
+            resume_ms: 5_000,
+            resume,
+            ..Opening::everything(id)
+        })
+    };
+    world.turn(vec![events(7, None)]).unwrap();
+    let first = in_flight(&world);
+    world.turn(vec![Act::Succeed(vec![first[1]])]).unwrap();
+    world.turn(vec![Act::Close(world.connections[0].link)]).unwrap();
+    world.wall += 4_999;
+    // It says that it has seen the first event; the second is done, so only the third comes again.
+    world.turn(vec![events(8, Some((7, 1)))]).unwrap();
+    assert_eq!(world.connections[0].unread_jobs(), [ids[2]]);
+    assert_eq!(in_flight(&world), [first[0], first[2]], "with the same leases");
+    world.finish().unwrap();
+}
