@@ -73,8 +73,6 @@ async fn serve(
     watcher: Watcher,
 ) -> Result<(), Failed> {
     prepare(&socket)?;
-    // hyper waits for the first byte as long as it takes.
-    timeout(HEAD_TIMEOUT, socket.readable()).await??;
     let service = service_fn(move |request| respond(app.clone(), request));
     match tls {
         None => watcher.watch(http.serve_connection(TokioIo::new(socket), service).into_owned()).await,
