@@ -14,11 +14,10 @@ use super::act::{Act, Listing};
 use super::streams::{State, Stream, Told};
 use crate::engine::Settings;
 use crate::engine::command::{JobCounts, Link, Reject, Reply};
-use crate::engine::id::{QueueId, Stamp};
+use crate::engine::id::QueueId;
 use crate::engine::job::Job;
 use crate::store::Snapshot;
 use crate::store::keys;
-use crate::store::record::LeaseRecord;
 use crate::turn::Answer;
 
 /// A lease that has lived for so long survives a crash, in milliseconds.
@@ -56,8 +55,6 @@ pub(super) struct Lease {
     pub event: u64,
     /// As it was written down.
     pub saved: Option<Saved>,
-    /// Whether it was over already when its worker came back. It may be written down sooner than others.
-    pub restored: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -288,14 +285,6 @@ impl Model {
         }
         self.sweep();
         self.ring_timers(snapshot)
-    }
-
-    /// Takes over which restored leases have been written down.
-    pub(super) fn learn_saved(&mut self, records: &BTreeMap<Stamp, LeaseRecord>) {
-        for lease in self.leases.values_mut().filter(|lease| lease.restored && lease.saved.is_none()) {
-            let record = records.get(&Stamp::of(lease.job.id));
-            lease.saved = record.map(|record| Saved { lease_ms: record.lease_ms, stream: record.stream });
-        }
     }
 
     fn save_leases(&mut self, until: u64) {

@@ -249,8 +249,7 @@ impl Model {
         if entry.known < Some(token) {
             count_forgotten(&mut job, token);
         }
-        let lease =
-            Lease { job, token, stream, since: self.now, kept: None, event: 0, saved: None, restored: true };
+        let lease = Lease { job, token, stream, since: self.now, kept: None, event: 0, saved: None };
         self.leases.insert(id, lease);
         Ok(())
     }

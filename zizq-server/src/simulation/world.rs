@@ -264,10 +264,9 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn check_store(&mut self) -> Result<()> {
+    pub(super) fn check_store(&self) -> Result<()> {
         let ledger = Ledger::read(&self.core.store().snapshot())?;
         ledger.check()?;
-        self.model.learn_saved(&ledger.leases);
         ledger.compare(&self.model)
     }
 
