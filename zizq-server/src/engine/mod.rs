@@ -214,9 +214,11 @@ impl Engine {
     }
 
     fn delete(&mut self, id: JobId, found: &mut Found) -> Result<Reply, Reject> {
-        if let Some(lease) = self.end_lease(id) {
+        if let Some(lease) = self.leases.get(id) {
             let reason = protocol::stream::CancelReason::Deleted;
             self.streams.tell(lease.stream, outbox::Item::Cancel { id, reason });
+        }
+        if let Some(lease) = self.end_lease(id) {
             self.forget(&lease.job);
             return Ok(Reply::Done);
         }

@@ -155,7 +155,7 @@ impl Engine {
 
     pub(super) fn check_stream(&mut self, key: u64) {
         let Some(stream) = self.streams.get(key) else { return };
-        let mut next: Option<u64> = None;
+        let mut next: Option<u64> = stream.waits_until(self.now);
         let mut over = Vec::new();
         for id in stream.held.values() {
             let end = self.leases.get(*id).and_then(|lease| end_of(lease, stream));

@@ -73,8 +73,21 @@ impl Stream {
     }
 
     /// Whether nothing depends on it any more.
-    pub(super) fn is_over(&self) -> bool {
-        !matches!(self.state, State::Open(_)) && self.held.is_empty()
+    pub(super) fn is_over(&self, now: u64) -> bool {
+        !matches!(self.state, State::Open(_)) && self.held.is_empty() && self.waits_until(now).is_none()
+    }
+
+    /// Until when it waits for its worker even if it holds nothing, because it has news for it.
+    pub(super) fn waits_until(&self, now: u64) -> Option<u64> {
+        match self.state {
+            State::Broken { until } if now < until && !self.missed.is_empty() => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Keeps the cancellations of what this turn was going to send for when its worker comes back.
+    pub(super) fn miss(&mut self) {
+        self.missed.extend(self.pending.drain(..).filter(|item| matches!(item, Item::Cancel { .. })));
     }
 
     /// When a lease that began at `since` ends, unless a heartbeat for its job alone says otherwise.

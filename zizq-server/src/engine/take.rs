@@ -34,7 +34,8 @@ impl Engine {
 
     fn resumable(&self, id: u128) -> Option<u64> {
         let key = self.streams.by_id(id)?;
-        self.streams.get(key).filter(|stream| stream.kind == StreamKind::Events).map(|_| key)
+        let stream = self.streams.get(key)?;
+        (stream.kind == StreamKind::Events && !stream.is_over(self.now)).then_some(key)
     }
 
     fn open_new(&mut self, takes: Takes, open: &OpenStream) -> Opened {
@@ -67,9 +68,8 @@ impl Engine {
             stream.state = State::Open(open.outbox.clone());
             // After a crash the worker may have seen more than we know of; no number it makes up may overflow ours.
             stream.event = stream.event.max(event.min(u64::MAX / 2));
-            cancels.append(&mut stream.pending);
+            stream.miss();
             cancels.append(&mut stream.missed);
-            cancels.retain(|item| matches!(item, Item::Cancel { .. }));
             opened.link.number = stream.connection;
             opened.id = stream.id;
             let held = stream.held.values().filter_map(|id| self.leases.get(*id));
@@ -119,6 +119,8 @@ impl Engine {
         };
         let until = now + wait_ms;
         stream.state = State::Broken { until };
+        // What this turn was going to tell it did not get out; of a cancellation it must hear when it comes back.
+        stream.miss();
         for lease in stream.held.values() {
             // Without time to come back, not even a heartbeat keeps a job.
             if let Some(lease) = self.leases.get_mut(*lease)
@@ -162,7 +164,7 @@ impl Engine {
     }
 
     pub(super) fn drop_if_over(&mut self, key: u64) {
-        if self.streams.get(key).is_some_and(Stream::is_over) {
+        if self.streams.get(key).is_some_and(|stream| stream.is_over(self.now)) {
             self.streams.remove(key);
         }
     }

@@ -268,7 +268,12 @@ impl Model {
     /// Forgets streams on which nothing depends any more.
     pub(super) fn sweep(&mut self) {
         let holders: BTreeSet<u64> = self.leases.values().map(|lease| lease.stream).collect();
-        self.streams.retain(|key, stream| stream.state == State::Open || holders.contains(key));
+        let waits = |stream: &Stream| match stream.state {
+            State::Open => true,
+            State::Broken { until } => self.now < until && !stream.missed.is_empty(),
+            State::Answered => false,
+        };
+        self.streams.retain(|key, stream| holders.contains(key) || waits(stream));
     }
 
     /// What happens by itself at this time.

@@ -133,20 +133,21 @@ fn many_timers_at_once_go_off_in_order_and_leave_nothing() {
     world.finish().unwrap();
 }
 
+fn events(id: u128, resume: Option<(u128, u64)>) -> Act {
+    Act::Open(Opening {
+        kind: StreamKind::Events,
+        prefetch: 3,
+        lease_ms: Some(30_000),
+        resume_ms: 5_000,
+        resume,
+        ..Opening::everything(id)
+    })
+}
+
 #[test]
 fn a_worker_that_comes_back_gets_what_it_missed_and_nothing_else() {
     let mut world = quiet();
     let ids = enqueue(&mut world, 3);
-    let events = |id, resume| {
-        Act::Open(Opening {
-            kind: StreamKind::Events,
-            prefetch: 3,
-            lease_ms: Some(30_000),
-            resume_ms: 5_000,
-            resume,
-            ..Opening::everything(id)
-        })
-    };
     world.turn(vec![events(7, None)]).unwrap();
     let first = in_flight(&world);
     world.turn(vec![Act::Succeed(vec![first[1]])]).unwrap();
@@ -156,5 +157,17 @@ fn a_worker_that_comes_back_gets_what_it_missed_and_nothing_else() {
     world.turn(vec![events(8, Some((7, 1)))]).unwrap();
     assert_eq!(world.connections[0].unread_jobs(), [ids[2]]);
     assert_eq!(in_flight(&world), [first[0], first[2]], "with the same leases");
+    world.finish().unwrap();
+}
+
+#[test]
+fn a_cancellation_in_the_turn_in_which_the_connection_breaks_is_heard_when_the_worker_comes_back() {
+    let mut world = quiet();
+    let ids = enqueue(&mut world, 2);
+    world.turn(vec![events(7, None)]).unwrap();
+    let link = world.connections[0].link;
+    world.turn(vec![Act::Delete(ids[0]), Act::Close(link), Act::Delete(ids[1])]).unwrap();
+    world.turn(vec![events(8, Some((7, 2)))]).unwrap();
+    assert_eq!(world.connections[0].unread_cancels(), ids);
     world.finish().unwrap();
 }

@@ -89,6 +89,11 @@ impl Stream {
         }
     }
 
+    /// What it was going to be told does not get out.
+    fn miss(&mut self) {
+        self.missed.extend(self.told.drain(..).filter(|told| matches!(told, Told::Cancel(..))));
+    }
+
     pub(super) fn takes(&self, entry: &Entry) -> bool {
         self.queues.as_ref().is_none_or(|queues| queues.contains(&entry.queue))
     }
@@ -158,7 +163,7 @@ impl Model {
             stream.event = stream.event.max(event);
             stream.link = Some(opened.link);
             stream.unread = 0;
-            stream.told.retain(|told| matches!(told, Told::Cancel(..)));
+            stream.miss();
             stream.told.append(&mut stream.missed);
         }
         self.send_again(key, event);
@@ -192,7 +197,7 @@ impl Model {
             StreamKind::Bound | StreamKind::Poll => 0,
         };
         stream.state = State::Broken { until: now + wait_ms };
-        stream.told.clear();
+        stream.miss();
         let key = *key;
         if wait_ms == 0 {
             let held: Vec<JobId> = self.held_by(key).map(|lease| lease.job.id).collect();

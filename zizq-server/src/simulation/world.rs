@@ -37,6 +37,12 @@ impl Connection {
         let job = |item: &Item| if let Item::Job(job) = item { Some(job.job.id) } else { None };
         self.unread.iter().filter_map(job).collect()
     }
+
+    /// The jobs it was told to stop, which it has not read.
+    pub(super) fn unread_cancels(&self) -> Vec<JobId> {
+        let cancel = |item: &Item| if let Item::Cancel { id, .. } = item { Some(*id) } else { None };
+        self.unread.iter().filter_map(cancel).collect()
+    }
 }
 
 pub(super) struct World {
@@ -177,6 +183,7 @@ impl World {
             self.core.turn(self.wall, acts.iter().map(Act::command).collect::<Vec<_>>().into_iter())?;
         ensure!(answers.len() == acts.len(), "{} answers to {} commands", answers.len(), acts.len());
         self.model.now = self.model.now.max(self.wall);
+        self.model.sweep();
         for (act, answer) in acts.iter().zip(&answers) {
             self.model.apply(act, answer).with_context(|| format!("{act}"))?;
             self.follow(act, answer);
