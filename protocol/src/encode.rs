@@ -89,6 +89,7 @@ pub fn write_jobs<I: ExactSizeIterator>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::{Key, UniqueWhile};
     use crate::id::JobId;
     use crate::job::{Backoff, Retention, Status};
     use crate::lease::LeaseToken;
@@ -101,7 +102,8 @@ mod tests {
     fn payload_is_spliced_into_jobs_of_any_size() {
         let (queue, job_type) = (QueueName::new("q").unwrap(), JobType::new("t").unwrap());
         let payload = Payload::from_checked(Format::Json, Bytes::from_static(b"{\"x\":[1,2.5]}"));
-        for optional in 0..=11_u32 {
+        let key = Key::new("k").unwrap();
+        for optional in 0..=14_u32 {
             let has = |i: u32| (optional > i).then_some(u64::from(i));
             let view = JobView {
                 id: JobId::from_u128(1),
@@ -123,6 +125,9 @@ mod tests {
                 deliveries: has(9).map(|_| 1),
                 duplicate: has(10).map(|_| false),
                 folded: None,
+                timeout_ms: has(11),
+                unique_key: has(12).map(|_| &key),
+                unique_while: has(13).map(|_| UniqueWhile::Active),
             };
             let mut bare = serde_json::to_value(&view).unwrap();
             bare["payload"] = json!({"x": [1, 2.5]});

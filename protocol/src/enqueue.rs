@@ -6,6 +6,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::body::{Malformed, members};
+use crate::flow::{Flow, Key, Unique, UniqueWhile};
 use crate::job::{Backoff, DEFAULT_PRIORITY, Retention};
 use crate::media::Format;
 use crate::name::{JobType, QueueName};
@@ -33,6 +34,8 @@ pub struct NewJob {
     pub backoff: Option<Backoff>,
     /// Its own retention; absent: the server's default.
     pub retention: Option<Retention>,
+    /// What it asks for beyond the ordinary.
+    pub flow: Option<Box<Flow>>,
 }
 
 /// Why an enqueue was refused.
@@ -46,6 +49,20 @@ pub enum EnqueueError {
     NotSupported(String),
 }
 
+impl EnqueueError {
+    /// Says where in the body it is.
+    fn inside(self, place: &str) -> Self {
+        match self {
+            Self::Malformed(Malformed(e)) => Self::Malformed(Malformed(format!("{place}{e}"))),
+            Self::NotSupported(e) => Self::NotSupported(format!("{place}{e}")),
+        }
+    }
+}
+
+fn malformed<T>(error: impl Into<String>) -> Result<T, EnqueueError> {
+    Err(Malformed(error.into()).into())
+}
+
 /// Reads the body of `POST /jobs`.
 ///
 /// # Errors
@@ -56,14 +73,14 @@ pub fn parse_job(format: Format, body: &Bytes) -> Result<NewJob, EnqueueError> {
             json::check(body)?;
             let request: Request<&RawValue> = members(format, body)?;
             let payload = Payload::from_json(body, request.payload.get())?;
-            request.into_job(payload).map_err(EnqueueError::NotSupported)
+            request.into_job(payload)
         }
         Format::MessagePack => {
             let spans = msgpack::payload_of_job(body)?;
             let request: Request<IgnoredAny> = members(format, body)?;
             let span = spans.into_iter().next().unwrap_or_default();
             let payload = Payload::from_checked(format, body.slice(span));
-            request.into_job(payload).map_err(EnqueueError::NotSupported)
+            request.into_job(payload)
         }
     }
 }
@@ -96,10 +113,8 @@ fn collect<P>(
 ) -> Result<Vec<NewJob>, EnqueueError> {
     let mut jobs = Vec::with_capacity(bulk.jobs.len());
     for (i, Object(request)) in bulk.jobs.into_iter().enumerate() {
-        let payload = payload(i, &request).map_err(|Malformed(e)| Malformed(format!("jobs[{i}]: {e}")))?;
-        let job =
-            request.into_job(payload).map_err(|e| EnqueueError::NotSupported(format!("jobs[{i}]: {e}")))?;
-        jobs.push(job);
+        let job = payload(i, &request).map_err(EnqueueError::from).and_then(|p| request.into_job(p));
+        jobs.push(job.map_err(|e| e.inside(&format!("jobs[{i}]: ")))?);
     }
     Ok(jobs)
 }
@@ -128,29 +143,31 @@ struct Request<P> {
     #[serde(default)]
     retention: Option<Object<Retention>>,
     #[serde(default)]
-    unique_key: Option<IgnoredAny>,
+    unique_key: Option<Key>,
     #[serde(default)]
-    unique_while: Option<IgnoredAny>,
+    unique_while: Option<UniqueWhile>,
     #[serde(default)]
     batch: Option<IgnoredAny>,
     #[serde(default)]
     budgets: Option<IgnoredAny>,
-    #[serde(default)]
-    timeout_ms: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "opt_integer")]
+    timeout_ms: Option<u64>,
 }
 
 impl<P> Request<P> {
-    fn into_job(self, payload: Payload) -> Result<NewJob, String> {
-        let features = [
-            ("unique_key", &self.unique_key),
-            ("unique_while", &self.unique_while),
-            ("batch", &self.batch),
-            ("budgets", &self.budgets),
-            ("timeout_ms", &self.timeout_ms),
-        ];
+    fn into_job(self, payload: Payload) -> Result<NewJob, EnqueueError> {
+        let features = [("batch", &self.batch), ("budgets", &self.budgets)];
         if let Some((name, _)) = features.iter().find(|(_, used)| used.is_some()) {
-            return Err(format!("{name} is not supported yet"));
+            return Err(EnqueueError::NotSupported(format!("{name} is not supported yet")));
         }
+        if self.timeout_ms == Some(0) {
+            return malformed("timeout_ms: 0 would leave no time to run; leave it out for no timeout");
+        }
+        let unique = match (self.unique_key, self.unique_while) {
+            (None, Some(_)) => return malformed("unique_while: it means nothing without unique_key"),
+            (None, None) => None,
+            (Some(key), scope) => Some(Unique { key, scope: scope.unwrap_or_default() }),
+        };
         Ok(NewJob {
             queue: self.queue,
             job_type: self.job_type,
@@ -160,6 +177,7 @@ impl<P> Request<P> {
             retry_limit: self.retry_limit,
             backoff: self.backoff.map(|Object(b)| b),
             retention: self.retention.map(|Object(r)| r),
+            flow: Flow { timeout_ms: self.timeout_ms, unique }.boxed(),
         })
     }
 }
@@ -208,7 +226,15 @@ mod tests {
             refusal(&with("priority", json!(65_536))),
             "jobs[1]: priority: 65536 is out of range 0 to 65535"
         );
-        assert_eq!(refusal(&with("unique_key", json!("k"))), "jobs[1]: unique_key is not supported yet");
+        assert_eq!(refusal(&with("unique_key", json!(""))), "jobs[1]: unique_key: a key must not be empty");
+        assert_eq!(
+            refusal(&with("unique_while", json!("active"))),
+            "jobs[1]: unique_while: it means nothing without unique_key"
+        );
+        assert_eq!(
+            refusal(&with("timeout_ms", json!(0))),
+            "jobs[1]: timeout_ms: 0 would leave no time to run; leave it out for no timeout"
+        );
         assert_eq!(refusal(&with("batch", json!({}))), "jobs[1]: batch is not supported yet");
     }
 

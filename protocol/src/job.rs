@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::flow::{Key, UniqueWhile};
 use crate::id::JobId;
 use crate::lease::LeaseToken;
 use crate::name::{JobType, QueueName};
@@ -126,6 +127,15 @@ pub struct JobView<'a> {
     /// When the ended job will be forgotten.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purge_at: Option<u64>,
+    /// The longest an attempt may take, in milliseconds; absent: the server's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// What keeps others like it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unique_key: Option<&'a Key>,
+    /// Against which statuses of another job with its key it was held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unique_while: Option<UniqueWhile>,
     /// On delivery: the fencing token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<LeaseToken>,

@@ -8,6 +8,7 @@ pub mod body;
 pub mod encode;
 pub mod enqueue;
 pub mod error;
+pub mod flow;
 pub mod frame;
 pub mod id;
 pub mod job;

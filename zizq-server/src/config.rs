@@ -110,6 +110,9 @@ struct JobDefaults {
     /// The most jobs in flight over all streams; 0: no limit
     #[arg(long, env = "ZIZQ_GLOBAL_IN_FLIGHT_LIMIT", default_value_t = 0)]
     global_in_flight_limit: usize,
+    /// The longest an attempt may take; unlimited if not given
+    #[arg(long, env = "ZIZQ_DEFAULT_TIMEOUT", value_parser = timeout)]
+    default_timeout: Option<Duration>,
 }
 
 /// When an answer is given.
@@ -163,6 +166,7 @@ impl Config {
             dead_ms: millis(jobs.default_dead_job_retention),
             max_deliveries: jobs.max_deliveries,
             in_flight_limit: jobs.global_in_flight_limit,
+            timeout_ms: jobs.default_timeout.map(millis),
         }
     }
 
@@ -191,6 +195,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     humantime::parse_duration(text).map_err(|e| format!("{e}; write it like 500ms, 15s, 2h or 7d"))
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("it would leave no time to run; leave it out for no timeout".to_owned()),
+        timeout => Ok(timeout),
+    }
 }
 
 fn pause(text: &str) -> Result<Duration, String> {

@@ -5,6 +5,7 @@ use crate::engine::id::{Home, QueueId};
 use crate::engine::{Engine, Found, REFILL, Settings, Stored, TIMERS_REFILL, Wanted};
 use crate::store::keys::Place;
 use crate::store::{Snapshot, Store, StoreError, view};
+use protocol::flow::Key;
 use protocol::job::Status;
 
 /// The engine and its store.
@@ -64,6 +65,7 @@ impl<S: Store> Core<S> {
     /// Finds in the store what the engine does not hold. What the turn has changed so far must be there first.
     fn look_up(&mut self, command: &Command) -> Result<Found, StoreError> {
         let mut found = Found::default();
+        self.read_keys(self.engine.needs_keys(command))?;
         let ids = self.engine.needs(command);
         if !ids.is_empty() {
             self.commit()?;
@@ -117,7 +119,20 @@ impl<S: Store> Core<S> {
         }
     }
 
+    /// Brings the engine the unique keys that it asks for. What the turn has done to them so far it knows itself.
+    fn read_keys(&mut self, keys: Vec<Key>) -> Result<(), StoreError> {
+        if !keys.is_empty() {
+            let snapshot = self.store.snapshot();
+            for key in keys {
+                let holders = if self.engine.clears() { Vec::new() } else { view::unique(&snapshot, &key)? };
+                self.engine.provide_key(key, holders);
+            }
+        }
+        Ok(())
+    }
+
     fn commit(&mut self) -> Result<(), StoreError> {
+        self.read_keys(self.engine.wants_keys())?;
         let changes = self.engine.changes();
         if changes.clear {
             self.store.clear()?;

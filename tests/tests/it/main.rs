@@ -17,4 +17,6 @@ mod retries;
 mod schedule;
 mod sse;
 mod stream;
+mod timeouts;
+mod unique;
 mod worker;

@@ -63,13 +63,35 @@ pub enum Command {
 #[derive(Debug)]
 pub enum Reply {
     Done,
-    Enqueued(Vec<(Arc<Job>, QueueName)>),
+    /// In the order of the request.
+    Enqueued(Vec<Enqueued>),
     Opened(Opened),
     NotDone(NotDone),
-    Failed { job: Arc<Job>, queue: QueueName },
+    Failed {
+        job: Arc<Job>,
+        queue: QueueName,
+    },
     Heartbeats(HeartbeatsReply),
     InFlight(Vec<Arc<Job>>),
     Counts(JobCounts),
+}
+
+/// What became of one job that was to be enqueued.
+#[derive(Debug, Clone)]
+pub struct Enqueued {
+    /// The new job, or the one that was there.
+    pub job: Arc<Job>,
+    pub queue: QueueName,
+    pub status: Status,
+    pub outcome: Outcome,
+}
+
+/// How an enqueue ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Created,
+    /// Its unique key was taken.
+    Duplicate,
 }
 
 /// Why the engine refused a command.

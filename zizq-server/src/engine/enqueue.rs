@@ -5,13 +5,13 @@ use std::sync::Arc;
 use protocol::enqueue::NewJob;
 use protocol::job::Status;
 
-use super::Engine;
-use super::command::{Reject, Reply};
+use super::command::{Enqueued, Outcome, Reject, Reply};
 use super::id::Home;
 use super::job::Job;
+use super::{Engine, Found};
 
 impl Engine {
-    pub(super) fn enqueue(&mut self, jobs: Vec<NewJob>) -> Result<Reply, Reject> {
+    pub(super) fn enqueue(&mut self, jobs: Vec<NewJob>, found: &Found) -> Result<Reply, Reject> {
         if self.draining {
             return Err(Reject::Draining);
         }
@@ -19,15 +19,26 @@ impl Engine {
         // A payload alone must not keep the body of a whole bulk request in memory.
         let shares_body = jobs.len() > 1;
         for mut new in jobs {
+            let unique = new.flow.as_ref().and_then(|flow| flow.unique.as_ref());
+            if let Some((job, in_flight)) = unique.and_then(|unique| self.duplicate_of(unique, found)) {
+                let status = if in_flight { Status::InFlight } else { job.status };
+                enqueued.push(self.enqueued(job, status, Outcome::Duplicate)?);
+                continue;
+            }
             if shares_body {
                 new.payload.detach();
             }
             let job = Arc::new(self.admit(new));
             self.settle(job.clone());
-            let name = self.queues.name(job.queue).cloned().ok_or(Reject::NotFound)?;
-            enqueued.push((job, name));
+            let status = job.status;
+            enqueued.push(self.enqueued(job, status, Outcome::Created)?);
         }
         Ok(Reply::Enqueued(enqueued))
+    }
+
+    fn enqueued(&self, job: Arc<Job>, status: Status, outcome: Outcome) -> Result<Enqueued, Reject> {
+        let queue = self.queues.name(job.queue).cloned().ok_or(Reject::NotFound)?;
+        Ok(Enqueued { job, queue, status, outcome })
     }
 
     fn admit(&mut self, new: NewJob) -> Job {
@@ -52,6 +63,7 @@ impl Engine {
             failed_at: None,
             completed_at: None,
             purge_at: None,
+            flow: new.flow,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A job as the engine holds it.
 
+use protocol::flow::{Flow, Unique};
 use protocol::id::JobId;
 use protocol::job::{Backoff, JobView, Retention, Status};
 use protocol::lease::LeaseToken;
@@ -35,6 +36,8 @@ pub struct Job {
     pub failed_at: Option<u64>,
     pub completed_at: Option<u64>,
     pub purge_at: Option<u64>,
+    /// What it asks for beyond the ordinary.
+    pub flow: Option<Box<Flow>>,
 }
 
 impl Job {
@@ -58,11 +61,18 @@ impl Job {
 
     /// What memory it costs, in bytes, about.
     pub fn weight(&self) -> usize {
-        size_of::<Self>() + self.payload.bytes().len()
+        let flow = if self.flow.is_some() { size_of::<Flow>() } else { 0 };
+        size_of::<Self>() + flow + self.payload.bytes().len()
+    }
+
+    /// The key that keeps others out, if it has one.
+    pub fn unique(&self) -> Option<&Unique> {
+        self.flow.as_ref()?.unique.as_ref()
     }
 
     /// The job as the contract shows it.
     pub fn view<'a>(&'a self, queue: &'a QueueName, status: Status) -> JobView<'a> {
+        let unique = self.unique();
         JobView {
             id: self.id,
             job_type: &self.job_type,
@@ -78,6 +88,9 @@ impl Job {
             completed_at: self.completed_at,
             retention: self.retention,
             purge_at: self.purge_at,
+            timeout_ms: self.flow.as_ref().and_then(|flow| flow.timeout_ms),
+            unique_key: unique.map(|unique| &unique.key),
+            unique_while: unique.map(|unique| unique.scope),
             lease: None,
             lease_expires_at: None,
             deliveries: None,

@@ -1,6 +1,6 @@
 //! Who holds which job.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use protocol::id::JobId;
@@ -23,6 +23,8 @@ pub(super) struct Lease {
     pub since: u64,
     /// Until when a heartbeat for this job alone keeps it.
     pub kept_until: Option<u64>,
+    /// When the attempt has taken too long.
+    pub deadline: Option<u64>,
     /// The number of its event on the stream.
     pub event: u64,
     /// Whether the store knows of it.
@@ -34,6 +36,8 @@ pub(super) struct Leases {
     by_job: FxHashMap<JobId, Lease>,
     /// In the order of delivery: leases that may have to be written down. Most are over before their time comes.
     unsaved: VecDeque<(u64, LeaseToken, JobId)>,
+    /// Of the attempts that may not take for ever.
+    deadlines: BTreeSet<(u64, LeaseToken, JobId)>,
 }
 
 impl Leases {
@@ -41,6 +45,7 @@ impl Leases {
         if !lease.saved {
             self.unsaved.push_back((lease.since, lease.token, lease.job.id));
         }
+        self.deadlines.extend(lease.deadline.map(|at| (at, lease.token, lease.job.id)));
         self.by_job.insert(lease.job.id, lease);
     }
 
@@ -53,7 +58,11 @@ impl Leases {
     }
 
     pub(super) fn remove(&mut self, id: JobId) -> Option<Lease> {
-        self.by_job.remove(&id)
+        let lease = self.by_job.remove(&id)?;
+        if let Some(at) = lease.deadline {
+            self.deadlines.remove(&(at, lease.token, id));
+        }
+        Some(lease)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -67,6 +76,17 @@ impl Leases {
     pub(super) fn clear(&mut self) {
         self.by_job.clear();
         self.unsaved.clear();
+        self.deadlines.clear();
+    }
+
+    /// When the next attempt has taken too long.
+    pub(super) fn next_deadline(&self) -> Option<u64> {
+        self.deadlines.first().map(|(at, ..)| *at)
+    }
+
+    /// The next job whose attempt has taken too long by now.
+    pub(super) fn next_overdue(&self, now: u64) -> Option<JobId> {
+        self.deadlines.first().filter(|(at, ..)| *at <= now).map(|(.., id)| *id)
     }
 
     /// The next job whose lease began at or before `until`, is still held, and is not written down.

@@ -21,6 +21,7 @@ mod schedule;
 mod streams;
 mod take;
 mod transition;
+mod unique;
 mod window;
 
 use std::collections::{BinaryHeap, VecDeque};
@@ -43,6 +44,8 @@ pub use restore::Stored;
 use schedule::Timers;
 pub use schedule::{Due, TIMERS_REFILL};
 use streams::Streams;
+pub use unique::Holders;
+use unique::Uniques;
 
 /// What the server does where a job does not say.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +61,8 @@ pub struct Settings {
     pub max_deliveries: u32,
     /// The most jobs in flight in all; 0: no limit.
     pub in_flight_limit: usize,
+    /// The longest an attempt may be in flight, in milliseconds; none: as long as its lease lasts.
+    pub timeout_ms: Option<u64>,
 }
 
 /// Jobs that were looked up in the store for a command.
@@ -78,6 +83,7 @@ pub struct Engine {
     leases: Leases,
     streams: Streams,
     timers: Timers,
+    uniques: Uniques,
     /// For lanes with a long history: the first stamp that can be live. See [`crate::store::view::lanes`].
     cursors: FxHashMap<(QueueId, u16), Stamp>,
     /// When the leases of a stream are to be looked at.
@@ -125,7 +131,7 @@ impl Engine {
         );
     }
 
-    /// The jobs that have to be looked up in the store before a command is applied.
+    /// The jobs that have to be looked up in the store before a command is applied; [`Engine::needs_keys`] comes first.
     pub fn needs(&self, command: &Command) -> Vec<JobId> {
         // Only who holds a token can be right about a job that is not in flight.
         let late =
@@ -136,6 +142,9 @@ impl Engine {
             Command::Heartbeat(jobs) => jobs.iter().filter_map(|j| late(&leased(j.id, j.lease))).collect(),
             Command::Release(jobs) => jobs.iter().filter_map(|j| late(&leased(j.id, j.lease))).collect(),
             Command::Delete(id) if self.leases.get(*id).is_none() => vec![*id],
+            Command::Enqueue(jobs) => {
+                self.keepers_in_store(jobs.iter().filter_map(|job| job.flow.as_ref()?.unique.as_ref()))
+            }
             _ => Vec::new(),
         }
     }
@@ -146,7 +155,7 @@ impl Engine {
     /// [`Reject`] where the caller is wrong about a job.
     pub fn apply(&mut self, command: Command, mut found: Found) -> Result<Reply, Reject> {
         match command {
-            Command::Enqueue(jobs) => self.enqueue(jobs),
+            Command::Enqueue(jobs) => self.enqueue(jobs, &found),
             Command::Open(stream) => self.open(stream),
             Command::Close(link) => self.close(link),
             Command::Rest(link) => self.rest(link),
@@ -174,7 +183,13 @@ impl Engine {
     /// What has changed since the last call, to be committed before anybody hears of it.
     pub fn changes(&mut self) -> Changes {
         self.queues.save(&mut self.batch);
+        self.uniques.save(&mut self.batch);
         Changes { clear: mem::take(&mut self.clear), batch: mem::take(&mut self.batch) }
+    }
+
+    /// Whether the next commit will forget everything that the store has.
+    pub const fn clears(&self) -> bool {
+        self.clear
     }
 
     /// What has to be read from the store so that dispatch can go on.
@@ -184,13 +199,15 @@ impl Engine {
 
     /// Hands deliveries over to the streams. Everything they are about has been committed.
     pub fn flush(&mut self) {
+        self.uniques.trim();
         self.streams.flush();
     }
 
     /// When something is to be done even if no command comes, in milliseconds since the Unix epoch.
     pub fn next_deadline(&self) -> Option<u64> {
         let check = self.checks.peek().map(|cmp::Reverse((at, _))| *at);
-        [check, self.leases.next_save(), self.timers.next()].into_iter().flatten().min()
+        let leases = [check, self.leases.next_save(), self.leases.next_deadline()];
+        leases.into_iter().chain([self.timers.next()]).flatten().min()
     }
 
     fn list_in_flight(
@@ -235,6 +252,7 @@ impl Engine {
         self.queues.clear();
         self.cursors.clear();
         self.timers = Timers::empty();
+        self.uniques = Uniques::default();
         self.wanted.clear();
         self.ready_bytes = 0;
         self.heads.rebuild(&self.queues);

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use protocol::job::Status;
 use protocol::number::MAX_TIME_MS;
 use protocol::outcome::{Failure, LeasedJob, NotDone};
+use protocol::stream::CancelReason;
 
 use super::backoff;
 use super::command::{Reject, Reply};
 use super::job::Job;
+use super::outbox::Item;
 use super::{Engine, Found};
 use crate::store::record::ErrorRecord;
 
@@ -98,6 +100,28 @@ impl Engine {
         }
         self.settle(job.clone());
         job
+    }
+
+    /// When an attempt that begins now has taken too long.
+    pub(super) fn deadline(&self, job: &Job) -> Option<u64> {
+        let own = job.flow.as_ref().and_then(|flow| flow.timeout_ms);
+        let timeout_ms = own.or(self.settings.timeout_ms)?;
+        Some(job.dequeued_at.unwrap_or(self.now).saturating_add(timeout_ms))
+    }
+
+    /// Fails the attempts that have taken too long.
+    pub(super) fn time_out(&mut self) {
+        while let Some(id) = self.leases.next_overdue(self.now) {
+            let Some(lease) = self.end_lease(id) else { return };
+            self.streams.tell(lease.stream, Item::Cancel { id, reason: CancelReason::TimedOut });
+            let began = lease.job.dequeued_at.unwrap_or(lease.since);
+            let failure = Failure {
+                message: format!("still running after {} ms", self.now.saturating_sub(began)),
+                error_type: Some("timed_out".to_owned()),
+                ..Failure::default()
+            };
+            self.end_attempt(lease.job, failure);
+        }
     }
 
     /// Ends a delivery that came to nothing: the job is ready again, or dead when it went round too often.

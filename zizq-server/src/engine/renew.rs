@@ -81,7 +81,16 @@ impl Engine {
         let stream = self.answered_stream(lease_ms.unwrap_or(DEFAULT_LEASE_MS));
         self.lease_to(
             stream,
-            Lease { job, token, stream, since: self.now, kept_until: None, event: 0, saved: false },
+            Lease {
+                job,
+                token,
+                stream,
+                since: self.now,
+                kept_until: None,
+                deadline: None,
+                event: 0,
+                saved: false,
+            },
         );
     }
 
@@ -95,7 +104,8 @@ impl Engine {
     }
 
     /// Enters a lease everywhere it is known.
-    pub(super) fn lease_to(&mut self, key: u64, lease: Lease) {
+    pub(super) fn lease_to(&mut self, key: u64, mut lease: Lease) {
+        lease.deadline = self.deadline(&lease.job);
         if let Some(queue) = self.queues.get_mut(lease.job.queue) {
             queue.in_flight += 1;
         }

@@ -19,6 +19,7 @@ use super::queues::Queues;
 use super::schedule::Timers;
 use super::streams::{State, Stream, Streams, Takes};
 use super::transition::TOKEN_COUNT_BITS;
+use super::unique::Uniques;
 use super::{Engine, Settings};
 use crate::store::batch::Batch;
 use crate::store::record::{LeaseRecord, QueueRecord};
@@ -59,6 +60,7 @@ impl Engine {
             leases: Leases::default(),
             streams: Streams::default(),
             timers: Timers::stored(),
+            uniques: Uniques::default(),
             cursors: stored.cursors.into_iter().collect(),
             checks: BinaryHeap::<Reverse<_>>::new(),
             queues_to_dispatch: VecDeque::new(),
@@ -118,7 +120,16 @@ impl Engine {
             let since = self.now;
             self.lease_to(
                 key,
-                Lease { job: Arc::new(job), token, stream: key, since, kept_until: None, event, saved: true },
+                Lease {
+                    job: Arc::new(job),
+                    token,
+                    stream: key,
+                    since,
+                    kept_until: None,
+                    deadline: None,
+                    event,
+                    saved: true,
+                },
             );
         }
     }

@@ -102,5 +102,6 @@ impl Engine {
     pub fn tick(&mut self) {
         self.save_leases(self.now.saturating_sub(super::lease::SAVE_AFTER_MS));
         self.expire_leases();
+        self.time_out();
     }
 }

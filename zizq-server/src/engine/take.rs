@@ -196,7 +196,16 @@ impl Engine {
         let (id, event) = (job.id, stream.event);
         self.lease_to(
             key,
-            Lease { job, token, stream: key, since: self.now, kept_until: None, event, saved: false },
+            Lease {
+                job,
+                token,
+                stream: key,
+                since: self.now,
+                kept_until: None,
+                deadline: None,
+                event,
+                saved: false,
+            },
         );
         self.send(id);
     }

@@ -104,6 +104,7 @@ impl Engine {
     pub(super) fn settle(&mut self, job: Arc<Job>) {
         self.batch.put_job(&job);
         self.queues.count_up(job.queue, job.status);
+        self.uniques.enter(&job);
         match job.due() {
             Some(due) => self.timers.insert(due, &job),
             None => self.make_ready(job),
@@ -128,6 +129,7 @@ impl Engine {
     /// Puts a job that was in flight among the ready ones again.
     pub(super) fn requeue(&mut self, job: Arc<Job>) {
         self.batch.put_job(&job);
+        self.uniques.refresh(&job);
         self.make_ready(job);
     }
 
@@ -144,6 +146,7 @@ impl Engine {
         let place = job.place();
         self.batch.remove_job(place, job.due());
         self.queues.count_down(job.queue, place.status);
+        self.uniques.leave(job);
         match job.due() {
             Some(due) => self.timers.remove(due, place.stamp),
             None => self.note_removed(job.queue, job.priority),

@@ -1,16 +1,12 @@
 //! `POST /jobs`, `POST /jobs/bulk`.
 
-use std::sync::Arc;
-
 use http::StatusCode;
 use protocol::encode;
 use protocol::enqueue::{NewJob, parse_bulk, parse_job};
 use protocol::job::JobView;
-use protocol::name::QueueName;
 
 use super::out_of_step;
-use crate::engine::command::{Command, Reply};
-use crate::engine::job::Job;
+use crate::engine::command::{Command, Enqueued, Outcome, Reply};
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
@@ -20,10 +16,9 @@ pub(crate) async fn one(app: &App, request: &Request) -> Answer {
     let job = parse_job(request.body_format()?, &request.body)?;
     check_payload(app, &job, None)?;
     let jobs = enqueue(app, vec![job]).await?;
-    let (job, queue) = jobs.first().ok_or_else(out_of_step)?;
     let mut body = Vec::with_capacity(512);
-    encode::write_job(&mut body, request.format, &view(job, queue), None);
-    Ok(reply::bytes(StatusCode::CREATED, request.format, body))
+    encode::write_job(&mut body, request.format, &view(jobs.first().ok_or_else(out_of_step)?), None);
+    Ok(reply::bytes(status(&jobs), request.format, body))
 }
 
 pub(crate) async fn bulk(app: &App, request: &Request) -> Answer {
@@ -34,14 +29,12 @@ pub(crate) async fn bulk(app: &App, request: &Request) -> Answer {
     }
     let jobs = enqueue(app, jobs).await?;
     let mut body = Vec::with_capacity(32 + jobs.len() * 256);
-    let write = |out: &mut Vec<u8>, (job, queue): &(Arc<Job>, QueueName)| {
-        encode::write_job(out, request.format, &view(job, queue), None);
-    };
+    let write = |out: &mut Vec<u8>, job: &Enqueued| encode::write_job(out, request.format, &view(job), None);
     encode::write_jobs(&mut body, request.format, jobs.iter(), write, None);
-    Ok(reply::bytes(StatusCode::CREATED, request.format, body))
+    Ok(reply::bytes(status(&jobs), request.format, body))
 }
 
-async fn enqueue(app: &App, jobs: Vec<NewJob>) -> Result<Vec<(Arc<Job>, QueueName)>, Refusal> {
+async fn enqueue(app: &App, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, Refusal> {
     match app.engine.call(Command::Enqueue(jobs)).await? {
         Reply::Enqueued(jobs) => Ok(jobs),
         _ => Err(out_of_step()),
@@ -59,9 +52,15 @@ fn check_payload(app: &App, job: &NewJob, index: Option<usize>) -> Result<(), Re
     )))
 }
 
-fn view<'a>(job: &'a Job, queue: &'a QueueName) -> JobView<'a> {
-    let mut view = job.view(queue, job.status);
-    view.duplicate = Some(false);
+/// 201 where something was created, or nothing was asked for.
+fn status(jobs: &[Enqueued]) -> StatusCode {
+    let created = |job: &Enqueued| job.outcome == Outcome::Created;
+    if jobs.is_empty() || jobs.iter().any(created) { StatusCode::CREATED } else { StatusCode::OK }
+}
+
+fn view(enqueued: &Enqueued) -> JobView<'_> {
+    let mut view = enqueued.job.view(&enqueued.queue, enqueued.status);
+    view.duplicate = Some(enqueued.outcome == Outcome::Duplicate);
     view.folded = Some(false);
     view
 }

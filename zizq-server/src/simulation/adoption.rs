@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use protocol::enqueue::NewJob;
 use protocol::id::JobId;
 use protocol::lease::LeaseToken;
 
@@ -41,6 +40,7 @@ impl Model {
         let ended = self.leases.values().filter(|lease| {
             let stream = self.streams.get(&lease.stream);
             self.lease_end(lease).is_some_and(|end| end <= self.now)
+                || self.deadline(lease).is_some_and(|at| at <= self.now)
                 || stream.is_some_and(|stream| closed(stream.link))
         });
         named.chain(due.map(|entry| entry.job.id)).chain(ended.map(|lease| lease.job.id)).collect()
@@ -67,14 +67,16 @@ impl Model {
         let mut admitted = Vec::new();
         for act in acts {
             let Act::Enqueue(jobs) = act else { continue };
-            let starts_here = |job: &NewJob| new.peek().is_some_and(|next| next.payload == job.payload);
-            if !jobs.first().is_some_and(starts_here) {
-                continue;
-            }
+            let (mut came, mut missing) = (0, 0);
             for asked in jobs {
-                let job = new.next().filter(|job| job.payload == asked.payload);
-                admitted.push(job.context("part of what was enqueued together is missing")?.clone());
+                if let Some(job) = new.next_if(|job| job.payload == asked.payload) {
+                    came += 1;
+                    admitted.push(job.clone());
+                } else if asked.flow.as_ref().is_none_or(|flow| flow.unique.is_none()) {
+                    missing += 1;
+                }
             }
+            ensure!(came == 0 || missing == 0, "part of what was enqueued together is missing");
         }
         ensure!(new.next().is_none(), "nobody has enqueued this");
         for job in admitted {

@@ -24,6 +24,8 @@ pub(super) struct Ledger {
     /// What each failure said, by the number of the attempt.
     errors: BTreeMap<(Stamp, u32), String>,
     timers: BTreeSet<(u64, Stamp)>,
+    /// The jobs that have each unique key, and when those that have ended are forgotten.
+    keys: BTreeMap<String, BTreeMap<JobId, Option<u64>>>,
 }
 
 impl Ledger {
@@ -45,6 +47,12 @@ impl Ledger {
             let error = record::decode_error(&value)?;
             errors.insert((stamp, attempt), error.error_type.unwrap_or(error.message));
         }
+        let mut keys = BTreeMap::new();
+        for (key, value) in area(snapshot, Area::Unique)? {
+            let holders =
+                record::decode_holders(&value)?.into_iter().map(|holder| (holder.id, holder.purge_at));
+            keys.insert(String::from_utf8(key[1..].to_vec())?, holders.collect());
+        }
         let timers = view::timers(snapshot, (0, Stamp::MIN), usize::MAX)?;
         Ok(Self {
             jobs,
@@ -53,6 +61,7 @@ impl Ledger {
             cursors: view::all_cursors(snapshot)?.into_iter().collect(),
             errors,
             timers: timers.items.into_iter().map(|(key, _)| key).collect(),
+            keys,
         })
     }
 
@@ -76,6 +85,7 @@ impl Ledger {
             ensure!(counted == queue.counts, "{queue:?} has {counted:?}");
         }
         ensure!(counts.is_empty(), "queues without records: {counts:?}");
+        self.check_keys()?;
         ensure!(timers == self.timers, "timers should be {timers:?}, not {:?}", self.timers);
         let stored_errors: BTreeSet<_> = self.errors.keys().copied().collect();
         ensure!(errors == stored_errors, "errors should be {errors:?}, not {stored_errors:?}");
@@ -113,6 +123,25 @@ impl Ledger {
         });
         let saved: BTreeMap<_, _> = saved.collect();
         ensure!(saved == self.leases, "saved leases should be {saved:?}, not {:?}", self.leases);
+        Ok(())
+    }
+
+    fn check_keys(&self) -> Result<()> {
+        let mut keys: BTreeMap<String, BTreeMap<JobId, Option<u64>>> = BTreeMap::new();
+        for job in self.jobs.values() {
+            if let Some(unique) = job.unique() {
+                let purge_at = job.purge_at.filter(|_| job.status.is_terminal());
+                keys.entry(unique.key.as_str().to_owned()).or_default().insert(job.id, purge_at);
+            }
+        }
+        // Of many ended jobs with one key some are not remembered.
+        keys.retain(|_, jobs| jobs.values().flatten().count() <= 8);
+        let kept = |(key, jobs): (&String, &BTreeMap<_, _>)| {
+            (jobs.values().flatten().count() < 8 || keys.contains_key(key))
+                .then(|| (key.clone(), jobs.clone()))
+        };
+        let stored: BTreeMap<_, _> = self.keys.iter().filter_map(kept).collect();
+        ensure!(keys == stored, "keys should be {keys:?}, not {stored:?}");
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail, ensure};
+use protocol::flow::{Unique, UniqueWhile};
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::lease::LeaseToken;
@@ -13,7 +14,7 @@ use protocol::stream::CancelReason;
 use super::act::{Act, Listing};
 use super::streams::{State, Stream, Told};
 use crate::engine::Settings;
-use crate::engine::command::{JobCounts, Link, Reject, Reply};
+use crate::engine::command::{Enqueued, JobCounts, Link, Outcome, Reject, Reply};
 use crate::engine::id::QueueId;
 use crate::engine::job::Job;
 use crate::store::Snapshot;
@@ -190,21 +191,51 @@ impl Model {
         }
         let Ok(Reply::Enqueued(accepted)) = answer else { bail!("answered {answer:?}") };
         ensure!(accepted.len() == jobs.len(), "{} of {} accepted", accepted.len(), jobs.len());
-        for (new, (job, queue)) in jobs.iter().zip(accepted) {
+        for (new, enqueued) in jobs.iter().zip(accepted) {
+            let Enqueued { job, queue, status, outcome } = enqueued;
+            if let Some(id) = self.keeper(new) {
+                let in_flight = self.leases.contains_key(&id);
+                let entry = self.jobs.get(&id).context("it keeps others out")?;
+                let expected = if in_flight { Status::InFlight } else { entry.job.status };
+                let is_it = *outcome == Outcome::Duplicate && job.id == id && *status == expected;
+                ensure!(is_it, "{id:?} ({expected:?}) keeps {new:?} out, but: {enqueued:?}");
+                continue;
+            }
             let ready_at = new.ready_at.unwrap_or(self.now);
-            let status = if ready_at > self.now { Status::Scheduled } else { Status::Ready };
+            let initial = if ready_at > self.now { Status::Scheduled } else { Status::Ready };
             let as_asked = *queue == new.queue
+                && *outcome == Outcome::Created
                 && job.priority == new.priority
                 && job.payload == new.payload
-                && (job.ready_at, job.status) == (ready_at, status)
+                && (job.ready_at, job.status, *status) == (ready_at, initial, initial)
                 && (job.attempts, job.deliveries) == (0, 0)
                 && job.retry_limit == new.retry_limit
                 && job.backoff == new.backoff
-                && job.retention == new.retention;
+                && job.retention == new.retention
+                && job.flow == new.flow;
             ensure!(as_asked, "at {} {job:?} was made of {new:?}", self.now);
             self.admit(job.as_ref().clone(), queue.clone())?;
         }
         Ok(())
+    }
+
+    /// The youngest job that keeps a new one out by their unique key.
+    fn keeper(&self, new: &protocol::enqueue::NewJob) -> Option<JobId> {
+        let Unique { key, scope } = new.flow.as_ref()?.unique.as_ref()?;
+        let keeps_out = |entry: &&Entry| {
+            let same = entry.job.unique().is_some_and(|unique| unique.key == *key);
+            let in_flight = self.leases.contains_key(&entry.job.id);
+            let status = if in_flight { Status::InFlight } else { entry.job.status };
+            let counts = match status {
+                Status::Scheduled | Status::Ready => true,
+                Status::InFlight => *scope != UniqueWhile::Queued,
+                Status::Completed | Status::Dead => {
+                    *scope == UniqueWhile::Exists && !entry.job.is_gone(self.now)
+                }
+            };
+            same && counts
+        };
+        self.jobs.values().rev().find(keeps_out).map(|entry| entry.job.id)
     }
 
     /// Takes in a new job.
@@ -288,6 +319,7 @@ impl Model {
             }
             self.give_back(id);
         }
+        self.time_out(snapshot)?;
         self.sweep();
         self.ring_timers(snapshot)
     }
@@ -328,7 +360,8 @@ impl Model {
         let timers = self.jobs.values().filter_map(|entry| entry.job.due());
         let ends = self.leases.values().filter_map(|lease| self.lease_end(lease));
         let unsaved = self.leases.values().filter(|lease| lease.saved.is_none());
-        timers.chain(ends).chain(unsaved.map(|lease| lease.since + SAVED_AFTER_MS)).min()
+        let deadlines = self.leases.values().filter_map(|lease| self.deadline(lease));
+        timers.chain(ends).chain(deadlines).chain(unsaved.map(|lease| lease.since + SAVED_AFTER_MS)).min()
     }
 
     /// The process has ended, and the next one begins.

@@ -7,11 +7,13 @@ use protocol::id::JobId;
 use protocol::job::{Backoff, Status};
 use protocol::lease::{DEFAULT_LEASE_MS, JobHeartbeat, JobRelease, LeaseToken};
 use protocol::outcome::{Failure, LeasedJob, NotDone};
+use protocol::stream::CancelReason;
 
 use super::model::{Lease, Model};
-use super::streams::{State, Stream};
+use super::streams::{State, Stream, Told};
 use crate::engine::command::{Reject, Reply, StreamKind};
 use crate::engine::job::Job;
+use crate::store::{Snapshot, view};
 use crate::turn::Answer;
 
 /// What must be said to who reports on a job.
@@ -186,6 +188,29 @@ impl Model {
             self.store(job.clone());
         }
         job
+    }
+
+    /// When an attempt has taken too long.
+    pub(super) fn deadline(&self, lease: &Lease) -> Option<u64> {
+        let own = lease.job.flow.as_ref().and_then(|flow| flow.timeout_ms);
+        Some(lease.job.dequeued_at? + own.or(self.settings.timeout_ms)?)
+    }
+
+    /// Attempts that take too long have failed. The jitter of their retries is read off the store, where it matters.
+    pub(super) fn time_out(&mut self, snapshot: &impl Snapshot) -> Result<()> {
+        let over = |lease: &&Lease| self.deadline(lease).is_some_and(|at| at <= self.now);
+        let over: Vec<JobId> = self.leases.values().filter(over).map(|lease| lease.job.id).collect();
+        for id in over {
+            let lease = self.leases.remove(&id).context("it is in flight")?;
+            self.tell(lease.stream, Told::cancel(id, CancelReason::TimedOut));
+            let entry = self.jobs.get_mut(&id).context("it is a job")?;
+            (entry.known, entry.over, entry.uncertain) = (Some(lease.token), true, false);
+            let stored = view::find(snapshot, id)?;
+            let delay = stored.map(|job| job.ready_at.saturating_sub(self.now));
+            let retry_at = self.retry_at(&lease.job, &Failure::default(), delay)?;
+            self.end_attempt(lease.job, "timed_out", retry_at);
+        }
+        Ok(())
     }
 
     /// A delivery came to nothing: the job is ready again, or dead if that happened too often.

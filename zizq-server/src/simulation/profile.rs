@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fastrand::Rng;
 use protocol::enqueue::NewJob;
+use protocol::flow::{Flow, Key, Unique, UniqueWhile};
 use protocol::id::JobId;
 use protocol::job::{Backoff, Retention};
 use protocol::lease::{JobHeartbeat, JobRelease, LeaseToken};
@@ -32,6 +33,10 @@ pub(super) struct Profile {
     pub power: bool,
     /// Of 100 times that a reader could read, it does so as often.
     pub reads: u32,
+    /// Of 100 jobs, so many ask for something beyond the ordinary.
+    flow: u32,
+    /// So many unique keys there are.
+    keys: u32,
     /// Of 100 turns, so many are followed or broken off by the end of the process.
     pub crashes: u32,
     pub steps: usize,
@@ -68,6 +73,7 @@ impl Profile {
             dead_ms: one(rng, &[0, 900, 20_000]),
             max_deliveries: one(rng, &[1, 2, 3, 100, 100]),
             in_flight_limit: one(rng, &[0, 0, 0, 1, 4]),
+            timeout_ms: one(rng, &[None, None, None, Some(2_500)]),
         };
         let names = ["a", "b", "c", "d"].into_iter().take(rng.usize(1..=4));
         let large = chance(rng, 6);
@@ -79,6 +85,8 @@ impl Profile {
             big: chance(rng, 15),
             power: chance(rng, 30),
             reads: one(rng, &[100, 100, 50, 10]),
+            flow: one(rng, &[0, 20, 80]),
+            keys: one(rng, &[0, 2, 30]),
             crashes: one(rng, &[0, 1, 4, 15]),
             steps: if large { 120 } else { rng.usize(60..500) },
         }
@@ -133,6 +141,7 @@ impl World {
             retry_limit: None,
             backoff: None,
             retention: None,
+            flow: None,
         }
     }
 
@@ -166,6 +175,20 @@ impl World {
                     Some(Retention { completed_ms: None, dead_ms: Some(3_000) }),
                 ],
             ),
+            flow: self.flow(rng).boxed(),
+        }
+    }
+
+    /// What some jobs ask for beyond the ordinary.
+    fn flow(&self, rng: &mut Rng) -> Flow {
+        if !chance(rng, self.profile.flow) {
+            return Flow::default();
+        }
+        let scope = one(rng, &[UniqueWhile::Queued, UniqueWhile::Active, UniqueWhile::Exists]);
+        let unique = rng.u32(..self.profile.keys + 2).checked_sub(2);
+        Flow {
+            timeout_ms: one(rng, &[None, Some(1), Some(400), Some(3_000)]),
+            unique: unique.map(|n| Unique { key: Key::new(&format!("key {n}")).unwrap(), scope }),
         }
     }
 

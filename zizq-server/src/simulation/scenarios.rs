@@ -20,6 +20,7 @@ fn quiet() -> World {
         dead_ms: 0,
         max_deliveries: 100,
         in_flight_limit: 0,
+        timeout_ms: None,
     };
     let mut world = World::with(profile, 0).unwrap();
     world.check_every = 1;

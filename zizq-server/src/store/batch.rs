@@ -1,11 +1,12 @@
 //! What a turn of the engine changes, gathered to be written at once.
 
 use bytes::Bytes;
+use protocol::flow::Key as UniqueKey;
 use protocol::id::JobId;
 use smallvec::SmallVec;
 
 use super::keys::{self, Area, Key, Place};
-use super::record::{self, ErrorRecord, LeaseRecord, QueueRecord};
+use super::record::{self, ErrorRecord, Holder, LeaseRecord, QueueRecord};
 use crate::engine::id::{QueueId, Stamp};
 use crate::engine::job::Job;
 
@@ -86,6 +87,14 @@ impl Batch {
 
     pub fn remove_lease(&mut self, id: JobId) {
         self.remove(keys::lease(id));
+    }
+
+    pub fn put_unique(&mut self, key: &UniqueKey, holders: &[Holder]) {
+        self.put(keys::unique(key.as_str()), record::encode_holders(holders));
+    }
+
+    pub fn remove_unique(&mut self, key: &UniqueKey) {
+        self.remove(keys::unique(key.as_str()));
     }
 
     /// Remembers the engine's time, so that stamps and tokens go on growing after a restart.

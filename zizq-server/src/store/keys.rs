@@ -11,6 +11,7 @@
 //! | timer | due, stamp | area, queue |
 //! | error | stamp, attempt | [`super::record::ErrorRecord`] |
 //! | lease | stamp | [`super::record::LeaseRecord`] |
+//! | unique | the unique key | the jobs that have it: [`super::record::Holder`] |
 
 use protocol::id::JobId;
 use protocol::job::Status;
@@ -18,7 +19,7 @@ use smallvec::SmallVec;
 
 use crate::engine::id::{QueueId, Stamp};
 
-/// A key of the store. The longest has 16 bytes; fjall keeps keys up to 20 bytes inline.
+/// A key of the store. All but those of unique keys fit into 20 bytes, which fjall keeps inline.
 pub type Key = SmallVec<[u8; 20]>;
 
 /// The first byte of every key.
@@ -35,6 +36,7 @@ pub enum Area {
     Timer = 7,
     Error = 8,
     Lease = 9,
+    Unique = 10,
 }
 
 impl Area {
@@ -117,6 +119,10 @@ pub fn error(id: JobId, attempt: u32) -> Key {
 
 pub fn lease(id: JobId) -> Key {
     Builder::new(Area::Lease).stamp(Stamp::of(id)).0
+}
+
+pub fn unique(key: &str) -> Key {
+    Builder::new(Area::Unique).push(key.as_bytes()).0
 }
 
 /// The first key of an area, or with `area + 1` the key behind it.

@@ -1,6 +1,8 @@
 //! Values of the store. Each begins with the number of its format, so that a later one can read an earlier one.
 
 use bytes::Bytes;
+use protocol::flow::{Flow, Key, Unique, UniqueWhile};
+use protocol::id::JobId;
 use protocol::job::{Backoff, Retention, Status};
 use protocol::lease::LeaseToken;
 use protocol::media::Format;
@@ -14,6 +16,8 @@ use crate::engine::id::{Home, QueueId};
 use crate::engine::job::Job;
 
 const FORMAT: u8 = 1;
+/// A job record with a list of [`Extra`] between its header and its payload.
+const FORMAT_WITH_EXTRAS: u8 = 2;
 
 fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     // Serialising plain data into a growing buffer cannot fail.
@@ -23,10 +27,14 @@ fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 /// The value, and the bytes behind it.
 fn decode<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<(T, &'a [u8]), StoreError> {
     match bytes.split_first() {
-        Some((&FORMAT, rest)) => postcard::take_from_bytes(rest).map_err(|_| StoreError::Damaged(what)),
+        Some((&FORMAT, rest)) => take(what, rest),
         Some((format, _)) => Err(StoreError::UnknownFormat { what, format: *format }),
         None => Err(StoreError::Damaged(what)),
     }
+}
+
+fn take<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<(T, &'a [u8]), StoreError> {
+    postcard::take_from_bytes(bytes).map_err(|_| StoreError::Damaged(what))
 }
 
 /// What is stored of a job in front of its payload. What the key says is not said again.
@@ -50,6 +58,33 @@ struct JobHeader<'a> {
     failed_at: Option<u64>,
     completed_at: Option<u64>,
     purge_at: Option<u64>,
+}
+
+/// Something that only some jobs have. New ones are added at the end.
+#[derive(Serialize, Deserialize)]
+enum Extra<'a> {
+    TimeoutMs(u64),
+    Unique(&'a str, UniqueWhile),
+}
+
+fn extras(flow: &Flow) -> Vec<Extra<'_>> {
+    let timeout = flow.timeout_ms.map(Extra::TimeoutMs);
+    let unique = flow.unique.as_ref().map(|unique| Extra::Unique(unique.key.as_str(), unique.scope));
+    timeout.into_iter().chain(unique).collect()
+}
+
+fn flow(extras: Vec<Extra<'_>>) -> Result<Flow, StoreError> {
+    let mut flow = Flow::default();
+    for extra in extras {
+        match extra {
+            Extra::TimeoutMs(ms) => flow.timeout_ms = Some(ms),
+            Extra::Unique(key, scope) => {
+                let key = Key::new(key).map_err(|_| StoreError::Damaged("job"))?;
+                flow.unique = Some(Unique { key, scope });
+            }
+        }
+    }
+    Ok(flow)
 }
 
 /// The record of a job.
@@ -76,15 +111,21 @@ pub fn encode_job(job: &Job) -> Bytes {
     };
     let payload = job.payload.bytes();
     let mut record = Vec::with_capacity(64 + job.job_type.len() + payload.len());
-    record.push(FORMAT);
+    record.push(if job.flow.is_some() { FORMAT_WITH_EXTRAS } else { FORMAT });
     let mut record = postcard::to_extend(&header, record).unwrap_or_default();
+    if let Some(flow) = &job.flow {
+        record = postcard::to_extend(&extras(flow), record).unwrap_or_default();
+    }
     record.extend_from_slice(payload);
     Bytes::from(record)
 }
 
 /// Reads the record of the job at `place`; its priority is that of the record where the key has none.
 pub fn decode_job(place: Place, record: &Bytes) -> Result<Job, StoreError> {
-    let (header, payload): (JobHeader<'_>, &[u8]) = decode("job", record)?;
+    let has_extras = record.first() == Some(&FORMAT_WITH_EXTRAS);
+    let (header, rest): (JobHeader<'_>, &[u8]) =
+        if has_extras { take("job", record.get(1..).unwrap_or_default())? } else { decode("job", record)? };
+    let (extras, payload) = if has_extras { take("job", rest)? } else { (Vec::new(), rest) };
     let home =
         header.home.map_or(Home { queue: place.queue, priority: header.priority }, |(queue, priority)| {
             Home { queue: QueueId(queue), priority }
@@ -113,6 +154,7 @@ pub fn decode_job(place: Place, record: &Bytes) -> Result<Job, StoreError> {
         failed_at: header.failed_at,
         completed_at: header.completed_at,
         purge_at: header.purge_at,
+        flow: flow(extras)?.boxed(),
     })
 }
 
@@ -201,4 +243,27 @@ pub fn encode_lease(lease: &LeaseRecord) -> Bytes {
 
 pub fn decode_lease(record: &[u8]) -> Result<LeaseRecord, StoreError> {
     decode("lease", record).map(|(lease, _)| lease)
+}
+
+/// A job that has a unique key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    pub id: JobId,
+    /// Where it has ended: when it will be forgotten.
+    pub purge_at: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct HolderRecord([u8; 16], Option<u64>);
+
+pub fn encode_holders(holders: &[Holder]) -> Bytes {
+    let holders = holders.iter().map(|h| HolderRecord(h.id.to_u128().to_be_bytes(), h.purge_at));
+    encode(&holders.collect::<Vec<_>>()).into()
+}
+
+pub fn decode_holders(record: &[u8]) -> Result<Vec<Holder>, StoreError> {
+    let (holders, _): (Vec<HolderRecord>, _) = decode("unique", record)?;
+    let holder =
+        |HolderRecord(id, purge_at)| Holder { id: JobId::from_u128(u128::from_be_bytes(id)), purge_at };
+    Ok(holders.into_iter().map(holder).collect())
 }

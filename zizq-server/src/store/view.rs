@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use protocol::flow::Key as UniqueKey;
 use protocol::id::JobId;
 use protocol::job::Status;
 
 use super::keys::{self, Area, Key, Parts, Place};
-use super::record::{self, ErrorRecord, LeaseRecord, QueueRecord};
+use super::record::{self, ErrorRecord, Holder, LeaseRecord, QueueRecord};
 use super::{Entry, Snapshot, StoreError};
 use crate::engine::id::{Home, QueueId, Stamp};
 use crate::engine::job::Job;
@@ -233,6 +234,12 @@ pub fn clock<S: Snapshot>(snapshot: &S) -> Result<u64, StoreError> {
 pub fn error<S: Snapshot>(snapshot: &S, id: JobId, attempt: u32) -> Result<Option<ErrorRecord>, StoreError> {
     let record = snapshot.get(&keys::error(id, attempt))?;
     record.map(|record| record::decode_error(&record)).transpose()
+}
+
+/// The jobs that have a unique key.
+pub fn unique<S: Snapshot>(snapshot: &S, key: &UniqueKey) -> Result<Vec<Holder>, StoreError> {
+    let record = snapshot.get(&keys::unique(key.as_str()))?;
+    record.map_or(Ok(Vec::new()), |record| record::decode_holders(&record))
 }
 
 /// A run of jobs in enqueue order: those of one queue and status, and for ready jobs of one priority.

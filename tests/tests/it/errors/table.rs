@@ -107,11 +107,16 @@ fn bad_members() -> Vec<Bad> {
         job(&json!({"retention": "long"}), 400, "retention"),
         job(&json!({"retention": {"completed_ms": -1}}), 400, "retention.completed_ms"),
         job(&json!({"retention": {"dead_ms": []}}), 400, "retention.dead_ms"),
-        job(&json!({"unique_key": "k"}), 422, "unique_key"),
-        job(&json!({"unique_while": "active"}), 422, "unique_while"),
+        job(&json!({"unique_key": ""}), 400, "unique_key"),
+        job(&json!({"unique_key": 5}), 400, "unique_key"),
+        job(&json!({"unique_key": "k".repeat(1_025)}), 400, "1024 bytes"),
+        job(&json!({"unique_key": "k", "unique_while": "forever"}), 400, "unique_while"),
+        job(&json!({"unique_while": "active"}), 400, "unique_while"),
         job(&json!({"batch": {"key": "k", "when": "true", "fold": "$new"}}), 422, "batch"),
         job(&json!({"budgets": [{"key": "k"}]}), 422, "budgets"),
-        job(&json!({"timeout_ms": 5}), 422, "timeout_ms"),
+        job(&json!({"timeout_ms": 0}), 400, "timeout_ms"),
+        job(&json!({"timeout_ms": -5}), 400, "timeout_ms"),
+        job(&json!({"timeout_ms": "5s"}), 400, "timeout_ms"),
     ];
     for reserved in [",", "*", "?", "[", "]", "{", "}", "\\", "\u{0}", "\n", "\u{7f}"] {
         table.push(job(&json!({"queue": format!("a{reserved}b")}), 400, "queue"));
@@ -163,8 +168,8 @@ fn bad_calls() -> Vec<Bad> {
         ),
         body(
             "POST /jobs/bulk",
-            r#"{"jobs": [{"queue": "q", "type": "t", "payload": 1, "unique_key": "k"}]}"#,
-            422,
+            r#"{"jobs": [{"queue": "q", "type": "t", "payload": 1, "unique_key": ""}]}"#,
+            400,
             "jobs[0]: ",
         ),
         body("POST /jobs/success", "[]", 400, "object"),

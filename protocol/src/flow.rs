@@ -1,0 +1,104 @@
+//! What only some jobs ask for: a bound on their running time, a key that no two of them share.
+
+use std::fmt;
+
+use serde::de::{Deserializer, Error};
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use crate::error::excerpt;
+
+/// The longest `unique_key` or batch key, in bytes of UTF-8.
+pub const MAX_KEY_BYTES: usize = 1_024;
+
+/// What a job asks for beyond the ordinary. Most jobs have none of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// The longest an attempt may be in flight, in milliseconds; absent: the server's default.
+    pub timeout_ms: Option<u64>,
+    /// What keeps others like it out.
+    pub unique: Option<Unique>,
+}
+
+impl Flow {
+    /// None where nothing is asked for.
+    #[must_use]
+    pub fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
+}
+
+/// A key over all queues and types, and what keeps a later job with the same key out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unique {
+    /// The key.
+    pub key: Key,
+    /// Against which statuses of another job the request was held.
+    pub scope: UniqueWhile,
+}
+
+/// The statuses of a job in which it keeps a new one with its key out. The new job says which.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UniqueWhile {
+    /// Scheduled or ready.
+    #[default]
+    Queued,
+    /// Scheduled, ready or in flight.
+    Active,
+    /// Any, until it is purged.
+    Exists,
+}
+
+/// A text of the user's choice: not empty, and at most [`MAX_KEY_BYTES`] long.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Key(SmolStr);
+
+impl Key {
+    /// Checks the text.
+    ///
+    /// # Errors
+    /// One sentence that says which rule it breaks.
+    pub fn new(text: &str) -> Result<Self, String> {
+        match text.len() {
+            0 => Err("a key must not be empty".to_owned()),
+            1..=MAX_KEY_BYTES => Ok(Self(SmolStr::new(text))),
+            n => {
+                Err(format!("a key has at most {MAX_KEY_BYTES} bytes, this one has {n}: `{}`", excerpt(text)))
+            }
+        }
+    }
+
+    /// The key as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = SmolStr::deserialize(deserializer)?;
+        Self::new(&text).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_have_bounds() {
+        assert!(Key::new("user:42, any text *").is_ok());
+        assert_eq!(Key::new("").unwrap_err(), "a key must not be empty");
+        assert!(Key::new(&"x".repeat(MAX_KEY_BYTES)).is_ok());
+        assert!(Key::new(&"x".repeat(MAX_KEY_BYTES + 1)).unwrap_err().contains("this one has 1025"));
+    }
+}
