@@ -64,6 +64,11 @@ impl Process {
         Pid::from_raw(self.child.id()?.cast_signed())
     }
 
+    /// Whether it has not ended yet.
+    pub fn running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Sends a signal to the running process.
     pub fn signal(&self, signal: Signal) {
         let pid = self.pid().unwrap_or_else(|| panic!("{} has ended already", self.name));

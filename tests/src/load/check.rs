@@ -1,32 +1,42 @@
-//! What was delivered, held against what was enqueued.
+//! What was delivered and acked, held against what was enqueued.
 
 use std::collections::BTreeSet;
 
-/// Every job of a round by its number: delivered once, and only once.
-#[derive(Debug)]
+/// A set of jobs by their numbers.
+#[derive(Debug, Default)]
+struct Numbers {
+    words: Vec<u64>,
+}
+
+impl Numbers {
+    /// `false` if it is there already.
+    fn insert(&mut self, n: u32) -> bool {
+        let (word, bit) = (n as usize / 64, 1 << (n % 64));
+        if word >= self.words.len() {
+            self.words.resize(word + 1, 0);
+        }
+        let word = &mut self.words[word];
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
+    }
+}
+
+/// Every job of a round: delivered once, and only once.
+#[derive(Debug, Default)]
 pub(super) struct Deliveries {
-    seen: Vec<u64>,
-    jobs: u32,
+    seen: Numbers,
+    /// How many numbers are below the largest one that was seen, itself included.
+    reach: u32,
     distinct: u32,
     twice: u32,
-    unknown: u32,
 }
 
 impl Deliveries {
-    /// Expects the jobs `0..jobs`.
-    pub(super) fn new(jobs: u32) -> Self {
-        Self { seen: vec![0; jobs.div_ceil(64) as usize], jobs, distinct: 0, twice: 0, unknown: 0 }
-    }
-
     /// Takes note of a delivery; `false` if it should not have been.
     pub(super) fn note(&mut self, n: u32) -> bool {
-        if n >= self.jobs {
-            self.unknown += 1;
-            return false;
-        }
-        let (word, bit) = (&mut self.seen[n as usize / 64], 1 << (n % 64));
-        let first = *word & bit == 0;
-        *word |= bit;
+        let first = self.seen.insert(n);
+        self.reach = self.reach.max(n.saturating_add(1));
         if first {
             self.distinct += 1;
         } else {
@@ -35,13 +45,18 @@ impl Deliveries {
         first
     }
 
-    /// What is wrong, in sentences.
-    pub(super) fn faults(&self, faults: &mut Faults) {
-        let missing = self.jobs - self.distinct;
+    /// How many different jobs were delivered.
+    pub(super) fn distinct(&self) -> u32 {
+        self.distinct
+    }
+
+    /// What is wrong where the jobs `0..enqueued` exist and `missing` of them may have stayed where they are.
+    pub(super) fn faults(&self, enqueued: u32, missing: u32, faults: &mut Faults) {
+        let expected = enqueued.saturating_sub(missing);
         for (count, what) in [
-            (missing, "jobs were never delivered"),
+            (expected.saturating_sub(self.distinct), "jobs were never delivered"),
             (self.twice, "deliveries of a job that had been delivered before"),
-            (self.unknown, "deliveries of a job that was never enqueued"),
+            (self.reach.saturating_sub(enqueued), "is how far the number of a job exceeds what was enqueued"),
         ] {
             if count > 0 {
                 faults.add(format!("{count} {what}"));
@@ -65,6 +80,18 @@ impl Faults {
         }
     }
 
+    /// Adds others.
+    pub(super) fn add_all(&mut self, others: Self) {
+        others.0.into_iter().for_each(|fault| self.add(fault));
+    }
+
+    /// Adds one if two counts differ.
+    pub(super) fn expect(&mut self, what: &str, counted: u64, expected: u32) {
+        if counted != u64::from(expected) {
+            self.add(format!("{what}: {counted} instead of {expected}"));
+        }
+    }
+
     /// All of them.
     pub(super) fn into_sentences(self) -> Vec<String> {
         self.0.into_iter().collect()
@@ -75,15 +102,31 @@ impl Faults {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_kind_of_fault_is_counted() {
-        let mut deliveries = Deliveries::new(70);
-        assert!((0..69).all(|n| deliveries.note(n)));
-        assert!(!deliveries.note(3));
-        assert!(!deliveries.note(70));
-        assert_eq!(deliveries.distinct, 69);
+    fn faults(numbers: &[u32], enqueued: u32, missing: u32) -> Vec<String> {
+        let mut deliveries = Deliveries::default();
+        for &n in numbers {
+            deliveries.note(n);
+        }
         let mut faults = Faults::default();
-        deliveries.faults(&mut faults);
-        assert_eq!(faults.into_sentences().len(), 3);
+        deliveries.faults(enqueued, missing, &mut faults);
+        faults.into_sentences()
+    }
+
+    #[test]
+    fn all_well() {
+        assert!(faults(&[1, 0, 70, 2], 71, 67).is_empty());
+        let all: Vec<u32> = (0..200).collect();
+        assert!(faults(&all, 200, 0).is_empty());
+    }
+
+    #[test]
+    fn every_kind_of_fault_is_seen() {
+        assert_eq!(faults(&[0, 2], 3, 0), ["1 jobs were never delivered"]);
+        assert_eq!(faults(&[0, 1, 1], 2, 0), ["1 deliveries of a job that had been delivered before"]);
+        assert_eq!(faults(&[0, 1, 2], 2, 0).len(), 1, "a job that was never enqueued");
+        let mut counts = Faults::default();
+        counts.expect("jobs left", 0, 0);
+        counts.expect("jobs left", 1, 0);
+        assert_eq!(counts.into_sentences(), ["jobs left: 1 instead of 0"]);
     }
 }

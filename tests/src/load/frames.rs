@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use memchr::{memchr, memmem};
 
 use super::args::Format;
-use super::requests::DIGITS;
+use super::template::DIGITS;
 
 /// A job that arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,16 +72,24 @@ fn event(bytes: &[u8]) -> Option<&[u8]> {
 
 fn delivery(format: Format, frame: &[u8]) -> Option<Delivery> {
     let [id, lease, n]: [&[u8]; 3] = match format {
-        Format::Ndjson | Format::Sse => [b"\"id\":\"", b"\"lease\":\"", b"\"n\":\""],
+        Format::Ndjson | Format::Sse => [b"\"id\":\"", b"\"lease\":\"", NUMBER],
         // Strings of 25, 16 and 10 bytes behind their keys.
         Format::Msgpack => [b"\xa2id\xb9", b"\xa5lease\xb0", b"\xa1n\xaa"],
     };
-    let digits: &[u8; DIGITS] = after(frame, n)?;
-    let n = digits.iter().try_fold(0_u32, |n, &digit| {
+    let n = number(frame, n)?;
+    Some(Delivery { n, id: *after(frame, id)?, lease: after(frame, lease).copied() })
+}
+
+/// What stands before the number in a payload of JSON.
+pub(super) const NUMBER: &[u8] = b"\"n\":\"";
+
+/// The number of a job, behind a mark.
+pub(super) fn number(bytes: &[u8], mark: &[u8]) -> Option<u32> {
+    let digits: &[u8; DIGITS] = after(bytes, mark)?;
+    digits.iter().try_fold(0_u32, |n, &digit| {
         let digit = char::from(digit).to_digit(10)?;
         n.checked_mul(10)?.checked_add(digit)
-    })?;
-    Some(Delivery { n, id: *after(frame, id)?, lease: after(frame, lease).copied() })
+    })
 }
 
 /// The bytes behind a mark, which mostly stands near the start.

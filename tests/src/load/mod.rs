@@ -5,47 +5,88 @@
 //! name that it looks for can occur inside of one.
 
 pub mod args;
+mod body;
 mod check;
-mod drain;
-mod enqueue;
+mod contender;
+mod daemon;
 mod frames;
+mod hello;
 mod http;
-mod latency;
+mod modes;
+mod peers;
+mod producer;
 mod report;
-mod requests;
+mod standard;
+mod take;
 mod target;
+mod template;
 mod usage;
 mod watchdog;
 mod worker;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use args::{Args, Mode};
-use report::{Report, Round};
+use contender::Contender;
+use report::{Report, Round, Title};
+use standard::Scenario;
 use target::Target;
 
-/// Runs every round of the mode; `false` when a check failed.
+/// Measures what the command line asks for; `false` when a check failed.
 ///
 /// # Errors
-/// When a round could not be finished.
+/// When that is impossible here.
 pub async fn run(args: Args) -> Result<bool> {
     let Args { common, mode } = args;
-    let mut report = Report::new(&mode, &common);
-    for round in 1..=common.rounds {
-        let target = Target::open(&common).await?;
-        report.head(&target)?;
-        let measured = measure(&mode, &target, &common).await;
-        let measured =
-            measured.with_context(|| format!("round {round} of {}{}", mode.name(), target.log()))?;
-        report.round(round, measured)?;
+    let scenarios = match mode {
+        Mode::Hello { port } => return hello::serve(port).await.map(|()| true),
+        Mode::Table(flags) if flags.list => return report::list(&standard::scenarios(&flags)?),
+        Mode::Table(flags) => standard::scenarios(&flags)?,
+        mode => vec![single(mode)],
+    };
+    let contenders = Contender::all(&common);
+    contenders.iter().try_for_each(Contender::check)?;
+    allow_many_files()?;
+    let mut report = Report::new(&common);
+    for scenario in &scenarios {
+        report.begin(title(scenario))?;
+        for n in 1..=common.rounds {
+            for contender in contenders.iter().filter(|who| scenario.mode.runs_on(who.protocol())) {
+                let round = round(&scenario.mode, contender).await;
+                report.round(&contender.label(), n, round)?;
+            }
+        }
+        report.end()?;
     }
     report.finish()
 }
 
-async fn measure(mode: &Mode, target: &Target, common: &args::Common) -> Result<Round> {
-    match mode {
-        Mode::Enqueue(flags) => enqueue::measure(target, flags, common.payload_bytes).await,
-        Mode::Drain(flags) => drain::measure(target, flags, common.payload_bytes).await,
-        Mode::Latency(flags) => latency::measure(target, flags, common.payload_bytes).await,
-    }
+/// One round. Not to come to its end is a fault like any other: the rest is measured all the same.
+async fn round(mode: &Mode, contender: &Contender) -> Round {
+    let measured = async {
+        let target = Target::open(contender, mode.how()).await?;
+        let round = mode.measure(&target).await.map_err(|e| anyhow!("{e:#}{}", target.log()))?;
+        Ok(Round { version: target.version, ..round })
+    };
+    measured
+        .await
+        .unwrap_or_else(|e: anyhow::Error| Round { faults: vec![format!("{e:#}")], ..Round::default() })
+}
+
+/// What the command line itself says.
+fn single(mode: Mode) -> Scenario {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    Scenario { name: mode.name().to_owned(), command: words.join(" "), mode }
+}
+
+fn title(scenario: &Scenario) -> Title {
+    let what = format!("zizq-load {}", scenario.command);
+    Title { name: scenario.name.clone(), what, headline: scenario.mode.headline() }
+}
+
+/// Thousands of streams are as many files, and the limit is often lower than it could be.
+fn allow_many_files() -> Result<()> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
 }

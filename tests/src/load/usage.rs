@@ -7,6 +7,8 @@ use std::fs;
 pub(super) struct Usage {
     /// CPU time of all its threads, in seconds.
     pub(super) cpu_seconds: f64,
+    /// The resident set, in bytes.
+    pub(super) rss: u64,
     /// The largest resident set so far, in bytes.
     pub(super) peak_rss: u64,
 }
@@ -27,9 +29,12 @@ impl Usage {
         let (_, fields) = stat.rsplit_once(')')?;
         let mut times = fields.split_whitespace().skip(11).map(str::parse::<f64>);
         let ticks = times.next()?.ok()? + times.next()?.ok()?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        let kib: u64 = peak.trim().strip_suffix(" kB")?.parse().ok()?;
-        Some(Self { cpu_seconds: ticks / TICKS_PER_SECOND, peak_rss: kib * 1024 })
+        let bytes = |name: &str| {
+            let value = status.lines().find_map(|line| line.strip_prefix(name))?;
+            Some(value.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+        };
+        let (rss, peak_rss) = (bytes("VmRSS:")?, bytes("VmHWM:")?);
+        Some(Self { cpu_seconds: ticks / TICKS_PER_SECOND, rss, peak_rss })
     }
 }
 
@@ -42,7 +47,7 @@ mod tests {
         let stat =
             "7 (a) b) S 1 7 7 0 -1 4194560 151 0 0 0 250 50 0 0 20 0 1 0 100 2000 300 18446744073709551615";
         let usage = Usage::parse(stat, "Name:\ta\nVmHWM:\t    2048 kB\nVmRSS:\t 1024 kB\n").unwrap();
-        assert_eq!((usage.cpu_seconds, usage.peak_rss), (3.0, 2 << 20));
+        assert_eq!((usage.cpu_seconds, usage.rss, usage.peak_rss), (3.0, 1 << 20, 2 << 20));
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! A worker: one stream, and connections for its acks.
+//! Workers, and what they share.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -10,238 +10,180 @@ use tokio::task::JoinSet;
 
 use super::args::{Ack, Format};
 use super::check::{Deliveries, Faults};
-use super::frames::{self, Delivery};
-use super::http::{Answer, Connection, Stream};
-use super::requests::{get, post};
-use super::target::Target;
+use super::peers;
+use super::take;
+use super::target::{Protocol, Target};
 use super::watchdog::Progress;
 
 /// How a worker works.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plan {
     pub(super) format: Format,
+    /// Jobs in flight.
     pub(super) prefetch: u32,
     pub(super) ack: Ack,
     pub(super) ack_connections: u32,
 }
 
-/// What the workers of a round share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) deliveries: RefCell<Deliveries>,
-    pub(super) faults: RefCell<Faults>,
-    /// When each job was sent and how long it took to arrive; only the mode `latency` asks.
-    pub(super) arrived: Option<Arrived>,
-    pub(super) timing: RefCell<Timing>,
-    /// Jobs whose ack was answered.
-    pub(super) acked: Progress,
-    pub(super) jobs: u32,
-    /// The last job was acked.
-    pub(super) finished: Notify,
+impl Default for Plan {
+    fn default() -> Self {
+        Self { format: Format::Ndjson, prefetch: 256, ack: Ack::Bulk, ack_connections: 1 }
+    }
 }
 
 /// Told of every arrival.
-pub(super) struct Arrived(pub(super) Box<dyn Fn(u32, Instant)>);
+type OnArrival = Box<dyn Fn(u32, Instant)>;
 
-impl std::fmt::Debug for Arrived {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Arrived")
-    }
-}
-
-/// When the first job arrived and the last was acked.
-#[derive(Debug, Default)]
-pub(super) struct Timing {
-    pub(super) first: Option<Instant>,
-    pub(super) last: Option<Instant>,
+/// What the workers of a round share.
+#[derive(Default)]
+pub(super) struct Shared {
+    deliveries: RefCell<Deliveries>,
+    faults: RefCell<Faults>,
+    on_arrival: Option<OnArrival>,
+    /// When the first job arrived and the last was acked.
+    first: Cell<Option<Instant>>,
+    last: Cell<Option<Instant>>,
+    /// Jobs whose ack was answered.
+    pub(super) acked: Progress,
+    /// How many to ack, once that is known.
+    goal: Cell<Option<u32>>,
+    finished: Notify,
+    close_at_goal: bool,
+    closing: Cell<bool>,
+    close: Notify,
 }
 
 impl Shared {
-    pub(super) fn new(jobs: u32, arrived: Option<Arrived>) -> Rc<Self> {
-        Rc::new(Self {
-            deliveries: RefCell::new(Deliveries::new(jobs)),
-            faults: RefCell::default(),
-            arrived,
-            timing: RefCell::default(),
-            acked: Progress::default(),
-            jobs,
-            finished: Notify::new(),
-        })
+    /// For so many jobs.
+    pub(super) fn new(jobs: u32) -> Rc<Self> {
+        Rc::new(Self { goal: Cell::new(Some(jobs)), ..Self::default() })
     }
 
-    fn arrive(&self, job: Delivery) {
-        if let Some(Arrived(arrived)) = &self.arrived {
-            arrived(job.n, Instant::now());
-        }
-        self.deliveries.borrow_mut().note(job.n);
+    /// For so many jobs, after which workers take no more and ack what they have.
+    pub(super) fn closing_after(jobs: u32) -> Rc<Self> {
+        Rc::new(Self { goal: Cell::new(Some(jobs)), close_at_goal: true, ..Self::default() })
     }
 
-    fn answered(&self, jobs: usize, answer: &Answer<'_>) {
-        if answer.status != 204 {
-            let fault = format!("an ack of {jobs} jobs was answered with {}", answer.describe());
-            self.faults.borrow_mut().add(fault);
+    /// For jobs of whose arrival somebody wants to hear.
+    pub(super) fn told(on_arrival: OnArrival) -> Rc<Self> {
+        Rc::new(Self { on_arrival: Some(on_arrival), ..Self::default() })
+    }
+
+    /// For as many jobs as [`Self::set_goal`] will say.
+    pub(super) fn open_ended() -> Rc<Self> {
+        Rc::default()
+    }
+
+    /// Says how many jobs there are to ack.
+    pub(super) fn set_goal(&self, jobs: u32) {
+        self.goal.set(Some(jobs));
+        self.look_at_goal();
+    }
+
+    /// A job arrived.
+    pub(super) fn arrive(&self, n: u32) {
+        if self.first.get().is_none() || self.on_arrival.is_some() {
+            let now = Instant::now();
+            self.first.set(self.first.get().or(Some(now)));
+            if let Some(told) = &self.on_arrival {
+                told(n, now);
+            }
         }
-        self.acked.add(jobs as u64);
-        if self.acked.get() >= u64::from(self.jobs) {
-            self.timing.borrow_mut().last.get_or_insert_with(Instant::now);
+        self.deliveries.borrow_mut().note(n);
+    }
+
+    /// Something is wrong.
+    pub(super) fn fault(&self, fault: String) {
+        self.faults.borrow_mut().add(fault);
+    }
+
+    /// The acks of some jobs were answered.
+    pub(super) fn answered(&self, jobs: usize) {
+        self.acked.add(jobs);
+        self.look_at_goal();
+    }
+
+    fn look_at_goal(&self) {
+        if self.goal.get().is_some_and(|goal| self.acked() >= goal) {
+            if self.last.get().is_none() {
+                self.last.set(Some(Instant::now()));
+                if self.close_at_goal {
+                    self.close(true);
+                }
+            }
             self.finished.notify_one();
         }
     }
 
-    /// Everything that is wrong, in sentences.
-    pub(super) fn faults(&self) -> Vec<String> {
+    /// Waits for the last ack, or for the first worker that fails.
+    pub(super) async fn finished(&self, workers: &mut JoinSet<Result<()>>) -> Result<()> {
+        tokio::select! {
+            () = self.finished.notified() => Ok(()),
+            ended = join(workers) => ended,
+        }
+    }
+
+    /// Lets workers take no more, ack what they have, and end; `false` lets later ones work again.
+    pub(super) fn close(&self, close: bool) {
+        self.closing.set(close);
+        self.close.notify_waiters();
+    }
+
+    /// Waits until workers are to end.
+    pub(super) async fn closed(&self) {
+        let close = self.close.notified();
+        if !self.closing.get() {
+            close.await;
+        }
+    }
+
+    /// When the first job arrived and the last was acked.
+    pub(super) fn timing(&self) -> Option<(Instant, Instant)> {
+        self.first.get().zip(self.last.get())
+    }
+
+    /// How many acks were answered.
+    pub(super) fn acked(&self) -> u32 {
+        self.acked.get()
+    }
+
+    /// How many different jobs arrived.
+    pub(super) fn arrived(&self) -> u32 {
+        self.deliveries.borrow().distinct()
+    }
+
+    /// Everything that is wrong where so many jobs were enqueued, and so many of them may have been left.
+    pub(super) fn faults(&self, enqueued: u32, left: u32) -> Faults {
         let mut faults = self.faults.take();
-        self.deliveries.borrow().faults(&mut faults);
-        faults.into_sentences()
+        self.deliveries.borrow().faults(enqueued, left, &mut faults);
+        faults
     }
 }
 
-/// Jobs that were delivered to one worker and wait for their ack.
-#[derive(Debug, Default)]
-struct Unacked {
-    jobs: RefCell<Vec<Delivery>>,
-    more: Notify,
-}
-
-/// Connects a worker and lets it work until the set is dropped.
-pub(super) async fn start(
-    target: &Target,
-    plan: Plan,
-    shared: &Rc<Shared>,
-    tasks: &mut JoinSet<Result<()>>,
-) -> Result<()> {
-    let unacked = Rc::new(Unacked::default());
-    for _ in 0..plan.ack_connections {
-        let acks = Acks {
-            connection: target.connect().await?,
-            host: target.address.clone(),
-            unacked: Rc::clone(&unacked),
-            shared: Rc::clone(shared),
-        };
-        match plan.ack {
-            Ack::Bulk => tasks.spawn_local(acks.bulk()),
-            Ack::Single => tasks.spawn_local(acks.single()),
-        };
+/// Waits for all of them, or for the first that fails.
+pub(super) async fn join(tasks: &mut JoinSet<Result<()>>) -> Result<()> {
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
     }
-    let path = format!("/jobs/take?queue={}&prefetch={}", target.queue, plan.prefetch);
-    let accept = match plan.format {
-        Format::Ndjson => "application/x-ndjson",
-        Format::Msgpack => "application/vnd.zizq.msgpack-stream",
-        Format::Sse => "text/event-stream",
-    };
-    let stream = target.connect().await?.open_stream(&get(&target.address, &path, accept)).await?;
-    tasks.spawn_local(take(stream, plan.format, unacked, Rc::clone(shared)));
     Ok(())
 }
 
-async fn take(mut stream: Stream, format: Format, unacked: Rc<Unacked>, shared: Rc<Shared>) -> Result<()> {
-    loop {
-        stream
-            .read(|bytes| {
-                let mut jobs = unacked.jobs.borrow_mut();
-                let read = frames::read(format, bytes, |job| {
-                    shared.arrive(job);
-                    jobs.push(job);
-                })?;
-                if !jobs.is_empty() {
-                    shared.timing.borrow_mut().first.get_or_insert_with(Instant::now);
-                    unacked.more.notify_one();
-                }
-                Ok(read)
-            })
-            .await?;
-    }
-}
-
-/// One connection for acks.
-struct Acks {
-    connection: Connection,
-    host: String,
-    unacked: Rc<Unacked>,
-    shared: Rc<Shared>,
-}
-
-impl Acks {
-    /// The most jobs in one request.
-    const MOST: usize = 1_000;
-
-    /// Acks whatever has gathered since the last answer.
-    async fn bulk(mut self) -> Result<()> {
-        let (mut jobs, mut body) = (Vec::new(), Vec::new());
-        loop {
-            {
-                let mut unacked = self.unacked.jobs.borrow_mut();
-                let most = unacked.len().min(Self::MOST);
-                jobs.extend(unacked.drain(..most));
+/// Connects workers and lets them work until the set is dropped.
+pub(super) async fn start(
+    target: &Target,
+    queue: &str,
+    (workers, plan): (u32, Plan),
+    shared: &Rc<Shared>,
+    tasks: &mut JoinSet<Result<()>>,
+) -> Result<()> {
+    for _ in 0..workers {
+        match target.protocol {
+            Protocol::Peer(dialect) => {
+                let wire = target.wire().await?;
+                tasks.spawn_local(peers::work(wire, dialect, queue.to_owned(), plan, Rc::clone(shared)));
             }
-            if jobs.is_empty() {
-                self.unacked.more.notified().await;
-                continue;
-            }
-            write_successes(&mut body, &jobs);
-            let mut request = post(&self.host, "/jobs/success", "", body.len());
-            request.append(&mut body);
-            let answer = self.connection.exchange(&request).await?;
-            self.shared.answered(jobs.len(), &answer);
-            jobs.clear();
+            _ => take::start(target, queue, (1, plan), shared, tasks).await?,
         }
     }
-
-    /// Acks one job after the other.
-    async fn single(mut self) -> Result<()> {
-        loop {
-            let job = self.unacked.jobs.borrow_mut().pop();
-            let Some(job) = job else {
-                self.unacked.more.notified().await;
-                continue;
-            };
-            if !self.unacked.jobs.borrow().is_empty() {
-                // There is something for the other connections too.
-                self.unacked.more.notify_one();
-            }
-            let path = format!("/jobs/{}/success", String::from_utf8_lossy(&job.id));
-            let lease = job.lease.map(|lease| format!("zizq-lease: {}\r\n", String::from_utf8_lossy(&lease)));
-            let request = post(&self.host, &path, &lease.unwrap_or_default(), 0);
-            let answer = self.connection.exchange(&request).await?;
-            self.shared.answered(1, &answer);
-        }
-    }
-}
-
-/// The body of `POST /jobs/success`: with leases where the server gave any, which it does for all or for none.
-fn write_successes(body: &mut Vec<u8>, jobs: &[Delivery]) {
-    let leases = jobs.first().is_some_and(|job| job.lease.is_some());
-    body.extend_from_slice(if leases { b"{\"jobs\":[" } else { b"{\"ids\":[" });
-    for job in jobs {
-        let (before, after): (&[u8], &[u8]) = if leases { (b"{\"id\":\"", b"\"") } else { (b"\"", b"\",") };
-        body.extend_from_slice(before);
-        body.extend_from_slice(&job.id);
-        body.extend_from_slice(after);
-        if let Some(lease) = &job.lease {
-            body.extend_from_slice(b",\"lease\":\"");
-            body.extend_from_slice(lease);
-            body.extend_from_slice(b"\"},");
-        }
-    }
-    body.pop();
-    body.extend_from_slice(b"]}");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn successes_are_json() {
-        let job = |lease| Delivery { n: 0, id: [b'1'; 25], lease };
-        let text = |lease| {
-            let mut body = Vec::new();
-            write_successes(&mut body, &[job(lease), job(lease)]);
-            serde_json::from_slice::<serde_json::Value>(&body).unwrap()
-        };
-        let (id, lease) = ("1".repeat(25), "2".repeat(16));
-        assert_eq!(text(None), serde_json::json!({"ids": [id, id]}));
-        let one = serde_json::json!({"id": id, "lease": lease});
-        assert_eq!(text(Some([b'2'; 16])), serde_json::json!({"jobs": [one, one]}));
-    }
+    Ok(())
 }

@@ -1,16 +1,25 @@
-//! As much of HTTP/1.1 as a load generator needs, over plain TCP.
+//! HTTP/1.1 over plain TCP, with one request at a time.
+
+use std::io::{ErrorKind, Write};
 
 use anyhow::{Context, Result, bail, ensure};
-use memchr::{memchr, memmem};
+use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-const READ_BYTES: usize = 64 << 10;
+use super::chunks::Chunks;
+use super::{Answer, Request};
 
-/// A keep-alive connection with one request at a time.
+/// The most that is read at once; a connection that reads little has a smaller buffer.
+const READ_BYTES: usize = 64 << 10;
+const FIRST_READ_BYTES: usize = 2 << 10;
+
+/// A keep-alive connection.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(in crate::load) struct Connection {
     socket: TcpStream,
+    host: String,
+    output: Vec<u8>,
     input: Vec<u8>,
     /// Where the part of `input` begins that was not read yet.
     start: usize,
@@ -18,31 +27,16 @@ pub(super) struct Connection {
     body: Vec<u8>,
 }
 
-/// A whole answer.
-#[derive(Debug)]
-pub(super) struct Answer<'a> {
-    pub(super) status: u16,
-    pub(super) body: &'a [u8],
-}
-
-impl Answer<'_> {
-    /// For messages.
-    pub(super) fn describe(&self) -> String {
-        let body = String::from_utf8_lossy(self.body);
-        format!("{} {}", self.status, body.chars().take(300).collect::<String>())
-    }
-}
-
 impl Connection {
     pub(super) async fn open(address: &str) -> Result<Self> {
         let socket =
             TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
         socket.set_nodelay(true)?;
-        Ok(Self { socket, input: Vec::with_capacity(READ_BYTES), start: 0, body: Vec::new() })
+        let [output, input, body] = [const { Vec::new() }; 3];
+        Ok(Self { socket, host: address.to_owned(), output, input, start: 0, body })
     }
 
-    /// Sends a request and waits for its answer.
-    pub(super) async fn exchange(&mut self, request: &[u8]) -> Result<Answer<'_>> {
+    pub(super) async fn exchange(&mut self, request: &Request<'_>) -> Result<Answer<'_>> {
         let head = self.send(request).await?;
         self.body.clear();
         match head.framing {
@@ -65,19 +59,20 @@ impl Connection {
         }
     }
 
-    /// Sends a request and waits for the head of its answer; the body is left to be read with [`Self::stream`].
-    pub(super) async fn open_stream(mut self, request: &[u8]) -> Result<Stream> {
+    /// The status, and the body to be read.
+    pub(super) async fn open_stream(mut self, request: &Request<'_>) -> Result<(u16, Stream)> {
         let head = self.send(request).await?;
-        ensure!(head.status == 200, "the stream was answered with {}", head.status);
         let chunks = matches!(head.framing, Framing::Chunked).then(Chunks::default);
         self.body.clear();
-        Ok(Stream { connection: self, chunks })
+        self.output = Vec::new();
+        Ok((head.status, Stream { connection: self, chunks }))
     }
 
-    async fn send(&mut self, request: &[u8]) -> Result<Head> {
+    async fn send(&mut self, request: &Request<'_>) -> Result<Head> {
         self.input.drain(..self.start);
         self.start = 0;
-        self.socket.write_all(request).await?;
+        self.write(request)?;
+        self.socket.write_all(&self.output).await?;
         loop {
             if let Some(head) = Head::parse(&self.input)? {
                 self.start = head.len;
@@ -87,8 +82,25 @@ impl Connection {
         }
     }
 
+    fn write(&mut self, request: &Request<'_>) -> Result<()> {
+        let Request { method, path, headers, body } = request;
+        self.output.clear();
+        write!(self.output, "{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.host)?;
+        for (name, value) in *headers {
+            write!(self.output, "{name}: {value}\r\n")?;
+        }
+        if *method != "GET" {
+            write!(self.output, "content-length: {}\r\n", body.len())?;
+        }
+        self.output.extend_from_slice(b"\r\n");
+        self.output.extend_from_slice(body);
+        Ok(())
+    }
+
     async fn fill(&mut self) -> Result<()> {
-        self.input.reserve(READ_BYTES);
+        if self.input.len() == self.input.capacity() {
+            self.input.reserve(self.input.capacity().clamp(FIRST_READ_BYTES, READ_BYTES));
+        }
         let read = self.socket.read_buf(&mut self.input).await?;
         ensure!(read > 0, "the server closed the connection");
         Ok(())
@@ -108,13 +120,12 @@ impl Connection {
 
 /// The body of an answer that does not end.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(in crate::load) struct Stream {
     connection: Connection,
     chunks: Option<Chunks>,
 }
 
 impl Stream {
-    /// Waits for more and gives everything that `read` has not said it was done with.
     pub(super) async fn read(&mut self, mut read: impl FnMut(&[u8]) -> Result<usize>) -> Result<()> {
         let connection = &mut self.connection;
         if connection.input.len() == connection.start {
@@ -133,6 +144,20 @@ impl Stream {
         let done = read(&connection.body)?;
         connection.body.drain(..done);
         Ok(())
+    }
+
+    /// Everything that has come, and not more.
+    pub(super) fn unread(&mut self) -> Result<Vec<u8>> {
+        let connection = &mut self.connection;
+        let mut bytes = connection.input.split_off(connection.start);
+        loop {
+            match connection.socket.try_read_buf(&mut bytes) {
+                Ok(0) => bail!("the server ended the stream"),
+                Ok(_) => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(bytes),
+                Err(e) => return Err(e.into()),
+            }
+        }
     }
 }
 
@@ -173,80 +198,9 @@ impl Head {
     }
 }
 
-/// Where in a chunked body we are.
-#[derive(Debug, Default)]
-enum Chunks {
-    /// Before a line with a size.
-    #[default]
-    Size,
-    /// Inside of a chunk with so many bytes to come, the CRLF behind it included.
-    Data(usize),
-    /// Before the line behind the last chunk.
-    Last,
-    Ended,
-}
-
-impl Chunks {
-    const fn ended(&self) -> bool {
-        matches!(self, Self::Ended)
-    }
-
-    /// Appends the data in `input` to `body`, and says how much of the input was used.
-    fn feed(&mut self, input: &[u8], body: &mut Vec<u8>) -> Result<usize> {
-        let mut at = 0;
-        loop {
-            let rest = &input[at..];
-            match self {
-                Self::Ended => return Ok(at),
-                Self::Data(left) => {
-                    let take = rest.len().min(*left);
-                    // The last two bytes of what is left are the CRLF.
-                    body.extend_from_slice(&rest[..take.min(left.saturating_sub(2))]);
-                    at += take;
-                    *left -= take;
-                    if *left > 0 {
-                        return Ok(at);
-                    }
-                    *self = Self::Size;
-                }
-                Self::Size | Self::Last => {
-                    let Some(end) = memchr(b'\n', rest) else { return Ok(at) };
-                    let last = matches!(self, Self::Last);
-                    *self = if last { Self::Ended } else { Self::after_size(&rest[..end])? };
-                    at += end + 1;
-                }
-            }
-        }
-    }
-
-    fn after_size(line: &[u8]) -> Result<Self> {
-        let line = std::str::from_utf8(line)?.trim_end();
-        let size = line.split(';').next().unwrap_or_default();
-        let size =
-            usize::from_str_radix(size, 16).with_context(|| format!("not the size of a chunk: {line:?}"))?;
-        Ok(if size == 0 { Self::Last } else { Self::Data(size + 2) })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn chunks_in_pieces_of_any_size() {
-        let input = b"5\r\nhello\r\n1;x=y\r\n \r\nA\r\n0123456789\r\n0\r\n\r\nrest";
-        for piece in 1..input.len() {
-            let (mut chunks, mut body, mut pending) = (Chunks::default(), Vec::new(), Vec::new());
-            for bytes in input.chunks(piece) {
-                pending.extend_from_slice(bytes);
-                let used = chunks.feed(&pending, &mut body).unwrap();
-                pending.drain(..used);
-            }
-            assert_eq!(body, b"hello 0123456789", "in pieces of {piece}");
-            assert!(chunks.ended());
-            assert_eq!(pending, b"rest");
-        }
-    }
 
     #[test]
     fn heads() {
