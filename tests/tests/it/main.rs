@@ -6,6 +6,7 @@ mod examples;
 mod formats;
 mod leases;
 mod lifecycle;
+mod load;
 mod ops;
 mod order;
 mod poll;
