@@ -21,6 +21,7 @@ pub mod number;
 pub mod object;
 pub mod outcome;
 pub mod page;
+pub mod patch;
 pub mod payload;
 pub mod stream;
 pub mod take;

@@ -103,6 +103,12 @@ impl Client {
         self.call(Method::POST, path).value(body)
     }
 
+    /// `PATCH` with a body.
+    #[must_use]
+    pub fn patch(&self, path: &str, body: &Value) -> Call<'_> {
+        self.call(Method::PATCH, path).value(body)
+    }
+
     /// `POST` without a body.
     #[must_use]
     pub fn poke(&self, path: &str) -> Call<'_> {

@@ -44,7 +44,7 @@ impl CommitModes {
             Command::Succeed(_)
             | Command::Fail { .. }
             | Command::Release(_)
-            | Command::Delete(_)
+            | Command::Change { .. }
             | Command::Reset
             | Command::Stop => Some(self.others),
             _ => None,

@@ -1,6 +1,8 @@
 //! The black-box tests: the real binaries, over real sockets, held against the contract.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
 
+mod bulk;
+mod change;
 mod errors;
 mod examples;
 mod formats;

@@ -81,6 +81,52 @@ async fn filters_are_joined_by_and() {
 }
 
 #[tokio::test]
+async fn ranges_include_their_ends() {
+    let server = Server::start().await;
+    let client = server.client();
+    let queued = client
+        .enqueue_all((1..=4_u64).map(
+            |n| json!({"queue": "q", "type": "t", "payload": n, "priority": n * 10, "ready_at": n * 1_000}),
+        ))
+        .await;
+    let taken = client.poll(&json!({"limit": 4})).await;
+    for job in &taken[..2] {
+        client.fail(job, &json!({"message": "m", "retry_at": 253_402_300_799_999_u64})).await;
+    }
+    let queued: Vec<&str> = queued.iter().map(id).collect();
+    for (filters, expected) in [
+        ("priority=10", &queued[..1]),
+        ("priority=10..20", &queued[..2]),
+        ("priority=..20", &queued[..2]),
+        ("priority=30..", &queued[2..]),
+        ("priority=..", &queued[..]),
+        ("priority=11..19", &[][..]),
+        ("priority=", &queued[..]),
+        ("ready_at=3000..99999999999999", &queued[2..]),
+        ("ready_at=253402300799999", &queued[..2]),
+        ("attempts=1", &queued[..2]),
+        ("attempts=0", &queued[2..]),
+        ("attempts=..1&priority=20..30", &queued[1..3]),
+        ("budgets.key=b", &[][..]),
+    ] {
+        assert_eq!(ids(&client, filters).await, expected, "{filters}");
+    }
+    for (bad, names) in [
+        ("priority=x", "priority"),
+        ("priority=5..3", "priority"),
+        ("ready_at=1..2..3", "ready_at"),
+        ("attempts=-1", "attempts"),
+        ("attempts=1.5", "attempts"),
+        ("filter=", "filter"),
+        ("filter=+", "filter"),
+    ] {
+        client.get(&format!("/jobs?{bad}")).await.expect_refusal(400, names);
+        client.get(&format!("/jobs/count?{bad}")).await.expect_refusal(400, names);
+        client.delete(&format!("/jobs?{bad}")).await.expect_refusal(400, names);
+    }
+}
+
+#[tokio::test]
 async fn pages_follow_each_other_both_ways() {
     let server = Server::start().await;
     let client = server.client();
@@ -124,7 +170,7 @@ async fn links_list_position_order_and_limit_before_the_filters() {
     let server = Server::start().await;
     let client = server.client();
     let queued = client.enqueue_all((0..5).map(|_| job("a b/ä&c", "t+1"))).await;
-    let filters = "type=t%2B1&status=ready&queue=a+b/%C3%A4%26c,x";
+    let filters = "type=t%2B1&status=ready&queue=a+b/%C3%A4%26c,x&priority=..40000&ready_at=5..&attempts=0";
     let (jobs, pages) = page(&client, &format!("/jobs?{filters}&limit=2")).await;
     assert_eq!(jobs.len(), 2);
     for (link, position) in [("self", None), ("next", Some(id(&queued[1])))] {
@@ -135,7 +181,9 @@ async fn links_list_position_order_and_limit_before_the_filters() {
         assert_eq!(parameters[..2], [("order", "asc"), ("limit", "2")], "{link}");
         let mut filters = parameters[2..].to_vec();
         filters.sort_unstable();
-        assert_eq!(filters.iter().map(|filter| filter.0).collect::<Vec<_>>(), ["queue", "status", "type"]);
+        let names = ["attempts", "priority", "queue", "ready_at", "status", "type"];
+        assert_eq!(filters.iter().map(|filter| filter.0).collect::<Vec<_>>(), names);
+        assert!(filters.contains(&("priority", "..40000")) && filters.contains(&("ready_at", "5..")));
         assert!(filters.iter().all(|(_, value)| value.bytes().all(|b| b.is_ascii_graphic())), "{filters:?}");
     }
     let (jobs, pages) = page(&client, pages["next"].as_str().unwrap()).await;

@@ -8,10 +8,11 @@ use protocol::job::Status;
 use protocol::lease::{HeartbeatsReply, JobHeartbeat, JobRelease, LeaseToken};
 use protocol::name::QueueName;
 use protocol::outcome::{Failure, LeasedJob, NotDone};
+use protocol::patch::Patch;
 
-use super::id::QueueId;
 use super::job::Job;
 use super::outbox::Outbox;
+use crate::filter::Filter;
 use crate::store::record::Counts;
 
 /// One request to the engine.
@@ -37,14 +38,19 @@ pub enum Command {
     },
     Heartbeat(Vec<JobHeartbeat>),
     Release(Vec<JobRelease>),
-    Delete(JobId),
+    /// Changes jobs, each by itself: those that exist and, with a filter, are what it asks for at that moment.
+    Change {
+        ids: Vec<JobId>,
+        only: Option<Arc<Filter>>,
+        change: Change,
+    },
     /// Forget everything.
     Reset,
     /// Which of these jobs are in flight.
     Inspect(Vec<JobId>),
     /// Jobs in flight, those behind an id.
     ListInFlight {
-        queues: Option<Vec<QueueId>>,
+        queues: Option<Vec<QueueName>>,
         from: Option<JobId>,
         descending: bool,
         limit: usize,
@@ -72,7 +78,9 @@ pub enum Reply {
         queue: QueueName,
     },
     Heartbeats(HeartbeatsReply),
-    InFlight(Vec<Arc<Job>>),
+    InFlight(Vec<Seen>),
+    /// In the order of the ids.
+    Changed(Vec<Changed>),
     Counts(JobCounts),
 }
 
@@ -92,6 +100,39 @@ pub enum Outcome {
     Created,
     /// Its unique key was taken.
     Duplicate,
+}
+
+/// What is done to a job from outside.
+#[derive(Debug, Clone)]
+pub enum Change {
+    Patch(Arc<Patch>),
+    /// Makes a job ready that is not: one that ended, too.
+    Retry {
+        reset_attempts: bool,
+    },
+    Delete,
+}
+
+/// A job at a moment.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub job: Arc<Job>,
+    pub queue: QueueName,
+    /// In flight where somebody holds it, else as it is stored.
+    pub status: Status,
+}
+
+/// What came of a [`Change`] of one job.
+#[derive(Debug, Clone)]
+pub enum Changed {
+    /// As it is now; as it was, if it was deleted.
+    Done(Seen),
+    /// There is no such job.
+    Missing,
+    /// It can not be changed like that in its status.
+    Refused(Status),
+    /// It is not what the filter asks for any more.
+    Passed,
 }
 
 /// Why the engine refused a command.

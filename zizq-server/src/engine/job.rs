@@ -7,7 +7,7 @@ use protocol::lease::LeaseToken;
 use protocol::name::{JobType, QueueName};
 use protocol::payload::Payload;
 
-use super::id::{QueueId, Stamp};
+use super::id::{Home, QueueId, Stamp};
 use crate::store::keys::Place;
 
 /// Everything about a job. Times are milliseconds since the Unix epoch.
@@ -43,6 +43,11 @@ pub struct Job {
 impl Job {
     pub const fn place(&self) -> Place {
         Place { status: self.status, queue: self.queue, priority: self.priority, stamp: Stamp::of(self.id) }
+    }
+
+    /// Whether it lies elsewhere than its id says.
+    pub fn is_moved(&self) -> bool {
+        Home::of(self.id) != Home { queue: self.queue, priority: self.priority }
     }
 
     /// When the timer of a job that is not ready goes off: to make it ready, or to forget it.

@@ -5,6 +5,7 @@
 //! it changes comes out as one [`Batch`] a turn. [`crate::turn`] drives it.
 
 pub mod backoff;
+mod change;
 pub mod command;
 mod dispatch;
 mod enqueue;
@@ -141,9 +142,11 @@ impl Engine {
             Command::Fail { job, .. } => late(job).into_iter().collect(),
             Command::Heartbeat(jobs) => jobs.iter().filter_map(|j| late(&leased(j.id, j.lease))).collect(),
             Command::Release(jobs) => jobs.iter().filter_map(|j| late(&leased(j.id, j.lease))).collect(),
-            Command::Delete(id) if self.leases.get(*id).is_none() => vec![*id],
             Command::Enqueue(jobs) => {
                 self.keepers_in_store(jobs.iter().filter_map(|job| job.flow.as_ref()?.unique.as_ref()))
+            }
+            Command::Change { ids, .. } => {
+                ids.iter().filter(|id| self.leases.get(**id).is_none()).copied().collect()
             }
             _ => Vec::new(),
         }
@@ -166,11 +169,14 @@ impl Engine {
             Command::Fail { job, failure } => self.fail(job, failure, &mut found),
             Command::Heartbeat(jobs) => self.heartbeat(&jobs, &mut found),
             Command::Release(jobs) => self.release(&jobs, &mut found),
-            Command::Delete(id) => self.delete(id, &mut found),
+            Command::Change { ids, only, change } => {
+                Ok(self.change(&ids, only.as_deref(), &change, &mut found))
+            }
             Command::Reset => self.reset(),
-            Command::Inspect(ids) => Ok(Reply::InFlight(
-                ids.iter().filter_map(|id| self.leases.get(*id)).map(|l| l.job.clone()).collect(),
-            )),
+            Command::Inspect(ids) => {
+                let held = ids.iter().filter_map(|id| self.leases.get(*id));
+                Ok(Reply::InFlight(held.filter_map(|lease| self.seen_held(lease)).collect()))
+            }
             Command::ListInFlight { queues, from, descending, limit } => {
                 Ok(Reply::InFlight(self.list_in_flight(queues.as_deref(), from, descending, limit)))
             }
@@ -208,40 +214,6 @@ impl Engine {
         let check = self.checks.peek().map(|cmp::Reverse((at, _))| *at);
         let leases = [check, self.leases.next_save(), self.leases.next_deadline()];
         leases.into_iter().chain([self.timers.next()]).flatten().min()
-    }
-
-    fn list_in_flight(
-        &self,
-        queues: Option<&[QueueId]>,
-        from: Option<JobId>,
-        descending: bool,
-        limit: usize,
-    ) -> Vec<std::sync::Arc<Job>> {
-        let asked = |job: &Job| {
-            let behind = from.is_none_or(|from| if descending { job.id < from } else { job.id > from });
-            behind && queues.is_none_or(|queues| queues.contains(&job.queue))
-        };
-        let mut jobs: Vec<_> = self.leases.iter().filter(|l| asked(&l.job)).map(|l| l.job.clone()).collect();
-        jobs.sort_unstable_by_key(|job| job.id);
-        if descending {
-            jobs.reverse();
-        }
-        jobs.truncate(limit);
-        jobs
-    }
-
-    fn delete(&mut self, id: JobId, found: &mut Found) -> Result<Reply, Reject> {
-        if let Some(lease) = self.leases.get(id) {
-            let reason = protocol::stream::CancelReason::Deleted;
-            self.streams.tell(lease.stream, outbox::Item::Cancel { id, reason });
-        }
-        if let Some(lease) = self.end_lease(id) {
-            self.forget(&lease.job);
-            return Ok(Reply::Done);
-        }
-        let job = found.remove(&id).filter(|job| !job.is_gone(self.now)).ok_or(Reject::NotFound)?;
-        self.forget(&job);
-        Ok(Reply::Done)
     }
 
     fn reset(&mut self) -> Result<Reply, Reject> {

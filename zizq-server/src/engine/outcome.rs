@@ -35,7 +35,7 @@ impl Engine {
         self.clear_place(&job);
         let keep = job.retention.and_then(|r| r.completed_ms).unwrap_or(self.settings.completed_ms);
         if keep == 0 {
-            self.forget_errors(&job);
+            self.forget_traces(&job);
             return;
         }
         let ended = Arc::make_mut(&mut job);
@@ -94,7 +94,7 @@ impl Engine {
             failed.status = Status::Dead;
             failed.purge_at = Some(now.saturating_add(keep).min(MAX_TIME_MS));
             if keep == 0 {
-                self.forget_errors(&job);
+                self.forget_traces(&job);
                 return job;
             }
         }

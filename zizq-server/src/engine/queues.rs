@@ -76,6 +76,23 @@ impl Queues {
         self.by_id.keys().copied()
     }
 
+    /// The number of a queue that was heard of before.
+    pub(super) fn known(&self, name: &QueueName) -> Option<QueueId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Moves a job in flight from one queue to another.
+    pub(super) fn move_held(&mut self, from: QueueId, to: QueueId) {
+        self.count_down(from, Status::InFlight);
+        self.count_up(to, Status::InFlight);
+        if let Some(queue) = self.by_id.get_mut(&from) {
+            queue.in_flight -= 1;
+        }
+        if let Some(queue) = self.by_id.get_mut(&to) {
+            queue.in_flight += 1;
+        }
+    }
+
     /// Counts one more job of a status.
     pub(super) fn count_up(&mut self, id: QueueId, status: Status) {
         self.count(id, |counts| *counts.of_mut(status) += 1);

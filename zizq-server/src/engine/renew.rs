@@ -189,20 +189,24 @@ impl Engine {
     /// Writes down the leases that began at or before `until`.
     pub(super) fn save_leases(&mut self, until: u64) {
         while let Some(id) = self.leases.next_unsaved(until) {
-            let Some(lease) = self.leases.get_mut(id) else { continue };
-            let stream = self.streams.get(lease.stream);
-            let resumable = stream.filter(|s| s.kind == StreamKind::Events);
-            lease.saved = true;
-            let record = LeaseRecord {
-                queue: lease.job.queue.0,
-                priority: lease.job.priority,
-                token: lease.token.to_u64(),
-                deliveries: lease.job.deliveries,
-                dequeued_at: lease.job.dequeued_at.unwrap_or(lease.since),
-                lease_ms: stream.and_then(|s| s.lease_ms),
-                stream: resumable.map(|s| (s.id, lease.event)),
-            };
-            self.batch.put_lease(id, &record);
+            self.save_lease(id);
         }
+    }
+
+    pub(super) fn save_lease(&mut self, id: JobId) {
+        let Some(lease) = self.leases.get_mut(id) else { return };
+        let stream = self.streams.get(lease.stream);
+        let resumable = stream.filter(|s| s.kind == StreamKind::Events);
+        lease.saved = true;
+        let record = LeaseRecord {
+            queue: lease.job.queue.0,
+            priority: lease.job.priority,
+            token: lease.token.to_u64(),
+            deliveries: lease.job.deliveries,
+            dequeued_at: lease.job.dequeued_at.unwrap_or(lease.since),
+            lease_ms: stream.and_then(|s| s.lease_ms),
+            stream: resumable.map(|s| (s.id, lease.event)),
+        };
+        self.batch.put_lease(id, &record);
     }
 }

@@ -113,21 +113,33 @@ impl Engine {
 
     fn make_ready(&mut self, job: Arc<Job>) {
         let id = job.queue;
-        let stamp = Stamp::of(job.id);
-        if let Some(cursor) = self.cursors.get_mut(&(id, job.priority))
-            && stamp < *cursor
-        {
-            *cursor = stamp;
-            self.batch.put_cursor(id, job.priority, stamp);
-        }
+        self.keep_behind_cursor(&job);
         if let Some(queue) = self.queues.get_mut(id) {
             queue.lanes.insert(job, &mut self.ready_bytes);
         }
         self.dispatch_later(id);
     }
 
-    /// Puts a job that was in flight among the ready ones again.
-    pub(super) fn requeue(&mut self, job: Arc<Job>) {
+    /// The lane of a job must be read from this job on, if not from an earlier one.
+    pub(super) fn keep_behind_cursor(&mut self, job: &Job) {
+        let stamp = Stamp::of(job.id);
+        if let Some(cursor) = self.cursors.get_mut(&(job.queue, job.priority))
+            && stamp < *cursor
+        {
+            *cursor = stamp;
+            self.batch.put_cursor(job.queue, job.priority, stamp);
+        }
+    }
+
+    /// Puts a job that was in flight among the ready ones again, or among the scheduled ones if it was told so
+    /// meanwhile.
+    pub(super) fn requeue(&mut self, mut job: Arc<Job>) {
+        if job.ready_at > self.now {
+            self.clear_place(&job);
+            Arc::make_mut(&mut job).status = Status::Scheduled;
+            self.settle(job);
+            return;
+        }
         self.batch.put_job(&job);
         self.uniques.refresh(&job);
         self.make_ready(job);
@@ -159,7 +171,15 @@ impl Engine {
             self.unready(job);
         }
         self.clear_place(job);
+        self.forget_traces(job);
+    }
+
+    /// Removes what is stored of a job beside its record.
+    pub(super) fn forget_traces(&mut self, job: &Job) {
         self.forget_errors(job);
+        if job.is_moved() {
+            self.batch.remove_moved(job.id);
+        }
     }
 
     pub(super) fn forget_errors(&mut self, job: &Job) {
@@ -169,7 +189,7 @@ impl Engine {
     }
 
     /// Lets the cursor of a lane follow the jobs that have left it, so that a restart need not walk past them.
-    fn note_removed(&mut self, id: QueueId, priority: u16) {
+    pub(super) fn note_removed(&mut self, id: QueueId, priority: u16) {
         let enough = CURSOR_EVERY.max(self.leases.len());
         let Some(queue) = self.queues.get_mut(id) else { return };
         if !queue.lanes.note_removed(priority, enough) {

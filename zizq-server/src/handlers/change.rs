@@ -1,17 +1,127 @@
-//! `DELETE /jobs/{id}`.
+//! `PATCH`, `DELETE` and retry, of one job by its id and of all that a filter accepts.
 
-use crate::engine::command::Command;
-use crate::handle::CallError;
+use std::sync::Arc;
+
+use http::StatusCode;
+use protocol::body;
+use protocol::encode;
+use protocol::id::JobId;
+use protocol::job::Status;
+use protocol::patch::{self, Patch};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{filters, out_of_step};
+use crate::engine::command::{Change, Changed, Command, Reply, Seen};
+use crate::filter::Filter;
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
 
+pub(crate) async fn patch(app: &App, request: &Request) -> Answer {
+    let patch = read_patch(request)?;
+    request.no_query()?;
+    shown(request, &one(app, request.job_id()?, Change::Patch(Arc::new(patch))).await?)
+}
+
+pub(crate) async fn retry(app: &App, request: &Request) -> Answer {
+    let change = read_retry(request)?;
+    request.no_query()?;
+    shown(request, &one(app, request.job_id()?, change).await?)
+}
+
 pub(crate) async fn delete(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    let id = request.job_id()?;
-    match app.engine.call(Command::Delete(id)).await {
-        Ok(_) => Ok(reply::no_content()),
-        Err(CallError::Rejected(_)) => Err(Refusal::not_found(format!("no job has the id `{id}`"))),
-        Err(error) => Err(error.into()),
+    one(app, request.job_id()?, Change::Delete).await?;
+    Ok(reply::no_content())
+}
+
+pub(crate) async fn patch_bulk(app: &App, request: &Request) -> Answer {
+    let patch = read_patch(request)?;
+    let (filter, dry_run) = read_bulk(request)?;
+    refuse_statuses(&filter, "completed and dead jobs can not be changed", Status::is_terminal)?;
+    // Without a change the matches are counted.
+    let dry_run = dry_run || patch.is_empty();
+    bulk(app, request, filter, Change::Patch(Arc::new(patch)), dry_run, "patched").await
+}
+
+pub(crate) async fn retry_bulk(app: &App, request: &Request) -> Answer {
+    let change = read_retry(request)?;
+    let (filter, dry_run) = read_bulk(request)?;
+    let running = |status| matches!(status, Status::Ready | Status::InFlight);
+    refuse_statuses(&filter, "jobs that are ready or in flight can not be retried", running)?;
+    bulk(app, request, filter, change, dry_run, "retried").await
+}
+
+pub(crate) async fn delete_bulk(app: &App, request: &Request) -> Answer {
+    let (filter, dry_run) = read_bulk(request)?;
+    bulk(app, request, filter, Change::Delete, dry_run, "deleted").await
+}
+
+fn read_patch(request: &Request) -> Result<Patch, Refusal> {
+    Ok(patch::parse(request.body_format()?, &request.body)?)
+}
+
+#[derive(Default, Deserialize)]
+struct Retry {
+    #[serde(default)]
+    reset_attempts: Option<bool>,
+}
+
+fn read_retry(request: &Request) -> Result<Change, Refusal> {
+    let retry: Retry = body::parse_optional(request.body_format()?, &request.body)?;
+    Ok(Change::Retry { reset_attempts: retry.reset_attempts.unwrap_or(false) })
+}
+
+fn read_bulk(request: &Request) -> Result<(Filter, bool), Refusal> {
+    let mut query = request.query()?;
+    let filter = filters::read(&mut query)?;
+    let dry_run = query.flag("dry_run")?;
+    query.finish()?;
+    Ok((filter, dry_run))
+}
+
+fn refuse_statuses(filter: &Filter, why: &str, refused: impl Fn(Status) -> bool) -> Result<(), Refusal> {
+    let named = filter.statuses.iter().flatten().find(|status| refused(**status));
+    named
+        .map_or(Ok(()), |status| Err(Refusal::unprocessable(format!("status: `{}`: {why}", status.as_str()))))
+}
+
+async fn bulk(
+    app: &App,
+    request: &Request,
+    filter: Filter,
+    change: Change,
+    dry_run: bool,
+    done: &str,
+) -> Answer {
+    let changed = if dry_run {
+        app.reader.would_change(filter, &change).await?
+    } else {
+        app.reader.change(filter, change).await?
+    };
+    Ok(reply::value(StatusCode::OK, request.format, &json!({done: changed})))
+}
+
+async fn one(app: &App, id: JobId, change: Change) -> Result<Seen, Refusal> {
+    let is_retry = matches!(change, Change::Retry { .. });
+    let command = Command::Change { ids: vec![id], only: None, change };
+    let Reply::Changed(outcomes) = app.engine.call(command).await? else { return Err(out_of_step()) };
+    match outcomes.into_iter().next() {
+        Some(Changed::Done(seen)) => Ok(seen),
+        Some(Changed::Refused(status)) => {
+            let what = if is_retry { "retried" } else { "changed" };
+            let status = status.as_str();
+            Err(Refusal::unprocessable(format!("job `{id}` is {status} and can not be {what}")))
+        }
+        Some(Changed::Missing | Changed::Passed) | None => {
+            Err(Refusal::not_found(format!("no job has the id `{id}`")))
+        }
     }
+}
+
+fn shown(request: &Request, seen: &Seen) -> Answer {
+    let mut body = Vec::with_capacity(512);
+    encode::write_job(&mut body, request.format, &seen.job.view(&seen.queue, seen.status), None);
+    Ok(reply::bytes(StatusCode::OK, request.format, body))
 }

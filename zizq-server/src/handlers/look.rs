@@ -1,21 +1,17 @@
 //! `GET /jobs/{id}`, `GET /jobs`, `GET /jobs/count`, `GET /queues`.
 
 use http::StatusCode;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use protocol::encode;
 use protocol::id::JobId;
-use protocol::job::Status;
 use protocol::page::{DEFAULT_PAGE, MAX_PAGE, Pages};
 use serde_json::json;
 
+use super::filters;
+use crate::engine::command::Seen;
 use crate::http::App;
 use crate::http::query::Query;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
-use crate::reader::{Filter, Shown};
-
-/// What stays as it is in the value of a query parameter (RFC 3986, unreserved).
-const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 pub(crate) async fn job(app: &App, request: &Request) -> Answer {
     request.no_query()?;
@@ -27,7 +23,7 @@ pub(crate) async fn job(app: &App, request: &Request) -> Answer {
     Ok(reply::bytes(StatusCode::OK, request.format, body))
 }
 
-fn write_shown(out: &mut Vec<u8>, request: &Request, shown: &Shown) {
+fn write_shown(out: &mut Vec<u8>, request: &Request, shown: &Seen) {
     let view = shown.job.view(&shown.queue, shown.status);
     encode::write_job(out, request.format, &view, Some(&shown.job.payload));
 }
@@ -35,20 +31,20 @@ fn write_shown(out: &mut Vec<u8>, request: &Request, shown: &Shown) {
 pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let page = Page::read(&mut query, |query| query.value::<JobId>("from"))?;
-    let filter = read_filter(&mut query)?;
+    let filter = filters::read(&mut query)?;
     query.finish()?;
     let (jobs, more) = app.reader.list(filter.clone(), page.from, page.descending, page.limit).await?;
     let ends = jobs.first().zip(jobs.last()).map(|(first, last)| (first.job.id, last.job.id));
-    let pages = page.links("/jobs", ends, more, &filter_params(&filter));
+    let pages = page.links("/jobs", ends, more, &filters::params(&filter));
     let mut body = Vec::with_capacity(256 + jobs.len() * 512);
-    let write = |out: &mut Vec<u8>, shown: &Shown| write_shown(out, request, shown);
+    let write = |out: &mut Vec<u8>, shown: &Seen| write_shown(out, request, shown);
     encode::write_jobs(&mut body, request.format, jobs.iter(), write, Some(&pages));
     Ok(reply::bytes(StatusCode::OK, request.format, body))
 }
 
 pub(crate) async fn count(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
-    let filter = read_filter(&mut query)?;
+    let filter = filters::read(&mut query)?;
     query.finish()?;
     let count = app.reader.count(filter).await?;
     Ok(reply::value(StatusCode::OK, request.format, &json!({"count": count})))
@@ -104,43 +100,4 @@ impl<K: std::fmt::Display> Page<K> {
             prev: first.filter(|_| self.from.is_some()).map(|first| link(Some(&first), !self.descending)),
         }
     }
-}
-
-fn read_filter(query: &mut Query<'_>) -> Result<Filter, Refusal> {
-    let statuses =
-        query.list::<String>("status")?.map(|names| names.iter().map(|name| status(name)).collect());
-    Ok(Filter {
-        ids: query.list("id")?,
-        queues: query.list("queue")?,
-        types: query.list("type")?,
-        statuses: statuses.transpose()?,
-    })
-}
-
-fn status(name: &str) -> Result<Status, Refusal> {
-    Status::ALL.into_iter().find(|status| status.as_str() == name).ok_or_else(|| {
-        let name = protocol::error::excerpt(name);
-        Refusal::bad_request(format!(
-            "status: `{name}` is none of scheduled, ready, in_flight, completed, dead"
-        ))
-    })
-}
-
-fn filter_params(filter: &Filter) -> String {
-    let ids = filter.ids.as_ref().map(|ids| join(ids.iter().map(ToString::to_string)));
-    let queues = filter.queues.as_ref().map(|names| join(names.iter().map(ToString::to_string)));
-    let types = filter.types.as_ref().map(|names| join(names.iter().map(ToString::to_string)));
-    let statuses =
-        filter.statuses.as_ref().map(|all| join(all.iter().map(|status| status.as_str().to_owned())));
-    let mut params = String::new();
-    for (name, value) in [("id", ids), ("queue", queues), ("type", types), ("status", statuses)] {
-        if let Some(value) = value {
-            params.push_str(&format!("&{name}={}", utf8_percent_encode(&value, VALUE)));
-        }
-    }
-    params
-}
-
-fn join(values: impl Iterator<Item = String>) -> String {
-    values.collect::<Vec<_>>().join(",")
 }

@@ -3,6 +3,7 @@
 pub(crate) mod change;
 pub(crate) mod enqueue;
 pub(crate) mod errors;
+mod filters;
 pub(crate) mod lease;
 pub(crate) mod look;
 pub(crate) mod outcome;

@@ -67,6 +67,21 @@ impl<'a> Query<'a> {
         })
     }
 
+    /// Takes a yes or no.
+    ///
+    /// # Errors
+    /// 400 where it is neither `true` nor `false`.
+    pub(crate) fn flag(&mut self, name: &str) -> Result<bool, Refusal> {
+        match self.text(name).as_deref() {
+            None | Some("" | "false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(other) => {
+                let other = excerpt(other);
+                Err(Refusal::bad_request(format!("{name}: `{other}` is neither true nor false")))
+            }
+        }
+    }
+
     /// Takes a comma list; empty elements are skipped, and a list of nothing else counts as absent.
     ///
     /// # Errors

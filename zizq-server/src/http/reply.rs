@@ -12,6 +12,7 @@ use protocol::encode;
 use protocol::enqueue::EnqueueError;
 use protocol::error::ErrorBody;
 use protocol::media::Format;
+use protocol::patch::PatchError;
 use serde::Serialize;
 
 use crate::engine::command::Reject;
@@ -110,6 +111,15 @@ impl From<EnqueueError> for Refusal {
         match error {
             EnqueueError::Malformed(malformed) => malformed.into(),
             EnqueueError::NotSupported(error) => Self::unprocessable(error),
+        }
+    }
+}
+
+impl From<PatchError> for Refusal {
+    fn from(error: PatchError) -> Self {
+        match error {
+            PatchError::Malformed(malformed) => malformed.into(),
+            PatchError::Invalid(error) => Self::unprocessable(error),
         }
     }
 }

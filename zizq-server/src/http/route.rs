@@ -14,7 +14,12 @@ pub(crate) enum Call {
     ListJobs,
     CountJobs,
     GetJob,
+    PatchJob,
     DeleteJob,
+    RetryJob,
+    PatchJobs,
+    DeleteJobs,
+    RetryJobs,
     ListErrors,
     GetError,
     TakeStream,
@@ -30,12 +35,14 @@ pub(crate) enum Call {
 }
 
 /// Fixed segments come before `{}`, so that `/jobs/count` is not taken for a job.
-const ROUTES: [(Method, &str, Call); 21] = [
+const ROUTES: [(Method, &str, Call); 26] = [
     (Method::GET, "/health", Call::Health),
     (Method::GET, "/version", Call::Version),
     (Method::GET, "/queues", Call::ListQueues),
     (Method::POST, "/jobs", Call::Enqueue),
     (Method::GET, "/jobs", Call::ListJobs),
+    (Method::PATCH, "/jobs", Call::PatchJobs),
+    (Method::DELETE, "/jobs", Call::DeleteJobs),
     (Method::POST, "/jobs/bulk", Call::EnqueueBulk),
     (Method::GET, "/jobs/count", Call::CountJobs),
     (Method::GET, "/jobs/take", Call::TakeStream),
@@ -43,7 +50,9 @@ const ROUTES: [(Method, &str, Call); 21] = [
     (Method::POST, "/jobs/success", Call::SucceedBulk),
     (Method::POST, "/jobs/heartbeat", Call::HeartbeatBulk),
     (Method::POST, "/jobs/release", Call::ReleaseBulk),
+    (Method::POST, "/jobs/retry", Call::RetryJobs),
     (Method::GET, "/jobs/{}", Call::GetJob),
+    (Method::PATCH, "/jobs/{}", Call::PatchJob),
     (Method::DELETE, "/jobs/{}", Call::DeleteJob),
     (Method::GET, "/jobs/{}/errors", Call::ListErrors),
     (Method::GET, "/jobs/{}/errors/{}", Call::GetError),
@@ -51,6 +60,7 @@ const ROUTES: [(Method, &str, Call); 21] = [
     (Method::POST, "/jobs/{}/failure", Call::Fail),
     (Method::POST, "/jobs/{}/heartbeat", Call::Heartbeat),
     (Method::POST, "/jobs/{}/release", Call::Release),
+    (Method::POST, "/jobs/{}/retry", Call::RetryJob),
     (Method::POST, "/reset", Call::Reset),
 ];
 
@@ -131,9 +141,12 @@ mod tests {
     #[test]
     fn methods() {
         let not_allowed = |methods: &[Method]| Err(NoRoute::MethodNotAllowed(methods.to_vec()));
-        assert_eq!(call(Method::PUT, "/jobs"), not_allowed(&[Method::POST, Method::GET]));
+        assert_eq!(
+            call(Method::PUT, "/jobs"),
+            not_allowed(&[Method::POST, Method::GET, Method::PATCH, Method::DELETE])
+        );
         assert_eq!(call(Method::GET, "/jobs/bulk"), not_allowed(&[Method::POST]));
         assert_eq!(call(Method::DELETE, "/jobs/take"), not_allowed(&[Method::GET, Method::POST]));
-        assert_eq!(call(Method::PUT, "/jobs/x"), not_allowed(&[Method::GET, Method::DELETE]));
+        assert_eq!(call(Method::PUT, "/jobs/x"), not_allowed(&[Method::GET, Method::PATCH, Method::DELETE]));
     }
 }

@@ -9,9 +9,10 @@ use protocol::lease::{JobHeartbeat, JobRelease};
 use protocol::name::QueueName;
 use protocol::outcome::{Failure, LeasedJob};
 
-use crate::engine::command::{Command, Link, OpenStream, StreamKind};
-use crate::engine::id::{QueueId, Stamp};
+use crate::engine::command::{Change, Command, Link, OpenStream, StreamKind};
+use crate::engine::id::Stamp;
 use crate::engine::outbox::Outbox;
+use crate::filter::Filter;
 
 /// A [`Command`] that can be kept.
 #[derive(Debug, Clone)]
@@ -27,7 +28,7 @@ pub(super) enum Act {
     Fail { job: LeasedJob, failure: Failure },
     Heartbeat(Vec<JobHeartbeat>),
     Release(Vec<JobRelease>),
-    Delete(JobId),
+    Change { ids: Vec<JobId>, only: Option<Arc<Filter>>, change: Change },
     Reset,
     Inspect(Vec<JobId>),
     List(Listing),
@@ -38,7 +39,7 @@ pub(super) enum Act {
 
 #[derive(Debug, Clone)]
 pub(super) struct Listing {
-    pub queues: Option<Vec<QueueId>>,
+    pub queues: Option<Vec<QueueName>>,
     pub from: Option<JobId>,
     pub descending: bool,
     pub limit: usize,
@@ -96,7 +97,7 @@ impl Act {
             Self::Fail { job, failure } => Command::Fail { job, failure },
             Self::Heartbeat(jobs) => Command::Heartbeat(jobs),
             Self::Release(jobs) => Command::Release(jobs),
-            Self::Delete(id) => Command::Delete(id),
+            Self::Change { ids, only, change } => Command::Change { ids, only, change },
             Self::Reset => Command::Reset,
             Self::Inspect(ids) => Command::Inspect(ids),
             Self::List(Listing { queues, from, descending, limit }) => {
@@ -115,7 +116,7 @@ impl Act {
             Self::Fail { job, .. } => vec![job.id],
             Self::Heartbeat(jobs) => jobs.iter().map(|job| job.id).collect(),
             Self::Release(jobs) => jobs.iter().map(|job| job.id).collect(),
-            Self::Delete(id) => vec![*id],
+            Self::Change { ids, .. } => ids.clone(),
             _ => Vec::new(),
         }
     }
@@ -156,7 +157,11 @@ impl fmt::Display for Act {
                     write!(f, " {} {ready_at:?}", held(LeasedJob { id: *id, lease: *lease }))
                 })
             }
-            Self::Delete(id) => write!(f, "delete {:?}", Stamp::of(*id)),
+            Self::Change { ids, only, change } => {
+                write!(f, "change")?;
+                ids.iter().try_for_each(|id| write!(f, " {:?}", Stamp::of(*id)))?;
+                write!(f, " if {:?} by {change:?}", only.as_ref().map(|filter| &filter.statuses))
+            }
             other => write!(f, "{other:?}"),
         }
     }

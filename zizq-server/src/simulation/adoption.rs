@@ -10,6 +10,7 @@ use super::act::Act;
 use super::ledger::Ledger;
 use super::model::{Model, Saved};
 use crate::engine::id::Stamp;
+use crate::engine::job::Job;
 
 impl Model {
     /// Takes over from the store what the turn may have changed. Everything else must be as it was.
@@ -21,6 +22,9 @@ impl Model {
                 ledger.compare_job(id, entry)?;
             } else if let Some(job) = ledger.jobs.get(&id) {
                 entry.job = job.clone();
+                let queue = ledger.queues.get(&job.queue).context("its queue is there")?;
+                entry.queue = queue.name.clone();
+                self.queue_ids.insert(queue.name.clone(), job.queue);
                 entry.errors = ledger.errors_of(id);
                 entry.known = entry.known.max(job.last_lease);
                 entry.uncertain = true;
@@ -53,6 +57,10 @@ impl Model {
             ensure!(!lost, "the lease of {id:?} is lost");
             let Some(record) = saved else { continue };
             ensure!(LeaseToken::from_u64(record.token) == lease.token, "{id:?} has another lease");
+            if let Some(job) = ledger.jobs.get(&id).filter(|_| touched.contains(&id)) {
+                let (deliveries, dequeued_at) = (record.deliveries, Some(record.dequeued_at));
+                lease.job = Job { deliveries, dequeued_at, ..job.clone() };
+            }
             lease.saved = Some(Saved { lease_ms: record.lease_ms, stream: record.stream });
             self.leases.insert(id, lease);
         }

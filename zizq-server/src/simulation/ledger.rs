@@ -26,6 +26,8 @@ pub(super) struct Ledger {
     timers: BTreeSet<(u64, Stamp)>,
     /// The jobs that have each unique key, and when those that have ended are forgotten.
     keys: BTreeMap<String, BTreeMap<JobId, Option<u64>>>,
+    /// Where the jobs are that are not where their ids say.
+    moved: BTreeMap<Stamp, (QueueId, u16)>,
 }
 
 impl Ledger {
@@ -53,6 +55,12 @@ impl Ledger {
                 record::decode_holders(&value)?.into_iter().map(|holder| (holder.id, holder.purge_at));
             keys.insert(String::from_utf8(key[1..].to_vec())?, holders.collect());
         }
+        let mut moved = BTreeMap::new();
+        for (key, value) in area(snapshot, Area::Moved)? {
+            let mut place = Parts(&value);
+            let place = (place.queue().context("a queue")?, place.u16().context("a priority")?);
+            moved.insert(Parts(&key[1..]).stamp().context("a stamp")?, place);
+        }
         let timers = view::timers(snapshot, (0, Stamp::MIN), usize::MAX)?;
         Ok(Self {
             jobs,
@@ -62,6 +70,7 @@ impl Ledger {
             errors,
             timers: timers.items.into_iter().map(|(key, _)| key).collect(),
             keys,
+            moved,
         })
     }
 
@@ -86,6 +95,9 @@ impl Ledger {
         }
         ensure!(counts.is_empty(), "queues without records: {counts:?}");
         self.check_keys()?;
+        let moved = self.jobs.values().filter(|job| job.is_moved());
+        let moved: BTreeMap<_, _> = moved.map(|job| (Stamp::of(job.id), (job.queue, job.priority))).collect();
+        ensure!(moved == self.moved, "moved should be {moved:?}, not {:?}", self.moved);
         ensure!(timers == self.timers, "timers should be {timers:?}, not {:?}", self.timers);
         let stored_errors: BTreeSet<_> = self.errors.keys().copied().collect();
         ensure!(errors == stored_errors, "errors should be {errors:?}, not {stored_errors:?}");

@@ -13,6 +13,7 @@
 
 mod act;
 mod adoption;
+mod changes;
 mod deliveries;
 mod disk;
 mod ledger;

@@ -125,7 +125,7 @@ impl Model {
             Act::Fail { job, failure } => self.fail(*job, failure, answer)?,
             Act::Heartbeat(jobs) => self.heartbeat(jobs, answer)?,
             Act::Release(jobs) => self.release(jobs, answer)?,
-            Act::Delete(id) => self.delete(*id, answer)?,
+            Act::Change { ids, only, change } => self.change(ids, only.as_deref(), change, answer)?,
             Act::Reset => self.reset(),
             Act::Inspect(ids) => {
                 let held = ids.iter().filter_map(|id| self.leases.get(id)).collect::<Vec<_>>();
@@ -154,7 +154,10 @@ impl Model {
 
     fn list(&self, listing: &Listing) -> Vec<&Lease> {
         let Listing { queues, from, descending, limit } = listing;
-        let asked = |lease: &&Lease| queues.as_ref().is_none_or(|ids| ids.contains(&lease.job.queue));
+        let name = |lease: &&Lease| self.jobs.get(&lease.job.id).map(|entry| &entry.queue);
+        let asked = |lease: &&Lease| {
+            queues.as_ref().is_none_or(|names| name(lease).is_some_and(|name| names.contains(name)))
+        };
         let leases = self.leases.values().filter(asked);
         if *descending {
             let behind = leases.rev().filter(|lease| from.is_none_or(|from| lease.job.id < from));
@@ -166,7 +169,7 @@ impl Model {
 
     fn same_in_flight(expected: &[&Lease], answer: &Answer) -> Result<()> {
         let Ok(Reply::InFlight(jobs)) = answer else { bail!("answered {answer:?}") };
-        let seen = jobs.iter().map(|job| (job.id, job.deliveries)).collect::<Vec<_>>();
+        let seen = jobs.iter().map(|seen| (seen.job.id, seen.job.deliveries)).collect::<Vec<_>>();
         let expected = expected.iter().map(|lease| (lease.job.id, lease.job.deliveries)).collect::<Vec<_>>();
         ensure!(seen == expected, "in flight are {expected:?}, not {seen:?}");
         Ok(())
@@ -242,10 +245,7 @@ impl Model {
     pub(super) fn admit(&mut self, job: Job, queue: QueueName) -> Result<()> {
         ensure!(self.last_id < Some(job.id), "id {:?} does not come after {:?}", job.id, self.last_id);
         self.last_id = Some(job.id);
-        let number = *self.queue_ids.entry(queue.clone()).or_insert(job.queue);
-        ensure!(number == job.queue, "queue {queue} has two numbers");
-        let same_number = self.queue_ids.values().filter(|id| **id == number).count();
-        ensure!(same_number == 1, "{number:?} stands for several queues");
+        self.learn_number(&queue, job.queue)?;
         let entry = Entry {
             job,
             queue,
@@ -259,21 +259,12 @@ impl Model {
         Ok(())
     }
 
-    fn delete(&mut self, id: JobId, answer: &Answer) -> Result<()> {
-        if let Some(lease) = self.leases.remove(&id) {
-            self.tell(lease.stream, Told::cancel(id, CancelReason::Deleted));
-        }
-        // One that waits to be purged is as good as gone.
-        let gone = self.jobs.get(&id).is_none_or(|entry| entry.job.is_gone(self.now));
-        if !gone {
-            self.jobs.remove(&id);
-        }
-        let fits = match answer {
-            Ok(Reply::Done) => !gone,
-            Err(Reject::NotFound) => gone,
-            _ => false,
-        };
-        ensure!(fits, "gone: {gone}, but answered {answer:?}");
+    /// The server has used this number for a queue.
+    pub(super) fn learn_number(&mut self, queue: &QueueName, seen: QueueId) -> Result<()> {
+        let number = *self.queue_ids.entry(queue.clone()).or_insert(seen);
+        ensure!(number == seen, "queue {queue} has two numbers");
+        let same_number = self.queue_ids.values().filter(|id| **id == number).count();
+        ensure!(same_number == 1, "{number:?} stands for several queues");
         Ok(())
     }
 

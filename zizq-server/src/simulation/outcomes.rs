@@ -220,6 +220,9 @@ impl Model {
         (entry.known, entry.over, entry.uncertain) = (Some(lease.token), false, false);
         if lease.job.deliveries < self.settings.max_deliveries {
             entry.job = lease.job;
+            if entry.job.ready_at > self.now {
+                entry.job.status = Status::Scheduled;
+            }
         } else {
             entry.over = true;
             self.end_attempt(lease.job, "lease_expired", None);
@@ -234,6 +237,8 @@ impl Model {
             job.deliveries -= 1;
             if let Some(at) = ready_at.filter(|at| *at > self.now) {
                 (job.status, job.ready_at) = (Status::Scheduled, at);
+            } else if job.ready_at > self.now {
+                job.status = Status::Scheduled;
             }
             self.store(job);
         }

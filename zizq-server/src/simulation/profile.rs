@@ -111,8 +111,8 @@ impl World {
             60..70 => Act::Fail { job: self.target(rng), failure: self.failure(rng) },
             70..77 => Act::Heartbeat(self.heartbeats(rng)),
             77..84 => Act::Release(self.releases(rng)),
-            84..87 => Act::Delete(self.any_id(rng)),
-            87..92 => self.any_link(rng).map_or(Act::Inspect(Vec::new()), Act::Beat),
+            84..89 => self.change(rng),
+            89..92 => self.any_link(rng).map_or(Act::Inspect(Vec::new()), Act::Beat),
             92..94 => self.any_link(rng).map_or(Act::Inspect(Vec::new()), Act::Drained),
             94..99 => self.look(rng),
             _ if chance(rng, 15) => Act::Reset,
@@ -288,7 +288,7 @@ impl World {
         rng.choice(&self.past).map(|(_, token)| *token).filter(|token| *token > self.tokens_before)
     }
 
-    fn any_id(&self, rng: &mut Rng) -> JobId {
+    pub(super) fn any_id(&self, rng: &mut Rng) -> JobId {
         let known = self.model.jobs.keys().nth(rng.usize(..self.model.jobs.len().max(1)));
         let past = rng.choice(&self.past).map(|(id, _)| *id);
         let unknown = JobId::from_u128(u128::from(rng.u64(..)));
@@ -342,7 +342,7 @@ impl World {
     fn look(&self, rng: &mut Rng) -> Act {
         let names = self.model.queue_ids.keys().filter(|_| rng.bool()).cloned().collect();
         let names = rng.bool().then_some(names);
-        let queues = self.model.queue_ids.values().copied().filter(|_| rng.bool()).collect::<Vec<_>>();
+        let queues = self.model.queue_ids.keys().filter(|_| rng.bool()).cloned().collect();
         let queues = rng.bool().then_some(queues);
         match rng.u32(..3) {
             0 => Act::Inspect((0..rng.usize(..4)).map(|_| self.any_id(rng)).collect()),

@@ -7,7 +7,7 @@ use super::act::{Act, Opening};
 use super::profile::Profile;
 use super::world::World;
 use crate::engine::Settings;
-use crate::engine::command::StreamKind;
+use crate::engine::command::{Change, StreamKind};
 
 /// A world in which nothing happens by chance: one queue, one priority, no limits.
 fn quiet() -> World {
@@ -167,7 +167,8 @@ fn a_cancellation_in_the_turn_in_which_the_connection_breaks_is_heard_when_the_w
     let ids = enqueue(&mut world, 2);
     world.turn(vec![events(7, None)]).unwrap();
     let link = world.connections[0].link;
-    world.turn(vec![Act::Delete(ids[0]), Act::Close(link), Act::Delete(ids[1])]).unwrap();
+    let delete = |n: usize| Act::Change { ids: vec![ids[n]], only: None, change: Change::Delete };
+    world.turn(vec![delete(0), Act::Close(link), delete(1)]).unwrap();
     world.turn(vec![events(8, Some((7, 2)))]).unwrap();
     assert_eq!(world.connections[0].unread_cancels(), ids);
     world.finish().unwrap();

@@ -81,6 +81,17 @@ impl Batch {
         self.remove(keys::error(id, attempt));
     }
 
+    /// Remembers where a job is that is not where its id says.
+    pub fn put_moved(&mut self, job: &Job) {
+        let mut place: SmallVec<[u8; 6]> = SmallVec::from_slice(&job.queue.0.to_be_bytes());
+        place.extend_from_slice(&job.priority.to_be_bytes());
+        self.put(keys::moved(job.id), Bytes::copy_from_slice(&place));
+    }
+
+    pub fn remove_moved(&mut self, id: JobId) {
+        self.remove(keys::moved(id));
+    }
+
     pub fn put_lease(&mut self, id: JobId, lease: &LeaseRecord) {
         self.put(keys::lease(id), record::encode_lease(lease));
     }

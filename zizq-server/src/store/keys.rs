@@ -12,6 +12,7 @@
 //! | error | stamp, attempt | [`super::record::ErrorRecord`] |
 //! | lease | stamp | [`super::record::LeaseRecord`] |
 //! | unique | the unique key | the jobs that have it: [`super::record::Holder`] |
+//! | moved | stamp | queue, priority: where a job is that is not where its id says |
 
 use protocol::id::JobId;
 use protocol::job::Status;
@@ -37,6 +38,7 @@ pub enum Area {
     Error = 8,
     Lease = 9,
     Unique = 10,
+    Moved = 11,
 }
 
 impl Area {
@@ -123,6 +125,10 @@ pub fn lease(id: JobId) -> Key {
 
 pub fn unique(key: &str) -> Key {
     Builder::new(Area::Unique).push(key.as_bytes()).0
+}
+
+pub fn moved(id: JobId) -> Key {
+    Builder::new(Area::Moved).stamp(Stamp::of(id)).0
 }
 
 /// The first key of an area, or with `area + 1` the key behind it.

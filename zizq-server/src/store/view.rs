@@ -29,7 +29,18 @@ pub struct TimerTarget {
 
 /// The job of this id, wherever it is.
 pub fn find<S: Snapshot>(snapshot: &S, id: JobId) -> Result<Option<Job>, StoreError> {
-    let home = Home::of(id);
+    if let Some(job) = find_in(snapshot, id, Home::of(id))? {
+        return Ok(Some(job));
+    }
+    let moved = snapshot.get(&keys::moved(id))?;
+    let place = moved.and_then(|value| {
+        let mut parts = Parts(&value);
+        Some(Home { queue: parts.queue()?, priority: parts.u16()? })
+    });
+    place.map_or(Ok(None), |place| find_in(snapshot, id, place))
+}
+
+fn find_in<S: Snapshot>(snapshot: &S, id: JobId, home: Home) -> Result<Option<Job>, StoreError> {
     for status in [Status::Ready, Status::Scheduled, Status::Dead, Status::Completed] {
         let place = Place { status, queue: home.queue, priority: home.priority, stamp: Stamp::of(id) };
         if let Some(job) = job_at(snapshot, place)? {
@@ -249,6 +260,8 @@ pub struct Run {
     pub queue: QueueId,
     /// Of no meaning unless the status is ready.
     pub priority: u16,
+    /// No job of the run comes before it.
+    pub first: Stamp,
 }
 
 impl Run {
@@ -260,11 +273,10 @@ impl Run {
         descending: bool,
     ) -> impl Iterator<Item = Result<(Stamp, Bytes), StoreError>> + Send + use<S> {
         let key = |stamp| keys::job(self.place(stamp));
-        let (first, behind) = (key(Stamp::MIN), self.end());
         let (start, end) = match (from, descending) {
-            (None, _) => (first, behind),
-            (Some(from), false) => (key(from.next()), behind),
-            (Some(from), true) => (first, key(from)),
+            (None, _) => (key(self.first), self.end()),
+            (Some(from), false) => (key(self.first.max(from.next())), self.end()),
+            (Some(from), true) => (key(self.first), key(from)),
         };
         snapshot.scan(&start, &end, descending).map(|entry| {
             let (key, record) = entry?;

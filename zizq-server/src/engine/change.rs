@@ -1,0 +1,184 @@
+//! What people do to jobs: move them, try them again, delete them.
+
+use std::sync::Arc;
+
+use protocol::id::JobId;
+use protocol::job::Status;
+use protocol::name::QueueName;
+use protocol::patch::Patch;
+use protocol::stream::CancelReason;
+use rustc_hash::FxHashSet;
+
+use super::command::{Change, Changed, Reply, Seen};
+use super::id::QueueId;
+use super::job::Job;
+use super::lease::Lease;
+use super::outbox::Item;
+use super::{Engine, Found};
+use crate::filter::Filter;
+
+impl Engine {
+    pub(super) fn change(
+        &mut self,
+        ids: &[JobId],
+        only: Option<&Filter>,
+        change: &Change,
+        found: &mut Found,
+    ) -> Reply {
+        Reply::Changed(ids.iter().map(|id| self.change_one(*id, only, change, found)).collect())
+    }
+
+    fn change_one(
+        &mut self,
+        id: JobId,
+        only: Option<&Filter>,
+        change: &Change,
+        found: &mut Found,
+    ) -> Changed {
+        let seen = match self.leases.get(id) {
+            Some(lease) => self.seen_held(lease),
+            None => {
+                found.remove(&id).filter(|job| !job.is_gone(self.now)).and_then(|job| self.seen(job.into()))
+            }
+        };
+        let Some(seen) = seen else { return Changed::Missing };
+        if only.is_some_and(|filter| !filter.accepts(&seen.job, &seen.queue, seen.status)) {
+            return Changed::Passed;
+        }
+        let changed = match change {
+            Change::Patch(_) if seen.status.is_terminal() => return Changed::Refused(seen.status),
+            Change::Retry { .. } if matches!(seen.status, Status::Ready | Status::InFlight) => {
+                return Changed::Refused(seen.status);
+            }
+            Change::Patch(patch) if patch.is_empty() => Some(seen),
+            Change::Patch(patch) if seen.status == Status::InFlight => self.patch_held(id, patch),
+            Change::Patch(patch) => self.patch_idle(&seen.job, patch),
+            Change::Retry { reset_attempts } => self.retry(&seen.job, *reset_attempts),
+            Change::Delete => {
+                self.delete(&seen);
+                Some(seen)
+            }
+        };
+        changed.map_or(Changed::Missing, Changed::Done)
+    }
+
+    /// A job that nobody holds, as it is seen from outside.
+    pub(super) fn seen(&self, job: Arc<Job>) -> Option<Seen> {
+        let queue = self.queues.name(job.queue)?.clone();
+        Some(Seen { status: job.status, queue, job })
+    }
+
+    /// A job in flight, as it is seen from outside.
+    pub(super) fn seen_held(&self, lease: &Lease) -> Option<Seen> {
+        let queue = self.queues.name(lease.job.queue)?.clone();
+        Some(Seen { job: lease.job.clone(), queue, status: Status::InFlight })
+    }
+
+    /// A job in flight stays with its worker; what has changed counts when it comes back.
+    fn patch_held(&mut self, id: JobId, patch: &Patch) -> Option<Seen> {
+        let queue = patch.queue.as_ref().map(|name| self.queues.id(name));
+        let lease = self.leases.get_mut(id)?;
+        let (before, was_moved) = (lease.job.place(), lease.job.is_moved());
+        apply(Arc::make_mut(&mut lease.job), patch, queue, self.now);
+        let job = lease.job.clone();
+        if job.place() != before {
+            self.batch.remove_job(before, None);
+            self.queues.move_held(before.queue, job.queue);
+            self.note_removed(before.queue, before.priority);
+            self.keep_behind_cursor(&job);
+            self.note_move(&job, was_moved);
+        }
+        self.batch.put_job(&job);
+        // The record says now that the job was handed out. Whoever reads it must also find to whom.
+        self.save_lease(id);
+        self.leases.get(id).and_then(|lease| self.seen_held(lease))
+    }
+
+    fn patch_idle(&mut self, before: &Arc<Job>, patch: &Patch) -> Option<Seen> {
+        let queue = patch.queue.as_ref().map(|name| self.queues.id(name));
+        let mut job = before.clone();
+        let patched = Arc::make_mut(&mut job);
+        apply(patched, patch, queue, self.now);
+        if patch.ready_at.is_some() {
+            patched.status = if patched.ready_at > self.now { Status::Scheduled } else { Status::Ready };
+        }
+        if before.status == Status::Ready {
+            self.unready(before);
+        }
+        self.clear_place(before);
+        self.note_move(&job, before.is_moved());
+        self.settle(job.clone());
+        self.seen(job)
+    }
+
+    /// Sees to it that a job is found by its id wherever it has been put.
+    fn note_move(&mut self, job: &Job, was_moved: bool) {
+        if job.is_moved() {
+            self.batch.put_moved(job);
+        } else if was_moved {
+            self.batch.remove_moved(job.id);
+        }
+    }
+
+    fn retry(&mut self, before: &Arc<Job>, reset_attempts: bool) -> Option<Seen> {
+        self.clear_place(before);
+        let mut job = before.clone();
+        let retried = Arc::make_mut(&mut job);
+        if reset_attempts {
+            self.forget_errors(before);
+            retried.attempts = 0;
+        }
+        retried.status = Status::Ready;
+        retried.ready_at = self.now;
+        // A job that went round too often would be dead again after the next time.
+        retried.deliveries = 0;
+        retried.lapsed = false;
+        retried.completed_at = None;
+        retried.purge_at = None;
+        self.settle(job.clone());
+        self.seen(job)
+    }
+
+    fn delete(&mut self, seen: &Seen) {
+        let id = seen.job.id;
+        if let Some(lease) = self.leases.get(id) {
+            self.streams.tell(lease.stream, Item::Cancel { id, reason: CancelReason::Deleted });
+        }
+        self.end_lease(id);
+        self.forget(&seen.job);
+    }
+
+    /// The first jobs in flight behind an id.
+    pub(super) fn list_in_flight(
+        &self,
+        queues: Option<&[QueueName]>,
+        from: Option<JobId>,
+        descending: bool,
+        limit: usize,
+    ) -> Vec<Seen> {
+        let queues: Option<FxHashSet<QueueId>> =
+            queues.map(|names| names.iter().filter_map(|name| self.queues.known(name)).collect());
+        let asked = |job: &Job| {
+            let behind = from.is_none_or(|from| if descending { job.id < from } else { job.id > from });
+            behind && queues.as_ref().is_none_or(|queues| queues.contains(&job.queue))
+        };
+        let mut ids: Vec<JobId> =
+            self.leases.iter().filter(|lease| asked(&lease.job)).map(|lease| lease.job.id).collect();
+        let order = |a: &JobId, b: &JobId| if descending { b.cmp(a) } else { a.cmp(b) };
+        if limit < ids.len() {
+            ids.select_nth_unstable_by(limit, order);
+            ids.truncate(limit);
+        }
+        ids.sort_unstable_by(order);
+        ids.iter().filter_map(|id| self.seen_held(self.leases.get(*id)?)).collect()
+    }
+}
+
+fn apply(job: &mut Job, patch: &Patch, queue: Option<QueueId>, now: u64) {
+    job.queue = queue.unwrap_or(job.queue);
+    job.priority = patch.priority.unwrap_or(job.priority);
+    job.ready_at = patch.ready_at.map_or(job.ready_at, |at| at.unwrap_or(now));
+    job.retry_limit = patch.retry_limit.unwrap_or(job.retry_limit);
+    job.backoff = patch.backoff.unwrap_or(job.backoff);
+    job.retention = patch.retention.apply(job.retention);
+}

@@ -1,0 +1,148 @@
+//! Which jobs a call is about. Everything but the jq expression is decided here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use protocol::id::JobId;
+use protocol::job::Status;
+use protocol::name::{JobType, QueueName};
+
+use crate::engine::job::Job;
+
+/// The conditions of a call, joined by AND. None of a kind means all. Lists are sorted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub ids: Option<Vec<JobId>>,
+    pub queues: Option<Vec<QueueName>>,
+    pub types: Option<Vec<JobType>>,
+    pub statuses: Option<Vec<Status>>,
+    /// Keys of budgets that a job draws on. There are no budgets yet, so no job does.
+    pub budgets: Option<Vec<String>>,
+    pub priority: Option<Span>,
+    pub ready_at: Option<Span>,
+    pub attempts: Option<Span>,
+    /// A jq expression over the payload.
+    pub jq: Option<String>,
+}
+
+impl Filter {
+    pub fn wants_status(&self, status: Status) -> bool {
+        self.statuses.as_ref().is_none_or(|wanted| wanted.contains(&status))
+    }
+
+    /// Whether the job is one of those asked for, its status and the jq expression apart.
+    pub fn accepts_all_but_status(&self, job: &Job, queue: &QueueName) -> bool {
+        has(self.ids.as_ref(), &job.id)
+            && has(self.queues.as_ref(), queue)
+            && has(self.types.as_ref(), &job.job_type)
+            && self.budgets.is_none()
+            && holds(self.priority, u64::from(job.priority))
+            && holds(self.ready_at, job.ready_at)
+            && holds(self.attempts, u64::from(job.attempts))
+    }
+
+    /// Whether the job is one of those asked for, the jq expression apart.
+    pub fn accepts(&self, job: &Job, queue: &QueueName, status: Status) -> bool {
+        self.wants_status(status) && self.accepts_all_but_status(job, queue)
+    }
+
+    /// Whether the counts by queue and status tell how many jobs are asked for.
+    pub fn is_of_queue_and_status(&self) -> bool {
+        let Self { ids, queues: _, types, statuses: _, budgets, priority, ready_at, attempts, jq } = self;
+        ids.is_none()
+            && types.is_none()
+            && budgets.is_none()
+            && [priority, ready_at, attempts].into_iter().all(Option::is_none)
+            && jq.is_none()
+    }
+}
+
+fn has<T: Ord>(list: Option<&Vec<T>>, value: &T) -> bool {
+    list.is_none_or(|list| list.binary_search(value).is_ok())
+}
+
+fn holds(span: Option<Span>, n: u64) -> bool {
+    span.is_none_or(|span| span.contains(n))
+}
+
+/// A range of whole numbers, both ends included: `N`, `A..B`, `..B`, `A..`, `..`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    from: Option<u64>,
+    to: Option<u64>,
+}
+
+impl Span {
+    pub fn contains(self, n: u64) -> bool {
+        self.from.is_none_or(|from| from <= n) && self.to.is_none_or(|to| n <= to)
+    }
+}
+
+/// Why a text is no range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSpan {
+    #[error("a range is written N, A..B, A.. or ..B, with whole numbers")]
+    Malformed,
+    #[error("the range ends before it begins")]
+    Reversed,
+}
+
+impl FromStr for Span {
+    type Err = InvalidSpan;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSpan> {
+        let number = |text: &str| match text {
+            "" => Ok(None),
+            digits if digits.bytes().all(|b| b.is_ascii_digit()) => {
+                // What is beyond every number is as good as the greatest.
+                Ok(Some(digits.parse::<u64>().unwrap_or(u64::MAX)))
+            }
+            _ => Err(InvalidSpan::Malformed),
+        };
+        let Some((from, to)) = text.split_once("..") else {
+            let n = number(text)?.ok_or(InvalidSpan::Malformed)?;
+            return Ok(Self { from: Some(n), to: Some(n) });
+        };
+        let span = Self { from: number(from)?, to: number(to)? };
+        match (span.from, span.to) {
+            (Some(from), Some(to)) if from > to => Err(InvalidSpan::Reversed),
+            _ => Ok(span),
+        }
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (Some(from), true) = (self.from, self.from == self.to) {
+            return write!(f, "{from}");
+        }
+        self.from.iter().try_for_each(|from| write!(f, "{from}"))?;
+        f.write_str("..")?;
+        self.to.iter().try_for_each(|to| write!(f, "{to}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans() {
+        for (text, inside, outside) in [
+            ("5", vec![5], vec![4, 6]),
+            ("2..4", vec![2, 3, 4], vec![1, 5]),
+            ("..3", vec![0, 3], vec![4]),
+            ("3..", vec![3, u64::MAX], vec![2]),
+            ("..", vec![0, u64::MAX], vec![]),
+        ] {
+            let span: Span = text.parse().unwrap();
+            assert_eq!(span.to_string(), text);
+            assert!(inside.into_iter().all(|n| span.contains(n)), "{text}");
+            assert!(!outside.into_iter().any(|n| span.contains(n)), "{text}");
+        }
+        for bad in ["", "x", "-1", "1..x", "1.5", "1...2", "1,2", "+1", " 1"] {
+            assert_eq!(bad.parse::<Span>(), Err(InvalidSpan::Malformed), "{bad}");
+        }
+        assert_eq!("4..2".parse::<Span>(), Err(InvalidSpan::Reversed));
+    }
+}

@@ -1,0 +1,78 @@
+//! The filters of a call: read from its query, and written into links.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use protocol::error::excerpt;
+use protocol::job::Status;
+
+use crate::filter::Filter;
+use crate::http::query::Query;
+use crate::http::reply::Refusal;
+
+/// What stays as it is in the value of a query parameter (RFC 3986, unreserved).
+const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Takes every filter out of a query.
+pub(super) fn read(query: &mut Query<'_>) -> Result<Filter, Refusal> {
+    let statuses: Option<Result<Vec<Status>, Refusal>> =
+        query.list::<String>("status")?.map(|names| names.iter().map(|name| status(name)).collect());
+    let jq = query.text("filter").map(std::borrow::Cow::into_owned);
+    if jq.as_ref().is_some_and(|expression| expression.trim().is_empty()) {
+        return Err(Refusal::bad_request("filter: the jq expression is empty"));
+    }
+    Ok(Filter {
+        ids: sorted(query.list("id")?),
+        queues: sorted(query.list("queue")?),
+        types: sorted(query.list("type")?),
+        statuses: sorted(statuses.transpose()?),
+        budgets: sorted(query.list("budgets.key")?),
+        priority: query.value("priority")?,
+        ready_at: query.value("ready_at")?,
+        attempts: query.value("attempts")?,
+        jq,
+    })
+}
+
+fn sorted<T: Ord>(list: Option<Vec<T>>) -> Option<Vec<T>> {
+    list.map(|mut list| {
+        list.sort_unstable();
+        list.dedup();
+        list
+    })
+}
+
+fn status(name: &str) -> Result<Status, Refusal> {
+    Status::ALL.into_iter().find(|status| status.as_str() == name).ok_or_else(|| {
+        Refusal::bad_request(format!(
+            "status: `{}` is none of scheduled, ready, in_flight, completed, dead",
+            excerpt(name)
+        ))
+    })
+}
+
+/// The filters as the rest of a link.
+pub(super) fn params(filter: &Filter) -> String {
+    let Filter { ids, queues, types, statuses, budgets, priority, ready_at, attempts, jq } = filter;
+    let statuses = statuses.as_ref().map(|all| all.iter().map(|s| s.as_str()).collect::<Vec<_>>());
+    let values = [
+        ("id", join(ids.as_deref())),
+        ("queue", join(queues.as_deref())),
+        ("type", join(types.as_deref())),
+        ("status", statuses.map(|all| all.join(","))),
+        ("budgets.key", join(budgets.as_deref())),
+        ("priority", priority.map(|span| span.to_string())),
+        ("ready_at", ready_at.map(|span| span.to_string())),
+        ("attempts", attempts.map(|span| span.to_string())),
+        ("filter", jq.clone()),
+    ];
+    let mut params = String::new();
+    for (name, value) in values {
+        if let Some(value) = value {
+            params.push_str(&format!("&{name}={}", utf8_percent_encode(&value, VALUE)));
+        }
+    }
+    params
+}
+
+fn join<T: ToString>(list: Option<&[T]>) -> Option<String> {
+    list.map(|list| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+}

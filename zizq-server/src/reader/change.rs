@@ -1,0 +1,88 @@
+//! Changes of all jobs that a filter accepts.
+
+use std::sync::Arc;
+
+use protocol::id::JobId;
+use protocol::job::Status;
+
+use super::look::Look;
+use super::{ReadError, Reader};
+use crate::engine::command::{Change, Changed, Command, Reply};
+use crate::filter::Filter;
+
+/// How many jobs the engine changes at a time: so few that nobody notices.
+const SLICE: usize = 128;
+
+impl Reader {
+    /// Changes every job that the filter accepts now, and still accepts when its turn comes. Returns how many.
+    ///
+    /// # Errors
+    /// [`ReadError`]; some jobs may have been changed by then.
+    pub(crate) async fn change(&self, mut filter: Filter, change: Change) -> Result<u64, ReadError> {
+        change.narrow(&mut filter);
+        let _permit = self.changes.acquire().await;
+        let start = self.start(&filter, None, false).await?;
+        let slices = self.slices.clone();
+        self.blocking(move |look| {
+            let mut only = filter.clone();
+            // Which jobs these are is decided here; the payload, which jq looks at, does not change.
+            (only.ids, only.jq) = (None, None);
+            let mut slice = Slice { look, only: Arc::new(only), change, ids: Vec::new(), changed: 0 };
+            look.select(&filter, start, usize::MAX, |seen| {
+                slice.ids.push(seen.job.id);
+                if slice.ids.len() == SLICE {
+                    slice.carry_out(&slices)?;
+                }
+                Ok(true)
+            })?;
+            slice.carry_out(&slices)?;
+            Ok(slice.changed)
+        })
+        .await
+    }
+
+    /// How many jobs [`Reader::change`] would change.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub(crate) async fn would_change(&self, mut filter: Filter, change: &Change) -> Result<u64, ReadError> {
+        change.narrow(&mut filter);
+        self.count(filter).await
+    }
+}
+
+impl Change {
+    /// Leaves out the jobs that cannot be changed like that, where the filter does not ask for a status.
+    fn narrow(&self, filter: &mut Filter) {
+        let statuses = || match self {
+            Self::Patch(_) => Some(vec![Status::Scheduled, Status::Ready, Status::InFlight]),
+            Self::Retry { .. } => Some(vec![Status::Dead]),
+            Self::Delete => None,
+        };
+        filter.statuses = filter.statuses.take().or_else(statuses);
+    }
+}
+
+struct Slice<'a> {
+    look: &'a Look,
+    only: Arc<Filter>,
+    change: Change,
+    ids: Vec<JobId>,
+    changed: u64,
+}
+
+impl Slice<'_> {
+    fn carry_out(&mut self, slices: &tokio::sync::Semaphore) -> Result<(), ReadError> {
+        if self.ids.is_empty() {
+            return Ok(());
+        }
+        let ids = std::mem::take(&mut self.ids);
+        let (only, change) = (Some(self.only.clone()), self.change.clone());
+        let _permit = self.look.runtime.block_on(slices.acquire());
+        if let Reply::Changed(outcomes) = self.look.ask(Command::Change { ids, only, change })? {
+            let changed = |outcome: &&Changed| matches!(outcome, Changed::Done(_));
+            self.changed += outcomes.iter().filter(changed).count() as u64;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! One look at the store, on a thread that may wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use protocol::id::JobId;
+use protocol::job::Status;
+use protocol::name::QueueName;
+use rustc_hash::FxHashMap;
+
+use super::ReadError;
+use super::walk::{Held, Walk};
+use crate::engine::command::{Command, Reply, Seen};
+use crate::engine::id::{QueueId, Stamp};
+use crate::engine::job::Job;
+use crate::filter::Filter;
+use crate::handle::Handle;
+use crate::store::disk::DiskSnapshot;
+use crate::store::record::QueueRecord;
+use crate::store::view::{self, Run};
+
+/// How many jobs the engine is asked about at a time.
+const CHUNK: usize = 256;
+
+pub(super) struct Look {
+    pub snapshot: DiskSnapshot,
+    pub engine: Handle,
+    pub runtime: tokio::runtime::Handle,
+    pub now: u64,
+    /// Nobody waits for the result any more.
+    pub abandoned: Arc<AtomicBool>,
+}
+
+/// Where a selection begins.
+pub(super) struct Start {
+    pub from: Option<JobId>,
+    pub descending: bool,
+    /// The first jobs in flight, as they were before the snapshot was taken.
+    pub held: Vec<Seen>,
+}
+
+impl Start {
+    /// Asks for the first jobs in flight.
+    pub(super) fn list_in_flight(&self, filter: &Filter) -> Command {
+        let (from, descending) = (self.from, self.descending);
+        Command::ListInFlight { queues: filter.queues.clone(), from, descending, limit: Held::PAGE }
+    }
+}
+
+type QueueNames = FxHashMap<QueueId, QueueName>;
+
+impl Look {
+    pub(super) fn ask(&self, command: Command) -> Result<Reply, ReadError> {
+        Ok(self.runtime.block_on(self.engine.call(command))?)
+    }
+
+    /// The job of this id as the store has it.
+    pub(super) fn job(&self, id: JobId) -> Result<Option<Seen>, ReadError> {
+        let Some(job) = view::find(&self.snapshot, id)?.filter(|job| !job.is_gone(self.now)) else {
+            return Ok(None);
+        };
+        let queue = view::queue(&self.snapshot, job.queue)?.map(|queue| queue.name);
+        Ok(queue.map(|queue| Seen { queue, status: job.status, job: Arc::new(job) }))
+    }
+
+    /// Shows every job that the filter accepts, in the order of enqueue, until `visit` says that it has seen enough.
+    /// `about` so many will be enough.
+    pub(super) fn select(
+        &self,
+        filter: &Filter,
+        start: Start,
+        about: usize,
+        mut visit: impl FnMut(Seen) -> Result<bool, ReadError>,
+    ) -> Result<(), ReadError> {
+        let queues = view::queues(&self.snapshot)?;
+        let names: QueueNames = queues.iter().map(|(id, queue)| (*id, queue.name.clone())).collect();
+        let mut jobs = self.source(filter, start, &queues)?;
+        let size = about.clamp(1, CHUNK);
+        loop {
+            let chunk = self.chunk(&mut jobs, filter, &names, size)?;
+            let ended = chunk.len() < size;
+            for seen in self.overlay(chunk)? {
+                if filter.accepts(&seen.job, &seen.queue, seen.status) && !visit(seen)? {
+                    return Ok(());
+                }
+            }
+            if ended {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Up to `size` of the next jobs that the filter may accept; less at the end.
+    fn chunk(
+        &self,
+        jobs: &mut Jobs<'_>,
+        filter: &Filter,
+        names: &QueueNames,
+        size: usize,
+    ) -> Result<Vec<Seen>, ReadError> {
+        let mut chunk = Vec::with_capacity(size);
+        for n in 1_u64.. {
+            let Some(found) = jobs.next().transpose()? else { break };
+            if n.is_multiple_of(1024) && self.abandoned.load(Ordering::Relaxed) {
+                return Ok(Vec::new());
+            }
+            let seen = match found {
+                Found::Held(seen) => Some(seen),
+                Found::Stored(job) if job.is_gone(self.now) => None,
+                Found::Stored(job) => names.get(&job.queue).map(|queue| Seen {
+                    status: job.status,
+                    queue: queue.clone(),
+                    job: Arc::new(job),
+                }),
+            };
+            chunk.extend(seen.filter(|seen| filter.accepts_all_but_status(&seen.job, &seen.queue)));
+            if chunk.len() == size {
+                break;
+            }
+        }
+        Ok(chunk)
+    }
+
+    /// Puts what the engine knows over what the store says.
+    fn overlay(&self, mut jobs: Vec<Seen>) -> Result<Vec<Seen>, ReadError> {
+        let maybe_held = |seen: &&Seen| matches!(seen.status, Status::Ready | Status::InFlight);
+        let ids: Vec<JobId> = jobs.iter().filter(maybe_held).map(|seen| seen.job.id).collect();
+        let mut in_flight = FxHashMap::default();
+        if !ids.is_empty()
+            && let Reply::InFlight(held) = self.ask(Command::Inspect(ids))?
+        {
+            in_flight.extend(held.into_iter().map(|seen| (seen.job.id, seen)));
+        }
+        let mut shown = Vec::with_capacity(jobs.len());
+        for seen in jobs.drain(..) {
+            match in_flight.remove(&seen.job.id) {
+                Some(held) => shown.push(held),
+                // It was in flight a moment ago. Where it went after that, the snapshot may not know.
+                None if seen.status == Status::InFlight => shown.extend(self.job(seen.job.id)?),
+                None => shown.push(seen),
+            }
+        }
+        Ok(shown)
+    }
+
+    fn source<'a>(
+        &'a self,
+        filter: &Filter,
+        start: Start,
+        queues: &[(QueueId, QueueRecord)],
+    ) -> Result<Jobs<'a>, ReadError> {
+        if let Some(ids) = &filter.ids {
+            return Ok(self.named(ids.clone(), &start));
+        }
+        let runs = self.runs(filter, queues)?;
+        let (from, descending) = (start.from, start.descending);
+        let held = if filter.wants_status(Status::InFlight) { Some(self.held(filter, start)?) } else { None };
+        Ok(Box::new(Walk::new(&self.snapshot, runs, held, from, descending)?))
+    }
+
+    /// The jobs of these ids, in the order asked for.
+    fn named(&self, mut ids: Vec<JobId>, start: &Start) -> Jobs<'_> {
+        let (from, descending) = (start.from, start.descending);
+        if descending {
+            ids.reverse();
+        }
+        ids.retain(|id| from.is_none_or(|from| if descending { *id < from } else { *id > from }));
+        Box::new(ids.into_iter().filter_map(|id| match view::find(&self.snapshot, id) {
+            Ok(job) => job.map(|job| Ok(Found::Stored(job))),
+            Err(error) => Some(Err(error.into())),
+        }))
+    }
+
+    fn held(&self, filter: &Filter, mut start: Start) -> Result<Held, ReadError> {
+        if !filter.wants_status(Status::Ready) {
+            // Without the ready lanes nothing shows a job that was handed out just before the snapshot was taken.
+            let before: rustc_hash::FxHashSet<JobId> = start.held.iter().map(|seen| seen.job.id).collect();
+            if let Reply::InFlight(held) = self.ask(start.list_in_flight(filter))? {
+                start.held.extend(held.into_iter().filter(|seen| !before.contains(&seen.job.id)));
+            }
+            start.held.sort_by_key(|seen| seen.job.id);
+            if start.descending {
+                start.held.reverse();
+            }
+        }
+        Ok(Held::new(self.engine.clone(), self.runtime.clone(), filter.queues.clone(), start))
+    }
+
+    /// The runs of the store in which jobs can be that the filter accepts.
+    fn runs(&self, filter: &Filter, queues: &[(QueueId, QueueRecord)]) -> Result<Vec<Run>, ReadError> {
+        let mut runs = Vec::new();
+        let asked = |queue: &QueueRecord| {
+            filter.queues.as_ref().is_none_or(|names| names.binary_search(&queue.name).is_ok())
+        };
+        for (id, queue) in queues.iter().filter(|(_, queue)| asked(queue)) {
+            let counts = queue.counts;
+            let parked = [
+                (Status::Scheduled, counts.scheduled),
+                (Status::Completed, counts.completed),
+                (Status::Dead, counts.dead),
+            ];
+            let wanted =
+                parked.into_iter().filter(|(status, count)| *count > 0 && filter.wants_status(*status));
+            let run = |status, priority, first| Run { status, queue: *id, priority, first };
+            runs.extend(wanted.map(|(status, _)| run(status, 0, Stamp::MIN)));
+            if counts.ready > 0 && filter.wants_status(Status::Ready) {
+                let lanes = view::lanes(&self.snapshot, *id)?.into_iter();
+                runs.extend(lanes.map(|(priority, first)| run(Status::Ready, priority, first)));
+            }
+        }
+        Ok(runs)
+    }
+}
+
+/// A job on its way to the filter.
+pub(super) enum Found {
+    Stored(Job),
+    /// In flight, when the engine was asked.
+    Held(Seen),
+}
+
+type Jobs<'a> = Box<dyn Iterator<Item = Result<Found, ReadError>> + 'a>;

@@ -1,0 +1,215 @@
+//! Reading jobs without holding up the engine: the store is read on other threads, from a snapshot; the engine only
+//! says which of the jobs are in flight. Changes of many jobs go the same way, and reach the engine in slices.
+
+mod change;
+mod look;
+mod walk;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use protocol::id::JobId;
+use protocol::job::Status;
+use protocol::name::QueueName;
+use tokio::sync::Semaphore;
+
+use crate::clock;
+use crate::engine::command::{Command, Reply, Seen};
+use crate::filter::Filter;
+use crate::handle::{CallError, Handle};
+use crate::store::disk::DiskStore;
+use crate::store::record::ErrorRecord;
+use crate::store::{Store, StoreError, view};
+use look::{Look, Start};
+
+/// Why reading failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Engine(#[from] CallError),
+}
+
+/// A page of large jobs ends before its limit, at about this many bytes.
+const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
+/// How many scans run at a time; others wait, so that they do not take the machine away from the engine.
+const MAX_SCANS: usize = 4;
+/// How many calls change jobs by a filter at a time.
+const MAX_CHANGES: usize = 2;
+
+/// Reads the store beside the engine. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    store: Arc<DiskStore>,
+    engine: Handle,
+    /// One for each scan that may run at a time.
+    scans: Arc<Semaphore>,
+    /// One for each change of many jobs that may run at a time.
+    changes: Arc<Semaphore>,
+    /// One for the slice of such a change that the engine has at hand.
+    slices: Arc<Semaphore>,
+}
+
+impl Reader {
+    pub(crate) fn new(store: DiskStore, engine: Handle) -> Self {
+        let permits = |n| Arc::new(Semaphore::new(n));
+        Self {
+            store: Arc::new(store),
+            engine,
+            scans: permits(MAX_SCANS),
+            changes: permits(MAX_CHANGES),
+            slices: permits(1),
+        }
+    }
+
+    /// Runs something that waits for the disk where it holds up nobody.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Look) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let look = Look {
+            snapshot: self.store.snapshot(),
+            engine: self.engine.clone(),
+            runtime: tokio::runtime::Handle::current(),
+            now: clock::now(),
+            abandoned: Arc::default(),
+        };
+        let _stop = StopScan(look.abandoned.clone());
+        let result = tokio::task::spawn_blocking(move || read(&look)).await;
+        result.unwrap_or_else(|_| Err(StoreError::Failed("reading broke off".to_owned()).into()))
+    }
+
+    /// The job of this id.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub(crate) async fn job(&self, id: JobId) -> Result<Option<Seen>, ReadError> {
+        // First the engine, then the store: a job that ends in between is gone, and not ready.
+        let Reply::InFlight(mut held) = self.engine.call(Command::Inspect(vec![id])).await? else {
+            return Ok(None);
+        };
+        match held.pop() {
+            Some(seen) => Ok(Some(seen)),
+            None => self.blocking(move |look| look.job(id)).await,
+        }
+    }
+
+    /// Where to begin, with the first jobs in flight: a job that leaves the engine's hands after this is found in the
+    /// store.
+    async fn start(
+        &self,
+        filter: &Filter,
+        from: Option<JobId>,
+        descending: bool,
+    ) -> Result<Start, ReadError> {
+        let mut start = Start { from, descending, held: Vec::new() };
+        if filter.wants_status(Status::InFlight) && filter.ids.is_none() {
+            let command = start.list_in_flight(filter);
+            if let Reply::InFlight(held) = self.engine.call(command).await? {
+                start.held = held;
+            }
+        }
+        Ok(start)
+    }
+
+    /// A page of jobs behind `from`, and whether there are more.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub(crate) async fn list(
+        &self,
+        filter: Filter,
+        from: Option<JobId>,
+        descending: bool,
+        limit: usize,
+    ) -> Result<(Vec<Seen>, bool), ReadError> {
+        let _permit = self.scans.acquire().await;
+        let start = self.start(&filter, from, descending).await?;
+        self.blocking(move |look| {
+            let (mut page, mut bytes) = (Vec::new(), 0);
+            look.select(&filter, start, limit + 1, |seen| {
+                bytes += seen.job.weight();
+                page.push(seen);
+                Ok(page.len() <= limit && (bytes <= MAX_PAGE_BYTES || page.len() == 1))
+            })?;
+            let more = page.len() > limit || (page.len() > 1 && bytes > MAX_PAGE_BYTES);
+            if more {
+                page.pop();
+            }
+            Ok((page, more))
+        })
+        .await
+    }
+
+    /// How many jobs there are.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub(crate) async fn count(&self, filter: Filter) -> Result<u64, ReadError> {
+        if filter.is_of_queue_and_status() {
+            let Reply::Counts(counts) =
+                self.engine.call(Command::Count { queues: filter.queues.clone() }).await?
+            else {
+                return Ok(0);
+            };
+            let wanted = Status::ALL.into_iter().filter(|status| filter.wants_status(*status));
+            return Ok(wanted.map(|status| counts.of(status)).sum());
+        }
+        let _permit = self.scans.acquire().await;
+        let start = self.start(&filter, None, false).await?;
+        self.blocking(move |look| {
+            let mut count = 0;
+            look.select(&filter, start, usize::MAX, |_| {
+                count += 1;
+                Ok(true)
+            })?;
+            Ok(count)
+        })
+        .await
+    }
+
+    /// The names of the queues that have jobs, sorted.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub(crate) async fn queues(&self) -> Result<Vec<QueueName>, ReadError> {
+        self.blocking(|look| {
+            let queues = view::queues(&look.snapshot)?.into_iter();
+            let mut names: Vec<_> =
+                queues.filter(|(_, q)| q.counts.total() > 0).map(|(_, q)| q.name).collect();
+            names.sort();
+            Ok(names)
+        })
+        .await
+    }
+
+    /// Some failed attempts of a job; none where there is no such job.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub(crate) async fn errors(
+        &self,
+        id: JobId,
+        attempts: impl FnOnce(u32) -> Vec<u32> + Send + 'static,
+    ) -> Result<Option<Vec<(u32, ErrorRecord)>>, ReadError> {
+        self.blocking(move |look| {
+            let Some(seen) = look.job(id)? else { return Ok(None) };
+            let mut errors = Vec::new();
+            for attempt in attempts(seen.job.attempts) {
+                errors.extend(view::error(&look.snapshot, id, attempt)?.map(|error| (attempt, error)));
+            }
+            Ok(Some(errors))
+        })
+        .await
+    }
+}
+
+/// Ends the scan of a request that is given up.
+struct StopScan(Arc<AtomicBool>);
+
+impl Drop for StopScan {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

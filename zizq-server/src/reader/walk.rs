@@ -1,0 +1,170 @@
+//! Several runs of jobs as one, in the order of enqueue.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use bytes::Bytes;
+use protocol::id::JobId;
+use protocol::name::QueueName;
+
+use super::ReadError;
+use super::look::{Found, Start};
+use crate::engine::command::{Command, Reply, Seen};
+use crate::engine::id::Stamp;
+use crate::handle::Handle;
+use crate::store::disk::DiskSnapshot;
+use crate::store::record;
+use crate::store::view::Run;
+
+type Entries = Box<dyn Iterator<Item = Result<(Stamp, Head), ReadError>> + Send>;
+
+/// The next job of a run.
+enum Head {
+    Stored(Run, Bytes),
+    Held(Seen),
+}
+
+/// The jobs of several runs, each once.
+pub(super) struct Walk {
+    runs: Vec<(Option<Head>, Entries)>,
+    /// Where the runs that are not at their end stand; the first to come is at the top.
+    order: BinaryHeap<(OrderedStamp, Reverse<usize>)>,
+    descending: bool,
+    last: Option<Stamp>,
+}
+
+/// A stamp that compares so that the next one to come is the greatest.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum OrderedStamp {
+    Ascending(Reverse<Stamp>),
+    Descending(Stamp),
+}
+
+impl Walk {
+    /// Where a job is in a run of the store and in flight as well, the store's word counts.
+    pub(super) fn new(
+        snapshot: &DiskSnapshot,
+        runs: Vec<Run>,
+        held: Option<Held>,
+        from: Option<JobId>,
+        descending: bool,
+    ) -> Result<Self, ReadError> {
+        let from = from.map(Stamp::of);
+        let stored = |run: Run| -> (Option<Head>, Entries) {
+            let entries = run.walk(snapshot, from, descending).map(move |entry| {
+                let (stamp, record) = entry?;
+                Ok((stamp, Head::Stored(run, record)))
+            });
+            (None, Box::new(entries))
+        };
+        let mut runs: Vec<(Option<Head>, Entries)> = runs.into_iter().map(stored).collect();
+        if let Some(held) = held {
+            let entries = held.map(|seen| seen.map(|seen| (Stamp::of(seen.job.id), Head::Held(seen))));
+            runs.push((None, Box::new(entries)));
+        }
+        let mut walk = Self { order: BinaryHeap::with_capacity(runs.len()), runs, descending, last: None };
+        for run in 0..walk.runs.len() {
+            walk.advance(run)?;
+        }
+        Ok(walk)
+    }
+
+    fn advance(&mut self, index: usize) -> Result<(), ReadError> {
+        let Some((head, entries)) = self.runs.get_mut(index) else { return Ok(()) };
+        if let Some((stamp, next)) = entries.next().transpose()? {
+            *head = Some(next);
+            let stamp = if self.descending {
+                OrderedStamp::Descending(stamp)
+            } else {
+                OrderedStamp::Ascending(Reverse(stamp))
+            };
+            self.order.push((stamp, Reverse(index)));
+        }
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Result<Option<Found>, ReadError> {
+        loop {
+            let Some((stamp, Reverse(index))) = self.order.pop() else { return Ok(None) };
+            let (OrderedStamp::Ascending(Reverse(stamp)) | OrderedStamp::Descending(stamp)) = stamp;
+            let head = self.runs.get_mut(index).and_then(|(head, _)| head.take());
+            self.advance(index)?;
+            if self.last.replace(stamp) == Some(stamp) {
+                continue;
+            }
+            match head {
+                Some(Head::Held(seen)) => return Ok(Some(Found::Held(seen))),
+                Some(Head::Stored(run, bytes)) => match record::decode_job(run.place(stamp), &bytes) {
+                    Ok(job) => return Ok(Some(Found::Stored(job))),
+                    Err(error) => tracing::error!(?run, %error, "a job cannot be read and is passed over"),
+                },
+                None => {}
+            }
+        }
+    }
+}
+
+impl Iterator for Walk {
+    type Item = Result<Found, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.pop().transpose()
+    }
+}
+
+/// The jobs in flight, read from the engine a page at a time.
+pub(super) struct Held {
+    engine: Handle,
+    runtime: tokio::runtime::Handle,
+    queues: Option<Vec<QueueName>>,
+    page: VecDeque<Seen>,
+    last: Option<JobId>,
+    descending: bool,
+    /// Whether there may be more behind the page.
+    more: bool,
+}
+
+impl Held {
+    /// How many are asked for at a time.
+    pub(super) const PAGE: usize = 512;
+
+    /// Begins with the page that was read already.
+    pub(super) fn new(
+        engine: Handle,
+        runtime: tokio::runtime::Handle,
+        queues: Option<Vec<QueueName>>,
+        start: Start,
+    ) -> Self {
+        let Start { from, descending, held } = start;
+        let more = held.len() >= Self::PAGE;
+        Self { engine, runtime, queues, page: held.into(), last: from, descending, more }
+    }
+
+    fn read(&mut self) -> Result<(), ReadError> {
+        let queues = self.queues.clone();
+        let (from, descending) = (self.last, self.descending);
+        let command = Command::ListInFlight { queues, from, descending, limit: Self::PAGE };
+        if let Reply::InFlight(held) = self.runtime.block_on(self.engine.call(command))? {
+            self.more = held.len() == Self::PAGE;
+            self.page = held.into();
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for Held {
+    type Item = Result<Seen, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.page.is_empty()
+            && self.more
+            && let Err(error) = self.read()
+        {
+            self.more = false;
+            return Some(Err(error));
+        }
+        let seen = self.page.pop_front()?;
+        self.last = Some(seen.job.id);
+        Some(Ok(seen))
+    }
+}

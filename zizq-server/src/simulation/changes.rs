@@ -1,0 +1,175 @@
+//! What people do to jobs, as the model sees it; and what they do at random.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use fastrand::Rng;
+use protocol::id::JobId;
+use protocol::job::Status;
+use protocol::patch::{Patch, RetentionPatch};
+use protocol::stream::CancelReason;
+
+use super::act::Act;
+use super::model::Model;
+use super::profile::{chance, one};
+use super::streams::Told;
+use super::world::World;
+use crate::engine::command::{Change, Changed, Reply, Seen};
+use crate::engine::job::Job;
+use crate::filter::Filter;
+use crate::turn::Answer;
+
+impl Model {
+    pub(super) fn change(
+        &mut self,
+        ids: &[JobId],
+        only: Option<&Filter>,
+        change: &Change,
+        answer: &Answer,
+    ) -> Result<()> {
+        let Ok(Reply::Changed(outcomes)) = answer else { bail!("answered {answer:?}") };
+        ensure!(outcomes.len() == ids.len(), "{} outcomes for {} jobs", outcomes.len(), ids.len());
+        for (id, outcome) in ids.iter().zip(outcomes) {
+            self.change_one(*id, only, change, outcome).with_context(|| format!("{id:?} {outcome:?}"))?;
+        }
+        Ok(())
+    }
+
+    fn change_one(
+        &mut self,
+        id: JobId,
+        only: Option<&Filter>,
+        change: &Change,
+        outcome: &Changed,
+    ) -> Result<()> {
+        let Some(entry) = self.jobs.get(&id).filter(|entry| !entry.job.is_gone(self.now)) else {
+            ensure!(matches!(outcome, Changed::Missing), "it is gone");
+            return Ok(());
+        };
+        let held = self.leases.get(&id).map(|lease| lease.job.clone());
+        let status = if held.is_some() { Status::InFlight } else { entry.job.status };
+        let job = held.unwrap_or_else(|| entry.job.clone());
+        if only.is_some_and(|filter| !filter.accepts(&job, &entry.queue, status)) {
+            ensure!(matches!(outcome, Changed::Passed), "it is not asked for");
+            return Ok(());
+        }
+        let refused = match change {
+            Change::Patch(_) => matches!(status, Status::Completed | Status::Dead),
+            Change::Retry { .. } => matches!(status, Status::Ready | Status::InFlight),
+            Change::Delete => false,
+        };
+        let Changed::Done(seen) = outcome else {
+            ensure!(refused && matches!(outcome, Changed::Refused(s) if *s == status), "it is {status:?}");
+            return Ok(());
+        };
+        ensure!(!refused, "it is {status:?}");
+        match change {
+            Change::Patch(patch) => self.patch(job, status, patch, seen),
+            Change::Retry { reset_attempts } => self.retry(job, *reset_attempts, seen),
+            Change::Delete => {
+                if let Some(lease) = self.leases.remove(&id) {
+                    self.tell(lease.stream, Told::cancel(id, CancelReason::Deleted));
+                }
+                self.jobs.remove(&id);
+                Ok(())
+            }
+        }
+    }
+
+    fn patch(&mut self, mut job: Job, status: Status, patch: &Patch, seen: &Seen) -> Result<()> {
+        let id = job.id;
+        if *patch == Patch::default() {
+            return same(seen, &job, status);
+        }
+        let entry = self.jobs.get_mut(&id).context("it is there")?;
+        entry.queue = patch.queue.clone().unwrap_or_else(|| entry.queue.clone());
+        let queue = entry.queue.clone();
+        ensure!(seen.queue == queue, "it should be in {queue}");
+        job.queue = seen.job.queue;
+        job.priority = patch.priority.unwrap_or(job.priority);
+        job.retry_limit = patch.retry_limit.unwrap_or(job.retry_limit);
+        job.backoff = patch.backoff.unwrap_or(job.backoff);
+        job.retention = patch.retention.apply(job.retention);
+        if let Some(at) = patch.ready_at {
+            job.ready_at = at.unwrap_or(self.now);
+            if status != Status::InFlight {
+                job.status = if job.ready_at > self.now { Status::Scheduled } else { Status::Ready };
+            }
+        }
+        entry.job = job.clone();
+        if let Some(lease) = self.leases.get_mut(&id) {
+            lease.job = job.clone();
+            lease.saved = self.streams.get(&lease.stream).map(|stream| stream.save(lease.event));
+        }
+        same(seen, &job, if status == Status::InFlight { status } else { job.status })?;
+        self.learn_number(&queue, job.queue)
+    }
+
+    fn retry(&mut self, mut job: Job, reset_attempts: bool, seen: &Seen) -> Result<()> {
+        let entry = self.jobs.get_mut(&job.id).context("it is there")?;
+        if reset_attempts {
+            job.attempts = 0;
+            entry.errors.clear();
+        }
+        (job.status, job.ready_at, job.deliveries) = (Status::Ready, self.now, 0);
+        (job.completed_at, job.purge_at) = (None, None);
+        // Whoever had it before has no say in it any more.
+        entry.over = true;
+        entry.job = job.clone();
+        same(seen, &job, Status::Ready)
+    }
+}
+
+fn same(seen: &Seen, job: &Job, status: Status) -> Result<()> {
+    let mut expected = job.clone();
+    (expected.last_lease, expected.lapsed) = (seen.job.last_lease, seen.job.lapsed);
+    ensure!(*seen.job == expected && seen.status == status, "it should be {status:?} {expected:?}");
+    Ok(())
+}
+
+impl World {
+    pub(super) fn change(&self, rng: &mut Rng) -> Act {
+        let number = if chance(rng, 60) { 1 } else { rng.usize(0..8) };
+        let ids: BTreeSet<JobId> = (0..number).map(|_| self.any_id(rng)).collect();
+        let only = chance(rng, 30).then(|| {
+            Arc::new(Filter {
+                statuses: Some(Status::ALL.into_iter().filter(|_| rng.bool()).collect()),
+                queues: rng.bool().then(|| vec![self.profile.queues[0].clone()]),
+                ..Filter::default()
+            })
+        });
+        let change = match rng.u32(..10) {
+            0..6 => Change::Patch(Arc::new(self.patch(rng))),
+            6..8 => Change::Retry { reset_attempts: rng.bool() },
+            _ => Change::Delete,
+        };
+        Act::Change { ids: ids.into_iter().collect(), only, change }
+    }
+
+    fn patch(&self, rng: &mut Rng) -> Patch {
+        let now = self.model.now;
+        let moves = chance(rng, 60);
+        let queues = &self.profile.queues;
+        Patch {
+            queue: (moves && rng.bool()).then(|| queues[rng.usize(..queues.len())].clone()),
+            priority: (moves && rng.bool()).then(|| one(rng, &[0, 5, 7, 40_000])),
+            ready_at: match rng.u32(..8) {
+                0 => Some(None),
+                1 => Some(Some(now - rng.u64(..2_000))),
+                2 => Some(Some(now + rng.u64(..4_000))),
+                _ => None,
+            },
+            retry_limit: one(rng, &[None, None, Some(None), Some(Some(1))]),
+            backoff: one(rng, &[None, None, Some(None)]),
+            retention: one(
+                rng,
+                &[
+                    RetentionPatch::default(),
+                    RetentionPatch { completed_ms: Some(None), dead_ms: Some(Some(800)) },
+                    RetentionPatch { completed_ms: Some(Some(900)), dead_ms: None },
+                ],
+            ),
+        }
+    }
+}
