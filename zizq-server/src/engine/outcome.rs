@@ -112,8 +112,11 @@ impl Engine {
     /// Fails the attempts that have taken too long.
     pub(super) fn time_out(&mut self) {
         while let Some(id) = self.leases.next_overdue(self.now) {
+            // Told first: a stream that waits for its worker to come back may be over with its last lease.
+            if let Some(lease) = self.leases.get(id) {
+                self.streams.tell(lease.stream, Item::Cancel { id, reason: CancelReason::TimedOut });
+            }
             let Some(lease) = self.end_lease(id) else { return };
-            self.streams.tell(lease.stream, Item::Cancel { id, reason: CancelReason::TimedOut });
             let began = lease.job.dequeued_at.unwrap_or(lease.since);
             let failure = Failure {
                 message: format!("still running after {} ms", self.now.saturating_sub(began)),
