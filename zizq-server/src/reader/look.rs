@@ -107,11 +107,9 @@ impl Look {
             let seen = match found {
                 Found::Held(seen) => Some(seen),
                 Found::Stored(job) if job.is_gone(self.now) => None,
-                Found::Stored(job) => names.get(&job.queue).map(|queue| Seen {
-                    status: job.status,
-                    queue: queue.clone(),
-                    job: Arc::new(job),
-                }),
+                Found::Stored(job) => {
+                    names.get(&job.queue).map(|queue| Seen { status: job.status, queue: queue.clone(), job })
+                }
             };
             chunk.extend(seen.filter(|seen| filter.accepts_all_but_status(&seen.job, &seen.queue)));
             if chunk.len() == size {
@@ -166,7 +164,7 @@ impl Look {
         }
         ids.retain(|id| from.is_none_or(|from| if descending { *id < from } else { *id > from }));
         Box::new(ids.into_iter().filter_map(|id| match view::find(&self.snapshot, id) {
-            Ok(job) => job.map(|job| Ok(Found::Stored(job))),
+            Ok(job) => job.map(|job| Ok(Found::Stored(Arc::new(job)))),
             Err(error) => Some(Err(error.into())),
         }))
     }
@@ -214,7 +212,7 @@ impl Look {
 
 /// A job on its way to the filter.
 pub(super) enum Found {
-    Stored(Job),
+    Stored(Arc<Job>),
     /// In flight, when the engine was asked.
     Held(Seen),
 }

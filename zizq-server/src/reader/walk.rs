@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::id::JobId;
@@ -95,7 +96,7 @@ impl Walk {
             match head {
                 Some(Head::Held(seen)) => return Ok(Some(Found::Held(seen))),
                 Some(Head::Stored(run, bytes)) => match record::decode_job(run.place(stamp), &bytes) {
-                    Ok(job) => return Ok(Some(Found::Stored(job))),
+                    Ok(job) => return Ok(Some(Found::Stored(Arc::new(job)))),
                     Err(error) => tracing::error!(?run, %error, "a job cannot be read and is passed over"),
                 },
                 None => {}
