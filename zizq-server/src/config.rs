@@ -132,6 +132,9 @@ pub struct Limits {
     /// Memory for what is read from disk
     #[arg(long, env = "ZIZQ_CACHE_SIZE", default_value = "64MB", value_parser = size)]
     pub cache_size: usize,
+    /// The space that is kept free on the disk: with less, no jobs are taken. If not given, 5% of the disk, at most 1GiB
+    #[arg(long, env = "ZIZQ_MIN_FREE_DISK", value_parser = size)]
+    pub min_free_disk: Option<usize>,
     /// The largest body of a request
     #[arg(long, env = "ZIZQ_MAX_BODY_SIZE", default_value = "32MiB", value_parser = size)]
     pub max_body_size: usize,

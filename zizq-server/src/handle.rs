@@ -6,13 +6,15 @@ use crossbeam_channel::Sender;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::engine::command::{Command, Reject, Reply};
-use crate::turn::Answer;
+
+/// Where an answer goes.
+pub(crate) type ReplyTo = oneshot::Sender<Result<Reply, CallError>>;
 
 /// A command on its way to the engine.
 #[derive(Debug)]
 pub struct Request {
     pub command: Command,
-    pub reply: Option<oneshot::Sender<Answer>>,
+    pub reply: Option<ReplyTo>,
 }
 
 /// Why a call has no reply.
@@ -20,6 +22,10 @@ pub struct Request {
 pub enum CallError {
     #[error(transparent)]
     Rejected(#[from] Reject),
+    #[error("the disk of the server is full; jobs are taken again when there is space")]
+    DiskFull,
+    #[error("the store is closed after a write failed, and opens again by itself; try again in a moment")]
+    StoreClosed,
     /// The engine has stopped.
     #[error("the server is stopping; try again in a moment")]
     Stopped,
@@ -47,7 +53,7 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         let request = Request { command, reply: Some(reply) };
         self.requests.send(request).map_err(|_| CallError::Stopped)?;
-        Ok(answer.await.map_err(|_| CallError::Stopped)??)
+        answer.await.map_err(|_| CallError::Stopped)?
     }
 
     /// Tells the engine something that needs no answer, also from where nothing can wait. Of these there are at most

@@ -13,6 +13,7 @@ pub mod serve;
 #[cfg(test)]
 mod simulation;
 pub mod store;
+mod syncer;
 pub mod turn;
 pub mod writer;
 

@@ -12,13 +12,13 @@ use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
 
 use crate::clock;
-use crate::config::{Config, millis};
+use crate::config::{Config, Limits, millis};
 use crate::engine::command::{Command, Reply};
 use crate::handle::Handle;
 use crate::http::{App, connection, tls};
 use crate::reader::Reader;
-use crate::store::StoreError;
 use crate::store::disk::DiskStore;
+use crate::store::{Store, StoreError};
 use crate::turn::Core;
 use crate::writer;
 
@@ -42,16 +42,15 @@ impl Server {
     /// When the folder is in use or unreadable, or the port is taken: one sentence for the person who started it.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
-        let store = open_store(&config.root_dir, config.limits.cache_size)?;
+        let mut store = make_store(config)?;
         let (host, port) = (config.host.as_str(), config.port);
         let listener = TcpListener::bind((host, port)).await;
         let listener = listener.with_context(|| format!("cannot listen on {host} port {port}"))?;
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|e| anyhow::anyhow!("no random numbers: {e}"))?;
         let seed = u64::from_be_bytes(seed);
-        let core = Core::open(store.clone(), config.settings(), clock::now(), seed)
-            .with_context(|| format!("cannot read what is stored in {}", config.root_dir.display()))?;
-        let (engine, thread) = writer::start(core, config.commit_modes())?;
+        let (core, down) = open_core(&mut store, config, seed)?;
+        let (engine, thread) = writer::start(core, config.commit_modes(), down)?;
         let (close, closing) = watch::channel(false);
         let app = Arc::new(App {
             reader: Reader::new(store, engine.clone()),
@@ -98,19 +97,35 @@ impl Server {
     }
 }
 
-fn open_store(folder: &Path, cache_bytes: usize) -> anyhow::Result<DiskStore> {
-    let shown = folder.display();
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {shown}"))?;
+fn make_store(config: &Config) -> anyhow::Result<DiskStore> {
+    let folder = &config.root_dir;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     if let Some(parent) = folder.canonicalize().ok().as_deref().and_then(Path::parent) {
         // Its name in there must survive a loss of power, too; where we may not look, it was there before.
         drop(std::fs::File::open(parent).and_then(|parent| parent.sync_all()));
     }
-    DiskStore::open(folder, cache_bytes as u64).map_err(|error| match error {
-        StoreError::Locked => anyhow::anyhow!(
+    let Limits { cache_size, min_free_disk, .. } = config.limits;
+    Ok(DiskStore::new(folder, cache_size as u64, min_free_disk.map(|bytes| bytes as u64)))
+}
+
+/// The engine with what is stored; or, while the disk is full, with the reason why it has to wait for it.
+fn open_core(
+    store: &mut DiskStore,
+    config: &Config,
+    seed: u64,
+) -> anyhow::Result<(Core<DiskStore>, Option<StoreError>)> {
+    let opened =
+        store.reopen().and_then(|()| Core::open(store.clone(), config.settings(), clock::now(), seed));
+    let shown = config.root_dir.display();
+    match opened {
+        Ok(core) => Ok((core, None)),
+        Err(error @ StoreError::Full) => Ok((Core::closed(store.clone(), config.settings()), Some(error))),
+        Err(StoreError::Locked) => Err(anyhow::anyhow!(
             "another server is using the folder {shown}; stop it, or give this one another --root-dir"
-        ),
-        error => anyhow::Error::new(error).context(format!("cannot open the store in {shown}")),
-    })
+        )),
+        Err(error) => Err(anyhow::Error::new(error).context(format!("cannot open the store in {shown}"))),
+    }
 }
 
 /// Hands out no more jobs, and waits for those in flight.

@@ -29,6 +29,26 @@ impl<S: Store> Core<S> {
         Ok(core)
     }
 
+    /// An engine over a store that could not be opened yet. It is to be [opened](Self::reopen) before its first turn.
+    pub fn closed(store: S, settings: Settings) -> Self {
+        Self { engine: Engine::new(settings, Stored::default(), 0, 0), store }
+    }
+
+    /// Begins anew with what is stored, after the store has failed.
+    ///
+    /// # Errors
+    /// When the store cannot be opened or read.
+    pub fn reopen(&mut self, now: u64, seed: u64) -> Result<(), StoreError> {
+        self.store.reopen()?;
+        self.engine = Engine::new(self.engine.settings(), load(&self.store.snapshot())?, now, seed);
+        self.commit()
+    }
+
+    /// Ends the connections of all streams. The engine is not to be used any more until it is opened again.
+    pub fn close_streams(&self) {
+        self.engine.close_streams();
+    }
+
     pub fn engine(&self) -> &Engine {
         &self.engine
     }

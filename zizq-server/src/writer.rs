@@ -5,21 +5,27 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
-use tokio::sync::{Semaphore, oneshot};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use tokio::sync::Semaphore;
 
 use crate::clock;
-use crate::engine::command::Command;
-use crate::handle::{Handle, Request};
+use crate::engine::command::{Command, Reply};
+use crate::handle::{Handle, ReplyTo, Request};
 use crate::store::{Store, StoreError};
+use crate::syncer::{Caller, Syncer};
 use crate::turn::{Answer, Core};
 
 /// How many commands may wait for the engine before callers are made to wait.
 const MAX_WAITING: usize = 8_192;
 /// How many commands one turn takes.
 const MAX_TURN: usize = 1_024;
-/// How many turns may wait for the disk in `fsync` mode.
-const MAX_UNSYNCED: usize = 4_096;
+/// How often is looked whether the disk is full, in milliseconds.
+const LOOK_EVERY_MS: u64 = 20;
+/// When the store fails again soon after it was opened again, the pause doubles, up to a limit.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// A store that has been open for this long begins with the first pause again, in milliseconds.
+const CALM_MS: u64 = 60_000;
 
 /// Whether an answer waits until the disk has what it says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -52,30 +58,30 @@ impl CommitModes {
     }
 }
 
-type Waiting = (Option<oneshot::Sender<Answer>>, CommitMode);
-type Answered = (oneshot::Sender<Answer>, Answer);
-
-/// Starts the engine. The thread ends after [`Command::Stop`], or with an error when the store fails.
+/// Starts the engine. The thread ends after [`Command::Stop`], or with an error when the store fails for good. When
+/// there is no space, it waits for it and begins anew; `down` says that it has to wait at once.
 ///
 /// # Errors
 /// When a thread cannot be started.
 pub fn start<S: Store>(
     core: Core<S>,
     modes: CommitModes,
+    down: Option<StoreError>,
 ) -> std::io::Result<(Handle, JoinHandle<Result<(), StoreError>>)> {
     let (sender, requests) = crossbeam_channel::unbounded();
     let permits = Arc::new(Semaphore::new(MAX_WAITING));
     let handle = Handle::new(sender, permits.clone());
-    let (unsynced, syncer) = start_syncer(core.store(), handle.clone())?;
-    let mut writer = Writer { core, modes, requests, permits, unsynced };
-    let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || {
-        let result = writer.run();
-        drop(writer);
-        let synced =
-            syncer.join().unwrap_or_else(|_| Err(StoreError::Failed("the sync thread panicked".to_owned())));
-        // When the disk fails, what the engine says is a consequence.
-        synced.and(result)
-    })?;
+    let writer = Writer {
+        core,
+        modes,
+        requests,
+        permits,
+        full: false,
+        looked_at: 0,
+        opened_at: clock::now(),
+        pause: FIRST_PAUSE,
+    };
+    let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || writer.run(down))?;
     Ok((handle, thread))
 }
 
@@ -84,31 +90,66 @@ struct Writer<S: Store> {
     modes: CommitModes,
     requests: Receiver<Request>,
     permits: Arc<Semaphore>,
-    unsynced: Sender<Vec<Answered>>,
+    /// Whether the disk was full when it was last looked at.
+    full: bool,
+    looked_at: u64,
+    opened_at: u64,
+    /// How long to wait before the store is opened again.
+    pause: Duration,
 }
 
 impl<S: Store> Writer<S> {
-    fn run(&mut self) -> Result<(), StoreError> {
+    fn run(mut self, down: Option<StoreError>) -> Result<(), StoreError> {
+        let mut failed = down.map_or(Ok(()), Err);
+        loop {
+            if let Err(error) = failed
+                && self.recover(error)?
+            {
+                return Ok(());
+            }
+            let syncer = Syncer::start(self.core.store())?;
+            let served = self.serve(&syncer);
+            failed = match (served, syncer.finish()) {
+                (Ok(()), Ok(())) => return Ok(()),
+                // When the disk fails, what the store says afterwards is a consequence.
+                (Err(error), Err(StoreError::Poisoned) | Ok(())) | (_, Err(error)) => Err(error),
+            };
+        }
+    }
+
+    fn serve(&mut self, syncer: &Syncer) -> Result<(), StoreError> {
         while let Some(first) = self.wait() {
-            let (mut commands, mut waiting) = (Vec::new(), Vec::new());
+            let now = clock::now();
+            let (mut commands, mut callers) = (Vec::new(), Vec::new());
             let mut stop = false;
-            let mut permits = 0;
-            let rest = self.requests.try_iter().take(MAX_TURN);
-            for request in first.into_iter().chain(rest) {
-                permits += usize::from(request.reply.is_some());
+            for request in first.into_iter().chain(self.requests.clone().try_iter().take(MAX_TURN)) {
+                let caller = self.take_up(&request.command, request.reply);
+                if caller.is_enqueue && self.is_full(now) {
+                    caller.fail(&StoreError::Full);
+                    continue;
+                }
                 stop |= matches!(request.command, Command::Stop);
-                let mode = self.modes.of(&request.command).unwrap_or(CommitMode::Buffered);
-                waiting.push((request.reply, mode));
+                callers.push(caller);
                 commands.push(request.command);
             }
-            self.permits.add_permits(permits);
-            let answers = self.core.turn(clock::now(), commands.into_iter())?;
-            self.answer(waiting, answers)?;
+            match self.core.turn(now, commands.into_iter()) {
+                Ok(answers) => answer(callers, answers, syncer)?,
+                Err(error) => {
+                    callers.into_iter().for_each(|caller| caller.fail(&error));
+                    return Err(error);
+                }
+            }
             if stop {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    fn take_up(&self, command: &Command, reply: Option<ReplyTo>) -> Caller {
+        self.permits.add_permits(usize::from(reply.is_some()));
+        let is_enqueue = matches!(command, Command::Enqueue(_));
+        Caller { reply, is_enqueue, mode: self.modes.of(command).unwrap_or(CommitMode::Buffered) }
     }
 
     /// Waits for a command or the next deadline. None when nobody can send commands any more.
@@ -130,48 +171,77 @@ impl<S: Store> Writer<S> {
         }
     }
 
-    fn answer(&self, waiting: Vec<Waiting>, answers: Vec<Answer>) -> Result<(), StoreError> {
-        let mut unsynced = Vec::new();
-        for ((reply, mode), answer) in waiting.into_iter().zip(answers) {
-            let Some(reply) = reply else { continue };
-            match mode {
-                CommitMode::Buffered => send((reply, answer)),
-                CommitMode::Fsync => unsynced.push((reply, answer)),
+    fn is_full(&mut self, now: u64) -> bool {
+        if now >= self.looked_at + LOOK_EVERY_MS {
+            self.looked_at = now;
+            let was_full = std::mem::replace(&mut self.full, self.core.store().is_full());
+            match (was_full, self.full) {
+                (false, true) => tracing::warn!("the disk is full; no jobs are taken until there is space"),
+                (true, false) => tracing::info!("there is space on the disk; jobs are taken again"),
+                _ => {}
             }
         }
-        if unsynced.is_empty() {
-            return Ok(());
+        self.full
+    }
+
+    /// Waits until the store can be opened again; meanwhile everybody is told so. True when the server is to stop.
+    fn recover(&mut self, mut error: StoreError) -> Result<bool, StoreError> {
+        self.core.close_streams();
+        let was_calm = clock::now() >= self.opened_at + CALM_MS;
+        self.pause = if was_calm { FIRST_PAUSE } else { MAX_PAUSE.min(self.pause * 2) };
+        if error.may_pass() {
+            tracing::error!(%error, "the store has failed; nothing is taken until it can be opened again");
         }
-        self.unsynced
-            .send(unsynced)
-            .map_err(|_| StoreError::Failed("the disk does not take what is written".to_owned()))
+        while error.may_pass() {
+            if self.refuse(&error) {
+                return Ok(true);
+            }
+            match self.core.reopen(clock::now(), fastrand::u64(..)) {
+                Ok(()) => {
+                    tracing::info!("the store is open again");
+                    self.opened_at = clock::now();
+                    return Ok(false);
+                }
+                Err(again) => error = again,
+            }
+        }
+        Err(error)
+    }
+
+    /// Refuses every command that comes during the pause. True when one of them was to stop.
+    fn refuse(&self, error: &StoreError) -> bool {
+        let until = clock::now() + crate::config::millis(self.pause);
+        loop {
+            let left = until.saturating_sub(clock::now());
+            match self.requests.recv_timeout(Duration::from_millis(left)) {
+                Ok(Request { command, reply }) => {
+                    let caller = self.take_up(&command, reply);
+                    if matches!(command, Command::Stop) {
+                        caller.answer(Ok(Reply::Done));
+                        return true;
+                    }
+                    caller.fail(error);
+                }
+                Err(RecvTimeoutError::Timeout) => return false,
+                Err(RecvTimeoutError::Disconnected) => return true,
+            }
+            if left == 0 {
+                return false;
+            }
+        }
     }
 }
 
-fn send((reply, answer): Answered) {
-    // A caller that has gone away does not want to know.
-    drop(reply.send(answer));
-}
-
-type Syncer = (Sender<Vec<Answered>>, JoinHandle<Result<(), StoreError>>);
-
-/// Forces commits onto the disk on a thread of its own, so that the engine goes on until its next
-/// commit; what gathers during one fsync shares the next.
-fn start_syncer<S: Store>(store: &S, engine: Handle) -> std::io::Result<Syncer> {
-    let (sender, receiver) = crossbeam_channel::bounded::<Vec<Answered>>(MAX_UNSYNCED);
-    let sync = store.syncer();
-    let run = move || {
-        while let Ok(first) = receiver.recv() {
-            let mut answers = first;
-            answers.extend(receiver.try_iter().flatten());
-            if let Err(error) = sync() {
-                tracing::error!(%error, "cannot force writes onto the disk");
-                engine.tell(Command::Stop);
-                return Err(error);
-            }
-            answers.into_iter().for_each(send);
+fn answer(callers: Vec<Caller>, answers: Vec<Answer>, syncer: &Syncer) -> Result<(), StoreError> {
+    let mut unsynced = Vec::new();
+    for (caller, answer) in callers.into_iter().zip(answers) {
+        match caller.mode {
+            CommitMode::Buffered => caller.answer(answer),
+            CommitMode::Fsync => unsynced.push((caller, answer)),
         }
-        Ok(())
-    };
-    Ok((sender, thread::Builder::new().name("sync".to_owned()).spawn(run)?))
+    }
+    if unsynced.is_empty() { Ok(()) } else { syncer.send(unsynced) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,7 @@ mod restart;
 mod retention;
 mod retries;
 mod schedule;
+mod space;
 mod sse;
 mod stream;
 mod timeouts;

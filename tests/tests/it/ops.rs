@@ -12,7 +12,7 @@ use tests::wait::within;
 use tests::{Client, Server, Wire};
 use tokio::process::Command;
 
-const FLAGS: [&str; 21] = [
+const FLAGS: [&str; 22] = [
     "--root-dir",
     "--host",
     "--port",
@@ -27,6 +27,7 @@ const FLAGS: [&str; 21] = [
     "--enqueue-commit-mode",
     "--cache-size",
     "--max-body-size",
+    "--min-free-disk",
     "--max-payload-size",
     "--log-level",
     "--log-format",
@@ -106,6 +107,7 @@ async fn bad_flags_are_refused() {
         (&["--enqueue-commit-mode", "never"], "fsync"),
         (&["--cache-size", "big"], "--cache-size"),
         (&["--max-body-size", "-1"], "-1"),
+        (&["--min-free-disk", "-1"], "-1"),
         (&["--default-retry-limit", "-1"], "-1"),
         (&["--max-deliveries", "0"], "--max-deliveries"),
         (&["--log-format", "xml"], "json"),

@@ -209,6 +209,15 @@ impl Engine {
         self.streams.flush();
     }
 
+    pub const fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    /// Ends the connections of all streams.
+    pub fn close_streams(&self) {
+        self.streams.close();
+    }
+
     /// When something is to be done even if no command comes, in milliseconds since the Unix epoch.
     pub fn next_deadline(&self) -> Option<u64> {
         let check = self.checks.peek().map(|cmp::Reverse((at, _))| *at);

@@ -27,6 +27,10 @@ use crate::store::record::{LeaseRecord, QueueRecord};
 /// The clock is written down about once a second: what was handed out last may be this much later, in milliseconds.
 const CLOCK_SLACK_MS: u64 = 2_000;
 
+/// Streams are numbered from the time of the start on, so that what is said on a connection to an earlier engine of the
+/// process reaches none of them.
+const STREAM_COUNT_BITS: u32 = 20;
+
 /// The tokens of deliveries that a crash may have made the store forget: those of the last seconds before it.
 const fn forgotten_tokens(clock: u64, start: u64) -> Range<u64> {
     let earliest = clock.saturating_sub(SAVE_AFTER_MS + CLOCK_SLACK_MS);
@@ -58,7 +62,7 @@ impl Engine {
             clock_saved_at: 0,
             queues: Queues::default(),
             leases: Leases::default(),
-            streams: Streams::default(),
+            streams: Streams::starting_at(start << STREAM_COUNT_BITS),
             timers: Timers::stored(),
             uniques: Uniques::default(),
             cursors: stored.cursors.into_iter().collect(),

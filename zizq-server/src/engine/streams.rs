@@ -110,6 +110,20 @@ pub(super) struct Streams {
 }
 
 impl Streams {
+    /// None yet; the first one's number is greater than `number`.
+    pub(super) fn starting_at(number: u64) -> Self {
+        Self { next: number, ..Self::default() }
+    }
+
+    /// Ends every connection, once what is on its way has been read.
+    pub(super) fn close(&self) {
+        for stream in self.by_key.values() {
+            if let State::Open(outbox) = &stream.state {
+                outbox.close();
+            }
+        }
+    }
+
     pub(super) fn insert(&mut self, stream: Stream) -> u64 {
         self.next += 1;
         self.by_id.insert(stream.id, self.next);

@@ -82,9 +82,17 @@ impl Refusal {
 
     /// 503: come back in a moment.
     pub(crate) fn unavailable(error: impl Into<String>) -> Self {
-        let mut refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, error);
-        refusal.0.header = Some((RETRY_AFTER, HeaderValue::from_static("1")));
-        refusal
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error).retry_after("1")
+    }
+
+    /// 507: come back when there is space (RFC 4918).
+    pub(crate) fn out_of_space(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, error).retry_after("10")
+    }
+
+    fn retry_after(mut self, seconds: &'static str) -> Self {
+        self.0.header = Some((RETRY_AFTER, HeaderValue::from_static(seconds)));
+        self
     }
 
     /// The response. Clients that asked for a format that does not exist get JSON.
@@ -129,7 +137,8 @@ impl From<CallError> for Refusal {
         match error {
             CallError::Rejected(Reject::NotFound) => Self::not_found(error.to_string()),
             CallError::Rejected(Reject::LeaseLost) => Self::conflict(error.to_string()),
-            CallError::Rejected(Reject::Draining) | CallError::Stopped => {
+            CallError::DiskFull => Self::out_of_space(error.to_string()),
+            CallError::Rejected(Reject::Draining) | CallError::StoreClosed | CallError::Stopped => {
                 Self::unavailable(error.to_string())
             }
         }
@@ -138,6 +147,9 @@ impl From<CallError> for Refusal {
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::Closed) {
+            return CallError::StoreClosed.into();
+        }
         tracing::error!(%error, "cannot read the store");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the store cannot be read; the server's log says why")
     }

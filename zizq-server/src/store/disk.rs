@@ -1,21 +1,40 @@
 //! The store on disk: one keyspace of [fjall](https://docs.rs/fjall). The only file that knows fjall.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
 
 use super::batch::Batch;
 use super::keys::Key;
+use super::space::Space;
 use super::{Entry, Snapshot, Store, StoreError, torn};
 
 /// How much is gathered in memory before it is sorted out to disk, in bytes. Larger makes enqueuing faster and the
 /// replay after a crash longer.
 const MEMTABLE_BYTES: u64 = 64 * 1024 * 1024;
 
+/// Clones are the same store: what one of them opens again is open for all.
 #[derive(Clone)]
 pub struct DiskStore {
+    at: Arc<At>,
+    open: Arc<RwLock<Option<Open>>>,
+}
+
+/// Where it lies.
+struct At {
+    folder: PathBuf,
+    cache_bytes: u64,
+    space: Space,
+    /// Whether what the operating system has may be missing on the disk.
+    sync_failed: AtomicBool,
+}
+
+#[derive(Clone)]
+struct Open {
     database: Database,
     jobs: Keyspace,
 }
@@ -25,27 +44,70 @@ impl From<fjall::Error> for StoreError {
         match error {
             fjall::Error::Locked => Self::Locked,
             fjall::Error::Poisoned => Self::Poisoned,
+            fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => error.into(),
             error => Self::Failed(error.to_string()),
         }
     }
 }
 
 impl DiskStore {
+    /// The store in `folder`, not opened yet. It is full when fewer than `min_free` bytes are left on its disk; if not
+    /// given, a fitting number.
+    #[must_use]
+    pub fn new(folder: &Path, cache_bytes: u64, min_free: Option<u64>) -> Self {
+        let space = Space::new(folder, min_free);
+        let at = At { folder: folder.to_owned(), cache_bytes, space, sync_failed: AtomicBool::new(false) };
+        Self { at: Arc::new(at), open: Arc::default() }
+    }
+
     /// Opens the store in `folder`, or makes one there.
     ///
     /// # Errors
     /// [`StoreError::Locked`] while another process has it open.
     pub fn open(folder: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
-        let database = match open_database(folder, cache_bytes) {
+        let mut store = Self::new(folder, cache_bytes, None);
+        store.reopen()?;
+        Ok(store)
+    }
+
+    fn opened(&self) -> Result<Open, StoreError> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)
+    }
+
+    /// What works in the background does not say why it failed. Most often it found no space.
+    fn reason(&self, error: fjall::Error) -> StoreError {
+        match StoreError::from(error) {
+            StoreError::Poisoned if self.is_full() || self.at.space.free() < MEMTABLE_BYTES => {
+                StoreError::Full
+            }
+            error => error,
+        }
+    }
+
+    fn set(&self, open: Option<Open>) {
+        *self.open.write().unwrap_or_else(PoisonError::into_inner) = open;
+    }
+}
+
+impl Open {
+    fn at(at: &At) -> Result<Self, StoreError> {
+        if at.sync_failed.load(Ordering::Relaxed) {
+            torn::write_anew(&at.folder)?;
+        }
+        let database = match open_database(at) {
             Err(error) if is_of_the_journal(&error) => {
-                let cut = torn::cut_end(folder).map_err(|e| StoreError::Failed(e.to_string()))?;
-                if cut { open_database(folder, cache_bytes)? } else { return Err(error.into()) }
+                if torn::cut_end(&at.folder)? {
+                    open_database(at)?
+                } else {
+                    return Err(error.into());
+                }
             }
             opened => opened?,
         };
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
         let jobs = database.keyspace("jobs", options)?;
-        sync_folders(folder).map_err(|e| StoreError::Failed(e.to_string()))?;
+        sync_folders(&at.folder)?;
+        at.sync_failed.store(false, Ordering::Relaxed);
         Ok(Self { database, jobs })
     }
 }
@@ -56,8 +118,8 @@ const fn is_of_the_journal(error: &fjall::Error) -> bool {
     matches!(error, JournalRecovery(_) | Decompress(_) | InvalidTag(_) | InvalidTrailer)
 }
 
-fn open_database(folder: &Path, cache_bytes: u64) -> fjall::Result<Database> {
-    Database::builder(folder).cache_size(cache_bytes).open()
+fn open_database(at: &At) -> fjall::Result<Database> {
+    Database::builder(&at.folder).cache_size(at.cache_bytes).open()
 }
 
 /// Forces the names of what was just made onto the disk: fjall does so for contents and for most folders, but a
@@ -76,44 +138,65 @@ impl Store for DiskStore {
     type Snapshot = DiskSnapshot;
 
     fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
+        let Open { database, jobs } = self.opened()?;
         let writes = batch.into_writes();
-        let mut atomic = OwnedWriteBatch::with_capacity(self.database.clone(), writes.len())
-            .durability(Some(PersistMode::Buffer));
+        let mut atomic =
+            OwnedWriteBatch::with_capacity(database, writes.len()).durability(Some(PersistMode::Buffer));
         for (key, value) in writes {
             match value {
-                Some(value) => atomic.insert(&self.jobs, key.as_slice(), &value[..]),
-                None => atomic.remove(&self.jobs, key.as_slice()),
+                Some(value) => atomic.insert(&jobs, key.as_slice(), &value[..]),
+                None => atomic.remove(&jobs, key.as_slice()),
             }
         }
-        Ok(atomic.commit()?)
+        atomic.commit().map_err(|error| self.reason(error))
     }
 
     /// fjall holds the lock of its journal while the disk works, and so the next commit waits for this one. A descriptor
     /// of our own would not: but then a loss of power can leave a torn batch behind the synced ones that is longer than
     /// a page, and fjall 3.1 does not open a journal with such an end.
     fn syncer(&self) -> Box<dyn Fn() -> Result<(), StoreError> + Send> {
-        let database = self.database.clone();
-        Box::new(move || Ok(database.persist(PersistMode::SyncData)?))
+        let store = self.clone();
+        Box::new(move || {
+            let synced = store.opened()?.database.persist(PersistMode::SyncData);
+            if synced.is_err() {
+                store.at.sync_failed.store(true, Ordering::Relaxed);
+            }
+            synced.map_err(|error| store.reason(error))
+        })
     }
 
     fn snapshot(&self) -> DiskSnapshot {
-        DiskSnapshot { snapshot: std::sync::Arc::new(self.database.snapshot()), jobs: self.jobs.clone() }
+        let open = self.opened().ok();
+        DiskSnapshot(open.map(|open| (Arc::new(open.database.snapshot()), open.jobs)))
     }
 
     fn clear(&mut self) -> Result<(), StoreError> {
-        Ok(self.jobs.clear()?)
+        Ok(self.opened()?.jobs.clear()?)
+    }
+
+    fn is_full(&self) -> bool {
+        self.at.space.is_low()
+    }
+
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        // What is half made for want of space, fjall does not always open again. And until then readers can read.
+        if !self.at.space.is_enough_to_open() {
+            return Err(StoreError::Full);
+        }
+        self.set(None);
+        self.set(Some(Open::at(&self.at)?));
+        Ok(())
     }
 }
 
+/// Empty where the store was closed.
 #[derive(Clone)]
-pub struct DiskSnapshot {
-    snapshot: std::sync::Arc<fjall::Snapshot>,
-    jobs: Keyspace,
-}
+pub struct DiskSnapshot(Option<(Arc<fjall::Snapshot>, Keyspace)>);
 
 impl Snapshot for DiskSnapshot {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.snapshot.get(&self.jobs, key)?.map(Bytes::from_owner))
+        let (snapshot, jobs) = self.0.as_ref().ok_or(StoreError::Closed)?;
+        Ok(snapshot.get(jobs, key)?.map(Bytes::from_owner))
     }
 
     fn scan(
@@ -122,10 +205,13 @@ impl Snapshot for DiskSnapshot {
         to: &Key,
         descending: bool,
     ) -> Box<dyn Iterator<Item = Result<Entry, StoreError>> + Send> {
+        let Some((snapshot, jobs)) = self.0.as_ref() else {
+            return Box::new(std::iter::once(Err(StoreError::Closed)));
+        };
         if from >= to {
             return Box::new(std::iter::empty());
         }
-        let range = self.snapshot.range(&self.jobs, from.to_vec()..to.to_vec());
+        let range = snapshot.range(jobs, from.to_vec()..to.to_vec());
         let read = |guard: fjall::Guard| {
             let (key, value) = guard.into_inner()?;
             Ok((Bytes::from_owner(key), Bytes::from_owner(value)))

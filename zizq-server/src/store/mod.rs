@@ -9,6 +9,7 @@ pub mod keys;
 #[cfg(test)]
 pub mod memory;
 pub mod record;
+mod space;
 mod torn;
 pub mod view;
 
@@ -23,10 +24,16 @@ pub enum StoreError {
     /// Another process has the folder.
     #[error("the folder is in use by another server")]
     Locked,
+    /// There is no space left.
+    #[error("the disk is full")]
+    Full,
+    /// It waits to be opened again.
+    #[error("the store is closed")]
+    Closed,
     /// The disk or the store on it fails.
     #[error("the store failed: {0}")]
     Failed(String),
-    /// An earlier write failed.
+    /// An earlier write failed, or what works in the background.
     #[error("an earlier write failed, most often because the disk is full; the log says how")]
     Poisoned,
     /// A record cannot be read.
@@ -40,6 +47,25 @@ pub enum StoreError {
         /// The number it begins with.
         format: u8,
     },
+}
+
+impl StoreError {
+    /// Whether it can be over some time without anybody mending the store.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        // A disk that fails says so when the store is opened again. Readers that have not come to their end keep the
+        // folder locked.
+        matches!(self, Self::Full | Self::Closed | Self::Poisoned | Self::Locked)
+    }
+}
+
+impl From<std::io::Error> for StoreError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full,
+            _ => Self::Failed(error.to_string()),
+        }
+    }
 }
 
 /// A key and its value.
@@ -67,6 +93,19 @@ pub trait Store: Send + 'static {
     /// # Errors
     /// As [`Store::commit`].
     fn clear(&mut self) -> Result<(), StoreError>;
+
+    /// Whether so little space is left that nothing new should be put in.
+    fn is_full(&self) -> bool {
+        false
+    }
+
+    /// Opens the store again after it has failed, with all that was committed.
+    ///
+    /// # Errors
+    /// When it cannot be opened. It may be tried again if the error [may pass](StoreError::may_pass).
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// An unchanging view of a store.

@@ -36,6 +36,20 @@ pub(crate) fn cut_end(folder: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Writes the newest journal of a fjall folder once more: after a failed sync the operating system may hold as written
+/// what the disk does not have, and no later sync would tell.
+///
+/// # Errors
+/// When the files cannot be read or written.
+pub(crate) fn write_anew(folder: &Path) -> io::Result<()> {
+    let Some(journal) = newest_journal(folder)? else { return Ok(()) };
+    let copy = journal.with_extension("jnl.copy");
+    fs::write(&copy, fs::read(&journal)?)?;
+    File::open(&copy)?.sync_all()?;
+    fs::rename(&copy, &journal)?;
+    File::open(folder)?.sync_all()
+}
+
 /// The file `N.jnl` with the greatest number.
 fn newest_journal(folder: &Path) -> io::Result<Option<PathBuf>> {
     let mut newest: Option<(u64, PathBuf)> = None;

@@ -1,0 +1,161 @@
+//! A disk that runs full. The server runs on a small file system of its own, in a mount namespace: as root, or where
+//! everybody may have a user namespace.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tests::binaries::binary;
+use tests::process::Process;
+use tests::server::address;
+use tests::wait::until;
+use tests::{Client, Wire, id, lease};
+use tokio::process::Command;
+
+/// A server whose folder lies on a file system of this size.
+struct Small {
+    process: Process,
+    client: Client,
+    /// The folder of the file system, seen from here.
+    disk: PathBuf,
+    _folder: TempDir,
+}
+
+impl Small {
+    async fn start(megabytes: u32, flags: &[&str]) -> Self {
+        let folder = TempDir::with_prefix("zizq-test-").unwrap();
+        let disk = folder.path().join("disk");
+        fs::create_dir(&disk).unwrap();
+        let script = r#"mount -t tmpfs -o size="$1"m tmpfs "$2" && shift 2 && exec "$@""#;
+        let namespaces = if rustix::process::geteuid().is_root() { "-m" } else { "-Urm" };
+        let mut command = Command::new("unshare");
+        command.args([namespaces, "sh", "-c", script, "sh"]).arg(megabytes.to_string()).arg(&disk);
+        command.arg(binary("zizq-server")).args(["--port", "0"]).arg("--root-dir").arg(disk.join("root"));
+        command.args(flags);
+        let mut process = Process::start(command, &folder.path().join("server.log"));
+        let address = address(&mut process).await;
+        let pid = process.pid().unwrap().as_raw_nonzero();
+        let disk = Path::new(&format!("/proc/{pid}/root")).join(disk.strip_prefix("/").unwrap());
+        let client = Client::new(&format!("http://{address}"), Wire::default());
+        Self { process, client, disk, _folder: folder }
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.disk.join("ballast")
+    }
+
+    /// Leaves no space, or almost none.
+    fn fill(&self) {
+        let mut file = File::options().create(true).append(true).open(self.ballast()).unwrap();
+        for size in [1 << 20, 1 << 12] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    /// Leaves this much space.
+    fn fill_up_to(&self, megabytes: u64) {
+        let mut file = File::options().create(true).append(true).open(self.ballast()).unwrap();
+        while free(&self.disk) > megabytes << 20 {
+            file.write_all(&vec![0; 1 << 18]).unwrap();
+        }
+    }
+
+    fn make_space(&self) {
+        fs::remove_file(self.ballast()).unwrap();
+    }
+
+    /// Enqueues until a job is refused, and gives back those that were not.
+    async fn enqueue_to_the_end(&self, bytes: usize) -> BTreeSet<String> {
+        // Nothing that could be compressed.
+        let payload: String = std::iter::repeat_with(fastrand::alphanumeric).take(bytes).collect();
+        let job = json!({"queue": "q", "type": "t", "payload": payload});
+        let mut ids = BTreeSet::new();
+        loop {
+            let answer = self.client.post("/jobs", &job).await;
+            match answer.status {
+                201 => drop(ids.insert(id(&answer.value()).to_owned())),
+                507 => {
+                    assert_ne!(answer.header("retry-after"), "");
+                    answer.expect_refusal(507, "full");
+                    return ids;
+                }
+                status => panic!("{status} after {} jobs: {:?}", ids.len(), answer.body),
+            }
+        }
+    }
+
+    /// Enqueues as soon as jobs are taken again.
+    async fn enqueue_at_last(&self) -> Value {
+        until("jobs to be taken again", async || {
+            let answer =
+                self.client.post("/jobs", &json!({"queue": "q", "type": "t", "payload": null})).await;
+            match answer.status {
+                201 => Some(answer.value()),
+                503 | 507 => None,
+                status => panic!("{status}: {:?}", answer.body),
+            }
+        })
+        .await
+    }
+
+    /// Works everything off, and gives back what there was.
+    async fn drain(&self) -> BTreeSet<String> {
+        let mut ids = BTreeSet::new();
+        loop {
+            let jobs = self.client.poll(&json!({"queues": ["q"], "limit": 500})).await;
+            if jobs.is_empty() {
+                return ids;
+            }
+            let done: Vec<Value> =
+                jobs.iter().map(|job| json!({"id": id(job), "lease": lease(job)})).collect();
+            self.client.post("/jobs/success", &json!({"jobs": done})).await.expect_nothing();
+            ids.extend(jobs.iter().map(|job| id(job).to_owned()));
+        }
+    }
+}
+
+/// In bytes.
+fn free(folder: &Path) -> u64 {
+    let disk = rustix::fs::statvfs(folder).unwrap();
+    disk.f_bavail * disk.f_frsize
+}
+
+#[tokio::test]
+async fn below_the_reserve_jobs_are_refused_and_those_that_are_there_come_to_their_end() {
+    let server = Small::start(64, &["--min-free-disk", "16MiB"]).await;
+    server.fill_up_to(20);
+    let mut expected = server.enqueue_to_the_end(50_000).await;
+    assert!(expected.len() > 20, "{} jobs", expected.len());
+    assert!(free(&server.disk) > 12 << 20, "the reserve is kept");
+    server.client.post("/jobs/bulk", &json!({"jobs": []})).await.expect_refusal(507, "full");
+    assert_eq!(server.client.count("").await, expected.len() as u64);
+    assert_eq!(server.drain().await, expected);
+    server.make_space();
+    expected = BTreeSet::from([id(&server.enqueue_at_last().await).to_owned()]);
+    assert_eq!(server.drain().await, expected);
+}
+
+#[tokio::test]
+async fn a_disk_with_no_space_at_all_loses_nothing_and_is_used_again_when_there_is_some() {
+    let mut server = Small::start(64, &["--min-free-disk", "0B"]).await;
+    let mut stream = server.client.lines("queue=held").await;
+    server.client.add("held").await;
+    let held = stream.next_job().await;
+    let mut expected = BTreeSet::new();
+    for round in 0..2 {
+        server.fill_up_to(4 + round);
+        expected.extend(server.enqueue_to_the_end(10_000).await);
+        server.fill();
+        server.client.poke(&format!("/jobs/{}/success", id(&held))).await.expect_refusal(503, "store");
+        server.make_space();
+        expected.insert(id(&server.enqueue_at_last().await).to_owned());
+        if round == 0 {
+            server.client.succeed(&held).await;
+        }
+    }
+    assert_eq!(server.drain().await, expected);
+    assert!(server.process.sigterm().await.success());
+}
