@@ -12,6 +12,10 @@ use tracing_subscriber::EnvFilter;
 use zizq_server::config::{Cli, Config, LogFormat};
 use zizq_server::serve::Server;
 
+/// Memory goes from one thread to the other with every job; this allocator is made for that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let config = Cli::parse().into_config();
     match start_logging(&config).and_then(|()| run(&config)) {

@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(uniques.known[&key], [holder(2, None), holder(3, Some(9))]);
         let mut batch = Batch::default();
         uniques.save(&mut batch);
-        assert_eq!(batch.into_writes().len(), 1);
+        assert_eq!(batch.writes().len(), 1);
         // There and back again is no change.
         uniques.note(&key, (JobId::from_u128(2), None));
         uniques.note(&key, (JobId::from_u128(2), Some(holder(2, None))));

@@ -1,9 +1,9 @@
 //! What a turn of the engine changes, gathered to be written at once.
 
-use bytes::Bytes;
+use std::ops::Range;
+
 use protocol::flow::Key as UniqueKey;
 use protocol::id::JobId;
-use smallvec::SmallVec;
 
 use super::keys::{self, Area, Key, Place};
 use super::record::{self, ErrorRecord, Holder, LeaseRecord, QueueRecord};
@@ -13,7 +13,10 @@ use crate::engine::job::Job;
 /// Changes in the order they were made; of two to one key the later counts.
 #[derive(Debug, Default)]
 pub struct Batch {
-    writes: Vec<(Key, Option<Bytes>)>,
+    /// Each key with where its new value lies; none removes the key.
+    writes: Vec<(Key, Option<Range<usize>>)>,
+    /// All values behind each other: one buffer instead of one for every value.
+    values: Vec<u8>,
 }
 
 impl Batch {
@@ -22,12 +25,15 @@ impl Batch {
     }
 
     /// The keys with their new values; none removes the key.
-    pub fn into_writes(self) -> Vec<(Key, Option<Bytes>)> {
-        self.writes
+    pub fn writes(&self) -> impl ExactSizeIterator<Item = (&Key, Option<&[u8]>)> {
+        let value = |range: &Range<usize>| self.values.get(range.clone()).unwrap_or_default();
+        self.writes.iter().map(move |(key, range)| (key, range.as_ref().map(value)))
     }
 
-    fn put(&mut self, key: Key, value: Bytes) {
-        self.writes.push((key, Some(value)));
+    fn put(&mut self, key: Key, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.values.len();
+        write(&mut self.values);
+        self.writes.push((key, Some(start..self.values.len())));
     }
 
     fn remove(&mut self, key: Key) {
@@ -36,12 +42,12 @@ impl Batch {
 
     /// Stores a job and, where it has one, its timer.
     pub fn put_job(&mut self, job: &Job) {
-        let record = record::encode_job(job);
-        self.put(keys::job(job.place()), record);
+        self.put(keys::job(job.place()), |out| record::encode_job(job, out));
         if let Some(due) = job.due() {
-            let mut target: SmallVec<[u8; 5]> = SmallVec::from_slice(&[Area::of(job.status) as u8]);
-            target.extend_from_slice(&job.queue.0.to_be_bytes());
-            self.put(keys::timer(due, Stamp::of(job.id)), Bytes::copy_from_slice(&target));
+            self.put(keys::timer(due, Stamp::of(job.id)), |out| {
+                out.push(Area::of(job.status) as u8);
+                out.extend_from_slice(&job.queue.0.to_be_bytes());
+            });
         }
     }
 
@@ -58,7 +64,7 @@ impl Batch {
     }
 
     pub fn put_queue(&mut self, id: QueueId, queue: &QueueRecord) {
-        self.put(keys::queue(id), record::encode_queue(queue));
+        self.put(keys::queue(id), |out| record::encode_queue(queue, out));
     }
 
     pub fn remove_queue(&mut self, id: QueueId) {
@@ -66,7 +72,7 @@ impl Batch {
     }
 
     pub fn put_cursor(&mut self, queue: QueueId, priority: u16, first_live: Stamp) {
-        self.put(keys::cursor(queue, priority), Bytes::copy_from_slice(&first_live.to_bytes()));
+        self.put(keys::cursor(queue, priority), |out| out.extend_from_slice(&first_live.to_bytes()));
     }
 
     pub fn remove_cursor(&mut self, queue: QueueId, priority: u16) {
@@ -74,7 +80,7 @@ impl Batch {
     }
 
     pub fn put_error(&mut self, id: JobId, attempt: u32, error: &ErrorRecord) {
-        self.put(keys::error(id, attempt), record::encode_error(error));
+        self.put(keys::error(id, attempt), |out| record::encode_error(error, out));
     }
 
     pub fn remove_error(&mut self, id: JobId, attempt: u32) {
@@ -83,9 +89,10 @@ impl Batch {
 
     /// Remembers where a job is that is not where its id says.
     pub fn put_moved(&mut self, job: &Job) {
-        let mut place: SmallVec<[u8; 6]> = SmallVec::from_slice(&job.queue.0.to_be_bytes());
-        place.extend_from_slice(&job.priority.to_be_bytes());
-        self.put(keys::moved(job.id), Bytes::copy_from_slice(&place));
+        self.put(keys::moved(job.id), |out| {
+            out.extend_from_slice(&job.queue.0.to_be_bytes());
+            out.extend_from_slice(&job.priority.to_be_bytes());
+        });
     }
 
     pub fn remove_moved(&mut self, id: JobId) {
@@ -93,7 +100,7 @@ impl Batch {
     }
 
     pub fn put_lease(&mut self, id: JobId, lease: &LeaseRecord) {
-        self.put(keys::lease(id), record::encode_lease(lease));
+        self.put(keys::lease(id), |out| record::encode_lease(lease, out));
     }
 
     pub fn remove_lease(&mut self, id: JobId) {
@@ -101,7 +108,7 @@ impl Batch {
     }
 
     pub fn put_unique(&mut self, key: &UniqueKey, holders: &[Holder]) {
-        self.put(keys::unique(key.as_str()), record::encode_holders(holders));
+        self.put(keys::unique(key.as_str()), |out| record::encode_holders(holders, out));
     }
 
     pub fn remove_unique(&mut self, key: &UniqueKey) {
@@ -110,6 +117,6 @@ impl Batch {
 
     /// Remembers the engine's time, so that stamps and tokens go on growing after a restart.
     pub fn put_clock(&mut self, now: u64) {
-        self.put(keys::meta("clock"), Bytes::copy_from_slice(&now.to_be_bytes()));
+        self.put(keys::meta("clock"), |out| out.extend_from_slice(&now.to_be_bytes()));
     }
 }

@@ -139,12 +139,12 @@ impl Store for DiskStore {
 
     fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
         let Open { database, jobs } = self.opened()?;
-        let writes = batch.into_writes();
+        let writes = batch.writes();
         let mut atomic =
             OwnedWriteBatch::with_capacity(database, writes.len()).durability(Some(PersistMode::Buffer));
         for (key, value) in writes {
             match value {
-                Some(value) => atomic.insert(&jobs, key.as_slice(), &value[..]),
+                Some(value) => atomic.insert(&jobs, key.as_slice(), value),
                 None => atomic.remove(&jobs, key.as_slice()),
             }
         }
@@ -196,7 +196,7 @@ pub struct DiskSnapshot(Option<(Arc<fjall::Snapshot>, Keyspace)>);
 impl Snapshot for DiskSnapshot {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let (snapshot, jobs) = self.0.as_ref().ok_or(StoreError::Closed)?;
-        Ok(snapshot.get(jobs, key)?.map(Bytes::from_owner))
+        Ok(snapshot.get(jobs, key)?.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn scan(
@@ -214,7 +214,8 @@ impl Snapshot for DiskSnapshot {
         let range = snapshot.range(jobs, from.to_vec()..to.to_vec());
         let read = |guard: fjall::Guard| {
             let (key, value) = guard.into_inner()?;
-            Ok((Bytes::from_owner(key), Bytes::from_owner(value)))
+            // A copy: what fjall gives is a part of a block, and would keep all of it in memory.
+            Ok((Key::from_slice(&key), Bytes::copy_from_slice(&value)))
         };
         if descending { Box::new(range.rev().map(read)) } else { Box::new(range.map(read)) }
     }

@@ -47,9 +47,9 @@ impl Store for MemoryStore {
     fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
         *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
         let entries = Arc::make_mut(&mut self.entries);
-        for (key, value) in batch.into_writes() {
+        for (key, value) in batch.writes() {
             match value {
-                Some(value) => drop(entries.insert(key.to_vec(), value)),
+                Some(value) => drop(entries.insert(key.to_vec(), Bytes::copy_from_slice(value))),
                 None => drop(entries.remove(key.as_slice())),
             }
         }
@@ -102,7 +102,7 @@ impl Snapshot for MemorySnapshot {
                 from.clone_from(key);
                 from.push(0);
             }
-            Some(Ok((Bytes::copy_from_slice(key), value.clone())))
+            Some(Ok((Key::from_slice(key), value.clone())))
         }))
     }
 }

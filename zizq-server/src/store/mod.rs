@@ -69,7 +69,7 @@ impl From<std::io::Error> for StoreError {
 }
 
 /// A key and its value.
-pub type Entry = (Bytes, Bytes);
+pub type Entry = (Key, Bytes);
 
 /// Ordered keys on a disk.
 pub trait Store: Send + 'static {

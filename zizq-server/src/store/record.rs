@@ -1,6 +1,7 @@
 //! Values of the store. Each begins with the number of its format, so that a later one can read an earlier one.
 
 use bytes::Bytes;
+use postcard::ser_flavors::Flavor;
 use protocol::flow::{Flow, Key, Unique, UniqueWhile};
 use protocol::id::JobId;
 use protocol::job::{Backoff, Retention, Status};
@@ -19,9 +20,35 @@ const FORMAT: u8 = 1;
 /// A job record with a list of [`Extra`] between its header and its payload.
 const FORMAT_WITH_EXTRAS: u8 = 2;
 
-fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    // Serialising plain data into a growing buffer cannot fail.
-    postcard::to_extend(value, vec![FORMAT]).unwrap_or_default()
+fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+    out.push(FORMAT);
+    put(value, out);
+}
+
+fn put<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+    let written = postcard::serialize_with_flavor(value, Tail(out));
+    debug_assert_eq!(written, Ok(()), "plain data can be appended to a buffer that grows");
+}
+
+/// Appends to a buffer.
+struct Tail<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Tail<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 /// The value, and the bytes behind it.
@@ -87,8 +114,8 @@ fn flow(extras: Vec<Extra<'_>>) -> Result<Flow, StoreError> {
     Ok(flow)
 }
 
-/// The record of a job.
-pub fn encode_job(job: &Job) -> Bytes {
+/// Appends the record of a job.
+pub fn encode_job(job: &Job, out: &mut Vec<u8>) {
     let home = Home::of(job.id);
     let moved = home != Home { queue: job.queue, priority: job.priority };
     let header = JobHeader {
@@ -109,15 +136,12 @@ pub fn encode_job(job: &Job) -> Bytes {
         completed_at: job.completed_at,
         purge_at: job.purge_at,
     };
-    let payload = job.payload.bytes();
-    let mut record = Vec::with_capacity(64 + job.job_type.len() + payload.len());
-    record.push(if job.flow.is_some() { FORMAT_WITH_EXTRAS } else { FORMAT });
-    let mut record = postcard::to_extend(&header, record).unwrap_or_default();
+    out.push(if job.flow.is_some() { FORMAT_WITH_EXTRAS } else { FORMAT });
+    put(&header, out);
     if let Some(flow) = &job.flow {
-        record = postcard::to_extend(&extras(flow), record).unwrap_or_default();
+        put(&extras(flow), out);
     }
-    record.extend_from_slice(payload);
-    Bytes::from(record)
+    out.extend_from_slice(job.payload.bytes());
 }
 
 /// Reads the record of the job at `place`; its priority is that of the record where the key has none.
@@ -197,8 +221,8 @@ impl Counts {
     }
 }
 
-pub fn encode_queue(queue: &QueueRecord) -> Bytes {
-    encode(queue).into()
+pub fn encode_queue(queue: &QueueRecord, out: &mut Vec<u8>) {
+    encode(queue, out);
 }
 
 pub fn decode_queue(record: &[u8]) -> Result<QueueRecord, StoreError> {
@@ -215,8 +239,8 @@ pub struct ErrorRecord {
     pub failed_at: u64,
 }
 
-pub fn encode_error(error: &ErrorRecord) -> Bytes {
-    encode(error).into()
+pub fn encode_error(error: &ErrorRecord, out: &mut Vec<u8>) {
+    encode(error, out);
 }
 
 pub fn decode_error(record: &[u8]) -> Result<ErrorRecord, StoreError> {
@@ -237,8 +261,8 @@ pub struct LeaseRecord {
     pub stream: Option<(u128, u64)>,
 }
 
-pub fn encode_lease(lease: &LeaseRecord) -> Bytes {
-    encode(lease).into()
+pub fn encode_lease(lease: &LeaseRecord, out: &mut Vec<u8>) {
+    encode(lease, out);
 }
 
 pub fn decode_lease(record: &[u8]) -> Result<LeaseRecord, StoreError> {
@@ -256,9 +280,9 @@ pub struct Holder {
 #[derive(Serialize, Deserialize)]
 struct HolderRecord([u8; 16], Option<u64>);
 
-pub fn encode_holders(holders: &[Holder]) -> Bytes {
+pub fn encode_holders(holders: &[Holder], out: &mut Vec<u8>) {
     let holders = holders.iter().map(|h| HolderRecord(h.id.to_u128().to_be_bytes(), h.purge_at));
-    encode(&holders.collect::<Vec<_>>()).into()
+    encode(&holders.collect::<Vec<_>>(), out);
 }
 
 pub fn decode_holders(record: &[u8]) -> Result<Vec<Holder>, StoreError> {
