@@ -2,10 +2,10 @@
 
 use crate::engine::command::{Command, Reject, Reply};
 use crate::engine::id::{Home, QueueId};
-use crate::engine::{Engine, Found, REFILL, Settings, Stored, TIMERS_REFILL, Wanted};
-use crate::store::keys::Place;
-use crate::store::{Snapshot, Store, StoreError, view};
-use protocol::flow::Key;
+use crate::engine::{Engine, Found, LaneAt, REFILL, Settings, Stored, TIMERS_REFILL, Wanted};
+use crate::store::keys::{self, Key, Place};
+use crate::store::{Snapshot, Store, StoreError, damage, view};
+use protocol::flow::Key as UniqueKey;
 use protocol::job::Status;
 
 /// The engine and its store.
@@ -22,8 +22,8 @@ impl<S: Store> Core<S> {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn open(store: S, settings: Settings, now: u64, seed: u64) -> Result<Self, StoreError> {
-        let engine = Engine::new(settings, load(&store.snapshot())?, now, seed);
+    pub fn open(mut store: S, settings: Settings, now: u64, seed: u64) -> Result<Self, StoreError> {
+        let engine = Engine::new(settings, load(&mut store)?, now, seed);
         let mut core = Self { engine, store };
         core.commit()?;
         Ok(core)
@@ -40,7 +40,7 @@ impl<S: Store> Core<S> {
     /// When the store cannot be opened or read.
     pub fn reopen(&mut self, now: u64, seed: u64) -> Result<(), StoreError> {
         self.store.reopen()?;
-        self.engine = Engine::new(self.engine.settings(), load(&self.store.snapshot())?, now, seed);
+        self.engine = Engine::new(self.engine.settings(), load(&mut self.store)?, now, seed);
         self.commit()
     }
 
@@ -89,9 +89,10 @@ impl<S: Store> Core<S> {
         let ids = self.engine.needs(command);
         if !ids.is_empty() {
             self.commit()?;
-            let snapshot = self.store.snapshot();
+            let mut snapshot = self.store.snapshot();
             for id in ids {
-                found.extend(view::find(&snapshot, id)?.map(|job| (id, job)));
+                let job = self.read(&mut snapshot, |snapshot| view::find(snapshot, id))?;
+                found.extend(job.map(|job| (id, job)));
             }
         }
         Ok(found)
@@ -100,15 +101,16 @@ impl<S: Store> Core<S> {
     fn ring_timers(&mut self) -> Result<(), StoreError> {
         if let Some(from) = self.engine.wants_timers() {
             self.commit()?;
-            let part = view::timers(&self.store.snapshot(), from, TIMERS_REFILL)?;
+            let mut snapshot = self.store.snapshot();
+            let part = self.read(&mut snapshot, |snapshot| view::timers(snapshot, from, TIMERS_REFILL))?;
             self.engine.provide_timers(part);
         }
         let due = self.engine.due();
         if !due.is_empty() {
             self.commit()?;
-            let snapshot = self.store.snapshot();
+            let mut snapshot = self.store.snapshot();
             for due in due {
-                let job = view::job_at(&snapshot, due.place)?;
+                let job = self.read(&mut snapshot, |snapshot| view::job_at(snapshot, due.place))?;
                 self.engine.ring(due, job);
             }
         }
@@ -122,14 +124,17 @@ impl<S: Store> Core<S> {
             if wanted.is_empty() {
                 return Ok(());
             }
-            let snapshot = self.store.snapshot();
+            let mut snapshot = self.store.snapshot();
             for wanted in wanted {
                 match wanted {
                     Wanted::Lanes(queue) => {
-                        self.engine.provide_lanes(queue, view::lanes(&snapshot, queue)?);
+                        let lanes = self.read(&mut snapshot, |snapshot| view::lanes(snapshot, queue))?;
+                        self.engine.provide_lanes(queue, lanes);
                     }
                     Wanted::Lane(lane) => {
-                        let part = view::lane(&snapshot, lane.queue, lane.priority, lane.from, REFILL)?;
+                        let LaneAt { queue, priority, from } = lane;
+                        let read = |snapshot: &_| view::lane(snapshot, queue, priority, from, REFILL);
+                        let part = self.read(&mut snapshot, read)?;
                         self.engine.provide_jobs(lane, part);
                     }
                 }
@@ -140,15 +145,41 @@ impl<S: Store> Core<S> {
     }
 
     /// Brings the engine the unique keys that it asks for. What the turn has done to them so far it knows itself.
-    fn read_keys(&mut self, keys: Vec<Key>) -> Result<(), StoreError> {
+    fn read_keys(&mut self, keys: Vec<UniqueKey>) -> Result<(), StoreError> {
         if !keys.is_empty() {
-            let snapshot = self.store.snapshot();
+            let mut snapshot = self.store.snapshot();
             for key in keys {
-                let holders = if self.engine.clears() { Vec::new() } else { view::unique(&snapshot, &key)? };
+                let clears = self.engine.clears();
+                let read = |snapshot: &_| if clears { Ok(Vec::new()) } else { view::unique(snapshot, &key) };
+                let holders = self.read(&mut snapshot, read)?;
                 self.engine.provide_key(key, holders);
             }
         }
         Ok(())
+    }
+
+    /// Reads from a snapshot. A damaged record is set aside, and reading begins anew without it.
+    fn read<T>(
+        &mut self,
+        snapshot: &mut S::Snapshot,
+        read: impl Fn(&S::Snapshot) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        loop {
+            match read(snapshot) {
+                Err(StoreError::Damaged { what, key }) => {
+                    match damage::job_key(&key).map(|place| (place, self.engine.held_at(place))) {
+                        // Its worker has it, and so have we; the record is written anew when the lease ends.
+                        Some((_, Some(job))) => self.store.commit(damage::replace(&job))?,
+                        lost => {
+                            set_aside(&mut self.store, what, &key)?;
+                            lost.into_iter().for_each(|(place, _)| self.engine.lost(place));
+                        }
+                    }
+                    *snapshot = self.store.snapshot();
+                }
+                read => return read,
+            }
+        }
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
@@ -164,7 +195,24 @@ impl<S: Store> Core<S> {
     }
 }
 
-fn load<S: Snapshot>(snapshot: &S) -> Result<Stored, StoreError> {
+fn set_aside<S: Store>(store: &mut S, what: &'static str, key: &Key) -> Result<(), StoreError> {
+    let (at, moved_to) = (keys::shown(key), keys::shown(&keys::aside(key)));
+    tracing::error!(at, moved_to, "a stored {what} record is damaged and was set aside");
+    store.commit(damage::set_aside(&store.snapshot(), key)?)
+}
+
+/// What an engine begins with. Damaged records are set aside.
+fn load<S: Store>(store: &mut S) -> Result<Stored, StoreError> {
+    loop {
+        match read_all(&store.snapshot()) {
+            Err(StoreError::Damaged { what, key }) => set_aside(store, what, &key)?,
+            read => return read,
+        }
+    }
+}
+
+fn read_all<S: Snapshot>(snapshot: &S) -> Result<Stored, StoreError> {
+    view::check_format(snapshot)?;
     let leases = view::leases(snapshot)?;
     let leases = leases.into_iter().map(|(stamp, lease)| {
         let queue = QueueId(lease.queue);

@@ -35,6 +35,7 @@ use protocol::outcome::LeasedJob;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::store::batch::Batch;
+use crate::store::keys::Place;
 use command::{Command, Reject, Reply, leased};
 use id::{QueueId, Stamp, Stamps};
 use job::Job;
@@ -218,6 +219,16 @@ impl Engine {
         self.streams.close();
     }
 
+    /// The job in flight that is stored at this place.
+    pub fn held_at(&self, place: Place) -> Option<std::sync::Arc<Job>> {
+        self.leases.iter().find(|lease| lease.job.place() == place).map(|lease| lease.job.clone())
+    }
+
+    /// The store has lost the job at this place.
+    pub fn lost(&mut self, place: Place) {
+        self.queues.count_down(place.queue, place.status);
+    }
+
     /// When something is to be done even if no command comes, in milliseconds since the Unix epoch.
     pub fn next_deadline(&self) -> Option<u64> {
         let check = self.checks.peek().map(|cmp::Reverse((at, _))| *at);
@@ -238,6 +249,7 @@ impl Engine {
         self.ready_bytes = 0;
         self.heads.rebuild(&self.queues);
         self.batch = Batch::default();
+        self.batch.put_format();
         self.save_clock();
         self.clear = true;
         Ok(Reply::Done)

@@ -78,6 +78,7 @@ impl Engine {
             clear: false,
             draining: false,
         };
+        engine.batch.put_format();
         engine.load_queues(stored.queues);
         engine.load_leases(stored.leases);
         engine

@@ -10,6 +10,7 @@ use super::command::{Link, OpenStream, Opened, Reject, Reply, StreamKind};
 use super::lease::Lease;
 use super::outbox::{Delivery, Item};
 use super::streams::{State, Stream, Takes};
+use crate::store::record::MAX_EVENT;
 
 impl Engine {
     pub(super) fn open(&mut self, open: OpenStream) -> Result<Reply, Reject> {
@@ -67,7 +68,7 @@ impl Engine {
             stream.renewed_at = self.now;
             stream.state = State::Open(open.outbox.clone());
             // After a crash the worker may have seen more than we know of; no number it makes up may overflow ours.
-            stream.event = stream.event.max(event.min(u64::MAX / 2));
+            stream.event = stream.event.max(event.min(MAX_EVENT));
             stream.miss();
             cancels.append(&mut stream.missed);
             opened.link.number = stream.connection;

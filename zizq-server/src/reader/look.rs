@@ -8,8 +8,8 @@ use protocol::job::Status;
 use protocol::name::QueueName;
 use rustc_hash::FxHashMap;
 
-use super::ReadError;
 use super::walk::{Held, Walk};
+use super::{ReadError, readable};
 use crate::engine::command::{Command, Reply, Seen};
 use crate::engine::id::{QueueId, Stamp};
 use crate::engine::job::Job;
@@ -56,9 +56,8 @@ impl Look {
 
     /// The job of this id as the store has it.
     pub(super) fn job(&self, id: JobId) -> Result<Option<Seen>, ReadError> {
-        let Some(job) = view::find(&self.snapshot, id)?.filter(|job| !job.is_gone(self.now)) else {
-            return Ok(None);
-        };
+        let job = readable(view::find(&self.snapshot, id))?;
+        let Some(job) = job.filter(|job| !job.is_gone(self.now)) else { return Ok(None) };
         let queue = view::queue(&self.snapshot, job.queue)?.map(|queue| queue.name);
         Ok(queue.map(|queue| Seen { queue, status: job.status, job: Arc::new(job) }))
     }
@@ -163,7 +162,7 @@ impl Look {
             ids.reverse();
         }
         ids.retain(|id| from.is_none_or(|from| if descending { *id < from } else { *id > from }));
-        Box::new(ids.into_iter().filter_map(|id| match view::find(&self.snapshot, id) {
+        Box::new(ids.into_iter().filter_map(|id| match readable(view::find(&self.snapshot, id)) {
             Ok(job) => job.map(|job| Ok(Found::Stored(Arc::new(job)))),
             Err(error) => Some(Err(error.into())),
         }))
@@ -202,8 +201,10 @@ impl Look {
             let run = |status, priority, first| Run { status, queue: *id, priority, first };
             runs.extend(wanted.map(|(status, _)| run(status, 0, Stamp::MIN)));
             if counts.ready > 0 && filter.wants_status(Status::Ready) {
-                let lanes = view::lanes(&self.snapshot, *id)?.into_iter();
-                runs.extend(lanes.map(|(priority, first)| run(Status::Ready, priority, first)));
+                let lanes = readable(view::lanes(&self.snapshot, *id).map(Some))?;
+                runs.extend(
+                    lanes.into_iter().flatten().map(|(priority, first)| run(Status::Ready, priority, first)),
+                );
             }
         }
         Ok(runs)

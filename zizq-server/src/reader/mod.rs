@@ -197,11 +197,23 @@ impl Reader {
             let Some(seen) = look.job(id)? else { return Ok(None) };
             let mut errors = Vec::new();
             for attempt in attempts(seen.job.attempts) {
-                errors.extend(view::error(&look.snapshot, id, attempt)?.map(|error| (attempt, error)));
+                let error = readable(view::error(&look.snapshot, id, attempt))?;
+                errors.extend(error.map(|error| (attempt, error)));
             }
             Ok(Some(errors))
         })
         .await
+    }
+}
+
+/// Passes over a record that is damaged. The engine sets it aside when it gets there.
+fn readable<T>(read: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Err(error @ StoreError::Damaged { .. }) => {
+            tracing::error!("{error}; it is passed over");
+            Ok(None)
+        }
+        read => read,
     }
 }
 

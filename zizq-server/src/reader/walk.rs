@@ -8,8 +8,8 @@ use bytes::Bytes;
 use protocol::id::JobId;
 use protocol::name::QueueName;
 
-use super::ReadError;
 use super::look::{Found, Start};
+use super::{ReadError, readable};
 use crate::engine::command::{Command, Reply, Seen};
 use crate::engine::id::Stamp;
 use crate::handle::Handle;
@@ -52,9 +52,9 @@ impl Walk {
     ) -> Result<Self, ReadError> {
         let from = from.map(Stamp::of);
         let stored = |run: Run| -> (Option<Head>, Entries) {
-            let entries = run.walk(snapshot, from, descending).map(move |entry| {
-                let (stamp, record) = entry?;
-                Ok((stamp, Head::Stored(run, record)))
+            let entries = run.walk(snapshot, from, descending).filter_map(move |entry| {
+                let entry = readable(entry.map(Some)).map_err(ReadError::from).transpose()?;
+                Some(entry.map(|(stamp, record)| (stamp, Head::Stored(run, record))))
             });
             (None, Box::new(entries))
         };

@@ -174,12 +174,10 @@ impl Ledger {
     }
 }
 
-/// The keys of a store, but for the clock.
+/// The keys of a store, but for those that are always there.
 pub(super) fn leftovers(snapshot: &impl Snapshot) -> Result<Vec<Vec<u8>>> {
-    let entries = snapshot.scan(&keys::start(0), &keys::start(u8::MAX), false);
-    let keys = entries.map(|entry| Ok(entry?.0.to_vec()));
-    keys.filter(|key| key.as_ref().map_or(true, |key| key.as_slice() != keys::meta("clock").as_slice()))
-        .collect()
+    let entries = snapshot.scan(&keys::start(Area::Queue as u8), &keys::start(u8::MAX), false);
+    entries.map(|entry| Ok(entry?.0.to_vec())).collect()
 }
 
 fn area(snapshot: &impl Snapshot, area: Area) -> Result<Vec<Stored>> {

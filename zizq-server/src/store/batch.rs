@@ -115,6 +115,23 @@ impl Batch {
         self.remove(keys::unique(key.as_str()));
     }
 
+    /// Moves a damaged record out of the way, to where nothing looks for it.
+    pub fn set_aside(&mut self, key: Key, value: &[u8]) {
+        self.put(keys::aside(&key), |out| out.extend_from_slice(value));
+        self.remove(key);
+    }
+
+    /// Writes whatever a test wants.
+    #[cfg(test)]
+    pub fn put_raw(&mut self, key: &[u8], value: &[u8]) {
+        self.put(Key::from_slice(key), |out| out.extend_from_slice(value));
+    }
+
+    /// Says how the store is to be read.
+    pub fn put_format(&mut self) {
+        self.put(keys::meta("format"), |out| out.push(keys::FORMAT));
+    }
+
     /// Remembers the engine's time, so that stamps and tokens go on growing after a restart.
     pub fn put_clock(&mut self, now: u64) {
         self.put(keys::meta("clock"), |out| out.extend_from_slice(&now.to_be_bytes()));

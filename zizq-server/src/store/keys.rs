@@ -3,7 +3,7 @@
 //!
 //! | area | key behind the area byte | value |
 //! |---|---|---|
-//! | meta | name | the engine's time, under `clock` |
+//! | meta | name | the engine's time, under `clock`; the format of all this, under `format` |
 //! | queue | queue number | [`super::record::QueueRecord`] |
 //! | cursor | queue, priority | stamp: no live job of the lane comes before it |
 //! | ready | queue, priority, stamp | job record |
@@ -13,6 +13,7 @@
 //! | lease | stamp | [`super::record::LeaseRecord`] |
 //! | unique | the unique key | the jobs that have it: [`super::record::Holder`] |
 //! | moved | stamp | queue, priority: where a job is that is not where its id says |
+//! | aside | the key of a damaged record | what was found there, see [`super::damage`] |
 
 use protocol::id::JobId;
 use protocol::job::Status;
@@ -22,6 +23,9 @@ use crate::engine::id::{QueueId, Stamp};
 
 /// A key of the store. All but those of unique keys fit into 20 bytes, which fjall keeps inline.
 pub type Key = SmallVec<[u8; 20]>;
+
+/// How the store is to be read. It becomes another when earlier versions of the server cannot read what is written.
+pub const FORMAT: u8 = 1;
 
 /// The first byte of every key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub enum Area {
     Lease = 9,
     Unique = 10,
     Moved = 11,
+    /// Behind all others, also those to come.
+    Aside = 254,
 }
 
 impl Area {
@@ -129,6 +135,16 @@ pub fn unique(key: &str) -> Key {
 
 pub fn moved(id: JobId) -> Key {
     Builder::new(Area::Moved).stamp(Stamp::of(id)).0
+}
+
+/// Where a record is kept that was damaged.
+pub fn aside(key: &[u8]) -> Key {
+    Builder::new(Area::Aside).push(key).0
+}
+
+/// A key as people are shown it.
+pub fn shown(key: &[u8]) -> String {
+    key.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The first key of an area, or with `area + 1` the key behind it.

@@ -4,6 +4,7 @@
 //! What the bytes mean is said in [`keys`], [`record`], [`batch`] and [`view`].
 
 pub mod batch;
+pub mod damage;
 pub mod disk;
 pub mod keys;
 #[cfg(test)]
@@ -36,17 +37,19 @@ pub enum StoreError {
     /// An earlier write failed, or what works in the background.
     #[error("an earlier write failed, most often because the disk is full; the log says how")]
     Poisoned,
-    /// A record cannot be read.
-    #[error("a stored {0} record is damaged")]
-    Damaged(&'static str),
-    /// A record of a later version.
-    #[error("a stored {what} record has format {format}, which this version does not know")]
-    UnknownFormat {
+    /// A record cannot be read, or its key.
+    #[error("a stored {what} record is damaged, under the key {}", keys::shown(key))]
+    Damaged {
         /// What the record is.
         what: &'static str,
-        /// The number it begins with.
-        format: u8,
+        /// Where it lies.
+        key: Key,
     },
+    /// A later version of the server has written here.
+    #[error(
+        "the folder has format {0}, which this version does not know; use the version that wrote it, or a later one"
+    )]
+    UnknownFormat(u8),
 }
 
 impl StoreError {

@@ -5,20 +5,32 @@ use postcard::ser_flavors::Flavor;
 use protocol::flow::{Flow, Key, Unique, UniqueWhile};
 use protocol::id::JobId;
 use protocol::job::{Backoff, Retention, Status};
-use protocol::lease::LeaseToken;
+use protocol::lease::{LeaseToken, MAX_LEASE_MS};
 use protocol::media::Format;
 use protocol::name::{JobType, QueueName};
 use protocol::payload::Payload;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::keys::Place;
+use super::keys::{self, Place};
 use crate::engine::id::{Home, QueueId};
 use crate::engine::job::Job;
 
 const FORMAT: u8 = 1;
 /// A job record with a list of [`Extra`] between its header and its payload.
 const FORMAT_WITH_EXTRAS: u8 = 2;
+
+/// What was found is no record of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a stored {0} record is damaged")]
+pub struct Damaged(pub &'static str);
+
+impl Damaged {
+    /// The error of reading what lies under this key.
+    pub fn at(self, key: &[u8]) -> StoreError {
+        StoreError::Damaged { what: self.0, key: keys::Key::from_slice(key) }
+    }
+}
 
 fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     out.push(FORMAT);
@@ -52,16 +64,15 @@ impl Flavor for Tail<'_> {
 }
 
 /// The value, and the bytes behind it.
-fn decode<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<(T, &'a [u8]), StoreError> {
+fn decode<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<(T, &'a [u8]), Damaged> {
     match bytes.split_first() {
         Some((&FORMAT, rest)) => take(what, rest),
-        Some((format, _)) => Err(StoreError::UnknownFormat { what, format: *format }),
-        None => Err(StoreError::Damaged(what)),
+        _ => Err(Damaged(what)),
     }
 }
 
-fn take<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<(T, &'a [u8]), StoreError> {
-    postcard::take_from_bytes(bytes).map_err(|_| StoreError::Damaged(what))
+fn take<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<(T, &'a [u8]), Damaged> {
+    postcard::take_from_bytes(bytes).map_err(|_| Damaged(what))
 }
 
 /// What is stored of a job in front of its payload. What the key says is not said again.
@@ -100,13 +111,13 @@ fn extras(flow: &Flow) -> Vec<Extra<'_>> {
     timeout.into_iter().chain(unique).collect()
 }
 
-fn flow(extras: Vec<Extra<'_>>) -> Result<Flow, StoreError> {
+fn flow(extras: Vec<Extra<'_>>) -> Result<Flow, Damaged> {
     let mut flow = Flow::default();
     for extra in extras {
         match extra {
             Extra::TimeoutMs(ms) => flow.timeout_ms = Some(ms),
             Extra::Unique(key, scope) => {
-                let key = Key::new(key).map_err(|_| StoreError::Damaged("job"))?;
+                let key = Key::new(key).map_err(|_| Damaged("job"))?;
                 flow.unique = Some(Unique { key, scope });
             }
         }
@@ -145,11 +156,15 @@ pub fn encode_job(job: &Job, out: &mut Vec<u8>) {
 }
 
 /// Reads the record of the job at `place`; its priority is that of the record where the key has none.
-pub fn decode_job(place: Place, record: &Bytes) -> Result<Job, StoreError> {
+pub fn decode_job(place: Place, record: &Bytes) -> Result<Job, Damaged> {
     let has_extras = record.first() == Some(&FORMAT_WITH_EXTRAS);
     let (header, rest): (JobHeader<'_>, &[u8]) =
         if has_extras { take("job", record.get(1..).unwrap_or_default())? } else { decode("job", record)? };
     let (extras, payload) = if has_extras { take("job", rest)? } else { (Vec::new(), rest) };
+    // Under another priority than its own it would not be found again to be removed.
+    if place.status == Status::Ready && header.priority != place.priority {
+        return Err(Damaged("job"));
+    }
     let home =
         header.home.map_or(Home { queue: place.queue, priority: header.priority }, |(queue, priority)| {
             Home { queue: QueueId(queue), priority }
@@ -159,7 +174,7 @@ pub fn decode_job(place: Place, record: &Bytes) -> Result<Job, StoreError> {
         id: home.id(place.stamp),
         queue: place.queue,
         priority: header.priority,
-        job_type: JobType::new(header.job_type).map_err(|_| StoreError::Damaged("job"))?,
+        job_type: JobType::new(header.job_type).map_err(|_| Damaged("job"))?,
         payload: Payload::from_checked(format, record.slice_ref(payload)),
         status: place.status,
         ready_at: header.ready_at,
@@ -225,8 +240,13 @@ pub fn encode_queue(queue: &QueueRecord, out: &mut Vec<u8>) {
     encode(queue, out);
 }
 
-pub fn decode_queue(record: &[u8]) -> Result<QueueRecord, StoreError> {
+pub fn decode_queue(record: &[u8]) -> Result<QueueRecord, Damaged> {
     decode("queue", record).map(|(queue, _)| queue)
+}
+
+/// The name in a queue's record, which can be there even if the rest is damaged.
+pub fn decode_queue_name(record: &[u8]) -> Option<QueueName> {
+    decode("queue", record).ok().map(|(name, _)| name)
 }
 
 /// A failed attempt.
@@ -243,7 +263,7 @@ pub fn encode_error(error: &ErrorRecord, out: &mut Vec<u8>) {
     encode(error, out);
 }
 
-pub fn decode_error(record: &[u8]) -> Result<ErrorRecord, StoreError> {
+pub fn decode_error(record: &[u8]) -> Result<ErrorRecord, Damaged> {
     decode("error", record).map(|(error, _)| error)
 }
 
@@ -261,12 +281,18 @@ pub struct LeaseRecord {
     pub stream: Option<(u128, u64)>,
 }
 
+/// No stream has more events than this. Numbers that workers make up are cut off here.
+pub const MAX_EVENT: u64 = u64::MAX / 2;
+
 pub fn encode_lease(lease: &LeaseRecord, out: &mut Vec<u8>) {
     encode(lease, out);
 }
 
-pub fn decode_lease(record: &[u8]) -> Result<LeaseRecord, StoreError> {
-    decode("lease", record).map(|(lease, _)| lease)
+pub fn decode_lease(record: &[u8]) -> Result<LeaseRecord, Damaged> {
+    let (lease, _): (LeaseRecord, _) = decode("lease", record)?;
+    let possible = lease.lease_ms.is_none_or(|ms| ms <= MAX_LEASE_MS)
+        && lease.stream.is_none_or(|(_, event)| event <= MAX_EVENT);
+    if possible { Ok(lease) } else { Err(Damaged("lease")) }
 }
 
 /// A job that has a unique key.
@@ -285,7 +311,7 @@ pub fn encode_holders(holders: &[Holder], out: &mut Vec<u8>) {
     encode(&holders.collect::<Vec<_>>(), out);
 }
 
-pub fn decode_holders(record: &[u8]) -> Result<Vec<Holder>, StoreError> {
+pub fn decode_holders(record: &[u8]) -> Result<Vec<Holder>, Damaged> {
     let (holders, _): (Vec<HolderRecord>, _) = decode("unique", record)?;
     let holder =
         |HolderRecord(id, purge_at)| Holder { id: JobId::from_u128(u128::from_be_bytes(id)), purge_at };

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use protocol::flow::Key as UniqueKey;
 use protocol::id::JobId;
 use protocol::job::Status;
+use protocol::number::MAX_TIME_MS;
 
 use super::keys::{self, Area, Key, Parts, Place};
-use super::record::{self, ErrorRecord, Holder, LeaseRecord, QueueRecord};
+use super::record::{self, Damaged, ErrorRecord, Holder, LeaseRecord, QueueRecord};
 use super::{Entry, Snapshot, StoreError};
 use crate::engine::id::{Home, QueueId, Stamp};
 use crate::engine::job::Job;
@@ -32,12 +33,15 @@ pub fn find<S: Snapshot>(snapshot: &S, id: JobId) -> Result<Option<Job>, StoreEr
     if let Some(job) = find_in(snapshot, id, Home::of(id))? {
         return Ok(Some(job));
     }
-    let moved = snapshot.get(&keys::moved(id))?;
-    let place = moved.and_then(|value| {
-        let mut parts = Parts(&value);
-        Some(Home { queue: parts.queue()?, priority: parts.u16()? })
-    });
-    place.map_or(Ok(None), |place| find_in(snapshot, id, place))
+    let key = keys::moved(id);
+    let Some(value) = snapshot.get(&key)? else { return Ok(None) };
+    let mut parts = Parts(&value);
+    let place = parts
+        .queue()
+        .zip(parts.u16())
+        .filter(|_| value.len() == 6)
+        .map(|(queue, priority)| Home { queue, priority });
+    find_in(snapshot, id, place.ok_or_else(|| Damaged("moved").at(&key))?)
 }
 
 fn find_in<S: Snapshot>(snapshot: &S, id: JobId, home: Home) -> Result<Option<Job>, StoreError> {
@@ -52,8 +56,9 @@ fn find_in<S: Snapshot>(snapshot: &S, id: JobId, home: Home) -> Result<Option<Jo
 
 /// The job at a place.
 pub fn job_at<S: Snapshot>(snapshot: &S, place: Place) -> Result<Option<Job>, StoreError> {
-    let record = snapshot.get(&keys::job(place))?;
-    record.map(|record| record::decode_job(place, &record)).transpose()
+    let key = keys::job(place);
+    let record = snapshot.get(&key)?;
+    record.map(|record| record::decode_job(place, &record).map_err(|e| e.at(&key))).transpose()
 }
 
 /// Ready jobs of one queue and priority from `from` on, in order.
@@ -73,10 +78,7 @@ pub fn lane<S: Snapshot>(
             part.next = Some(place.stamp);
             break;
         }
-        match record::decode_job(place, &record) {
-            Ok(job) => part.items.push(job),
-            Err(error) => tracing::error!(?place, %error, "a ready job cannot be read and is passed over"),
-        }
+        part.items.push(record::decode_job(place, &record).map_err(|e| e.at(&key))?);
     }
     Ok(part)
 }
@@ -89,7 +91,7 @@ fn lane_end(queue: QueueId, priority: u16) -> Key {
 }
 
 /// The key behind every key of a queue in an area.
-fn queue_end(area: Area, queue: QueueId) -> Key {
+pub(super) fn queue_end(area: Area, queue: QueueId) -> Key {
     match queue.0.checked_add(1) {
         Some(next) => keys::parked(area, QueueId(next), Stamp::MIN),
         None => keys::start(area as u8 + 1),
@@ -102,7 +104,7 @@ fn ready_place(key: &[u8]) -> Result<Place, StoreError> {
         let (queue, priority, stamp) = (parts.queue()?, parts.u16()?, parts.stamp()?);
         Some(Place { status: Status::Ready, queue, priority, stamp })
     };
-    read(Parts(key)).ok_or(StoreError::Damaged("key"))
+    read(Parts(key)).filter(|place| keys::job(*place)[..] == *key).ok_or_else(|| Damaged("job").at(key))
 }
 
 /// The priorities of a queue that have ready jobs, each with the stamp to begin reading at.
@@ -163,7 +165,9 @@ fn cursor_entry((key, value): Entry) -> Result<(LaneKey, Stamp), StoreError> {
         parts.u8()?;
         Some(((parts.queue()?, parts.u16()?), Parts(&value).stamp()?))
     };
-    read(Parts(&key)).ok_or(StoreError::Damaged("cursor"))
+    let cursor =
+        read(Parts(&key)).filter(|((queue, priority), _)| keys::cursor(*queue, *priority)[..] == *key);
+    cursor.filter(|_| value.len() == Stamp::BYTES).ok_or_else(|| Damaged("cursor").at(&key))
 }
 
 /// When a timer goes off, and for which job.
@@ -179,7 +183,7 @@ pub fn timers<S: Snapshot>(
     let end = keys::start(Area::Timer as u8 + 1);
     for entry in snapshot.scan(&keys::timer(from.0, from.1), &end, false) {
         let (key, value) = entry?;
-        let timer = timer_entry(&key, &value).ok_or(StoreError::Damaged("timer"))?;
+        let timer = timer_entry(&key, &value).ok_or_else(|| Damaged("timer").at(&key))?;
         if part.items.len() == limit {
             part.next = Some(timer.0);
             break;
@@ -190,9 +194,8 @@ pub fn timers<S: Snapshot>(
 }
 
 fn timer_entry(key: &[u8], value: &[u8]) -> Option<(TimerKey, TimerTarget)> {
-    let (mut key, mut value) = (Parts(key), Parts(value));
-    key.u8()?;
-    let at = (key.millis()?, key.stamp()?);
+    let at = timer_key(key)?;
+    let mut value = Parts(value);
     let area = value.u8()?;
     let status = [Status::Scheduled, Status::Completed, Status::Dead]
         .into_iter()
@@ -200,23 +203,46 @@ fn timer_entry(key: &[u8], value: &[u8]) -> Option<(TimerKey, TimerTarget)> {
     Some((at, TimerTarget { status, queue: value.queue()? }))
 }
 
+/// When the timer under this key goes off.
+pub fn timer_key(key: &[u8]) -> Option<TimerKey> {
+    let mut parts = Parts(key);
+    parts.u8()?;
+    let (due, stamp) = (parts.millis()?, parts.stamp()?);
+    (keys::timer(due, stamp)[..] == *key).then_some((due, stamp))
+}
+
+/// The stamp of the job of which a record under this key says where it is.
+pub fn moved_key(key: &[u8]) -> Option<Stamp> {
+    let stamp = Parts(key.get(1..)?).stamp()?;
+    (key.first() == Some(&(Area::Moved as u8)) && key.len() == 1 + Stamp::BYTES).then_some(stamp)
+}
+
 /// Every queue.
 pub fn queues<S: Snapshot>(snapshot: &S) -> Result<Vec<(QueueId, QueueRecord)>, StoreError> {
     area(snapshot, Area::Queue, |key, value| {
-        let queue = key.queue().ok_or(StoreError::Damaged("key"))?;
-        Ok((queue, record::decode_queue(value)?))
+        let id = queue_key(key).ok_or(Damaged("queue"))?;
+        Ok((id, record::decode_queue(value)?))
     })
+}
+
+/// The number of the queue whose record lies under this key.
+pub fn queue_key(key: &[u8]) -> Option<QueueId> {
+    let id = Parts(key.get(1..)?).queue()?;
+    // There is always a number for the next queue.
+    (keys::queue(id)[..] == *key && id.0 < u32::MAX).then_some(id)
 }
 
 /// The queue of this number.
 pub fn queue<S: Snapshot>(snapshot: &S, id: QueueId) -> Result<Option<QueueRecord>, StoreError> {
-    snapshot.get(&keys::queue(id))?.map(|record| record::decode_queue(&record)).transpose()
+    let key = keys::queue(id);
+    snapshot.get(&key)?.map(|record| record::decode_queue(&record).map_err(|e| e.at(&key))).transpose()
 }
 
 /// Every lease that was written down.
 pub fn leases<S: Snapshot>(snapshot: &S) -> Result<Vec<(Stamp, LeaseRecord)>, StoreError> {
     area(snapshot, Area::Lease, |key, value| {
-        let stamp = key.stamp().ok_or(StoreError::Damaged("key"))?;
+        let stamp = Parts(key.get(1..).unwrap_or_default()).stamp();
+        let stamp = stamp.filter(|_| key.len() == 1 + Stamp::BYTES).ok_or(Damaged("lease"))?;
         Ok((stamp, record::decode_lease(value)?))
     })
 }
@@ -224,33 +250,49 @@ pub fn leases<S: Snapshot>(snapshot: &S) -> Result<Vec<(Stamp, LeaseRecord)>, St
 fn area<S: Snapshot, T>(
     snapshot: &S,
     area: Area,
-    read: impl Fn(&mut Parts<'_>, &[u8]) -> Result<T, StoreError>,
+    read: impl Fn(&[u8], &[u8]) -> Result<T, Damaged>,
 ) -> Result<Vec<T>, StoreError> {
     let entries = snapshot.scan(&keys::start(area as u8), &keys::start(area as u8 + 1), false);
     entries
         .map(|entry| {
             let (key, value) = entry?;
-            read(&mut Parts(key.get(1..).unwrap_or_default()), &value)
+            read(&key, &value).map_err(|e| e.at(&key))
         })
         .collect()
 }
 
+/// Whether this version can read the store. An empty one it can.
+///
+/// # Errors
+/// [`StoreError::UnknownFormat`].
+pub fn check_format<S: Snapshot>(snapshot: &S) -> Result<(), StoreError> {
+    let key = keys::meta("format");
+    match snapshot.get(&key)?.as_deref() {
+        None | Some([keys::FORMAT]) => Ok(()),
+        Some([format]) => Err(StoreError::UnknownFormat(*format)),
+        Some(_) => Err(Damaged("format").at(&key)),
+    }
+}
+
 /// The engine's time when it was last written down, in milliseconds since the Unix epoch.
 pub fn clock<S: Snapshot>(snapshot: &S) -> Result<u64, StoreError> {
-    let value = snapshot.get(&keys::meta("clock"))?;
-    Ok(value.and_then(|v| Some(u64::from_be_bytes(v.get(..8)?.try_into().ok()?))).unwrap_or_default())
+    let key = keys::meta("clock");
+    let Some(value) = snapshot.get(&key)? else { return Ok(0) };
+    let clock = value[..].try_into().ok().map(u64::from_be_bytes);
+    clock.filter(|clock| *clock <= MAX_TIME_MS).ok_or_else(|| Damaged("clock").at(&key))
 }
 
 /// One failed attempt of a job.
 pub fn error<S: Snapshot>(snapshot: &S, id: JobId, attempt: u32) -> Result<Option<ErrorRecord>, StoreError> {
-    let record = snapshot.get(&keys::error(id, attempt))?;
-    record.map(|record| record::decode_error(&record)).transpose()
+    let key = keys::error(id, attempt);
+    snapshot.get(&key)?.map(|record| record::decode_error(&record).map_err(|e| e.at(&key))).transpose()
 }
 
 /// The jobs that have a unique key.
 pub fn unique<S: Snapshot>(snapshot: &S, key: &UniqueKey) -> Result<Vec<Holder>, StoreError> {
-    let record = snapshot.get(&keys::unique(key.as_str()))?;
-    record.map_or(Ok(Vec::new()), |record| record::decode_holders(&record))
+    let key = keys::unique(key.as_str());
+    let record = snapshot.get(&key)?;
+    record.map_or(Ok(Vec::new()), |record| record::decode_holders(&record).map_err(|e| e.at(&key)))
 }
 
 /// A run of jobs in enqueue order: those of one queue and status, and for ready jobs of one priority.
@@ -281,7 +323,7 @@ impl Run {
         snapshot.scan(&start, &end, descending).map(|entry| {
             let (key, record) = entry?;
             let stamp = key.len().checked_sub(Stamp::BYTES).and_then(|at| Parts(key.get(at..)?).stamp());
-            Ok((stamp.ok_or(StoreError::Damaged("key"))?, record))
+            Ok((stamp.ok_or_else(|| Damaged("job").at(&key))?, record))
         })
     }
 

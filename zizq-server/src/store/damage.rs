@@ -1,0 +1,122 @@
+//! What becomes of a record that cannot be read.
+//!
+//! It must not stop the server, nor come up again and again: it is moved to an area of its own, where nothing looks
+//! for it and somebody can still find out what it was, and what depends on it is put right. Only which jobs have a
+//! unique key is not found out again: that would be a walk through the whole store.
+//!
+//! Damage in the files of the store is found by the checksums of fjall before it gets here; this is for what they
+//! cannot know.
+
+use protocol::job::Status;
+use protocol::name::QueueName;
+use rustc_hash::FxHashSet;
+
+use super::batch::Batch;
+use super::keys::{self, Area, Key, Parts, Place};
+use super::record::{self, Counts, QueueRecord};
+use super::{Entry, Snapshot, StoreError, view};
+use crate::engine::id::{QueueId, Stamp};
+use crate::engine::job::Job;
+
+const STATUSES: [Status; 4] = [Status::Scheduled, Status::Ready, Status::Completed, Status::Dead];
+
+/// The changes that move the record under this key out of the way.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn set_aside<S: Snapshot>(snapshot: &S, key: &Key) -> Result<Batch, StoreError> {
+    let mut batch = Batch::default();
+    let Some(value) = snapshot.get(key)? else { return Ok(batch) };
+    batch.set_aside(key.clone(), &value);
+    if let Some(id) = view::queue_key(key) {
+        batch.put_queue(id, &rebuilt_queue(snapshot, id, &value)?);
+    } else if let Some(place) = job_key(key) {
+        if let Ok(Some(mut queue)) = view::queue(snapshot, place.queue) {
+            let count = queue.counts.of_mut(place.status);
+            *count = count.saturating_sub(1);
+            batch.put_queue(place.queue, &queue);
+        }
+    } else if let Some((due, stamp)) = view::timer_key(key)
+        && let Some(job) = job_of(snapshot, stamp, |job| job.due() == Some(due))?
+    {
+        batch.put_job(&job);
+    } else if let Some(stamp) = view::moved_key(key)
+        && let Some(job) = job_of(snapshot, stamp, Job::is_moved)?
+    {
+        batch.put_moved(&job);
+    }
+    Ok(batch)
+}
+
+/// Writes a job in flight anew, as one whose worker may still report.
+pub fn replace(job: &Job) -> Batch {
+    let mut batch = Batch::default();
+    batch.put_job(&Job { lapsed: true, ..job.clone() });
+    batch
+}
+
+/// Where the job lies whose record is under this key. A ready job's priority is that of the key.
+pub fn job_key(key: &[u8]) -> Option<Place> {
+    let mut parts = Parts(key);
+    let area = parts.u8()?;
+    let status = STATUSES.into_iter().find(|status| Area::of(*status) as u8 == area)?;
+    let queue = parts.queue()?;
+    let priority = if status == Status::Ready { parts.u16()? } else { 0 };
+    let place = Place { status, queue, priority, stamp: parts.stamp()? };
+    (keys::job(place)[..] == *key).then_some(place)
+}
+
+/// A queue whose record is lost, with its jobs counted anew. If the damage has not left it its name, it gets one by
+/// which it can be found.
+fn rebuilt_queue<S: Snapshot>(snapshot: &S, id: QueueId, damaged: &[u8]) -> Result<QueueRecord, StoreError> {
+    let mut others = FxHashSet::default();
+    for entry in entries(snapshot, Area::Queue) {
+        let (key, record) = entry?;
+        others.extend(record::decode_queue_name(&record).filter(|_| key[..] != keys::queue(id)[..]));
+    }
+    let found = record::decode_queue_name(damaged);
+    let made_up = (0_u64..).filter_map(|n| QueueName::new(&format!("damaged-{}-{n}", id.0)).ok());
+    let name = found.into_iter().chain(made_up).find(|name| !others.contains(name));
+    let mut counts = Counts::default();
+    for status in STATUSES {
+        let (from, to) =
+            (keys::parked(Area::of(status), id, Stamp::MIN), view::queue_end(Area::of(status), id));
+        for entry in snapshot.scan(&from, &to, false) {
+            *counts.of_mut(status) += u64::from(job_key(&entry?.0).is_some());
+        }
+    }
+    let name = name.ok_or_else(|| StoreError::Failed("there are no more names for queues".to_owned()))?;
+    Ok(QueueRecord { name, counts })
+}
+
+/// A job of which no more is known than its stamp, looked for everywhere.
+fn job_of<S: Snapshot>(
+    snapshot: &S,
+    stamp: Stamp,
+    is_it: impl Fn(&Job) -> bool,
+) -> Result<Option<Job>, StoreError> {
+    for entry in entries(snapshot, Area::Queue) {
+        let Some(queue) = view::queue_key(&entry?.0) else { continue };
+        let lanes = view::lanes(snapshot, queue).unwrap_or_default();
+        let ready = lanes.into_iter().map(|(priority, _)| (Status::Ready, priority));
+        let others = STATUSES.into_iter().filter(|status| *status != Status::Ready);
+        for (status, priority) in others.map(|status| (status, 0)).chain(ready) {
+            let place = Place { status, queue, priority, stamp };
+            let Some(record) = snapshot.get(&keys::job(place))? else { continue };
+            if let Some(job) = record::decode_job(place, &record).ok().filter(&is_it) {
+                return Ok(Some(job));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn entries<S: Snapshot>(
+    snapshot: &S,
+    area: Area,
+) -> impl Iterator<Item = Result<Entry, StoreError>> + use<S> {
+    snapshot.scan(&keys::start(area as u8), &keys::start(area as u8 + 1), false)
+}
+
+#[cfg(test)]
+mod tests;

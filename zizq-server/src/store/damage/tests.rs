@@ -1,0 +1,291 @@
+//! Every record of a small store is damaged in turn, in many ways. The server must go on with everything else.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use protocol::enqueue::NewJob;
+use protocol::flow::{Flow, Key, Unique, UniqueWhile};
+use protocol::id::JobId;
+use protocol::job::{Backoff, Retention};
+use protocol::lease::{JobHeartbeat, LeaseToken};
+use protocol::media::Format;
+use protocol::name::{JobType, QueueName};
+use protocol::outcome::{Failure, LeasedJob};
+use protocol::patch::Patch;
+use protocol::payload::Payload;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::engine::Settings;
+use crate::engine::command::{Change, Command, OpenStream, Reply, StreamKind};
+use crate::engine::outbox::{Delivery, Item, Outbox};
+use crate::filter::Filter;
+use crate::reader::Reader;
+use crate::store::batch::Batch;
+use crate::store::disk::DiskStore;
+use crate::store::keys::{self, Area};
+use crate::store::memory::MemoryStore;
+use crate::store::{Entry, Snapshot, Store, StoreError, view};
+use crate::turn::Core;
+use crate::writer::{self, CommitMode, CommitModes};
+
+const START: u64 = 1_900_000_000_000;
+
+const SETTINGS: Settings = Settings {
+    retry_limit: 3,
+    backoff: Backoff { base_ms: 0, exponent: 0.0, jitter_ms: 0 },
+    completed_ms: 0,
+    dead_ms: 50_000,
+    max_deliveries: 100,
+    in_flight_limit: 0,
+    timeout_ms: None,
+};
+
+fn new_job(queue: &str, ready_at: Option<u64>, completed_ms: Option<u64>) -> NewJob {
+    NewJob {
+        queue: QueueName::new(queue).unwrap(),
+        job_type: JobType::new("t").unwrap(),
+        payload: Payload::from_checked(Format::Json, Bytes::from_static(b"{\"n\":12345}")),
+        priority: 5,
+        ready_at,
+        retry_limit: None,
+        backoff: None,
+        retention: Some(Retention { completed_ms, dead_ms: None }),
+        flow: None,
+    }
+}
+
+fn open(queue: Option<&str>) -> (Command, Arc<Outbox>) {
+    let outbox = Arc::new(Outbox::default());
+    let open = OpenStream {
+        kind: StreamKind::Bound,
+        queues: queue.map(|name| vec![QueueName::new(name).unwrap()]),
+        prefetch: 0,
+        lease_ms: None,
+        resume_ms: 0,
+        resume: None,
+        id: 7,
+        outbox: outbox.clone(),
+    };
+    (Command::Open(open), outbox)
+}
+
+fn deliveries(outbox: &Outbox) -> Vec<Delivery> {
+    let items = outbox.take();
+    outbox.was_starved(&items);
+    items.into_iter().filter_map(|item| if let Item::Job(job) = item { Some(job) } else { None }).collect()
+}
+
+fn leased(delivery: &Delivery) -> LeasedJob {
+    LeasedJob { id: delivery.job.id, lease: Some(delivery.token) }
+}
+
+/// A store with a record of every kind. Returns the jobs, too; the tenth is dead.
+fn stocked<S: Store>(store: S) -> (Core<S>, Vec<JobId>) {
+    let mut core = Core::open(store, SETTINGS, START, 1).unwrap();
+    let mut turn = |now, command| core.turn(START + now, [command].into_iter()).unwrap().pop().unwrap();
+    let first = (0..12).map(|n| new_job("first", None, Some(if n == 0 { 50_000 } else { 0 })));
+    let scheduled = [new_job("first", Some(START + 60_000), None)];
+    let mut second = [(); 3].map(|()| new_job("second", None, None));
+    let unique = Unique { key: Key::new("k").unwrap(), scope: UniqueWhile::Exists };
+    second[0].flow = Flow { timeout_ms: Some(5_000), unique: Some(unique) }.boxed();
+    let enqueued = turn(0, Command::Enqueue(first.chain(scheduled).chain(second).collect()));
+    let Ok(Reply::Enqueued(jobs)) = enqueued else { panic!("{enqueued:?}") };
+    let ids: Vec<JobId> = jobs.iter().map(|enqueued| enqueued.job.id).collect();
+    let patch = Arc::new(Patch { priority: Some(6), ..Patch::default() });
+    let moved = Command::Change { ids: vec![ids[15]], only: None, change: Change::Patch(patch) };
+    turn(0, moved).unwrap();
+    let (open, outbox) = open(Some("first"));
+    turn(0, open).unwrap();
+    let held: Vec<LeasedJob> = deliveries(&outbox).iter().map(leased).collect();
+    let failure = Failure { message: "m".to_owned(), kill: Some(true), ..Failure::default() };
+    turn(0, Command::Fail { job: held[9], failure }).unwrap();
+    turn(1_500, Command::Succeed(held[..9].to_vec())).unwrap();
+    turn(1_500, Command::Stop).unwrap();
+    (core, ids)
+}
+
+fn entries(snapshot: &impl Snapshot) -> Vec<Entry> {
+    snapshot.scan(&keys::start(0), &keys::start(u8::MAX), false).map(Result::unwrap).collect()
+}
+
+fn in_area(entries: &[Entry], area: Area) -> Vec<&Entry> {
+    entries.iter().filter(|(key, _)| key[0] == area as u8).collect()
+}
+
+fn damaged(store: &MemoryStore, key: &[u8], value: Bytes) -> MemoryStore {
+    let mut damaged = store.after_crash();
+    let mut batch = Batch::default();
+    batch.put_raw(key, &value);
+    damaged.commit(batch).unwrap();
+    damaged
+}
+
+/// Looks for every job by its id, and runs all there are. Returns those that ran, and what is left in the store.
+fn work_off(store: MemoryStore, ids: &[JobId]) -> Result<(BTreeSet<JobId>, Vec<Entry>), StoreError> {
+    let mut now = START + 2_000;
+    let mut core = Core::open(store, SETTINGS, now, 1)?;
+    let (open, outbox) = open(None);
+    let token = Some(LeaseToken::from_u64(1));
+    let late =
+        |id: &JobId| JobHeartbeat { id: *id, lease: token, lease_ms: None, progress: None, message: None };
+    core.turn(now, [Command::Heartbeat(ids.iter().map(late).collect()), open].into_iter())?;
+    let mut ran = BTreeSet::new();
+    loop {
+        let jobs = deliveries(&outbox);
+        if jobs.is_empty() {
+            let Some(next) = core.engine().next_deadline() else { break };
+            now = next.max(now);
+        }
+        ran.extend(jobs.iter().map(|delivery| delivery.job.id));
+        let done = Command::Succeed(jobs.iter().map(leased).collect());
+        core.turn(now, [done].into_iter())?;
+    }
+    // The next process forgets empty queues.
+    let core = Core::open(core.store().after_crash(), SETTINGS, now, 1)?;
+    Ok((ran, entries(&core.store().snapshot())))
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// What is logged meanwhile.
+    fn of(run: impl FnOnce()) -> String {
+        let log = Self::default();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).finish();
+        tracing::subscriber::with_default(subscriber, run);
+        String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// A payload that is cut short is still a payload, and nobody asks for errors here.
+fn may_go_unnoticed(key: &[u8]) -> bool {
+    super::job_key(key).is_some() || key[0] == Area::Error as u8
+}
+
+/// What stays behind of a job that cannot be read any more.
+fn hangs_on_a_job(key: &[u8]) -> bool {
+    [Area::Error as u8, Area::Unique as u8, Area::Moved as u8].contains(&key[0])
+}
+
+#[test]
+fn whatever_record_is_damaged_everything_else_goes_on() {
+    let (core, ids) = stocked(MemoryStore::default());
+    let store = core.store();
+    let all = work_off(store.after_crash(), &ids).unwrap().0;
+    assert_eq!(all.len(), 2 + 1 + 3, "in flight before, scheduled, and of the other queue");
+    let mut areas = BTreeSet::new();
+    for (key, value) in entries(&store.snapshot()) {
+        areas.insert(key[0]);
+        let cut = (0..value.len()).map(|len| value.slice(..len));
+        for bad in cut.chain([Bytes::from_static(&[0; 40]), Bytes::from_static(&[255; 40])]) {
+            let log = Log::of(|| {
+                let (ran, left) = work_off(damaged(store, &key, bad.clone()), &ids).unwrap();
+                let lost: Vec<_> = all.difference(&ran).collect();
+                let is_job = super::job_key(&key).is_some();
+                assert!(lost.len() <= usize::from(is_job), "{} {bad:?}: {lost:?}", keys::shown(&key));
+                let aside = in_area(&left, Area::Aside);
+                let kept = keys::aside(&key);
+                let unnoticed = may_go_unnoticed(&key) && lost.is_empty() && aside.is_empty();
+                assert!(
+                    unnoticed || aside == [&(kept, bad.clone())],
+                    "{} {bad:?}: {aside:?}",
+                    keys::shown(&key)
+                );
+                let rest =
+                    left.iter().filter(|(key, _)| ![Area::Meta as u8, Area::Aside as u8].contains(&key[0]));
+                let rest: Vec<_> = rest.filter(|(key, _)| !is_job || !hangs_on_a_job(key)).collect();
+                assert!(rest.is_empty(), "{} {bad:?}: {rest:?}", keys::shown(&key));
+            });
+            let told = log.contains(&keys::shown(&key)) && log.contains("ERROR");
+            assert!(told || may_go_unnoticed(&key), "{} {bad:?}: {log}", keys::shown(&key));
+        }
+    }
+    assert_eq!(areas.into_iter().collect::<Vec<_>>(), (0..=11).collect::<Vec<_>>(), "a record of every kind");
+}
+
+#[test]
+fn a_folder_of_a_later_version_is_refused() {
+    let (core, _) = stocked(MemoryStore::default());
+    let later = damaged(core.store(), &keys::meta("format"), Bytes::from_static(&[2]));
+    let refused = Core::open(later, SETTINGS, START, 1).err().unwrap();
+    assert!(matches!(refused, StoreError::UnknownFormat(2)), "{refused}");
+}
+
+/// Reads for people pass over what is damaged.
+#[tokio::test]
+async fn damaged_records_do_not_stop_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let (core, ids) = stocked(DiskStore::open(folder.path(), 1_000_000).unwrap());
+    let mut store = core.store().clone();
+    let all = entries(&store.snapshot());
+    let bad =
+        [in_area(&all, Area::Error)[0], in_area(&all, Area::Completed)[0], in_area(&all, Area::Ready)[0]];
+    let mut batch = Batch::default();
+    bad.iter().for_each(|(key, _)| batch.put_raw(key, &[]));
+    store.commit(batch).unwrap();
+    let buffered = CommitModes { enqueue: CommitMode::Buffered, others: CommitMode::Buffered };
+    let (engine, _thread) = writer::start(core, buffered, None).unwrap();
+    let reader = Reader::new(store, engine);
+    let (jobs, _) = reader.list(Filter::default(), None, false, 100).await.unwrap();
+    assert_eq!(jobs.len(), in_area(&all, Area::Ready).len() - 1 + in_area(&all, Area::Scheduled).len() + 1);
+    assert_eq!(reader.errors(ids[9], |attempts| (1..=attempts).collect()).await.unwrap().unwrap().len(), 0);
+}
+
+/// A job in flight is read again when the lane before it has moved back; memory has it still.
+#[test]
+fn a_job_in_flight_whose_record_is_damaged_is_written_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = DiskStore::open(folder.path(), 1_000_000).unwrap();
+    let mut core = Core::open(store.clone(), SETTINGS, START, 1).unwrap();
+    // Too much for a lane to keep in memory.
+    let mut heavy = new_job("q", None, None);
+    heavy.payload = Payload::from_checked(Format::Json, vec![b'1'; 9 * 1024 * 1024].into());
+    let (open, outbox) = open(None);
+    let opened = core.turn(START, [open].into_iter()).unwrap().pop().unwrap();
+    let Ok(Reply::Opened(opened)) = opened else { panic!("{opened:?}") };
+    let drained = || [Command::Drained(opened.link)].into_iter();
+    let both = vec![heavy, new_job("q", None, None)];
+    core.turn(START, [Command::Enqueue(both)].into_iter()).unwrap();
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.extend(deliveries(&outbox));
+        core.turn(START, drained()).unwrap();
+    }
+    let mut batch = Batch::default();
+    let key = keys::job(held[1].job.place());
+    batch.put_raw(&key, &[]);
+    store.commit(batch).unwrap();
+    let retry = Failure { message: "m".to_owned(), retry_at: Some(START), ..Failure::default() };
+    core.turn(START, [Command::Fail { job: leased(&held[0]), failure: retry }].into_iter()).unwrap();
+    core.turn(START, drained()).unwrap();
+    assert!(!store.snapshot().get(&key).unwrap().unwrap().is_empty());
+    let again = deliveries(&outbox);
+    assert_eq!(again[0].job.id, held[0].job.id);
+    let both = vec![leased(&again[0]), leased(&held[1])];
+    core.turn(START, [Command::Succeed(both)].into_iter()).unwrap();
+    let queues = view::queues(&store.snapshot()).unwrap();
+    assert_eq!(queues[0].1.counts.total(), 0);
+    assert_eq!(in_area(&entries(&store.snapshot()), Area::Aside).len(), 0);
+}
