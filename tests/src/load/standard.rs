@@ -37,6 +37,7 @@ const ROWS: &[(&str, &str)] = &[
     ("latency, 1,000 idle on the same queue", "latency --idle 1000 --idle-on same"),
     ("latency, 5,000 idle on the same queue", "latency --idle 5000 --idle-on same"),
     ("burst of scheduled jobs", "burst"),
+    ("burst, without workers for it", "burst --workers 0"),
     ("100,000 queues", "queues"),
     ("finished jobs kept", "churn --keep --seconds 600 --jobs 3000000"),
     ("churn", "churn --seconds 30"),

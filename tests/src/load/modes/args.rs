@@ -242,8 +242,8 @@ pub struct Burst {
     /// When they are due, in seconds from the start [default: 5, and one more for every 100,000 jobs]
     #[arg(long)]
     pub due_in: Option<u32>,
-    /// Workers that wait for them
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Workers that wait for them; with 0 some come once all the jobs are ready
+    #[arg(long, default_value_t = 4)]
     pub workers: u32,
     /// What the jobs are like.
     #[command(flatten)]

@@ -13,9 +13,14 @@ use crate::load::check::Faults;
 use crate::load::producer::Jobs;
 use crate::load::report::{DRAIN_RATE, IDLE_P99, Round};
 use crate::load::target::Target;
+use crate::load::watchdog::Progress;
 use crate::load::worker::{self, Plan, Shared};
 use crate::wait::now_ms;
 
+/// Workers of a burst that none waited for.
+const LATE_WORKERS: u32 = 4;
+/// Connections of the probe.
+const PROBES: u32 = 50;
 const PROBE_EVERY: Duration = Duration::from_millis(2);
 /// Before they are due, the probe is measured for comparison.
 const CALM: Duration = Duration::from_secs(1);
@@ -34,7 +39,8 @@ pub(super) async fn measure(target: &Target, flags: &Burst) -> Result<Round> {
     let shared = Shared::new(n);
     let mut workers = JoinSet::new();
     worker::start(target, queue, (flags.workers, Plan::default()), &shared, &mut workers).await?;
-    let mut probe = Probe::connect(target, &format!("{queue}-probe"), payload_bytes, Plan::default()).await?;
+    let mut probe =
+        Probe::connect(target, &format!("{queue}-probe"), payload_bytes, (PROBES, Plan::default())).await?;
     let calm = due.checked_duration_since(Instant::now() + CALM);
     let calm = calm.context("enqueuing took longer than until they were due: give a larger --due-in")?;
     tokio::time::sleep(calm).await;
@@ -43,21 +49,32 @@ pub(super) async fn measure(target: &Target, flags: &Burst) -> Result<Round> {
         Ok(())
     };
     let ((), before_them) = probe.run_until(until_due, PROBE_EVERY).await?;
+    let progress = Progress::default();
     let arrivals = async {
-        shared.finished(&mut workers).await?;
+        if flags.workers == 0 {
+            all_ready(target, &progress).await?;
+        } else {
+            shared.finished(&mut workers).await?;
+        }
         // A small burst is over before a probe is sent.
         tokio::time::sleep(2 * PROBE_EVERY).await;
         Ok(())
     };
-    let during = probe.run_until(shared.acked.watch("the burst", arrivals), PROBE_EVERY);
-    let ((), during) = during.await?;
+    let ((), during) =
+        probe.run_until(shared.acked.watch_both(&progress, "the burst", arrivals), PROBE_EVERY).await?;
+    let over = Instant::now();
+    if flags.workers == 0 {
+        worker::start(target, queue, (LATE_WORKERS, Plan::default()), &shared, &mut workers).await?;
+        shared.acked.watch("the drain of the burst", shared.finished(&mut workers)).await?;
+    }
 
     let mut round = Round::default();
     round.figures.latency(&during);
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     round.figures.add(&IDLE_P99, before_them.value_at_quantile(0.99) as f64);
     let (first, last) = shared.timing().context("no job arrived")?;
-    round.figures.rate(&DRAIN_RATE, n, last.saturating_duration_since(due));
+    let start = if flags.workers == 0 { over } else { due };
+    round.figures.rate(&DRAIN_RATE, n, last.saturating_duration_since(start));
     round.figures.usage(before, target, n);
     check_time(first, due, &mut faults);
     faults.add_all(probe.faults());
@@ -65,6 +82,18 @@ pub(super) async fn measure(target: &Target, flags: &Burst) -> Result<Round> {
     faults.add_all(shared.faults(n, 0));
     round.faults = faults.into_sentences();
     Ok(round)
+}
+
+/// Waits until no job is scheduled any more.
+async fn all_ready(target: &Target, progress: &Progress) -> Result<()> {
+    let mut scheduled = u64::MAX;
+    while scheduled > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let now = target.count(&format!("queue={}&status=scheduled", target.queue)).await?;
+        progress.add(usize::from(now < scheduled));
+        scheduled = now;
+    }
+    Ok(())
 }
 
 /// A job must not come before its time. The server's clock is ours, in whole milliseconds.

@@ -13,7 +13,7 @@ use crate::load::target::Target;
 /// One round of the mode.
 pub(super) async fn measure(target: &Target, flags: &Latency) -> Result<Round> {
     let plan = flags.work.plan();
-    let mut probe = Probe::connect(target, &target.queue, flags.how.payload_bytes(), plan).await?;
+    let mut probe = Probe::connect(target, &target.queue, flags.how.payload_bytes(), (1, plan)).await?;
     let mut idle = IdleStreams::open(target, flags.idle, plan, &probe.shared, &mut probe.workers).await?;
     let before = target.usage();
     let latency = probe.run(flags.jobs, Duration::from_millis(flags.every_ms)).await?;

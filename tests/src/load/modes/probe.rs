@@ -4,10 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use hdrhistogram::Histogram;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::load::check::Faults;
 use crate::load::producer::{Jobs, Producer, histogram, micros};
@@ -21,38 +22,38 @@ struct Clock {
     latency: Histogram<u64>,
 }
 
-/// A producer and a worker of a queue.
+/// Producers and a worker of a queue.
 pub(super) struct Probe {
-    producer: Producer,
+    producers: Vec<Producer>,
     clock: Rc<RefCell<Clock>>,
     pub(super) shared: Rc<Shared>,
     pub(super) workers: JoinSet<Result<()>>,
     faults: Faults,
-    next: u32,
 }
 
 impl Probe {
-    /// Connects both, and sends a first job that does not count: it opens what is opened late.
+    /// Connects them, and sends first jobs that do not count: they open what is opened late. With more than one
+    /// connection, a request that takes long does not hold up the next.
     pub(super) async fn connect(
         target: &Target,
         queue: &str,
         payload_bytes: usize,
-        plan: Plan,
+        (connections, plan): (u32, Plan),
     ) -> Result<Self> {
         let clock = Rc::new(RefCell::new(Clock { sent: Vec::new(), latency: histogram()? }));
         let shared = Shared::told(on_arrival(&clock));
         let mut workers = JoinSet::new();
         worker::start(target, queue, (1, plan), &shared, &mut workers).await?;
-        let mut producers = Producer::open(target, &Jobs::new(queue, payload_bytes, 1), 1, 1).await?;
-        let producer = producers.pop().context("no producer")?;
-        let mut probe = Self { producer, clock, shared, workers, faults: Faults::default(), next: 0 };
-        probe.run(1, Duration::from_millis(1)).await?;
+        let producers = Producer::open(target, &Jobs::new(queue, payload_bytes, 1), connections, 1).await?;
+        let mut probe = Self { producers, clock, shared, workers, faults: Faults::default() };
+        probe.run(connections, Duration::from_millis(1)).await?;
         Ok(probe)
     }
 
     /// So many jobs.
     pub(super) async fn run(&mut self, jobs: u32, every: Duration) -> Result<Histogram<u64>> {
-        self.send(Some(jobs), every, &Cell::new(false)).await?;
+        let end = self.sent() + jobs;
+        self.send(Rc::new(Pace::new(&self.clock, every, Some(end)))).await?;
         self.settle().await
     }
 
@@ -62,40 +63,35 @@ impl Probe {
         other: impl Future<Output = Result<T>>,
         every: Duration,
     ) -> Result<(T, Histogram<u64>)> {
-        let over = Cell::new(false);
+        let pace = Rc::new(Pace::new(&self.clock, every, None));
         let other = async {
             let done = other.await;
-            over.set(true);
+            pace.over.set(true);
             done
         };
-        let (done, ()) = tokio::try_join!(other, self.send(None, every, &over))?;
+        let (done, ()) = tokio::try_join!(other, self.send(Rc::clone(&pace)))?;
         Ok((done, self.settle().await?))
     }
 
-    /// Sends jobs at their times. One that has to wait for the answer to an earlier one counts from its time: a stall
-    /// is seen by all that it holds up.
-    async fn send(&mut self, jobs: Option<u32>, every: Duration, over: &Cell<bool>) -> Result<()> {
-        let mut pace = interval(every);
-        pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        let mut free = Instant::now();
-        let end = jobs.map(|jobs| self.next + jobs);
-        while !over.get() && end.is_none_or(|end| self.next < end) {
-            let due = pace.tick().await.into_std();
-            let sent = if due < free { due } else { Instant::now() };
-            self.clock.borrow_mut().sent.push(sent);
-            let n = self.next;
-            self.next += 1;
-            if let Some(fault) = self.producer.send(n, 1).await? {
-                self.faults.add(fault);
-            }
-            free = Instant::now();
+    async fn send(&mut self, pace: Rc<Pace>) -> Result<()> {
+        let mut tasks = JoinSet::new();
+        for producer in self.producers.drain(..) {
+            tasks.spawn_local(Rc::clone(&pace).produce(producer));
         }
+        while let Some(ended) = tasks.join_next().await {
+            self.producers.push(ended??);
+        }
+        self.faults.add_all(pace.faults.take());
         Ok(())
+    }
+
+    fn sent(&self) -> u32 {
+        u32::try_from(self.clock.borrow().sent.len()).unwrap_or(u32::MAX)
     }
 
     /// Waits for what is on its way, and gives what was measured since the last time.
     async fn settle(&mut self) -> Result<Histogram<u64>> {
-        let (shared, goal) = (Rc::clone(&self.shared), self.next);
+        let (shared, goal) = (Rc::clone(&self.shared), self.sent());
         let arrivals = async {
             while shared.acked() < goal {
                 if let Some(ended) = self.workers.try_join_next() {
@@ -112,8 +108,46 @@ impl Probe {
     /// What was wrong.
     pub(super) fn faults(&mut self) -> Faults {
         let mut faults = std::mem::take(&mut self.faults);
-        faults.add_all(self.shared.faults(self.next, 0));
+        faults.add_all(self.shared.faults(self.sent(), 0));
         faults
+    }
+}
+
+/// When jobs are sent.
+struct Pace {
+    /// Whoever is free waits for the next time.
+    times: Mutex<Interval>,
+    clock: Rc<RefCell<Clock>>,
+    end: Option<u32>,
+    over: Cell<bool>,
+    faults: RefCell<Faults>,
+}
+
+impl Pace {
+    fn new(clock: &Rc<RefCell<Clock>>, every: Duration, end: Option<u32>) -> Self {
+        let mut times = interval(every);
+        times.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let (clock, over, faults) = (Rc::clone(clock), Cell::new(false), RefCell::default());
+        Self { times: Mutex::new(times), clock, end, over, faults }
+    }
+
+    /// Sends jobs at their times. One for which nobody was free at its time counts from then: a stall is seen by all
+    /// that it holds up.
+    async fn produce(self: Rc<Self>, mut producer: Producer) -> Result<Producer> {
+        loop {
+            let free = Instant::now();
+            let mut times = self.times.lock().await;
+            let n = u32::try_from(self.clock.borrow().sent.len())?;
+            if self.over.get() || self.end.is_some_and(|end| n >= end) {
+                return Ok(producer);
+            }
+            let due = times.tick().await.into_std();
+            self.clock.borrow_mut().sent.push(if due < free { due } else { Instant::now() });
+            drop(times);
+            if let Some(fault) = producer.send(n, 1).await? {
+                self.faults.borrow_mut().add(fault);
+            }
+        }
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) async fn measure(target: &Target, flags: &Queues) -> Result<Round> {
     round.figures.usage(before, target, n);
     round.figures.footprint(target);
 
-    let mut probe = Probe::connect(target, &target.queue, payload_bytes, Plan::default()).await?;
+    let mut probe = Probe::connect(target, &target.queue, payload_bytes, (1, Plan::default())).await?;
     round.figures.latency(&probe.run(PROBES, PROBE_EVERY).await?);
     faults.add_all(probe.faults());
     drop(probe);
