@@ -167,6 +167,9 @@ pub struct DeliveredJob {
     pub priority: u16,
     /// Failures so far: 0 on the first attempt.
     pub attempts: u32,
+    /// When it became ready, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub ready_at: u64,
     /// The fencing token to report the outcome with.
     pub lease: LeaseToken,
     /// When the lease ends unless it is renewed, in milliseconds since the Unix epoch. Absent: with the stream.

@@ -23,6 +23,7 @@ impl Worker {
         let folder = TempDir::with_prefix("zizq-test-").unwrap();
         let mut command = Command::new(binary("zizq-worker"));
         command.arg("--server").arg(server.url()).args(flags.into_iter().map(Into::into));
+        command.env("ZIZQ_SPOOL", folder.path().join("spool"));
         let process = Process::start(command, &folder.path().join("worker.log"));
         Self { process, _folder: folder }
     }

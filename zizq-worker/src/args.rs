@@ -1,25 +1,71 @@
 //! The flags, as they are written. What they mean together is [`crate::config`]'s business.
 
+use std::net::SocketAddr;
+use std::num::{NonZeroU16, NonZeroU64};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use reqwest::Url;
 
+use crate::ctl::CtlCommand;
+use crate::exec::launch::LaunchArgs;
+use crate::live::Live;
 use crate::logging::{LogFormat, LogLevel};
 use crate::route::{ConcurrencyFlag, RouteFlag, http_url};
 
-/// Runs the jobs of a Zizq server as shell commands and HTTP calls.
+/// Runs the jobs of a Zizq server as commands and HTTP calls.
 ///
 /// A command gets the payload as JSON on its standard input and the job's id, type, queue, priority, attempt and lease
-/// in the environment (ZIZQ_JOB_ID, ...). Exit code 0 is success. A URL gets the payload as a POST; any 2xx is success.
-/// Everything else is a failure, and the server decides when to try again.
+/// in the environment (ZIZQ_JOB_ID, ...). Exit code 0 is success, 64 to 78 except 75 is final, 126 and 127 are this
+/// worker's fault, anything else is tried again. A URL gets the payload as a POST; any 2xx is success, 4xx is final,
+/// anything else is tried again. `{{ ... }}` in a command or URL is a jq expression over the job, such as
+/// {{ .payload.name }}. A file, `--config`, can say everything that flags can, and more: `zizq-worker init` writes one.
 #[derive(Debug, Parser)]
 #[command(name = "zizq-worker", version, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
-    /// The server to take jobs from
-    #[arg(long, env = "ZIZQ_SERVER", value_name = "URL", default_value = "http://127.0.0.1:7890")]
-    #[arg(value_parser = server_url)]
-    pub server: Url,
+    /// What else the program can do than run jobs.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// How to run jobs.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// What else the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say whether a configuration is right, and what it means
+    Check(Box<Flags>),
+    /// Write a sample configuration with every key explained
+    Init {
+        /// Where to; `-` is standard output
+        #[arg(default_value = "worker.toml")]
+        path: PathBuf,
+    },
+    /// Inside a job: tell the worker something
+    #[command(subcommand)]
+    Ctl(CtlCommand),
+    /// Sets limits for itself and becomes a command
+    #[command(hide = true)]
+    ExecChild(LaunchArgs),
+    /// Ends the commands of a worker that was killed
+    #[command(hide = true)]
+    Guard,
+}
+
+/// How to run jobs.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Flags {
+    /// A file that says what to do; read again on SIGHUP. Flags go before it
+    #[arg(long, env = "ZIZQ_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// The server to take jobs from [default: http://127.0.0.1:7890]
+    #[arg(long, env = "ZIZQ_SERVER", value_name = "URL", value_parser = server_url)]
+    pub server: Option<Url>,
 
     /// Run a shell command for every job of a queue; repeatable
     #[arg(long, value_name = "QUEUE=COMMAND", value_parser = RouteFlag::command)]
@@ -30,38 +76,67 @@ pub struct Args {
     pub http: Vec<RouteFlag>,
 
     /// How many jobs of each queue, or of this queue, may run at a time; repeatable [default: 1]
-    #[arg(long, value_name = "N|QUEUE=N")]
+    #[arg(long, env = "ZIZQ_CONCURRENCY", value_name = "N|QUEUE=N", value_delimiter = ',')]
     pub concurrency: Vec<ConcurrencyFlag>,
+
+    /// How many jobs may run at a time in all
+    #[arg(long, env = "ZIZQ_TOTAL_CONCURRENCY", value_name = "N")]
+    pub total_concurrency: Option<NonZeroU16>,
 
     /// The name that the server shows for this worker [default: host name and process id]
     #[arg(long, env = "ZIZQ_WORKER_ID", value_name = "NAME")]
     pub worker_id: Option<String>,
 
-    /// How long a job stays this worker's after the server last heard of it
-    #[arg(long, env = "ZIZQ_LEASE", value_name = "TIME", default_value = "30s")]
-    #[arg(value_parser = humantime::parse_duration)]
-    pub lease: Duration,
+    /// How long a job stays this worker's after the server last heard of it [default: 30s]
+    #[arg(long, env = "ZIZQ_LEASE", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub lease: Option<Duration>,
 
-    /// How long running jobs may take to finish after SIGTERM or SIGINT, before they are ended
-    #[arg(long, env = "ZIZQ_SHUTDOWN_TIMEOUT", value_name = "TIME", default_value = "30s")]
-    #[arg(value_parser = humantime::parse_duration)]
-    pub shutdown_timeout: Duration,
+    /// How long a job may run [default: for ever]
+    #[arg(long, env = "ZIZQ_TIMEOUT", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub timeout: Option<Duration>,
 
-    /// How long a command that must end has between SIGTERM and SIGKILL
-    #[arg(long, env = "ZIZQ_GRACE", value_name = "TIME", default_value = "5s")]
-    #[arg(value_parser = humantime::parse_duration)]
-    pub grace: Duration,
+    /// How long running jobs may take to finish after SIGTERM or SIGINT, before they are ended [default: 30s]
+    #[arg(long, env = "ZIZQ_SHUTDOWN_TIMEOUT", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub shutdown_timeout: Option<Duration>,
 
-    /// The least important messages to log
-    #[arg(long, env = "ZIZQ_LOG_LEVEL", value_enum, default_value = "info")]
-    pub log_level: LogLevel,
+    /// How long a command that must end has between SIGTERM and SIGKILL [default: 5s]
+    #[arg(long, env = "ZIZQ_GRACE", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub grace: Option<Duration>,
+
+    /// Where outcomes are kept until the server has them [default: a folder of the user's state]
+    #[arg(long, env = "ZIZQ_SPOOL", value_name = "FOLDER")]
+    pub spool: Option<PathBuf>,
+
+    /// Serve /ready, /health and /metrics here
+    #[arg(long, env = "ZIZQ_LISTEN", value_name = "HOST:PORT")]
+    pub listen: Option<SocketAddr>,
+
+    /// End after this many jobs
+    #[arg(long, env = "ZIZQ_MAX_JOBS", value_name = "N")]
+    pub max_jobs: Option<NonZeroU64>,
+
+    /// End when there was nothing to do for this long
+    #[arg(long, env = "ZIZQ_MAX_IDLE", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub max_idle: Option<Duration>,
+
+    /// Run the jobs that are there, then end
+    #[arg(long, visible_alias = "drain", env = "ZIZQ_ONCE")]
+    pub once: bool,
+
+    /// Show what runs, on a terminal [default: auto]
+    #[arg(long, env = "ZIZQ_LIVE", value_enum, value_name = "WHEN")]
+    pub live: Option<Live>,
+
+    /// The least important messages to log [default: info]
+    #[arg(long, env = "ZIZQ_LOG_LEVEL", value_enum)]
+    pub log_level: Option<LogLevel>,
 
     /// How to write the log [default: pretty on a terminal, otherwise json]
     #[arg(long, env = "ZIZQ_LOG_FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
 }
 
-fn server_url(text: &str) -> Result<Url, String> {
+pub(crate) fn server_url(text: &str) -> Result<Url, String> {
     let url = http_url(text, "http://HOST:PORT")?;
     if url.query().is_some() || url.fragment().is_some() {
         return Err(format!("`{text}` has a `?` or `#` part, which the address of a server has not"));

@@ -6,15 +6,18 @@ use std::time::Duration;
 use protocol::error::{ErrorBody, excerpt};
 use protocol::id::JobId;
 use protocol::lease::{HeartbeatsReply, JobHeartbeat, JobRelease};
-use protocol::name::QueueName;
-use protocol::outcome::{Failure, LeasedJob, NotDone, Successes};
-use reqwest::header::{ACCEPT, HeaderMap, HeaderName};
+use protocol::outcome::{Failure, NotDone};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName};
 use reqwest::{ClientBuilder, RequestBuilder, Response, StatusCode, Url};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::config::Config;
-use crate::report::Lease;
+use crate::event::Progress;
+use crate::exec::Usage;
+use crate::outcome::JobResult;
+use crate::report::{Beat, Lease};
 use crate::{clock, retry_after};
 
 const WORKER_ID: HeaderName = HeaderName::from_static("worker-id");
@@ -54,7 +57,7 @@ pub(crate) struct Client {
 /// Where a stream is to begin, and what it may hold.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Take<'a> {
-    pub(crate) queue: &'a QueueName,
+    pub(crate) queues: &'a str,
     pub(crate) prefetch: u16,
     pub(crate) lease: Duration,
     pub(crate) last_event_id: Option<&'a str>,
@@ -80,7 +83,7 @@ impl Client {
     pub(crate) async fn take(&self, take: Take<'_>) -> Result<Response, CallError> {
         let mut url = self.url(&["jobs", "take"]);
         url.query_pairs_mut()
-            .append_pair("queue", take.queue)
+            .append_pair("queue", take.queues)
             .append_pair("prefetch", &take.prefetch.to_string())
             .append_pair("lease_ms", &take.lease.as_millis().to_string());
         let mut request = self.streams.get(url).header(ACCEPT, "text/event-stream");
@@ -94,9 +97,19 @@ impl Client {
     }
 
     /// Reports jobs as done; answers which of them were not this worker's to report.
-    pub(crate) async fn succeed(&self, leases: &[Lease]) -> Result<Vec<JobId>, CallError> {
-        let jobs = leases.iter().map(|lease| LeasedJob { id: lease.id, lease: Some(lease.token) }).collect();
-        self.bulk("success", &Successes { ids: Vec::new(), jobs }).await
+    pub(crate) async fn succeed(&self, done: &[(Lease, Option<Usage>)]) -> Result<Vec<JobId>, CallError> {
+        let jobs = done.iter().map(|&(lease, usage)| Done { lease, usage }).collect();
+        self.bulk("success", &Jobs { jobs }).await
+    }
+
+    /// Reports a job as done, with what it produced.
+    pub(crate) async fn succeed_with(
+        &self,
+        lease: Lease,
+        result: &JobResult,
+        usage: Option<Usage>,
+    ) -> Result<(), CallError> {
+        self.report(lease, "success", &WithResult { result, usage }).await
     }
 
     /// Gives jobs back; answers which of them were not this worker's to give back.
@@ -117,29 +130,54 @@ impl Client {
     }
 
     /// Reports a failed attempt.
-    pub(crate) async fn fail(&self, lease: Lease, failure: &Failure) -> Result<(), CallError> {
-        let url = self.url(&["jobs", &lease.id.to_string(), "failure"]);
-        let request = self.calls.post(url).header(ZIZQ_LEASE, lease.token.to_string()).json(failure);
-        let answer = checked(send(request).await?).await?;
-        // The job is of no use here, but a connection is only used again when its answer was read.
-        drop(answer.bytes().await);
-        Ok(())
+    pub(crate) async fn fail(
+        &self,
+        lease: Lease,
+        failure: &Failure,
+        usage: Option<Usage>,
+    ) -> Result<(), CallError> {
+        self.report(lease, "failure", &WithUsage { failure, usage }).await
+    }
+
+    async fn report(&self, lease: Lease, verb: &str, body: &impl Serialize) -> Result<(), CallError> {
+        let url = self.url(&["jobs", &lease.id.to_string(), verb]);
+        let request = self.calls.post(url).header(ZIZQ_LEASE, lease.token.to_string()).json(body);
+        done(request).await
+    }
+
+    /// Adds what a job printed to its log.
+    pub(crate) async fn log(&self, lease: Lease, lines: String) -> Result<(), CallError> {
+        let url = self.url(&["jobs", &lease.id.to_string(), "log"]);
+        let request = self.calls.post(url).header(ZIZQ_LEASE, lease.token.to_string());
+        done(request.header(CONTENT_TYPE, "application/x-ndjson").body(lines)).await
+    }
+
+    /// Puts a job into its queue.
+    pub(crate) async fn enqueue(&self, job: &RawValue) -> Result<(), CallError> {
+        let request = self.calls.post(self.url(&["jobs"])).header(CONTENT_TYPE, "application/json");
+        done(request.body(job.get().to_owned())).await
+    }
+
+    /// How many jobs of these queues are ready.
+    pub(crate) async fn count_ready(&self, queues: &str) -> Result<u64, CallError> {
+        let mut url = self.url(&["jobs", "count"]);
+        url.query_pairs_mut().append_pair("queue", queues).append_pair("status", "ready");
+        let Count { count } = read(checked(send(self.calls.get(url)).await?).await?).await?;
+        Ok(count)
     }
 
     /// Renews leases.
     pub(crate) async fn heartbeat(
         &self,
-        leases: &[Lease],
+        beats: &[Beat],
         timeout: Duration,
     ) -> Result<HeartbeatsReply, CallError> {
-        let one = |lease: &Lease| JobHeartbeat {
-            id: lease.id,
-            lease: Some(lease.token),
-            lease_ms: None,
-            progress: None,
-            message: None,
+        let one = |beat: &Beat| {
+            let Progress { progress, message } = beat.progress.clone().unwrap_or_default();
+            let Lease { id, token } = beat.lease;
+            JobHeartbeat { id, lease: Some(token), lease_ms: None, progress, message }
         };
-        let body = Jobs { jobs: leases.iter().map(one).collect() };
+        let body = Jobs { jobs: beats.iter().map(one).collect() };
         let request = self.calls.post(self.url(&["jobs", "heartbeat"])).timeout(timeout).json(&body);
         read(checked(send(request).await?).await?).await
     }
@@ -157,6 +195,43 @@ impl Client {
 #[derive(Debug, Serialize)]
 struct Jobs<T> {
     jobs: Vec<T>,
+}
+
+/// Members that this server does not know yet are ignored by it.
+#[derive(Debug, Serialize)]
+struct Done {
+    #[serde(flatten)]
+    lease: Lease,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Usage>,
+}
+
+#[derive(Debug, Serialize)]
+struct WithResult<'a> {
+    result: &'a JobResult,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Usage>,
+}
+
+#[derive(Debug, Serialize)]
+struct WithUsage<'a> {
+    #[serde(flatten)]
+    failure: &'a Failure,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Usage>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Count {
+    count: u64,
+}
+
+/// Makes a call whose answer matters only by its status.
+async fn done(request: RequestBuilder) -> Result<(), CallError> {
+    let answer = checked(send(request).await?).await?;
+    // A connection is only used again when its answer was read.
+    drop(answer.bytes().await);
+    Ok(())
 }
 
 /// How to call `url`: as plainly as can be. Who wants a redirect followed has given the wrong URL; nothing on this

@@ -1,9 +1,11 @@
 //! What the tasks of a worker tell its pool.
 
+use protocol::id::JobId;
 use protocol::job::DeliveredJob;
 use protocol::lease::HeartbeatsReply;
 use protocol::stream::Cancel;
 
+use crate::config::Config;
 use crate::report::Lease;
 
 /// Something happened outside.
@@ -15,10 +17,24 @@ pub(crate) enum Event {
     Delivered(Box<DeliveredJob>),
     /// A job must stop.
     Cancelled(Cancel),
+    /// A job says how far it is.
+    Progress { id: JobId, progress: Progress },
     /// Leases were renewed, as far as the answer says.
     Renewed { asked: Vec<Lease>, reply: HeartbeatsReply },
     /// Leases could not be renewed; it is time to try again.
     RenewalFailed,
     /// A report got its final answer.
     Settled { lease: Lease, accepted: bool },
+    /// How many jobs are ready, as far as the server could be asked.
+    Remaining(Option<u64>),
+    /// The configuration was read again.
+    Reload(Box<Config>),
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Progress {
+    /// From 0 to 1.
+    pub(crate) progress: Option<f64>,
+    pub(crate) message: Option<String>,
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::backoff::Backoff;
 use crate::client::{CallError, Client};
 use crate::event::Event;
-use crate::report::Lease;
+use crate::report::Beat;
 
 /// How long the answer to a heartbeat may take: another one is soon due.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -18,13 +18,13 @@ const MAX_LEASES: usize = 1_000;
 /// Renews each list of leases once, one after the other.
 ///
 /// After a failure the list is out of date, so the pool is asked for a new one.
-pub(crate) async fn run(client: Client, mut lists: mpsc::Receiver<Vec<Lease>>, events: mpsc::Sender<Event>) {
+pub(crate) async fn run(client: Client, mut lists: mpsc::Receiver<Vec<Beat>>, events: mpsc::Sender<Event>) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     while let Some(asked) = lists.recv().await {
         let event = match renew(&client, &asked).await {
             Ok(reply) => {
                 backoff.reset();
-                Event::Renewed { asked, reply }
+                Event::Renewed { asked: asked.into_iter().map(|beat| beat.lease).collect(), reply }
             }
             Err(e) => {
                 tracing::warn!(jobs = asked.len(), "leases could not be renewed: {e}");
@@ -38,9 +38,9 @@ pub(crate) async fn run(client: Client, mut lists: mpsc::Receiver<Vec<Lease>>, e
     }
 }
 
-async fn renew(client: &Client, leases: &[Lease]) -> Result<HeartbeatsReply, CallError> {
+async fn renew(client: &Client, beats: &[Beat]) -> Result<HeartbeatsReply, CallError> {
     let mut all = HeartbeatsReply::default();
-    for some in leases.chunks(MAX_LEASES) {
+    for some in beats.chunks(MAX_LEASES) {
         let reply = client.heartbeat(some, TIMEOUT).await?;
         all.jobs.extend(reply.jobs);
         all.lost.extend(reply.lost);

@@ -1,9 +1,9 @@
 //! Turns any command line or HTTP endpoint into a worker of a Zizq job queue.
 //!
 //! ```text
-//! server ──► stream (one per queue) ──► pool ──► exec (one task per job) ──► pool ──► outbox ──► server
-//!                                        ▲  └──► lease keeper ──► server        │
-//!                                        └── what became of it ◄────────────────┘
+//! server ──► streams ──► pool ──► exec (one task per job) ──► pool ──► outbox, spool ──► server
+//!                         ▲  └──► lease keeper ──► server       │
+//!                         └── what became of it ◄───────────────┘
 //! ```
 //!
 //! The pool is the one owner of what this worker holds; every other task does one thing and tells it
@@ -14,31 +14,46 @@ mod backoff;
 mod client;
 mod clock;
 pub mod config;
+pub mod ctl;
 mod event;
-mod exec;
+pub mod exec;
 mod lease;
+pub mod live;
 pub mod logging;
+mod notify;
 mod outbox;
 mod outcome;
 mod pool;
+mod private;
+mod reload;
 mod report;
 mod retry_after;
 pub mod route;
+mod serve;
 pub mod shutdown;
+mod spool;
+mod stats;
 mod stream;
 mod table;
+mod template;
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::args::Flags;
 use crate::client::Client;
 use crate::config::Config;
-use crate::exec::Executors;
+use crate::exec::{Processes, Shared};
+use crate::outbox::Outbox;
 use crate::pool::{Pool, Tasks};
 use crate::shutdown::{Ended, Phase};
+use crate::spool::Spool;
+use crate::stats::Stats;
+use crate::stream::Source;
 
 /// How many events may wait for the pool, and how many reports for the outbox.
 const CHANNEL: usize = 256;
@@ -47,22 +62,56 @@ const CHANNEL: usize = 256;
 ///
 /// # Errors
 /// Only before anything is started: where no connection could ever be made, as without certificates for `https`.
-pub async fn run(config: Config, phase: watch::Receiver<Phase>) -> anyhow::Result<Ended> {
+pub async fn run(
+    config: Config,
+    flags: Flags,
+    processes: Processes,
+    mut phase: watch::Receiver<Phase>,
+) -> anyhow::Result<Ended> {
     let client = Client::new(&config).context("cannot set up the connection to the server")?;
-    let executors = Executors::new(&config).context("cannot set up the HTTP routes")?;
     let (events_in, events) = mpsc::channel(CHANNEL);
     let (reports, reports_out) = mpsc::channel(CHANNEL);
     let (renewals, renewals_out) = mpsc::channel(1);
+    let stats = Arc::new(Stats::default());
+    let shared = Shared::new(client.clone(), events_in.clone(), processes);
 
-    let mut streams = JoinSet::new();
-    for route in &config.routes {
-        let stream = stream::Subscription::new(client.clone(), route, config.lease, events_in.clone());
-        streams.spawn(stream.run(phase.clone()));
-    }
     let mut services = JoinSet::new();
-    services.spawn(outbox::run(client.clone(), reports_out, events_in.clone()));
-    services.spawn(lease::run(client, renewals_out, events_in));
+    if let Some(address) = config.listen {
+        services.spawn(serve::run(serve::bind(address).await?, stats.clone()));
+    }
+    let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    let (spool, left) = open_spool(&config);
+    let mut outbox =
+        Outbox { client: client.clone(), spool, events: events_in.clone(), stats: stats.clone() };
+    if !left.is_empty() {
+        tracing::info!(jobs = left.len(), "outcomes were left behind by an earlier worker; they go first");
+        tokio::select! {
+            () = outbox.deliver_old(left) => {}
+            // Whatever could not be delivered stays where it is.
+            _ = phase.wait_for(|&phase| phase != Phase::Work) => return Ok(Ended::default()),
+        }
+    }
+    services.spawn(outbox.run(reports_out));
+    services.spawn(lease::run(client.clone(), renewals_out, events_in.clone()));
+    services.spawn(live::run(stats.clone()));
+    services.spawn(reload::run(hangup, flags, events_in.clone()));
 
-    let tasks = Tasks { streams, services, events, reports, renewals };
-    Ok(Pool::new(&config, Arc::new(executors), tasks).run(phase).await)
+    let source = Source { client, lease: config.lease, events: events_in, stats: stats.clone() };
+    let tasks = Tasks { source, shared, stats, services, events, reports, renewals };
+    let pool = Pool::new(&config, tasks).map_err(anyhow::Error::msg).context("cannot set up the routes")?;
+    Ok(pool.run(phase).await)
+}
+
+/// Without a place on disk a worker works all the same.
+fn open_spool(config: &Config) -> (Option<Spool>, Vec<report::Report>) {
+    match Spool::open(&config.spool, &config.server) {
+        Ok((spool, left)) => (Some(spool), left),
+        Err(e) => {
+            let folder = config.spool.display();
+            tracing::error!(
+                "outcomes cannot be kept in {folder}: {e}; if this worker is killed, jobs may run again"
+            );
+            (None, Vec::new())
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 
 use clap::ValueEnum;
+use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -13,13 +14,15 @@ use tracing_subscriber::{Layer, fmt};
 pub(crate) const JOB_OUTPUT: &str = "job";
 
 /// The least important messages to log.
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LogLevel {
     /// What needs a person.
     Error,
     /// And failed jobs, lost connections.
     Warn,
     /// And finished jobs, and what jobs print.
+    #[default]
     Info,
     /// And every step.
     Debug,
@@ -28,7 +31,8 @@ pub enum LogLevel {
 }
 
 /// How to write the log.
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// For people.
     Pretty,
@@ -50,7 +54,7 @@ pub fn init(level: LogLevel, format: Option<LogFormat>) {
     let others = if level == LevelFilter::TRACE { level } else { level.min(LevelFilter::WARN) };
     let targets =
         Targets::new().with_default(others).with_target("zizq_worker", level).with_target(JOB_OUTPUT, level);
-    let layer = fmt::layer().with_writer(std::io::stderr);
+    let layer = fmt::layer().with_writer(crate::live::stderr);
     let layer = match format {
         LogFormat::Pretty => layer.with_ansi(terminal).with_target(false).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),

@@ -1,24 +1,56 @@
 //! The program: flags in, exit code out.
 
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 use tokio::sync::watch;
-use zizq_worker::args::Args;
-use zizq_worker::config::Config;
+use zizq_worker::args::{Args, Command, Flags};
+use zizq_worker::config::{Config, SAMPLE};
+use zizq_worker::exec::{Processes, guard, launch};
 use zizq_worker::shutdown::Phase;
 use zizq_worker::{logging, shutdown};
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let (level, format) = (args.log_level, args.log_format);
-    let config = match Config::try_from(args) {
+    let Args { command, flags } = Args::parse();
+    let done = match command {
+        None => return start(flags),
+        Some(Command::Check(flags)) => check(&flags),
+        Some(Command::Init { path }) => init(&path),
+        Some(Command::Ctl(said)) => said.run(),
+        Some(Command::Guard) => return guard_others(),
+        Some(Command::ExecChild(args)) => {
+            let Err(e) = launch::run(args);
+            say(io::stderr(), &format!("zizq-worker: {e}\n"));
+            return ExitCode::from(launch::CANNOT_LAUNCH);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            say(io::stderr(), &format!("error: {e}\n"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Where nobody reads, nothing is to be done about it.
+fn say(mut to: impl io::Write, text: &str) {
+    drop(to.write_all(text.as_bytes()));
+}
+
+fn start(flags: Flags) -> ExitCode {
+    let config = match Config::read(&flags) {
         Ok(config) => config,
         Err(e) => Args::command().error(ErrorKind::ValueValidation, e).exit(),
     };
+    let (level, format) = config.log;
+    config.live.start(format);
     logging::init(level, format);
-    match work(config) {
+    match work(config, flags) {
         Ok(code) => code,
         Err(e) => {
             tracing::error!("{e:#}");
@@ -27,19 +59,47 @@ fn main() -> ExitCode {
     }
 }
 
-fn work(config: Config) -> anyhow::Result<ExitCode> {
+fn work(config: Config, flags: Flags) -> anyhow::Result<ExitCode> {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider is installed already");
     }
+    // Before anything else opens files: what commands are to find under a small number needs one that is free.
+    let processes = Processes::new()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let (phase_in, phase) = watch::channel(Phase::Work);
         let signals = tokio::spawn(shutdown::follow_signals(phase_in)?);
-        let ended = zizq_worker::run(config, phase).await;
+        let ended = zizq_worker::run(config, flags, processes, phase).await;
         signals.abort();
         ended
     })?;
     // Only a name lookup could still be going on, on a thread of its own.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(if ended.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn guard_others() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = runtime.and_then(|runtime| {
+        let done = runtime.block_on(guard::run());
+        runtime.shutdown_background();
+        done
+    });
+    if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn check(flags: &Flags) -> Result<(), String> {
+    let config = Config::read(flags).map_err(|e| e.to_string())?;
+    say(io::stdout(), &format!("{config}"));
+    Ok(())
+}
+
+fn init(path: &Path) -> Result<(), String> {
+    if path == Path::new("-") {
+        say(io::stdout(), SAMPLE);
+        return Ok(());
+    }
+    let cannot = |e: io::Error| format!("cannot write {}: {e}", path.display());
+    let mut file = File::create_new(path).map_err(cannot)?;
+    file.write_all(SAMPLE.as_bytes()).map_err(cannot)
 }

@@ -1,10 +1,13 @@
 //! Takes what became of jobs to the server, for as long as it takes.
 
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use protocol::id::JobId;
+use reqwest::StatusCode;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -12,7 +15,10 @@ use tokio::time::{Instant, sleep_until};
 use crate::backoff::Backoff;
 use crate::client::{CallError, Client};
 use crate::event::Event;
+use crate::exec::Usage;
 use crate::report::{Lease, Report, Verdict};
+use crate::spool::Spool;
+use crate::stats::Stats;
 
 /// The most jobs in one bulk call.
 const MAX_BATCH: usize = 256;
@@ -24,56 +30,123 @@ const MAX_CALLS: usize = 16;
 /// One call to the server.
 #[derive(Debug)]
 enum Call {
-    Succeed(Vec<Lease>),
+    Succeed(Vec<(Lease, Option<Usage>)>),
     Release(Vec<(Lease, Option<u64>)>),
-    Fail(Lease, Arc<Verdict>),
+    /// What cannot go in bulk: a failure, or a success with a result.
+    One(Report),
 }
 
 /// What the next bulk calls will carry.
 #[derive(Debug, Default)]
 struct Batch {
-    successes: Vec<Lease>,
+    successes: Vec<(Lease, Option<Usage>)>,
     releases: Vec<(Lease, Option<u64>)>,
     since: Option<Instant>,
 }
 
-/// Delivers reports until there are no more.
-pub(crate) async fn run(client: Client, mut reports: mpsc::Receiver<Report>, events: mpsc::Sender<Event>) {
-    let mut calls = JoinSet::new();
-    let mut batch = Batch::default();
-    let mut arrived = Vec::new();
-    loop {
-        let due = batch.since.map(|since| since + MAX_WAIT);
-        tokio::select! {
-            n = reports.recv_many(&mut arrived, MAX_BATCH), if calls.len() < MAX_CALLS => if n == 0 { break },
-            Some(_) = calls.join_next() => {}
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
-        }
-        let mut next: Vec<Call> = arrived.drain(..).filter_map(|report| batch.add(report)).collect();
-        // With nothing on the way there is nothing to wait for.
-        if batch.is_full() || calls.is_empty() || due.is_some_and(|due| due <= Instant::now()) {
-            next.extend(batch.take());
-        }
-        for call in next {
-            calls.spawn(deliver(client.clone(), call, events.clone()));
+/// The outbox of a worker.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    pub(crate) client: Client,
+    /// None where it cannot be used.
+    pub(crate) spool: Option<Spool>,
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) stats: Arc<Stats>,
+}
+
+/// What became of a call: for each job whether the report was accepted.
+type Answered = Vec<(Lease, bool)>;
+
+impl Outbox {
+    /// Delivers what earlier workers left behind.
+    pub(crate) async fn deliver_old(&mut self, reports: Vec<Report>) {
+        let mut batch = Batch::default();
+        let mut calls: VecDeque<Call> = reports.into_iter().filter_map(|report| batch.add(report)).collect();
+        calls.extend(batch.take());
+        let mut running = JoinSet::new();
+        while !calls.is_empty() || !running.is_empty() {
+            while running.len() < MAX_CALLS
+                && let Some(call) = calls.pop_front()
+            {
+                running.spawn(deliver(self.client.clone(), call));
+            }
+            if let Some(Ok(answered)) = running.join_next().await {
+                self.settle(&answered);
+            }
         }
     }
-    for call in batch.take() {
-        calls.spawn(deliver(client.clone(), call, events.clone()));
+
+    /// Delivers reports until there are no more.
+    pub(crate) async fn run(mut self, mut reports: mpsc::Receiver<Report>) {
+        let mut running = JoinSet::new();
+        let (mut batch, mut calls, mut arrived) = (Batch::default(), VecDeque::new(), Vec::new());
+        let mut open = true;
+        while open || !running.is_empty() || !calls.is_empty() || !batch.is_empty() {
+            let due = batch.since.map(|since| since + MAX_WAIT);
+            tokio::select! {
+                n = reports.recv_many(&mut arrived, MAX_BATCH), if open => open = n > 0,
+                Some(answered) = running.join_next() => if let Ok(answered) = answered {
+                    self.settle(&answered);
+                    self.tell(answered).await;
+                },
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+            }
+            // They are on disk before anything else is done with them, however long the server may be away.
+            if let Some(spool) = &mut self.spool {
+                spool.keep(&arrived);
+            }
+            calls.extend(arrived.drain(..).filter_map(|report| batch.add(report)));
+            // With nothing on the way there is nothing to wait for.
+            let is_due = batch.since.is_none_or(|since| since + MAX_WAIT <= Instant::now());
+            if running.len() < MAX_CALLS && (batch.is_full() || running.is_empty() || is_due || !open) {
+                calls.extend(batch.take());
+            } else if is_due {
+                // As soon as a call may be made, not at some time.
+                batch.since = None;
+            }
+            while running.len() < MAX_CALLS
+                && let Some(call) = calls.pop_front()
+            {
+                running.spawn(deliver(self.client.clone(), call));
+            }
+            self.count();
+        }
     }
-    while calls.join_next().await.is_some() {}
+
+    fn settle(&mut self, answered: &Answered) {
+        if let Some(spool) = &mut self.spool {
+            spool.settled(answered.iter().map(|(lease, _)| *lease));
+        }
+    }
+
+    async fn tell(&self, answered: Answered) {
+        for (lease, accepted) in answered {
+            if self.events.send(Event::Settled { lease, accepted }).await.is_err() {
+                break;
+            }
+        }
+    }
+
+    fn count(&self) {
+        let undelivered = self.spool.as_ref().map_or(0, Spool::pending);
+        self.stats.undelivered.store(u64::try_from(undelivered).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
 }
 
 impl Batch {
-    /// Takes in what can go in bulk; a failure goes by itself.
-    fn add(&mut self, Report { lease, verdict }: Report) -> Option<Call> {
-        match &*verdict {
-            Verdict::Success => self.successes.push(lease),
-            Verdict::Release { ready_at } => self.releases.push((lease, *ready_at)),
-            Verdict::Failure(_) => return Some(Call::Fail(lease, verdict)),
+    /// Takes in what can go in bulk.
+    fn add(&mut self, report: Report) -> Option<Call> {
+        match &*report.verdict {
+            Verdict::Success { result: None, usage } => self.successes.push((report.lease, *usage)),
+            Verdict::Release { ready_at } => self.releases.push((report.lease, *ready_at)),
+            Verdict::Success { .. } | Verdict::Failure { .. } => return Some(Call::One(report)),
         }
         self.since.get_or_insert_with(Instant::now);
         None
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.successes.is_empty() && self.releases.is_empty()
     }
 
     fn is_full(&self) -> bool {
@@ -89,7 +162,7 @@ impl Batch {
 }
 
 /// Makes one call again and again until the server has answered for good, and says what it answered.
-async fn deliver(client: Client, call: Call, events: mpsc::Sender<Event>) {
+async fn deliver(client: Client, call: Call) -> Answered {
     let refused = match persist(&client, &call).await {
         Ok(refused) => refused,
         Err(e) => {
@@ -99,12 +172,7 @@ async fn deliver(client: Client, call: Call, events: mpsc::Sender<Event>) {
             call.leases().map(|lease| lease.id).collect()
         }
     };
-    for lease in call.leases() {
-        let accepted = !refused.contains(&lease.id);
-        if events.send(Event::Settled { lease, accepted }).await.is_err() {
-            break;
-        }
-    }
+    call.leases().map(|lease| (lease, !refused.contains(&lease.id))).collect()
 }
 
 /// The jobs that were not this worker's any more, or the server's last word.
@@ -112,14 +180,7 @@ async fn persist(client: &Client, call: &Call) -> Result<Vec<JobId>, CallError> 
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     let mut said = false;
     loop {
-        let answer = match call {
-            Call::Succeed(leases) => client.succeed(leases).await,
-            Call::Release(leases) => client.release(leases).await,
-            Call::Fail(lease, verdict) => match &**verdict {
-                Verdict::Failure(failure) => client.fail(*lease, failure).await.map(|()| Vec::new()),
-                Verdict::Success | Verdict::Release { .. } => Ok(Vec::new()),
-            },
-        };
+        let answer = attempt(client, call).await;
         let mut pause = backoff.next();
         match answer {
             Err(CallError::Busy { retry_after, .. }) => pause = pause.max(retry_after.unwrap_or_default()),
@@ -144,21 +205,51 @@ async fn persist(client: &Client, call: &Call) -> Result<Vec<JobId>, CallError> 
     }
 }
 
+async fn attempt(client: &Client, call: &Call) -> Result<Vec<JobId>, CallError> {
+    let report = match call {
+        Call::Succeed(done) => return client.succeed(done).await,
+        Call::Release(leases) => return client.release(leases).await,
+        Call::One(report) => report,
+    };
+    let lease = report.lease;
+    match &*report.verdict {
+        Verdict::Failure { failure, usage } => client.fail(lease, failure, *usage).await.map(|()| Vec::new()),
+        Verdict::Success { result: Some(result), usage } => {
+            match client.succeed_with(lease, result, *usage).await {
+                // The work is done all the same.
+                Err(CallError::Refused {
+                    status: StatusCode::UNPROCESSABLE_ENTITY | StatusCode::PAYLOAD_TOO_LARGE,
+                    message,
+                }) => {
+                    tracing::warn!(job = %lease.id, "the server did not take the result, only the success: {message}");
+                    client.succeed(&[(lease, *usage)]).await
+                }
+                other => other.map(|()| Vec::new()),
+            }
+        }
+        // These go in bulk.
+        Verdict::Success { result: None, usage } => client.succeed(&[(lease, *usage)]).await,
+        Verdict::Release { ready_at } => client.release(&[(lease, *ready_at)]).await,
+    }
+}
+
 impl Call {
     fn leases(&self) -> impl Iterator<Item = Lease> {
-        let (one, successes, releases): (Option<Lease>, &[Lease], &[_]) = match self {
-            Self::Succeed(leases) => (None, leases, &[]),
+        let (one, successes, releases): (Option<Lease>, &[_], &[_]) = match self {
+            Self::Succeed(done) => (None, done, &[]),
             Self::Release(leases) => (None, &[], leases),
-            Self::Fail(lease, _) => (Some(*lease), &[], &[]),
+            Self::One(report) => (Some(report.lease), &[], &[]),
         };
-        one.into_iter().chain(successes.iter().copied()).chain(releases.iter().map(|&(lease, _)| lease))
+        let successes = successes.iter().map(|&(lease, _)| lease);
+        one.into_iter().chain(successes).chain(releases.iter().map(|&(lease, _)| lease))
     }
 
-    const fn what(&self) -> &'static str {
+    fn what(&self) -> &'static str {
         match self {
             Self::Succeed(_) => "the success",
             Self::Release(_) => "the release",
-            Self::Fail(..) => "the failure",
+            Self::One(report) if matches!(*report.verdict, Verdict::Success { .. }) => "the success",
+            Self::One(_) => "the failure",
         }
     }
 }

@@ -1,11 +1,11 @@
 //! One stream of jobs, opened again whenever it breaks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::frame::sse::{Decoder, Item, LastEventId};
 use protocol::frame::{FrameError, StreamFormat};
 use protocol::job::DeliveredJob;
-use protocol::name::QueueName;
 use protocol::stream::{Drain, Hello};
 use reqwest::header::CONTENT_TYPE;
 use tokio::sync::{mpsc, watch};
@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use crate::backoff::Backoff;
 use crate::client::{ANSWER_TIMEOUT, CallError, Client, Take, cause};
 use crate::event::Event;
-use crate::route::Route;
 use crate::shutdown::Phase;
+use crate::stats::Stats;
 
 /// The largest event: far above what a server with default limits sends.
 const MAX_EVENT_BYTES: usize = 128 << 20;
@@ -45,14 +45,35 @@ enum Broken {
     Silent(Duration),
 }
 
-/// What a worker asks of one queue.
+/// Why a stream was left while it was well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// It is to hold another number of jobs.
+    Credit,
+    /// The worker takes no more jobs, or none of these queues.
+    Over,
+}
+
+/// What all streams have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) client: Client,
+    pub(crate) lease: Duration,
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) stats: Arc<Stats>,
+}
+
+/// What a worker asks of some queues.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     client: Client,
-    queue: QueueName,
-    prefetch: u16,
+    /// A comma list.
+    queues: String,
+    /// How many jobs it may hold; none: it is closed until there may be some. It is over when nobody is left to say so.
+    credit: watch::Receiver<u16>,
     lease: Duration,
     events: mpsc::Sender<Event>,
+    stats: Arc<Stats>,
     /// The last event that was read: where the next stream is to go on.
     position: Option<LastEventId>,
     backoff: Backoff,
@@ -61,13 +82,15 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    pub(crate) fn new(client: Client, route: &Route, lease: Duration, events: mpsc::Sender<Event>) -> Self {
+    pub(crate) fn new(source: Source, queues: String, credit: watch::Receiver<u16>) -> Self {
+        let Source { client, lease, events, stats } = source;
         Self {
             client,
-            queue: route.queue.clone(),
-            prefetch: route.concurrency.get(),
+            queues,
+            credit,
             lease,
             events,
+            stats,
             position: None,
             backoff: Backoff::new(RECONNECT, RECONNECT_LIMIT),
             patience: ANSWER_TIMEOUT,
@@ -76,31 +99,47 @@ impl Subscription {
 
     /// Streams jobs until the worker takes no more.
     pub(crate) async fn run(mut self, mut phase: watch::Receiver<Phase>) {
-        while let Err(broken) = self.session(&mut phase).await {
+        loop {
+            let prefetch = *self.credit.borrow_and_update();
+            let mut changes = Changes { credit: self.credit.clone(), phase: phase.clone() };
+            let left = match prefetch {
+                0 => Ok(changes.next().await),
+                _ => self.session(prefetch, changes).await,
+            };
+            self.stats.stream_is(&self.queues, false);
+            let broken = match left {
+                Ok(Left::Over) => return,
+                Ok(Left::Credit) => {
+                    self.tell(Event::StreamTurned).await;
+                    continue;
+                }
+                Err(broken) => broken,
+            };
             let mut pause = self.backoff.next();
             if let Broken::Call(CallError::Busy { retry_after: Some(asked), .. }) = &broken {
                 pause = pause.max(*asked);
             }
-            let (queue, server) = (&self.queue, self.client.server());
+            let (queue, server) = (&self.queues, self.client.server());
             tracing::warn!(%queue, %server, "no stream of jobs: {broken}; next try in {pause:.1?}");
             self.tell(Event::StreamTurned).await;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = work_ends(&mut phase) => return,
+                Err(_) = self.credit.changed() => return,
             }
         }
     }
 
-    /// One stream, from the request to its end; `Ok` when the worker takes no more jobs.
+    /// One stream, from the request to its end; `Ok` when it is left for something else.
     ///
     /// Only waiting for the server is given up then: what was read is always passed on.
-    async fn session(&mut self, phase: &mut watch::Receiver<Phase>) -> Result<(), Broken> {
+    async fn session(&mut self, prefetch: u16, mut changes: Changes) -> Result<Left, Broken> {
         let position = self.position.as_ref().map(ToString::to_string);
         let last_event_id = position.as_deref();
-        let take = Take { queue: &self.queue, prefetch: self.prefetch, lease: self.lease, last_event_id };
+        let take = Take { queues: &self.queues, prefetch, lease: self.lease, last_event_id };
         let mut answer = tokio::select! {
             answer = self.client.take(take) => answer?,
-            () = work_ends(phase) => return Ok(()),
+            left = changes.next() => return Ok(left),
         };
         let media = answer.headers().get(CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
         if !media.starts_with(StreamFormat::EventStream.content_type().as_bytes()) {
@@ -111,7 +150,7 @@ impl Subscription {
         loop {
             let chunk = tokio::select! {
                 chunk = timeout(self.patience, answer.chunk()) => chunk,
-                () = work_ends(phase) => return Ok(()),
+                left = changes.next() => return Ok(left),
             };
             let chunk = chunk.map_err(|_| Broken::Silent(self.patience))?;
             let chunk = chunk.map_err(|e| Broken::Cut(cause(&e)))?.ok_or(Broken::Closed)?;
@@ -133,7 +172,7 @@ impl Subscription {
                     self.position = Some(position);
                 }
                 if let Err(e) = self.event(&event, &data).await {
-                    tracing::error!(queue = %self.queue, "an event `{event}` of the server cannot be read: {e}");
+                    tracing::error!(queue = %self.queues, "an event `{event}` of the server cannot be read: {e}");
                 }
             }
         }
@@ -152,7 +191,7 @@ impl Subscription {
             "cancel" => self.tell(Event::Cancelled(serde_json::from_str(data)?)).await,
             "drain" => {
                 let Drain { reason } = serde_json::from_str(data)?;
-                tracing::info!(queue = %self.queue, "the server is going down ({reason}); running jobs go on");
+                tracing::info!(queue = %self.queues, "the server is going down ({reason}); running jobs go on");
             }
             other => tracing::debug!("the server sent an event `{other}`, which this version does not know"),
         }
@@ -161,8 +200,9 @@ impl Subscription {
 
     fn greet(&mut self, hello: Hello) {
         let Hello { stream, resumed, heartbeat_ms, server, .. } = hello;
-        tracing::info!(queue = %self.queue, resumed, "connected to {server}");
+        tracing::info!(queue = %self.queues, resumed, "connected to {server}");
         self.backoff.reset();
+        self.stats.stream_is(&self.queues, true);
         self.patience = Duration::from_millis(heartbeat_ms.max(500)).saturating_mul(MISSED_HEARTBEATS);
         let goes_on = resumed && self.position.as_ref().is_some_and(|position| position.stream == stream);
         if !goes_on {
@@ -174,6 +214,22 @@ impl Subscription {
     async fn tell(&self, event: Event) {
         if self.events.send(event).await.is_err() {
             tracing::debug!("the pool has ended before its streams");
+        }
+    }
+}
+
+/// What a stream may be left for.
+#[derive(Debug)]
+struct Changes {
+    credit: watch::Receiver<u16>,
+    phase: watch::Receiver<Phase>,
+}
+
+impl Changes {
+    async fn next(&mut self) -> Left {
+        tokio::select! {
+            () = work_ends(&mut self.phase) => Left::Over,
+            changed = self.credit.changed() => if changed.is_ok() { Left::Credit } else { Left::Over },
         }
     }
 }

@@ -20,16 +20,19 @@ use std::sync::Arc;
 use protocol::id::JobId;
 use protocol::job::DeliveredJob;
 use protocol::lease::LeaseToken;
-use protocol::name::QueueName;
 
+use crate::exec::Usage;
 use crate::outcome::Outcome;
 use crate::report::{Lease, Report, Verdict};
+use crate::route::{RouteMap, RouteName};
 
 /// What the owner of the table is to do.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// Run the job; say [`Table::finished`] afterwards.
-    Start(Box<DeliveredJob>),
+    /// Run the job by this route; say [`Table::finished`] afterwards.
+    Start(Box<DeliveredJob>, RouteName),
+    /// No route is for this job; say [`Table::give_back`].
+    NoRoute(Box<DeliveredJob>),
     /// End the run of the job, and say [`Table::finished`] as for any other.
     Stop(JobId),
     /// Tell the server; say [`Table::settled`] afterwards.
@@ -39,24 +42,41 @@ pub(crate) enum Effect {
 /// The jobs that this worker holds.
 #[derive(Debug)]
 pub(crate) struct Table {
-    lanes: HashMap<QueueName, Lane>,
+    routes: RouteMap,
+    lanes: HashMap<RouteName, Lane>,
     jobs: HashMap<JobId, Held>,
+    /// How many jobs may run at a time in all.
+    total: usize,
+    running: usize,
+    /// How many jobs may be started before the end.
+    starts_left: u64,
     draining: bool,
     effects: Vec<Effect>,
 }
 
-/// The jobs of one queue.
-#[derive(Debug)]
+/// The jobs of one route.
+#[derive(Debug, Default)]
 struct Lane {
     limit: usize,
+    /// How many may wait: as many as the stream of the route may hold.
+    room: usize,
     running: usize,
     /// All in state [`State::Waiting`].
     waiting: VecDeque<JobId>,
 }
 
+/// What a route may hold.
+#[derive(Debug, Clone)]
+pub(crate) struct Slots {
+    pub(crate) route: RouteName,
+    pub(crate) limit: usize,
+    pub(crate) room: usize,
+}
+
 #[derive(Debug)]
 struct Held {
-    queue: QueueName,
+    /// Where it waits or runs; none where no route is for it.
+    lane: Option<RouteName>,
     /// The token to act under. It changes when a job is delivered again while it runs.
     token: LeaseToken,
     state: State,
@@ -90,10 +110,78 @@ enum Then {
 }
 
 impl Table {
-    pub(crate) fn new(limits: impl IntoIterator<Item = (QueueName, usize)>) -> Self {
-        let lane = |limit| Lane { limit, running: 0, waiting: VecDeque::new() };
-        let lanes = limits.into_iter().map(|(queue, limit)| (queue, lane(limit))).collect();
-        Self { lanes, jobs: HashMap::new(), draining: false, effects: Vec::new() }
+    pub(crate) fn new(total: usize, starts_left: u64) -> Self {
+        Self {
+            routes: RouteMap::default(),
+            lanes: HashMap::new(),
+            jobs: HashMap::new(),
+            total,
+            running: 0,
+            starts_left,
+            draining: false,
+            effects: Vec::new(),
+        }
+    }
+
+    /// Other routes from now on. What runs goes on; what waits finds its place anew.
+    pub(crate) fn set_routes(
+        &mut self,
+        routes: RouteMap,
+        slots: impl IntoIterator<Item = Slots>,
+        total: usize,
+    ) {
+        let waiting: Vec<JobId> =
+            self.lanes.values_mut().flat_map(|lane| mem::take(&mut lane.waiting)).collect();
+        (self.routes, self.total) = (routes, total);
+        // A route that is gone has no slots, but what it runs is still counted.
+        self.lanes.values_mut().for_each(|lane| (lane.limit, lane.room) = (0, 0));
+        for Slots { route, limit, room } in slots {
+            let lane = self.lanes.entry(route).or_default();
+            (lane.limit, lane.room) = (limit, room);
+        }
+        self.lanes.retain(|_, lane| lane.room > 0 || lane.running > 0);
+        let mut waiting: Vec<Box<DeliveredJob>> =
+            waiting.into_iter().filter_map(|id| self.take_waiting(id)).collect();
+        waiting.sort_by_key(|job| (job.priority, job.id));
+        waiting.into_iter().for_each(|job| self.admit(job));
+        self.fill();
+    }
+
+    fn take_waiting(&mut self, id: JobId) -> Option<Box<DeliveredJob>> {
+        match self.jobs.remove(&id)?.state {
+            State::Waiting(job) => Some(job),
+            _ => None,
+        }
+    }
+
+    /// Whether no more jobs may run at a time.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.running >= self.total
+    }
+
+    /// Whether no job may be started any more.
+    pub(crate) const fn is_spent(&self) -> bool {
+        self.starts_left == 0
+    }
+
+    /// How many jobs of these routes run, and how many wait.
+    pub(crate) fn load(&self, routes: &[RouteName]) -> (usize, usize) {
+        let lanes = routes.iter().filter_map(|route| self.lanes.get(route));
+        lanes.fold((0, 0), |(running, waiting), lane| (running + lane.running, waiting + lane.waiting.len()))
+    }
+
+    /// Gives back what waits for this route, but for the first `keep`.
+    pub(crate) fn give_back_waiting(&mut self, route: &RouteName, keep: usize) {
+        let Some(lane) = self.lanes.get_mut(route) else { return };
+        let surplus = lane.waiting.split_off(keep.min(lane.waiting.len()));
+        for id in surplus {
+            self.report(id, Verdict::Release { ready_at: None });
+        }
+    }
+
+    /// Gives back a job that nothing can be done with here.
+    pub(crate) fn give_back(&mut self, id: JobId, ready_at: u64) {
+        self.report(id, Verdict::Release { ready_at: Some(ready_at) });
     }
 
     /// What is to be done since the last call.
@@ -144,14 +232,21 @@ impl Table {
     }
 
     fn admit(&mut self, job: Box<DeliveredJob>) {
-        let (id, queue, token) = (job.id, job.queue.clone(), job.lease);
-        let room = self.lanes.get_mut(&queue).filter(|lane| lane.waiting.len() < lane.limit);
-        let held = Held { queue: queue.clone(), token, state: State::Waiting(job) };
-        self.jobs.insert(id, held);
-        match room {
+        let (id, token) = (job.id, job.lease);
+        let lane = self.routes.find(&job.queue, &job.job_type).cloned();
+        let held = |state| Held { lane: lane.clone(), token, state };
+        let Some(name) = &lane else {
+            // Nothing more than who holds it is kept: the owner of the table has the job.
+            self.jobs.insert(id, held(State::Stopping(Then::Release)));
+            self.effects.push(Effect::NoRoute(job));
+            return;
+        };
+        let queue = job.queue.clone();
+        self.jobs.insert(id, held(State::Waiting(job)));
+        match self.lanes.get_mut(name).filter(|lane| lane.waiting.len() < lane.room) {
             Some(lane) if !self.draining => {
                 lane.waiting.push_back(id);
-                self.fill(&queue);
+                self.fill();
             }
             room => {
                 if room.is_none() {
@@ -162,25 +257,30 @@ impl Table {
         }
     }
 
-    /// Starts what waits while there are slots.
-    fn fill(&mut self, queue: &QueueName) {
-        let Some(lane) = self.lanes.get_mut(queue) else { return };
-        while lane.running < lane.limit
-            && let Some(id) = lane.waiting.pop_front()
-        {
+    /// Starts what waits while there are slots: of the routes that have both, the one that runs least goes first.
+    fn fill(&mut self) {
+        while !self.is_full() && self.starts_left > 0 && !self.draining {
+            let ready = self
+                .lanes
+                .iter_mut()
+                .filter(|(_, lane)| lane.running < lane.limit && !lane.waiting.is_empty());
+            let Some((name, lane)) = ready.min_by_key(|(_, lane)| lane.running) else { break };
+            let Some(id) = lane.waiting.pop_front() else { break };
             let Some(held) = self.jobs.get_mut(&id) else { continue };
             if let State::Waiting(job) = mem::replace(&mut held.state, State::Running) {
                 lane.running += 1;
-                self.effects.push(Effect::Start(job));
+                self.running += 1;
+                self.starts_left -= 1;
+                self.effects.push(Effect::Start(job, name.clone()));
             }
         }
     }
 
     /// The run of a job has ended.
-    pub(crate) fn finished(&mut self, id: JobId, outcome: Outcome) {
+    pub(crate) fn finished(&mut self, id: JobId, outcome: Outcome, usage: Option<Usage>) {
         let Some(held) = self.jobs.get_mut(&id) else { return };
-        let queue = held.queue.clone();
-        if let Some(lane) = self.lanes.get_mut(&queue) {
+        self.running = self.running.saturating_sub(1);
+        if let Some(lane) = held.lane.as_ref().and_then(|name| self.lanes.get_mut(name)) {
             lane.running = lane.running.saturating_sub(1);
         }
         match mem::replace(&mut held.state, State::Running) {
@@ -189,9 +289,9 @@ impl Table {
                 self.forget(id);
                 self.admit(job);
             }
-            _ => self.report(id, verdict(outcome)),
+            _ => self.report(id, verdict(outcome, usage)),
         }
-        self.fill(&queue);
+        self.fill();
     }
 
     fn report(&mut self, id: JobId, verdict: Verdict) {
@@ -275,7 +375,8 @@ impl Table {
 
     fn forget(&mut self, id: JobId) {
         let Some(held) = self.jobs.remove(&id) else { return };
-        if let (State::Waiting(_), Some(lane)) = (&held.state, self.lanes.get_mut(&held.queue)) {
+        let lane = held.lane.and_then(|name| self.lanes.get_mut(&name));
+        if let (State::Waiting(_), Some(lane)) = (&held.state, lane) {
             lane.waiting.retain(|&waiting| waiting != id);
         }
     }
@@ -290,12 +391,12 @@ impl Held {
     }
 }
 
-fn verdict(outcome: Outcome) -> Verdict {
+fn verdict(outcome: Outcome, usage: Option<Usage>) -> Verdict {
     match outcome {
-        Outcome::Success => Verdict::Success,
-        Outcome::Failure(failure) => Verdict::Failure(failure),
-        Outcome::NotRun { ready_at, .. } => Verdict::Release { ready_at: Some(ready_at) },
-        Outcome::Stopped => Verdict::Release { ready_at: None },
+        Outcome::Success(result) => Verdict::Success { result, usage },
+        Outcome::Failure(failure) => Verdict::Failure { failure, usage },
+        Outcome::Release { ready_at, .. } => Verdict::Release { ready_at },
+        Outcome::BackOff { .. } | Outcome::Stopped => Verdict::Release { ready_at: None },
     }
 }
 

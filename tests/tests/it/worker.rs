@@ -200,7 +200,7 @@ async fn an_endpoint_that_refuses_fails_the_job() {
     let client = server.client();
     let mut endpoint = Endpoint::start().await;
     let _worker = Worker::start(&server, ["--http", &format!("q={}", endpoint.url())]);
-    for status in [500, 404] {
+    for status in [500, 408] {
         let queued = client.enqueue(&job(json!(1))).await;
         let body = Full::new(Bytes::from("the disk is full"));
         endpoint.next_call().await.answer_with(Response::builder().status(status).body(body).unwrap());
@@ -212,6 +212,9 @@ async fn an_endpoint_that_refuses_fails_the_job() {
         again.answer(200);
         assert_eq!(until_status(&client, &queued, "completed").await["attempts"], 1);
     }
+    let queued = client.enqueue(&job(json!(1))).await;
+    endpoint.next_call().await.answer(404);
+    until_status(&client, &queued, "dead").await;
 }
 
 #[tokio::test]
@@ -229,6 +232,7 @@ async fn retry_after_says_when() {
     let scheduled = until_status(&client, &queued, "scheduled").await;
     let wait = scheduled["ready_at"].as_u64().unwrap() - asked;
     assert!((1_999_000..2_030_000).contains(&wait), "{wait} ms instead of 2000 s");
+    assert_eq!(scheduled["attempts"], 0, "who is busy has not failed");
 }
 
 #[tokio::test]

@@ -1,155 +1,249 @@
-//! A job as a shell command.
+//! A job as a command.
 
-use std::io;
-use std::pin::pin;
-use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use protocol::job::DeliveredJob;
-use rustix::process::Signal;
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::{Child, ChildStdin, Command};
+use serde_json::Value;
+use tempfile::NamedTempFile;
 use tokio::sync::watch;
-use tokio::time::timeout;
 
-use super::group::Group;
-use super::output::{LineLog, Tail, pump};
-use super::{Stop, stopped};
-use crate::clock;
-use crate::config::Config;
-use crate::outcome::{Outcome, of_exit};
+use super::attend::{Remains, Terms, attend};
+use super::processes::LEASE_VARIABLE;
+use super::{Ran, Shared, Stop, launch, memory};
+use crate::outcome::{Fact, Said};
+use crate::route::{CommandSpec, Inherit, PayloadTo, Route, Run, Target};
+use crate::template::Input;
 
-/// How long to read on after the command has ended and its group was killed: only a process that left the group can
-/// still hold a pipe open then.
-const OUTPUT_GRACE: Duration = Duration::from_millis(500);
-/// How long a job is given back for when it cannot be started: the machine may be short of something.
-const NOT_STARTED_PAUSE_MS: u64 = 5_000;
-
-/// A line for `sh -c`.
+/// A route whose jobs are commands.
 #[derive(Debug)]
-pub(crate) struct Shell {
-    line: String,
-    /// The server, as commands see it.
-    server: String,
-    grace: Duration,
+pub(crate) struct Runner {
+    route: Arc<Route>,
+    shared: Shared,
+    /// This program: it sets limits for itself and becomes the command.
+    launcher: PathBuf,
+    /// Whether the job has to be parsed for a command line.
+    has_placeholders: bool,
 }
 
-impl Shell {
-    pub(super) fn new(line: &str, config: &Config) -> Self {
-        let server = config.server.as_str().trim_end_matches('/').to_owned();
-        Self { line: line.to_owned(), server, grace: config.grace }
-    }
+/// A command that is ready to be started.
+struct Ready {
+    command: Command,
+    /// It lives as long as the command.
+    payload_file: Option<NamedTempFile>,
+}
 
-    pub(super) async fn run(&self, job: &DeliveredJob, stop: watch::Receiver<Stop>) -> Outcome {
-        let started = self.command(job).spawn();
-        let outcome = match started {
-            Ok(child) => self.attend(child, job, stop).await,
-            Err(e) => Err(e),
+impl Runner {
+    pub(super) fn new(route: Arc<Route>, shared: Shared) -> Result<Self, String> {
+        memory::watch();
+        let launcher =
+            std::env::current_exe().map_err(|e| format!("this program cannot find itself: {e}"))?;
+        let spec = spec(&route)?;
+        let in_run = match &spec.run {
+            Run::Shell(script) => script.has_placeholders(),
+            Run::Program(list) => list.iter().any(|one| one.has_placeholders()),
         };
-        outcome.unwrap_or_else(|e| Outcome::NotRun {
-            reason: format!("cannot run `sh`: {e}"),
-            ready_at: clock::now_ms().saturating_add(NOT_STARTED_PAUSE_MS),
-        })
+        let has_placeholders = in_run || spec.env.values().any(|value| value.has_placeholders());
+        Ok(Self { route, shared, launcher, has_placeholders })
     }
 
-    fn command(&self, job: &DeliveredJob) -> Command {
-        let mut command = Command::new("sh");
+    pub(super) async fn run(&self, job: &DeliveredJob, stop: watch::Receiver<Stop>) -> Ran {
+        let remains = match self.prepare(job) {
+            Ok(ready) => self.attend(ready, job, stop).await,
+            Err(fact) => Err(fact),
+        };
+        match remains {
+            Ok(Remains { fact, tail, said, usage }) => {
+                Ran { outcome: self.route.rules.judge(&fact, &tail, said), usage: Some(usage) }
+            }
+            Err(fact) => Ran { outcome: self.route.rules.judge(&fact, "", Said::default()), usage: None },
+        }
+    }
+
+    async fn attend(
+        &self,
+        ready: Ready,
+        job: &DeliveredJob,
+        stop: watch::Receiver<Stop>,
+    ) -> Result<Remains, Fact> {
+        let spec = spec(&self.route).map_err(Fact::CannotStart)?;
+        let program = ready.command.get_program().display().to_string();
+        let terms = Terms {
+            timeout: self.route.timeout,
+            grace: spec.grace,
+            cpu_limited: spec.limits.cpu_seconds.is_some(),
+        };
+        let stdin = if spec.payload == PayloadTo::Stdin { job.payload.get().as_bytes() } else { &[] };
+        let started = self.shared.processes.start(ready.command, job.lease);
+        let started = started.map_err(|e| cannot_start(&program, spec.cwd.as_deref(), &e))?;
+        let remains = attend(started, stdin, job, terms, &self.shared, stop).await;
+        // A payload that stayed in a file goes only now.
+        drop(ready.payload_file);
+        remains.map_err(|e| Fact::CannotStart(format!("its end could not be seen: {e}")))
+    }
+
+    fn prepare(&self, job: &DeliveredJob) -> Result<Ready, Fact> {
+        let spec = spec(&self.route).map_err(Fact::CannotStart)?;
+        let input = if self.has_placeholders { Some(Input::of(job)) } else { None };
+        let input = input.transpose().map_err(Fact::BadJob)?;
+        let line = line(spec, input.as_ref()).map_err(Fact::BadJob)?;
+        let mut command = self.command(spec, &line);
+        self.environment(&mut command, spec, job);
+        for (name, value) in variables(spec, input.as_ref()).map_err(Fact::BadJob)? {
+            command.env(name, value);
+        }
+        let payload_file = if spec.payload == PayloadTo::File {
+            let file = payload_file(spec, job)
+                .map_err(|e| Fact::CannotStart(format!("no file for the payload: {e}")))?;
+            command.env("ZIZQ_PAYLOAD_FILE", file.path());
+            Some(file)
+        } else {
+            None
+        };
+        Ok(Ready { command, payload_file })
+    }
+
+    fn command(&self, spec: &CommandSpec, line: &[String]) -> Command {
+        let (program, arguments) =
+            line.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+        let mut command = if spec.limits.is_none() {
+            Command::new(program)
+        } else {
+            let mut command = Command::new(&self.launcher);
+            command.args(launch::arguments(&spec.limits)).arg(program);
+            command
+        };
+        command.args(arguments).process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(if spec.payload == PayloadTo::Stdin { Stdio::piped() } else { Stdio::null() });
+        if let Some(folder) = &spec.cwd {
+            command.current_dir(folder);
+        }
+        if let Some(user) = &spec.user {
+            command.uid(user.uid).gid(user.gid);
+        }
         command
-            .arg("-c")
-            .arg(&self.line)
+    }
+
+    fn environment(&self, command: &mut Command, spec: &CommandSpec, job: &DeliveredJob) {
+        match &spec.inherit {
+            Inherit::All => {}
+            Inherit::None => {
+                command.env_clear();
+            }
+            Inherit::Only(names) => {
+                command.env_clear();
+                command.envs(names.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+            }
+        }
+        command
             .env("ZIZQ_JOB_ID", job.id.to_string())
             .env("ZIZQ_JOB_TYPE", job.job_type.as_str())
             .env("ZIZQ_JOB_QUEUE", job.queue.as_str())
             .env("ZIZQ_JOB_PRIORITY", job.priority.to_string())
             .env("ZIZQ_JOB_ATTEMPT", job.attempts.saturating_add(1).to_string())
-            .env("ZIZQ_JOB_LEASE", job.lease.to_string())
-            .env("ZIZQ_SERVER", &self.server)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
-        command
+            .env(LEASE_VARIABLE, job.lease.to_string())
+            .env("ZIZQ_SERVER", self.shared.client.server().as_str().trim_end_matches('/'));
+        if let Some(parent) = trace_parent(job) {
+            command.env("TRACEPARENT", parent);
+        }
     }
+}
 
-    /// Feeds and reads a child until it has ended, and makes sure that nothing is left of it.
-    async fn attend(
-        &self,
-        mut child: Child,
-        job: &DeliveredJob,
-        stop: watch::Receiver<Stop>,
-    ) -> io::Result<Outcome> {
-        let group = Group::of(&child);
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let mut out = LineLog::new(job.id, "stdout");
-        let mut err = LineLog::new(job.id, "stderr");
-        let mut tail = Tail::default();
-        let end = {
-            let mut pipes = pin!(async {
-                tokio::join!(
-                    feed(stdin, job.payload.get().as_bytes()),
-                    pump(stdout, |bytes| out.push(bytes)),
-                    pump(stderr, |bytes| {
-                        tail.push(bytes);
-                        err.push(bytes);
-                    }),
-                )
-            });
-            let mut end = pin!(self.end(&mut child, group, stop));
-            let mut done = false;
-            let end = loop {
-                tokio::select! {
-                    end = &mut end => break end,
-                    _ = &mut pipes, if !done => done = true,
+fn spec(route: &Route) -> Result<&CommandSpec, String> {
+    match &route.target {
+        Target::Command(spec) => Ok(spec),
+        Target::Http(_) => Err("the route is no command".to_owned()),
+    }
+}
+
+/// The program and its arguments.
+fn line(spec: &CommandSpec, input: Option<&Input>) -> Result<Vec<String>, String> {
+    match &spec.run {
+        Run::Shell(script) => Ok(vec!["sh".to_owned(), "-c".to_owned(), script.line().to_owned()]),
+        Run::Program(list) => match input {
+            None => Ok(list.iter().map(|one| one.source().to_owned()).collect()),
+            Some(input) => {
+                let all = list.iter().map(|one| one.render_all(input)).collect::<Result<Vec<_>, _>>()?;
+                let all: Vec<String> = all.into_iter().flatten().collect();
+                if all.first().is_none_or(String::is_empty) {
+                    return Err("the job gives no program to run".to_owned());
                 }
-            };
-            if !done && timeout(OUTPUT_GRACE, &mut pipes).await.is_err() {
-                tracing::warn!(job = %job.id, "a process that left the job's group still holds its output; not read on");
+                all.iter().try_for_each(|one| without_nul("an argument", one))?;
+                Ok(all)
             }
-            end
+        },
+    }
+}
+
+/// The variables of the route, and those that stand for placeholders in a line for the shell.
+fn variables(spec: &CommandSpec, input: Option<&Input>) -> Result<Vec<(String, String)>, String> {
+    let mut variables = Vec::new();
+    for (name, template) in &spec.env {
+        let value = match input {
+            Some(input) => template.render(input)?,
+            None => template.source().to_owned(),
         };
-        out.finish();
-        err.finish();
-        let End { status, stopped } = end?;
-        Ok(if stopped { Outcome::Stopped } else { of_exit(status, &tail.text()) })
+        variables.push((name.clone(), value));
     }
+    if let (Run::Shell(script), Some(input)) = (&spec.run, input) {
+        let values = script.variables(input)?;
+        variables.extend(values.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    }
+    variables.iter().try_for_each(|(name, value)| without_nul(name, value))?;
+    Ok(variables)
+}
 
-    /// Waits for the end of a child, or brings it about, and kills what is left of its group then.
-    async fn end(&self, child: &mut Child, group: Group, mut stop: watch::Receiver<Stop>) -> io::Result<End> {
-        tokio::select! {
-            biased;
-            status = child.wait() => {
-                group.end();
-                return Ok(End { status: status?, stopped: false });
-            }
-            () = stopped(&mut stop) => {}
-        }
-        let patience = if *stop.borrow() == Stop::Now { Duration::ZERO } else { self.grace };
-        if !patience.is_zero() {
-            group.signal(Signal::TERM);
-        }
-        tokio::select! {
-            // The shell may be gone long before what it started.
-            () = async { drop(child.wait().await); group.emptied().await } => {}
-            _ = timeout(patience, stop.wait_for(|&stop| stop == Stop::Now)) => group.signal(Signal::KILL),
-        }
-        let status = child.wait().await;
-        group.end();
-        Ok(End { status: status?, stopped: true })
+fn without_nul(what: &str, value: &str) -> Result<(), String> {
+    match value.contains('\0') {
+        true => Err(format!(
+            "{what} would contain a NUL, which no command can be given; let it read the payload instead"
+        )),
+        false => Ok(()),
     }
 }
 
-/// How a child ended, and whether it was told to.
-struct End {
-    status: ExitStatus,
-    stopped: bool,
+fn payload_file(spec: &CommandSpec, job: &DeliveredJob) -> io::Result<NamedTempFile> {
+    let mut file = tempfile::Builder::new().prefix("zizq-payload-").suffix(".json").tempfile()?;
+    file.as_file_mut().write_all(job.payload.get().as_bytes())?;
+    if let Some(user) = &spec.user {
+        give(file.as_file(), user.uid, user.gid)?;
+    }
+    Ok(file)
 }
 
-/// Writes the payload. A command need not read it.
-async fn feed(stdin: Option<ChildStdin>, payload: &[u8]) {
-    if let Some(mut stdin) = stdin
-        && let Err(e) = stdin.write_all(payload).await
-    {
-        tracing::debug!("a command did not read its payload: {e}");
+fn give(file: &File, uid: u32, gid: u32) -> io::Result<()> {
+    std::os::unix::fs::fchown(file, Some(uid), Some(gid))
+}
+
+/// Who is at fault when a command cannot be started: the payload, where it is too long for a command line.
+fn cannot_start(program: &str, cwd: Option<&Path>, error: &io::Error) -> Fact {
+    if error.kind() == io::ErrorKind::ArgumentListTooLong {
+        return Fact::BadJob(format!(
+            "its arguments are too long for `{program}`; let it read the payload instead"
+        ));
     }
+    match cwd.filter(|cwd| !cwd.is_dir()) {
+        Some(cwd) => Fact::CannotStart(format!("its folder {} cannot be used: {error}", cwd.display())),
+        None => Fact::CannotStart(format!("cannot run `{program}`: {error}")),
+    }
+}
+
+/// The `traceparent` of W3C Trace Context that the producer put into the payload.
+pub(super) fn trace_parent(job: &DeliveredJob) -> Option<String> {
+    trace_member(job, "traceparent").filter(|text| text.len() == 55 && text.split('-').count() == 4)
+}
+
+/// A text of the payload that is about tracing.
+pub(super) fn trace_member(job: &DeliveredJob, name: &str) -> Option<String> {
+    // Most payloads have none, and need not be parsed.
+    if !job.payload.get().contains(name) {
+        return None;
+    }
+    let payload: Value = serde_json::from_str(job.payload.get()).ok()?;
+    let text = payload.get(name)?.as_str()?;
+    text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ').then(|| text.to_owned())
 }

@@ -13,8 +13,8 @@ pub(super) struct Group(Option<Pid>);
 
 impl Group {
     /// The group of a child that was started as the leader of one.
-    pub(super) fn of(child: &tokio::process::Child) -> Self {
-        Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
+    pub(super) const fn of(leader: Pid) -> Self {
+        Self(Some(leader))
     }
 
     /// Sends a signal to all of it. That nobody is left to receive it is not an error.
@@ -35,7 +35,7 @@ impl Group {
     }
 
     /// Kills what is left, once: the number of a group may later be that of another.
-    pub(super) fn end(mut self) {
+    pub(super) fn end(&mut self) {
         self.signal(Signal::KILL);
         self.0 = None;
     }

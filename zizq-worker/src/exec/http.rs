@@ -1,18 +1,25 @@
 //! A job as an HTTP call.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use protocol::job::DeliveredJob;
-use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, RequestBuilder, Response, Url};
-use tokio::sync::watch;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::{Certificate, Client, Identity, Request, Response, Url};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
-use super::{Stop, stopped};
+use super::command::{trace_member, trace_parent};
+use super::{Shared, Stop, after, stopped, webhook};
 use crate::client::{builder_for, cause};
-use crate::outcome::{Outcome, of_no_response, of_response};
-use crate::{clock, retry_after};
+use crate::outcome::{Fact, Outcome, Said};
+use crate::route::{HttpSpec, Route, Target, http_url};
+use crate::template::Input;
+use crate::{clock, private, retry_after};
 
 /// How much of an answer is read: enough for a message, and for the connection to be used again.
 const MAX_BODY: usize = 64 << 10;
@@ -21,47 +28,187 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 /// What cannot stand in a header, or would be mistaken for what stands for it.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
+/// The connections to each host, for all routes.
+#[derive(Debug, Default)]
+pub(crate) struct Hosts(Mutex<HashMap<(String, u16), Weak<Semaphore>>>);
+
 /// A URL that takes jobs.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
-    url: Url,
+    route: Arc<Route>,
+    hosts: Arc<Hosts>,
     client: Client,
 }
 
-impl Endpoint {
-    pub(super) fn new(url: &Url) -> reqwest::Result<Self> {
-        Ok(Self { url: url.clone(), client: builder_for(url).build()? })
-    }
-
-    pub(super) async fn call(&self, job: &DeliveredJob, mut stop: watch::Receiver<Stop>) -> Outcome {
-        let call = async {
-            match self.request(job).send().await {
-                Ok(answer) => read(answer).await,
-                Err(e) => of_no_response(&cause(&e)),
-            }
+impl Hosts {
+    /// Waits for a place among the connections to a host.
+    async fn place(&self, url: &Url, most: u16) -> Option<OwnedSemaphorePermit> {
+        let host = (url.host_str()?.to_owned(), url.port_or_known_default()?);
+        let places = {
+            let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            hosts.retain(|_, places| places.strong_count() > 0);
+            hosts.get(&host).and_then(Weak::upgrade).unwrap_or_else(|| {
+                let places = Arc::new(Semaphore::new(most.into()));
+                hosts.insert(host, Arc::downgrade(&places));
+                places
+            })
         };
-        tokio::select! {
-            outcome = call => outcome,
-            () = stopped(&mut stop) => Outcome::Stopped,
-        }
-    }
-
-    fn request(&self, job: &DeliveredJob) -> RequestBuilder {
-        let text = |name: &str| utf8_percent_encode(name, ENCODED).to_string();
-        self.client
-            .post(self.url.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .header("Zizq-Job-Id", job.id.to_string())
-            .header("Zizq-Job-Type", text(&job.job_type))
-            .header("Zizq-Job-Queue", text(&job.queue))
-            .header("Zizq-Job-Attempt", job.attempts.saturating_add(1))
-            .body(job.payload.get().to_owned())
+        places.acquire_owned().await.ok()
     }
 }
 
-async fn read(mut answer: Response) -> Outcome {
+impl Endpoint {
+    pub(super) fn new(route: Arc<Route>, shared: &Shared) -> Result<Self, String> {
+        let spec = spec(&route)?;
+        let mut builder = match &spec.base {
+            Some(url) => builder_for(url),
+            None => builder_for(&Url::parse("https://any.invalid").map_err(|e| e.to_string())?),
+        };
+        builder = builder
+            .connect_timeout(spec.connect_timeout)
+            .pool_max_idle_per_host(usize::from(route.concurrency.get()));
+        if let Some(pem) = &spec.ca {
+            let own = Certificate::from_pem_bundle(pem).map_err(|e| format!("`ca`: {}", cause(&e)))?;
+            if own.is_empty() {
+                return Err("`ca`: there is no certificate in the file".to_owned());
+            }
+            builder = builder.tls_certs_merge(own);
+        }
+        if let Some(pem) = &spec.identity {
+            builder = builder
+                .identity(Identity::from_pem(pem).map_err(|e| format!("`cert`, `key`: {}", cause(&e)))?);
+        }
+        if !spec.private_addresses {
+            builder = builder.dns_resolver(Arc::new(private::PublicOnly)).no_proxy();
+        }
+        let client = builder.build().map_err(|e| cause(&e))?;
+        Ok(Self { route, hosts: shared.hosts.clone(), client })
+    }
+
+    pub(super) async fn call(&self, job: &DeliveredJob, mut stop: watch::Receiver<Stop>) -> Outcome {
+        let judge = |fact: &Fact, detail: &str| self.route.rules.judge(fact, detail, Said::default());
+        let request = match self.request(job) {
+            Ok(request) => request,
+            Err(why) => return judge(&Fact::BadJob(why), ""),
+        };
+        let spec = spec(&self.route).ok();
+        let _place = match spec.and_then(|spec| spec.max_connections_per_host) {
+            Some(most) => tokio::select! {
+                place = self.hosts.place(request.url(), most.get()) => place,
+                () = stopped(&mut stop) => return Outcome::Stopped,
+            },
+            None => None,
+        };
+        let first_byte = spec.and_then(|spec| spec.first_byte_timeout);
+        let call = pin!(self.exchange(request, first_byte));
+        let (fact, detail) = tokio::select! {
+            answer = call => answer,
+            () = after(self.route.timeout) => {
+                (Fact::TimedOut(self.route.timeout.unwrap_or_default()), String::new())
+            }
+            () = stopped(&mut stop) => (Fact::Stopped, String::new()),
+        };
+        judge(&fact, &detail)
+    }
+
+    async fn exchange(&self, request: Request, first_byte: Option<Duration>) -> (Fact, String) {
+        let sent = tokio::select! {
+            sent = self.client.execute(request) => sent,
+            () = after(first_byte) => return (Fact::TimedOut(first_byte.unwrap_or_default()), String::new()),
+        };
+        match sent {
+            Ok(answer) => read(answer).await,
+            Err(e) => (Fact::NoAnswer(cause(&e)), String::new()),
+        }
+    }
+
+    fn request(&self, job: &DeliveredJob) -> Result<Request, String> {
+        let spec = spec(&self.route)?;
+        let fixed = !spec.url.has_placeholders()
+            && !spec.headers.values().any(|value| value.has_placeholders())
+            && spec.body.is_none();
+        let input = if fixed { None } else { Some(Input::of(job)?) };
+        let (url, body) = match &input {
+            None => (spec.url.source().to_owned(), job.payload.get().to_owned()),
+            Some(input) => {
+                let body = spec.body.as_ref().map(|body| body.render(input)).transpose()?;
+                (spec.url.render_url(input)?, body.unwrap_or_else(|| job.payload.get().to_owned()))
+            }
+        };
+        let url = http_url(&url, "http://HOST/PATH")?;
+        if !spec.private_addresses
+            && let Some(ip) =
+                url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok())
+            && !private::is_public(ip)
+        {
+            return Err(format!("{ip} is not a public address, and this route calls no others"));
+        }
+        let mut request = Request::new(spec.method.clone(), url);
+        *request.headers_mut() = headers(spec, job, input.as_ref(), &body)?;
+        *request.body_mut() = Some(body.into());
+        Ok(request)
+    }
+}
+
+fn spec(route: &Route) -> Result<&HttpSpec, String> {
+    match &route.target {
+        Target::Http(spec) => Ok(spec),
+        Target::Command(_) => Err("the route is no endpoint".to_owned()),
+    }
+}
+
+fn headers(
+    spec: &HttpSpec,
+    job: &DeliveredJob,
+    input: Option<&Input>,
+    body: &str,
+) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    let mut set = |name: &str, value: &str| -> Result<(), String> {
+        let name = HeaderName::try_from(name).map_err(|_| format!("`{name}` is no name of a header"))?;
+        let value = HeaderValue::from_str(value)
+            .map_err(|_| format!("the header `{name}` cannot contain what the job gives for it"))?;
+        headers.insert(name, value);
+        Ok(())
+    };
+    let text = |name: &str| utf8_percent_encode(name, ENCODED).to_string();
+    let id = job.id.to_string();
+    set(CONTENT_TYPE.as_str(), "application/json")?;
+    set("zizq-job-id", &id)?;
+    set("zizq-job-type", &text(&job.job_type))?;
+    set("zizq-job-queue", &text(&job.queue))?;
+    set("zizq-job-attempt", &job.attempts.saturating_add(1).to_string())?;
+    set("idempotency-key", &id)?;
+    if let Some(parent) = trace_parent(job) {
+        set("traceparent", &parent)?;
+        if let Some(state) = trace_member(job, "tracestate") {
+            set("tracestate", &state)?;
+        }
+    }
+    if spec.cloud_events {
+        for (name, value) in webhook::cloud_event(job) {
+            set(name, &value)?;
+        }
+    }
+    if !spec.secrets.is_empty() {
+        let timestamp = clock::now_ms() / 1000;
+        set("webhook-id", &id)?;
+        set("webhook-timestamp", &timestamp.to_string())?;
+        set("webhook-signature", &webhook::signature(&spec.secrets, &id, timestamp, body.as_bytes()))?;
+    }
+    for (name, value) in &spec.headers {
+        match input {
+            None => set(name, value.source())?,
+            Some(input) => set(name, &value.render(input)?)?,
+        }
+    }
+    Ok(headers)
+}
+
+async fn read(mut answer: Response) -> (Fact, String) {
     let status = answer.status();
     let retry_at = retry_after::at(answer.headers(), clock::now_ms());
+    let elsewhere = answer.headers().get(LOCATION).and_then(|place| place.to_str().ok()).map(str::to_owned);
     let mut body = Vec::new();
     let reading = async {
         while let Ok(Some(chunk)) = answer.chunk().await
@@ -73,5 +220,9 @@ async fn read(mut answer: Response) -> Outcome {
     if timeout(BODY_TIMEOUT, reading).await.is_err() {
         tracing::debug!("the body of an answer took too long; the status {status} counts");
     }
-    of_response(status, retry_at, &String::from_utf8_lossy(&body))
+    let mut detail = String::from_utf8_lossy(&body).into_owned();
+    if let Some(place) = elsewhere.filter(|_| status.is_redirection()) {
+        detail = format!("it points to {place}, and redirects are not followed");
+    }
+    (Fact::Status { status, retry_at }, detail)
 }

@@ -1,20 +1,32 @@
 //! Runs one job.
 
+mod attend;
 mod command;
+mod control;
 mod group;
+pub mod guard;
 mod http;
+mod joblog;
+pub mod launch;
+mod memory;
 mod output;
+mod processes;
+mod webhook;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::job::DeliveredJob;
-use protocol::name::QueueName;
-use tokio::sync::watch;
+use serde::Serialize;
+use tokio::sync::{mpsc, watch};
 
-use crate::config::Config;
+pub(crate) use self::joblog::Acceptance;
+pub use self::processes::Processes;
+use crate::client::Client;
+use crate::event::Event;
 use crate::outcome::Outcome;
-use crate::route::Target;
+use crate::route::{Route, RouteName, Target};
 
 /// Whether a running job shall end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,44 +37,100 @@ pub(crate) enum Stop {
     Now,
 }
 
-/// What to do with the jobs of one queue.
-#[derive(Debug)]
-pub(crate) enum Executor {
-    Command(command::Shell),
-    Http(http::Endpoint),
+/// What all runs share.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared {
+    pub(crate) client: Client,
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) processes: Arc<Processes>,
+    pub(crate) hosts: Arc<http::Hosts>,
+    pub(crate) job_log: Arc<Acceptance>,
 }
 
-impl Executor {
-    /// Runs a job to its end, or until `stop` says so. Nothing of it is left behind, even when this is dropped.
-    pub(crate) async fn run(&self, job: &DeliveredJob, stop: watch::Receiver<Stop>) -> Outcome {
-        match self {
-            Self::Command(shell) => shell.run(job, stop).await,
-            Self::Http(endpoint) => endpoint.call(job, stop).await,
+impl Shared {
+    pub(crate) fn new(client: Client, events: mpsc::Sender<Event>, processes: Processes) -> Self {
+        Self {
+            client,
+            events,
+            processes: Arc::new(processes),
+            hosts: Arc::default(),
+            job_log: Arc::default(),
         }
     }
 }
 
-/// The executor of each queue.
+/// How a run ended, and what it cost.
 #[derive(Debug)]
-pub(crate) struct Executors(HashMap<QueueName, Arc<Executor>>);
+pub(crate) struct Ran {
+    pub(crate) outcome: Outcome,
+    pub(crate) usage: Option<Usage>,
+}
 
-impl Executors {
-    pub(crate) fn new(config: &Config) -> reqwest::Result<Self> {
-        let executor = |target: &Target| {
-            Ok(Arc::new(match target {
-                Target::Command(line) => Executor::Command(command::Shell::new(line, config)),
-                Target::Http(url) => Executor::Http(http::Endpoint::new(url)?),
-            }))
+/// What a command used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub(crate) struct Usage {
+    /// Time on the clock, in milliseconds.
+    pub(crate) wall_ms: u64,
+    /// CPU time of it and of what it waited for, in milliseconds.
+    pub(crate) cpu_ms: u64,
+    /// The most memory that one process of it held, in bytes. Absent where that is less than this worker holds: until a
+    /// new process becomes another program it counts the memory of its parent as its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) peak_bytes: Option<u64>,
+}
+
+/// A route, ready to run jobs.
+#[derive(Debug)]
+pub(crate) struct Handler {
+    pub(crate) route: Arc<Route>,
+    executor: Executor,
+}
+
+#[derive(Debug)]
+enum Executor {
+    Command(command::Runner),
+    Http(http::Endpoint),
+}
+
+impl Handler {
+    fn new(route: Arc<Route>, shared: &Shared) -> Result<Self, String> {
+        let executor = match &route.target {
+            Target::Command(_) => Executor::Command(command::Runner::new(route.clone(), shared.clone())?),
+            Target::Http(_) => Executor::Http(http::Endpoint::new(route.clone(), shared)?),
         };
-        let routes = config.routes.iter();
-        routes
-            .map(|route| Ok((route.queue.clone(), executor(&route.target)?)))
-            .collect::<Result<_, _>>()
-            .map(Self)
+        Ok(Self { route, executor })
     }
 
-    pub(crate) fn of(&self, queue: &QueueName) -> Option<Arc<Executor>> {
-        self.0.get(queue).cloned()
+    /// Runs a job to its end, or until `stop` says so. Nothing of it is left behind, even when this is dropped.
+    pub(crate) async fn run(&self, job: &DeliveredJob, stop: watch::Receiver<Stop>) -> Ran {
+        match &self.executor {
+            Executor::Command(runner) => runner.run(job, stop).await,
+            Executor::Http(endpoint) => Ran { outcome: endpoint.call(job, stop).await, usage: None },
+        }
+    }
+}
+
+/// The handler of each route.
+#[derive(Debug)]
+pub(crate) struct Handlers(HashMap<RouteName, Arc<Handler>>);
+
+impl Handlers {
+    /// # Errors
+    /// Where a route cannot work, as with a certificate that cannot be read.
+    pub(crate) fn new(routes: &[Arc<Route>], shared: &Shared) -> Result<Self, String> {
+        let handler = |route: &Arc<Route>| match Handler::new(route.clone(), shared) {
+            Ok(handler) => Ok((route.name.clone(), Arc::new(handler))),
+            Err(e) => Err(format!("route `{}`: {e}", route.name)),
+        };
+        routes.iter().map(handler).collect::<Result<_, _>>().map(Self)
+    }
+
+    pub(crate) fn of(&self, route: &str) -> Option<&Arc<Handler>> {
+        self.0.get(route)
+    }
+
+    pub(crate) fn routes(&self) -> impl Iterator<Item = &Route> {
+        self.0.values().map(|handler| &*handler.route)
     }
 }
 
@@ -70,4 +138,12 @@ impl Executors {
 async fn stopped(stop: &mut watch::Receiver<Stop>) {
     // Nobody left to say so means that the pool is gone, and then nothing may run.
     drop(stop.wait_for(|&stop| stop != Stop::No).await);
+}
+
+/// Waits for that long, or for ever.
+async fn after(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
 }

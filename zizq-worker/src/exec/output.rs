@@ -1,11 +1,13 @@
 //! What a command prints: every line to the log, the last ones kept. Both in bounded memory, whatever it prints.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::time::Duration;
 
 use protocol::id::JobId;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 use crate::logging::JOB_OUTPUT;
 
@@ -17,17 +19,52 @@ const MAX_LINES_PER_SECOND: u64 = 10_000;
 const TAIL_BYTES: usize = 8 << 10;
 const TAIL_LINES: usize = 50;
 
-/// Reads a pipe to its end.
-pub(super) async fn pump(pipe: Option<impl AsyncRead + Unpin>, mut sink: impl FnMut(&[u8])) {
-    let Some(mut pipe) = pipe else { return };
-    let mut buf = vec![0; 64 << 10];
+/// How long to read on after a command has ended and its group was killed: only a process that left the group can still
+/// hold a pipe open then.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// The end of a command, for those who read what it writes.
+#[derive(Debug, Default)]
+pub(super) struct End(watch::Sender<bool>);
+
+impl End {
+    pub(super) fn reached(&self) {
+        self.0.send_replace(true);
+    }
+
+    /// Waits for the end.
+    pub(super) async fn done(&self) {
+        drop(self.0.subscribe().wait_for(|&done| done).await);
+    }
+
+    /// Waits until there is no sense in reading on.
+    pub(super) async fn over(&self) {
+        self.done().await;
+        sleep(GRACE).await;
+    }
+}
+
+/// Reads a pipe to its end. Says whether it came.
+pub(super) async fn pump(
+    pipe: Option<impl AsyncRead + Unpin>,
+    end: &End,
+    mut sink: impl FnMut(&[u8]),
+) -> bool {
+    let Some(mut pipe) = pipe else { return true };
+    let mut buf = vec![0; 16 << 10];
+    let mut over = pin!(end.over());
     loop {
-        match pipe.read(&mut buf).await {
-            Ok(0) => break,
+        let read = tokio::select! {
+            biased;
+            read = pipe.read(&mut buf) => read,
+            () = &mut over => return false,
+        };
+        match read {
+            Ok(0) => return true,
             Ok(n) => sink(buf.get(..n).unwrap_or_default()),
             Err(e) => {
                 tracing::debug!("the output of a command cannot be read: {e}");
-                break;
+                return true;
             }
         }
     }
@@ -99,12 +136,11 @@ impl LineLog {
             return;
         }
         let (Self { job, stream, .. }, line) = (self, line.strip_suffix(b"\r").unwrap_or(line));
-        match line.get(..MAX_LINE) {
-            Some(start) if start.len() < line.len() => {
-                tracing::info!(target: JOB_OUTPUT, %job, stream, "{}…", String::from_utf8_lossy(start));
-            }
-            _ => tracing::info!(target: JOB_OUTPUT, %job, stream, "{}", String::from_utf8_lossy(line)),
-        }
+        let text = match line.get(..MAX_LINE) {
+            Some(start) if start.len() < line.len() => format!("{}…", String::from_utf8_lossy(start)).into(),
+            _ => String::from_utf8_lossy(line),
+        };
+        tracing::info!(target: JOB_OUTPUT, %job, stream, "{text}");
     }
 
     fn next_second(&mut self) {

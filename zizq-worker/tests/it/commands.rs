@@ -18,8 +18,11 @@ async fn a_command_gets_the_job_and_its_success_is_reported_with_the_lease() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let mut server = Server::start().await;
-    let command = format!("q=cat >'{}'; env | grep ^ZIZQ_ | sort >'{}'", file("stdin"), file("env"));
-    let _worker = Worker::start(&server, &["--run", &command, "--worker-id", "w1", "--lease", "45s"]);
+    let line = format!("q=cat >'{}'; env | grep ^ZIZQ_ | sort >'{}'", file("stdin"), file("env"));
+    let mut program = command();
+    program.env("ZIZQ_SPOOL", folder.path());
+    let _worker =
+        Worker::start_as(program, &server, &["--run", &line, "--worker-id", "w1", "--lease", "45s"]);
     let mut stream = server.stream().await;
     assert_eq!(stream.query, "queue=q&prefetch=1&lease_ms=45000");
     assert_eq!(stream.header("worker-id"), Some("w1"));
@@ -35,11 +38,12 @@ async fn a_command_gets_the_job_and_its_success_is_reported_with_the_lease() {
     let stdin = std::fs::read_to_string(file("stdin")).unwrap();
     assert_eq!(stdin, r#"{"n":1.50,"big":12345678901234567890123}"#);
     let expected = format!(
-        "ZIZQ_JOB_ATTEMPT=3\nZIZQ_JOB_ID={}\nZIZQ_JOB_LEASE={}\nZIZQ_JOB_PRIORITY=5\nZIZQ_JOB_QUEUE=q\n\
-         ZIZQ_JOB_TYPE=t\nZIZQ_SERVER=http://{}\n",
+        "ZIZQ_CTL_FD=3\nZIZQ_JOB_ATTEMPT=3\nZIZQ_JOB_ID={}\nZIZQ_JOB_LEASE={}\nZIZQ_JOB_PRIORITY=5\nZIZQ_JOB_QUEUE=q\n\
+         ZIZQ_JOB_TYPE=t\nZIZQ_SERVER=http://{}\nZIZQ_SPOOL={}\n",
         id(1),
         lease(11),
-        server.address
+        server.address,
+        folder.path().display(),
     );
     assert_eq!(std::fs::read_to_string(file("env")).unwrap(), expected);
 }
@@ -56,8 +60,11 @@ async fn a_failure_says_how_it_ended_and_what_was_printed_last() {
     assert_eq!(silent, json!({"message": "exited with code 7", "error_type": "exit_code"}));
     let killed = fails("kill -9 $$").await;
     assert_eq!(killed, json!({"message": "killed by signal 9 (SIGKILL)", "error_type": "signal"}));
-    let unknown = fails("no-such-command-here").await;
-    assert!(unknown["message"].as_str().unwrap().ends_with("not found (exited with code 127)"), "{unknown}");
+    let last = fails("kill -9 $$; :").await;
+    assert_eq!(last["error_type"], "signal");
+    let inner = fails("sh -c 'kill -9 $$'; exit $?").await;
+    let said = "Killed (exited with code 137, as a shell does after signal 9 (SIGKILL))";
+    assert_eq!(inner["message"], said);
 }
 
 #[tokio::test]
@@ -129,7 +136,7 @@ async fn a_hundred_megabytes_of_output_take_no_memory() {
 #[tokio::test]
 async fn what_a_command_leaves_behind_is_killed_and_does_not_hold_it_up() {
     let mut server = Server::start().await;
-    let command = "q=sleep 1000 & echo pid $!; setsid sh -c 'echo far $$; exec sleep 5' & sleep 0.1";
+    let command = "q=sleep 1000 & echo pid $!; setsid sh -c 'echo far $$; exec sleep 1000' & sleep 0.3";
     let mut worker = Worker::start(&server, &["--run", command]);
     let mut stream = server.stream().await;
     stream.hello("s", false).await;
@@ -138,6 +145,8 @@ async fn what_a_command_leaves_behind_is_killed_and_does_not_hold_it_up() {
     server.success().await;
     gone(line["message"].as_str().unwrap().strip_prefix("pid ").unwrap()).await;
     worker.message("a process that left the job's group").await;
+    let far = worker.message("far ").await;
+    gone(far["message"].as_str().unwrap().strip_prefix("far ").unwrap()).await;
 }
 
 #[tokio::test]
@@ -152,5 +161,5 @@ async fn a_job_that_cannot_be_started_is_given_back_for_later() {
     let release = server.call("/jobs/release").await;
     assert_eq!(leases(&release.body), [(id(1), lease(11))]);
     assert!(release.body["jobs"][0]["ready_at"].as_u64().unwrap() > 1_700_000_000_000);
-    worker.message("could not be run, given back: cannot run `sh`").await;
+    worker.message("could not be run, given back: could not be started: cannot run `sh`").await;
 }

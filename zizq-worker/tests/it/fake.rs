@@ -1,6 +1,7 @@
 //! A server that does what a test tells it to, misbehaviour included.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,9 +16,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A request other than `GET /jobs/take`, waiting for its answer.
 pub(crate) struct Call {
+    pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Value,
+    /// The body as it came.
+    pub(crate) text: String,
     answer: oneshot::Sender<(String, String)>,
 }
 
@@ -78,6 +82,8 @@ pub(crate) struct Server {
     streams: mpsc::Receiver<Stream>,
     calls: mpsc::Receiver<Call>,
     pub(crate) heartbeats: mpsc::Receiver<Value>,
+    /// What came for the logs of jobs: path and lines.
+    pub(crate) logs: mpsc::Receiver<(String, String)>,
     to_test: ToTest,
     accepting: JoinSet<()>,
 }
@@ -87,6 +93,8 @@ struct ToTest {
     streams: mpsc::Sender<Stream>,
     calls: mpsc::Sender<Call>,
     heartbeats: mpsc::Sender<Value>,
+    logs: mpsc::Sender<(String, String)>,
+    takes_logs: Arc<AtomicBool>,
     heartbeat: Arc<Mutex<Heartbeat>>,
 }
 
@@ -96,11 +104,20 @@ impl Server {
         let (streams_in, streams) = mpsc::channel(100);
         let (calls_in, calls) = mpsc::channel(1000);
         let (heartbeats_in, heartbeats) = mpsc::channel(10_000);
+        let (logs_in, logs) = mpsc::channel(1000);
         let renewed: Heartbeat = Box::new(|body| json!({"jobs": body["jobs"], "lost": [], "cancel": []}));
         let heartbeat = Arc::new(Mutex::new(renewed));
-        let to_test = ToTest { streams: streams_in, calls: calls_in, heartbeats: heartbeats_in, heartbeat };
+        let to_test = ToTest {
+            streams: streams_in,
+            calls: calls_in,
+            heartbeats: heartbeats_in,
+            logs: logs_in,
+            takes_logs: Arc::default(),
+            heartbeat,
+        };
         let address = listener.local_addr().unwrap();
-        let mut server = Self { address, streams, calls, heartbeats, to_test, accepting: JoinSet::new() };
+        let mut server =
+            Self { address, streams, calls, heartbeats, logs, to_test, accepting: JoinSet::new() };
         server.accept(listener);
         server
     }
@@ -124,6 +141,11 @@ impl Server {
     pub(crate) async fn come_back(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
         self.accept(listener);
+    }
+
+    /// From now on this is a server that keeps what jobs print.
+    pub(crate) fn take_logs(&self) {
+        self.to_test.takes_logs.store(true, Ordering::Relaxed);
     }
 
     /// What to answer to heartbeats from now on.
@@ -157,7 +179,8 @@ impl Server {
     /// The next failure of this job, answered: what it says.
     pub(crate) async fn failure(&mut self, id: &str) -> Value {
         let mut call = self.call(&format!("/jobs/{id}/failure")).await;
-        let failure = call.body.take();
+        let mut failure = call.body.take();
+        failure.as_object_mut().unwrap().remove("usage");
         call.answer("200 OK", "{}");
         failure
     }
@@ -192,15 +215,26 @@ async fn serve(socket: TcpStream, to_test: ToTest) {
             to_test.streams.send(Stream { query: query.to_owned(), headers, socket }).await.ok();
             return;
         }
+        let text = String::from_utf8_lossy(&body).into_owned();
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        let (status, answer) = if target == "/jobs/heartbeat" {
+        let (status, answer) = if target.ends_with("/log") {
+            to_test.logs.send((target.to_owned(), text)).await.ok();
+            match to_test.takes_logs.load(Ordering::Relaxed) {
+                true => ("204 No Content".to_owned(), String::new()),
+                false => {
+                    ("404 Not Found".to_owned(), format!(r#"{{"error":"there is nothing at `{target}`"}}"#))
+                }
+            }
+        } else if target == "/jobs/count?queue=q&status=ready" {
+            ("200 OK".to_owned(), r#"{"count":0}"#.to_owned())
+        } else if target == "/jobs/heartbeat" {
             let answer = to_test.heartbeat.lock().unwrap()(&body);
             to_test.heartbeats.send(body).await.ok();
             ("200 OK".to_owned(), answer.to_string())
         } else {
             let (answer_in, answer) = oneshot::channel();
-            let path = target.to_owned();
-            to_test.calls.send(Call { path, headers, body, answer: answer_in }).await.ok();
+            let (path, method) = (target.to_owned(), start.split(' ').next().unwrap().to_owned());
+            to_test.calls.send(Call { method, path, headers, body, text, answer: answer_in }).await.ok();
             // A call that the test drops gets no answer but a broken connection.
             let Ok(answer) = answer.await else { return };
             answer

@@ -3,7 +3,7 @@ use crate::worker::command;
 #[tokio::test]
 async fn wrong_flags_end_it_at_once_with_a_sentence() {
     for (flags, sentence) in [
-        (&[][..], "no queue is given; add --run 'QUEUE=COMMAND' or --http 'QUEUE=URL'"),
+        (&[][..], "no queue is given; add --run 'QUEUE=COMMAND', --http 'QUEUE=URL', or a [[route]]"),
         (&["--run", "gzip"], "write a queue and what to do with its jobs: QUEUE=COMMAND"),
         (&["--run", "q=x", "--server", "ftp://host"], "does not begin with http:// or https://"),
         (&["--run", "q=x", "--run", "q=y"], "queue `q` is given twice"),

@@ -34,6 +34,7 @@ async fn a_job_is_posted_and_any_2xx_is_success() {
         ("zizq-job-type", "gr%C3%BC%C3%9Fe %25"),
         ("zizq-job-queue", "q"),
         ("zizq-job-attempt", "3"),
+        ("idempotency-key", &id(1)),
     ] {
         assert_eq!(call.header(name), Some(value));
     }
@@ -46,17 +47,33 @@ async fn a_job_is_posted_and_any_2xx_is_success() {
 async fn anything_else_is_a_failure() {
     let failure = fails(|call| call.answer("404 Not Found", "no such thing")).await;
     assert_eq!(failure["message"], "the endpoint answered 404 Not Found: no such thing");
-    assert_eq!(failure["error_type"], "http_status");
+    assert_eq!((&failure["error_type"], &failure["kill"]), (&json!("http_status"), &json!(true)));
 
-    let busy = fails(|call| call.answer("503 Busy\r\nretry-after: Fri, 31 Dec 2100 23:59:59 GMT", "")).await;
-    assert_eq!(busy["retry_at"], 4_133_980_799_000_u64);
+    let busy = fails(|call| call.answer("500 Oh\r\nretry-after: Fri, 31 Dec 2100 23:59:59 GMT", "")).await;
+    assert_eq!((&busy["retry_at"], busy.get("kill")), (&json!(4_133_980_799_000_u64), None));
 
     let redirect = fails(|call| call.answer("302 Found\r\nlocation: /elsewhere", "")).await;
-    assert_eq!(redirect["message"], "the endpoint answered 302 Found");
+    let said = "the endpoint answered 302 Found: it points to /elsewhere, and redirects are not followed";
+    assert_eq!(redirect["message"], said);
 
     let cut = fails(drop).await;
     assert_eq!(cut["error_type"], "http_error");
     assert!(cut["message"].as_str().unwrap().starts_with("the endpoint gave no answer: "), "{cut}");
+}
+
+#[tokio::test]
+async fn who_is_too_busy_is_asked_again_later_and_no_attempt_is_counted() {
+    for (answer, at) in [
+        ("503 Busy\r\nretry-after: Fri, 31 Dec 2100 23:59:59 GMT", Some(4_133_980_799_000_u64)),
+        ("429 Slow down", None),
+    ] {
+        let (mut server, mut endpoint, _worker) = start().await;
+        endpoint.any_call().await.answer(answer, "not now");
+        let release = server.call("/jobs/release").await;
+        let ready_at = release.body["jobs"][0]["ready_at"].as_u64().unwrap();
+        assert!(at.is_none_or(|at| at == ready_at) && ready_at > 1_700_000_000_000, "{ready_at}");
+        release.answer("204 No Content", "");
+    }
 }
 
 #[tokio::test]

@@ -2,11 +2,20 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
 mod commands;
+mod config;
+mod control;
+mod ending;
 mod fake;
 mod flags;
 mod http;
+mod http_routes;
+mod https;
 mod leases;
+mod limits;
 mod outbox;
+mod routes;
 mod shutdown;
+mod spool;
 mod streams;
+mod templates;
 mod worker;

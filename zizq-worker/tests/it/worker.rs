@@ -14,6 +14,8 @@ use crate::fake::{PATIENCE, Server};
 
 pub(crate) struct Worker {
     child: Child,
+    /// Where it keeps outcomes, unless the test says otherwise.
+    _spool: tempfile::TempDir,
     log: Arc<Mutex<Vec<Value>>>,
     lines: watch::Receiver<usize>,
 }
@@ -24,6 +26,10 @@ impl Worker {
     }
 
     pub(crate) fn start_as(mut command: Command, server: &Server, flags: &[&str]) -> Self {
+        let spool = tempfile::tempdir().unwrap();
+        if !command.as_std().get_envs().any(|(name, _)| name == "ZIZQ_SPOOL") {
+            command.env("ZIZQ_SPOOL", spool.path());
+        }
         let mut child = command
             .env("ZIZQ_SERVER", format!("http://{}/", server.address))
             .args(["--log-format", "json", "--log-level", "debug"])
@@ -44,7 +50,7 @@ impl Worker {
                 count.send_replace(kept.len());
             }
         });
-        Self { child, log, lines }
+        Self { child, _spool: spool, log, lines }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -131,4 +137,29 @@ pub(crate) async fn gone(pid: &str) {
         }
     });
     waited.await.unwrap_or_else(|_| panic!("process {pid} is left behind"));
+}
+
+/// A file with this configuration, and the flags that name it.
+pub(crate) struct ConfigFile {
+    folder: tempfile::TempDir,
+}
+
+impl ConfigFile {
+    pub(crate) fn new(text: &str) -> Self {
+        let file = Self { folder: tempfile::tempdir().unwrap() };
+        file.write(text);
+        file
+    }
+
+    pub(crate) fn write(&self, text: &str) {
+        std::fs::write(self.path(), text).unwrap();
+    }
+
+    pub(crate) fn path(&self) -> String {
+        self.folder.path().join("worker.toml").to_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn start(&self, server: &Server) -> Worker {
+        Worker::start(server, &["--config", &self.path()])
+    }
 }

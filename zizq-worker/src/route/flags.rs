@@ -1,4 +1,4 @@
-//! Which jobs this worker takes, and what it does with them.
+//! Routes as flags.
 
 use std::num::NonZeroU16;
 use std::str::FromStr;
@@ -6,33 +6,12 @@ use std::str::FromStr;
 use protocol::name::QueueName;
 use reqwest::Url;
 
-/// The jobs of one queue, and what is done with each.
+/// A `--run` or `--http` flag: `QUEUE=WHAT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
-    /// The queue.
-    pub queue: QueueName,
-    /// What to do with a job.
-    pub target: Target,
-    /// How many jobs may run at a time.
-    pub concurrency: NonZeroU16,
-}
-
-/// What is done with a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// A line for `sh -c`.
-    Command(String),
-    /// A URL to POST the payload to.
-    Http(Url),
-}
-
-/// A `--run` or `--http` flag.
-#[derive(Debug, Clone)]
 pub struct RouteFlag {
-    /// The queue.
-    pub queue: QueueName,
-    /// What to do with its jobs.
-    pub target: Target,
+    pub(crate) queue: QueueName,
+    /// The command line, or the URL.
+    pub(crate) what: String,
 }
 
 impl RouteFlag {
@@ -42,14 +21,16 @@ impl RouteFlag {
         if command.trim().is_empty() {
             return Err(format!("the command for queue `{queue}` is empty"));
         }
-        Ok(Self { queue, target: Target::Command(command.to_owned()) })
+        Ok(Self { queue, what: command.to_owned() })
     }
 
     /// Reads `QUEUE=URL`.
     pub(crate) fn http(text: &str) -> Result<Self, String> {
         let (queue, url) = split(text, "URL")?;
-        let url = http_url(url, "http://HOST/PATH")?;
-        Ok(Self { queue, target: Target::Http(url) })
+        if !url.contains("{{") {
+            http_url(url, "http://HOST/PATH")?;
+        }
+        Ok(Self { queue, what: url.to_owned() })
     }
 }
 
@@ -103,7 +84,7 @@ mod tests {
     fn commands_keep_everything_after_the_first_equals_sign() {
         let flag = RouteFlag::command("mails=env A=b ./send --to='x'").unwrap();
         assert_eq!(flag.queue.as_str(), "mails");
-        assert_eq!(flag.target, Target::Command("env A=b ./send --to='x'".to_owned()));
+        assert_eq!(flag.what, "env A=b ./send --to='x'");
     }
 
     #[test]

@@ -1,0 +1,38 @@
+//! Says in a sentence what is wrong with a file, and where.
+
+use std::path::Path;
+
+/// Below this likeness a key was hardly meant.
+const LIKE: f64 = 0.7;
+
+/// The error of a file that cannot be read as a configuration.
+pub(super) fn sentence(path: &Path, text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map(|span| {
+        let before = text.get(..span.start.min(text.len())).unwrap_or_default();
+        before.matches('\n').count() + 1
+    });
+    let place = match line {
+        Some(line) => format!("{}:{line}", path.display()),
+        None => path.display().to_string(),
+    };
+    let message = error.message().trim();
+    let said = unknown_key(message).unwrap_or_else(|| message.replace('\n', "; "));
+    format!("{place}: {said}")
+}
+
+/// What to say about a key that is not known, if that is what the message is about.
+fn unknown_key(message: &str) -> Option<String> {
+    let rest = message.strip_prefix("unknown field `")?;
+    let (key, rest) = rest.split_once('`')?;
+    let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
+    Some(match nearest(key, &known) {
+        Some(near) => format!("there is no key `{key}`; did you mean `{near}`?"),
+        None => format!("there is no key `{key}`; there are {}", known.join(", ")),
+    })
+}
+
+fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
+    let like = |name: &&str| strsim::jaro_winkler(&key.to_lowercase().replace('-', "_"), name);
+    let best = known.iter().copied().max_by(|a, b| like(a).total_cmp(&like(b)))?;
+    (like(&best) >= LIKE).then_some(best)
+}

@@ -1,0 +1,236 @@
+//! The configuration file, as it is written.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::num::{NonZeroU16, NonZeroU64};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use protocol::name::{JobType, QueueName};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+
+use crate::live::Live;
+use crate::logging::{LogFormat, LogLevel};
+use crate::outcome::Action;
+use crate::route::{Inherit, PayloadTo};
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) server: Option<String>,
+    pub(super) worker_id: Option<String>,
+    pub(super) concurrency: Option<NonZeroU16>,
+    pub(super) total_concurrency: Option<NonZeroU16>,
+    pub(super) lease: Option<Span>,
+    pub(super) timeout: Option<Span>,
+    pub(super) shutdown_timeout: Option<Span>,
+    pub(super) grace: Option<Span>,
+    pub(super) spool: Option<PathBuf>,
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) max_jobs: Option<NonZeroU64>,
+    pub(super) max_idle: Option<Span>,
+    pub(super) live: Option<Live>,
+    pub(super) log_level: Option<LogLevel>,
+    pub(super) log_format: Option<LogFormat>,
+    #[serde(default)]
+    pub(super) route: Vec<RouteTable>,
+}
+
+/// A `[[route]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RouteTable {
+    pub(super) name: Option<String>,
+    #[serde(default)]
+    pub(super) queue: OneOrMore<QueueName>,
+    #[serde(default, rename = "type")]
+    pub(super) job_type: OneOrMore<JobType>,
+    pub(super) concurrency: Option<NonZeroU16>,
+    pub(super) timeout: Option<Span>,
+    #[serde(default)]
+    pub(super) outcome: BTreeMap<String, Action>,
+
+    pub(super) run: Option<RunLine>,
+    pub(super) grace: Option<Span>,
+    pub(super) payload: Option<PayloadTo>,
+    pub(super) cwd: Option<PathBuf>,
+    pub(super) inherit_env: Option<InheritEnv>,
+    pub(super) env: Option<BTreeMap<String, String>>,
+    pub(super) user: Option<String>,
+    pub(super) limits: Option<LimitsTable>,
+
+    pub(super) url: Option<String>,
+    pub(super) method: Option<String>,
+    pub(super) headers: Option<BTreeMap<String, String>>,
+    pub(super) body: Option<String>,
+    pub(super) cloud_events: Option<bool>,
+    pub(super) secrets: Option<OneOrMore<String>>,
+    pub(super) connect_timeout: Option<Span>,
+    pub(super) first_byte_timeout: Option<Span>,
+    pub(super) max_connections_per_host: Option<NonZeroU16>,
+    pub(super) private_addresses: Option<bool>,
+    pub(super) ca: Option<PathBuf>,
+    pub(super) cert: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+}
+
+/// `limits` of a route.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LimitsTable {
+    pub(super) memory: Option<Size>,
+    pub(super) cpu_time: Option<Span>,
+    pub(super) processes: Option<NonZeroU64>,
+    pub(super) files: Option<NonZeroU64>,
+    pub(super) nice: Option<i32>,
+}
+
+/// A duration such as `1m 30s`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span(pub(super) Duration);
+
+/// A size such as `512MB`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size(pub(super) u64);
+
+/// `run`: a line for the shell, or a list.
+#[derive(Debug)]
+pub(super) enum RunLine {
+    Shell(String),
+    Program(Vec<String>),
+}
+
+/// `inherit_env`: yes, no, or a list of names.
+#[derive(Debug)]
+pub(super) struct InheritEnv(pub(super) Inherit);
+
+/// A text, or a list of texts.
+#[derive(Debug, Clone)]
+pub(super) struct OneOrMore<T>(pub(super) Vec<T>);
+
+impl<T> Default for OneOrMore<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text(deserializer, "a duration such as \"30s\"", |text| {
+            humantime::parse_duration(text).map(Self).map_err(|e| format!("`{text}` is no duration: {e}"))
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text(deserializer, "a size such as \"512MB\"", |text| {
+            let size = bytesize::ByteSize::from_str(text);
+            size.map(|size| Self(size.as_u64())).map_err(|e| format!("`{text}` is no size: {e}"))
+        })
+    }
+}
+
+/// Reads a value that is written as a text.
+fn text<'de, D: Deserializer<'de>, T>(
+    deserializer: D,
+    what: &'static str,
+    read: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, D::Error> {
+    struct Text<F, T>(&'static str, F, PhantomData<T>);
+    impl<F: FnOnce(&str) -> Result<T, String>, T> Visitor<'_> for Text<F, T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+            (self.1)(text).map_err(E::custom)
+        }
+    }
+    deserializer.deserialize_str(Text(what, read, PhantomData))
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMore<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+            type Value = OneOrMore<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                T::deserialize(serde::de::value::StrDeserializer::new(text)).map(|one| OneOrMore(vec![one]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut list = Vec::new();
+                while let Some(one) = seq.next_element()? {
+                    list.push(one);
+                }
+                Ok(OneOrMore(list))
+            }
+        }
+        deserializer.deserialize_any(List(PhantomData))
+    }
+}
+
+impl<'de> Deserialize<'de> for RunLine {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Line;
+        impl<'de> Visitor<'de> for Line {
+            type Value = RunLine;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a line for the shell or a list of arguments")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<RunLine, E> {
+                Ok(RunLine::Shell(text.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<RunLine, A::Error> {
+                let mut list = Vec::new();
+                while let Some(one) = seq.next_element()? {
+                    list.push(one);
+                }
+                Ok(RunLine::Program(list))
+            }
+        }
+        deserializer.deserialize_any(Line)
+    }
+}
+
+impl<'de> Deserialize<'de> for InheritEnv {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = InheritEnv;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false or a list of names")
+            }
+
+            fn visit_bool<E: Error>(self, all: bool) -> Result<InheritEnv, E> {
+                Ok(InheritEnv(if all { Inherit::All } else { Inherit::None }))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<InheritEnv, A::Error> {
+                let mut names = Vec::new();
+                while let Some(name) = seq.next_element()? {
+                    names.push(name);
+                }
+                Ok(InheritEnv(Inherit::Only(names)))
+            }
+        }
+        deserializer.deserialize_any(Names)
+    }
+}

@@ -1,0 +1,265 @@
+//! From what is written about a route to a route.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use reqwest::Method;
+
+use super::file::{LimitsTable, RouteTable, RunLine};
+use crate::outcome::{Kind, Rules};
+use crate::route::{CommandSpec, HttpSpec, Limits, Route, Run, Target, User, http_url};
+use crate::template::{Script, Template};
+
+/// What routes have that do not say otherwise.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Defaults {
+    pub(super) concurrency: NonZeroU16,
+    pub(super) timeout: Option<Duration>,
+    pub(super) grace: Duration,
+}
+
+/// How long an endpoint may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+type Said<T> = Result<T, String>;
+
+/// Checks what is written about a route. The error begins with the name of the route.
+pub(super) fn route(mut table: RouteTable, defaults: Defaults) -> Said<Route> {
+    let queues = std::mem::take(&mut table.queue).0;
+    let types = std::mem::take(&mut table.job_type).0;
+    let name = table.name.take().unwrap_or_else(|| {
+        let list = |names: Vec<&str>| names.join(",");
+        let queues = list(queues.iter().map(|queue| queue.as_str()).collect());
+        match types.is_empty() {
+            true => queues,
+            false => format!("{queues}:{}", list(types.iter().map(|name| name.as_str()).collect())),
+        }
+    });
+    let build = || -> Said<Route> {
+        if queues.is_empty() {
+            return Err("it has no `queue`".to_owned());
+        }
+        let kind = kind(&table)?;
+        let rules = Rules::with(kind, &table.outcome).map_err(|e| format!("outcome: {e}"))?;
+        Ok(Route {
+            name: name.as_str().into(),
+            queues,
+            types,
+            concurrency: table.concurrency.unwrap_or(defaults.concurrency),
+            timeout: table.timeout.map(|span| span.0).or(defaults.timeout),
+            rules,
+            target: match kind {
+                Kind::Command => Target::Command(command(table, defaults)?),
+                Kind::Http => Target::Http(http(table)?),
+            },
+        })
+    };
+    build().map_err(|e| format!("route `{name}`: {e}"))
+}
+
+/// Whether a route is a command or an endpoint, and that it has no keys of the other.
+fn kind(table: &RouteTable) -> Said<Kind> {
+    let command = [
+        ("grace", table.grace.is_some()),
+        ("payload", table.payload.is_some()),
+        ("cwd", table.cwd.is_some()),
+        ("inherit_env", table.inherit_env.is_some()),
+        ("env", table.env.is_some()),
+        ("user", table.user.is_some()),
+        ("limits", table.limits.is_some()),
+    ];
+    let http = [
+        ("method", table.method.is_some()),
+        ("headers", table.headers.is_some()),
+        ("body", table.body.is_some()),
+        ("cloud_events", table.cloud_events.is_some()),
+        ("secrets", table.secrets.is_some()),
+        ("connect_timeout", table.connect_timeout.is_some()),
+        ("first_byte_timeout", table.first_byte_timeout.is_some()),
+        ("max_connections_per_host", table.max_connections_per_host.is_some()),
+        ("private_addresses", table.private_addresses.is_some()),
+        ("ca", table.ca.is_some()),
+        ("cert", table.cert.is_some()),
+        ("key", table.key.is_some()),
+    ];
+    let (kind, foreign, own) = match (&table.run, &table.url) {
+        (Some(_), None) => (Kind::Command, &http[..], "run"),
+        (None, Some(_)) => (Kind::Http, &command[..], "url"),
+        (Some(_), Some(_)) => return Err("it has both `run` and `url`; a route is one of them".to_owned()),
+        (None, None) => return Err("it has neither `run` nor `url`".to_owned()),
+    };
+    match foreign.iter().find(|(_, given)| *given) {
+        Some((key, _)) => Err(format!("`{key}` has no meaning beside `{own}`")),
+        None => Ok(kind),
+    }
+}
+
+fn command(table: RouteTable, defaults: Defaults) -> Said<CommandSpec> {
+    let run = match table.run {
+        Some(RunLine::Shell(line)) if line.trim().is_empty() => return Err("the command is empty".to_owned()),
+        Some(RunLine::Shell(line)) => Run::Shell(Script::parse(&line)?),
+        Some(RunLine::Program(list)) if list.is_empty() => return Err("the command is empty".to_owned()),
+        Some(RunLine::Program(list)) => {
+            Run::Program(list.iter().map(|one| Template::parse(one)).collect::<Said<_>>()?)
+        }
+        None => return Err("it has no `run`".to_owned()),
+    };
+    Ok(CommandSpec {
+        run,
+        payload: table.payload.unwrap_or_default(),
+        grace: table.grace.map_or(defaults.grace, |span| span.0),
+        cwd: table.cwd,
+        inherit: table.inherit_env.map(|inherit| inherit.0).unwrap_or_default(),
+        env: templates(table.env.unwrap_or_default())?,
+        user: table.user.as_deref().map(|name| user(name, Path::new("/etc/passwd"))).transpose()?,
+        limits: limits(table.limits.unwrap_or_default())?,
+    })
+}
+
+fn templates(texts: BTreeMap<String, String>) -> Said<BTreeMap<String, Template>> {
+    let one = |(name, text): (String, String)| match Template::parse(&text) {
+        Ok(template) => Ok((name, template)),
+        Err(e) => Err(format!("`{name}`: {e}")),
+    };
+    texts.into_iter().map(one).collect()
+}
+
+fn limits(table: LimitsTable) -> Said<Limits> {
+    let cpu = table.cpu_time.map(|span| span.0);
+    if cpu.is_some_and(|cpu| cpu < Duration::from_secs(1)) {
+        return Err("limits: `cpu_time` is in whole seconds, and at least one".to_owned());
+    }
+    if table.nice.is_some_and(|nice| !(-20..=19).contains(&nice)) {
+        return Err("limits: `nice` is from -20 to 19".to_owned());
+    }
+    Ok(Limits {
+        memory: table.memory.map(|size| size.0),
+        cpu_seconds: cpu.map(|cpu| cpu.as_secs()),
+        processes: table.processes.map(Into::into),
+        files: table.files.map(Into::into),
+        nice: table.nice,
+    })
+}
+
+/// A user by name, or by number: `UID` or `UID:GID`.
+fn user(text: &str, passwd: &Path) -> Said<User> {
+    let numbers = text.split_once(':').map_or((text, text), |(uid, gid)| (uid, gid));
+    if let (Ok(uid), Ok(gid)) = (numbers.0.parse(), numbers.1.parse()) {
+        return Ok(User { uid, gid });
+    }
+    let known =
+        std::fs::read_to_string(passwd).map_err(|e| format!("cannot read {}: {e}", passwd.display()))?;
+    let found = known.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let is_it = fields.next() == Some(text);
+        let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
+        is_it.then_some(User { uid, gid })
+    });
+    found.ok_or_else(|| format!("there is no user `{text}` in {}", passwd.display()))
+}
+
+fn http(table: RouteTable) -> Said<HttpSpec> {
+    let source = table.url.unwrap_or_default();
+    let url = Template::parse(&source)?;
+    let base = if url.has_placeholders() {
+        let host_is_fixed = ["http://", "https://"].iter().any(|scheme| source.starts_with(scheme));
+        if !host_is_fixed && !source.starts_with("{{") {
+            return Err(format!("`{source}` does not begin with http:// or https://"));
+        }
+        let fixed = source.split("{{").next().unwrap_or_default();
+        http_url(fixed, "http://HOST/PATH").ok()
+    } else {
+        Some(http_url(&source, "http://HOST/PATH")?)
+    };
+    let method = table.method.unwrap_or_else(|| "POST".to_owned());
+    let method =
+        Method::from_bytes(method.as_bytes()).map_err(|_| format!("`{method}` is no method of HTTP"))?;
+    let headers = templates(table.headers.unwrap_or_default())?;
+    if let Some(bad) = headers.keys().find(|name| reqwest::header::HeaderName::try_from(*name).is_err()) {
+        return Err(format!("`{bad}` is no name of a header"));
+    }
+    Ok(HttpSpec {
+        url,
+        method,
+        headers,
+        body: table.body.as_deref().map(Template::parse).transpose()?,
+        cloud_events: table.cloud_events.unwrap_or(false),
+        secrets: table.secrets.unwrap_or_default().0.iter().map(|text| secret(text)).collect::<Said<_>>()?,
+        connect_timeout: table.connect_timeout.map_or(CONNECT_TIMEOUT, |span| span.0),
+        first_byte_timeout: table.first_byte_timeout.map(|span| span.0),
+        max_connections_per_host: table.max_connections_per_host,
+        private_addresses: table.private_addresses.unwrap_or(true),
+        ca: table.ca.map(|path| pem("ca", &path)).transpose()?,
+        identity: identity(table.cert, table.key)?,
+        base,
+    })
+}
+
+/// A key of Standard Webhooks: `whsec_` and base64; or where it is: `env:NAME`, `file:PATH`.
+fn secret(text: &str) -> Said<Vec<u8>> {
+    let read = match text.split_once(':') {
+        Some(("env", name)) => std::env::var(name)
+            .map_err(|_| format!("secrets: there is no variable `{name}` in the environment"))?,
+        Some(("file", path)) => {
+            std::fs::read_to_string(path).map_err(|e| format!("secrets: cannot read {path}: {e}"))?
+        }
+        _ => text.to_owned(),
+    };
+    let key = read.trim().strip_prefix("whsec_").and_then(|key| BASE64_STANDARD.decode(key).ok());
+    let key = key.filter(|key| (24..=64).contains(&key.len()));
+    key.ok_or_else(|| {
+        "secrets: a secret is `whsec_` and the base64 of 24 to 64 bytes, or `env:NAME`, or `file:PATH`"
+            .to_owned()
+    })
+}
+
+fn pem(key: &str, path: &Path) -> Said<Vec<u8>> {
+    std::fs::read(path).map_err(|e| format!("`{key}`: cannot read {}: {e}", path.display()))
+}
+
+fn identity(cert: Option<PathBuf>, key: Option<PathBuf>) -> Said<Option<Vec<u8>>> {
+    match (cert, key) {
+        (Some(cert), Some(key)) => {
+            let mut both = pem("cert", &cert)?;
+            both.push(b'\n');
+            both.extend(pem("key", &key)?);
+            Ok(Some(both))
+        }
+        (None, None) => Ok(None),
+        _ => Err("`cert` and `key` go together".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users() {
+        let folder = tempfile::tempdir().unwrap();
+        let passwd = folder.path().join("passwd");
+        std::fs::write(&passwd, "root:x:0:0::/root:/bin/sh\nworker:x:1001:1002::/:/bin/sh\nbad\n").unwrap();
+        let user = |text: &str| user(text, &passwd).map(|user| (user.uid, user.gid));
+        assert_eq!(user("worker"), Ok((1001, 1002)));
+        assert_eq!(user("7"), Ok((7, 7)));
+        assert_eq!(user("7:8"), Ok((7, 8)));
+        assert!(user("nobody-here").unwrap_err().contains("there is no user `nobody-here`"));
+    }
+
+    #[test]
+    fn secrets() {
+        let text = format!("whsec_{}", BASE64_STANDARD.encode([7; 24]));
+        assert_eq!(secret(&text).unwrap(), [7; 24]);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, format!("{text}\n")).unwrap();
+        assert_eq!(secret(&format!("file:{}", path.display())).unwrap(), [7; 24]);
+        for bad in ["", "whsec_", "whsec_!", "geheim", "env:ZIZQ_NO_SUCH_VARIABLE", "file:/nowhere"] {
+            assert!(secret(bad).is_err(), "{bad}");
+        }
+    }
+}

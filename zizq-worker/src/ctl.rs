@@ -1,0 +1,117 @@
+//! `zizq-worker ctl`: what a job says to its worker, for shells.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use clap::Subcommand;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use crate::clock;
+
+/// The variable that names the control channel.
+pub(crate) const CONTROL_VARIABLE: &str = "ZIZQ_CTL_FD";
+
+/// What a job can say.
+#[derive(Debug, Subcommand)]
+pub enum CtlCommand {
+    /// How far it is
+    Progress {
+        /// From 0 to 1
+        progress: f64,
+        /// What it is at
+        message: Option<String>,
+    },
+    /// What it produced, as JSON; kept with the job when it succeeds
+    Result {
+        /// Any JSON value
+        json: String,
+    },
+    /// Put a new job into a queue; this job succeeds only if the server took it
+    Enqueue {
+        /// The job as `POST /jobs` takes it: {"queue": ..., "type": ..., "payload": ...}
+        job: String,
+    },
+    /// It failed, whatever its exit code will be
+    Fail {
+        /// Do not try again
+        #[arg(long)]
+        kill: bool,
+        /// A class of errors that programs can tell apart
+        #[arg(long, value_name = "CLASS")]
+        error_type: Option<String>,
+        /// What went wrong
+        message: String,
+    },
+    /// It failed for now, and is to be tried again then
+    RetryAt {
+        /// In how long (`10m`), when (`2026-01-01T12:00:00Z`), or in milliseconds since 1970
+        #[arg(value_parser = time)]
+        when: u64,
+        /// Why
+        message: Option<String>,
+    },
+}
+
+/// Reads a time, or a duration from now on.
+fn time(text: &str) -> Result<u64, String> {
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    if let Ok(ms) = text.parse() {
+        return Ok(ms);
+    }
+    if let Ok(span) = humantime::parse_duration(text) {
+        return Ok(clock::now_ms().saturating_add(ms(span)));
+    }
+    let time = humantime::parse_rfc3339_weak(text).map_err(|_| {
+        "it is neither a duration such as 10m nor a time such as 2026-01-01T12:00:00Z".to_owned()
+    })?;
+    Ok(time.duration_since(std::time::UNIX_EPOCH).map_or(0, ms))
+}
+
+impl CtlCommand {
+    /// The line for the control channel.
+    fn line(&self) -> Result<String, String> {
+        Ok(match self {
+            Self::Progress { progress, .. } if !(0.0..=1.0).contains(progress) => {
+                return Err(format!("{progress} is not from 0 to 1"));
+            }
+            Self::Progress { progress, message } => {
+                json!({"progress": progress, "message": message}).to_string()
+            }
+            // As it was written: numbers keep every digit.
+            Self::Result { json } => raw("result", json)?,
+            Self::Enqueue { job } => raw("enqueue", job)?,
+            Self::Fail { kill, error_type, message } => {
+                json!({"fail": {"message": message, "kill": kill, "error_type": error_type}}).to_string()
+            }
+            Self::RetryAt { when, message } => json!({"retry_at": when, "message": message}).to_string(),
+        })
+    }
+
+    /// Says it to the worker.
+    ///
+    /// # Errors
+    /// With a sentence: outside of a job, or where it cannot be said.
+    pub fn run(&self) -> Result<(), String> {
+        let number = std::env::var(CONTROL_VARIABLE).map_err(|_| {
+            format!("there is no {CONTROL_VARIABLE} in the environment: this works only inside a job")
+        })?;
+        let number: u32 =
+            number.parse().map_err(|_| format!("{CONTROL_VARIABLE} is no number: `{number}`"))?;
+        let line = self.line()?;
+        write(number, &line).map_err(|e| format!("the worker cannot be told: {e}"))
+    }
+}
+
+fn raw(member: &str, text: &str) -> Result<String, String> {
+    let value: &RawValue = serde_json::from_str(text).map_err(|e| format!("`{text}` is no JSON: {e}"))?;
+    // A line is a line.
+    Ok(format!("{{\"{member}\":{}}}", value.get().replace(['\n', '\r'], " ")))
+}
+
+fn write(number: u32, line: &str) -> io::Result<()> {
+    // The name of the descriptor opens it once more, which needs no trust in a number.
+    let mut channel = File::options().append(true).open(format!("/proc/self/fd/{number}"))?;
+    channel.write_all(format!("{line}\n").as_bytes())
+}

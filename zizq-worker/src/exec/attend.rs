@@ -1,0 +1,153 @@
+//! A command that runs: fed, read, and brought to its end.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use protocol::job::DeliveredJob;
+use rustix::process::Signal;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use wait4::ResUse;
+
+use super::control::Control;
+use super::joblog::{JobLog, Output};
+use super::output::{End, LineLog, Tail, pump};
+use super::processes::Started;
+use super::{Shared, Stop, Usage, after, stopped};
+use crate::outcome::{Fact, Said};
+use crate::report::Lease;
+
+/// What is left of a command.
+#[derive(Debug)]
+pub(super) struct Remains {
+    pub(super) fact: Fact,
+    /// The end of its standard error.
+    pub(super) tail: String,
+    pub(super) said: Said,
+    pub(super) usage: Usage,
+}
+
+/// What a command is held to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) timeout: Option<Duration>,
+    pub(super) grace: Duration,
+    pub(super) cpu_limited: bool,
+}
+
+/// Feeds and reads a command until it has ended, and makes sure that nothing is left of it.
+pub(super) async fn attend(
+    mut started: Started<'_>,
+    stdin: &[u8],
+    job: &DeliveredJob,
+    terms: Terms,
+    shared: &Shared,
+    stop: watch::Receiver<Stop>,
+) -> io::Result<Remains> {
+    let since = Instant::now();
+    let input = started.stdin.take().map(ChildStdin::from_std).transpose()?;
+    let output = started.stdout.take().map(ChildStdout::from_std).transpose()?;
+    let errors = started.stderr.take().map(ChildStderr::from_std).transpose()?;
+    let channel = started.control.take();
+    let log = JobLog::new(shared, Lease { id: job.id, token: job.lease });
+    let mut out = LineLog::new(job.id, "stdout");
+    let mut err = LineLog::new(job.id, "stderr");
+    let mut tail = Tail::default();
+    let mut control = Control { shared, job, stop: stop.clone(), said: Said::default() };
+    let end = End::default();
+    let run = async {
+        let ended = bring_to_end(&mut started, terms, stop).await;
+        end.reached();
+        ended
+    };
+    let (ended, (), out_done, err_done, (), ()) = tokio::join!(
+        run,
+        feed(input, stdin, &end),
+        pump(output, &end, |bytes| {
+            log.push(Output::Stdout, bytes);
+            out.push(bytes);
+        }),
+        pump(errors, &end, |bytes| {
+            log.push(Output::Stderr, bytes);
+            tail.push(bytes);
+            err.push(bytes);
+        }),
+        control.listen(channel, &end),
+        log.send(&end),
+    );
+    if !(out_done && err_done) {
+        tracing::warn!(job = %job.id, "a process that left the job's group still holds its output; not read on");
+    }
+    out.finish();
+    err.finish();
+    log.finish().await;
+    drop(started);
+    let (ResUse { status, rusage }, broken) = ended?;
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let usage = Usage {
+        wall_ms: ms(since.elapsed()),
+        cpu_ms: ms(rusage.utime + rusage.stime),
+        peak_bytes: super::memory::is_its_own(rusage.maxrss).then_some(rusage.maxrss),
+    };
+    let fact = broken.unwrap_or_else(|| of_status(status, terms));
+    Ok(Remains { fact, tail: tail.text(), said: control.said, usage })
+}
+
+/// Waits for the end of a command, or brings it about. Says also why, where it was not the command's own.
+async fn bring_to_end(
+    started: &mut Started<'_>,
+    terms: Terms,
+    mut stop: watch::Receiver<Stop>,
+) -> io::Result<(ResUse, Option<Fact>)> {
+    let why = tokio::select! {
+        biased;
+        ended = started.ended_with_group() => return Ok((ended?, None)),
+        () = stopped(&mut stop) => Fact::Stopped,
+        () = after(terms.timeout) => Fact::TimedOut(terms.timeout.unwrap_or_default()),
+    };
+    let patience = if *stop.borrow() == Stop::Now { Duration::ZERO } else { terms.grace };
+    let mut ended = None;
+    if !patience.is_zero() {
+        started.group.signal(Signal::TERM);
+        tokio::select! {
+            // The leader may be gone long before what it started: that has its time to clean up, too.
+            () = async { ended = Some(started.ended().await); started.group.emptied().await } => {}
+            _ = timeout(patience, stop.wait_for(|&stop| stop == Stop::Now)) => {}
+        }
+    }
+    started.group.end();
+    let ended = match ended {
+        Some(ended) => ended?,
+        None => started.ended().await?,
+    };
+    Ok((ended, Some(why)))
+}
+
+/// Writes the payload. A command need not read it.
+async fn feed(stdin: Option<impl AsyncWrite + Unpin>, payload: &[u8], end: &End) {
+    let Some(mut stdin) = stdin else { return };
+    tokio::select! {
+        written = stdin.write_all(payload) => if let Err(e) = written {
+            tracing::debug!("a command did not read its payload: {e}");
+        },
+        () = end.done() => {}
+    }
+}
+
+fn of_status(status: ExitStatus, terms: Terms) -> Fact {
+    let signal = status.signal();
+    let is = |signal_was: Signal| signal == Some(signal_was.as_raw());
+    match (signal, status.code()) {
+        _ if terms.cpu_limited && is(Signal::XCPU) => Fact::OutOfCpuTime,
+        (Some(number), _) if is(Signal::KILL) && super::memory::kernel_killed_for_memory() => {
+            tracing::debug!("the kernel has killed a process for want of memory; signal {number}");
+            Fact::OutOfMemory
+        }
+        (Some(number), _) => Fact::Signal(number),
+        (None, code) => Fact::Exit(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)),
+    }
+}

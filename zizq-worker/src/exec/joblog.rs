@@ -1,0 +1,198 @@
+//! The output of a command on its way to the job's log on the server.
+//!
+//! The server keeps the last 64 KiB of an attempt, so no more than that is ever on its way; what comes faster is dropped
+//! from the front, as the server would.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Shared;
+use super::output::End;
+use crate::client::CallError;
+use crate::report::Lease;
+
+/// How many bytes of output wait at most.
+const MAX_BYTES: usize = 64 << 10;
+/// The most that is sent at a time: short lines grow when they become JSON.
+const MAX_BODY: usize = 256 << 10;
+/// How often what waits is sent.
+const PACE: Duration = Duration::from_millis(500);
+/// How long the last of it may take: the outcome waits for it.
+const LAST: Duration = Duration::from_secs(2);
+
+/// Whether the server takes logs at all. It is asked once.
+#[derive(Debug, Default)]
+pub(crate) struct Acceptance {
+    refused: AtomicBool,
+}
+
+/// The lines of one run that wait.
+#[derive(Debug)]
+pub(super) struct JobLog<'a> {
+    shared: &'a Shared,
+    lease: Lease,
+    waiting: Mutex<Waiting>,
+}
+
+/// Output that was not cut into lines yet: that is done only with what is left of it when it is sent.
+#[derive(Debug, Default)]
+struct Waiting {
+    chunks: VecDeque<(Output, Vec<u8>)>,
+    bytes: usize,
+    /// The starts of lines whose ends have not come yet.
+    partial: [Vec<u8>; 2],
+}
+
+/// Where output came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Output {
+    Stdout,
+    Stderr,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    stream: Output,
+    line: &'a str,
+}
+
+impl<'a> JobLog<'a> {
+    pub(super) fn new(shared: &'a Shared, lease: Lease) -> Self {
+        Self { shared, lease, waiting: Mutex::default() }
+    }
+
+    pub(super) fn push(&self, output: Output, bytes: &[u8]) {
+        if !self.shared.job_log.refused.load(Ordering::Relaxed) {
+            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(output, bytes);
+        }
+    }
+
+    /// Sends what comes until the run has ended, and then the rest.
+    pub(super) async fn send(&self, end: &End) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(PACE) => self.flush(false).await,
+                () = end.done() => break,
+            }
+        }
+    }
+
+    /// Sends the last lines. What takes too long stays out.
+    pub(super) async fn finish(&self) {
+        if tokio::time::timeout(LAST, self.flush(true)).await.is_err() {
+            tracing::debug!(job = %self.lease.id, "the last output did not get to the server in time");
+        }
+    }
+
+    async fn flush(&self, is_last: bool) {
+        let body = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take(is_last);
+        if body.is_empty() {
+            return;
+        }
+        match self.shared.client.log(self.lease, body).await {
+            Ok(()) => {}
+            Err(CallError::Refused { status, message }) if message.starts_with("there is nothing at") => {
+                if !self.shared.job_log.refused.swap(true, Ordering::Relaxed) {
+                    tracing::info!("the server keeps no output of jobs ({status}); it is only in this log");
+                }
+            }
+            Err(e) => tracing::debug!(job = %self.lease.id, "output did not get to the server: {e}"),
+        }
+    }
+}
+
+impl Waiting {
+    fn push(&mut self, output: Output, bytes: &[u8]) {
+        let bytes = bytes.get(bytes.len().saturating_sub(MAX_BYTES)..).unwrap_or(bytes);
+        self.bytes += bytes.len();
+        match self.chunks.back_mut() {
+            Some((last, chunk)) if *last == output && chunk.len() < MAX_BYTES / 4 => {
+                chunk.extend_from_slice(bytes)
+            }
+            _ => self.chunks.push_back((output, bytes.to_vec())),
+        }
+        while self.bytes > MAX_BYTES
+            && let Some((_, dropped)) = self.chunks.pop_front()
+        {
+            self.bytes -= dropped.len();
+        }
+    }
+
+    /// The lines that wait, as NDJSON; at last also those without an end.
+    fn take(&mut self, is_last: bool) -> String {
+        let mut lines: VecDeque<String> = VecDeque::new();
+        let mut size = 0;
+        let mut add = |output: Output, line: &[u8]| {
+            let text = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
+            let Ok(json) = serde_json::to_string(&Line { stream: output, line: &text }) else { return };
+            size += json.len() + 1;
+            lines.push_back(json);
+            while size > MAX_BODY
+                && let Some(dropped) = lines.pop_front()
+            {
+                size -= dropped.len() + 1;
+            }
+        };
+        for (output, chunk) in self.chunks.drain(..) {
+            let [out, err] = &mut self.partial;
+            let partial = if output == Output::Stdout { out } else { err };
+            for piece in chunk.split_inclusive(|&byte| byte == b'\n') {
+                partial.extend_from_slice(piece);
+                if partial.last() == Some(&b'\n') {
+                    add(output, partial.strip_suffix(b"\n").unwrap_or(partial));
+                    partial.clear();
+                }
+            }
+            let surplus = partial.len().saturating_sub(MAX_BYTES);
+            partial.drain(..surplus);
+        }
+        self.bytes = 0;
+        if is_last {
+            let [out, err] = &mut self.partial;
+            for (output, partial) in [(Output::Stdout, out), (Output::Stderr, err)] {
+                if !partial.is_empty() {
+                    add(output, &std::mem::take(partial));
+                }
+            }
+        }
+        lines.into_iter().flat_map(|line| [line, "\n".to_owned()]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_put_together_and_the_rest_comes_last() {
+        let mut waiting = Waiting::default();
+        waiting.push(Output::Stdout, b"a\nb");
+        waiting.push(Output::Stderr, b"x\r\ny");
+        waiting.push(Output::Stdout, b"c\n");
+        let line = |stream: &str, line: &str| format!("{{\"stream\":\"{stream}\",\"line\":\"{line}\"}}\n");
+        assert_eq!(waiting.take(false), line("stdout", "a") + &line("stderr", "x") + &line("stdout", "bc"));
+        assert_eq!(waiting.take(false), "");
+        assert_eq!(waiting.take(true), line("stderr", "y"));
+    }
+
+    #[test]
+    fn of_too_much_the_end_is_kept() {
+        let mut waiting = Waiting::default();
+        for n in 0..100_000 {
+            waiting.push(Output::Stdout, format!("{n}\n").as_bytes());
+        }
+        waiting.push(Output::Stderr, &[b'x'; 1000]);
+        let body = waiting.take(false);
+        assert!(body.len() < MAX_BODY && body.ends_with("\"line\":\"99999\"}\n"));
+        for _ in 0..100 {
+            waiting.push(Output::Stderr, &[b'x'; 10_000]);
+            assert_eq!(waiting.take(false), "");
+        }
+        assert!(waiting.partial.iter().all(|partial| partial.len() <= MAX_BYTES));
+    }
+}

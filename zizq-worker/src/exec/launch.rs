@@ -1,0 +1,76 @@
+//! Sets limits for this process and becomes a command: they are in force before its first instruction.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
+
+use crate::route::Limits;
+
+/// The exit code that says that the worker is at fault.
+pub const CANNOT_LAUNCH: u8 = 126;
+
+/// `zizq-worker exec-child`.
+#[derive(Debug, clap::Args)]
+pub struct LaunchArgs {
+    #[arg(long)]
+    memory: Option<u64>,
+    #[arg(long)]
+    cpu_seconds: Option<u64>,
+    #[arg(long)]
+    processes: Option<u64>,
+    #[arg(long)]
+    files: Option<u64>,
+    #[arg(long, allow_negative_numbers = true)]
+    nice: Option<i32>,
+    /// What to become.
+    #[arg(last = true, required = true)]
+    command: Vec<OsString>,
+}
+
+/// The arguments that make this program set these limits and become what follows.
+pub(super) fn arguments(limits: &Limits) -> Vec<String> {
+    let number = |flag: &str, value: Option<u64>| value.map(|value| format!("--{flag}={value}"));
+    let flags = [
+        number("memory", limits.memory),
+        number("cpu-seconds", limits.cpu_seconds),
+        number("processes", limits.processes),
+        number("files", limits.files),
+        limits.nice.map(|nice| format!("--nice={nice}")),
+    ];
+    let flags = flags.into_iter().flatten();
+    std::iter::once("exec-child".to_owned()).chain(flags).chain(["--".to_owned()]).collect()
+}
+
+/// Becomes the command; comes back only with what went wrong.
+///
+/// # Errors
+/// Where a limit cannot be set, or the command cannot be executed.
+pub fn run(args: LaunchArgs) -> Result<Infallible, String> {
+    let limits = [
+        (Resource::As, "memory", args.memory, args.memory),
+        // The signal at the soft limit says why; the one at the hard limit cannot be caught.
+        (Resource::Cpu, "cpu_time", args.cpu_seconds, args.cpu_seconds.map(|soft| soft.saturating_add(1))),
+        (Resource::Nproc, "processes", args.processes, args.processes),
+        (Resource::Nofile, "files", args.files, args.files),
+    ];
+    for (resource, name, soft, hard) in limits {
+        if soft.is_some() {
+            // More than this process may have cannot be given.
+            let most = getrlimit(resource).maximum;
+            let within = |limit: Option<u64>| limit.map(|limit| most.map_or(limit, |most| limit.min(most)));
+            let new = Rlimit { current: within(soft), maximum: within(hard) };
+            setrlimit(resource, new).map_err(|e| format!("cannot limit `{name}`: {e}"))?;
+        }
+    }
+    if let Some(more) = args.nice {
+        nice(more).map_err(|e| format!("cannot set `nice`: {e}"))?;
+    }
+    let Some((program, rest)) = args.command.split_first() else {
+        return Err("there is no command".to_owned());
+    };
+    let error = Command::new(program).args(rest).exec();
+    Err(format!("cannot run `{}`: {error}", program.display()))
+}

@@ -1,0 +1,192 @@
+//! The processes of this worker: how they are started, waited for, and none of them forgotten.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::process::{ChildStderr, ChildStdin, ChildStdout, Command};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use protocol::lease::LeaseToken;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::DupFlags;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, kill_process, pidfd_open, set_child_subreaper, waitpid,
+};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
+use wait4::{ResUse, try_wait4_pid};
+
+use super::group::Group;
+use super::guard::Guard;
+use crate::ctl::CONTROL_VARIABLE;
+
+/// The variable by which a process is known to be of a job.
+pub(super) const LEASE_VARIABLE: &str = "ZIZQ_JOB_LEASE";
+
+/// Every command that runs.
+#[derive(Debug)]
+pub struct Processes(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    /// A descriptor with a small number, mostly 3: the control channel of whatever is being started. It is inherited by
+    /// that one child because nothing else is started meanwhile.
+    slot: OwnedFd,
+    /// What the slot is otherwise.
+    null: OwnedFd,
+    leaders: HashMap<u32, LeaseToken>,
+    guard: Option<Guard>,
+}
+
+/// A command that was started. Nothing of its group is left when this is dropped.
+#[derive(Debug)]
+pub(super) struct Started<'a> {
+    processes: &'a Processes,
+    pub(super) group: Group,
+    pid: Pid,
+    /// What it says on the control channel.
+    pub(super) control: Option<pipe::Receiver>,
+    pub(super) stdin: Option<ChildStdin>,
+    pub(super) stdout: Option<ChildStdout>,
+    pub(super) stderr: Option<ChildStderr>,
+    exit: AsyncFd<OwnedFd>,
+}
+
+impl Processes {
+    /// Also makes this process the parent of whatever a command leaves behind.
+    ///
+    /// # Errors
+    /// Where there is no `/dev/null`.
+    pub fn new() -> io::Result<Self> {
+        let slot = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let null = rustix::io::fcntl_dupfd_cloexec(&slot, 10)?;
+        if let Err(e) = set_child_subreaper(Some(getpid())) {
+            tracing::warn!("processes that leave the group of their job will not be found: {e}");
+        }
+        Ok(Self(Mutex::new(State { slot, null, leaders: HashMap::new(), guard: None })))
+    }
+
+    /// Starts a command as the leader of a group of its own.
+    pub(super) fn start(&self, mut command: Command, lease: LeaseToken) -> io::Result<Started<'_>> {
+        let (control, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        let control = pipe::Receiver::from_owned_fd(control)?;
+        let mut state = self.lock();
+        if state.guard.is_none() {
+            let guard = Guard::start();
+            state.guard = guard.inspect_err(|e| tracing::warn!("no guard could be started: {e}")).ok();
+        }
+        let State { slot, null, leaders, guard } = &mut *state;
+        command.env(CONTROL_VARIABLE, slot.as_raw_fd().to_string());
+        // A duplicate is inherited where the original is not.
+        rustix::io::dup2(&write, slot)?;
+        let started = command.spawn();
+        rustix::io::dup3(&*null, slot, DupFlags::CLOEXEC)?;
+        let mut child = started?;
+        let raw = child.id();
+        let pid = i32::try_from(raw).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
+        leaders.insert(raw, lease);
+        if let Some(guard) = guard {
+            guard.begins(pid);
+        }
+        drop(state);
+        let group = Group::of(pid);
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let exit = pidfd_open(pid, PidfdFlags::empty())?;
+        let exit = watch(exit)?;
+        Ok(Started { processes: self, group, pid, control: Some(control), stdin, stdout, stderr, exit })
+    }
+
+    /// The command is gone, and what was left of its group.
+    fn forget(&self, pid: Pid) {
+        let mut state = self.lock();
+        state.leaders.remove(&number(pid));
+        if let Some(guard) = &mut state.guard {
+            guard.ends(pid);
+        }
+    }
+
+    /// Ends what jobs have left behind outside of their groups: it has become our child, it knows the lease of its job,
+    /// and that job has ended.
+    pub(crate) fn sweep(&self) {
+        let state = self.lock();
+        for pid in children() {
+            if state.leaders.contains_key(&pid)
+                || state.guard.as_ref().is_some_and(|guard| guard.pid() == pid)
+            {
+                continue;
+            }
+            let Some(raw) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { continue };
+            if matches!(waitpid(Some(raw), WaitOptions::NOHANG), Ok(Some(_))) {
+                continue;
+            }
+            let lease = lease_of(pid);
+            if lease.is_some_and(|lease| !state.leaders.values().any(|&running| running == lease)) {
+                tracing::warn!("process {pid} was left behind by a job that has ended; killing it");
+                if let Err(e) = kill_process(raw, Signal::KILL) {
+                    tracing::debug!("process {pid} has ended already: {e}");
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Started<'_> {
+    /// Waits until the command has ended, buries it and says what it used. Must not be asked again after it has answered.
+    pub(super) async fn ended(&self) -> io::Result<ResUse> {
+        self.exited().await?;
+        try_wait4_pid(number(self.pid))?.ok_or_else(|| io::ErrorKind::WouldBlock.into())
+    }
+
+    /// As [`Self::ended`], and kills what is left of its group. Until it is buried, its number is that of its group.
+    pub(super) async fn ended_with_group(&mut self) -> io::Result<ResUse> {
+        self.exited().await?;
+        self.group.end();
+        self.ended().await
+    }
+
+    async fn exited(&self) -> io::Result<()> {
+        self.exit.readable().await.map(|mut ready| ready.retain_ready())
+    }
+}
+
+impl Drop for Started<'_> {
+    fn drop(&mut self) {
+        self.group.end();
+        self.processes.forget(self.pid);
+    }
+}
+
+#[expect(deprecated, reason = "an `OwnedFd` keeps every promise that the unsafe successor asks for")]
+fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(fd, Interest::READABLE)
+}
+
+const fn number(pid: Pid) -> u32 {
+    pid.as_raw_nonzero().get().unsigned_abs()
+}
+
+/// The children of this process.
+fn children() -> Vec<u32> {
+    let Ok(threads) = fs::read_dir("/proc/self/task") else { return Vec::new() };
+    let lists =
+        threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// The lease that a process was started for.
+fn lease_of(pid: u32) -> Option<LeaseToken> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut variables = environment.split(|&byte| byte == 0);
+    let value = variables
+        .find_map(|variable| variable.strip_prefix(LEASE_VARIABLE.as_bytes())?.strip_prefix(b"="))?;
+    std::str::from_utf8(value).ok()?.parse().ok()
+}

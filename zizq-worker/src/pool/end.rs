@@ -1,0 +1,102 @@
+//! How a worker comes to its end.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::task::JoinError;
+use tokio::time::Instant;
+
+use super::{Pool, every};
+use crate::exec::Stop;
+use crate::notify;
+use crate::shutdown::{Ended, Phase};
+
+/// How long the server has to take the last reports, after the last job was ended.
+const LAST_REPORTS: Duration = Duration::from_secs(5);
+
+/// The longest pause between renewals once the streams are closed. A server may notice that late, and then keeps what
+/// the streams held only for a moment.
+const RENEWAL_WITHOUT_STREAM: Duration = Duration::from_secs(1);
+
+impl Pool {
+    pub(super) fn stream_ended(&mut self, end: &Result<(), JoinError>) {
+        if end.is_err() {
+            return self.broke(end);
+        }
+        if self.phase == Phase::Work || self.streams.are_closed() {
+            // Without a stream it is up to this worker to keep what it still runs.
+            self.renewal = every(self.renewal.period().min(RENEWAL_WITHOUT_STREAM));
+            self.renew();
+        }
+    }
+
+    pub(super) fn broke(&mut self, end: &Result<(), JoinError>) {
+        tracing::error!("a part of the worker has ended, which it never should; shutting down: {end:?}");
+        self.ended.broken = true;
+        self.advance(Phase::Drain);
+    }
+
+    pub(super) fn advance(&mut self, phase: Phase) {
+        if phase <= self.phase {
+            return;
+        }
+        if self.phase < Phase::Drain {
+            tracing::info!(running = self.runs.len(), "shutting down: no more jobs are taken");
+            notify::is_stopping();
+            self.tasks.stats.draining.store(true, Ordering::Relaxed);
+            self.table.drain();
+            self.renewal = every(self.renewal.period().min(RENEWAL_WITHOUT_STREAM));
+        }
+        self.phase = phase;
+        self.streams.follow(phase);
+        let patience = match phase {
+            Phase::Work | Phase::Drain => self.shutdown_timeout,
+            Phase::Stop => self.grace + LAST_REPORTS,
+            Phase::Kill => LAST_REPORTS,
+        };
+        self.deadline = Some(Instant::now() + patience);
+        if phase >= Phase::Stop {
+            let stopped = self.table.stop_all();
+            if stopped > 0 {
+                tracing::warn!(jobs = stopped, "ending the jobs that still run");
+            }
+            self.ended.stopped += stopped;
+        }
+        if phase == Phase::Kill {
+            for run in self.runs.values() {
+                run.stop.send_replace(Stop::Now);
+            }
+        }
+    }
+
+    /// Whether there is something left to wait for.
+    pub(super) fn time_is_up(&mut self) -> bool {
+        match self.phase {
+            Phase::Work | Phase::Drain => {
+                self.advance(Phase::Stop);
+                true
+            }
+            Phase::Stop | Phase::Kill => false,
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        // What a stream read last may still be on its way here when the stream has ended.
+        let silent = self.streams.are_closed() && self.tasks.events.is_empty();
+        self.phase > Phase::Work && silent && self.runs.is_empty() && self.table.is_empty()
+    }
+
+    /// Ends every task that is left.
+    pub(super) async fn close(mut self) -> Ended {
+        self.running.shutdown().await;
+        self.streams.shutdown().await;
+        self.tasks.services.shutdown().await;
+        self.tasks.shared.processes.sweep();
+        for id in self.table.ids() {
+            tracing::error!(job = %id, "the server could not be told what became of the job");
+            self.ended.unreported += 1;
+        }
+        tracing::info!("ended");
+        self.ended
+    }
+}

@@ -1,0 +1,326 @@
+//! The owner of the jobs: starts and stops them as the table says, and brings the worker to its end.
+
+mod end;
+mod pauses;
+mod streams;
+mod tick;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::id::JobId;
+use protocol::job::DeliveredJob;
+use protocol::name::{JobType, QueueName};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{self, JoinError, JoinSet};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+
+use self::pauses::Pauses;
+use self::streams::Streams;
+use crate::clock;
+use crate::config::{Config, Until};
+use crate::event::{Event, Progress};
+use crate::exec::{Handler, Handlers, Ran, Shared, Stop};
+use crate::outcome::Outcome;
+use crate::report::{Beat, Report};
+use crate::route::{RouteMap, RouteName, Stream};
+use crate::shutdown::{Ended, Phase};
+use crate::stats::Stats;
+use crate::stream::Source;
+use crate::table::{Effect, Slots, Table};
+
+/// The tasks around the pool, and how it talks with them.
+pub(crate) struct Tasks {
+    pub(crate) source: Source,
+    pub(crate) shared: Shared,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) services: JoinSet<()>,
+    pub(crate) events: mpsc::Receiver<Event>,
+    pub(crate) reports: mpsc::Sender<Report>,
+    pub(crate) renewals: mpsc::Sender<Vec<Beat>>,
+}
+
+/// A job that runs.
+struct Run {
+    id: JobId,
+    since: Instant,
+    stop: watch::Sender<Stop>,
+    handler: Option<Arc<Handler>>,
+}
+
+pub(crate) struct Pool {
+    table: Table,
+    handlers: Handlers,
+    streams: Streams,
+    tasks: Tasks,
+    running: JoinSet<Ran>,
+    runs: HashMap<task::Id, Run>,
+    /// What the outbox has not taken yet.
+    unsent: VecDeque<Report>,
+    renewal: Interval,
+    progress: HashMap<JobId, Progress>,
+    /// A job said something since the last renewal.
+    progress_is_news: bool,
+    /// Routes that this worker cannot serve, for a while.
+    at_fault: Pauses<RouteName>,
+    /// Routes whose jobs somebody is too busy for.
+    busy: Pauses<RouteName>,
+    /// Jobs that nobody told this worker what to do with.
+    unknown: Pauses<(QueueName, JobType)>,
+    tick: Interval,
+    idle_since: Instant,
+    asks_for_rest: bool,
+    ticks: u32,
+    until: Until,
+    total: u16,
+    phase: Phase,
+    /// When the next phase begins by itself.
+    deadline: Option<Instant>,
+    shutdown_timeout: Duration,
+    grace: Duration,
+    ended: Ended,
+}
+
+impl Pool {
+    pub(crate) fn new(config: &Config, tasks: Tasks) -> Result<Self, String> {
+        let starts_left = config.until.max_jobs.map_or(u64::MAX, Into::into);
+        let mut pool = Self {
+            table: Table::new(usize::MAX, starts_left),
+            handlers: Handlers::new(&[], &tasks.shared)?,
+            streams: Streams::new(tasks.source.clone()),
+            tasks,
+            running: JoinSet::new(),
+            runs: HashMap::new(),
+            unsent: VecDeque::new(),
+            renewal: every(config.lease / 3),
+            progress: HashMap::new(),
+            progress_is_news: false,
+            at_fault: Pauses::new(),
+            busy: Pauses::new(),
+            unknown: Pauses::new(),
+            tick: every(tick::PACE),
+            idle_since: Instant::now(),
+            asks_for_rest: false,
+            ticks: 0,
+            until: config.until,
+            total: u16::MAX,
+            phase: Phase::Work,
+            deadline: None,
+            shutdown_timeout: config.shutdown_timeout,
+            grace: Duration::ZERO,
+            ended: Ended::default(),
+        };
+        pool.set_routes(config)?;
+        Ok(pool)
+    }
+
+    /// Takes jobs by these routes from now on; what runs goes on as it began.
+    fn set_routes(&mut self, config: &Config) -> Result<(), String> {
+        let handlers = Handlers::new(&config.routes, &self.tasks.shared)?;
+        let map = RouteMap::new(handlers.routes())?;
+        let wanted = Stream::of(config.routes.iter().map(|route| &**route));
+        self.handlers = handlers;
+        self.grace = self
+            .handlers
+            .routes()
+            .filter_map(|route| route.grace())
+            .chain([config.grace])
+            .max()
+            .unwrap_or_default();
+        self.total = config.total.map_or(u16::MAX, Into::into);
+        let room_of: HashMap<&RouteName, u16> = wanted
+            .iter()
+            .flat_map(|stream| stream.routes.iter().map(|route| (route, stream.slots)))
+            .collect();
+        let slots: Vec<Slots> = self
+            .handlers
+            .routes()
+            .map(|route| Slots {
+                route: route.name.clone(),
+                limit: route.concurrency.get().into(),
+                room: room_of.get(&route.name).copied().unwrap_or_default().into(),
+            })
+            .collect();
+        self.table.set_routes(map, slots, self.total.into());
+        self.streams.set(wanted, self.total);
+        Ok(())
+    }
+
+    /// Runs jobs until the worker has come to its end.
+    pub(crate) async fn run(mut self, mut phase: watch::Receiver<Phase>) -> Ended {
+        let reports = self.tasks.reports.clone();
+        loop {
+            self.apply_effects();
+            if self.is_done() {
+                break;
+            }
+            let deadline = self.deadline.unwrap_or_else(Instant::now);
+            tokio::select! {
+                Some(event) = self.tasks.events.recv() => self.happened(event),
+                Some(run) = self.running.join_next_with_id() => self.finished(run),
+                Ok(permit) = reports.reserve(), if !self.unsent.is_empty() => {
+                    if let Some(report) = self.unsent.pop_front() {
+                        permit.send(report);
+                    }
+                }
+                _ = self.renewal.tick() => self.renew(),
+                _ = self.tick.tick() => self.tick(),
+                Some(end) = self.streams.next_end() => self.stream_ended(&end),
+                Some(end) = self.tasks.services.join_next() => self.broke(&end),
+                Ok(()) = phase.changed() => {
+                    let next = *phase.borrow_and_update();
+                    self.advance(next);
+                }
+                () = sleep_until(deadline), if self.deadline.is_some() => if !self.time_is_up() { break },
+            }
+        }
+        self.close().await
+    }
+
+    fn happened(&mut self, event: Event) {
+        match event {
+            Event::StreamTurned | Event::RenewalFailed => self.renew(),
+            Event::Delivered(job) => self.table.delivered(job),
+            Event::Cancelled(cancel) => {
+                if self.table.cancelled(cancel.id) {
+                    tracing::warn!(job = %cancel.id, "to be ended: the server says {:?}", cancel.reason);
+                }
+            }
+            Event::Progress { id, progress } => self.progressed(id, progress),
+            Event::Renewed { asked, reply } => {
+                let gone: HashSet<JobId> = reply.lost.into_iter().chain(reply.cancel).collect();
+                for lease in asked.into_iter().filter(|lease| gone.contains(&lease.id)) {
+                    if self.table.lost(lease) {
+                        tracing::warn!(job = %lease.id, "to be ended: the server says that it is not this worker's any more");
+                    }
+                }
+            }
+            Event::Settled { lease, accepted } => self.table.settled(lease, accepted),
+            Event::Remaining(ready) => self.remaining(ready),
+            Event::Reload(config) => self.reload(&config),
+        }
+    }
+
+    fn apply_effects(&mut self) {
+        loop {
+            let effects = self.table.take_effects();
+            if effects.is_empty() {
+                break;
+            }
+            effects.into_iter().for_each(|effect| self.apply(effect));
+        }
+        if self.table.is_spent() && self.phase == Phase::Work {
+            tracing::info!("as many jobs as wanted were begun");
+            self.advance(Phase::Drain);
+        }
+    }
+
+    fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::Start(job, route) => self.start(job, &route),
+            Effect::Stop(id) => {
+                let stop = if self.phase == Phase::Kill { Stop::Now } else { Stop::Gently };
+                for run in self.runs.values().filter(|run| run.id == id) {
+                    run.stop.send_replace(stop);
+                }
+            }
+            Effect::Report(report) => self.unsent.push_back(report),
+            Effect::NoRoute(job) => {
+                let key = (job.queue.clone(), job.job_type.clone());
+                let (pause, _) = self.unknown.hit(key, Instant::now());
+                let (queue, job_type) = (&job.queue, &job.job_type);
+                tracing::error!(job = %job.id, %queue, %job_type, "no route is for this job; given back for {pause:.1?}");
+                self.table.give_back(job.id, from_now(pause));
+            }
+        }
+    }
+
+    fn start(&mut self, job: Box<DeliveredJob>, route: &str) {
+        tracing::debug!(job = %job.id, queue = %job.queue, job_type = %job.job_type, "started");
+        let (stop_in, stop) = watch::channel(Stop::No);
+        let (id, handler) = (job.id, self.handlers.of(route).cloned());
+        let since = Instant::now();
+        self.tasks.stats.begins(id, route, since);
+        self.idle_since = since;
+        let runs = handler.clone();
+        let task = self.running.spawn(async move {
+            match runs {
+                Some(handler) => handler.run(&job, stop).await,
+                None => not_run(format!("no route for queue `{}`", job.queue)),
+            }
+        });
+        self.runs.insert(task.id(), Run { id, since, stop: stop_in, handler });
+    }
+
+    fn finished(&mut self, run: Result<(task::Id, Ran), JoinError>) {
+        let (task, ran) = run.unwrap_or_else(|e| (e.id(), not_run(format!("the worker has a bug: {e}"))));
+        let Some(Run { id, since, handler, .. }) = self.runs.remove(&task) else { return };
+        let Ran { outcome, usage } = ran;
+        let ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.tasks.stats.ends(id, &outcome, ms, usage);
+        self.progress.remove(&id);
+        self.idle_since = Instant::now();
+        let cpu_ms = usage.map(|usage| usage.cpu_ms);
+        let peak_bytes = usage.and_then(|usage| usage.peak_bytes);
+        match &outcome {
+            Outcome::Success(_) => tracing::info!(job = %id, ms, cpu_ms, peak_bytes, "succeeded"),
+            Outcome::Failure(failure) => {
+                let word = if failure.kill == Some(true) { "failed for good" } else { "failed" };
+                tracing::warn!(job = %id, ms, cpu_ms, peak_bytes, "{word}: {}", failure.message);
+            }
+            Outcome::Release { reason, .. } => {
+                tracing::warn!(job = %id, ms, "given back for later: {reason}")
+            }
+            Outcome::BackOff { reason } => {
+                tracing::error!(job = %id, "could not be run, given back: {reason}");
+            }
+            Outcome::Stopped => tracing::warn!(job = %id, ms, "was ended"),
+        }
+        let route = handler.map_or_else(|| "".into(), |handler| handler.route.name.clone());
+        let outcome = self.paused(outcome, &route);
+        self.table.finished(id, outcome, usage);
+        if self.at_fault.is_on(&route, Instant::now()) {
+            self.set_credits();
+        }
+    }
+
+    /// Says when a job that is given back may come again, and lets a route rest that this worker cannot serve.
+    fn paused(&mut self, outcome: Outcome, route: &RouteName) -> Outcome {
+        let now = Instant::now();
+        match outcome {
+            Outcome::BackOff { reason } => {
+                let (pause, is_new) = self.at_fault.hit(route.clone(), now);
+                if is_new {
+                    tracing::error!(%route, "this worker cannot serve the route; it rests for {pause:.1?}: {reason}");
+                }
+                Outcome::Release { reason, ready_at: Some(from_now(pause)) }
+            }
+            Outcome::Release { reason, ready_at: None } => {
+                let (pause, _) = self.busy.hit(route.clone(), now);
+                Outcome::Release { reason, ready_at: Some(from_now(pause)) }
+            }
+            Outcome::Success(_) | Outcome::Failure(_) => {
+                self.at_fault.clear(route);
+                self.busy.clear(route);
+                outcome
+            }
+            Outcome::Release { .. } | Outcome::Stopped => outcome,
+        }
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// A time from now on, as the server writes it.
+fn from_now(pause: Duration) -> u64 {
+    clock::now_ms().saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn not_run(reason: String) -> Ran {
+    Ran { outcome: Outcome::BackOff { reason }, usage: None }
+}

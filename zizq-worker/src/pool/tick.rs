@@ -1,0 +1,132 @@
+//! What a worker does from time to time.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use protocol::id::JobId;
+use tokio::time::Instant;
+
+use super::{Pool, RouteName};
+use crate::config::Config;
+use crate::event::{Event, Progress};
+use crate::notify;
+use crate::report::Beat;
+use crate::shutdown::Phase;
+
+/// How often that is.
+pub(super) const PACE: Duration = Duration::from_millis(250);
+/// How often it does what may wait for a second.
+const SLOW: u32 = 4;
+
+impl Pool {
+    pub(super) fn tick(&mut self) {
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.ticks.is_multiple_of(SLOW) {
+            self.tasks.shared.processes.sweep();
+            self.set_credits();
+            if self.progress_is_news {
+                self.renew();
+            }
+            notify::is_alive(&self.tasks.stats);
+        }
+        if self.phase > Phase::Work || !self.runs.is_empty() || !self.table.is_empty() {
+            return;
+        }
+        if self.until.max_idle.is_some_and(|most| self.idle_since.elapsed() >= most) {
+            tracing::info!("there was nothing to do for long enough");
+            self.advance(Phase::Drain);
+        } else if self.until.once && !self.asks_for_rest && self.tasks.stats.is_ready() {
+            self.ask_for_rest();
+        }
+    }
+
+    /// Asks the server how many jobs are left. What it says counts only if none came meanwhile.
+    fn ask_for_rest(&mut self) {
+        self.asks_for_rest = true;
+        let (client, events) = (self.tasks.source.client.clone(), self.tasks.source.events.clone());
+        let queues = self.streams.queues();
+        tokio::spawn(async move {
+            let ready = client.count_ready(&queues).await;
+            let ready = ready.inspect_err(|e| tracing::warn!("cannot ask whether jobs are left: {e}")).ok();
+            if events.send(Event::Remaining(ready)).await.is_err() {
+                tracing::debug!("the pool has ended before the question was answered");
+            }
+        });
+    }
+
+    pub(super) fn remaining(&mut self, ready: Option<u64>) {
+        self.asks_for_rest = false;
+        if ready == Some(0) && self.runs.is_empty() && self.table.is_empty() {
+            tracing::info!("no job is left");
+            self.advance(Phase::Drain);
+        }
+    }
+
+    pub(super) fn reload(&mut self, config: &Config) {
+        if self.phase > Phase::Work {
+            return;
+        }
+        match self.set_routes(config) {
+            Ok(()) => {
+                self.shutdown_timeout = config.shutdown_timeout;
+                tracing::info!(routes = config.routes.len(), "the configuration was read again");
+                self.renew();
+            }
+            Err(e) => tracing::error!("the new configuration cannot be used, the old one stays: {e}"),
+        }
+    }
+
+    /// Lets each stream hold as many jobs as can be begun: none of a route that rests, and when other routes have taken
+    /// all slots, one more than run, so that a queue gets its turn and other workers get the rest.
+    pub(super) fn set_credits(&mut self) {
+        if self.phase > Phase::Work {
+            return;
+        }
+        let now = Instant::now();
+        let mut surplus: Vec<(RouteName, usize)> = Vec::new();
+        for stream in self.streams.open() {
+            let (running, waiting) = self.table.load(&stream.routes);
+            let rests = stream.routes.iter().all(|route| self.at_fault.is_on(route, now));
+            let keep = if rests {
+                0
+            } else if self.table.is_full() && (waiting > 1 || stream.is_reduced()) {
+                1
+            } else {
+                usize::from(stream.slots)
+            };
+            let credit = u16::try_from(running + keep).unwrap_or(u16::MAX).min(stream.slots);
+            if keep <= 1 {
+                surplus.extend(stream.routes.iter().map(|route| (route.clone(), keep)));
+            }
+            stream.set_credit(credit);
+        }
+        for (route, keep) in surplus {
+            self.table.give_back_waiting(&route, keep);
+        }
+    }
+
+    pub(super) fn progressed(&mut self, id: JobId, progress: Progress) {
+        let known = self.progress.entry(id).or_default();
+        known.progress = progress.progress.or(known.progress);
+        known.message = progress.message.or(known.message.take());
+        if let Some(slot) = self.tasks.stats.board().slots.get_mut(&id) {
+            slot.progress = known.clone();
+        }
+        self.progress_is_news = true;
+    }
+
+    /// Tells the server what is still being worked on. While the last list is on its way another is not needed.
+    pub(super) fn renew(&mut self) {
+        let leases = self.table.leases();
+        let beat =
+            |lease: crate::report::Lease| Beat { lease, progress: self.progress.get(&lease.id).cloned() };
+        let beats: Vec<Beat> = leases.into_iter().map(beat).collect();
+        self.tasks.stats.draining.store(self.phase > Phase::Work, Ordering::Relaxed);
+        if !beats.is_empty() && self.tasks.renewals.try_send(beats).is_err() {
+            tracing::debug!("leases are being renewed already");
+        } else {
+            self.progress_is_news = false;
+        }
+        self.renewal.reset();
+    }
+}

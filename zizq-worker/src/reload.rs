@@ -1,0 +1,28 @@
+//! Reads the configuration again on SIGHUP.
+
+use tokio::signal::unix::Signal;
+use tokio::sync::mpsc;
+
+use crate::args::Flags;
+use crate::config::Config;
+use crate::event::Event;
+
+/// Reads it whenever the signal comes. What is wrong is logged, and changes nothing.
+pub(crate) async fn run(mut hangup: Signal, flags: Flags, events: mpsc::Sender<Event>) {
+    while hangup.recv().await.is_some() {
+        if flags.config.is_none() {
+            tracing::warn!(
+                "there is no configuration file that could be read again; the signal changes nothing"
+            );
+            continue;
+        }
+        match Config::read(&flags) {
+            Ok(config) => {
+                if events.send(Event::Reload(Box::new(config))).await.is_err() {
+                    break;
+                }
+            }
+            Err(e) => tracing::error!("the configuration is wrong and stays as it was: {e}"),
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Outcomes on disk until the server has them, so that finished work is not done again because this process ended.
+//!
+//! Each worker appends to files of its own, which it holds locked. A file is deleted when everything in it is settled.
+//! A file that nobody holds is what a worker left behind: whoever starts next delivers it, before it takes jobs. An
+//! outcome that was delivered just before may come again then; its token tells the server so.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::Url;
+use rustix::fs::{FlockOperation, flock};
+
+use crate::report::{Lease, Report, Verdict};
+
+/// After so many bytes the next outcomes go to the next file.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The files of this worker.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    folder: PathBuf,
+    /// By number. The last is being written, unless it is full.
+    files: HashMap<u64, Open>,
+    next: u64,
+    /// Which file holds what is not settled.
+    pending: HashMap<Lease, u64>,
+    /// It said already that it cannot write.
+    broken: bool,
+}
+
+#[derive(Debug)]
+struct Open {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    pending: usize,
+}
+
+/// Where outcomes are kept unless the configuration says otherwise.
+pub(crate) fn default_folder() -> PathBuf {
+    let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    // systemd gives a list; a service has one.
+    of("STATE_DIRECTORY")
+        .or_else(|| of("XDG_STATE_HOME").map(|folder| folder.join("zizq-worker")))
+        .or_else(|| of("HOME").map(|folder| folder.join(".local/state/zizq-worker")))
+        .unwrap_or_else(|| std::env::temp_dir().join("zizq-worker"))
+}
+
+impl Spool {
+    /// The spool for a server, and what earlier workers left in it.
+    pub(crate) fn open(folder: &Path, server: &Url) -> io::Result<(Self, Vec<Report>)> {
+        let folder = folder.join(utf8_percent_encode(server.as_str(), NON_ALPHANUMERIC).to_string());
+        fs::create_dir_all(&folder)?;
+        let mut spool =
+            Self { folder, files: HashMap::new(), next: 0, pending: HashMap::new(), broken: false };
+        let mut left = Vec::new();
+        for entry in fs::read_dir(&spool.folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|kind| kind == "ndjson") {
+                left.extend(spool.adopt(path)?);
+            }
+        }
+        Ok((spool, left))
+    }
+
+    /// Takes over a file that nobody holds.
+    fn adopt(&mut self, path: PathBuf) -> io::Result<Vec<Report>> {
+        let file = match File::options().read(true).append(true).open(&path) {
+            Ok(file) => file,
+            // Its owner has deleted it in the meantime.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(e),
+        };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Ok(Vec::new());
+        }
+        let text = fs::read_to_string(&path)?;
+        let mut reports = Vec::new();
+        for line in text.lines() {
+            match serde_json::from_str::<Report>(line) {
+                Ok(report) => reports.push(report),
+                // The end of a file may be half a line: its writer was killed.
+                Err(e) => tracing::warn!("a line of {} cannot be read: {e}", path.display()),
+            }
+        }
+        if reports.is_empty() {
+            fs::remove_file(&path)?;
+            return Ok(reports);
+        }
+        let number = self.next;
+        self.next += 1;
+        let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        let mut open = Open { path, file, bytes: bytes.max(MAX_FILE), pending: 0 };
+        for report in &reports {
+            if self.pending.insert(report.lease, number).is_none() {
+                open.pending += 1;
+            }
+        }
+        self.files.insert(number, open);
+        Ok(reports)
+    }
+
+    /// Writes outcomes down. What is given back needs no keeping: nothing was done.
+    pub(crate) fn keep(&mut self, reports: &[Report]) {
+        let mut lines = Vec::new();
+        let mut leases = Vec::new();
+        for report in reports.iter().filter(|report| !matches!(*report.verdict, Verdict::Release { .. })) {
+            if serde_json::to_writer(&mut lines, report).is_ok() {
+                lines.push(b'\n');
+                leases.push(report.lease);
+            }
+        }
+        if leases.is_empty() {
+            return;
+        }
+        match self.write(&lines, &leases) {
+            Ok(()) => self.broken = false,
+            Err(e) if !std::mem::replace(&mut self.broken, true) => {
+                let folder = self.folder.display();
+                tracing::error!(
+                    "outcomes cannot be kept in {folder}: {e}; if this worker is killed, jobs may run again"
+                );
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn write(&mut self, lines: &[u8], leases: &[Lease]) -> io::Result<()> {
+        let number =
+            match self.next.checked_sub(1).filter(|last| self.files.get(last).is_some_and(Open::has_room)) {
+                Some(last) => last,
+                None => self.create()?,
+            };
+        let Some(open) = self.files.get_mut(&number) else { return Ok(()) };
+        open.file.write_all(lines)?;
+        open.bytes += u64::try_from(lines.len()).unwrap_or(u64::MAX);
+        for &lease in leases {
+            if self.pending.insert(lease, number).is_none() {
+                open.pending += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn create(&mut self) -> io::Result<u64> {
+        let name = format!("{}-{:016x}-{}.ndjson", std::process::id(), fastrand::u64(..), self.next);
+        let path = self.folder.join(name);
+        let file = File::options().create_new(true).append(true).open(&path)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        let number = self.next;
+        self.files.insert(number, Open { path, file, bytes: 0, pending: 0 });
+        self.next += 1;
+        Ok(number)
+    }
+
+    /// The server has answered for good.
+    pub(crate) fn settled(&mut self, leases: impl IntoIterator<Item = Lease>) {
+        for lease in leases {
+            let Some(number) = self.pending.remove(&lease) else { continue };
+            let Some(open) = self.files.get_mut(&number) else { continue };
+            open.pending = open.pending.saturating_sub(1);
+            if open.pending > 0 {
+                continue;
+            }
+            if open.has_room() {
+                // The same file again, from its start.
+                if open.file.set_len(0).is_ok() {
+                    open.bytes = 0;
+                }
+            } else if let Some(full) = self.files.remove(&number) {
+                full.delete();
+            }
+        }
+    }
+
+    /// How many outcomes the server does not have yet.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+}
+
+impl Open {
+    const fn has_room(&self) -> bool {
+        self.bytes < MAX_FILE
+    }
+
+    fn delete(self) {
+        if let Err(e) = fs::remove_file(&self.path) {
+            tracing::warn!("{} cannot be deleted: {e}", self.path.display());
+        }
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        for (_, open) in self.files.drain().filter(|(_, open)| open.pending == 0) {
+            open.delete();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use protocol::id::JobId;
+    use protocol::lease::LeaseToken;
+
+    use super::*;
+
+    fn report(n: u64) -> Report {
+        let lease = Lease { id: JobId::from_u128(n.into()), token: LeaseToken::from_u64(n) };
+        Report { lease, verdict: Arc::new(Verdict::Success { result: None, usage: None }) }
+    }
+
+    fn open(folder: &Path) -> (Spool, Vec<Report>) {
+        Spool::open(folder, &Url::parse("http://127.0.0.1:1").unwrap()).unwrap()
+    }
+
+    fn files(folder: &Path) -> usize {
+        fs::read_dir(fs::read_dir(folder).unwrap().next().unwrap().unwrap().path()).unwrap().count()
+    }
+
+    #[test]
+    fn what_is_not_settled_is_there_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut spool, left) = open(folder.path());
+        assert!(left.is_empty());
+        spool.keep(&[report(1), report(2), report(3)]);
+        spool.settled([report(2).lease]);
+        drop(spool);
+        let (mut spool, mut left) = open(folder.path());
+        left.sort_by_key(|report| report.lease.id);
+        assert_eq!(left, [report(1), report(2), report(3)], "what was settled in part comes whole");
+        spool.keep(&[report(4)]);
+        assert_eq!(spool.pending(), 4);
+        spool.settled((1..=4).map(|n| report(n).lease));
+        drop(spool);
+        assert_eq!(files(folder.path()), 0);
+    }
+
+    #[test]
+    fn a_file_that_is_held_is_left_alone_and_a_torn_line_is_skipped() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut one, _) = open(folder.path());
+        one.keep(&[report(1)]);
+        let (two, left) = open(folder.path());
+        assert!(left.is_empty());
+        let path = one.files.values().next().unwrap().path.clone();
+        drop((one, two));
+        File::options().append(true).open(path).unwrap().write_all(b"{\"id\":").unwrap();
+        let (_, left) = open(folder.path());
+        assert_eq!(left, [report(1)]);
+    }
+
+    #[test]
+    fn it_does_not_grow_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut spool, _) = open(folder.path());
+        let reports: Vec<Report> = (0..50_000).map(report).collect();
+        for some in reports.chunks(100) {
+            spool.keep(some);
+            spool.settled(some.iter().skip(1).map(|report| report.lease));
+        }
+        assert!(spool.files.len() > 2, "one of each hundred is not settled");
+        spool.settled(reports.iter().map(|report| report.lease));
+        assert_eq!((spool.pending(), spool.files.len()), (0, 1));
+        for some in reports.chunks(100) {
+            spool.keep(some);
+            spool.settled(some.iter().map(|report| report.lease));
+        }
+        assert_eq!(spool.files.len(), 1);
+        assert!(spool.files.values().all(|open| open.bytes == 0));
+    }
+}

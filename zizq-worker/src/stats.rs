@@ -1,0 +1,142 @@
+//! What a worker counts, for whoever looks: metrics, readiness, the live view.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use protocol::id::JobId;
+use tokio::time::Instant;
+
+use crate::event::Progress;
+use crate::exec::Usage;
+use crate::outcome::Outcome;
+
+/// The counters of a worker. Nothing is decided by them.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    pub(crate) started: AtomicU64,
+    pub(crate) succeeded: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    pub(crate) dead: AtomicU64,
+    pub(crate) released: AtomicU64,
+    pub(crate) stopped: AtomicU64,
+    pub(crate) cpu_ms: AtomicU64,
+    pub(crate) run_ms: AtomicU64,
+    /// Outcomes that the server does not have yet.
+    pub(crate) undelivered: AtomicU64,
+    pub(crate) draining: AtomicBool,
+    board: Mutex<Board>,
+}
+
+/// What goes on at the moment.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    pub(crate) slots: BTreeMap<JobId, Slot>,
+    /// Whether each stream is open, by its queues.
+    pub(crate) streams: BTreeMap<String, bool>,
+}
+
+/// A job that runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Slot {
+    pub(crate) route: String,
+    pub(crate) since: Instant,
+    pub(crate) progress: Progress,
+}
+
+impl Stats {
+    pub(crate) fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn begins(&self, id: JobId, route: &str, since: Instant) {
+        self.started.fetch_add(1, Ordering::Relaxed);
+        let slot = Slot { route: route.to_owned(), since, progress: Progress::default() };
+        self.board().slots.insert(id, slot);
+    }
+
+    pub(crate) fn ends(&self, id: JobId, outcome: &Outcome, run_ms: u64, usage: Option<Usage>) {
+        self.board().slots.remove(&id);
+        let counter = match outcome {
+            Outcome::Success(_) => &self.succeeded,
+            Outcome::Failure(failure) if failure.kill == Some(true) => &self.dead,
+            Outcome::Failure(_) => &self.failed,
+            Outcome::Release { .. } | Outcome::BackOff { .. } => &self.released,
+            Outcome::Stopped => &self.stopped,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.run_ms.fetch_add(run_ms, Ordering::Relaxed);
+        self.cpu_ms.fetch_add(usage.map_or(0, |usage| usage.cpu_ms), Ordering::Relaxed);
+    }
+
+    /// A stream was opened or closed.
+    pub(crate) fn stream_is(&self, queues: &str, open: bool) {
+        if let Some(stream) = self.board().streams.get_mut(queues) {
+            *stream = open;
+        }
+    }
+
+    /// Whether jobs can come: every stream is open, and the worker is not at its end.
+    pub(crate) fn is_ready(&self) -> bool {
+        let board = self.board();
+        let all = !board.streams.is_empty() && board.streams.values().all(|&open| open);
+        all && !self.draining.load(Ordering::Relaxed)
+    }
+
+    /// What ended so far.
+    pub(crate) fn ended(&self) -> u64 {
+        let counters = [&self.succeeded, &self.failed, &self.dead, &self.released, &self.stopped];
+        counters.into_iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The counters in the text format of Prometheus.
+    pub(crate) fn metrics(&self) -> String {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (running, streams, open) = {
+            let board = self.board();
+            (board.slots.len(), board.streams.len(), board.streams.values().filter(|&&open| open).count())
+        };
+        let mut text = String::new();
+        let mut metric = |name: &str, kind: &str, help: &str, lines: &[(&str, f64)]| {
+            let name = format!("zizq_worker_{name}");
+            let mut written = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+            for (labels, value) in lines {
+                written = written.and_then(|()| writeln!(text, "{name}{labels} {value}"));
+            }
+            // Writing to a text cannot fail.
+            written.unwrap_or_default();
+        };
+        #[expect(clippy::cast_precision_loss, reason = "what Prometheus knows are floats")]
+        let float = |n: u64| n as f64;
+        #[expect(clippy::cast_precision_loss, reason = "these are small")]
+        let small = |n: usize| n as f64;
+        metric("jobs_started_total", "counter", "Jobs begun", &[("", float(get(&self.started)))]);
+        metric(
+            "jobs_ended_total",
+            "counter",
+            "Jobs ended, by what followed",
+            &[
+                (r#"{outcome="success"}"#, float(get(&self.succeeded))),
+                (r#"{outcome="retry"}"#, float(get(&self.failed))),
+                (r#"{outcome="dead"}"#, float(get(&self.dead))),
+                (r#"{outcome="release"}"#, float(get(&self.released))),
+                (r#"{outcome="stopped"}"#, float(get(&self.stopped))),
+            ],
+        );
+        let seconds = |counter: &AtomicU64| float(get(counter)) / 1000.0;
+        metric("run_seconds_total", "counter", "Time that jobs took", &[("", seconds(&self.run_ms))]);
+        metric("cpu_seconds_total", "counter", "CPU time that commands used", &[("", seconds(&self.cpu_ms))]);
+        metric("jobs_running", "gauge", "Jobs that run", &[("", small(running))]);
+        let undelivered = float(get(&self.undelivered));
+        metric(
+            "outcomes_undelivered",
+            "gauge",
+            "Outcomes that the server does not have yet",
+            &[("", undelivered)],
+        );
+        metric("streams", "gauge", "Streams that should be open", &[("", small(streams))]);
+        metric("streams_open", "gauge", "Streams that are open", &[("", small(open))]);
+        text
+    }
+}

@@ -1,0 +1,168 @@
+//! Text with placeholders: `{{ EXPRESSION }}`, where the expression is jq over the job.
+
+mod jq;
+mod shell;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use protocol::job::DeliveredJob;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use self::jq::Expression;
+pub(crate) use self::jq::Input;
+pub(crate) use self::shell::Script;
+
+/// What may stand in any part of a URL as it is.
+const URL_PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A compiled text.
+#[derive(Debug)]
+pub(crate) struct Template {
+    source: String,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+enum Part {
+    Text(String),
+    Placeholder(Expression),
+}
+
+/// The job as expressions see it: the members of the contract, and `attempt`, counted from 1.
+#[derive(Serialize)]
+struct View<'a> {
+    id: String,
+    r#type: &'a str,
+    queue: &'a str,
+    priority: u16,
+    attempts: u32,
+    attempt: u32,
+    deliveries: u32,
+    ready_at: u64,
+    payload: &'a RawValue,
+}
+
+impl Input {
+    /// The job for every template that it goes through.
+    pub(crate) fn of(job: &DeliveredJob) -> Result<Self, String> {
+        let view = View {
+            id: job.id.to_string(),
+            r#type: &job.job_type,
+            queue: &job.queue,
+            priority: job.priority,
+            attempts: job.attempts,
+            attempt: job.attempts.saturating_add(1),
+            deliveries: job.deliveries,
+            ready_at: job.ready_at,
+            payload: &job.payload,
+        };
+        let json = serde_json::to_vec(&view).map_err(|e| e.to_string())?;
+        Self::read(&json)
+    }
+}
+
+impl Template {
+    /// Reads a text.
+    pub(crate) fn parse(source: &str) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        for piece in pieces(source)? {
+            parts.push(match piece {
+                Piece::Text(text) => Part::Text(text.to_owned()),
+                Piece::Placeholder(code) => Part::Placeholder(Expression::compile(code)?),
+            });
+        }
+        Ok(Self { source: source.to_owned(), parts })
+    }
+
+    /// The text that was read.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
+    }
+
+    pub(crate) fn has_placeholders(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Placeholder(_)))
+    }
+
+    /// The text for a job.
+    pub(crate) fn render(&self, input: &Input) -> Result<String, String> {
+        self.render_as(input, |_, value| value)
+    }
+
+    /// The text as a URL: what comes from the job is percent-encoded, except at the very beginning.
+    pub(crate) fn render_url(&self, input: &Input) -> Result<String, String> {
+        self.render_as(input, |at, value| match at {
+            0 => value,
+            _ => utf8_percent_encode(&value, URL_PART).to_string(),
+        })
+    }
+
+    fn render_as(&self, input: &Input, encode: impl Fn(usize, String) -> String) -> Result<String, String> {
+        let mut text = String::new();
+        for (at, part) in self.parts.iter().enumerate() {
+            match part {
+                Part::Text(fixed) => text.push_str(fixed),
+                Part::Placeholder(expression) => text.push_str(&encode(at, expression.output(input)?)),
+            }
+        }
+        Ok(text)
+    }
+
+    /// Any number of texts where the template is one placeholder and nothing else; otherwise one.
+    pub(crate) fn render_all(&self, input: &Input) -> Result<Vec<String>, String> {
+        match self.parts.as_slice() {
+            [Part::Placeholder(expression)] => expression.outputs(input),
+            _ => self.render(input).map(|text| vec![text]),
+        }
+    }
+}
+
+/// A part of a text that was not looked into yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Piece<'a> {
+    Text(&'a str),
+    Placeholder(&'a str),
+}
+
+/// Takes a text apart.
+fn pieces(source: &str) -> Result<Vec<Piece<'_>>, String> {
+    let mut pieces = Vec::new();
+    let mut rest = source;
+    while let Some((text, behind)) = rest.split_once("{{") {
+        if !text.is_empty() {
+            pieces.push(Piece::Text(text));
+        }
+        let end =
+            end_of_placeholder(behind).ok_or_else(|| format!("a `{{{{` has no `}}}}` in `{source}`"))?;
+        let (code, behind) = behind.split_at(end);
+        if code.trim().is_empty() {
+            return Err(format!("a placeholder is empty in `{source}`"));
+        }
+        pieces.push(Piece::Placeholder(code));
+        rest = behind.get(2..).unwrap_or_default();
+    }
+    if !rest.is_empty() {
+        pieces.push(Piece::Text(rest));
+    }
+    Ok(pieces)
+}
+
+/// Where the `}}` is that ends a placeholder: not one in a string or of an object.
+fn end_of_placeholder(code: &str) -> Option<usize> {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for (at, byte) in code.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' => depth += 1,
+            b'}' if depth > 0 => depth -= 1,
+            b'}' if code.as_bytes().get(at + 1) == Some(&b'}') => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! What jobs say to their worker, and what they print.
+
+use serde_json::{Value, json};
+
+use crate::fake::Server;
+use crate::worker::{Worker, id, job, lease};
+
+/// The program, for `ctl` in a shell.
+const CTL: &str = concat!(env!("CARGO_BIN_EXE_zizq-worker"), " ctl");
+
+async fn start(script: &str) -> (Server, Worker) {
+    let mut server = Server::start().await;
+    let worker = Worker::start(&server, &["--run", &format!("q={}", script.replace("@ctl", CTL))]);
+    let mut stream = server.stream().await;
+    stream.hello("s", false).await;
+    stream.job("s:1", &job(1, 11, json!(null))).await;
+    tokio::spawn(stream.closed());
+    (server, worker)
+}
+
+#[tokio::test]
+async fn progress_goes_with_the_heartbeats() {
+    let (mut server, _worker) = start("@ctl progress 0.4 'frame 400/1000'; sleep 1000").await;
+    loop {
+        let beat = server.heartbeats.recv().await.unwrap();
+        if beat["jobs"][0].get("progress").is_some() {
+            let job = &beat["jobs"][0];
+            assert_eq!((&job["progress"], &job["message"]), (&json!(0.4), &json!("frame 400/1000")));
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_result_goes_with_the_success_and_a_server_that_takes_none_gets_the_success() {
+    let script = r#"echo '{"result": {"n": 1.50}}' >&$ZIZQ_CTL_FD"#;
+    for (answer, again) in [("204 No Content", false), ("422 Unprocessable Entity", true)] {
+        let (mut server, _worker) = start(script).await;
+        let call = server.call(&format!("/jobs/{}/success", id(1))).await;
+        assert_eq!(call.header("zizq-lease"), Some(&*lease(11)));
+        assert_eq!(call.body["result"].to_string(), r#"{"n":1.5}"#);
+        call.answer(answer, r#"{"error":"result is not supported yet"}"#);
+        if again {
+            assert_eq!(server.success().await, [(id(1), lease(11))]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_job_decides_about_its_own_failure() {
+    for (script, expected) in [
+        ("@ctl fail --kill 'no such customer'", json!({"message": "no such customer", "kill": true})),
+        (
+            "@ctl fail --error-type timeout 'too slow'; exit 1",
+            json!({"message": "too slow", "error_type": "timeout"}),
+        ),
+        ("@ctl retry-at 1999999999999 later", json!({"message": "later", "retry_at": 1_999_999_999_999_u64})),
+        (r#"echo '{"fail": "short"}' >&3"#, json!({"message": "short"})),
+    ] {
+        let (mut server, _worker) = start(script).await;
+        assert_eq!(server.failure(&id(1)).await, expected, "{script}");
+    }
+}
+
+#[tokio::test]
+async fn new_jobs_are_with_the_server_before_the_job_succeeds() {
+    let enqueue =
+        |n: u8| format!("@ctl enqueue '{{\"queue\": \"next\", \"type\": \"t\", \"payload\": {n}}}'");
+    let (mut server, _worker) = start(&[enqueue(1), enqueue(2)].join("; ")).await;
+    server.call("/jobs").await.answer("503 Starting", "");
+    for n in 1..=2 {
+        let call = server.call("/jobs").await;
+        assert_eq!(call.body, json!({"queue": "next", "type": "t", "payload": n}));
+        call.answer("201 Created", "{}");
+    }
+    assert_eq!(server.success().await, [(id(1), lease(11))]);
+
+    let (mut server, _worker) = start("@ctl enqueue '{\"queue\": 1}'").await;
+    server.call("/jobs").await.answer("400 Bad Request", r#"{"error":"queue: not a text"}"#);
+    let failure = server.failure(&id(1)).await;
+    let said = "a job that it enqueued was refused with 400 Bad Request: queue: not a text";
+    assert_eq!(failure["message"], said);
+}
+
+#[tokio::test]
+async fn nonsense_on_the_channel_is_logged_and_harms_nobody() {
+    let (mut server, mut worker) =
+        start("echo nonsense >&3; head -c 5000000 /dev/zero >&3; @ctl progress 7; true").await;
+    worker.message("a line on the control channel cannot be read").await;
+    worker.message("a line on the control channel is longer than").await;
+    worker.message("error: 7 is not from 0 to 1").await;
+    assert_eq!(server.success().await, [(id(1), lease(11))]);
+}
+
+#[tokio::test]
+async fn ctl_outside_of_a_job_says_so() {
+    let output = crate::worker::command().args(["ctl", "progress", "0.5"]).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("this works only inside a job"));
+}
+
+#[tokio::test]
+async fn what_a_job_prints_goes_to_its_log_before_its_outcome() {
+    let mut server = Server::start().await;
+    server.take_logs();
+    let _worker = Worker::start(&server, &["--run", "q=echo one; echo 'two \"' >&2; seq 100000 >&2; exit 1"]);
+    let mut stream = server.stream().await;
+    stream.hello("s", false).await;
+    stream.job("s:1", &job(1, 11, json!(null))).await;
+    server.failure(&id(1)).await;
+    let mut lines: Vec<Value> = Vec::new();
+    while let Ok((path, text)) = server.logs.try_recv() {
+        assert_eq!(path, format!("/jobs/{}/log", id(1)));
+        assert!(text.len() <= 256 << 10, "{}", text.len());
+        lines.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+    }
+    let last = lines.last().unwrap();
+    assert_eq!(last, &json!({"stream": "stderr", "line": "100000"}), "of too much the end is kept");
+}
+
+#[tokio::test]
+async fn a_server_without_logs_is_asked_once() {
+    let mut server = Server::start().await;
+    let mut worker = Worker::start(&server, &["--run", "q=echo text"]);
+    let mut stream = server.stream().await;
+    stream.hello("s", false).await;
+    for n in 1..=3 {
+        stream.job(&format!("s:{n}"), &job(n, 11, json!(null))).await;
+        server.success().await;
+    }
+    worker.message("the server keeps no output of jobs").await;
+    assert!(server.logs.try_recv().is_ok() && server.logs.try_recv().is_err());
+}

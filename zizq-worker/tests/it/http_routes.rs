@@ -1,0 +1,252 @@
+//! Everything that a route can say about an HTTP call.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::fake::{Call, Server, Stream};
+use crate::worker::{ConfigFile, Worker, id, job, lease};
+
+/// A worker with a route to `URL`, the server it works for, and its open stream.
+async fn start(lines: &str, url: &str) -> (Server, Stream, Worker) {
+    let file = ConfigFile::new(&format!("[[route]]\nqueue = 'q'\n{}\n", lines.replace("URL", url)));
+    let mut server = Server::start().await;
+    let worker = file.start(&server);
+    let mut stream = server.stream().await;
+    stream.hello("s", false).await;
+    (server, stream, worker)
+}
+
+/// The call that a job of this payload makes, and what is needed to go on.
+async fn called(lines: &str, payload: Value) -> Call {
+    let mut endpoint = Server::start().await;
+    let url = format!("http://{}", endpoint.address);
+    let (_server, mut stream, _worker) = start(lines, &url).await;
+    stream.job("s:1", &job(1, 11, payload)).await;
+    endpoint.any_call().await
+}
+
+/// What the server is told when the endpoint does this with each connection.
+async fn fails<F: Future<Output = ()> + Send>(
+    lines: &str,
+    serve: impl Fn(TcpStream) -> F + Send + Sync + 'static,
+) -> Value {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let accepting = tokio::spawn(async move {
+        loop {
+            serve(listener.accept().await.unwrap().0).await;
+        }
+    });
+    let (mut server, mut stream, _worker) = start(lines, &url).await;
+    stream.job("s:1", &job(1, 11, json!(null))).await;
+    let failure = server.failure(&id(1)).await;
+    accepting.abort();
+    failure
+}
+
+async fn request(socket: &mut TcpStream) {
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"\r\n\r\nnull") {
+        seen.push(socket.read_u8().await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn method_url_headers_and_body_come_from_templates() {
+    let call = called(
+        "url = 'URL/customers/{{ .payload.name }}?type={{ .type }}'\nmethod = 'PUT'\n\
+         headers = { authorization = 'Bearer x', x-name = '{{ .payload.name }}', content-type = 'text/plain' }\n\
+         body = '\"{{ .payload.name }} has {{ .payload.list | length }}\"'",
+        json!({"name": "a/b c?&", "list": [1, 2]}),
+    )
+    .await;
+    assert_eq!(call.path, "/customers/a%2Fb%20c%3F%26?type=t");
+    assert_eq!(call.method, "PUT");
+    assert_eq!(call.body, json!("a/b c?& has 2"));
+    for (name, value) in
+        [("authorization", "Bearer x"), ("x-name", "a/b c?&"), ("content-type", "text/plain")]
+    {
+        assert_eq!(call.header(name), Some(value));
+    }
+}
+
+#[tokio::test]
+async fn cloud_events_and_traces() {
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let payload = json!({"traceparent": parent, "tracestate": "a=b"});
+    let call = called("url = 'URL'\ncloud_events = true", payload).await;
+    for (name, value) in [
+        ("ce-specversion", "1.0"),
+        ("ce-id", &*id(1)),
+        ("ce-type", "t"),
+        ("ce-source", "/queues/q"),
+        ("ce-time", "1970-01-01T00:00:00.001Z"),
+        ("traceparent", parent),
+        ("tracestate", "a=b"),
+        ("content-type", "application/json"),
+    ] {
+        assert_eq!(call.header(name), Some(value), "{name}");
+    }
+    let call = called("url = 'URL'", json!({"traceparent": "nonsense"})).await;
+    assert_eq!((call.header("traceparent"), call.header("ce-id")), (None, None));
+}
+
+/// Held against the package `standardwebhooks` of PyPI, with the old key and with the new one.
+#[tokio::test]
+async fn signatures_are_those_of_standard_webhooks() {
+    let (new, old) = ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD");
+    let payload = json!({"text": "grüße \"quoted\"", "n": 1.0});
+    let call = called(&format!("url = 'URL'\nsecrets = ['{new}', '{old}']"), payload.clone()).await;
+    let header = |name: &str| call.header(name).unwrap().to_owned();
+    assert_eq!(header("webhook-id"), id(1));
+    let check = "import json, sys\n\
+                 from standardwebhooks import Webhook, WebhookVerificationError\n\
+                 headers, body = json.loads(sys.argv[2]), sys.argv[3]\n\
+                 print(json.dumps(Webhook(sys.argv[1]).verify(body, headers)))\n\
+                 try:\n    Webhook(sys.argv[1]).verify(body + ' ', headers)\n    sys.exit(9)\n\
+                 except WebhookVerificationError:\n    pass\n";
+    let headers: Value = ["webhook-id", "webhook-timestamp", "webhook-signature"]
+        .map(|name| (name.to_owned(), json!(header(name))))
+        .into_iter()
+        .collect();
+    for secret in [new, old] {
+        let mut python = tokio::process::Command::new("python3");
+        python.args(["-c", check, secret, &headers.to_string(), &call.text]).env("PYTHONPATH", package());
+        let output = python.stderr(Stdio::inherit()).output().await.unwrap();
+        assert!(output.status.success(), "{secret}");
+        assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), payload);
+    }
+}
+
+/// The folder of the package, which is fetched once. Without a network and without the package the test fails: then
+/// `pip install standardwebhooks` helps.
+fn package() -> String {
+    let folder = format!("{}/standardwebhooks", env!("CARGO_TARGET_TMPDIR"));
+    let has = |path: &str| {
+        let mut python = std::process::Command::new("python3");
+        python.args(["-c", "import standardwebhooks"]).env("PYTHONPATH", path).stderr(Stdio::null());
+        python.status().unwrap().success()
+    };
+    if !has(&folder) {
+        let pip =
+            ["-m", "pip", "install", "--quiet", "--no-deps", "--target", &folder, "standardwebhooks==1.1.0"];
+        assert!(std::process::Command::new("python3").args(pip).status().unwrap().success(), "no pip");
+    }
+    folder
+}
+
+#[tokio::test]
+async fn an_endpoint_that_hangs() {
+    let serve = |mut socket: TcpStream| async move {
+        request(&mut socket).await;
+        tokio::time::sleep(Duration::from_secs(1000)).await;
+    };
+    for lines in ["url = 'URL'\nfirst_byte_timeout = '200ms'", "url = 'URL'\ntimeout = '200ms'"] {
+        let failure = fails(lines, serve).await;
+        assert_eq!(
+            (&failure["error_type"], &failure["message"]),
+            (&json!("timed_out"), &json!("took longer than 200ms"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_drips_and_one_that_never_ends() {
+    let drip = |mut socket: TcpStream| async move {
+        request(&mut socket).await;
+        socket.write_all(b"HTTP/1.1 500 Oh\r\ncontent-length: 1000000\r\n\r\n").await.unwrap();
+        while socket.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let failure = fails("url = 'URL'", drip).await;
+    let message = failure["message"].as_str().unwrap();
+    assert!(message.starts_with("the endpoint answered 500 Internal Server Error: xxx"), "{message}");
+    let failure = fails("url = 'URL'\ntimeout = '300ms'", drip).await;
+    assert_eq!(failure["error_type"], "timed_out");
+
+    let flood = |mut socket: TcpStream| async move {
+        request(&mut socket).await;
+        socket.write_all(b"HTTP/1.1 500 Oh\r\ncontent-length: 100000000\r\n\r\n").await.unwrap();
+        let mut left = 100_000_000_usize;
+        while left > 0 && socket.write_all(&[b'y'; 10_000]).await.is_ok() {
+            left -= 10_000;
+        }
+    };
+    let failure = fails("url = 'URL'", flood).await;
+    assert!(failure["message"].as_str().unwrap().len() < 2000);
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    let serve = |mut socket: TcpStream| async move {
+        request(&mut socket).await;
+        let answer =
+            "HTTP/1.1 302 Found\r\nlocation: /again\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        socket.write_all(answer.as_bytes()).await.unwrap();
+    };
+    let failure = fails("url = 'URL/again'", serve).await;
+    let said = "the endpoint answered 302 Found: it points to /again, and redirects are not followed";
+    assert_eq!(failure["message"], said);
+}
+
+#[tokio::test]
+async fn private_addresses_can_be_refused() {
+    for (host, kill, said) in [
+        ("127.0.0.1", Some(true), "127.0.0.1 is not a public address"),
+        ("[::1]", Some(true), "::1 is not a public address"),
+        ("localhost", None, "`localhost` has no public address"),
+    ] {
+        let lines = "url = 'URL'\nprivate_addresses = false";
+        let (mut server, mut stream, _worker) = start(lines, &format!("http://{host}:9/")).await;
+        stream.job("s:1", &job(1, 11, json!(null))).await;
+        let failure = server.failure(&id(1)).await;
+        assert!(failure["message"].as_str().unwrap().contains(said), "{failure}");
+        assert_eq!(failure["kill"].as_bool(), kill);
+    }
+}
+
+#[tokio::test]
+async fn a_host_gets_only_so_many_connections() {
+    let mut endpoint = Server::start().await;
+    let lines = "url = 'URL'\nconcurrency = 5\nmax_connections_per_host = 2";
+    let (mut server, mut stream, mut worker) = start(lines, &format!("http://{}", endpoint.address)).await;
+    for n in 1..=5 {
+        stream.job(&format!("s:{n}"), &job(n, n, json!(n))).await;
+        worker.log("a start", |line| line["job"] == id(n) && line["message"] == "started").await;
+    }
+    let mut waiting = vec![endpoint.any_call().await, endpoint.any_call().await];
+    for left in (0..5).rev() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        endpoint.no_calls();
+        waiting.remove(0).answer("200 OK", "");
+        server.any_call().await.answer("204 No Content", "");
+        if left > 1 {
+            waiting.push(endpoint.any_call().await);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_calls_go_on_at_once() {
+    let mut endpoint = Server::start().await;
+    let lines = "url = 'URL'\nconcurrency = 1000";
+    let (mut server, mut stream, _worker) = start(lines, &format!("http://{}", endpoint.address)).await;
+    for n in 0..1000 {
+        stream.job(&format!("s:{n}"), &job(n, n, json!(n))).await;
+    }
+    let mut calls = Vec::new();
+    while calls.len() < 1000 {
+        calls.push(endpoint.any_call().await);
+    }
+    calls.into_iter().for_each(|call| call.answer("200 OK", ""));
+    let mut done = 0;
+    while done < 1000 {
+        done += server.success().await.len();
+    }
+    assert_eq!(lease(0).len(), 16);
+}
