@@ -53,7 +53,10 @@ pub enum Command {
     ExecChild(LaunchArgs),
     /// Ends the commands of a worker that was killed
     #[command(hide = true)]
-    Guard,
+    Guard {
+        /// What they have in their environment
+        mark: String,
+    },
 }
 
 /// How to run jobs.

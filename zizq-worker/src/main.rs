@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Some(Command::Check(flags)) => check(&flags),
         Some(Command::Init { path }) => init(&path),
         Some(Command::Ctl(said)) => said.run(),
-        Some(Command::Guard) => return guard_others(),
+        Some(Command::Guard { mark }) => return guard_others(&mark),
         Some(Command::ExecChild(args)) => {
             let Err(e) = launch::run(args);
             say(io::stderr(), &format!("zizq-worker: {e}\n"));
@@ -78,10 +78,10 @@ fn work(config: Config, flags: Flags) -> anyhow::Result<ExitCode> {
     Ok(if ended.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn guard_others() -> ExitCode {
+fn guard_others(mark: &str) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = runtime.and_then(|runtime| {
-        let done = runtime.block_on(guard::run());
+        let done = runtime.block_on(guard::run(mark));
         runtime.shutdown_background();
         done
     });

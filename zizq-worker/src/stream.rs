@@ -200,9 +200,9 @@ impl Subscription {
 
     fn greet(&mut self, hello: Hello) {
         let Hello { stream, resumed, heartbeat_ms, server, .. } = hello;
-        tracing::info!(queue = %self.queues, resumed, "connected to {server}");
         self.backoff.reset();
         self.stats.stream_is(&self.queues, true);
+        tracing::info!(queue = %self.queues, resumed, "connected to {server}");
         self.patience = Duration::from_millis(heartbeat_ms.max(500)).saturating_mul(MISSED_HEARTBEATS);
         let goes_on = resumed && self.position.as_ref().is_some_and(|position| position.stream == stream);
         if !goes_on {

@@ -1,16 +1,20 @@
 //! A second process that outlives a worker which is killed, and then ends what that worker ran.
 //!
 //! The worker tells it the process groups that begin and end, one per line: `+123`, `-123`. When the worker is gone, its
-//! end of the pipe is closed, whatever killed it.
+//! end of the pipe is closed, whatever killed it. What has left its group is known by a mark in its environment.
 
 use std::collections::HashSet;
+use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::signal::unix::{SignalKind, signal};
+
+/// The variable by which a process is known to be of a worker.
+pub(super) const MARK_VARIABLE: &str = "ZIZQ_WORKER_MARK";
 
 /// The worker's end of the pipe.
 #[derive(Debug)]
@@ -20,9 +24,9 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub(super) fn start() -> io::Result<Self> {
+    pub(super) fn start(mark: &str) -> io::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
-            .arg("guard")
+            .args(["guard", mark])
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -72,7 +76,7 @@ impl Drop for Guard {
 ///
 /// # Errors
 /// Where signals cannot be caught.
-pub async fn run() -> io::Result<()> {
+pub async fn run(mark: &str) -> io::Result<()> {
     // Whoever ends a whole service signals this process, too; it goes with its worker, not before.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -101,5 +105,23 @@ pub async fn run() -> io::Result<()> {
             continue;
         }
     }
+    // One that is being born while the others are looked for is there the next time.
+    while kill_marked(mark) > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
     Ok(())
+}
+
+/// Kills every process that has the mark. Says how many those were.
+fn kill_marked(mark: &str) -> usize {
+    let variable = format!("{MARK_VARIABLE}={mark}");
+    let has_mark = |pid: &Pid| {
+        let environment = fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
+        environment.split(|&byte| byte == 0).any(|one| one == variable.as_bytes())
+    };
+    let Ok(entries) = fs::read_dir("/proc") else { return 0 };
+    let pids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw));
+    pids.filter(has_mark).filter(|&pid| kill_process(pid, Signal::KILL).is_ok()).count()
 }

@@ -114,6 +114,19 @@ impl LineLog {
         if self.second.elapsed() >= Duration::from_secs(1) {
             self.next_second();
         }
+        if self.lines >= MAX_LINES_PER_SECOND
+            && let Some(last) = memchr::memrchr(b'\n', bytes)
+        {
+            // Whatever comes before the last line is only counted, and that is quick.
+            self.partial.clear();
+            let (counted, rest) = bytes.split_at(last + 1);
+            self.lines += u64::try_from(memchr::memchr_iter(b'\n', counted).count()).unwrap_or(u64::MAX);
+            return self.push_lines(rest);
+        }
+        self.push_lines(bytes);
+    }
+
+    fn push_lines(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             let (line, ends) = piece.strip_suffix(b"\n").map_or((piece, false), |line| (line, true));
             if self.partial.is_empty() && ends {

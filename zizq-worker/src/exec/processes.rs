@@ -20,7 +20,7 @@ use tokio::net::unix::pipe;
 use wait4::{ResUse, try_wait4_pid};
 
 use super::group::Group;
-use super::guard::Guard;
+use super::guard::{Guard, MARK_VARIABLE};
 use crate::ctl::CONTROL_VARIABLE;
 
 /// The variable by which a process is known to be of a job.
@@ -39,6 +39,8 @@ struct State {
     null: OwnedFd,
     leaders: HashMap<u32, LeaseToken>,
     guard: Option<Guard>,
+    /// In the environment of every command.
+    mark: String,
 }
 
 /// A command that was started. Nothing of its group is left when this is dropped.
@@ -66,7 +68,13 @@ impl Processes {
         if let Err(e) = set_child_subreaper(Some(getpid())) {
             tracing::warn!("processes that leave the group of their job will not be found: {e}");
         }
-        Ok(Self(Mutex::new(State { slot, null, leaders: HashMap::new(), guard: None })))
+        Ok(Self(Mutex::new(State {
+            slot,
+            null,
+            leaders: HashMap::new(),
+            guard: None,
+            mark: format!("{:016x}", fastrand::u64(..)),
+        })))
     }
 
     /// Starts a command as the leader of a group of its own.
@@ -75,11 +83,11 @@ impl Processes {
         let control = pipe::Receiver::from_owned_fd(control)?;
         let mut state = self.lock();
         if state.guard.is_none() {
-            let guard = Guard::start();
+            let guard = Guard::start(&state.mark);
             state.guard = guard.inspect_err(|e| tracing::warn!("no guard could be started: {e}")).ok();
         }
-        let State { slot, null, leaders, guard } = &mut *state;
-        command.env(CONTROL_VARIABLE, slot.as_raw_fd().to_string());
+        let State { slot, null, leaders, guard, mark } = &mut *state;
+        command.env(CONTROL_VARIABLE, slot.as_raw_fd().to_string()).env(MARK_VARIABLE, mark);
         // A duplicate is inherited where the original is not.
         rustix::io::dup2(&write, slot)?;
         let started = command.spawn();

@@ -40,7 +40,7 @@ async fn who_uses_up_the_cpu_time_is_named() {
     let failure = fails("run = ['sh', '-c', 'while :; do :; done']\nlimits = {cpu_time = '1s'}").await;
     assert_eq!(failure["error_type"], "out_of_cpu_time");
     let cpu = failure["usage"]["cpu_ms"].as_u64().unwrap();
-    assert!((900..5000).contains(&cpu), "{failure}");
+    assert!((500..5000).contains(&cpu), "{failure}");
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn a_job_that_takes_too_long_is_ended_with_all_it_started() {
 #[tokio::test]
 async fn a_worker_that_is_killed_leaves_no_command_behind() {
     let mut server = Server::start().await;
-    let command = "q=trap '' TERM HUP; sleep 1000 & echo pids $$ $!; while :; do sleep 1; done";
+    let command = "q=trap '' TERM HUP; sleep 1000 & a=$!; setsid sleep 1000 & echo pids $$ $a $!; while :; do sleep 1; done";
     let mut worker = Worker::start(&server, &["--run", command]);
     let mut stream = server.stream().await;
     stream.hello("s", false).await;
