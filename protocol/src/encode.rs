@@ -103,7 +103,7 @@ mod tests {
         let (queue, job_type) = (QueueName::new("q").unwrap(), JobType::new("t").unwrap());
         let payload = Payload::from_checked(Format::Json, Bytes::from_static(b"{\"x\":[1,2.5]}"));
         let key = Key::new("k").unwrap();
-        for optional in 0..=14_u32 {
+        for optional in 0..=15_u32 {
             let has = |i: u32| (optional > i).then_some(u64::from(i));
             let view = JobView {
                 id: JobId::from_u128(1),
@@ -128,6 +128,7 @@ mod tests {
                 timeout_ms: has(11),
                 unique_key: has(12).map(|_| &key),
                 unique_while: has(13).map(|_| UniqueWhile::Active),
+                budgets: has(14).map(|_| &[][..]),
             };
             let mut bare = serde_json::to_value(&view).unwrap();
             bare["payload"] = json!({"x": [1, 2.5]});

@@ -6,10 +6,11 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::body::{Malformed, members};
+use crate::budget::{KeyedBindingRequest, NewBinding, Policy, check_bindings};
 use crate::flow::{Flow, Key, Unique, UniqueWhile};
 use crate::job::{Backoff, DEFAULT_PRIORITY, Retention};
 use crate::media::Format;
-use crate::name::{JobType, QueueName};
+use crate::name::{BudgetKey, JobType, QueueName};
 use crate::number::{opt_integer, opt_time};
 use crate::object::Object;
 use crate::payload::Payload;
@@ -36,6 +37,8 @@ pub struct NewJob {
     pub retention: Option<Retention>,
     /// What it asks for beyond the ordinary.
     pub flow: Option<Box<Flow>>,
+    /// Budgets it draws on that are to be created where they do not exist.
+    pub create_budgets: Vec<(BudgetKey, Policy)>,
 }
 
 /// Why an enqueue was refused.
@@ -44,9 +47,9 @@ pub enum EnqueueError {
     /// The body is wrong (400).
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// The body asks for what the server does not do yet (422).
+    /// The body is well-formed, but asks for what cannot be (422).
     #[error("{0}")]
-    NotSupported(String),
+    NotAllowed(String),
 }
 
 impl EnqueueError {
@@ -54,7 +57,7 @@ impl EnqueueError {
     fn inside(self, place: &str) -> Self {
         match self {
             Self::Malformed(Malformed(e)) => Self::Malformed(Malformed(format!("{place}{e}"))),
-            Self::NotSupported(e) => Self::NotSupported(format!("{place}{e}")),
+            Self::NotAllowed(e) => Self::NotAllowed(format!("{place}{e}")),
         }
     }
 }
@@ -149,16 +152,15 @@ struct Request<P> {
     #[serde(default)]
     batch: Option<IgnoredAny>,
     #[serde(default)]
-    budgets: Option<IgnoredAny>,
+    budgets: Option<Vec<Object<KeyedBindingRequest>>>,
     #[serde(default, deserialize_with = "opt_integer")]
     timeout_ms: Option<u64>,
 }
 
 impl<P> Request<P> {
     fn into_job(self, payload: Payload) -> Result<NewJob, EnqueueError> {
-        let features = [("batch", &self.batch), ("budgets", &self.budgets)];
-        if let Some((name, _)) = features.iter().find(|(_, used)| used.is_some()) {
-            return Err(EnqueueError::NotSupported(format!("{name} is not supported yet")));
+        if self.batch.is_some() {
+            return Err(EnqueueError::NotAllowed("batch is not supported yet".to_owned()));
         }
         if self.timeout_ms == Some(0) {
             return malformed("timeout_ms: 0 would leave no time to run; leave it out for no timeout");
@@ -168,6 +170,10 @@ impl<P> Request<P> {
             (None, None) => None,
             (Some(key), scope) => Some(Unique { key, scope: scope.unwrap_or_default() }),
         };
+        let bindings = check_bindings(self.budgets.unwrap_or_default()).map_err(EnqueueError::NotAllowed)?;
+        let create = |new: &NewBinding| Some((new.binding.key.clone(), new.create_with?));
+        let create_budgets = bindings.iter().filter_map(create).collect();
+        let budgets = bindings.into_iter().map(|new| new.binding).collect();
         Ok(NewJob {
             queue: self.queue,
             job_type: self.job_type,
@@ -177,7 +183,8 @@ impl<P> Request<P> {
             retry_limit: self.retry_limit,
             backoff: self.backoff.map(|Object(b)| b),
             retention: self.retention.map(|Object(r)| r),
-            flow: Flow { timeout_ms: self.timeout_ms, unique }.boxed(),
+            flow: Flow { timeout_ms: self.timeout_ms, unique, budgets }.boxed(),
+            create_budgets,
         })
     }
 }

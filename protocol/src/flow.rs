@@ -1,4 +1,4 @@
-//! What only some jobs ask for: a bound on their running time, a key that no two of them share.
+//! What only some jobs ask for: a bound on their running time, a key that no two of them share, budgets to draw on.
 
 use std::fmt;
 
@@ -6,6 +6,7 @@ use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+use crate::budget::Binding;
 use crate::error::excerpt;
 
 /// The longest `unique_key` or batch key, in bytes of UTF-8.
@@ -18,6 +19,8 @@ pub struct Flow {
     pub timeout_ms: Option<u64>,
     /// What keeps others like it out.
     pub unique: Option<Unique>,
+    /// What it draws on budgets each time it is handed out.
+    pub budgets: Vec<Binding>,
 }
 
 impl Flow {

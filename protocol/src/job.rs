@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::budget::Binding;
 use crate::flow::{Key, UniqueWhile};
 use crate::id::JobId;
 use crate::lease::LeaseToken;
@@ -136,6 +137,9 @@ pub struct JobView<'a> {
     /// Against which statuses of another job with its key it was held.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unique_while: Option<UniqueWhile>,
+    /// What it draws on budgets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budgets: Option<&'a [Binding]>,
     /// On delivery: the fencing token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<LeaseToken>,

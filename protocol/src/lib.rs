@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 pub mod body;
+pub mod budget;
 pub mod encode;
 pub mod enqueue;
 pub mod error;

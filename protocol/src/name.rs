@@ -1,4 +1,4 @@
-//! Names of queues and of job types.
+//! Names of queues, of job types, and of budgets.
 
 use std::fmt;
 use std::ops::Deref;
@@ -125,6 +125,11 @@ name! {
 name! {
     /// Names what a job is about; workers choose what to do by it.
     JobType
+}
+
+name! {
+    /// Names a budget.
+    BudgetKey
 }
 
 #[cfg(test)]

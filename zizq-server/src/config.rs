@@ -110,6 +110,9 @@ struct JobDefaults {
     /// The most jobs in flight over all streams; 0: no limit
     #[arg(long, env = "ZIZQ_GLOBAL_IN_FLIGHT_LIMIT", default_value_t = 0)]
     global_in_flight_limit: usize,
+    /// The most budgets there can be
+    #[arg(long, env = "ZIZQ_MAX_BUDGETS", default_value_t = 8_192)]
+    max_budgets: usize,
     /// The longest an attempt may take; unlimited if not given
     #[arg(long, env = "ZIZQ_DEFAULT_TIMEOUT", value_parser = timeout)]
     default_timeout: Option<Duration>,
@@ -169,6 +172,7 @@ impl Config {
             dead_ms: millis(jobs.default_dead_job_retention),
             max_deliveries: jobs.max_deliveries,
             in_flight_limit: jobs.global_in_flight_limit,
+            max_budgets: jobs.max_budgets,
             timeout_ms: jobs.default_timeout.map(millis),
         }
     }

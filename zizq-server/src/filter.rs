@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use protocol::id::JobId;
 use protocol::job::Status;
-use protocol::name::{JobType, QueueName};
+use protocol::name::{BudgetKey, JobType, QueueName};
 
 use crate::engine::job::Job;
 
@@ -16,8 +16,8 @@ pub struct Filter {
     pub queues: Option<Vec<QueueName>>,
     pub types: Option<Vec<JobType>>,
     pub statuses: Option<Vec<Status>>,
-    /// Keys of budgets that a job draws on. There are no budgets yet, so no job does.
-    pub budgets: Option<Vec<String>>,
+    /// Budgets, of which a job draws on one at least.
+    pub budgets: Option<Vec<BudgetKey>>,
     pub priority: Option<Span>,
     pub ready_at: Option<Span>,
     pub attempts: Option<Span>,
@@ -35,7 +35,7 @@ impl Filter {
         has(self.ids.as_ref(), &job.id)
             && has(self.queues.as_ref(), queue)
             && has(self.types.as_ref(), &job.job_type)
-            && self.budgets.is_none()
+            && self.budgets.as_ref().is_none_or(|keys| draws_on(job, keys))
             && holds(self.priority, u64::from(job.priority))
             && holds(self.ready_at, job.ready_at)
             && holds(self.attempts, u64::from(job.attempts))
@@ -55,6 +55,11 @@ impl Filter {
             && [priority, ready_at, attempts].into_iter().all(Option::is_none)
             && jq.is_none()
     }
+}
+
+fn draws_on(job: &Job, keys: &[BudgetKey]) -> bool {
+    let bindings = job.flow.as_ref().map_or(&[][..], |flow| &flow.budgets);
+    bindings.iter().any(|binding| keys.binary_search(&binding.key).is_ok())
 }
 
 fn has<T: Ord>(list: Option<&Vec<T>>, value: &T) -> bool {

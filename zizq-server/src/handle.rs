@@ -18,7 +18,7 @@ pub struct Request {
 }
 
 /// Why a call has no reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     #[error(transparent)]
     Rejected(#[from] Reject),

@@ -1,8 +1,9 @@
 //! One turn of the engine over a store: commands in, one commit, answers out.
 
+use crate::engine::budgets::DrawId;
 use crate::engine::command::{Command, Reject, Reply};
 use crate::engine::id::{Home, QueueId};
-use crate::engine::{Engine, Found, LaneAt, REFILL, Settings, Stored, TIMERS_REFILL, Wanted};
+use crate::engine::{Engine, Found, REFILL, Settings, Stored, TIMERS_REFILL, Wanted};
 use crate::store::keys::{self, Key, Place};
 use crate::store::{Snapshot, Store, StoreError, damage, view};
 use protocol::flow::Key as UniqueKey;
@@ -132,9 +133,7 @@ impl<S: Store> Core<S> {
                         self.engine.provide_lanes(queue, lanes);
                     }
                     Wanted::Lane(lane) => {
-                        let LaneAt { queue, priority, from } = lane;
-                        let read = |snapshot: &_| view::lane(snapshot, queue, priority, from, REFILL);
-                        let part = self.read(&mut snapshot, read)?;
+                        let part = self.read(&mut snapshot, |snapshot| view::lane(snapshot, lane, REFILL))?;
                         self.engine.provide_jobs(lane, part);
                     }
                 }
@@ -216,8 +215,11 @@ fn read_all<S: Snapshot>(snapshot: &S) -> Result<Stored, StoreError> {
     let leases = view::leases(snapshot)?;
     let leases = leases.into_iter().map(|(stamp, lease)| {
         let queue = QueueId(lease.queue);
-        let place = Place { status: Status::Ready, queue, priority: lease.priority, stamp };
-        let job = view::job_at(snapshot, place)?;
+        let at = |draw| {
+            let place = Place { status: Status::Ready, queue, draw, priority: lease.priority, stamp };
+            view::job_at(snapshot, place)
+        };
+        let job = at(DrawId::NONE)?.map_or_else(|| at(DrawId::SOME), |job| Ok(Some(job)))?;
         let id = job.as_ref().map_or(Home { queue, priority: lease.priority }.id(stamp), |job| job.id);
         Ok((id, lease, job))
     });
@@ -225,6 +227,8 @@ fn read_all<S: Snapshot>(snapshot: &S) -> Result<Stored, StoreError> {
         clock: view::clock(snapshot)?,
         queues: view::queues(snapshot)?,
         cursors: view::all_cursors(snapshot)?,
+        budgets: view::budgets(snapshot)?,
+        draws: view::draws(snapshot)?,
         leases: leases.collect::<Result<_, StoreError>>()?,
     })
 }

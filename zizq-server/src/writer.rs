@@ -51,6 +51,7 @@ impl CommitModes {
             | Command::Fail { .. }
             | Command::Release(_)
             | Command::Change { .. }
+            | Command::Budget(_)
             | Command::Reset
             | Command::Stop => Some(self.others),
             _ => None,

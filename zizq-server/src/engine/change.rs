@@ -9,7 +9,7 @@ use protocol::patch::Patch;
 use protocol::stream::CancelReason;
 use rustc_hash::FxHashSet;
 
-use super::command::{Change, Changed, Reply, Seen};
+use super::command::{Change, Changed, Reject, Reply, Seen};
 use super::id::QueueId;
 use super::job::Job;
 use super::lease::Lease;
@@ -24,8 +24,19 @@ impl Engine {
         only: Option<&Filter>,
         change: &Change,
         found: &mut Found,
-    ) -> Reply {
-        Reply::Changed(ids.iter().map(|id| self.change_one(*id, only, change, found)).collect())
+    ) -> Result<Reply, Reject> {
+        if let Change::Bind(change) = change {
+            // Whether the job is there comes before what is asked for it.
+            if let [id] = ids
+                && self.leases.get(*id).is_none()
+                && found.get(id).is_none_or(|job| job.is_gone(self.now))
+            {
+                return Ok(Reply::Changed(vec![Changed::Missing]));
+            }
+            self.prepare_change(change)?;
+        }
+        let changed = ids.iter().map(|id| self.change_one(*id, only, change, found));
+        Ok(Reply::Changed(changed.collect()))
     }
 
     fn change_one(
@@ -50,6 +61,13 @@ impl Engine {
             Change::Retry { .. } if matches!(seen.status, Status::Ready | Status::InFlight) => {
                 return Changed::Refused(seen.status);
             }
+            Change::Bind(_) if seen.status.is_terminal() || seen.status == Status::InFlight => {
+                return Changed::Refused(seen.status);
+            }
+            Change::Bind(change) => match self.bind(&seen.job, change) {
+                Ok(job) => self.seen(job),
+                Err(reject) => return Changed::Unfit(reject),
+            },
             Change::Patch(patch) if patch.is_empty() => Some(seen),
             Change::Patch(patch) if seen.status == Status::InFlight => self.patch_held(id, patch),
             Change::Patch(patch) => self.patch_idle(&seen.job, patch),
@@ -84,7 +102,7 @@ impl Engine {
         if job.place() != before {
             self.batch.remove_job(before, None);
             self.queues.move_held(before.queue, job.queue);
-            self.note_removed(before.queue, before.priority);
+            self.note_removed(before.queue, before.draw, before.priority);
             self.keep_behind_cursor(&job);
             self.note_move(&job, was_moved);
         }
@@ -135,6 +153,13 @@ impl Engine {
         retried.lapsed = false;
         retried.completed_at = None;
         retried.purge_at = None;
+        // Since it ended its budgets may have changed, or gone.
+        if let Some(flow) = &mut retried.flow
+            && let Some(budgets) = self.budgets.correct(&flow.budgets)
+        {
+            flow.budgets = budgets;
+            retried.flow = retried.flow.take().and_then(|flow| flow.boxed());
+        }
         self.settle(job.clone());
         self.seen(job)
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use protocol::budget::BudgetView;
 use protocol::enqueue::NewJob;
 use protocol::id::JobId;
 use protocol::job::Status;
@@ -10,6 +11,7 @@ use protocol::name::QueueName;
 use protocol::outcome::{Failure, LeasedJob, NotDone};
 use protocol::patch::Patch;
 
+use super::budget::{BindingChange, BudgetCommand};
 use super::job::Job;
 use super::outbox::Outbox;
 use crate::filter::Filter;
@@ -39,6 +41,7 @@ pub enum Command {
     Heartbeat(Vec<JobHeartbeat>),
     Release(Vec<JobRelease>),
     /// Changes jobs, each by itself: those that exist and, with a filter, are what it asks for at that moment.
+    Budget(BudgetCommand),
     Change {
         ids: Vec<JobId>,
         only: Option<Arc<Filter>>,
@@ -82,6 +85,7 @@ pub enum Reply {
     /// In the order of the ids.
     Changed(Vec<Changed>),
     Counts(JobCounts),
+    Budgets(Vec<BudgetView>),
 }
 
 /// What became of one job that was to be enqueued.
@@ -111,6 +115,8 @@ pub enum Change {
         reset_attempts: bool,
     },
     Delete,
+    /// Changes what it draws on budgets.
+    Bind(Arc<BindingChange>),
 }
 
 /// A job at a moment.
@@ -133,10 +139,12 @@ pub enum Changed {
     Refused(Status),
     /// It is not what the filter asks for any more.
     Passed,
+    /// It is at odds with what it is to be changed to.
+    Unfit(Reject),
 }
 
 /// Why the engine refused a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Reject {
     #[error("no such job, or it is not in flight")]
     NotFound,
@@ -144,6 +152,18 @@ pub enum Reject {
     LeaseLost,
     #[error("the server is shutting down")]
     Draining,
+    /// Something that a request names is not there.
+    #[error("{0}")]
+    Missing(String),
+    /// The request is at odds with what is.
+    #[error("{0}")]
+    Conflict(String),
+    /// The request asks for what cannot be.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// One of the jobs that a request brings cannot be.
+    #[error("{error}")]
+    Job { index: usize, error: String },
 }
 
 /// A connection of a stream. A stream that is resumed changes its link, and what the old one says no longer counts.

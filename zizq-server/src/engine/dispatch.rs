@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use rustc_hash::FxHashMap;
 
 use super::Engine;
+use super::budgets::DrawId;
 use super::id::{QueueId, Stamp};
 use super::job::Job;
 use super::queues::Queues;
@@ -42,10 +43,7 @@ impl Heads {
         if !self.active {
             return;
         }
-        let head = queues.get(id).and_then(|queue| match queue.lanes.head() {
-            Head::None => None,
-            Head::Job { priority, stamp } | Head::InStore { priority, stamp, .. } => Some((priority, stamp)),
-        });
+        let head = queues.get(id).and_then(|queue| queue.head().order());
         let before = self.listed.get(&id).copied();
         if before == head {
             return;
@@ -105,6 +103,7 @@ impl Engine {
         if self.draining {
             return;
         }
+        self.settle_budgets();
         self.feed_streams();
         self.dispatch_queues();
     }
@@ -154,8 +153,9 @@ impl Engine {
     /// Gives the jobs of a queue to the streams that wait for them. False when it must be tried again.
     fn dispatch_queue(&mut self, id: QueueId) -> bool {
         loop {
+            self.pass_gates(id);
             let Some(queue) = self.queues.get(id) else { return true };
-            if queue.lanes.head() == Head::None {
+            if queue.head() == Head::None {
                 return true;
             }
             if self.is_at_limit() {
@@ -220,18 +220,27 @@ impl Engine {
         if !stream.has_credit() {
             return Fed::Full;
         }
-        let Some((id, head)) = self.best_head(stream) else { return Fed::Nothing };
+        let Some((mut id, mut head)) = self.best_head(stream) else { return Fed::Nothing };
+        while !head.draw().is_none() && self.pass_gates(id) {
+            let Some(next) = self.streams.get(key).and_then(|stream| self.best_head(stream)) else {
+                return Fed::Nothing;
+            };
+            (id, head) = next;
+        }
         match head {
             Head::None => Fed::Nothing,
             Head::InStore { wanted, .. } => {
                 self.wanted.insert(wanted);
                 Fed::Later
             }
-            Head::Job { priority, .. } => {
-                let popped =
-                    self.queues.get_mut(id).and_then(|q| q.lanes.pop(priority, &mut self.ready_bytes));
+            Head::Job { priority, draw, .. } => {
+                let lanes = self.queues.get_mut(id).and_then(|queue| queue.lanes_of_mut(draw));
+                let popped = lanes.and_then(|lanes| lanes.pop(priority, &mut self.ready_bytes));
                 let Some((job, wanted)) = popped else { return Fed::Nothing };
                 self.wanted.extend(wanted);
+                if !draw.is_none() {
+                    self.relist(id, draw);
+                }
                 self.heads.update(&self.queues, id);
                 self.deliver(key, job);
                 Fed::Job
@@ -241,7 +250,7 @@ impl Engine {
 
     /// The first job, by priority and then by age, of the queues a stream takes from.
     fn best_head(&self, stream: &Stream) -> Option<(QueueId, Head)> {
-        let head_of = |id: QueueId| self.queues.get(id).map(|queue| (id, queue.lanes.head()));
+        let head_of = |id: QueueId| self.queues.get(id).map(|queue| (id, queue.head()));
         match &stream.takes {
             Takes::All => self.heads.first().and_then(head_of),
             Takes::Queues(ids) => {
@@ -255,9 +264,20 @@ impl Engine {
     }
 
     /// Takes in which lanes a queue has in the store.
-    pub fn provide_lanes(&mut self, id: QueueId, lanes: Vec<(u16, Stamp)>) {
+    pub fn provide_lanes(&mut self, id: QueueId, lanes: Vec<(DrawId, u16, Stamp)>) {
         if let Some(queue) = self.queues.get_mut(id) {
-            queue.lanes.discover(lanes);
+            queue.lanes.discover([]);
+        }
+        for of_draw in lanes.chunk_by(|(one, ..), (other, ..)| one == other) {
+            let Some((draw, ..)) = of_draw.first().copied() else { continue };
+            if !draw.is_none() {
+                self.add_draw(id, draw);
+            }
+            let lanes = self.queues.get_mut(id).and_then(|queue| queue.lanes_of_mut(draw));
+            if let Some(lanes) = lanes {
+                lanes.discover(of_draw.iter().map(|(_, priority, from)| (*priority, *from)));
+            }
+            self.relist(id, draw);
         }
         self.dispatch_later(id);
     }
@@ -266,21 +286,10 @@ impl Engine {
     pub fn provide_jobs(&mut self, lane: LaneAt, part: Part<Job, Stamp>) {
         let idle = part.items.into_iter().filter(|job| self.leases.get(job.id).is_none());
         let jobs = idle.map(std::sync::Arc::new).collect();
-        if let Some(queue) = self.queues.get_mut(lane.queue) {
-            queue.lanes.refill(lane, jobs, part.next, &mut self.ready_bytes);
+        if let Some(lanes) = self.queues.get_mut(lane.queue).and_then(|queue| queue.lanes_of_mut(lane.draw)) {
+            lanes.refill(lane, jobs, part.next, &mut self.ready_bytes);
         }
+        self.relist(lane.queue, lane.draw);
         self.dispatch_later(lane.queue);
-    }
-}
-
-impl Head {
-    /// What heads of different queues are compared by.
-    const fn order(&self) -> Option<(u16, Stamp)> {
-        match self {
-            Self::None => None,
-            Self::Job { priority, stamp } | Self::InStore { priority, stamp, .. } => {
-                Some((*priority, *stamp))
-            }
-        }
     }
 }

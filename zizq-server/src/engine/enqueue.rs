@@ -5,6 +5,7 @@ use std::sync::Arc;
 use protocol::enqueue::NewJob;
 use protocol::job::Status;
 
+use super::budgets::DrawId;
 use super::command::{Enqueued, Outcome, Reject, Reply};
 use super::id::Home;
 use super::job::Job;
@@ -15,6 +16,7 @@ impl Engine {
         if self.draining {
             return Err(Reject::Draining);
         }
+        self.prepare_budgets(&jobs)?;
         let mut enqueued = Vec::with_capacity(jobs.len());
         // A payload alone must not keep the body of a whole bulk request in memory.
         let shares_body = jobs.len() > 1;
@@ -63,6 +65,7 @@ impl Engine {
             failed_at: None,
             completed_at: None,
             purge_at: None,
+            draw: DrawId::NONE,
             flow: new.flow,
         }
     }

@@ -7,6 +7,7 @@ use protocol::lease::LeaseToken;
 use protocol::name::{JobType, QueueName};
 use protocol::payload::Payload;
 
+use super::budgets::DrawId;
 use super::id::{Home, QueueId, Stamp};
 use crate::store::keys::Place;
 
@@ -36,13 +37,21 @@ pub struct Job {
     pub failed_at: Option<u64>,
     pub completed_at: Option<u64>,
     pub purge_at: Option<u64>,
+    /// What it draws on budgets while it has not ended.
+    pub draw: DrawId,
     /// What it asks for beyond the ordinary.
     pub flow: Option<Box<Flow>>,
 }
 
 impl Job {
     pub const fn place(&self) -> Place {
-        Place { status: self.status, queue: self.queue, priority: self.priority, stamp: Stamp::of(self.id) }
+        Place {
+            status: self.status,
+            queue: self.queue,
+            draw: self.draw,
+            priority: self.priority,
+            stamp: Stamp::of(self.id),
+        }
     }
 
     /// Whether it lies elsewhere than its id says.
@@ -96,6 +105,7 @@ impl Job {
             timeout_ms: self.flow.as_ref().and_then(|flow| flow.timeout_ms),
             unique_key: unique.map(|unique| &unique.key),
             unique_while: unique.map(|unique| unique.scope),
+            budgets: self.flow.as_ref().map(|flow| &flow.budgets[..]).filter(|budgets| !budgets.is_empty()),
             lease: None,
             lease_expires_at: None,
             deliveries: None,

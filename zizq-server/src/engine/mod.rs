@@ -5,15 +5,19 @@
 //! it changes comes out as one [`Batch`] a turn. [`crate::turn`] drives it.
 
 pub mod backoff;
+pub mod budget;
+pub mod budgets;
 mod change;
 pub mod command;
 mod dispatch;
+mod drawing;
 mod enqueue;
 pub mod id;
 pub mod job;
 mod lease;
 pub mod outbox;
 mod outcome;
+mod pool;
 mod queues;
 mod ready;
 mod renew;
@@ -35,7 +39,9 @@ use protocol::outcome::LeasedJob;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::store::batch::Batch;
-use crate::store::keys::Place;
+use crate::store::keys::{self, Place};
+use crate::store::view::LaneKey;
+use budgets::Budgets;
 use command::{Command, Reject, Reply, leased};
 use id::{QueueId, Stamp, Stamps};
 use job::Job;
@@ -61,6 +67,8 @@ pub struct Settings {
     pub dead_ms: u64,
     /// Deliveries after which a job that never ends is dead.
     pub max_deliveries: u32,
+    /// The most budgets there can be.
+    pub max_budgets: usize,
     /// The most jobs in flight in all; 0: no limit.
     pub in_flight_limit: usize,
     /// The longest an attempt may be in flight, in milliseconds; none: as long as its lease lasts.
@@ -86,8 +94,9 @@ pub struct Engine {
     streams: Streams,
     timers: Timers,
     uniques: Uniques,
+    budgets: Budgets,
     /// For lanes with a long history: the first stamp that can be live. See [`crate::store::view::lanes`].
-    cursors: FxHashMap<(QueueId, u16), Stamp>,
+    cursors: FxHashMap<LaneKey, Stamp>,
     /// When the leases of a stream are to be looked at.
     checks: BinaryHeap<cmp::Reverse<(u64, u64)>>,
     /// Queues that may have jobs for waiting streams.
@@ -170,9 +179,8 @@ impl Engine {
             Command::Fail { job, failure } => self.fail(job, failure, &mut found),
             Command::Heartbeat(jobs) => self.heartbeat(&jobs, &mut found),
             Command::Release(jobs) => self.release(&jobs, &mut found),
-            Command::Change { ids, only, change } => {
-                Ok(self.change(&ids, only.as_deref(), &change, &mut found))
-            }
+            Command::Change { ids, only, change } => self.change(&ids, only.as_deref(), &change, &mut found),
+            Command::Budget(command) => self.budget(command),
             Command::Reset => self.reset(),
             Command::Inspect(ids) => {
                 let held = ids.iter().filter_map(|id| self.leases.get(*id));
@@ -191,6 +199,9 @@ impl Engine {
     pub fn changes(&mut self) -> Changes {
         self.queues.save(&mut self.batch);
         self.uniques.save(&mut self.batch);
+        let idle = self.budgets.drop_idle_draws(&mut self.batch);
+        self.drop_draws(idle);
+        self.budgets.save(&mut self.batch);
         Changes { clear: mem::take(&mut self.clear), batch: mem::take(&mut self.batch) }
     }
 
@@ -221,7 +232,8 @@ impl Engine {
 
     /// The job in flight that is stored at this place.
     pub fn held_at(&self, place: Place) -> Option<std::sync::Arc<Job>> {
-        self.leases.iter().find(|lease| lease.job.place() == place).map(|lease| lease.job.clone())
+        let at = keys::job(place);
+        self.leases.iter().find(|lease| keys::job(lease.job.place()) == at).map(|lease| lease.job.clone())
     }
 
     /// The store has lost the job at this place.
@@ -233,7 +245,7 @@ impl Engine {
     pub fn next_deadline(&self) -> Option<u64> {
         let check = self.checks.peek().map(|cmp::Reverse((at, _))| *at);
         let leases = [check, self.leases.next_save(), self.leases.next_deadline()];
-        leases.into_iter().chain([self.timers.next()]).flatten().min()
+        leases.into_iter().chain([self.timers.next(), self.budgets.next_wake()]).flatten().min()
     }
 
     fn reset(&mut self) -> Result<Reply, Reject> {
@@ -245,6 +257,7 @@ impl Engine {
         self.cursors.clear();
         self.timers = Timers::empty();
         self.uniques = Uniques::default();
+        self.budgets = Budgets::default();
         self.wanted.clear();
         self.ready_bytes = 0;
         self.heads.rebuild(&self.queues);

@@ -25,7 +25,7 @@ impl Engine {
                     }
                 }
                 Err(Reject::LeaseLost) => not_done.lost.push(job.id),
-                Err(Reject::NotFound | Reject::Draining) => not_done.not_found.push(job.id),
+                Err(_) => not_done.not_found.push(job.id),
             }
         }
         Ok(Reply::NotDone(not_done))

@@ -6,9 +6,11 @@ use protocol::job::Status;
 use protocol::name::QueueName;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::budgets::DrawId;
 use super::command::JobCounts;
+use super::drawing::Drawing;
 use super::id::QueueId;
-use super::ready::Lanes;
+use super::ready::{Head, Lanes};
 use crate::store::batch::Batch;
 use crate::store::record::{Counts, QueueRecord};
 
@@ -16,7 +18,10 @@ use crate::store::record::{Counts, QueueRecord};
 pub(super) struct Queue {
     pub record: QueueRecord,
     pub in_flight: u64,
+    /// Ready jobs that draw on no budget.
     pub lanes: Lanes,
+    /// Those that do.
+    pub drawing: Drawing,
     /// Streams that wait for a job, the longest waiting first, with when they began to.
     pub waiting: VecDeque<(u64, u64)>,
     /// Whether it stands in the list of queues to dispatch.
@@ -38,7 +43,7 @@ impl Queues {
     pub(super) fn load(&mut self, id: QueueId, record: QueueRecord) {
         self.next = self.next.max(id.0 + 1);
         self.by_name.insert(record.name.clone(), id);
-        let lanes = Lanes::new(id, record.counts.ready == 0);
+        let lanes = Lanes::new(id, DrawId::NONE, record.counts.ready == 0);
         self.by_id.insert(id, Queue::new(record, lanes));
     }
 
@@ -56,7 +61,7 @@ impl Queues {
         self.next += 1;
         self.by_name.insert(name.clone(), id);
         let record = QueueRecord { name: name.clone(), counts: Counts::default() };
-        self.by_id.insert(id, Queue::new(record, Lanes::new(id, true)));
+        self.by_id.insert(id, Queue::new(record, Lanes::new(id, DrawId::NONE, true)));
         id
     }
 
@@ -152,13 +157,37 @@ impl Queues {
             queue.record.counts = Counts::default();
             queue.changed = false;
             queue.in_flight = 0;
-            queue.lanes = Lanes::new(*id, true);
+            queue.lanes = Lanes::new(*id, DrawId::NONE, true);
+            queue.drawing = Drawing::default();
         }
     }
 }
 
 impl Queue {
     fn new(record: QueueRecord, lanes: Lanes) -> Self {
-        Self { record, in_flight: 0, lanes, waiting: VecDeque::new(), to_dispatch: false, changed: false }
+        Self {
+            record,
+            in_flight: 0,
+            lanes,
+            drawing: Drawing::default(),
+            waiting: VecDeque::new(),
+            to_dispatch: false,
+            changed: false,
+        }
+    }
+
+    /// The lanes of jobs that draw the same.
+    pub(super) fn lanes_of_mut(&mut self, draw: DrawId) -> Option<&mut Lanes> {
+        if draw.is_none() { Some(&mut self.lanes) } else { self.drawing.lanes_mut(draw) }
+    }
+
+    /// The next job, as far as the gates that are open tell.
+    pub(super) fn head(&self) -> Head {
+        let plain = self.lanes.head();
+        let drawing = self.drawing.head();
+        match (plain.order(), drawing.order()) {
+            (plain, Some(other)) if plain.is_none_or(|plain| other < plain) => drawing,
+            _ => plain,
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::budgets::DrawId;
 use super::id::{QueueId, Stamp};
 use super::job::Job;
 use super::window::{Limits, Weigh, Window};
@@ -35,6 +36,7 @@ pub enum Wanted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LaneAt {
     pub queue: QueueId,
+    pub draw: DrawId,
     pub priority: u16,
     pub from: Stamp,
 }
@@ -46,13 +48,35 @@ pub(super) enum Head {
     Job {
         priority: u16,
         stamp: Stamp,
+        draw: DrawId,
     },
     /// It lies in the store, not before this priority and stamp.
     InStore {
         priority: u16,
         stamp: Stamp,
+        draw: DrawId,
         wanted: Wanted,
     },
+}
+
+impl Head {
+    /// What heads of different lanes and queues are compared by.
+    pub(super) const fn order(&self) -> Option<(u16, Stamp)> {
+        match self {
+            Self::None => None,
+            Self::Job { priority, stamp, .. } | Self::InStore { priority, stamp, .. } => {
+                Some((*priority, *stamp))
+            }
+        }
+    }
+
+    /// What it draws on budgets.
+    pub(super) const fn draw(&self) -> DrawId {
+        match self {
+            Self::None => DrawId::NONE,
+            Self::Job { draw, .. } | Self::InStore { draw, .. } => *draw,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -65,14 +89,23 @@ struct Lane {
 #[derive(Debug)]
 pub(super) struct Lanes {
     queue: QueueId,
+    draw: DrawId,
     lanes: BTreeMap<u16, Lane>,
     /// Whether the store has been asked which lanes there are. Until then all of them are there alone.
     known: bool,
 }
 
 impl Lanes {
-    pub(super) const fn new(queue: QueueId, known: bool) -> Self {
-        Self { queue, lanes: BTreeMap::new(), known }
+    pub(super) const fn new(queue: QueueId, draw: DrawId, known: bool) -> Self {
+        Self { queue, draw, lanes: BTreeMap::new(), known }
+    }
+
+    pub(super) const fn is_known(&self) -> bool {
+        self.known
+    }
+
+    fn at(&self, priority: u16, from: Stamp) -> Wanted {
+        Wanted::Lane(LaneAt { queue: self.queue, draw: self.draw, priority, from })
     }
 
     fn lane(&mut self, priority: u16) -> &mut Lane {
@@ -97,15 +130,20 @@ impl Lanes {
 
     pub(super) fn head(&self) -> Head {
         if !self.known {
-            return Head::InStore { priority: 0, stamp: Stamp::MIN, wanted: Wanted::Lanes(self.queue) };
+            let wanted = Wanted::Lanes(self.queue);
+            return Head::InStore { priority: 0, stamp: Stamp::MIN, draw: self.draw, wanted };
         }
         for (&priority, lane) in &self.lanes {
             if let Some((stamp, _)) = lane.jobs.front() {
-                return Head::Job { priority, stamp: *stamp };
+                return Head::Job { priority, stamp: *stamp, draw: self.draw };
             }
             if let Some(from) = lane.jobs.horizon() {
-                let wanted = Wanted::Lane(LaneAt { queue: self.queue, priority, from });
-                return Head::InStore { priority, stamp: from, wanted };
+                return Head::InStore {
+                    priority,
+                    stamp: from,
+                    draw: self.draw,
+                    wanted: self.at(priority, from),
+                };
             }
         }
         Head::None
@@ -117,11 +155,10 @@ impl Lanes {
         let (_, job) = lane.jobs.pop_front()?;
         *bytes -= job.weight();
         let from = lane.jobs.horizon().filter(|_| lane.jobs.is_low());
-        let wanted = from.map(|from| Wanted::Lane(LaneAt { queue: self.queue, priority, from }));
         if lane.jobs.is_exhausted() && self.lanes.len() > MAX_IDLE_LANES {
             self.lanes.remove(&priority);
         }
-        Some((job, wanted))
+        Some((job, from.map(|from| self.at(priority, from))))
     }
 
     pub(super) fn remove(&mut self, priority: u16, stamp: Stamp, bytes: &mut usize) {
@@ -131,7 +168,7 @@ impl Lanes {
     }
 
     /// Takes in which lanes the store has.
-    pub(super) fn discover(&mut self, lanes: Vec<(u16, Stamp)>) {
+    pub(super) fn discover(&mut self, lanes: impl IntoIterator<Item = (u16, Stamp)>) {
         self.known = true;
         for (priority, from) in lanes {
             self.lanes.insert(priority, Lane { jobs: Window::new(LANE, Some(from)), removed: 0 });

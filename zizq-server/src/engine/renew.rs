@@ -51,6 +51,8 @@ impl Engine {
         let mut reply = HeartbeatsReply::default();
         for job in jobs {
             match self.claim(leased(job.id, job.lease), found) {
+                // Meanwhile others may have drawn what it would need to go on.
+                Ok(Claim::Late(late)) if self.is_short(&late) => reply.lost.push(job.id),
                 Ok(claim) => {
                     if let (Claim::Late(late), Some(token)) = (claim, job.lease) {
                         self.restore_late(late, token, job.lease_ms);
@@ -109,6 +111,9 @@ impl Engine {
         if let Some(queue) = self.queues.get_mut(lease.job.queue) {
             queue.in_flight += 1;
         }
+        if !lease.job.draw.is_none() {
+            self.budgets.hold(lease.job.draw);
+        }
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.held.insert(lease.token, lease.job.id);
         let end = end_of(&lease, stream);
@@ -126,7 +131,7 @@ impl Engine {
                     }
                 }
                 Err(Reject::LeaseLost) => not_done.lost.push(release.id),
-                Err(Reject::NotFound | Reject::Draining) => not_done.not_found.push(release.id),
+                Err(_) => not_done.not_found.push(release.id),
             }
         }
         Ok(Reply::NotDone(not_done))

@@ -10,6 +10,7 @@ use protocol::lease::{DEFAULT_LEASE_MS, LeaseToken};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
+use super::budgets::{BudgetId, Budgets, DrawId};
 use super::command::StreamKind;
 use super::dispatch::Heads;
 use super::id::{QueueId, Stamp, Stamps};
@@ -22,7 +23,8 @@ use super::transition::TOKEN_COUNT_BITS;
 use super::unique::Uniques;
 use super::{Engine, Settings};
 use crate::store::batch::Batch;
-use crate::store::record::{LeaseRecord, QueueRecord};
+use crate::store::record::{BudgetRecord, DrawRecord, LeaseRecord, QueueRecord};
+use crate::store::view::LaneKey;
 
 /// The clock is written down about once a second: what was handed out last may be this much later, in milliseconds.
 const CLOCK_SLACK_MS: u64 = 2_000;
@@ -42,7 +44,9 @@ const fn forgotten_tokens(clock: u64, start: u64) -> Range<u64> {
 pub struct Stored {
     pub clock: u64,
     pub queues: Vec<(QueueId, QueueRecord)>,
-    pub cursors: Vec<((QueueId, u16), Stamp)>,
+    pub cursors: Vec<(LaneKey, Stamp)>,
+    pub budgets: Vec<(BudgetId, BudgetRecord)>,
+    pub draws: Vec<(DrawId, DrawRecord)>,
     /// With the job each is for, where it is still there.
     pub leases: Vec<(JobId, LeaseRecord, Option<Job>)>,
 }
@@ -65,6 +69,7 @@ impl Engine {
             streams: Streams::starting_at(start << STREAM_COUNT_BITS),
             timers: Timers::stored(),
             uniques: Uniques::default(),
+            budgets: Budgets::default(),
             cursors: stored.cursors.into_iter().collect(),
             checks: BinaryHeap::<Reverse<_>>::new(),
             queues_to_dispatch: VecDeque::new(),
@@ -80,6 +85,8 @@ impl Engine {
         };
         engine.batch.put_format();
         engine.load_queues(stored.queues);
+        engine.budgets.load(stored.budgets, stored.draws, now, &mut engine.batch);
+        engine.drop_stray_cursors();
         engine.load_leases(stored.leases);
         engine
     }
@@ -91,10 +98,19 @@ impl Engine {
             } else {
                 self.queues.skip(id);
                 self.batch.remove_queue(id);
-                for ((_, priority), _) in self.cursors.extract_if(|(queue, _), _| *queue == id) {
-                    self.batch.remove_cursor(id, priority);
+                for ((_, draw, priority), _) in self.cursors.extract_if(|(queue, ..), _| *queue == id) {
+                    self.batch.remove_cursor(id, draw, priority);
                 }
             }
+        }
+    }
+
+    /// Forgets the cursors of draws that are not there any more.
+    fn drop_stray_cursors(&mut self) {
+        let stray =
+            self.cursors.extract_if(|(_, draw, _), _| !draw.is_none() && !self.budgets.has_draw(*draw));
+        for ((queue, draw, priority), _) in stray {
+            self.batch.remove_cursor(queue, draw, priority);
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use protocol::job::Status;
 
 use super::Engine;
+use super::budgets::DrawId;
 use super::id::Stamp;
 use super::job::Job;
 use super::window::{Limits, Weigh, Window};
@@ -62,7 +63,8 @@ impl Timers {
         let ((at, stamp), target) = self.0.front().filter(|((at, _), _)| *at <= now).copied()?;
         self.0.pop_front();
         // A scheduled or ended job is found without its priority.
-        let place = Place { status: target.status, queue: target.queue, priority: 0, stamp };
+        let TimerTarget { status, queue } = target;
+        let place = Place { status, queue, draw: DrawId::NONE, priority: 0, stamp };
         Some(Due { at, place })
     }
 }
@@ -98,10 +100,11 @@ impl Engine {
         self.settle(Arc::new(job));
     }
 
-    /// Looks after leases whose time has come.
+    /// Looks after leases and budgets whose time has come.
     pub fn tick(&mut self) {
         self.save_leases(self.now.saturating_sub(super::lease::SAVE_AFTER_MS));
         self.expire_leases();
         self.time_out();
+        self.settle_budgets();
     }
 }

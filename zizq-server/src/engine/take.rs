@@ -194,7 +194,7 @@ impl Engine {
         delivered.lapsed = false;
         let Some(stream) = self.streams.get_mut(key) else { return };
         stream.event += 1;
-        let (id, event) = (job.id, stream.event);
+        let (id, event, draw) = (job.id, stream.event, job.draw);
         self.lease_to(
             key,
             Lease {
@@ -209,6 +209,10 @@ impl Engine {
             },
         );
         self.send(id);
+        if !draw.is_none() {
+            self.budgets.spend(draw, self.now);
+            self.settle_budgets();
+        }
     }
 }
 

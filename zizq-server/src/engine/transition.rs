@@ -14,6 +14,7 @@ use protocol::job::Status;
 use protocol::lease::LeaseToken;
 use protocol::outcome::LeasedJob;
 
+use super::budgets::DrawId;
 use super::command::Reject;
 use super::id::{QueueId, Stamp};
 use super::job::Job;
@@ -92,6 +93,9 @@ impl Engine {
         if let Some(queue) = self.queues.get_mut(lease.job.queue) {
             queue.in_flight -= 1;
         }
+        if !lease.job.draw.is_none() {
+            self.budgets.let_go(lease.job.draw);
+        }
         if let Some(stream) = self.streams.get_mut(lease.stream) {
             stream.held.remove(&lease.token);
         }
@@ -101,7 +105,8 @@ impl Engine {
     }
 
     /// Stores a new or returning job where its status says. The place it had before has been cleared.
-    pub(super) fn settle(&mut self, job: Arc<Job>) {
+    pub(super) fn settle(&mut self, mut job: Arc<Job>) {
+        self.enter_draw(&mut job);
         self.batch.put_job(&job);
         self.queues.count_up(job.queue, job.status);
         self.uniques.enter(&job);
@@ -111,11 +116,28 @@ impl Engine {
         }
     }
 
+    /// Counts an unfinished job among those that draw the same, which have their own order.
+    fn enter_draw(&mut self, job: &mut Arc<Job>) {
+        let budgets = job.flow.as_ref().map_or(&[][..], |flow| &flow.budgets);
+        let draws = !budgets.is_empty() && !job.status.is_terminal();
+        let draw = if draws { self.budgets.enter(budgets) } else { DrawId::NONE };
+        if job.draw != draw {
+            Arc::make_mut(job).draw = draw;
+        }
+    }
+
     fn make_ready(&mut self, job: Arc<Job>) {
-        let id = job.queue;
+        let (id, draw) = (job.queue, job.draw);
         self.keep_behind_cursor(&job);
-        if let Some(queue) = self.queues.get_mut(id) {
-            queue.lanes.insert(job, &mut self.ready_bytes);
+        let known = self.queues.get(id).is_some_and(|queue| queue.lanes.is_known());
+        if known && !draw.is_none() {
+            self.add_draw(id, draw);
+        }
+        if let Some(lanes) = self.queues.get_mut(id).and_then(|queue| queue.lanes_of_mut(draw)) {
+            lanes.insert(job, &mut self.ready_bytes);
+        }
+        if !draw.is_none() {
+            self.relist(id, draw);
         }
         self.dispatch_later(id);
     }
@@ -123,11 +145,11 @@ impl Engine {
     /// The lane of a job must be read from this job on, if not from an earlier one.
     pub(super) fn keep_behind_cursor(&mut self, job: &Job) {
         let stamp = Stamp::of(job.id);
-        if let Some(cursor) = self.cursors.get_mut(&(job.queue, job.priority))
+        if let Some(cursor) = self.cursors.get_mut(&(job.queue, job.draw, job.priority))
             && stamp < *cursor
         {
             *cursor = stamp;
-            self.batch.put_cursor(job.queue, job.priority, stamp);
+            self.batch.put_cursor(job.queue, job.draw, job.priority, stamp);
         }
     }
 
@@ -147,8 +169,11 @@ impl Engine {
 
     /// Takes a job out of what memory holds of the ready ones.
     pub(super) fn unready(&mut self, job: &Job) {
-        if let Some(queue) = self.queues.get_mut(job.queue) {
-            queue.lanes.remove(job.priority, Stamp::of(job.id), &mut self.ready_bytes);
+        if let Some(lanes) = self.queues.get_mut(job.queue).and_then(|queue| queue.lanes_of_mut(job.draw)) {
+            lanes.remove(job.priority, Stamp::of(job.id), &mut self.ready_bytes);
+        }
+        if !job.draw.is_none() {
+            self.relist(job.queue, job.draw);
         }
         self.heads.update(&self.queues, job.queue);
     }
@@ -159,9 +184,10 @@ impl Engine {
         self.batch.remove_job(place, job.due());
         self.queues.count_down(job.queue, place.status);
         self.uniques.leave(job);
+        self.budgets.leave(job.draw);
         match job.due() {
             Some(due) => self.timers.remove(due, place.stamp),
-            None => self.note_removed(job.queue, job.priority),
+            None => self.note_removed(job.queue, job.draw, job.priority),
         }
     }
 
@@ -189,20 +215,20 @@ impl Engine {
     }
 
     /// Lets the cursor of a lane follow the jobs that have left it, so that a restart need not walk past them.
-    pub(super) fn note_removed(&mut self, id: QueueId, priority: u16) {
+    pub(super) fn note_removed(&mut self, id: QueueId, draw: DrawId, priority: u16) {
         let enough = CURSOR_EVERY.max(self.leases.len());
-        let Some(queue) = self.queues.get_mut(id) else { return };
-        if !queue.lanes.note_removed(priority, enough) {
+        let Some(lanes) = self.queues.get_mut(id).and_then(|queue| queue.lanes_of_mut(draw)) else { return };
+        if !lanes.note_removed(priority, enough) {
             return;
         }
         // A lease that is written down finds its job by itself.
-        let unsaved =
-            self.leases.iter().filter(|l| !l.saved && l.job.queue == id && l.job.priority == priority);
+        let of_lane = |job: &Job| (job.queue, job.draw, job.priority) == (id, draw, priority);
+        let unsaved = self.leases.iter().filter(|lease| !lease.saved && of_lane(&lease.job));
         let in_flight = unsaved.map(|l| Stamp::of(l.job.id)).min();
-        let first = [in_flight, queue.lanes.first(priority)].into_iter().flatten().min();
+        let first = [in_flight, lanes.first(priority)].into_iter().flatten().min();
         let first = first.unwrap_or(self.stamps.last().next());
-        self.cursors.insert((id, priority), first);
-        self.batch.put_cursor(id, priority, first);
+        self.cursors.insert((id, draw, priority), first);
+        self.batch.put_cursor(id, draw, priority, first);
     }
 
     /// A token that no delivery had before, and none will have after.

@@ -14,6 +14,7 @@ use serde_json::json;
 use super::{filters, out_of_step};
 use crate::engine::command::{Change, Changed, Command, Reply, Seen};
 use crate::filter::Filter;
+use crate::handle::CallError;
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
@@ -98,12 +99,12 @@ async fn bulk(
     let changed = if dry_run {
         app.reader.would_change(filter, &change).await?
     } else {
-        app.reader.change(filter, change).await?
+        app.reader.change(filter, change).await?.changed
     };
     Ok(reply::value(StatusCode::OK, request.format, &json!({done: changed})))
 }
 
-async fn one(app: &App, id: JobId, change: Change) -> Result<Seen, Refusal> {
+pub(super) async fn one(app: &App, id: JobId, change: Change) -> Result<Seen, Refusal> {
     let is_retry = matches!(change, Change::Retry { .. });
     let command = Command::Change { ids: vec![id], only: None, change };
     let Reply::Changed(outcomes) = app.engine.call(command).await? else { return Err(out_of_step()) };
@@ -114,13 +115,14 @@ async fn one(app: &App, id: JobId, change: Change) -> Result<Seen, Refusal> {
             let status = status.as_str();
             Err(Refusal::unprocessable(format!("job `{id}` is {status} and can not be {what}")))
         }
+        Some(Changed::Unfit(reject)) => Err(CallError::from(reject).into()),
         Some(Changed::Missing | Changed::Passed) | None => {
             Err(Refusal::not_found(format!("no job has the id `{id}`")))
         }
     }
 }
 
-fn shown(request: &Request, seen: &Seen) -> Answer {
+pub(super) fn shown(request: &Request, seen: &Seen) -> Answer {
     let mut body = Vec::with_capacity(512);
     encode::write_job(&mut body, request.format, &seen.job.view(&seen.queue, seen.status), None);
     Ok(reply::bytes(StatusCode::OK, request.format, body))

@@ -6,7 +6,8 @@ use protocol::enqueue::{NewJob, parse_bulk, parse_job};
 use protocol::job::JobView;
 
 use super::out_of_step;
-use crate::engine::command::{Command, Enqueued, Outcome, Reply};
+use crate::engine::command::{Command, Enqueued, Outcome, Reject, Reply};
+use crate::handle::CallError;
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
@@ -15,7 +16,7 @@ pub(crate) async fn one(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let job = parse_job(request.body_format()?, &request.body)?;
     check_payload(app, &job, None)?;
-    let jobs = enqueue(app, vec![job]).await?;
+    let jobs = enqueue(app, vec![job], false).await?;
     let mut body = Vec::with_capacity(512);
     encode::write_job(&mut body, request.format, &view(jobs.first().ok_or_else(out_of_step)?), None);
     Ok(reply::bytes(status(&jobs), request.format, body))
@@ -27,17 +28,21 @@ pub(crate) async fn bulk(app: &App, request: &Request) -> Answer {
     for (i, job) in jobs.iter().enumerate() {
         check_payload(app, job, Some(i))?;
     }
-    let jobs = enqueue(app, jobs).await?;
+    let jobs = enqueue(app, jobs, true).await?;
     let mut body = Vec::with_capacity(32 + jobs.len() * 256);
     let write = |out: &mut Vec<u8>, job: &Enqueued| encode::write_job(out, request.format, &view(job), None);
     encode::write_jobs(&mut body, request.format, jobs.iter(), write, None);
     Ok(reply::bytes(status(&jobs), request.format, body))
 }
 
-async fn enqueue(app: &App, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, Refusal> {
-    match app.engine.call(Command::Enqueue(jobs)).await? {
-        Reply::Enqueued(jobs) => Ok(jobs),
-        _ => Err(out_of_step()),
+async fn enqueue(app: &App, jobs: Vec<NewJob>, bulk: bool) -> Result<Vec<Enqueued>, Refusal> {
+    match app.engine.call(Command::Enqueue(jobs)).await {
+        Ok(Reply::Enqueued(jobs)) => Ok(jobs),
+        Ok(_) => Err(out_of_step()),
+        Err(CallError::Rejected(Reject::Job { index, error })) if bulk => {
+            Err(Refusal::unprocessable(format!("jobs[{index}]: {error}")))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! One file per group of calls: request to command, reply to body.
 
+pub(crate) mod budgets;
 pub(crate) mod change;
 pub(crate) mod enqueue;
 pub(crate) mod errors;

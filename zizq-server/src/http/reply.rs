@@ -118,7 +118,7 @@ impl From<EnqueueError> for Refusal {
     fn from(error: EnqueueError) -> Self {
         match error {
             EnqueueError::Malformed(malformed) => malformed.into(),
-            EnqueueError::NotSupported(error) => Self::unprocessable(error),
+            EnqueueError::NotAllowed(error) => Self::unprocessable(error),
         }
     }
 }
@@ -135,8 +135,11 @@ impl From<PatchError> for Refusal {
 impl From<CallError> for Refusal {
     fn from(error: CallError) -> Self {
         match error {
-            CallError::Rejected(Reject::NotFound) => Self::not_found(error.to_string()),
-            CallError::Rejected(Reject::LeaseLost) => Self::conflict(error.to_string()),
+            CallError::Rejected(Reject::NotFound | Reject::Missing(_)) => Self::not_found(error.to_string()),
+            CallError::Rejected(Reject::LeaseLost | Reject::Conflict(_)) => Self::conflict(error.to_string()),
+            CallError::Rejected(Reject::NotAllowed(_) | Reject::Job { .. }) => {
+                Self::unprocessable(error.to_string())
+            }
             CallError::DiskFull => Self::out_of_space(error.to_string()),
             CallError::Rejected(Reject::Draining) | CallError::StoreClosed | CallError::Stopped => {
                 Self::unavailable(error.to_string())

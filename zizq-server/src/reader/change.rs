@@ -13,12 +13,21 @@ use crate::filter::Filter;
 /// How many jobs the engine changes at a time: so few that nobody notices.
 const SLICE: usize = 128;
 
+/// What came of a change of many jobs.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    /// How many were changed.
+    pub changed: u64,
+    /// Those that could not be changed because they are in flight.
+    pub in_flight: Vec<JobId>,
+}
+
 impl Reader {
-    /// Changes every job that the filter accepts now, and still accepts when its turn comes. Returns how many.
+    /// Changes every job that the filter accepts now, and still accepts when its turn comes.
     ///
     /// # Errors
     /// [`ReadError`]; some jobs may have been changed by then.
-    pub(crate) async fn change(&self, mut filter: Filter, change: Change) -> Result<u64, ReadError> {
+    pub(crate) async fn change(&self, mut filter: Filter, change: Change) -> Result<Changes, ReadError> {
         change.narrow(&mut filter);
         let _permit = self.changes.acquire().await;
         let start = self.start(&filter, None, false).await?;
@@ -27,7 +36,8 @@ impl Reader {
             let mut only = filter.clone();
             // Which jobs these are is decided here; the payload, which jq looks at, does not change.
             (only.ids, only.jq) = (None, None);
-            let mut slice = Slice { look, only: Arc::new(only), change, ids: Vec::new(), changed: 0 };
+            let mut slice =
+                Slice { look, only: Arc::new(only), change, ids: Vec::new(), changes: Changes::default() };
             look.select(&filter, start, usize::MAX, |seen| {
                 slice.ids.push(seen.job.id);
                 if slice.ids.len() == SLICE {
@@ -36,7 +46,7 @@ impl Reader {
                 Ok(true)
             })?;
             slice.carry_out(&slices)?;
-            Ok(slice.changed)
+            Ok(slice.changes)
         })
         .await
     }
@@ -55,7 +65,7 @@ impl Change {
     /// Leaves out the jobs that cannot be changed like that, where the filter does not ask for a status.
     fn narrow(&self, filter: &mut Filter) {
         let statuses = || match self {
-            Self::Patch(_) => Some(vec![Status::Scheduled, Status::Ready, Status::InFlight]),
+            Self::Patch(_) | Self::Bind(_) => Some(vec![Status::Scheduled, Status::Ready, Status::InFlight]),
             Self::Retry { .. } => Some(vec![Status::Dead]),
             Self::Delete => None,
         };
@@ -68,7 +78,7 @@ struct Slice<'a> {
     only: Arc<Filter>,
     change: Change,
     ids: Vec<JobId>,
-    changed: u64,
+    changes: Changes,
 }
 
 impl Slice<'_> {
@@ -77,11 +87,17 @@ impl Slice<'_> {
             return Ok(());
         }
         let ids = std::mem::take(&mut self.ids);
+        let asked = ids.clone();
         let (only, change) = (Some(self.only.clone()), self.change.clone());
         let _permit = self.look.runtime.block_on(slices.acquire());
         if let Reply::Changed(outcomes) = self.look.ask(Command::Change { ids, only, change })? {
-            let changed = |outcome: &&Changed| matches!(outcome, Changed::Done(_));
-            self.changed += outcomes.iter().filter(changed).count() as u64;
+            for (id, outcome) in asked.into_iter().zip(outcomes) {
+                match outcome {
+                    Changed::Done(_) => self.changes.changed += 1,
+                    Changed::Refused(Status::InFlight) => self.changes.in_flight.push(id),
+                    _ => {}
+                }
+            }
         }
         Ok(())
     }

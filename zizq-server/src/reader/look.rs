@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::walk::{Held, Walk};
 use super::{ReadError, readable};
+use crate::engine::budgets::DrawId;
 use crate::engine::command::{Command, Reply, Seen};
 use crate::engine::id::{QueueId, Stamp};
 use crate::engine::job::Job;
@@ -198,13 +199,14 @@ impl Look {
             ];
             let wanted =
                 parked.into_iter().filter(|(status, count)| *count > 0 && filter.wants_status(*status));
-            let run = |status, priority, first| Run { status, queue: *id, priority, first };
+            let draw = DrawId::NONE;
+            let run = |status, priority, first| Run { status, queue: *id, draw, priority, first };
             runs.extend(wanted.map(|(status, _)| run(status, 0, Stamp::MIN)));
             if counts.ready > 0 && filter.wants_status(Status::Ready) {
-                let lanes = readable(view::lanes(&self.snapshot, *id).map(Some))?;
-                runs.extend(
-                    lanes.into_iter().flatten().map(|(priority, first)| run(Status::Ready, priority, first)),
-                );
+                let lanes = readable(view::plain_lanes(&self.snapshot, *id).map(Some))?;
+                let lanes = lanes.into_iter().flatten();
+                runs.extend(lanes.map(|(_, priority, first)| run(Status::Ready, priority, first)));
+                runs.push(Run { draw: DrawId::SOME, ..run(Status::Ready, 0, Stamp::MIN) });
             }
         }
         Ok(runs)

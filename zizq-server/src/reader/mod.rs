@@ -5,6 +5,8 @@ mod change;
 mod look;
 mod walk;
 
+pub(crate) use change::Changes;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -9,6 +9,7 @@ use protocol::lease::{JobHeartbeat, JobRelease};
 use protocol::name::QueueName;
 use protocol::outcome::{Failure, LeasedJob};
 
+use crate::engine::budget::BudgetCommand;
 use crate::engine::command::{Change, Command, Link, OpenStream, StreamKind};
 use crate::engine::id::Stamp;
 use crate::engine::outbox::Outbox;
@@ -29,6 +30,7 @@ pub(super) enum Act {
     Heartbeat(Vec<JobHeartbeat>),
     Release(Vec<JobRelease>),
     Change { ids: Vec<JobId>, only: Option<Arc<Filter>>, change: Change },
+    Budget(BudgetCommand),
     Reset,
     Inspect(Vec<JobId>),
     List(Listing),
@@ -98,6 +100,7 @@ impl Act {
             Self::Heartbeat(jobs) => Command::Heartbeat(jobs),
             Self::Release(jobs) => Command::Release(jobs),
             Self::Change { ids, only, change } => Command::Change { ids, only, change },
+            Self::Budget(command) => Command::Budget(command),
             Self::Reset => Command::Reset,
             Self::Inspect(ids) => Command::Inspect(ids),
             Self::List(Listing { queues, from, descending, limit }) => {
@@ -168,9 +171,9 @@ impl fmt::Display for Act {
 }
 
 fn told(job: &NewJob) -> String {
-    let NewJob { queue, priority, ready_at, retry_limit, retention, payload, .. } = job;
+    let NewJob { queue, priority, ready_at, retry_limit, retention, payload, flow, .. } = job;
     let bytes = payload.bytes().len();
-    format!("({queue} p{priority} at {ready_at:?} limit {retry_limit:?} {retention:?} {bytes} B)")
+    format!("({queue} p{priority} at {ready_at:?} limit {retry_limit:?} {retention:?} {bytes} B {flow:?})")
 }
 
 fn held(job: LeasedJob) -> String {

@@ -32,6 +32,7 @@ impl Model {
                 self.jobs.remove(&id);
             }
         }
+        self.adopt_budgets(acts, ledger)?;
         self.adopt_leases(&touched, ledger)?;
         self.adopt_new(acts, ledger)
     }

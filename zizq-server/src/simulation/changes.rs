@@ -28,6 +28,9 @@ impl Model {
         change: &Change,
         answer: &Answer,
     ) -> Result<()> {
+        if let Change::Bind(change) = change {
+            return self.bind(ids, change, answer);
+        }
         let Ok(Reply::Changed(outcomes)) = answer else { bail!("answered {answer:?}") };
         ensure!(outcomes.len() == ids.len(), "{} outcomes for {} jobs", outcomes.len(), ids.len());
         for (id, outcome) in ids.iter().zip(outcomes) {
@@ -57,7 +60,7 @@ impl Model {
         let refused = match change {
             Change::Patch(_) => matches!(status, Status::Completed | Status::Dead),
             Change::Retry { .. } => matches!(status, Status::Ready | Status::InFlight),
-            Change::Delete => false,
+            Change::Delete | Change::Bind(_) => false,
         };
         let Changed::Done(seen) = outcome else {
             ensure!(refused && matches!(outcome, Changed::Refused(s) if *s == status), "it is {status:?}");
@@ -67,6 +70,7 @@ impl Model {
         match change {
             Change::Patch(patch) => self.patch(job, status, patch, seen),
             Change::Retry { reset_attempts } => self.retry(job, *reset_attempts, seen),
+            Change::Bind(_) => Ok(()),
             Change::Delete => {
                 if let Some(lease) = self.leases.remove(&id) {
                     self.tell(lease.stream, Told::cancel(id, CancelReason::Deleted));
@@ -114,6 +118,8 @@ impl Model {
         }
         (job.status, job.ready_at, job.deliveries) = (Status::Ready, self.now, 0);
         (job.completed_at, job.purge_at) = (None, None);
+        self.correct_bindings(&mut job);
+        let entry = self.jobs.get_mut(&job.id).context("it is there")?;
         // Whoever had it before has no say in it any more.
         entry.over = true;
         entry.job = job.clone();
@@ -124,6 +130,7 @@ impl Model {
 fn same(seen: &Seen, job: &Job, status: Status) -> Result<()> {
     let mut expected = job.clone();
     (expected.last_lease, expected.lapsed) = (seen.job.last_lease, seen.job.lapsed);
+    expected.draw = seen.job.draw;
     ensure!(*seen.job == expected && seen.status == status, "it should be {status:?} {expected:?}");
     Ok(())
 }

@@ -53,7 +53,7 @@ impl Model {
     }
 
     /// How many jobs each stream holds.
-    fn held(&self) -> BTreeMap<u64, usize> {
+    pub(super) fn held(&self) -> BTreeMap<u64, usize> {
         let mut held = BTreeMap::new();
         self.leases.values().for_each(|lease| *held.entry(lease.stream).or_default() += 1);
         held
@@ -77,7 +77,8 @@ impl Model {
         let (key, stream) = found.map(|(key, stream)| (*key, stream)).context("it is there")?;
         let holds = held.entry(key).or_default();
         ensure!(stream.has_credit(*holds), "it holds {holds}, has {} B unread: {stream:?}", stream.unread);
-        let ready_for_it = |(_, id): &&(u16, JobId)| stream.takes(&self.jobs[id]);
+        let ready_for_it =
+            |(_, id): &&(u16, JobId)| stream.takes(&self.jobs[id]) && self.can_pay(&self.jobs[id].job);
         let best = *ready.iter().find(ready_for_it).context("no job is ready for it")?;
         ensure!(best == (job.priority, job.id), "{best:?} comes before");
         ready.remove(&best);
@@ -89,7 +90,7 @@ impl Model {
         let mut expected = entry.job.clone();
         expected.deliveries += 1;
         expected.dequeued_at = Some(now);
-        (expected.last_lease, expected.lapsed) = (job.last_lease, job.lapsed);
+        (expected.last_lease, expected.lapsed, expected.draw) = (job.last_lease, job.lapsed, job.draw);
         ensure!(**job == expected, "it should be {expected:?}, not {job:?}");
         ensure!(*queue == entry.queue, "it is of queue {}", entry.queue);
         let stream = self.streams.get_mut(&key).context("it is there")?;
@@ -100,6 +101,7 @@ impl Model {
         let lease = Lease { job: expected, token, stream: key, since: now, kept: None, event, saved: None };
         let end = self.lease_end(&lease);
         ensure!(*lease_expires_at == end, "it expires at {lease_expires_at:?}, not {end:?}");
+        self.pay(&lease.job);
         self.leases.insert(job.id, lease);
         Ok(())
     }
@@ -112,7 +114,8 @@ impl Model {
         }
         for (key, stream) in &self.streams {
             if stream.has_credit(held.get(key).copied().unwrap_or_default()) {
-                let left = ready.iter().find(|(_, id)| stream.takes(&self.jobs[id]));
+                let takes = |id| stream.takes(&self.jobs[id]) && self.can_pay(&self.jobs[id].job);
+                let left = ready.iter().find(|(_, id)| takes(id));
                 ensure!(left.is_none(), "{left:?} is ready, but {:?} waits for it", stream.link);
             }
         }

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, ensure};
 use protocol::id::JobId;
 use protocol::job::Status;
+use protocol::name::BudgetKey;
 
 use super::model::{Entry, Model, Saved};
+use crate::engine::budgets::{BudgetId, DrawId};
 use crate::engine::id::{QueueId, Stamp};
 use crate::engine::job::Job;
 use crate::store::keys::{self, Area, Parts, Place};
-use crate::store::record::{self, Counts, LeaseRecord, QueueRecord};
+use crate::store::record::{self, BudgetRecord, Counts, DrawRecord, LeaseRecord, QueueRecord};
 use crate::store::view::{self, LaneKey};
 use crate::store::{Entry as Stored, Snapshot};
 
@@ -28,14 +30,20 @@ pub(super) struct Ledger {
     keys: BTreeMap<String, BTreeMap<JobId, Option<u64>>>,
     /// Where the jobs are that are not where their ids say.
     moved: BTreeMap<Stamp, (QueueId, u16)>,
+    pub budgets: BTreeMap<BudgetId, BudgetRecord>,
+    draws: BTreeMap<DrawId, DrawRecord>,
+    /// The order of the ready jobs that draw on budgets.
+    lanes: BTreeSet<(QueueId, DrawId, u16, Stamp)>,
 }
 
 impl Ledger {
     pub(super) fn read(snapshot: &impl Snapshot) -> Result<Self> {
         let mut jobs = BTreeMap::new();
-        for status in [Status::Ready, Status::Scheduled, Status::Completed, Status::Dead] {
-            for (key, value) in area(snapshot, Area::of(status))? {
-                let job = job(status, &key, &value).context("a job")?;
+        let plain =
+            [Status::Ready, Status::Scheduled, Status::Completed, Status::Dead].map(|s| (s, Area::of(s)));
+        for (status, at) in plain.into_iter().chain([(Status::Ready, Area::Drawing)]) {
+            for (key, value) in area(snapshot, at)? {
+                let job = job(status, at, &key, &value).context("a job")?;
                 let there = jobs.insert(job.id, job);
                 ensure!(there.is_none(), "{there:?} is stored twice");
             }
@@ -71,6 +79,9 @@ impl Ledger {
             timers: timers.items.into_iter().map(|(key, _)| key).collect(),
             keys,
             moved,
+            budgets: view::budgets(snapshot)?.into_iter().collect(),
+            draws: view::draws(snapshot)?.into_iter().collect(),
+            lanes: area(snapshot, Area::Lane)?.iter().map(|(key, _)| lane(key)).collect::<Result<_>>()?,
         })
     }
 
@@ -85,7 +96,7 @@ impl Ledger {
             timers.extend(job.due().map(|due| (due, stamp)));
             errors.extend((1..=job.attempts).map(|attempt| (stamp, attempt)));
             let behind_cursor =
-                self.cursors.get(&(job.queue, job.priority)).is_some_and(|cursor| stamp < *cursor);
+                self.cursors.get(&(job.queue, job.draw, job.priority)).is_some_and(|cursor| stamp < *cursor);
             let found = job.status != Status::Ready || !behind_cursor || self.leases.contains_key(&stamp);
             ensure!(found, "{:?} lies ready behind the cursor of its lane", job.id);
         }
@@ -98,6 +109,7 @@ impl Ledger {
         let moved = self.jobs.values().filter(|job| job.is_moved());
         let moved: BTreeMap<_, _> = moved.map(|job| (Stamp::of(job.id), (job.queue, job.priority))).collect();
         ensure!(moved == self.moved, "moved should be {moved:?}, not {:?}", self.moved);
+        self.check_draws()?;
         ensure!(timers == self.timers, "timers should be {timers:?}, not {:?}", self.timers);
         let stored_errors: BTreeSet<_> = self.errors.keys().copied().collect();
         ensure!(errors == stored_errors, "errors should be {errors:?}, not {stored_errors:?}");
@@ -138,6 +150,36 @@ impl Ledger {
         Ok(())
     }
 
+    /// Every unfinished job that draws on budgets is counted by its draw, and a ready one has its place in the order.
+    fn check_draws(&self) -> Result<()> {
+        let numbers: BTreeMap<&str, u32> =
+            self.budgets.iter().map(|(id, budget)| (budget.key.as_str(), id.0)).collect();
+        ensure!(numbers.len() == self.budgets.len(), "two budgets with one key: {:?}", self.budgets);
+        let (mut draws, mut lanes) = (self.draws.clone(), BTreeSet::new());
+        for job in self.jobs.values() {
+            let bindings = job.flow.as_ref().map_or(&[][..], |flow| &flow.budgets);
+            let number = |key: &BudgetKey| numbers.get(key.as_str()).copied();
+            let costs = bindings.iter().filter_map(|binding| Some((number(&binding.key)?, binding.cost)));
+            let mut costs: Vec<(u32, u32)> = costs.collect();
+            costs.sort_unstable();
+            if job.status.is_terminal() || costs.is_empty() {
+                ensure!(job.draw.is_none(), "{job:?} draws on nothing");
+                continue;
+            }
+            let draw = draws.get_mut(&job.draw).with_context(|| format!("{job:?} has a draw"))?;
+            ensure!(draw.costs == costs, "{job:?} draws {costs:?}, not {draw:?}");
+            draw.unfinished =
+                draw.unfinished.checked_sub(1).with_context(|| format!("{job:?} is counted"))?;
+            if job.status == Status::Ready {
+                lanes.insert((job.queue, job.draw, job.priority, Stamp::of(job.id)));
+            }
+        }
+        let left = draws.values().find(|draw| draw.unfinished > 0);
+        ensure!(left.is_none(), "jobs that are not there are counted: {left:?}");
+        ensure!(lanes == self.lanes, "the order should be {lanes:?}, not {:?}", self.lanes);
+        Ok(())
+    }
+
     fn check_keys(&self) -> Result<()> {
         let mut keys: BTreeMap<String, BTreeMap<JobId, Option<u64>>> = BTreeMap::new();
         for job in self.jobs.values() {
@@ -161,7 +203,8 @@ impl Ledger {
         let stored = self.jobs.get(&id).with_context(|| format!("{:?} is lost", entry.job))?;
         let mut expected = entry.job.clone();
         // How the engine remembers what became of a delivery is its own business.
-        (expected.last_lease, expected.lapsed) = (stored.last_lease, stored.lapsed);
+        (expected.last_lease, expected.lapsed, expected.draw) =
+            (stored.last_lease, stored.lapsed, stored.draw);
         ensure!(expected == *stored, "the store should have {expected:?}, not {stored:?}");
         let errors = self.errors_of(id);
         ensure!(errors == entry.errors, "{id:?} failed by {:?}, not by {errors:?}", entry.errors);
@@ -172,6 +215,12 @@ impl Ledger {
         let stamp = Stamp::of(id);
         self.errors.range((stamp, 0)..=(stamp, u32::MAX)).map(|(_, error)| error.clone()).collect()
     }
+}
+
+fn lane(key: &[u8]) -> Result<(QueueId, DrawId, u16, Stamp)> {
+    let mut parts = Parts(&key[1..]);
+    let (queue, draw) = (parts.queue().context("a queue")?, parts.u32().context("a draw")?);
+    Ok((queue, DrawId(draw), parts.u16().context("a priority")?, parts.stamp().context("a stamp")?))
 }
 
 /// The keys of a store, but for those that are always there.
@@ -185,10 +234,13 @@ fn area(snapshot: &impl Snapshot, area: Area) -> Result<Vec<Stored>> {
     Ok(entries.collect::<Result<_, _>>()?)
 }
 
-fn job(status: Status, key: &[u8], value: &bytes::Bytes) -> Result<Job> {
+fn job(status: Status, at: Area, key: &[u8], value: &bytes::Bytes) -> Result<Job> {
     let mut parts = Parts(&key[1..]);
     let queue = parts.queue().context("a queue")?;
-    let priority = if status == Status::Ready { parts.u16().context("a priority")? } else { 0 };
+    let priority = if at == Area::Ready { parts.u16().context("a priority")? } else { 0 };
     let stamp = parts.stamp().context("a stamp")?;
-    Ok(record::decode_job(Place { status, queue, priority, stamp }, value)?)
+    let draw = if at == Area::Drawing { DrawId::SOME } else { DrawId::NONE };
+    let job = record::decode_job(Place { status, queue, draw, priority, stamp }, value)?;
+    ensure!(job.place().area() == at, "{job:?} lies in another area: {at:?}");
+    Ok(job)
 }

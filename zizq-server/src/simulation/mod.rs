@@ -13,6 +13,7 @@
 
 mod act;
 mod adoption;
+mod budgets;
 mod changes;
 mod deliveries;
 mod disk;

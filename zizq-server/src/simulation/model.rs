@@ -12,6 +12,7 @@ use protocol::outcome::LeasedJob;
 use protocol::stream::CancelReason;
 
 use super::act::{Act, Listing};
+use super::budgets::Budgets;
 use super::streams::{State, Stream, Told};
 use crate::engine::Settings;
 use crate::engine::command::{Enqueued, JobCounts, Link, Outcome, Reject, Reply};
@@ -74,6 +75,7 @@ pub(super) struct Model {
     pub next_stream: u64,
     pub queue_ids: BTreeMap<QueueName, QueueId>,
     pub links: BTreeSet<(u64, u64)>,
+    pub budgets: Budgets,
     pub last_id: Option<JobId>,
     pub last_token: Option<LeaseToken>,
     pub draining: bool,
@@ -98,6 +100,7 @@ impl Model {
             next_stream: 0,
             queue_ids: BTreeMap::new(),
             links: BTreeSet::new(),
+            budgets: Budgets::new(),
             last_id: None,
             last_token: None,
             draining: false,
@@ -126,6 +129,7 @@ impl Model {
             Act::Heartbeat(jobs) => self.heartbeat(jobs, answer)?,
             Act::Release(jobs) => self.release(jobs, answer)?,
             Act::Change { ids, only, change } => self.change(ids, only.as_deref(), change, answer)?,
+            Act::Budget(command) => self.budget(command, answer)?,
             Act::Reset => self.reset(),
             Act::Inspect(ids) => {
                 let held = ids.iter().filter_map(|id| self.leases.get(id)).collect::<Vec<_>>();
@@ -190,6 +194,11 @@ impl Model {
     fn enqueue(&mut self, jobs: &[protocol::enqueue::NewJob], answer: &Answer) -> Result<()> {
         if self.draining {
             ensure!(matches!(answer, Err(Reject::Draining)), "draining, but answered {answer:?}");
+            return Ok(());
+        }
+        if !self.prepare_budgets(jobs) {
+            let refused = matches!(answer, Err(Reject::Job { .. } | Reject::NotAllowed(_)));
+            ensure!(refused, "it draws on what is not there, but: {answer:?}");
             return Ok(());
         }
         let Ok(Reply::Enqueued(accepted)) = answer else { bail!("answered {answer:?}") };
@@ -273,6 +282,7 @@ impl Model {
             self.tell(lease.stream, Told::cancel(id, CancelReason::Deleted));
         }
         self.jobs.clear();
+        self.budgets.clear();
     }
 
     fn linked(&mut self, link: Link, change: impl FnOnce(&mut Stream)) {
@@ -352,6 +362,7 @@ impl Model {
         let ends = self.leases.values().filter_map(|lease| self.lease_end(lease));
         let unsaved = self.leases.values().filter(|lease| lease.saved.is_none());
         let deadlines = self.leases.values().filter_map(|lease| self.deadline(lease));
+        let timers = timers.chain(self.next_tokens());
         timers.chain(ends).chain(deadlines).chain(unsaved.map(|lease| lease.since + SAVED_AFTER_MS)).min()
     }
 
@@ -360,6 +371,7 @@ impl Model {
         self.now = now;
         self.remembers_from = LeaseToken::from_u64(saved_clock.saturating_sub(SAVED_AFTER_MS) << 20);
         self.draining = false;
+        self.fill_budgets();
         self.streams.clear();
         self.links.clear();
         let kept: BTreeSet<&QueueName> = self.jobs.values().map(|entry| &entry.queue).collect();

@@ -250,6 +250,10 @@ impl Model {
         let (mut renewed, mut lost) = (reply.jobs.iter(), reply.lost.iter());
         for JobHeartbeat { id, lease, lease_ms, .. } in jobs {
             let mut verdict = self.verdict(LeasedJob { id: *id, lease: *lease });
+            let entry = self.jobs.get(id);
+            if matches!(verdict, Verdict::Late(_)) && entry.is_some_and(|entry| !self.can_hold(&entry.job)) {
+                verdict = Verdict::Refused;
+            }
             if let Verdict::Unknown(token) = verdict {
                 let refused = lost.as_slice().contains(id);
                 verdict = if refused { Verdict::Refused } else { Verdict::Late(token) };

@@ -4,20 +4,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fastrand::Rng;
+use protocol::budget::{Binding, NewBinding, Policy, Strategy};
 use protocol::enqueue::NewJob;
 use protocol::flow::{Flow, Key, Unique, UniqueWhile};
 use protocol::id::JobId;
 use protocol::job::{Backoff, Retention};
 use protocol::lease::{JobHeartbeat, JobRelease, LeaseToken};
 use protocol::media::Format;
-use protocol::name::{JobType, QueueName};
+use protocol::name::{BudgetKey, JobType, QueueName};
 use protocol::outcome::{Failure, LeasedJob};
 use protocol::payload::Payload;
 
 use super::act::{Act, Listing, Opening};
 use super::world::{Connection, World};
 use crate::engine::Settings;
-use crate::engine::command::{Link, StreamKind};
+use crate::engine::budget::{BindingChange, BudgetCommand};
+use crate::engine::command::{Change, Link, StreamKind};
 use crate::engine::outbox::Outbox;
 
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub(super) struct Profile {
     flow: u32,
     /// So many unique keys there are.
     keys: u32,
+    /// Of 100 jobs, so many draw on budgets.
+    drawing: u32,
     /// Of 100 turns, so many are followed or broken off by the end of the process.
     pub crashes: u32,
     pub steps: usize,
@@ -45,6 +49,28 @@ pub(super) struct Profile {
 /// One of some values.
 pub(super) fn one<T: Copy>(rng: &mut Rng, values: &[T]) -> T {
     values[rng.usize(..values.len())]
+}
+
+fn budget_key(rng: &mut Rng) -> BudgetKey {
+    BudgetKey::new(one(rng, &["x", "x", "y", "z", "w"])).unwrap()
+}
+
+fn budget_policy(rng: &mut Rng) -> Policy {
+    let duration_ms = one(rng, &[7, 500, 3_000]);
+    let strategy = one(
+        rng,
+        &[
+            Strategy::WhileInFlight,
+            Strategy::TimeBased { duration_ms, burst: None },
+            Strategy::TimeBased { duration_ms, burst: Some(2) },
+        ],
+    );
+    Policy { allocation: rng.u32(1..6), strategy }
+}
+
+fn budget_binding(rng: &mut Rng) -> NewBinding {
+    let binding = Binding { key: budget_key(rng), cost: one(rng, &[1, 1, 1, 2, 3]) };
+    NewBinding { binding, create_with: chance(rng, 80).then(|| budget_policy(rng)) }
 }
 
 /// A failure after which the job is ready again at once.
@@ -74,6 +100,7 @@ impl Profile {
             max_deliveries: one(rng, &[1, 2, 3, 100, 100]),
             in_flight_limit: one(rng, &[0, 0, 0, 1, 4]),
             timeout_ms: one(rng, &[None, None, None, Some(2_500)]),
+            max_budgets: one(rng, &[3, 100]),
         };
         let names = ["a", "b", "c", "d"].into_iter().take(rng.usize(1..=4));
         let large = chance(rng, 6);
@@ -87,6 +114,7 @@ impl Profile {
             reads: one(rng, &[100, 100, 50, 10]),
             flow: one(rng, &[0, 20, 80]),
             keys: one(rng, &[0, 2, 30]),
+            drawing: one(rng, &[0, 30, 90]),
             crashes: one(rng, &[0, 1, 4, 15]),
             steps: if large { 120 } else { rng.usize(60..500) },
         }
@@ -111,7 +139,9 @@ impl World {
             60..70 => Act::Fail { job: self.target(rng), failure: self.failure(rng) },
             70..77 => Act::Heartbeat(self.heartbeats(rng)),
             77..84 => Act::Release(self.releases(rng)),
-            84..89 => self.change(rng),
+            84..87 => self.change(rng),
+            87 | 88 if self.profile.drawing > 0 => self.budget_act(rng),
+            87 | 88 => self.change(rng),
             89..92 => self.any_link(rng).map_or(Act::Inspect(Vec::new()), Act::Beat),
             92..94 => self.any_link(rng).map_or(Act::Inspect(Vec::new()), Act::Drained),
             94..99 => self.look(rng),
@@ -142,6 +172,7 @@ impl World {
             backoff: None,
             retention: None,
             flow: None,
+            create_budgets: Vec::new(),
         }
     }
 
@@ -152,6 +183,10 @@ impl World {
             payload.resize(rng.usize(100_000..500_000), b'0');
         }
         let now = self.model.now;
+        let bindings = self.bindings(rng);
+        let create = |new: &NewBinding| Some((new.binding.key.clone(), new.create_with?));
+        let create_budgets = bindings.iter().filter_map(create).collect();
+        let budgets = bindings.into_iter().map(|new| new.binding).collect();
         NewJob {
             queue: self.profile.queues[rng.usize(..self.profile.queues.len())].clone(),
             job_type: JobType::new("t").unwrap(),
@@ -175,8 +210,42 @@ impl World {
                     Some(Retention { completed_ms: None, dead_ms: Some(3_000) }),
                 ],
             ),
-            flow: self.flow(rng).boxed(),
+            flow: Flow { budgets, ..self.flow(rng) }.boxed(),
+            create_budgets,
         }
+    }
+
+    /// What a job draws on budgets.
+    fn bindings(&self, rng: &mut Rng) -> Vec<NewBinding> {
+        if !chance(rng, self.profile.drawing) {
+            return Vec::new();
+        }
+        let mut bindings: Vec<NewBinding> = Vec::new();
+        for _ in 0..one(rng, &[1, 1, 2, 3]) {
+            let new = budget_binding(rng);
+            if bindings.iter().all(|other| other.binding.key != new.binding.key) {
+                bindings.push(new);
+            }
+        }
+        bindings
+    }
+
+    fn budget_act(&self, rng: &mut Rng) -> Act {
+        let key = budget_key(rng);
+        let change = match rng.u32(..12) {
+            0 => return Act::Budget(BudgetCommand::Create(key, budget_policy(rng))),
+            1..4 => return Act::Budget(BudgetCommand::Put(key, budget_policy(rng))),
+            4 | 5 => return Act::Budget(BudgetCommand::Delete(key)),
+            6 => BindingChange::Add(budget_binding(rng)),
+            7 | 8 => BindingChange::Put(budget_binding(rng)),
+            9 => BindingChange::Cost(key, rng.u32(1..4)),
+            10 => BindingChange::Remove(key),
+            _ => BindingChange::Replace(self.bindings(rng)),
+        };
+        let ids =
+            (0..one(rng, &[1, 1, 4])).map(|_| self.any_id(rng)).collect::<std::collections::BTreeSet<_>>();
+        let change = Change::Bind(Arc::new(change));
+        Act::Change { ids: ids.into_iter().collect(), only: None, change }
     }
 
     /// What some jobs ask for beyond the ordinary.
@@ -189,6 +258,7 @@ impl World {
         Flow {
             timeout_ms: one(rng, &[None, Some(1), Some(400), Some(3_000)]),
             unique: unique.map(|n| Unique { key: Key::new(&format!("key {n}")).unwrap(), scope }),
+            budgets: Vec::new(),
         }
     }
 

@@ -21,6 +21,7 @@ fn quiet() -> World {
         max_deliveries: 100,
         in_flight_limit: 0,
         timeout_ms: None,
+        max_budgets: 100,
     };
     let mut world = World::with(profile, 0).unwrap();
     world.check_every = 1;

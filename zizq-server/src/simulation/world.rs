@@ -13,6 +13,7 @@ use super::ledger::{Ledger, leftovers};
 use super::model::Model;
 use super::profile::{Profile, chance};
 use super::streams::State;
+use crate::engine::budget::BudgetCommand;
 use crate::engine::command::{Link, Reply, StreamKind};
 use crate::engine::id::Stamp;
 use crate::engine::outbox::{Item, Outbox};
@@ -392,6 +393,10 @@ impl World {
             self.turn(acts)?;
             self.read(&mut rng);
             if self.model.jobs.is_empty() {
+                let keys: Vec<_> = self.model.budgets.keys().cloned().collect();
+                let delete = |key| Act::Budget(BudgetCommand::Delete(key));
+                self.turn(keys.into_iter().map(delete).collect())?;
+                ensure!(self.model.budgets.is_empty(), "nobody draws on the budgets");
                 self.check_store()?;
                 self.reopen(self.core.store().memory.after_crash(), &mut rng)?;
                 let left = leftovers(&self.core.store().snapshot())?;

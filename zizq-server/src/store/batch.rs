@@ -6,7 +6,8 @@ use protocol::flow::Key as UniqueKey;
 use protocol::id::JobId;
 
 use super::keys::{self, Area, Key, Place};
-use super::record::{self, ErrorRecord, Holder, LeaseRecord, QueueRecord};
+use super::record::{self, BudgetRecord, DrawRecord, ErrorRecord, Holder, LeaseRecord, QueueRecord};
+use crate::engine::budgets::{BudgetId, DrawId};
 use crate::engine::id::{QueueId, Stamp};
 use crate::engine::job::Job;
 
@@ -42,7 +43,11 @@ impl Batch {
 
     /// Stores a job and, where it has one, its timer.
     pub fn put_job(&mut self, job: &Job) {
-        self.put(keys::job(job.place()), |out| record::encode_job(job, out));
+        let place = job.place();
+        self.put(keys::job(place), |out| record::encode_job(job, out));
+        if place.area() == Area::Drawing {
+            self.put(keys::lane(place.queue, place.draw, place.priority, place.stamp), |_| {});
+        }
         if let Some(due) = job.due() {
             self.put(keys::timer(due, Stamp::of(job.id)), |out| {
                 out.push(Area::of(job.status) as u8);
@@ -54,6 +59,9 @@ impl Batch {
     /// Removes a job and its timer from the place where `put_job` put it.
     pub fn remove_job(&mut self, place: Place, due: Option<u64>) {
         self.remove(keys::job(place));
+        if place.area() == Area::Drawing {
+            self.remove(keys::lane(place.queue, place.draw, place.priority, place.stamp));
+        }
         if let Some(due) = due {
             self.remove(keys::timer(due, place.stamp));
         }
@@ -71,12 +79,28 @@ impl Batch {
         self.remove(keys::queue(id));
     }
 
-    pub fn put_cursor(&mut self, queue: QueueId, priority: u16, first_live: Stamp) {
-        self.put(keys::cursor(queue, priority), |out| out.extend_from_slice(&first_live.to_bytes()));
+    pub fn put_cursor(&mut self, queue: QueueId, draw: DrawId, priority: u16, first_live: Stamp) {
+        self.put(keys::cursor(queue, draw, priority), |out| out.extend_from_slice(&first_live.to_bytes()));
     }
 
-    pub fn remove_cursor(&mut self, queue: QueueId, priority: u16) {
-        self.remove(keys::cursor(queue, priority));
+    pub fn remove_cursor(&mut self, queue: QueueId, draw: DrawId, priority: u16) {
+        self.remove(keys::cursor(queue, draw, priority));
+    }
+
+    pub fn put_budget(&mut self, id: BudgetId, budget: &BudgetRecord) {
+        self.put(keys::budget(id), |out| record::encode_budget(budget, out));
+    }
+
+    pub fn remove_budget(&mut self, id: BudgetId) {
+        self.remove(keys::budget(id));
+    }
+
+    pub fn put_draw(&mut self, id: DrawId, draw: &DrawRecord) {
+        self.put(keys::draw(id), |out| record::encode_draw(draw, out));
+    }
+
+    pub fn remove_draw(&mut self, id: DrawId) {
+        self.remove(keys::draw(id));
     }
 
     pub fn put_error(&mut self, id: JobId, attempt: u32, error: &ErrorRecord) {

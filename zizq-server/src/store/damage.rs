@@ -2,7 +2,7 @@
 //!
 //! It must not stop the server, nor come up again and again: it is moved to an area of its own, where nothing looks
 //! for it and somebody can still find out what it was, and what depends on it is put right. Only which jobs have a
-//! unique key is not found out again: that would be a walk through the whole store.
+//! unique key, or draw on a budget, is not found out again: that would be a walk through the whole store.
 //!
 //! Damage in the files of the store is found by the checksums of fjall before it gets here; this is for what they
 //! cannot know.
@@ -15,6 +15,7 @@ use super::batch::Batch;
 use super::keys::{self, Area, Key, Parts, Place};
 use super::record::{self, Counts, QueueRecord};
 use super::{Entry, Snapshot, StoreError, view};
+use crate::engine::budgets::DrawId;
 use crate::engine::id::{QueueId, Stamp};
 use crate::engine::job::Job;
 
@@ -59,10 +60,13 @@ pub fn replace(job: &Job) -> Batch {
 pub fn job_key(key: &[u8]) -> Option<Place> {
     let mut parts = Parts(key);
     let area = parts.u8()?;
-    let status = STATUSES.into_iter().find(|status| Area::of(*status) as u8 == area)?;
+    let drawing = area == Area::Drawing as u8;
+    let of_area = |status: &Status| Area::of(*status) as u8 == area;
+    let status = if drawing { Status::Ready } else { STATUSES.into_iter().find(of_area)? };
     let queue = parts.queue()?;
-    let priority = if status == Status::Ready { parts.u16()? } else { 0 };
-    let place = Place { status, queue, priority, stamp: parts.stamp()? };
+    let priority = if status == Status::Ready && !drawing { parts.u16()? } else { 0 };
+    let draw = if drawing { DrawId::SOME } else { DrawId::NONE };
+    let place = Place { status, queue, draw, priority, stamp: parts.stamp()? };
     (keys::job(place)[..] == *key).then_some(place)
 }
 
@@ -78,9 +82,9 @@ fn rebuilt_queue<S: Snapshot>(snapshot: &S, id: QueueId, damaged: &[u8]) -> Resu
     let made_up = (0_u64..).filter_map(|n| QueueName::new(&format!("damaged-{}-{n}", id.0)).ok());
     let name = found.into_iter().chain(made_up).find(|name| !others.contains(name));
     let mut counts = Counts::default();
-    for status in STATUSES {
-        let (from, to) =
-            (keys::parked(Area::of(status), id, Stamp::MIN), view::queue_end(Area::of(status), id));
+    let drawing = [(Status::Ready, Area::Drawing)];
+    for (status, area) in STATUSES.map(|status| (status, Area::of(status))).into_iter().chain(drawing) {
+        let (from, to) = (keys::parked(area, id, Stamp::MIN), view::queue_end(area, id));
         for entry in snapshot.scan(&from, &to, false) {
             *counts.of_mut(status) += u64::from(job_key(&entry?.0).is_some());
         }
@@ -98,10 +102,10 @@ fn job_of<S: Snapshot>(
     for entry in entries(snapshot, Area::Queue) {
         let Some(queue) = view::queue_key(&entry?.0) else { continue };
         let lanes = view::lanes(snapshot, queue).unwrap_or_default();
-        let ready = lanes.into_iter().map(|(priority, _)| (Status::Ready, priority));
+        let ready = lanes.into_iter().map(|(draw, priority, _)| (Status::Ready, draw, priority));
         let others = STATUSES.into_iter().filter(|status| *status != Status::Ready);
-        for (status, priority) in others.map(|status| (status, 0)).chain(ready) {
-            let place = Place { status, queue, priority, stamp };
+        for (status, draw, priority) in others.map(|status| (status, DrawId::NONE, 0)).chain(ready) {
+            let place = Place { status, queue, draw, priority, stamp };
             let Some(record) = snapshot.get(&keys::job(place))? else { continue };
             if let Some(job) = record::decode_job(place, &record).ok().filter(&is_it) {
                 return Ok(Some(job));

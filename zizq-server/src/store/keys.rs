@@ -11,6 +11,11 @@
 //! | timer | due, stamp | area, queue |
 //! | error | stamp, attempt | [`super::record::ErrorRecord`] |
 //! | lease | stamp | [`super::record::LeaseRecord`] |
+//! | drawing | queue, stamp | record of a ready job that draws on budgets |
+//! | lane | queue, draw, priority, stamp | nothing: the order of those jobs |
+//! | draw cursor | queue, draw, priority | stamp, as under cursor |
+//! | budget | budget number | [`super::record::BudgetRecord`] |
+//! | draw | draw number | [`super::record::DrawRecord`] |
 //! | unique | the unique key | the jobs that have it: [`super::record::Holder`] |
 //! | moved | stamp | queue, priority: where a job is that is not where its id says |
 //! | aside | the key of a damaged record | what was found there, see [`super::damage`] |
@@ -19,6 +24,7 @@ use protocol::id::JobId;
 use protocol::job::Status;
 use smallvec::SmallVec;
 
+use crate::engine::budgets::{BudgetId, DrawId};
 use crate::engine::id::{QueueId, Stamp};
 
 /// A key of the store. All but those of unique keys fit into 20 bytes, which fjall keeps inline.
@@ -43,6 +49,11 @@ pub enum Area {
     Lease = 9,
     Unique = 10,
     Moved = 11,
+    Drawing = 12,
+    Lane = 13,
+    DrawCursor = 14,
+    Budget = 15,
+    Draw = 16,
     /// Behind all others, also those to come.
     Aside = 254,
 }
@@ -64,8 +75,19 @@ impl Area {
 pub struct Place {
     pub status: Status,
     pub queue: QueueId,
+    /// Of a ready job alone it is of meaning here.
+    pub draw: DrawId,
     pub priority: u16,
     pub stamp: Stamp,
+}
+
+impl Place {
+    pub const fn area(self) -> Area {
+        match Area::of(self.status) {
+            Area::Ready if !self.draw.is_none() => Area::Drawing,
+            area => area,
+        }
+    }
 }
 
 struct Builder(Key);
@@ -97,8 +119,28 @@ pub fn queue(queue: QueueId) -> Key {
     Builder::new(Area::Queue).queue(queue).0
 }
 
-pub fn cursor(queue: QueueId, priority: u16) -> Key {
-    Builder::new(Area::Cursor).queue(queue).push(&priority.to_be_bytes()).0
+pub fn cursor(queue: QueueId, draw: DrawId, priority: u16) -> Key {
+    if draw.is_none() {
+        return Builder::new(Area::Cursor).queue(queue).push(&priority.to_be_bytes()).0;
+    }
+    Builder::new(Area::DrawCursor).queue(queue).push(&draw.0.to_be_bytes()).push(&priority.to_be_bytes()).0
+}
+
+/// Where a place in the order of a lane is: of plain jobs the record itself, of others an entry without a value.
+pub fn lane(queue: QueueId, draw: DrawId, priority: u16, stamp: Stamp) -> Key {
+    if draw.is_none() {
+        return ready(queue, priority, stamp);
+    }
+    let key = Builder::new(Area::Lane).queue(queue).push(&draw.0.to_be_bytes());
+    key.push(&priority.to_be_bytes()).stamp(stamp).0
+}
+
+pub fn budget(id: BudgetId) -> Key {
+    Builder::new(Area::Budget).push(&id.0.to_be_bytes()).0
+}
+
+pub fn draw(id: DrawId) -> Key {
+    Builder::new(Area::Draw).push(&id.0.to_be_bytes()).0
 }
 
 pub fn ready(queue: QueueId, priority: u16, stamp: Stamp) -> Key {
@@ -111,7 +153,7 @@ pub fn parked(area: Area, queue: QueueId, stamp: Stamp) -> Key {
 }
 
 pub fn job(place: Place) -> Key {
-    match Area::of(place.status) {
+    match place.area() {
         Area::Ready => ready(place.queue, place.priority, place.stamp),
         area => parked(area, place.queue, place.stamp),
     }
@@ -168,6 +210,10 @@ impl Parts<'_> {
 
     pub fn u16(&mut self) -> Option<u16> {
         self.take(2)?.try_into().ok()
+    }
+
+    pub fn u32(&mut self) -> Option<u32> {
+        self.take(4)?.try_into().ok()
     }
 
     pub fn queue(&mut self) -> Option<QueueId> {

@@ -2,17 +2,19 @@
 
 use bytes::Bytes;
 use postcard::ser_flavors::Flavor;
+use protocol::budget::{Binding, MAX_DURATION_MS, Policy, Strategy};
 use protocol::flow::{Flow, Key, Unique, UniqueWhile};
 use protocol::id::JobId;
 use protocol::job::{Backoff, Retention, Status};
 use protocol::lease::{LeaseToken, MAX_LEASE_MS};
 use protocol::media::Format;
-use protocol::name::{JobType, QueueName};
+use protocol::name::{BudgetKey, InvalidName, JobType, QueueName};
 use protocol::payload::Payload;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::keys::{self, Place};
+use super::keys::{self, Area, Place};
+use crate::engine::budgets::DrawId;
 use crate::engine::id::{Home, QueueId};
 use crate::engine::job::Job;
 
@@ -103,16 +105,23 @@ struct JobHeader<'a> {
 enum Extra<'a> {
     TimeoutMs(u64),
     Unique(&'a str, UniqueWhile),
+    #[serde(borrow)]
+    Budgets(Vec<(&'a str, u32)>),
+    Draw(u32),
 }
 
-fn extras(flow: &Flow) -> Vec<Extra<'_>> {
+fn extras(job: &Job) -> Vec<Extra<'_>> {
+    let draw = (!job.draw.is_none()).then_some(Extra::Draw(job.draw.0));
+    let Some(flow) = &job.flow else { return draw.into_iter().collect() };
+    let budgets = flow.budgets.iter().map(|Binding { key, cost }| (key.as_str(), *cost)).collect();
+    let budgets = (!flow.budgets.is_empty()).then_some(Extra::Budgets(budgets));
     let timeout = flow.timeout_ms.map(Extra::TimeoutMs);
     let unique = flow.unique.as_ref().map(|unique| Extra::Unique(unique.key.as_str(), unique.scope));
-    timeout.into_iter().chain(unique).collect()
+    timeout.into_iter().chain(unique).chain(budgets).chain(draw).collect()
 }
 
-fn flow(extras: Vec<Extra<'_>>) -> Result<Flow, Damaged> {
-    let mut flow = Flow::default();
+fn flow(extras: Vec<Extra<'_>>) -> Result<(Flow, DrawId), Damaged> {
+    let (mut flow, mut draw) = (Flow::default(), DrawId::NONE);
     for extra in extras {
         match extra {
             Extra::TimeoutMs(ms) => flow.timeout_ms = Some(ms),
@@ -120,9 +129,15 @@ fn flow(extras: Vec<Extra<'_>>) -> Result<Flow, Damaged> {
                 let key = Key::new(key).map_err(|_| Damaged("job"))?;
                 flow.unique = Some(Unique { key, scope });
             }
+            Extra::Budgets(budgets) => {
+                let binding = |(key, cost): (&str, u32)| Ok(Binding { key: BudgetKey::new(key)?, cost });
+                let budgets = budgets.into_iter().map(binding).collect::<Result<_, InvalidName>>();
+                flow.budgets = budgets.map_err(|_| Damaged("job"))?;
+            }
+            Extra::Draw(id) => draw = DrawId(id),
         }
     }
-    Ok(flow)
+    Ok((flow, draw))
 }
 
 /// Appends the record of a job.
@@ -149,8 +164,8 @@ pub fn encode_job(job: &Job, out: &mut Vec<u8>) {
     };
     out.push(if job.flow.is_some() { FORMAT_WITH_EXTRAS } else { FORMAT });
     put(&header, out);
-    if let Some(flow) = &job.flow {
-        put(&extras(flow), out);
+    if job.flow.is_some() {
+        put(&extras(job), out);
     }
     out.extend_from_slice(job.payload.bytes());
 }
@@ -162,13 +177,18 @@ pub fn decode_job(place: Place, record: &Bytes) -> Result<Job, Damaged> {
         if has_extras { take("job", record.get(1..).unwrap_or_default())? } else { decode("job", record)? };
     let (extras, payload) = if has_extras { take("job", rest)? } else { (Vec::new(), rest) };
     // Under another priority than its own it would not be found again to be removed.
-    if place.status == Status::Ready && header.priority != place.priority {
+    if place.area() == Area::Ready && header.priority != place.priority {
         return Err(Damaged("job"));
     }
     let home =
         header.home.map_or(Home { queue: place.queue, priority: header.priority }, |(queue, priority)| {
             Home { queue: QueueId(queue), priority }
         });
+    let (flow, draw) = flow(extras)?;
+    // Among the others it would not be found, either.
+    if place.status == Status::Ready && draw.is_none() != place.draw.is_none() {
+        return Err(Damaged("job"));
+    }
     let format = if header.payload_is_json { Format::Json } else { Format::MessagePack };
     Ok(Job {
         id: home.id(place.stamp),
@@ -193,7 +213,8 @@ pub fn decode_job(place: Place, record: &Bytes) -> Result<Job, Damaged> {
         failed_at: header.failed_at,
         completed_at: header.completed_at,
         purge_at: header.purge_at,
-        flow: flow(extras)?.boxed(),
+        draw,
+        flow: flow.boxed(),
     })
 }
 
@@ -316,4 +337,69 @@ pub fn decode_holders(record: &[u8]) -> Result<Vec<Holder>, Damaged> {
     let holder =
         |HolderRecord(id, purge_at)| Holder { id: JobId::from_u128(u128::from_be_bytes(id)), purge_at };
     Ok(holders.into_iter().map(holder).collect())
+}
+
+/// A budget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BudgetRecord {
+    pub key: BudgetKey,
+    pub policy: Policy,
+    pub created_at: u64,
+    pub updated_at: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredBudget<'a> {
+    key: &'a str,
+    allocation: u32,
+    /// Duration and burst of a budget that fills with time.
+    time_based: Option<(u64, Option<u32>)>,
+    created_at: u64,
+    updated_at: u64,
+}
+
+pub fn encode_budget(budget: &BudgetRecord, out: &mut Vec<u8>) {
+    let Policy { allocation, strategy } = budget.policy;
+    let time_based = match strategy {
+        Strategy::WhileInFlight => None,
+        Strategy::TimeBased { duration_ms, burst } => Some((duration_ms, burst)),
+    };
+    let BudgetRecord { key, created_at, updated_at, .. } = budget;
+    let (created_at, updated_at) = (*created_at, *updated_at);
+    encode(&StoredBudget { key: key.as_str(), allocation, time_based, created_at, updated_at }, out);
+}
+
+pub fn decode_budget(record: &[u8]) -> Result<BudgetRecord, Damaged> {
+    let (stored, _): (StoredBudget<'_>, _) = decode("budget", record)?;
+    let StoredBudget { key, allocation, time_based, created_at, updated_at } = stored;
+    let strategy = time_based
+        .map_or(Strategy::WhileInFlight, |(duration_ms, burst)| Strategy::TimeBased { duration_ms, burst });
+    let key = BudgetKey::new(key).map_err(|_| Damaged("budget"))?;
+    let possible = match strategy {
+        Strategy::WhileInFlight => true,
+        Strategy::TimeBased { duration_ms, burst } => {
+            (1..=MAX_DURATION_MS).contains(&duration_ms) && burst != Some(0)
+        }
+    };
+    if allocation == 0 || !possible {
+        return Err(Damaged("budget"));
+    }
+    Ok(BudgetRecord { key, policy: Policy { allocation, strategy }, created_at, updated_at })
+}
+
+/// What some jobs draw on budgets, and how many of them there are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrawRecord {
+    /// The numbers of the budgets, and how many tokens of each.
+    pub costs: Vec<(u32, u32)>,
+    /// Jobs that have not ended.
+    pub unfinished: u64,
+}
+
+pub fn encode_draw(draw: &DrawRecord, out: &mut Vec<u8>) {
+    encode(draw, out);
+}
+
+pub fn decode_draw(record: &[u8]) -> Result<DrawRecord, Damaged> {
+    decode("draw", record).map(|(draw, _)| draw)
 }

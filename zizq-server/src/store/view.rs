@@ -9,8 +9,10 @@ use protocol::job::Status;
 use protocol::number::MAX_TIME_MS;
 
 use super::keys::{self, Area, Key, Parts, Place};
-use super::record::{self, Damaged, ErrorRecord, Holder, LeaseRecord, QueueRecord};
+use super::record::{self, BudgetRecord, Damaged, DrawRecord, ErrorRecord, Holder, LeaseRecord, QueueRecord};
 use super::{Entry, Snapshot, StoreError};
+use crate::engine::LaneAt;
+use crate::engine::budgets::{BudgetId, DrawId};
 use crate::engine::id::{Home, QueueId, Stamp};
 use crate::engine::job::Job;
 
@@ -45,8 +47,11 @@ pub fn find<S: Snapshot>(snapshot: &S, id: JobId) -> Result<Option<Job>, StoreEr
 }
 
 fn find_in<S: Snapshot>(snapshot: &S, id: JobId, home: Home) -> Result<Option<Job>, StoreError> {
-    for status in [Status::Ready, Status::Scheduled, Status::Dead, Status::Completed] {
-        let place = Place { status, queue: home.queue, priority: home.priority, stamp: Stamp::of(id) };
+    let plain =
+        [Status::Ready, Status::Scheduled, Status::Dead, Status::Completed].map(|s| (s, DrawId::NONE));
+    for (status, draw) in plain.into_iter().chain([(Status::Ready, DrawId::SOME)]) {
+        let (queue, priority) = (home.queue, home.priority);
+        let place = Place { status, queue, draw, priority, stamp: Stamp::of(id) };
         if let Some(job) = job_at(snapshot, place)? {
             return Ok(Some(job).filter(|job| job.id == id));
         }
@@ -61,32 +66,32 @@ pub fn job_at<S: Snapshot>(snapshot: &S, place: Place) -> Result<Option<Job>, St
     record.map(|record| record::decode_job(place, &record).map_err(|e| e.at(&key))).transpose()
 }
 
-/// Ready jobs of one queue and priority from `from` on, in order.
-pub fn lane<S: Snapshot>(
-    snapshot: &S,
-    queue: QueueId,
-    priority: u16,
-    from: Stamp,
-    limit: usize,
-) -> Result<Part<Job, Stamp>, StoreError> {
-    let end = lane_end(queue, priority);
+/// Ready jobs of one lane from a stamp on, in order.
+pub fn lane<S: Snapshot>(snapshot: &S, lane: LaneAt, limit: usize) -> Result<Part<Job, Stamp>, StoreError> {
+    let LaneAt { queue, draw, priority, from } = lane;
+    let end = lane_end(queue, draw, priority);
     let mut part = Part { items: Vec::new(), next: None };
-    for entry in snapshot.scan(&keys::ready(queue, priority, from), &end, false) {
+    for entry in snapshot.scan(&keys::lane(queue, draw, priority, from), &end, false) {
         let (key, record) = entry?;
-        let place = ready_place(&key)?;
+        let place = lane_place(&key)?;
         if part.items.len() == limit {
             part.next = Some(place.stamp);
             break;
         }
-        part.items.push(record::decode_job(place, &record).map_err(|e| e.at(&key))?);
+        if draw.is_none() {
+            part.items.push(record::decode_job(place, &record).map_err(|e| e.at(&key))?);
+        } else if let Some(job) = job_at(snapshot, place)? {
+            part.items.push(job);
+        }
     }
     Ok(part)
 }
 
-fn lane_end(queue: QueueId, priority: u16) -> Key {
-    match priority.checked_add(1) {
-        Some(next) => keys::ready(queue, next, Stamp::MIN),
-        None => queue_end(Area::Ready, queue),
+fn lane_end(queue: QueueId, draw: DrawId, priority: u16) -> Key {
+    match (priority.checked_add(1), draw.0.checked_add(1)) {
+        (Some(next), _) => keys::lane(queue, draw, next, Stamp::MIN),
+        (None, Some(next)) if !draw.is_none() => keys::lane(queue, DrawId(next), 0, Stamp::MIN),
+        (None, _) => queue_end(if draw.is_none() { Area::Ready } else { Area::Lane }, queue),
     }
 }
 
@@ -98,75 +103,109 @@ pub(super) fn queue_end(area: Area, queue: QueueId) -> Key {
     }
 }
 
-fn ready_place(key: &[u8]) -> Result<Place, StoreError> {
+/// The place in a lane that a key stands for.
+fn lane_place(key: &[u8]) -> Result<Place, StoreError> {
     let read = |mut parts: Parts<'_>| {
-        parts.u8()?;
-        let (queue, priority, stamp) = (parts.queue()?, parts.u16()?, parts.stamp()?);
-        Some(Place { status: Status::Ready, queue, priority, stamp })
+        let drawing = parts.u8()? == Area::Lane as u8;
+        let queue = parts.queue()?;
+        let draw = if drawing { DrawId(parts.u32()?) } else { DrawId::NONE };
+        let (priority, stamp) = (parts.u16()?, parts.stamp()?);
+        Some(Place { status: Status::Ready, queue, draw, priority, stamp })
     };
-    read(Parts(key)).filter(|place| keys::job(*place)[..] == *key).ok_or_else(|| Damaged("job").at(key))
+    let is_it = |p: &Place| keys::lane(p.queue, p.draw, p.priority, p.stamp)[..] == *key;
+    read(Parts(key)).filter(is_it).ok_or_else(|| Damaged("job").at(key))
 }
 
-/// The priorities of a queue that have ready jobs, each with the stamp to begin reading at.
+/// The lanes of a queue that have ready jobs, each with the stamp to begin reading at; those of one draw in a row.
 ///
 /// What lies before a stored cursor is known to be dead and is not walked through.
-pub fn lanes<S: Snapshot>(snapshot: &S, queue: QueueId) -> Result<Vec<(u16, Stamp)>, StoreError> {
-    let mut cursors = cursors(snapshot, queue)?;
-    let mut lanes = Vec::new();
-    let mut from = Some(0_u16);
-    while let Some(priority) = from {
-        let cursor = cursors.pop_first();
-        let end = cursor.map_or_else(
-            || queue_end(Area::Ready, queue),
-            |(known, _)| keys::ready(queue, known, Stamp::MIN),
-        );
-        let mut at = Some(priority);
-        while let Some(start) = at {
-            let first =
-                snapshot.scan(&keys::ready(queue, start, Stamp::MIN), &end, false).next().transpose()?;
-            at = match first {
-                Some((key, _)) => {
-                    let place = ready_place(&key)?;
-                    lanes.push((place.priority, place.stamp));
-                    place.priority.checked_add(1)
-                }
-                None => None,
-            };
-        }
-        from = cursor.and_then(|(known, stamp)| {
-            lanes.push((known, stamp));
-            known.checked_add(1)
-        });
-    }
+pub fn lanes<S: Snapshot>(snapshot: &S, queue: QueueId) -> Result<Vec<(DrawId, u16, Stamp)>, StoreError> {
+    let mut lanes = plain_lanes(snapshot, queue)?;
+    let first = keys::lane(queue, DrawId(1), 0, Stamp::MIN);
+    lanes.append(&mut lanes_in(snapshot, queue, first, &queue_end(Area::Lane, queue), true)?);
     Ok(lanes)
 }
 
-fn cursors<S: Snapshot>(snapshot: &S, queue: QueueId) -> Result<BTreeMap<u16, Stamp>, StoreError> {
-    let end = match queue.0.checked_add(1) {
-        Some(next) => keys::cursor(QueueId(next), 0),
-        None => keys::start(Area::Cursor as u8 + 1),
-    };
-    let entries = snapshot.scan(&keys::cursor(queue, 0), &end, false);
-    entries.map(|entry| cursor_entry(entry?).map(|((_, priority), first)| (priority, first))).collect()
+/// As [`lanes`], but only those of jobs that draw on no budget.
+pub fn plain_lanes<S: Snapshot>(
+    snapshot: &S,
+    queue: QueueId,
+) -> Result<Vec<(DrawId, u16, Stamp)>, StoreError> {
+    let first = keys::ready(queue, 0, Stamp::MIN);
+    lanes_in(snapshot, queue, first, &queue_end(Area::Ready, queue), false)
 }
 
-/// A queue and a priority.
-pub type LaneKey = (QueueId, u16);
+fn lanes_in<S: Snapshot>(
+    snapshot: &S,
+    queue: QueueId,
+    mut from: Key,
+    end: &Key,
+    drawing: bool,
+) -> Result<Vec<(DrawId, u16, Stamp)>, StoreError> {
+    let mut lanes = Vec::new();
+    // Between two cursors there may be lanes without one.
+    for ((draw, priority), stamp) in cursors(snapshot, queue, drawing)? {
+        find_lanes(snapshot, from, &keys::lane(queue, draw, priority, Stamp::MIN), &mut lanes)?;
+        lanes.push((draw, priority, stamp));
+        from = lane_end(queue, draw, priority);
+    }
+    find_lanes(snapshot, from, end, &mut lanes)?;
+    Ok(lanes)
+}
+
+/// Finds the first job of each lane, one step a lane.
+fn find_lanes<S: Snapshot>(
+    snapshot: &S,
+    mut from: Key,
+    end: &Key,
+    lanes: &mut Vec<(DrawId, u16, Stamp)>,
+) -> Result<(), StoreError> {
+    while from < *end
+        && let Some((key, _)) = snapshot.scan(&from, end, false).next().transpose()?
+    {
+        let Place { queue, draw, priority, stamp, .. } = lane_place(&key)?;
+        lanes.push((draw, priority, stamp));
+        from = lane_end(queue, draw, priority);
+    }
+    Ok(())
+}
+
+fn cursors<S: Snapshot>(
+    snapshot: &S,
+    queue: QueueId,
+    drawing: bool,
+) -> Result<BTreeMap<(DrawId, u16), Stamp>, StoreError> {
+    let (draw, area) = if drawing { (DrawId(1), Area::DrawCursor) } else { (DrawId::NONE, Area::Cursor) };
+    let end = match queue.0.checked_add(1) {
+        Some(next) => keys::cursor(QueueId(next), draw, 0),
+        None => keys::start(area as u8 + 1),
+    };
+    let entries = snapshot.scan(&keys::cursor(queue, draw, 0), &end, false);
+    let cursors = entries.map(|entry| {
+        let ((_, draw, priority), first) = cursor_entry(entry?)?;
+        Ok(((draw, priority), first))
+    });
+    cursors.collect()
+}
+
+/// A queue, a draw, and a priority.
+pub type LaneKey = (QueueId, DrawId, u16);
 
 /// The cursors of every lane that has one.
 pub fn all_cursors<S: Snapshot>(snapshot: &S) -> Result<Vec<(LaneKey, Stamp)>, StoreError> {
-    let entries =
-        snapshot.scan(&keys::start(Area::Cursor as u8), &keys::start(Area::Cursor as u8 + 1), false);
-    entries.map(|entry| cursor_entry(entry?)).collect()
+    let scan = |area: Area| snapshot.scan(&keys::start(area as u8), &keys::start(area as u8 + 1), false);
+    scan(Area::Cursor).chain(scan(Area::DrawCursor)).map(|entry| cursor_entry(entry?)).collect()
 }
 
 fn cursor_entry((key, value): Entry) -> Result<(LaneKey, Stamp), StoreError> {
     let read = |mut parts: Parts<'_>| {
-        parts.u8()?;
-        Some(((parts.queue()?, parts.u16()?), Parts(&value).stamp()?))
+        let drawing = parts.u8()? == Area::DrawCursor as u8;
+        let queue = parts.queue()?;
+        let draw = if drawing { DrawId(parts.u32()?) } else { DrawId::NONE };
+        Some(((queue, draw, parts.u16()?), Parts(&value).stamp()?))
     };
-    let cursor =
-        read(Parts(&key)).filter(|((queue, priority), _)| keys::cursor(*queue, *priority)[..] == *key);
+    let cursor = read(Parts(&key))
+        .filter(|((queue, draw, priority), _)| keys::cursor(*queue, *draw, *priority)[..] == *key);
     cursor.filter(|_| value.len() == Stamp::BYTES).ok_or_else(|| Damaged("cursor").at(&key))
 }
 
@@ -238,6 +277,27 @@ pub fn queue<S: Snapshot>(snapshot: &S, id: QueueId) -> Result<Option<QueueRecor
     snapshot.get(&key)?.map(|record| record::decode_queue(&record).map_err(|e| e.at(&key))).transpose()
 }
 
+/// Every budget.
+pub fn budgets<S: Snapshot>(snapshot: &S) -> Result<Vec<(BudgetId, BudgetRecord)>, StoreError> {
+    area(snapshot, Area::Budget, |key, value| {
+        let id = number_key(key).ok_or(Damaged("budget"))?;
+        Ok((BudgetId(id), record::decode_budget(value)?))
+    })
+}
+
+/// The number in a key of an area, a number, and nothing else.
+fn number_key(key: &[u8]) -> Option<u32> {
+    Parts(key.get(1..)?).u32().filter(|id| key.len() == 5 && *id < u32::MAX)
+}
+
+/// What jobs draw on budgets.
+pub fn draws<S: Snapshot>(snapshot: &S) -> Result<Vec<(DrawId, DrawRecord)>, StoreError> {
+    area(snapshot, Area::Draw, |key, value| {
+        let id = number_key(key).filter(|id| *id > 0).ok_or(Damaged("draw"))?;
+        Ok((DrawId(id), record::decode_draw(value)?))
+    })
+}
+
 /// Every lease that was written down.
 pub fn leases<S: Snapshot>(snapshot: &S) -> Result<Vec<(Stamp, LeaseRecord)>, StoreError> {
     area(snapshot, Area::Lease, |key, value| {
@@ -295,11 +355,13 @@ pub fn unique<S: Snapshot>(snapshot: &S, key: &UniqueKey) -> Result<Vec<Holder>,
     record.map_or(Ok(Vec::new()), |record| record::decode_holders(&record).map_err(|e| e.at(&key)))
 }
 
-/// A run of jobs in enqueue order: those of one queue and status, and for ready jobs of one priority.
+/// A run of jobs in enqueue order: those of one queue and status; of ready jobs those of one priority, or those that
+/// draw on budgets.
 #[derive(Debug, Clone, Copy)]
 pub struct Run {
     pub status: Status,
     pub queue: QueueId,
+    pub draw: DrawId,
     /// Of no meaning unless the status is ready.
     pub priority: u16,
     /// No job of the run comes before it.
@@ -328,12 +390,12 @@ impl Run {
     }
 
     pub const fn place(self, stamp: Stamp) -> Place {
-        Place { status: self.status, queue: self.queue, priority: self.priority, stamp }
+        Place { status: self.status, queue: self.queue, draw: self.draw, priority: self.priority, stamp }
     }
 
     fn end(self) -> Key {
-        match Area::of(self.status) {
-            Area::Ready => lane_end(self.queue, self.priority),
+        match self.place(Stamp::MIN).area() {
+            Area::Ready => lane_end(self.queue, DrawId::NONE, self.priority),
             area => queue_end(area, self.queue),
         }
     }

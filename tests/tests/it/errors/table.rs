@@ -113,7 +113,7 @@ fn bad_members() -> Vec<Bad> {
         job(&json!({"unique_key": "k", "unique_while": "forever"}), 400, "unique_while"),
         job(&json!({"unique_while": "active"}), 400, "unique_while"),
         job(&json!({"batch": {"key": "k", "when": "true", "fold": "$new"}}), 422, "batch"),
-        job(&json!({"budgets": [{"key": "k"}]}), 422, "budgets"),
+        job(&json!({"budgets": [{"key": "k"}]}), 422, "budgets[0]: no budget has the key `k`"),
         job(&json!({"timeout_ms": 0}), 400, "timeout_ms"),
         job(&json!({"timeout_ms": -5}), 400, "timeout_ms"),
         job(&json!({"timeout_ms": "5s"}), 400, "timeout_ms"),

@@ -40,6 +40,7 @@ const SETTINGS: Settings = Settings {
     max_deliveries: 100,
     in_flight_limit: 0,
     timeout_ms: None,
+    max_budgets: 100,
 };
 
 fn new_job(queue: &str, ready_at: Option<u64>, completed_ms: Option<u64>) -> NewJob {
@@ -53,6 +54,7 @@ fn new_job(queue: &str, ready_at: Option<u64>, completed_ms: Option<u64>) -> New
         backoff: None,
         retention: Some(Retention { completed_ms, dead_ms: None }),
         flow: None,
+        create_budgets: Vec::new(),
     }
 }
 
@@ -89,7 +91,7 @@ fn stocked<S: Store>(store: S) -> (Core<S>, Vec<JobId>) {
     let scheduled = [new_job("first", Some(START + 60_000), None)];
     let mut second = [(); 3].map(|()| new_job("second", None, None));
     let unique = Unique { key: Key::new("k").unwrap(), scope: UniqueWhile::Exists };
-    second[0].flow = Flow { timeout_ms: Some(5_000), unique: Some(unique) }.boxed();
+    second[0].flow = Flow { timeout_ms: Some(5_000), unique: Some(unique), budgets: Vec::new() }.boxed();
     let enqueued = turn(0, Command::Enqueue(first.chain(scheduled).chain(second).collect()));
     let Ok(Reply::Enqueued(jobs)) = enqueued else { panic!("{enqueued:?}") };
     let ids: Vec<JobId> = jobs.iter().map(|enqueued| enqueued.job.id).collect();

@@ -1,0 +1,244 @@
+//! What is asked for budgets, and for the bindings of jobs to them.
+
+use std::sync::Arc;
+
+use protocol::budget::{Binding, BudgetView, MAX_BINDINGS, NewBinding, Policy, PolicyPatch};
+use protocol::enqueue::NewJob;
+use protocol::flow::Flow;
+use protocol::job::Status;
+use protocol::name::BudgetKey;
+use rustc_hash::FxHashMap;
+
+use super::Engine;
+use super::command::{Reject, Reply};
+use super::job::Job;
+
+/// One request about budgets.
+#[derive(Debug, Clone)]
+pub enum BudgetCommand {
+    List,
+    Get(BudgetKey),
+    Create(BudgetKey, Policy),
+    Put(BudgetKey, Policy),
+    Patch(BudgetKey, PolicyPatch),
+    Delete(BudgetKey),
+}
+
+/// How the bindings of jobs are to change.
+#[derive(Debug, Clone)]
+pub enum BindingChange {
+    /// To one more budget.
+    Add(NewBinding),
+    /// To this one, be it bound already or not.
+    Put(NewBinding),
+    /// Another cost.
+    Cost(BudgetKey, u32),
+    Remove(BudgetKey),
+    /// To these budgets and no others.
+    Replace(Vec<NewBinding>),
+}
+
+impl BindingChange {
+    fn news(&self) -> &[NewBinding] {
+        match self {
+            Self::Add(new) | Self::Put(new) => std::slice::from_ref(new),
+            Self::Replace(news) => news,
+            Self::Cost(..) | Self::Remove(_) => &[],
+        }
+    }
+}
+
+fn unknown(key: &BudgetKey) -> String {
+    format!("no budget has the key `{key}`")
+}
+
+fn too_costly(key: &BudgetKey, cost: u32, policy: Policy) -> String {
+    let highest = policy.highest_cost();
+    format!("cost: {cost} can never be paid by the budget `{key}`, which holds at most {highest}")
+}
+
+impl Engine {
+    pub(super) fn budget(&mut self, command: BudgetCommand) -> Result<Reply, Reject> {
+        match command {
+            BudgetCommand::List => return Ok(Reply::Budgets(self.budgets.views())),
+            BudgetCommand::Get(key) => return self.budget_view(&key),
+            BudgetCommand::Create(key, policy) => {
+                if self.budgets.id(&key).is_some() {
+                    return Err(Reject::Conflict(format!("the budget `{key}` exists already")));
+                }
+                self.create_budget(key.clone(), policy)?;
+                return self.budget_view(&key);
+            }
+            BudgetCommand::Put(key, policy) => {
+                if self.budgets.id(&key).is_none() {
+                    self.create_budget(key.clone(), policy)?;
+                } else {
+                    self.change_budget(&key, policy)?;
+                }
+                return self.budget_view(&key);
+            }
+            BudgetCommand::Patch(key, patch) => {
+                let policy = self.budgets.policy(&key).ok_or_else(|| Reject::Missing(unknown(&key)))?;
+                self.change_budget(&key, patch.apply(policy).map_err(Reject::NotAllowed)?)?;
+                return self.budget_view(&key);
+            }
+            BudgetCommand::Delete(key) => self.delete_budget(&key)?,
+        }
+        Ok(Reply::Done)
+    }
+
+    fn budget_view(&self, key: &BudgetKey) -> Result<Reply, Reject> {
+        let view: BudgetView = self.budgets.view(key).ok_or_else(|| Reject::Missing(unknown(key)))?;
+        Ok(Reply::Budgets(vec![view]))
+    }
+
+    fn create_budget(&mut self, key: BudgetKey, policy: Policy) -> Result<(), Reject> {
+        self.check_room(1)?;
+        self.budgets.create(key, policy, self.now, &mut self.batch);
+        Ok(())
+    }
+
+    /// Whether there can be so many budgets more.
+    fn check_room(&self, more: usize) -> Result<(), Reject> {
+        let limit = self.settings.max_budgets;
+        if more == 0 || self.budgets.len() + more <= limit {
+            return Ok(());
+        }
+        Err(Reject::NotAllowed(format!("there can be at most {limit} budgets, the limit of this server")))
+    }
+
+    fn change_budget(&mut self, key: &BudgetKey, policy: Policy) -> Result<(), Reject> {
+        let id = self.budgets.id(key).ok_or_else(|| Reject::Missing(unknown(key)))?;
+        if let Some(cost) = self.budgets.highest_cost_in_use(id).filter(|cost| *cost > policy.highest_cost())
+        {
+            let highest = policy.highest_cost();
+            return Err(Reject::NotAllowed(format!(
+                "the budget `{key}` would hold at most {highest}, and a job draws {cost} on it"
+            )));
+        }
+        if self.budgets.policy(key) != Some(policy) {
+            self.budgets.change(id, policy, self.now, &mut self.batch);
+        }
+        Ok(())
+    }
+
+    fn delete_budget(&mut self, key: &BudgetKey) -> Result<(), Reject> {
+        let id = self.budgets.id(key).ok_or_else(|| Reject::Missing(unknown(key)))?;
+        if self.budgets.highest_cost_in_use(id).is_some() {
+            return Err(Reject::Conflict(format!(
+                "unfinished jobs or cron entries draw on the budget `{key}`"
+            )));
+        }
+        let dropped = self.budgets.remove(id, &mut self.batch);
+        self.drop_draws(dropped);
+        Ok(())
+    }
+
+    /// Whether an attempt that is to go on would draw more than there is.
+    pub(super) fn is_short(&self, job: &Job) -> bool {
+        !self.budgets.can_hold(job.draw, self.now)
+    }
+
+    /// Checks what new jobs draw on budgets, and creates the budgets that they bring along: all of them or none.
+    pub(super) fn prepare_budgets(&mut self, jobs: &[NewJob]) -> Result<(), Reject> {
+        let mut new: FxHashMap<&BudgetKey, Policy> = FxHashMap::default();
+        for (i, job) in jobs.iter().enumerate() {
+            let Some(flow) = job.flow.as_ref().filter(|flow| !flow.budgets.is_empty()) else { continue };
+            for (key, policy) in &job.create_budgets {
+                if self.budgets.id(key).is_none() {
+                    new.entry(key).or_insert(*policy);
+                }
+            }
+            for (n, Binding { key, cost }) in flow.budgets.iter().enumerate() {
+                let policy = self.budgets.policy(key).or_else(|| new.get(key).copied());
+                let refusal = match policy {
+                    None => unknown(key),
+                    Some(policy) if *cost > policy.highest_cost() => too_costly(key, *cost, policy),
+                    Some(_) => continue,
+                };
+                return Err(Reject::Job { index: i, error: format!("budgets[{n}]: {refusal}") });
+            }
+        }
+        self.check_room(new.len())?;
+        let new: Vec<_> = new.into_iter().map(|(key, policy)| (key.clone(), policy)).collect();
+        for (key, policy) in new {
+            self.budgets.create(key, policy, self.now, &mut self.batch);
+        }
+        Ok(())
+    }
+
+    /// Checks what jobs are to draw, and creates the budgets that are brought along.
+    pub(super) fn prepare_change(&mut self, change: &BindingChange) -> Result<(), Reject> {
+        let mut to_create = Vec::new();
+        for NewBinding { binding: Binding { key, cost }, create_with } in change.news() {
+            let policy = match (self.budgets.policy(key), create_with) {
+                (Some(policy), _) => policy,
+                (None, Some(policy)) => {
+                    to_create.push((key.clone(), *policy));
+                    *policy
+                }
+                (None, None) => return Err(Reject::NotAllowed(unknown(key))),
+            };
+            if *cost > policy.highest_cost() {
+                return Err(Reject::NotAllowed(too_costly(key, *cost, policy)));
+            }
+        }
+        if let BindingChange::Cost(key, cost) = change
+            && let Some(policy) = self.budgets.policy(key).filter(|policy| *cost > policy.highest_cost())
+        {
+            return Err(Reject::NotAllowed(too_costly(key, *cost, policy)));
+        }
+        self.check_room(to_create.len())?;
+        for (key, policy) in to_create {
+            self.budgets.create(key, policy, self.now, &mut self.batch);
+        }
+        Ok(())
+    }
+
+    /// Changes what a job draws that is scheduled or ready.
+    pub(super) fn bind(&mut self, job: &Arc<Job>, change: &BindingChange) -> Result<Arc<Job>, Reject> {
+        let before = job.flow.as_ref().map_or(&[][..], |flow| &flow.budgets);
+        let Some(budgets) = changed(before, change)? else { return Ok(job.clone()) };
+        if budgets.len() > MAX_BINDINGS {
+            return Err(Reject::NotAllowed(format!("budgets: a job draws on at most {MAX_BINDINGS}")));
+        }
+        if job.status == Status::Ready {
+            self.unready(job);
+        }
+        self.clear_place(job);
+        let mut bound = job.clone();
+        let flow = &mut Arc::make_mut(&mut bound).flow;
+        let flow_now = Flow { budgets, ..flow.take().map(|flow| *flow).unwrap_or_default() };
+        *flow = flow_now.boxed();
+        self.settle(bound.clone());
+        Ok(bound)
+    }
+}
+
+/// The bindings after a change; none where they stay as they are.
+fn changed(before: &[Binding], change: &BindingChange) -> Result<Option<Vec<Binding>>, Reject> {
+    let at = |key: &BudgetKey| before.iter().position(|binding| binding.key == *key);
+    let mut bindings = before.to_vec();
+    let not_bound = |key: &BudgetKey| Reject::Missing(format!("the job is not bound to the budget `{key}`"));
+    match change {
+        BindingChange::Add(NewBinding { binding, .. }) | BindingChange::Put(NewBinding { binding, .. }) => {
+            match at(&binding.key).and_then(|at| bindings.get_mut(at)) {
+                None => bindings.push(binding.clone()),
+                Some(_) if matches!(change, BindingChange::Add(_)) => {
+                    let key = &binding.key;
+                    return Err(Reject::Conflict(format!("the job is bound to the budget `{key}` already")));
+                }
+                Some(bound) => bound.cost = binding.cost,
+            }
+        }
+        BindingChange::Cost(key, cost) => {
+            bindings.get_mut(at(key).ok_or_else(|| not_bound(key))?).ok_or_else(|| not_bound(key))?.cost =
+                *cost;
+        }
+        BindingChange::Remove(key) => {
+            bindings.remove(at(key).ok_or_else(|| not_bound(key))?);
+        }
+        BindingChange::Replace(news) => bindings = news.iter().map(|new| new.binding.clone()).collect(),
+    }
+    Ok((bindings != before).then_some(bindings))
+}

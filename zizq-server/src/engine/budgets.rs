@@ -1,0 +1,439 @@
+//! Budgets, what jobs draw on them, and whether there are tokens enough.
+//!
+//! All jobs that draw the same on the same budgets make one *draw*; it has a number, so that their order can be stored
+//! apart from that of other jobs ([`super::drawing`]). Here is what all of them share: the pools, and how many
+//! unfinished jobs each draw has.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use protocol::budget::{Binding, BudgetView, Policy, Strategy};
+use protocol::name::BudgetKey;
+use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
+
+use super::id::QueueId;
+use super::pool::Pool;
+use crate::store::batch::Batch;
+use crate::store::record::{BudgetRecord, DrawRecord};
+
+/// The number of a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BudgetId(pub u32);
+
+/// The number of a draw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DrawId(pub u32);
+
+impl DrawId {
+    /// Of jobs that draw on no budget.
+    pub const NONE: Self = Self(0);
+    /// Of jobs that draw on some budget, whichever.
+    pub const SOME: Self = Self(u32::MAX);
+
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// Where jobs stand that need so many tokens of a budget. It is open while the budget has as many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Gate {
+    pub budget: BudgetId,
+    pub cost: u32,
+}
+
+/// What jobs draw, in the order of the budgets.
+pub(super) type Costs = SmallVec<[Gate; 2]>;
+
+/// Draws without jobs beyond this number are forgotten.
+const MAX_IDLE_DRAWS: usize = if cfg!(test) { 2 } else { 1_024 };
+
+#[derive(Debug)]
+struct Budget {
+    record: BudgetRecord,
+    pool: Pool,
+    /// The queues with jobs at its gates, by cost.
+    queues: BTreeMap<u32, FxHashSet<QueueId>>,
+    /// Gates up to this cost are open.
+    open_to: u32,
+    /// The draws on it.
+    draws: FxHashSet<DrawId>,
+    /// How many cron entries draw on it, by cost.
+    crons: BTreeMap<u32, usize>,
+    wakes_at: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Draw {
+    costs: Costs,
+    /// Jobs that have not ended.
+    unfinished: u64,
+    /// Queues that have lanes for it.
+    queues: FxHashSet<QueueId>,
+    changed: bool,
+}
+
+/// A gate that has opened or closed, for a queue with jobs at it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moved {
+    pub queue: QueueId,
+    pub gate: Gate,
+    pub open: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Budgets {
+    by_id: FxHashMap<BudgetId, Budget>,
+    by_key: BTreeMap<BudgetKey, BudgetId>,
+    draws: FxHashMap<DrawId, Draw>,
+    by_costs: FxHashMap<Costs, DrawId>,
+    next_budget: u32,
+    last_draw: u32,
+    idle_draws: usize,
+    changed: Vec<DrawId>,
+    /// When budgets have tokens enough for the next of their closed gates.
+    wakes: BTreeSet<(u64, BudgetId)>,
+    /// Gates whose queues do not know yet that they have opened or closed.
+    moved: Vec<Moved>,
+    /// Budgets whose pools have changed.
+    touched: Vec<BudgetId>,
+}
+
+impl Budgets {
+    /// Takes in what is stored. A draw without jobs is not kept.
+    pub(super) fn load(
+        &mut self,
+        budgets: Vec<(BudgetId, BudgetRecord)>,
+        draws: Vec<(DrawId, DrawRecord)>,
+        now: u64,
+        batch: &mut Batch,
+    ) {
+        for (id, record) in budgets {
+            self.next_budget = self.next_budget.max(id.0 + 1);
+            self.insert(id, record, now);
+        }
+        for (id, DrawRecord { costs, unfinished }) in draws {
+            self.last_draw = self.last_draw.max(id.0);
+            if unfinished == 0 {
+                batch.remove_draw(id);
+                continue;
+            }
+            let costs = costs.into_iter().map(|(budget, cost)| Gate { budget: BudgetId(budget), cost });
+            self.insert_draw(id, costs.collect(), unfinished);
+        }
+    }
+
+    fn insert(&mut self, id: BudgetId, record: BudgetRecord, now: u64) {
+        self.by_key.insert(record.key.clone(), id);
+        let pool = Pool::full(record.policy, now);
+        let open_to = pool.tokens(record.policy, now);
+        let budget = Budget {
+            record,
+            pool,
+            queues: BTreeMap::new(),
+            open_to,
+            draws: FxHashSet::default(),
+            crons: BTreeMap::new(),
+            wakes_at: None,
+        };
+        self.by_id.insert(id, budget);
+    }
+
+    fn insert_draw(&mut self, id: DrawId, costs: Costs, unfinished: u64) {
+        for gate in &costs {
+            if let Some(budget) = self.by_id.get_mut(&gate.budget) {
+                budget.draws.insert(id);
+            }
+        }
+        self.by_costs.insert(costs.clone(), id);
+        self.draws.insert(id, Draw { costs, unfinished, queues: FxHashSet::default(), changed: false });
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub(super) fn id(&self, key: &BudgetKey) -> Option<BudgetId> {
+        self.by_key.get(key).copied()
+    }
+
+    pub(super) fn policy(&self, key: &BudgetKey) -> Option<Policy> {
+        Some(self.by_id.get(self.by_key.get(key)?)?.record.policy)
+    }
+
+    pub(super) fn view(&self, key: &BudgetKey) -> Option<BudgetView> {
+        let BudgetRecord { key, policy, created_at, updated_at } =
+            &self.by_id.get(self.by_key.get(key)?)?.record;
+        Some(BudgetView {
+            key: key.clone(),
+            allocation: policy.allocation,
+            strategy: policy.strategy,
+            created_at: *created_at,
+            updated_at: *updated_at,
+        })
+    }
+
+    /// All of them, by their keys.
+    pub(super) fn views(&self) -> Vec<BudgetView> {
+        self.by_key.keys().filter_map(|key| self.view(key)).collect()
+    }
+
+    pub(super) fn create(&mut self, key: BudgetKey, policy: Policy, now: u64, batch: &mut Batch) {
+        let id = BudgetId(self.next_budget);
+        self.next_budget += 1;
+        let record = BudgetRecord { key, policy, created_at: now, updated_at: now };
+        batch.put_budget(id, &record);
+        self.insert(id, record, now);
+    }
+
+    /// Gives a budget another policy, at once.
+    pub(super) fn change(&mut self, id: BudgetId, policy: Policy, now: u64, batch: &mut Batch) {
+        let Some(budget) = self.by_id.get_mut(&id) else { return };
+        budget.pool.change(budget.record.policy, policy, now);
+        budget.record.policy = policy;
+        budget.record.updated_at = now;
+        batch.put_budget(id, &budget.record);
+        self.touched.push(id);
+    }
+
+    /// The highest cost that unfinished jobs and cron entries draw on a budget; none: nobody draws on it.
+    pub(super) fn highest_cost_in_use(&self, id: BudgetId) -> Option<u32> {
+        let budget = self.by_id.get(&id)?;
+        let draws = budget.draws.iter().filter_map(|draw| self.draws.get(draw)).filter(|d| d.unfinished > 0);
+        let costs = draws.flat_map(|draw| draw.costs.iter().filter(|gate| gate.budget == id));
+        costs.map(|gate| gate.cost).chain(budget.crons.keys().copied()).max()
+    }
+
+    /// Forgets a budget that nobody draws on. The lanes of draws on it are to be dropped.
+    pub(super) fn remove(&mut self, id: BudgetId, batch: &mut Batch) -> Vec<(DrawId, Vec<QueueId>)> {
+        let idle = self.by_id.get(&id).map(|b| b.draws.iter().copied().collect::<Vec<_>>());
+        let dropped = idle.unwrap_or_default().into_iter().map(|draw| self.remove_draw(draw, batch));
+        let dropped = dropped.collect();
+        if let Some(budget) = self.by_id.remove(&id) {
+            self.by_key.remove(&budget.record.key);
+            if let Some(at) = budget.wakes_at {
+                self.wakes.remove(&(at, id));
+            }
+        }
+        batch.remove_budget(id);
+        dropped
+    }
+
+    fn remove_draw(&mut self, id: DrawId, batch: &mut Batch) -> (DrawId, Vec<QueueId>) {
+        batch.remove_draw(id);
+        let Some(draw) = self.draws.remove(&id) else { return (id, Vec::new()) };
+        self.idle_draws -= usize::from(draw.unfinished == 0);
+        self.by_costs.remove(&draw.costs);
+        for gate in &draw.costs {
+            if let Some(budget) = self.by_id.get_mut(&gate.budget) {
+                budget.draws.remove(&id);
+            }
+        }
+        (id, draw.queues.into_iter().collect())
+    }
+
+    /// Forgets the draws without jobs where there are many of them. Their lanes are to be dropped.
+    pub(super) fn drop_idle_draws(&mut self, batch: &mut Batch) -> Vec<(DrawId, Vec<QueueId>)> {
+        if self.idle_draws <= MAX_IDLE_DRAWS {
+            return Vec::new();
+        }
+        let idle = self.draws.iter().filter(|(_, draw)| draw.unfinished == 0).map(|(id, _)| *id);
+        let idle: Vec<DrawId> = idle.collect();
+        idle.into_iter().map(|id| self.remove_draw(id, batch)).collect()
+    }
+
+    /// These bindings without those to budgets that do not exist, and none of a higher cost than can be paid; none where
+    /// they are right as they are.
+    pub(super) fn correct(&self, bindings: &[Binding]) -> Option<Vec<Binding>> {
+        let highest = |binding: &Binding| self.policy(&binding.key).map(|policy| policy.highest_cost());
+        if bindings.iter().all(|binding| highest(binding).is_some_and(|most| binding.cost <= most)) {
+            return None;
+        }
+        let correct = |binding: &Binding| {
+            Some(Binding { key: binding.key.clone(), cost: binding.cost.min(highest(binding)?) })
+        };
+        Some(bindings.iter().filter_map(correct).collect())
+    }
+
+    /// The draw of these bindings, with one more unfinished job.
+    pub(super) fn enter(&mut self, bindings: &[Binding]) -> DrawId {
+        let gate = |binding: &Binding| Some(Gate { budget: self.id(&binding.key)?, cost: binding.cost });
+        let mut costs: Costs = bindings.iter().filter_map(gate).collect();
+        if costs.is_empty() {
+            return DrawId::NONE;
+        }
+        costs.sort_unstable();
+        let id = match self.by_costs.get(&costs) {
+            Some(id) => *id,
+            None => {
+                self.last_draw += 1;
+                self.idle_draws += 1;
+                self.insert_draw(DrawId(self.last_draw), costs, 0);
+                DrawId(self.last_draw)
+            }
+        };
+        self.count(id, |unfinished| unfinished + 1);
+        id
+    }
+
+    /// One unfinished job less.
+    pub(super) fn leave(&mut self, id: DrawId) {
+        if !id.is_none() {
+            self.count(id, |unfinished| unfinished.saturating_sub(1));
+        }
+    }
+
+    fn count(&mut self, id: DrawId, change: impl FnOnce(u64) -> u64) {
+        let Some(draw) = self.draws.get_mut(&id) else { return };
+        let was_idle = draw.unfinished == 0;
+        draw.unfinished = change(draw.unfinished);
+        match (was_idle, draw.unfinished == 0) {
+            (true, false) => self.idle_draws -= 1,
+            (false, true) => self.idle_draws += 1,
+            _ => {}
+        }
+        if !draw.changed {
+            draw.changed = true;
+            self.changed.push(id);
+        }
+    }
+
+    /// Writes how many jobs the draws have.
+    pub(super) fn save(&mut self, batch: &mut Batch) {
+        for id in self.changed.drain(..) {
+            if let Some(draw) = self.draws.get_mut(&id) {
+                draw.changed = false;
+                let costs = draw.costs.iter().map(|gate| (gate.budget.0, gate.cost)).collect();
+                batch.put_draw(id, &DrawRecord { costs, unfinished: draw.unfinished });
+            }
+        }
+    }
+
+    pub(super) fn has_draw(&self, id: DrawId) -> bool {
+        self.draws.contains_key(&id)
+    }
+
+    /// Notes that a queue has lanes for a draw.
+    pub(super) fn add_queue(&mut self, id: DrawId, queue: QueueId) {
+        if let Some(draw) = self.draws.get_mut(&id) {
+            draw.queues.insert(queue);
+        }
+    }
+
+    /// The first gate that a draw cannot pass now, or else its first gate, and whether that is open.
+    pub(super) fn gate_for(&self, id: DrawId) -> (Gate, bool) {
+        let costs = self.draws.get(&id).map(|draw| draw.costs.as_slice()).unwrap_or_default();
+        let closed = costs.iter().find(|gate| !self.is_open(**gate));
+        match closed.or(costs.first()) {
+            Some(gate) => (*gate, closed.is_none()),
+            // The record of the draw was damaged and is lost: nothing holds its jobs up.
+            None => (Gate { budget: BudgetId(u32::MAX), cost: 0 }, true),
+        }
+    }
+
+    /// Has the pools of a draw looked at anew by the next [`Budgets::settle`]: time may have filled them.
+    pub(super) fn touch(&mut self, id: DrawId) {
+        let costs = self.draws.get(&id).map(|draw| draw.costs.as_slice()).unwrap_or_default();
+        self.touched.extend(costs.iter().map(|gate| gate.budget));
+    }
+
+    /// Whether a budget has tokens enough, as of the last [`Budgets::settle`].
+    pub(super) fn is_open(&self, gate: Gate) -> bool {
+        self.by_id.get(&gate.budget).is_none_or(|budget| gate.cost <= budget.open_to)
+    }
+
+    /// Whether a job that was handed out before could go on: what only time brings back it has paid already.
+    pub(super) fn can_hold(&self, id: DrawId, now: u64) -> bool {
+        let costs = self.draws.get(&id).map(|draw| draw.costs.as_slice()).unwrap_or_default();
+        costs.iter().all(|gate| {
+            self.by_id.get(&gate.budget).is_none_or(|budget| {
+                let policy = budget.record.policy;
+                policy.strategy != Strategy::WhileInFlight || budget.pool.tokens(policy, now) >= gate.cost
+            })
+        })
+    }
+
+    /// A job goes into flight.
+    pub(super) fn hold(&mut self, id: DrawId) {
+        self.pools(id, |pool, _, cost| pool.hold(cost));
+    }
+
+    /// A job leaves flight.
+    pub(super) fn let_go(&mut self, id: DrawId) {
+        self.pools(id, |pool, _, cost| pool.let_go(cost));
+    }
+
+    /// A job is handed out.
+    pub(super) fn spend(&mut self, id: DrawId, now: u64) {
+        self.pools(id, |pool, policy, cost| pool.spend(policy, cost, now));
+    }
+
+    fn pools(&mut self, id: DrawId, change: impl Fn(&mut Pool, Policy, u32)) {
+        let Some(draw) = self.draws.get(&id) else { return };
+        for gate in &draw.costs {
+            if let Some(budget) = self.by_id.get_mut(&gate.budget) {
+                change(&mut budget.pool, budget.record.policy, gate.cost);
+                self.touched.push(gate.budget);
+            }
+        }
+    }
+
+    /// Notes whether a queue has jobs at a gate.
+    pub(super) fn stand(&mut self, gate: Gate, queue: QueueId, stands: bool) {
+        let Some(budget) = self.by_id.get_mut(&gate.budget) else { return };
+        if stands {
+            budget.queues.entry(gate.cost).or_default().insert(queue);
+            self.touched.push(gate.budget);
+        } else if let Some(queues) = budget.queues.get_mut(&gate.cost) {
+            queues.remove(&queue);
+            if queues.is_empty() {
+                budget.queues.remove(&gate.cost);
+                self.touched.push(gate.budget);
+            }
+        }
+    }
+
+    /// When the next gate opens by itself.
+    pub(super) fn next_wake(&self) -> Option<u64> {
+        self.wakes.first().map(|(at, _)| *at)
+    }
+
+    /// Opens and closes gates by what the pools hold now. The queues with jobs at them are to be told.
+    pub(super) fn settle(&mut self, now: u64) -> Vec<Moved> {
+        while let Some((at, id)) = self.wakes.first().copied().filter(|(at, _)| *at <= now) {
+            self.wakes.remove(&(at, id));
+            if let Some(budget) = self.by_id.get_mut(&id) {
+                budget.wakes_at = None;
+            }
+            self.touched.push(id);
+        }
+        while let Some(id) = self.touched.pop() {
+            self.settle_one(id, now);
+        }
+        std::mem::take(&mut self.moved)
+    }
+
+    fn settle_one(&mut self, id: BudgetId, now: u64) {
+        let Some(budget) = self.by_id.get_mut(&id) else { return };
+        let policy = budget.record.policy;
+        let before = budget.open_to;
+        budget.open_to = budget.pool.tokens(policy, now);
+        let (low, high) = (before.min(budget.open_to), before.max(budget.open_to));
+        let open = budget.open_to > before;
+        if low < high {
+            for (cost, queues) in budget.queues.range(low + 1..=high) {
+                let gate = Gate { budget: id, cost: *cost };
+                self.moved.extend(queues.iter().map(|queue| Moved { queue: *queue, gate, open }));
+            }
+        }
+        let next = budget.open_to.checked_add(1).and_then(|above| budget.queues.range(above..).next());
+        let wakes_at = next.and_then(|(cost, _)| budget.pool.has_at(policy, *cost));
+        if wakes_at != budget.wakes_at {
+            if let Some(at) = budget.wakes_at {
+                self.wakes.remove(&(at, id));
+            }
+            self.wakes.extend(wakes_at.map(|at| (at, id)));
+            budget.wakes_at = wakes_at;
+        }
+    }
+}

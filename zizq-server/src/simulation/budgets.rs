@@ -1,0 +1,336 @@
+//! Budgets as the model sees them: what is in flight is added up anew each time it matters.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail, ensure};
+use protocol::budget::{Binding, NewBinding, Policy, Strategy};
+use protocol::enqueue::NewJob;
+use protocol::id::JobId;
+use protocol::job::Status;
+use protocol::name::BudgetKey;
+
+use super::act::Act;
+use super::ledger::Ledger;
+use super::model::{Entry, Model};
+use super::streams::Stream;
+use crate::engine::budget::{BindingChange, BudgetCommand};
+use crate::engine::command::{Change, Changed, Reject, Reply};
+use crate::engine::job::Job;
+use crate::turn::Answer;
+
+pub(super) type Budgets = BTreeMap<BudgetKey, Budget>;
+
+#[derive(Debug, Clone)]
+pub(super) struct Budget {
+    pub policy: Policy,
+    /// Of a budget that fills with time: the tokens there were at a time, in parts of a token as many as the duration
+    /// has milliseconds.
+    parts: u128,
+    at: u64,
+}
+
+impl Budget {
+    fn full(policy: Policy, now: u64) -> Self {
+        let parts = match policy.strategy {
+            Strategy::TimeBased { duration_ms, .. } => {
+                u128::from(policy.capacity()) * u128::from(duration_ms)
+            }
+            Strategy::WhileInFlight => 0,
+        };
+        Self { policy, parts, at: now }
+    }
+
+    fn parts_at(&self, now: u64, duration_ms: u64) -> u128 {
+        let dripped = u128::from(now - self.at) * u128::from(self.policy.allocation);
+        let most = (u128::from(self.policy.capacity()) + 1) * u128::from(duration_ms) - 1;
+        (self.parts + dripped).min(most)
+    }
+
+    fn change(&mut self, policy: Policy, now: u64) {
+        let before = self.policy.strategy;
+        let kept = match before {
+            Strategy::TimeBased { duration_ms, .. } => Some((self.parts_at(now, duration_ms), duration_ms)),
+            Strategy::WhileInFlight => None,
+        };
+        *self = Self::full(policy, now);
+        if let (Some((parts, old)), Strategy::TimeBased { duration_ms, .. }) = (kept, policy.strategy) {
+            self.parts = parts * u128::from(duration_ms) / u128::from(old);
+            self.parts = self.parts_at(now, duration_ms);
+        }
+    }
+}
+
+fn bindings(job: &Job) -> &[Binding] {
+    job.flow.as_ref().map_or(&[], |flow| &flow.budgets)
+}
+
+impl Model {
+    fn drawn(&self, key: &BudgetKey) -> u64 {
+        let in_flight = self.leases.values().flat_map(|lease| bindings(&lease.job));
+        in_flight.filter(|binding| binding.key == *key).map(|binding| u64::from(binding.cost)).sum()
+    }
+
+    fn can_pay_one(&self, Binding { key, cost }: &Binding) -> bool {
+        let Some(budget) = self.budgets.get(key) else { return true };
+        match budget.policy.strategy {
+            Strategy::WhileInFlight => {
+                self.drawn(key) + u64::from(*cost) <= u64::from(budget.policy.allocation)
+            }
+            Strategy::TimeBased { duration_ms, .. } => {
+                budget.parts_at(self.now, duration_ms) >= u128::from(*cost) * u128::from(duration_ms)
+            }
+        }
+    }
+
+    /// Whether a job may go.
+    pub(super) fn can_pay(&self, job: &Job) -> bool {
+        bindings(job).iter().all(|binding| self.can_pay_one(binding))
+    }
+
+    /// Whether a job that was handed out before may go on.
+    pub(super) fn can_hold(&self, job: &Job) -> bool {
+        let by_time = |key| {
+            self.budgets.get(key).is_some_and(|budget| budget.policy.strategy != Strategy::WhileInFlight)
+        };
+        bindings(job).iter().all(|binding| by_time(&binding.key) || self.can_pay_one(binding))
+    }
+
+    /// A job goes.
+    pub(super) fn pay(&mut self, job: &Job) {
+        for Binding { key, cost } in bindings(job) {
+            let Some(budget) = self.budgets.get_mut(key) else { continue };
+            if let Strategy::TimeBased { duration_ms, .. } = budget.policy.strategy {
+                let paid = u128::from(*cost) * u128::from(duration_ms);
+                (budget.parts, budget.at) = (budget.parts_at(self.now, duration_ms) - paid, self.now);
+            }
+        }
+    }
+
+    /// When the first job that waits for tokens can go to a stream that waits for it, if time alone keeps it.
+    pub(super) fn next_tokens(&self) -> Option<u64> {
+        let limit = self.settings.in_flight_limit;
+        if self.draining || limit > 0 && self.leases.len() >= limit {
+            return None;
+        }
+        let held = self.held();
+        let with_credit = |(key, stream): (&u64, _)| {
+            let stream: &Stream = stream;
+            stream.has_credit(held.get(key).copied().unwrap_or_default()).then_some(stream)
+        };
+        let streams: Vec<&Stream> = self.streams.iter().filter_map(with_credit).collect();
+        let wanted = |entry: &&Entry| streams.iter().any(|stream| stream.takes(entry));
+        let wanted = self.jobs.values().filter(wanted).map(|entry| &entry.job);
+        let ready = wanted.filter(|job| job.status == Status::Ready);
+        let waiting = ready.filter(|job| !self.leases.contains_key(&job.id) && !self.can_pay(job));
+        let can_go_at = |job: &Job| {
+            bindings(job).iter().try_fold(0, |latest: u64, binding| {
+                let Some(budget) = self.budgets.get(&binding.key) else { return Some(latest) };
+                if self.can_pay_one(binding) {
+                    return Some(latest);
+                }
+                let Strategy::TimeBased { duration_ms, .. } = budget.policy.strategy else { return None };
+                let missing = u128::from(binding.cost) * u128::from(duration_ms) - budget.parts;
+                let ms = missing.div_ceil(u128::from(budget.policy.allocation));
+                Some(latest.max(budget.at + u64::try_from(ms).ok()?))
+            })
+        };
+        waiting.filter_map(can_go_at).min()
+    }
+
+    /// After a restart every pool is full.
+    pub(super) fn fill_budgets(&mut self) {
+        for budget in self.budgets.values_mut() {
+            *budget = Budget::full(budget.policy, self.now);
+        }
+    }
+
+    /// What a job that comes back after its end draws on the budgets there are.
+    pub(super) fn correct_bindings(&self, job: &mut Job) {
+        let Some(mut flow) = job.flow.take() else { return };
+        flow.budgets.retain(|binding| self.budgets.contains_key(&binding.key));
+        for binding in &mut flow.budgets {
+            binding.cost = binding.cost.min(self.budgets[&binding.key].policy.highest_cost());
+        }
+        job.flow = flow.boxed();
+    }
+
+    /// Creates what new jobs bring along; false where they draw on what cannot be.
+    pub(super) fn prepare_budgets(&mut self, jobs: &[NewJob]) -> bool {
+        let mut budgets = self.budgets.clone();
+        for job in jobs {
+            for (key, policy) in &job.create_budgets {
+                budgets.entry(key.clone()).or_insert_with(|| Budget::full(*policy, self.now));
+            }
+            let budget_of = |binding: &Binding| budgets.get(&binding.key).map(|budget| budget.policy);
+            let payable = |b: &Binding| budget_of(b).is_some_and(|policy| b.cost <= policy.highest_cost());
+            if !job.flow.as_ref().is_none_or(|flow| flow.budgets.iter().all(payable)) {
+                return false;
+            }
+        }
+        let fits = budgets.len() <= self.settings.max_budgets;
+        if fits {
+            self.budgets = budgets;
+        }
+        fits
+    }
+
+    /// What unfinished jobs draw on a budget at most.
+    fn in_use(&self, key: &BudgetKey) -> Option<u32> {
+        let unfinished = self.jobs.values().filter(|entry| !entry.job.status.is_terminal());
+        let costs = unfinished.flat_map(|entry| bindings(&entry.job)).filter(|binding| binding.key == *key);
+        costs.map(|binding| binding.cost).max()
+    }
+
+    pub(super) fn budget(&mut self, command: &BudgetCommand, answer: &Answer) -> Result<()> {
+        let (now, full) = (self.now, self.budgets.len() >= self.settings.max_budgets);
+        let fits = match command {
+            BudgetCommand::Create(key, _) if self.budgets.contains_key(key) => {
+                matches!(answer, Err(Reject::Conflict(_)))
+            }
+            BudgetCommand::Create(key, policy) | BudgetCommand::Put(key, policy) => {
+                let payable = self.in_use(key).is_none_or(|cost| cost <= policy.highest_cost());
+                match self.budgets.get_mut(key) {
+                    Some(_) if !payable => matches!(answer, Err(Reject::NotAllowed(_))),
+                    None if full => matches!(answer, Err(Reject::NotAllowed(_))),
+                    Some(budget) => {
+                        budget.change(*policy, now);
+                        matches!(answer, Ok(Reply::Budgets(_)))
+                    }
+                    None => {
+                        self.budgets.insert(key.clone(), Budget::full(*policy, now));
+                        matches!(answer, Ok(Reply::Budgets(_)))
+                    }
+                }
+            }
+            BudgetCommand::Delete(key) if self.in_use(key).is_some() => {
+                matches!(answer, Err(Reject::Conflict(_)))
+            }
+            BudgetCommand::Delete(key) => match self.budgets.remove(key) {
+                Some(_) => matches!(answer, Ok(Reply::Done)),
+                None => matches!(answer, Err(Reject::Missing(_))),
+            },
+            BudgetCommand::List | BudgetCommand::Get(_) | BudgetCommand::Patch(..) => true,
+        };
+        ensure!(fits, "answered {answer:?}");
+        Ok(())
+    }
+
+    pub(super) fn bind(&mut self, ids: &[JobId], change: &BindingChange, answer: &Answer) -> Result<()> {
+        if let Err(reject) = answer {
+            // What is wrong with the change itself is told before any job is looked at.
+            ensure!(matches!(reject, Reject::NotAllowed(_)), "answered {reject:?}");
+            let unpayable = |new: &NewBinding| {
+                let budget = self.budgets.get(&new.binding.key).map(|budget| budget.policy);
+                let full = self.budgets.len() + 3 > self.settings.max_budgets;
+                budget.or(new.create_with).is_none_or(|policy| new.binding.cost > policy.highest_cost())
+                    || full
+            };
+            let wrong = match change {
+                BindingChange::Add(new) | BindingChange::Put(new) => unpayable(new),
+                BindingChange::Replace(news) => news.iter().any(unpayable),
+                BindingChange::Cost(key, cost) => {
+                    self.budgets.get(key).is_some_and(|budget| *cost > budget.policy.highest_cost())
+                }
+                BindingChange::Remove(_) => false,
+            };
+            ensure!(wrong, "nothing is wrong with {change:?}, but: {reject:?}");
+            return Ok(());
+        }
+        let Ok(Reply::Changed(bound)) = answer else { bail!("answered {answer:?}") };
+        let there = |id: &JobId| self.jobs.get(id).is_some_and(|entry| !entry.job.is_gone(self.now));
+        if ids.len() > 1 || ids.iter().all(there) {
+            self.create_for(change);
+        }
+        ensure!(bound.len() == ids.len(), "{} of {} jobs", bound.len(), ids.len());
+        for (id, result) in ids.iter().zip(bound) {
+            self.bind_one(*id, change, result).with_context(|| format!("{id:?}: {result:?}"))?;
+        }
+        Ok(())
+    }
+
+    fn create_for(&mut self, change: &BindingChange) {
+        let news = match change {
+            BindingChange::Add(new) | BindingChange::Put(new) => std::slice::from_ref(new),
+            BindingChange::Replace(news) => news,
+            BindingChange::Cost(..) | BindingChange::Remove(_) => &[],
+        };
+        for NewBinding { binding, create_with } in news {
+            if let Some(policy) = create_with {
+                let full = || Budget::full(*policy, self.now);
+                self.budgets.entry(binding.key.clone()).or_insert_with(full);
+            }
+        }
+    }
+
+    fn bind_one(&mut self, id: JobId, change: &BindingChange, result: &Changed) -> Result<()> {
+        let in_flight = self.leases.contains_key(&id);
+        let Some(entry) = self.jobs.get_mut(&id).filter(|entry| !entry.job.is_gone(self.now)) else {
+            ensure!(matches!(result, Changed::Missing), "it is gone");
+            return Ok(());
+        };
+        if in_flight || entry.job.status.is_terminal() {
+            let status = if in_flight { Status::InFlight } else { entry.job.status };
+            ensure!(matches!(result, Changed::Refused(s) if *s == status), "it is {status:?}");
+            return Ok(());
+        }
+        let mut budgets = bindings(&entry.job).to_vec();
+        let refused = match change {
+            BindingChange::Add(new) if budgets.iter().any(|b| b.key == new.binding.key) => {
+                matches!(result, Changed::Unfit(Reject::Conflict(_)))
+            }
+            BindingChange::Cost(key, _) | BindingChange::Remove(key)
+                if !budgets.iter().any(|b| b.key == *key) =>
+            {
+                matches!(result, Changed::Unfit(Reject::Missing(_)))
+            }
+            BindingChange::Add(new) => {
+                budgets.push(new.binding.clone());
+                false
+            }
+            BindingChange::Put(new) => {
+                match budgets.iter_mut().find(|b| b.key == new.binding.key) {
+                    Some(binding) => binding.cost = new.binding.cost,
+                    None => budgets.push(new.binding.clone()),
+                }
+                false
+            }
+            BindingChange::Cost(key, cost) => {
+                budgets.iter_mut().filter(|b| b.key == *key).for_each(|b| b.cost = *cost);
+                false
+            }
+            BindingChange::Remove(key) => {
+                budgets.retain(|b| b.key != *key);
+                false
+            }
+            BindingChange::Replace(news) => {
+                budgets = news.iter().map(|new| new.binding.clone()).collect();
+                false
+            }
+        };
+        ensure!(refused != matches!(result, Changed::Done(_)), "refused: {refused}");
+        if let Changed::Done(seen) = result {
+            ensure!(seen.queue == entry.queue, "it is of queue {}", entry.queue);
+            ensure!(bindings(&seen.job) == budgets, "it should draw {budgets:?}");
+            let mut flow = entry.job.flow.take().unwrap_or_default();
+            flow.budgets = budgets;
+            entry.job.flow = flow.boxed();
+        }
+        Ok(())
+    }
+
+    /// After a crash within a turn: what the turn may have done to budgets is read off the store.
+    pub(super) fn adopt_budgets(&mut self, acts: &[Act], ledger: &Ledger) -> Result<()> {
+        let stored = ledger.budgets.values().map(|budget| (budget.key.clone(), budget.policy));
+        let stored: BTreeMap<BudgetKey, Policy> = stored.collect();
+        let changes = |act: &Act| {
+            matches!(act, Act::Budget(_) | Act::Enqueue(_) | Act::Change { change: Change::Bind(_), .. })
+        };
+        if !acts.iter().any(changes) {
+            let known: BTreeMap<_, _> = self.budgets.iter().map(|(key, b)| (key.clone(), b.policy)).collect();
+            ensure!(known == stored, "there should be {known:?}, not {stored:?}");
+        }
+        let budget = |(key, policy)| (key, Budget::full(policy, self.now));
+        self.budgets = stored.into_iter().map(budget).collect();
+        Ok(())
+    }
+}
