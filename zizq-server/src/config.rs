@@ -135,6 +135,9 @@ pub struct Limits {
     /// Memory for what is read from disk
     #[arg(long, env = "ZIZQ_CACHE_SIZE", default_value = "64MB", value_parser = size)]
     pub cache_size: usize,
+    /// The most connections at a time; more are answered 503
+    #[arg(long, env = "ZIZQ_MAX_CONNECTIONS", default_value_t = 20_000, value_parser = connections)]
+    pub max_connections: usize,
     /// The space that is kept free on the disk: with less, no jobs are taken. If not given, 5% of the disk, at most 1GiB
     #[arg(long, env = "ZIZQ_MIN_FREE_DISK", value_parser = size)]
     pub min_free_disk: Option<usize>,
@@ -226,6 +229,13 @@ fn exponent(text: &str) -> Result<f32, String> {
         Ok(exponent)
     } else {
         Err("it must be between 0 and 100".to_owned())
+    }
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n @ 1..=1_000_000) => Ok(n),
+        _ => Err("it must be a number from 1 to 1000000".to_owned()),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod filter;
 pub mod handle;
 mod handlers;
 mod http;
+mod open_files;
 mod reader;
 pub mod serve;
 #[cfg(test)]

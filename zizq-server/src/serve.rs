@@ -15,7 +15,9 @@ use crate::clock;
 use crate::config::{Config, Limits, millis};
 use crate::engine::command::{Command, Reply};
 use crate::handle::Handle;
+use crate::http::budget::Budget;
 use crate::http::{App, connection, tls};
+use crate::open_files;
 use crate::reader::Reader;
 use crate::store::disk::DiskStore;
 use crate::store::{Store, StoreError};
@@ -42,20 +44,23 @@ impl Server {
     /// When the folder is in use or unreadable, or the port is taken: one sentence for the person who started it.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
-        let mut store = make_store(config)?;
         let (host, port) = (config.host.as_str(), config.port);
+        // First of all: who mistypes the host must not find a new folder.
         let listener = TcpListener::bind((host, port)).await;
         let listener = listener.with_context(|| format!("cannot listen on {host} port {port}"))?;
+        let mut store = make_store(config)?;
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|e| anyhow::anyhow!("no random numbers: {e}"))?;
         let seed = u64::from_be_bytes(seed);
         let (core, down) = open_core(&mut store, config, seed)?;
         let (engine, thread) = writer::start(core, config.commit_modes(), down)?;
         let (close, closing) = watch::channel(false);
+        let max_connections = open_files::make_room(config.limits.max_connections);
         let app = Arc::new(App {
             reader: Reader::new(store, engine.clone()),
             engine,
-            limits: config.limits,
+            limits: Limits { max_connections, ..config.limits },
+            budget: Budget::new(config.limits.max_body_size),
             heartbeat_ms: millis(config.heartbeat_interval),
             closing,
         });

@@ -19,6 +19,8 @@ use crate::turn::{Answer, Core};
 const MAX_WAITING: usize = 8_192;
 /// How many commands one turn takes.
 const MAX_TURN: usize = 1_024;
+/// A turn with this many new jobs takes no more commands, so that what comes next does not wait long.
+const MAX_NEW_JOBS: usize = 4_096;
 /// How often is looked whether the disk is full, in milliseconds.
 const LOOK_EVERY_MS: u64 = 20;
 /// When the store fails again soon after it was opened again, the pause doubles, up to a limit.
@@ -122,7 +124,7 @@ impl<S: Store> Writer<S> {
         while let Some(first) = self.wait() {
             let now = clock::now();
             let (mut commands, mut callers) = (Vec::new(), Vec::new());
-            let mut stop = false;
+            let (mut stop, mut new_jobs) = (false, 0);
             for request in first.into_iter().chain(self.requests.clone().try_iter().take(MAX_TURN)) {
                 let caller = self.take_up(&request.command, request.reply);
                 if caller.is_enqueue && self.is_full(now) {
@@ -130,8 +132,12 @@ impl<S: Store> Writer<S> {
                     continue;
                 }
                 stop |= matches!(request.command, Command::Stop);
+                new_jobs += if let Command::Enqueue(jobs) = &request.command { jobs.len() } else { 0 };
                 callers.push(caller);
                 commands.push(request.command);
+                if new_jobs >= MAX_NEW_JOBS {
+                    break;
+                }
             }
             match self.core.turn(now, commands.into_iter()) {
                 Ok(answers) => answer(callers, answers, syncer)?,

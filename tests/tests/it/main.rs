@@ -13,6 +13,7 @@ mod load;
 mod ops;
 mod order;
 mod poll;
+mod pressure;
 mod query;
 mod readers;
 mod restart;

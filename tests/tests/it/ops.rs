@@ -12,7 +12,7 @@ use tests::wait::within;
 use tests::{Client, Server, Wire};
 use tokio::process::Command;
 
-const FLAGS: [&str; 22] = [
+const FLAGS: [&str; 23] = [
     "--root-dir",
     "--host",
     "--port",
@@ -27,6 +27,7 @@ const FLAGS: [&str; 22] = [
     "--enqueue-commit-mode",
     "--cache-size",
     "--max-body-size",
+    "--max-connections",
     "--min-free-disk",
     "--max-payload-size",
     "--log-level",
@@ -79,11 +80,11 @@ async fn a_port_in_use_is_refused() {
 #[tokio::test]
 async fn a_host_that_is_none_is_refused() {
     let folder = TempDir::new().unwrap();
-    let root_dir = folder.path().to_str().unwrap();
-    expect_refusal(
-        &run(["--port", "0", "--root-dir", root_dir, "--host", "not a host"]).await,
-        &["not a host"],
-    );
+    let root_dir = folder.path().join("root");
+    let shown = root_dir.to_str().unwrap();
+    let output = run(["--port", "0", "--root-dir", shown, "--host", "not a host"]).await;
+    expect_refusal(&output, &["not a host"]);
+    assert!(!root_dir.exists(), "it made a folder for a server that does not start");
 }
 
 #[tokio::test]

@@ -1,15 +1,16 @@
 //! `POST /jobs`, `POST /jobs/bulk`.
 
-use http::StatusCode;
+use http::{Response, StatusCode};
 use protocol::encode;
 use protocol::enqueue::{NewJob, parse_bulk, parse_job};
 use protocol::job::JobView;
+use protocol::media::Format;
 
 use super::out_of_step;
 use crate::engine::command::{Command, Enqueued, Outcome, Reject, Reply};
 use crate::handle::CallError;
 use crate::http::App;
-use crate::http::reply::{self, Answer, Refusal};
+use crate::http::reply::{self, Answer, Body, Refusal};
 use crate::http::request::Request;
 
 pub(crate) async fn one(app: &App, request: &Request) -> Answer {
@@ -24,15 +25,22 @@ pub(crate) async fn one(app: &App, request: &Request) -> Answer {
 
 pub(crate) async fn bulk(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    let jobs = parse_bulk(request.body_format()?, &request.body)?;
+    let (body_format, body) = (request.body_format()?, request.body.clone());
+    let bytes = body.len();
+    let jobs = app.budget.work(bytes, move || parse_bulk(body_format, &body)).await??;
     for (i, job) in jobs.iter().enumerate() {
         check_payload(app, job, Some(i))?;
     }
     let jobs = enqueue(app, jobs, true).await?;
+    let format = request.format;
+    app.budget.work(bytes, move || bulk_answer(&jobs, format)).await
+}
+
+fn bulk_answer(jobs: &[Enqueued], format: Format) -> Response<Body> {
     let mut body = Vec::with_capacity(32 + jobs.len() * 256);
-    let write = |out: &mut Vec<u8>, job: &Enqueued| encode::write_job(out, request.format, &view(job), None);
-    encode::write_jobs(&mut body, request.format, jobs.iter(), write, None);
-    Ok(reply::bytes(status(&jobs), request.format, body))
+    let write = |out: &mut Vec<u8>, job: &Enqueued| encode::write_job(out, format, &view(job), None);
+    encode::write_jobs(&mut body, format, jobs.iter(), write, None);
+    reply::bytes(status(jobs), format, body)
 }
 
 async fn enqueue(app: &App, jobs: Vec<NewJob>, bulk: bool) -> Result<Vec<Enqueued>, Refusal> {

@@ -9,24 +9,36 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::{App, closed, respond};
+use super::socket::Socket;
+use super::{App, closed, refuse, respond};
 
 /// A peer that has vanished is noticed within this time.
 const VANISHED_AFTER: Duration = Duration::from_secs(20);
 /// How long the head of a request may take to arrive, and a connection may be idle: longer than clients keep idle
 /// connections, so that none is closed under a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
-/// The largest head of an HTTP/2 request, in bytes: URLs of 64 kB and some headers.
+/// The largest head of a request, in bytes: URLs of 64 kB and some headers.
 const MAX_HEAD: u32 = 128 * 1024;
 /// How long answers that are under way may take when the server stops.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection beyond the limit may take to hear of it, and how many of them are told at a time.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
+const MAX_REFUSALS: usize = 64;
+
+/// What connections are served with.
+struct Host {
+    http: auto::Builder<TokioExecutor>,
+    tls: Option<TlsAcceptor>,
+    app: Arc<App>,
+}
 
 /// Serves connections until `closing` turns true and those that are open have come to their end.
 pub(crate) async fn accept(
@@ -35,7 +47,9 @@ pub(crate) async fn accept(
     app: Arc<App>,
     mut closing: watch::Receiver<bool>,
 ) {
-    let http = Arc::new(builder());
+    let places = Arc::new(Semaphore::new(app.limits.max_connections));
+    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
+    let host = Arc::new(Host { http: builder(), tls, app });
     let connections = GracefulShutdown::new();
     loop {
         let (socket, peer) = tokio::select! {
@@ -50,12 +64,21 @@ pub(crate) async fn accept(
             },
             () = closed(&mut closing) => break,
         };
-        let (http, tls, app, watcher) = (http.clone(), tls.clone(), app.clone(), connections.watcher());
-        tokio::spawn(async move {
-            if let Err(error) = serve(socket, &http, tls, app, watcher).await {
-                tracing::debug!(%peer, %error, "a connection ended with an error");
-            }
-        });
+        let host = host.clone();
+        if let Ok(place) = places.clone().try_acquire_owned() {
+            let watcher = connections.watcher();
+            tokio::spawn(async move {
+                if let Err(error) = host.serve(socket, watcher).await {
+                    tracing::debug!(%peer, %error, "a connection ended with an error");
+                }
+                drop(place);
+            });
+        } else if let Ok(place) = refusals.clone().try_acquire_owned() {
+            tokio::spawn(async move {
+                drop(timeout(REFUSAL_TIMEOUT, host.refuse(socket)).await);
+                drop(place);
+            });
+        }
     }
     drop(listener);
     if timeout(LAST_WORDS, connections.shutdown()).await.is_err() {
@@ -65,27 +88,44 @@ pub(crate) async fn accept(
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-async fn serve(
-    socket: TcpStream,
-    http: &auto::Builder<TokioExecutor>,
-    tls: Option<TlsAcceptor>,
-    app: Arc<App>,
-    watcher: Watcher,
-) -> Result<(), Failed> {
-    prepare(&socket)?;
-    let service = service_fn(move |request| respond(app.clone(), request));
-    match tls {
-        None => watcher.watch(http.serve_connection(TokioIo::new(socket), service).into_owned()).await,
-        Some(tls) => {
-            let socket = timeout(HANDSHAKE_TIMEOUT, tls.accept(socket)).await??;
-            watcher.watch(http.serve_connection(TokioIo::new(socket), service).into_owned()).await
+impl Host {
+    async fn serve(&self, socket: TcpStream, watcher: Watcher) -> Result<(), Failed> {
+        prepare(&socket)?;
+        let app = self.app.clone();
+        let service = service_fn(move |request| respond(app.clone(), request));
+        match &self.tls {
+            None => {
+                let io = TokioIo::new(Socket::new(socket));
+                watcher.watch(self.http.serve_connection(io, service).into_owned()).await
+            }
+            Some(tls) => {
+                let socket = timeout(HANDSHAKE_TIMEOUT, tls.accept(socket)).await??;
+                let io = TokioIo::new(Socket::new(socket));
+                watcher.watch(self.http.serve_connection(io, service).into_owned()).await
+            }
+        }
+    }
+
+    /// Says that there are too many connections. A client of HTTP/2 may ask more than once.
+    async fn refuse(&self, socket: TcpStream) -> Result<(), Failed> {
+        let limit = self.app.limits.max_connections;
+        let service = service_fn(move |request| refuse(limit, request));
+        let mut http = self.http.clone();
+        http.http1().keep_alive(false);
+        match &self.tls {
+            None => http.serve_connection(TokioIo::new(socket), service).await,
+            Some(tls) => http.serve_connection(TokioIo::new(tls.accept(socket).await?), service).await,
         }
     }
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).half_close(false);
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD as usize)
+        .half_close(false);
     http.http2()
         .timer(TokioTimer::new())
         .max_header_list_size(MAX_HEAD)

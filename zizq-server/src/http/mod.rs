@@ -1,10 +1,12 @@
 //! From bytes to calls and back: connections, routing, bodies, status codes.
 
+pub(crate) mod budget;
 pub(crate) mod connection;
 pub(crate) mod query;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod route;
+mod socket;
 pub(crate) mod stream;
 pub(crate) mod tls;
 
@@ -21,6 +23,7 @@ use crate::config::Limits;
 use crate::handle::Handle;
 use crate::handlers;
 use crate::reader::Reader;
+use budget::Budget;
 use reply::{Answer, Body, Refusal};
 use request::{Request, accept, read_body};
 use route::{Call, NoRoute};
@@ -30,6 +33,7 @@ pub(crate) struct App {
     pub engine: Handle,
     pub reader: Reader,
     pub limits: Limits,
+    pub budget: Budget,
     /// The longest silence on a stream, in milliseconds.
     pub heartbeat_ms: u64,
     /// Turns true when streams must end.
@@ -55,13 +59,29 @@ pub(crate) async fn respond(
         handlers::take::stream(&app, &parts, accepted.as_deref()).await
     } else {
         // Read before anything is refused: a client whose upload is cut short does not see the answer.
-        let body = read_body(body, app.limits.max_body_size).await;
-        match format {
+        let (body, share) = match read_body(body, app.limits.max_body_size, &app.budget).await {
+            Ok((body, share)) => (Ok(body), Some(share)),
+            Err(refusal) => (Err(refusal), None),
+        };
+        let answer = match format {
             None => Err(not_acceptable(accepted.as_deref(), &Format::SUPPORTED)),
             Some(format) => call(&app, parts, body, format).await,
+        };
+        match share {
+            Some(share) => answer.map(|answer| share.until_sent(answer)),
+            None => answer,
         }
     };
     Ok(answer.unwrap_or_else(|refusal| refusal.into_response(format.unwrap_or(Format::Json))))
+}
+
+/// Answers a request on a connection that is one too many.
+pub(crate) async fn refuse(
+    limit: usize,
+    request: ::http::Request<Incoming>,
+) -> Result<::http::Response<Body>, Infallible> {
+    let format = Format::from_accept(accept(&request.into_parts().0).as_deref()).unwrap_or(Format::Json);
+    Ok(Refusal::too_many_connections(limit).into_response(format))
 }
 
 /// 406, with what would have been acceptable.

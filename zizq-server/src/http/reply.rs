@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Method, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{Either, Full};
@@ -58,6 +58,13 @@ impl Refusal {
         refusal
     }
 
+    /// 408: the request did not come in time.
+    pub(crate) fn too_slow(error: impl Into<String>) -> Self {
+        let mut refusal = Self::new(StatusCode::REQUEST_TIMEOUT, error);
+        refusal.0.header = Some((CONNECTION, HeaderValue::from_static("close")));
+        refusal
+    }
+
     /// 409: the request is at odds with what is.
     pub(crate) fn conflict(error: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, error)
@@ -83,6 +90,12 @@ impl Refusal {
     /// 503: come back in a moment.
     pub(crate) fn unavailable(error: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error).retry_after("1")
+    }
+
+    /// 503, and the end of the connection.
+    pub(crate) fn too_many_connections(limit: usize) -> Self {
+        let error = format!("the server has {limit} connections, which is its limit; try again in a moment");
+        Self::unavailable(error)
     }
 
     /// 507: come back when there is space (RFC 4918).

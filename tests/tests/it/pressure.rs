@@ -1,0 +1,144 @@
+//! More than the server can take at once: connections, bodies, and heads that nobody can read.
+
+use protocol::frame::StreamFormat;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tests::client::{Client, Http, Wire};
+use tests::wait::{until, within};
+use tests::{Server, id, raw};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+#[tokio::test]
+async fn a_connection_too_many_hears_of_it_and_finds_a_place_later() {
+    let server = Server::with(["--max-connections", "3"]).await;
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        // A client keeps its connection, so each stream has a client of its own.
+        let client = server.client();
+        streams.push((client.lines("queue=q").await, client));
+    }
+    for http in [Http::One, Http::Two] {
+        let wire = Wire { http, ..Wire::default() };
+        let answer = server.client_as(wire).get("/health").await;
+        assert_ne!(answer.header("retry-after"), "");
+        answer.expect_refusal(503, "3 connections");
+    }
+    drop(streams.pop());
+    let client = until("a place for a connection", async || {
+        let client = server.client();
+        (client.get("/health").await.status == 200).then_some(client)
+    })
+    .await;
+    let job = client.add("q").await;
+    let (stream, _) = &mut streams[0];
+    assert_eq!(id(&stream.next_job().await), id(&job));
+}
+
+/// Lets this process have this many files open.
+fn allow_open_files(wanted: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted) {
+        let raised = limit.maximum.map_or(wanted, |most| most.min(wanted));
+        setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum }).unwrap();
+    }
+}
+
+/// A line of `/proc/PID/status`, in bytes.
+fn memory(server: &mut Server, name: &str) -> u64 {
+    let pid = server.process().pid().unwrap().as_raw_nonzero();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.trim_matches([':', ' ', '\t', 'k', 'B']).parse::<u64>().unwrap() * 1024
+}
+
+#[tokio::test]
+async fn thousands_of_idle_streams_cost_little_and_slow_nobody() {
+    const STREAMS: u64 = 3_000;
+    allow_open_files(STREAMS + 1_000);
+    let mut server = Server::start().await;
+    let client = server.client();
+    let mut stream = client.lines("queue=q").await;
+    let before = memory(&mut server, "VmRSS");
+    let mut idle: Vec<TcpStream> = Vec::new();
+    for n in 0..STREAMS {
+        let request = format!("GET /jobs/take?queue=idle{n} HTTP/1.1\r\nhost: a\r\n\r\n");
+        let mut connection = raw::send(server.address(), request.as_bytes()).await;
+        let head = raw::read_until(&mut connection, |bytes| bytes.ends_with(b"\r\n\r\n")).await;
+        assert!(head.starts_with(b"HTTP/1.1 200"), "stream {n}: {:?}", String::from_utf8_lossy(&head));
+        idle.push(connection);
+    }
+    let each = memory(&mut server, "VmRSS").saturating_sub(before) / STREAMS;
+    assert!(each < 40_000, "{each} bytes for an idle stream");
+    let job = client.add("q").await;
+    assert_eq!(id(&stream.next_job().await), id(&job));
+    client.add("idle2999").await;
+    let last = idle.last_mut().unwrap();
+    let received = raw::read_until(last, |bytes| bytes.windows(8).any(|part| part == b"idle2999")).await;
+    assert!(received.len() > 100);
+}
+
+#[tokio::test]
+async fn large_bodies_wait_for_each_other_and_not_in_memory() {
+    const BODY: usize = 32 << 20;
+    const SENT: usize = 24 << 20;
+    let mut server = Server::start().await;
+    let before = memory(&mut server, "VmRSS");
+    let head = format!("POST /jobs/bulk HTTP/1.1\r\nhost: a\r\ncontent-length: {BODY}\r\n\r\n");
+    let mut senders = JoinSet::new();
+    for _ in 0..24 {
+        let mut connection = raw::send(server.address(), head.as_bytes()).await;
+        senders.spawn(async move {
+            // Most of it, and never the rest.
+            connection.write_all(&vec![b' '; SENT]).await.map(|()| connection)
+        });
+    }
+    // Where two are being read, the third waits until one of them is over. What is small waits for none.
+    let client = server.client();
+    for _ in 0..3 {
+        let first = within("a body to be taken", senders.join_next()).await.unwrap().unwrap();
+        let second = within("a body to be taken", senders.join_next()).await.unwrap().unwrap();
+        client.add("q").await;
+        drop((first, second));
+    }
+    let peak = memory(&mut server, "VmHWM").saturating_sub(before) >> 20;
+    assert!(peak < 150, "{peak} MiB for two bodies at a time");
+}
+
+#[tokio::test]
+async fn what_is_no_request_gets_a_sentence_too() {
+    let server = Server::start().await;
+    let long = "x".repeat(70_000);
+    let longer = "x".repeat(200_000);
+    let heads = [
+        (400, "NOT HTTP AT ALL\r\n".to_owned()),
+        (400, "GET /health HTTP/1.1\r\nbad header\r\n".to_owned()),
+        (414, format!("GET /{long} HTTP/1.1\r\n")),
+        (431, format!("GET /health HTTP/1.1\r\na: {longer}\r\n")),
+    ];
+    for (status, head) in heads {
+        let answer = raw::exchange(server.address(), head.as_bytes(), b"").await;
+        answer.expect_refusal(status, "");
+    }
+}
+
+#[tokio::test]
+async fn a_request_may_come_byte_by_byte() {
+    let server = Server::start().await;
+    let body = r#"{"queue":"q","type":"t","payload":1}"#;
+    let request = format!(
+        "POST /jobs HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut connection = TcpStream::connect(server.address()).await.unwrap();
+    connection.set_nodelay(true).unwrap();
+    for byte in request.as_bytes() {
+        within("a byte to be taken", connection.write_all(&[*byte])).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let answer = raw::read_until(&mut connection, |_| false).await;
+    assert!(answer.starts_with(b"HTTP/1.1 201"), "{:?}", String::from_utf8_lossy(&answer));
+    let mut stream = Client::new(&server.url(), Wire::default()).take(StreamFormat::NdJson, "queue=q").await;
+    stream.next_job().await;
+}

@@ -1,0 +1,49 @@
+//! How many files the process may have open: every connection is one.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// What the store and the rest of the process need beside the connections.
+const OTHERS: u64 = 1_024;
+
+/// Lets the process have as many files open as it is allowed to, and says how many connections that is enough for, of
+/// those that are wanted.
+pub(crate) fn make_room(wanted: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    // None means that there is no limit.
+    let files = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let files = files.unwrap_or(u64::MAX);
+    let connections = connections_of(files, wanted);
+    if connections < wanted {
+        tracing::warn!(
+            open_files = files,
+            connections,
+            "the limit of open files allows fewer connections than --max-connections"
+        );
+    } else {
+        tracing::info!(open_files = files, connections, "the limit of connections");
+    }
+    connections
+}
+
+fn connections_of(files: u64, wanted: usize) -> usize {
+    // Where there are few files, connections get half of them.
+    let most = files.saturating_sub(OTHERS).max(files / 2).max(1);
+    wanted.min(usize::try_from(most).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_has_files_too() {
+        assert_eq!(connections_of(1_048_576, 20_000), 20_000);
+        assert_eq!(connections_of(4_096, 20_000), 3_072);
+        assert_eq!(connections_of(1_024, 20_000), 512);
+        assert_eq!(connections_of(u64::MAX, 5), 5);
+    }
+}
