@@ -22,7 +22,9 @@ pub fn binary(name: &str) -> PathBuf {
 }
 
 fn build() -> HashMap<String, PathBuf> {
-    let output = Command::new(env!("CARGO"))
+    // Without cargo around us, as when the load tool is started by hand, what is installed chooses the toolchain.
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
         .args(["build", "--package=zizq-server", "--package=zizq-worker", "--bins"])
         .args(["--profile", &profile(), "--message-format=json-render-diagnostics"])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap())
