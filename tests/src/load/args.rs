@@ -63,9 +63,8 @@ pub struct How {
     /// Version of HTTP
     #[arg(long, value_enum, default_value_t = Version::One)]
     pub http: Version,
-    /// Seconds after which a round enqueues no more and goes on with what there is: some servers are slow. Backlog and
-    /// churn have their own ends
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Seconds after which enqueue, drain and pipeline enqueue no more and go on with what there is: some servers are slow
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     pub enqueue_seconds: u64,
 }
 

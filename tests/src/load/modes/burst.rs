@@ -33,7 +33,7 @@ pub(super) async fn measure(target: &Target, flags: &Burst) -> Result<Round> {
     let mut jobs = Jobs::new(queue, payload_bytes, 1_000);
     jobs.members.insert("ready_at".to_owned(), json!(due_ms));
     let before = target.usage();
-    let filled = fill(target, &flags.how, &jobs, flags.jobs).await?;
+    let filled = fill(target, None, &jobs, flags.jobs).await?;
     let (n, mut faults) = (filled.jobs, filled.faults);
 
     let shared = Shared::new(n);

@@ -19,7 +19,7 @@ pub(super) const AFTERWARDS: Duration = Duration::from_millis(100);
 pub(super) async fn measure(target: &Target, flags: &Drain) -> Result<Round> {
     let queue = target.queue.as_str();
     let jobs = Jobs::new(queue, flags.how.payload_bytes(), 1_000.min(flags.jobs()));
-    let filled = fill(target, &flags.how, &jobs, flags.jobs()).await?;
+    let filled = fill(target, flags.how.most(), &jobs, flags.jobs()).await?;
     let (n, mut faults) = (filled.jobs, filled.faults);
     let shared = Shared::new(n);
     let before = target.usage();

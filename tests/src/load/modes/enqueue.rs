@@ -6,7 +6,6 @@ use anyhow::Result;
 use hdrhistogram::Histogram;
 
 use super::args::Enqueue;
-use crate::load::args::How;
 use crate::load::check::Faults;
 use crate::load::producer::{Feed, Jobs, Producer};
 use crate::load::report::{JOBS_PER_SECOND, Round, SECONDS};
@@ -19,7 +18,7 @@ pub(super) async fn measure(target: &Target, flags: &Enqueue) -> Result<Round> {
     let mut jobs = Jobs::new(&target.queue, flags.how.payload_bytes(), flags.bulk);
     jobs.body = flags.format;
     let producers = Producer::open(target, &jobs, flags.connections(), flags.requests()).await?;
-    let filled = fill_with(target, &flags.how, &jobs, flags.jobs(), producers).await?;
+    let filled = fill_with(target, flags.how.most(), &jobs, flags.jobs(), producers).await?;
     let mut round = Round::default();
     round.figures.rate(&JOBS_PER_SECOND, filled.jobs, filled.elapsed);
     round.figures.add(&SECONDS, filled.elapsed.as_secs_f64());
@@ -39,20 +38,21 @@ pub(super) struct Filled {
     latency: Histogram<u64>,
 }
 
-/// Enqueues the jobs `0..n` over two connections and checks that the server has them all.
-pub(super) async fn fill(target: &Target, how: &How, jobs: &Jobs, n: u32) -> Result<Filled> {
+/// Enqueues the jobs `0..n` over two connections, or as many as are begun before a time is over, and checks that the
+/// server has them all.
+pub(super) async fn fill(target: &Target, most: Option<Duration>, jobs: &Jobs, n: u32) -> Result<Filled> {
     let producers = Producer::open(target, jobs, 2, 1).await?;
-    fill_with(target, how, jobs, n, producers).await
+    fill_with(target, most, jobs, n, producers).await
 }
 
 async fn fill_with(
     target: &Target,
-    how: &How,
+    most: Option<Duration>,
     jobs: &Jobs,
     n: u32,
     producers: Vec<Producer>,
 ) -> Result<Filled> {
-    let feed = Feed::new(n, jobs.bulk, Some(how.most()))?;
+    let feed = Feed::new(n, jobs.bulk, most)?;
     let before = target.usage();
     let start = Instant::now();
     let mut tasks = feed.run(producers, None);

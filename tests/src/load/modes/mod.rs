@@ -149,7 +149,7 @@ impl How {
     }
 
     /// How long a round enqueues.
-    fn most(&self) -> Duration {
-        Duration::from_secs(self.enqueue_seconds)
+    fn most(&self) -> Option<Duration> {
+        Some(Duration::from_secs(self.enqueue_seconds))
     }
 }

@@ -17,7 +17,7 @@ use crate::load::worker::{self, Shared, join};
 pub(super) async fn measure(target: &Target, flags: &Pipeline) -> Result<Round> {
     let (queue, plan) = (target.queue.as_str(), flags.work.plan());
     let jobs = Jobs::new(queue, flags.how.payload_bytes(), flags.bulk);
-    let (shared, feed) = (Shared::open_ended(), Feed::new(flags.jobs, flags.bulk, Some(flags.how.most()))?);
+    let (shared, feed) = (Shared::open_ended(), Feed::new(flags.jobs, flags.bulk, flags.how.most())?);
     let mut workers = JoinSet::new();
     let mut idle = IdleStreams::open(target, flags.idle, plan, &shared, &mut workers).await?;
     worker::start(target, queue, (flags.workers, plan), &shared, &mut workers).await?;

@@ -28,7 +28,7 @@ pub(super) async fn measure(target: &Target, flags: &Queues) -> Result<Round> {
     let jobs = Jobs::new(&format!("{}-{MARK}", target.queue), payload_bytes, 1_000);
     let mut round = Round::default();
     let before = target.usage();
-    let filled = fill(target, &flags.how, &jobs, flags.queues).await?;
+    let filled = fill(target, None, &jobs, flags.queues).await?;
     let (n, mut faults) = (filled.jobs, filled.faults);
     round.figures.rate(&JOBS_PER_SECOND, n, filled.elapsed);
     round.figures.usage(before, target, n);
