@@ -27,6 +27,8 @@ pub(crate) enum Event {
     Settled { lease: Lease, accepted: bool },
     /// How many jobs are ready, as far as the server could be asked.
     Remaining(Option<u64>),
+    /// Whoever started this worker is gone.
+    HungUp,
     /// The configuration was read again.
     Reload(Box<Config>),
 }

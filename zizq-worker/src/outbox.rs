@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use protocol::id::JobId;
@@ -26,6 +26,9 @@ const MAX_BATCH: usize = 256;
 const MAX_WAIT: Duration = Duration::from_millis(5);
 /// The most calls at a time.
 const MAX_CALLS: usize = 16;
+
+/// It was said that the server keeps no results.
+static NO_RESULTS: AtomicBool = AtomicBool::new(false);
 
 /// One call to the server.
 #[derive(Debug)]
@@ -218,10 +221,13 @@ async fn attempt(client: &Client, call: &Call) -> Result<Vec<JobId>, CallError> 
             match client.succeed_with(lease, result, *usage).await {
                 // The work is done all the same.
                 Err(CallError::Refused {
-                    status: StatusCode::UNPROCESSABLE_ENTITY | StatusCode::PAYLOAD_TOO_LARGE,
+                    status: status @ (StatusCode::UNPROCESSABLE_ENTITY | StatusCode::PAYLOAD_TOO_LARGE),
                     message,
                 }) => {
-                    tracing::warn!(job = %lease.id, "the server did not take the result, only the success: {message}");
+                    // Once is enough where it is always the same.
+                    if status == StatusCode::PAYLOAD_TOO_LARGE || !NO_RESULTS.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(job = %lease.id, "the server did not take the result, only the success: {message}");
+                    }
                     client.succeed(&[(lease, *usage)]).await
                 }
                 other => other.map(|()| Vec::new()),

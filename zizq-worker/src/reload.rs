@@ -11,9 +11,11 @@ use crate::event::Event;
 pub(crate) async fn run(mut hangup: Signal, flags: Flags, events: mpsc::Sender<Event>) {
     while hangup.recv().await.is_some() {
         if flags.config.is_none() {
-            tracing::warn!(
-                "there is no configuration file that could be read again; the signal changes nothing"
-            );
+            // Without a file to read again the signal says what it says to everybody: the terminal is gone.
+            tracing::info!("hung up");
+            if events.send(Event::HungUp).await.is_err() {
+                break;
+            }
             continue;
         }
         match Config::read(&flags) {

@@ -69,7 +69,7 @@ async fn the_same_job_in_six_languages() {
         until_status(&client, &bad, "dead").await;
         wait::until(format!("what {queue} prints"), async || {
             let log = worker.log();
-            log.lines().any(|line| line.contains("\"5 words\"") && line.contains(id(&good))).then_some(())
+            log.lines().any(|line| line.contains("\"6 words\"") && line.contains(id(&good))).then_some(())
         })
         .await;
         let errors = client.get(&format!("/jobs/{}/errors", id(&bad))).await.expect(200);

@@ -149,15 +149,20 @@ fn limits(table: LimitsTable) -> Said<Limits> {
 fn user(text: &str, passwd: &Path) -> Said<User> {
     let numbers = text.split_once(':').map_or((text, text), |(uid, gid)| (uid, gid));
     if let (Ok(uid), Ok(gid)) = (numbers.0.parse(), numbers.1.parse()) {
-        return Ok(User { uid, gid });
+        return Ok(User { uid, gid, account: None });
     }
     let known =
         std::fs::read_to_string(passwd).map_err(|e| format!("cannot read {}: {e}", passwd.display()))?;
     let found = known.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let is_it = fields.next() == Some(text);
-        let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
-        is_it.then_some(User { uid, gid })
+        let fields: Vec<&str> = line.split(':').collect();
+        match fields.as_slice() {
+            [name, _, uid, gid, _, home, ..] if *name == text => Some(User {
+                uid: uid.parse().ok()?,
+                gid: gid.parse().ok()?,
+                account: Some(((*name).to_owned(), (*home).to_owned())),
+            }),
+            _ => None,
+        }
     });
     found.ok_or_else(|| format!("there is no user `{text}` in {}", passwd.display()))
 }

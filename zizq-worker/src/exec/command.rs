@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 use tokio::sync::watch;
 
 use super::attend::{Remains, Terms, attend};
-use super::processes::LEASE_VARIABLE;
+use super::processes::{LEASE_VARIABLE, StartTerms};
 use super::{Ran, Shared, Stop, launch, memory};
 use crate::outcome::{Fact, Said};
 use crate::route::{CommandSpec, Inherit, PayloadTo, Route, Run, Target};
@@ -78,7 +78,8 @@ impl Runner {
             cpu_limited: spec.limits.cpu_seconds.is_some(),
         };
         let stdin = if spec.payload == PayloadTo::Stdin { job.payload.get().as_bytes() } else { &[] };
-        let started = self.shared.processes.start(ready.command, job.lease);
+        let start = StartTerms { user: spec.user.as_ref(), limits_files: spec.limits.files.is_some() };
+        let started = self.shared.processes.start(ready.command, job.lease, start);
         let started = started.map_err(|e| cannot_start(&program, spec.cwd.as_deref(), &e))?;
         let remains = attend(started, stdin, job, terms, &self.shared, stop).await;
         // A payload that stayed in a file goes only now.
@@ -114,7 +115,7 @@ impl Runner {
             Command::new(program)
         } else {
             let mut command = Command::new(&self.launcher);
-            command.args(launch::arguments(&spec.limits)).arg(program);
+            command.args(launch::arguments(&spec.limits, spec.user.as_ref())).arg(program);
             command
         };
         command.args(arguments).process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -122,7 +123,7 @@ impl Runner {
         if let Some(folder) = &spec.cwd {
             command.current_dir(folder);
         }
-        if let Some(user) = &spec.user {
+        if let Some(user) = spec.user.as_ref().filter(|_| spec.limits.is_none()) {
             command.uid(user.uid).gid(user.gid);
         }
         command
@@ -138,6 +139,9 @@ impl Runner {
                 command.env_clear();
                 command.envs(names.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
             }
+        }
+        if let Some((name, home)) = spec.user.as_ref().and_then(|user| user.account.as_ref()) {
+            command.env("USER", name).env("LOGNAME", name).env("HOME", home);
         }
         command
             .env("ZIZQ_JOB_ID", job.id.to_string())

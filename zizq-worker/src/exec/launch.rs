@@ -7,7 +7,7 @@ use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 
-use crate::route::Limits;
+use crate::route::{Limits, User};
 
 /// The exit code that says that the worker is at fault.
 pub const CANNOT_LAUNCH: u8 = 126;
@@ -25,13 +25,18 @@ pub struct LaunchArgs {
     files: Option<u64>,
     #[arg(long, allow_negative_numbers = true)]
     nice: Option<i32>,
+    #[arg(long, requires = "gid")]
+    uid: Option<u32>,
+    #[arg(long, requires = "uid")]
+    gid: Option<u32>,
     /// What to become.
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
 
-/// The arguments that make this program set these limits and become what follows.
-pub(super) fn arguments(limits: &Limits) -> Vec<String> {
+/// The arguments that make this program set these limits and become what follows, as this user: limits first, for it may
+/// take somebody else to set them.
+pub(super) fn arguments(limits: &Limits, user: Option<&User>) -> Vec<String> {
     let number = |flag: &str, value: Option<u64>| value.map(|value| format!("--{flag}={value}"));
     let flags = [
         number("memory", limits.memory),
@@ -39,6 +44,8 @@ pub(super) fn arguments(limits: &Limits) -> Vec<String> {
         number("processes", limits.processes),
         number("files", limits.files),
         limits.nice.map(|nice| format!("--nice={nice}")),
+        number("uid", user.map(|user| user.uid.into())),
+        number("gid", user.map(|user| user.gid.into())),
     ];
     let flags = flags.into_iter().flatten();
     std::iter::once("exec-child".to_owned()).chain(flags).chain(["--".to_owned()]).collect()
@@ -71,6 +78,10 @@ pub fn run(args: LaunchArgs) -> Result<Infallible, String> {
     let Some((program, rest)) = args.command.split_first() else {
         return Err("there is no command".to_owned());
     };
-    let error = Command::new(program).args(rest).exec();
+    let mut command = Command::new(program);
+    if let (Some(uid), Some(gid)) = (args.uid, args.gid) {
+        command.uid(uid).gid(gid);
+    }
+    let error = command.args(rest).exec();
     Err(format!("cannot run `{}`: {error}", program.display()))
 }

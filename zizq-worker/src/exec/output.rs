@@ -14,7 +14,7 @@ use crate::logging::JOB_OUTPUT;
 /// The longest line in the log, in bytes; the rest of it is left out.
 const MAX_LINE: usize = 4 << 10;
 /// The most lines of one job and stream that are logged in a second; the rest is left out.
-const MAX_LINES_PER_SECOND: u64 = 10_000;
+const MAX_LINES_PER_SECOND: u64 = 1_000;
 /// How much of the end of the output is kept.
 const TAIL_BYTES: usize = 8 << 10;
 const TAIL_LINES: usize = 50;
@@ -126,21 +126,25 @@ impl LineLog {
         self.push_lines(bytes);
     }
 
-    fn push_lines(&mut self, bytes: &[u8]) {
-        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
-            let (line, ends) = piece.strip_suffix(b"\n").map_or((piece, false), |line| (line, true));
-            if self.partial.is_empty() && ends {
+    fn push_lines(&mut self, mut bytes: &[u8]) {
+        while let Some((line, rest)) = memchr::memchr(b'\n', bytes).and_then(|at| bytes.split_at_checked(at))
+        {
+            if self.partial.is_empty() {
                 self.line(line);
-                continue;
-            }
-            // One byte more than is logged shows that there was more.
-            let room = (MAX_LINE + 1).saturating_sub(self.partial.len()).min(line.len());
-            self.partial.extend_from_slice(line.get(..room).unwrap_or(line));
-            if ends {
+            } else {
+                self.begin(line);
                 let line = std::mem::take(&mut self.partial);
                 self.line(&line);
             }
+            bytes = rest.get(1..).unwrap_or_default();
         }
+        self.begin(bytes);
+    }
+
+    /// Keeps the start of a line, one byte more than is logged: that shows that there was more.
+    fn begin(&mut self, piece: &[u8]) {
+        let room = (MAX_LINE + 1).saturating_sub(self.partial.len()).min(piece.len());
+        self.partial.extend_from_slice(piece.get(..room).unwrap_or(piece));
     }
 
     fn line(&mut self, line: &[u8]) {

@@ -12,7 +12,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::DupFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, getpid, kill_process, pidfd_open, set_child_subreaper, waitpid,
+    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, getpid, getrlimit, kill_process, pidfd_open,
+    prlimit, set_child_subreaper, setrlimit, waitpid,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -22,6 +23,7 @@ use wait4::{ResUse, try_wait4_pid};
 use super::group::Group;
 use super::guard::{Guard, MARK_VARIABLE};
 use crate::ctl::CONTROL_VARIABLE;
+use crate::route::User;
 
 /// The variable by which a process is known to be of a job.
 pub(super) const LEASE_VARIABLE: &str = "ZIZQ_JOB_LEASE";
@@ -41,6 +43,8 @@ struct State {
     guard: Option<Guard>,
     /// In the environment of every command.
     mark: String,
+    /// How many files a command may open, where this process has allowed itself more.
+    files: Option<Rlimit>,
 }
 
 /// A command that was started. Nothing of its group is left when this is dropped.
@@ -55,6 +59,14 @@ pub(super) struct Started<'a> {
     pub(super) stdout: Option<ChildStdout>,
     pub(super) stderr: Option<ChildStderr>,
     exit: AsyncFd<OwnedFd>,
+}
+
+/// What is special about a command for those who start it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StartTerms<'a> {
+    pub(super) user: Option<&'a User>,
+    /// It has its own limit of open files.
+    pub(super) limits_files: bool,
 }
 
 impl Processes {
@@ -74,19 +86,42 @@ impl Processes {
             leaders: HashMap::new(),
             guard: None,
             mark: format!("{:016x}", fastrand::u64(..)),
+            files: None,
         })))
     }
 
+    /// Makes sure that so many jobs can run at a time, as far as files go.
+    pub(crate) fn allow(&self, jobs: u64) {
+        let before = getrlimit(Resource::Nofile);
+        let wanted = before.maximum.map_or(files_for(jobs), |most| most.min(files_for(jobs)));
+        if before.current.is_none_or(|now| now >= wanted) {
+            return;
+        }
+        match setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: before.maximum }) {
+            Ok(()) => _ = self.lock().files.get_or_insert(before),
+            Err(e) => tracing::warn!("{jobs} jobs at a time may need more files than can be open: {e}"),
+        }
+    }
+
     /// Starts a command as the leader of a group of its own.
-    pub(super) fn start(&self, mut command: Command, lease: LeaseToken) -> io::Result<Started<'_>> {
+    pub(super) fn start(
+        &self,
+        mut command: Command,
+        lease: LeaseToken,
+        terms: StartTerms<'_>,
+    ) -> io::Result<Started<'_>> {
         let (control, write) = pipe_with(PipeFlags::CLOEXEC)?;
+        if let Some(user) = terms.user {
+            // A pipe has an owner, too, which counts for those who open it once more by its name, as `ctl` does.
+            std::os::unix::fs::fchown(&write, Some(user.uid), Some(user.gid))?;
+        }
         let control = pipe::Receiver::from_owned_fd(control)?;
         let mut state = self.lock();
         if state.guard.is_none() {
             let guard = Guard::start(&state.mark);
             state.guard = guard.inspect_err(|e| tracing::warn!("no guard could be started: {e}")).ok();
         }
-        let State { slot, null, leaders, guard, mark } = &mut *state;
+        let State { slot, null, leaders, guard, mark, files } = &mut *state;
         command.env(CONTROL_VARIABLE, slot.as_raw_fd().to_string()).env(MARK_VARIABLE, mark);
         // A duplicate is inherited where the original is not.
         rustix::io::dup2(&write, slot)?;
@@ -96,6 +131,12 @@ impl Processes {
         let raw = child.id();
         let pid = i32::try_from(raw).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
         leaders.insert(raw, lease);
+        // Its limit is what the worker was started with: there are programs that cannot do with more.
+        if let Some(files) = files.filter(|_| !terms.limits_files)
+            && let Err(e) = prlimit(Some(pid), Resource::Nofile, files)
+        {
+            tracing::debug!("a command may open as many files as this worker: {e}");
+        }
         if let Some(guard) = guard {
             guard.begins(pid);
         }
@@ -178,6 +219,12 @@ fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 
 const fn number(pid: Pid) -> u32 {
     pid.as_raw_nonzero().get().unsigned_abs()
+}
+
+/// How many files this process may have open while so many jobs run: the ends of pipes and a handle on the process of each
+/// command, or a connection for each call.
+const fn files_for(jobs: u64) -> u64 {
+    128 + 6 * jobs
 }
 
 /// The children of this process.

@@ -121,6 +121,11 @@ impl Pool {
         let map = RouteMap::new(handlers.routes())?;
         let wanted = Stream::of(config.routes.iter().map(|route| &**route));
         self.handlers = handlers;
+        let slots = wanted.iter().map(|stream| u64::from(stream.slots)).sum::<u64>();
+        self.tasks
+            .shared
+            .processes
+            .allow(slots.min(config.total.map_or(u64::MAX, |total| total.get().into())));
         self.grace = self
             .handlers
             .routes()
@@ -198,6 +203,7 @@ impl Pool {
             }
             Event::Settled { lease, accepted } => self.table.settled(lease, accepted),
             Event::Remaining(ready) => self.remaining(ready),
+            Event::HungUp => self.advance(Phase::Drain),
             Event::Reload(config) => self.reload(&config),
         }
     }

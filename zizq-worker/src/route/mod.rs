@@ -97,6 +97,8 @@ pub(crate) enum Inherit {
 pub(crate) struct User {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+    /// The name and the home of the account, where it has one.
+    pub(crate) account: Option<(String, String)>,
 }
 
 /// What a command may use; absent: what the worker may.

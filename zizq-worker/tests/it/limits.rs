@@ -132,3 +132,64 @@ async fn the_payload_may_be_in_a_file_that_is_gone_afterwards() {
     let path = line["message"].as_str().unwrap().strip_prefix("file ").unwrap();
     assert!(path.contains("zizq-payload-") && !std::path::Path::new(path).exists());
 }
+
+#[tokio::test]
+async fn two_hundred_commands_run_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let go = folder.path().join("go");
+    let mut server = Server::start().await;
+    let command = format!("q=echo begun; while ! test -e {}; do sleep 0.2; done", go.display());
+    // With as few files as a login may have.
+    let mut program = tokio::process::Command::new("sh");
+    let worker = env!("CARGO_BIN_EXE_zizq-worker");
+    program.args(["-c", &format!("ulimit -S -n 256; exec {worker} \"$@\""), "sh"]);
+    let mut worker = Worker::start_as(program, &server, &["--run", &command, "--concurrency", "200"]);
+    let mut stream = server.stream().await;
+    stream.hello("s", false).await;
+    for n in 0..200 {
+        stream.job(&format!("s:{n}"), &job(n, n, json!(null))).await;
+    }
+    for n in 0..200 {
+        let line = worker.log("a start", |line| line["job"] == id(n) && line["stream"] == "stdout").await;
+        assert_eq!(line["message"], "begun");
+    }
+    std::fs::write(go, "").unwrap();
+    let mut done = 0;
+    while done < 200 {
+        done += server.success().await.len();
+    }
+}
+
+/// Only who is root can become somebody else.
+#[tokio::test]
+async fn a_command_may_run_as_somebody_else() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let mut server = Server::start().await;
+    let file = ConfigFile::new(
+        "[[route]]\nqueue = 'q'\nuser = 'nobody'\ncwd = '/'\npayload = 'file'\n\
+         run = 'echo I am $(id -un) $USER $HOME; echo {} >> /proc/self/fd/$ZIZQ_CTL_FD; test \"$(cat $ZIZQ_PAYLOAD_FILE)\" = 7'\n",
+    );
+    let mut worker = file.start(&server);
+    let mut stream = server.stream().await;
+    stream.hello("s", false).await;
+    stream.job("s:1", &job(1, 11, json!(7))).await;
+    assert_eq!(server.success().await, [(id(1), lease(11))]);
+    let line = worker.message("I am ").await;
+    assert!(line["message"].as_str().unwrap().starts_with("I am nobody nobody /"), "{line}");
+}
+
+#[tokio::test]
+async fn processes_of_a_user_are_limited() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    // Nobody else has this number.
+    let failure = fails(
+        "run = 'sleep 1 & sleep 1 & sleep 1 & wait'\nuser = '54321'\ncwd = '/'\nlimits = {processes = 2}\n",
+    )
+    .await;
+    let message = failure["backtrace"].as_str().unwrap();
+    assert!(message.contains("fork"), "{failure}");
+}

@@ -14,6 +14,7 @@ mod leases;
 mod limits;
 mod outbox;
 mod routes;
+mod rows;
 mod shutdown;
 mod spool;
 mod streams;

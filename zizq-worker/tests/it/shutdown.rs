@@ -97,3 +97,14 @@ async fn a_server_that_is_gone_does_not_keep_a_worker_for_ever() {
     assert_eq!(line["job"], id(1));
     assert_eq!(worker.end().await.code(), Some(1));
 }
+
+#[tokio::test]
+async fn a_terminal_that_is_gone_ends_a_worker_without_a_file() {
+    let mut server = Server::start().await;
+    let worker = Worker::start(&server, &["--run", "q=true"]);
+    let mut stream = server.stream().await;
+    stream.hello("s", false).await;
+    worker.signal(Signal::HUP);
+    stream.closed().await;
+    assert_eq!(worker.end().await.code(), Some(0));
+}
