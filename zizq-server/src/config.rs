@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use protocol::job::Backoff;
 
 use crate::engine::Settings;
+use crate::jq;
 use crate::writer::{CommitMode, CommitModes};
 
 /// A job queue that pushes ready jobs to workers.
@@ -25,17 +26,36 @@ pub struct Cli {
 enum Subcommands {
     /// Serve jobs (what happens without a subcommand, too)
     Serve(Box<Config>),
+    /// Evaluate jq expressions for a server that starts this by itself
+    #[command(hide = true)]
+    JqHelper {
+        /// How much memory an expression may use, in bytes
+        memory: u64,
+    },
 }
 
 impl Cli {
-    /// The configuration to serve with.
+    /// What the program was started for.
     #[must_use]
-    pub fn into_config(self) -> Config {
+    pub fn into_task(self) -> Task {
         match self.command {
-            Some(Subcommands::Serve(config)) => *config,
-            None => self.serve,
+            Some(Subcommands::Serve(config)) => Task::Serve(config),
+            Some(Subcommands::JqHelper { memory }) => Task::JqHelper { memory },
+            None => Task::Serve(Box::new(self.serve)),
         }
     }
+}
+
+/// What the program can be started for.
+#[derive(Debug)]
+pub enum Task {
+    /// To serve jobs.
+    Serve(Box<Config>),
+    /// To evaluate jq expressions for a server.
+    JqHelper {
+        /// How much memory an expression may use, in bytes.
+        memory: u64,
+    },
 }
 
 /// How to serve. Durations are written `500ms`, `15s`, `7d`; sizes `64KB`, `256MB`.
@@ -64,6 +84,8 @@ pub struct Config {
     commits: Commits,
     #[command(flatten)]
     pub limits: Limits,
+    #[command(flatten)]
+    pub filters: FilterLimits,
     /// How much to log: error, warn, info, debug, trace, or a filter such as `info,hyper=debug`
     #[arg(long, env = "ZIZQ_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
@@ -147,6 +169,25 @@ pub struct Limits {
     /// The largest payload of a job
     #[arg(long, env = "ZIZQ_MAX_PAYLOAD_SIZE", default_value = "1MiB", value_parser = size)]
     pub max_payload_size: usize,
+}
+
+/// How much a jq expression may use.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct FilterLimits {
+    /// How long a filter may take, not counting the ordinary time for each payload
+    #[arg(long, env = "ZIZQ_FILTER_TIMEOUT", default_value = "2s", value_parser = duration)]
+    filter_timeout: Duration,
+    /// How much memory a filter may use
+    #[arg(long, env = "ZIZQ_FILTER_MEMORY", default_value = "256MB", value_parser = size)]
+    filter_memory: usize,
+}
+
+impl FilterLimits {
+    /// As jq knows them.
+    #[must_use]
+    pub const fn limits(self) -> jq::Limits {
+        jq::Limits { time: self.filter_timeout, memory: self.filter_memory }
+    }
 }
 
 /// How log lines look.
@@ -268,9 +309,12 @@ mod tests {
 
     #[test]
     fn serve_is_the_default() {
-        let config = |args: &[&str]| Cli::try_parse_from(args).map(Cli::into_config).map(|c| c.port);
-        assert_eq!(config(&["zizq-server", "--port", "1"]).unwrap(), 1);
-        assert_eq!(config(&["zizq-server", "serve", "--port", "2"]).unwrap(), 2);
-        assert!(config(&["zizq-server", "--port", "65536"]).is_err());
+        let config = |args: &[&str]| match Cli::try_parse_from(args).map(Cli::into_task) {
+            Ok(Task::Serve(config)) => Some(config.port),
+            _ => None,
+        };
+        assert_eq!(config(&["zizq-server", "--port", "1"]), Some(1));
+        assert_eq!(config(&["zizq-server", "serve", "--port", "2"]), Some(2));
+        assert_eq!(config(&["zizq-server", "--port", "65536"]), None);
     }
 }

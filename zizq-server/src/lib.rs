@@ -8,6 +8,7 @@ pub mod filter;
 pub mod handle;
 mod handlers;
 mod http;
+pub mod jq;
 mod open_files;
 mod reader;
 pub mod serve;

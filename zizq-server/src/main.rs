@@ -9,7 +9,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
-use zizq_server::config::{Cli, Config, LogFormat};
+use zizq_server::config::{Cli, Config, LogFormat, Task};
 use zizq_server::serve::Server;
 
 /// Memory goes from one thread to the other with every job; this allocator is made for that.
@@ -17,7 +17,10 @@ use zizq_server::serve::Server;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let config = Cli::parse().into_config();
+    let config = match Cli::parse().into_task() {
+        Task::Serve(config) => config,
+        Task::JqHelper { memory } => return zizq_server::jq::helper::run(memory),
+    };
     match start_logging(&config).and_then(|()| run(&config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -57,7 +57,7 @@ impl Server {
         let (close, closing) = watch::channel(false);
         let max_connections = open_files::make_room(config.limits.max_connections);
         let app = Arc::new(App {
-            reader: Reader::new(store, engine.clone()),
+            reader: Reader::new(store, engine.clone(), config.filters.limits()),
             engine,
             limits: Limits { max_connections, ..config.limits },
             budget: Budget::new(config.limits.max_body_size),

@@ -7,6 +7,7 @@ mod change;
 mod errors;
 mod examples;
 mod formats;
+mod jq;
 mod leases;
 mod lifecycle;
 mod load;

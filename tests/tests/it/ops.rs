@@ -12,7 +12,9 @@ use tests::wait::within;
 use tests::{Client, Server, Wire};
 use tokio::process::Command;
 
-const FLAGS: [&str; 23] = [
+const FLAGS: [&str; 25] = [
+    "--filter-timeout",
+    "--filter-memory",
     "--root-dir",
     "--host",
     "--port",

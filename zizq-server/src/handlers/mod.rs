@@ -12,6 +12,7 @@ pub(crate) mod server;
 pub(crate) mod take;
 
 use crate::http::reply::Refusal;
+use crate::jq::JqError;
 use crate::reader::ReadError;
 
 impl From<ReadError> for Refusal {
@@ -19,6 +20,14 @@ impl From<ReadError> for Refusal {
         match error {
             ReadError::Store(error) => error.into(),
             ReadError::Engine(error) => error.into(),
+            ReadError::Jq(error) => match error {
+                JqError::Invalid(_) => Self::bad_request(error.to_string()),
+                JqError::Stopped(_) => Self::unprocessable(error.to_string()),
+                JqError::Unavailable(_) => {
+                    tracing::error!(%error, "no jq helper");
+                    Self::unavailable(error.to_string())
+                }
+            },
         }
     }
 }

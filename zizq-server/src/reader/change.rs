@@ -29,7 +29,7 @@ impl Reader {
     /// [`ReadError`]; some jobs may have been changed by then.
     pub(crate) async fn change(&self, mut filter: Filter, change: Change) -> Result<Changes, ReadError> {
         change.narrow(&mut filter);
-        let _permit = self.changes.acquire().await;
+        let turn = self.turn(&filter, &self.changes).await?;
         let start = self.start(&filter, None, false).await?;
         let slices = self.slices.clone();
         self.blocking(move |look| {
@@ -38,7 +38,7 @@ impl Reader {
             (only.ids, only.jq) = (None, None);
             let mut slice =
                 Slice { look, only: Arc::new(only), change, ids: Vec::new(), changes: Changes::default() };
-            look.select(&filter, start, usize::MAX, |seen| {
+            look.select(&filter, turn, start, usize::MAX, |seen| {
                 slice.ids.push(seen.job.id);
                 if slice.ids.len() == SLICE {
                     slice.carry_out(&slices)?;

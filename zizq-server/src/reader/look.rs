@@ -8,8 +8,9 @@ use protocol::job::Status;
 use protocol::name::QueueName;
 use rustc_hash::FxHashMap;
 
+use super::sieve::Sieve;
 use super::walk::{Held, Walk};
-use super::{ReadError, readable};
+use super::{ReadError, Turn, readable};
 use crate::engine::budgets::DrawId;
 use crate::engine::command::{Command, Reply, Seen};
 use crate::engine::id::{QueueId, Stamp};
@@ -68,19 +69,30 @@ impl Look {
     pub(super) fn select(
         &self,
         filter: &Filter,
+        turn: Turn,
         start: Start,
         about: usize,
         mut visit: impl FnMut(Seen) -> Result<bool, ReadError>,
     ) -> Result<(), ReadError> {
+        let expression = filter.jq.as_deref().unwrap_or_default();
+        let (mut sieve, _place) = match turn {
+            Turn::Plain(place) => (None, Some(place)),
+            Turn::Jq(admission) => (Some(Sieve::open(admission, expression)?), None),
+        };
         let queues = view::queues(&self.snapshot)?;
         let names: QueueNames = queues.iter().map(|(id, queue)| (*id, queue.name.clone())).collect();
         let mut jobs = self.source(filter, start, &queues)?;
-        let size = about.clamp(1, CHUNK);
+        let size = if sieve.is_some() { CHUNK } else { about.clamp(1, CHUNK) };
         loop {
             let chunk = self.chunk(&mut jobs, filter, &names, size)?;
             let ended = chunk.len() < size;
-            for seen in self.overlay(chunk)? {
-                if filter.accepts(&seen.job, &seen.queue, seen.status) && !visit(seen)? {
+            let mut found = self.overlay(chunk)?;
+            found.retain(|seen| filter.accepts(&seen.job, &seen.queue, seen.status));
+            if let Some(sieve) = &mut sieve {
+                found = sieve.pass(found, ended)?;
+            }
+            for seen in found {
+                if !visit(seen)? {
                     return Ok(());
                 }
             }

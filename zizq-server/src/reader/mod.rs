@@ -3,6 +3,7 @@
 
 mod change;
 mod look;
+mod sieve;
 mod walk;
 
 pub(crate) use change::Changes;
@@ -13,12 +14,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::QueueName;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock;
 use crate::engine::command::{Command, Reply, Seen};
 use crate::filter::Filter;
 use crate::handle::{CallError, Handle};
+use crate::jq::{self, Admission, Helpers, JqError};
 use crate::store::disk::DiskStore;
 use crate::store::record::ErrorRecord;
 use crate::store::{Store, StoreError, view};
@@ -31,6 +33,8 @@ pub(crate) enum ReadError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Engine(#[from] CallError),
+    #[error(transparent)]
+    Jq(#[from] JqError),
 }
 
 /// A page of large jobs ends before its limit, at about this many bytes.
@@ -51,10 +55,17 @@ pub(crate) struct Reader {
     changes: Arc<Semaphore>,
     /// One for the slice of such a change that the engine has at hand.
     slices: Arc<Semaphore>,
+    jq: Arc<Helpers>,
+}
+
+/// What lets a scan go on: a place among the others, or a helper of its own.
+enum Turn {
+    Plain(OwnedSemaphorePermit),
+    Jq(Admission),
 }
 
 impl Reader {
-    pub(crate) fn new(store: DiskStore, engine: Handle) -> Self {
+    pub(crate) fn new(store: DiskStore, engine: Handle, filters: jq::Limits) -> Self {
         let permits = |n| Arc::new(Semaphore::new(n));
         Self {
             store: Arc::new(store),
@@ -62,6 +73,7 @@ impl Reader {
             scans: permits(MAX_SCANS),
             changes: permits(MAX_CHANGES),
             slices: permits(1),
+            jq: Helpers::new(filters),
         }
     }
 
@@ -80,6 +92,15 @@ impl Reader {
         let _stop = StopScan(look.abandoned.clone());
         let result = tokio::task::spawn_blocking(move || read(&look)).await;
         result.unwrap_or_else(|_| Err(StoreError::Failed("reading broke off".to_owned()).into()))
+    }
+
+    /// Waits until a scan may go on. Those with jq wait for each other only: they can take long.
+    async fn turn(&self, filter: &Filter, places: &Arc<Semaphore>) -> Result<Turn, ReadError> {
+        if filter.jq.is_some() {
+            return Ok(Turn::Jq(self.jq.admit().await.ok_or(CallError::Stopped)?));
+        }
+        let place = places.clone().acquire_owned().await;
+        Ok(Turn::Plain(place.map_err(|_| CallError::Stopped)?))
     }
 
     /// The job of this id.
@@ -126,11 +147,11 @@ impl Reader {
         descending: bool,
         limit: usize,
     ) -> Result<(Vec<Seen>, bool), ReadError> {
-        let _permit = self.scans.acquire().await;
+        let turn = self.turn(&filter, &self.scans).await?;
         let start = self.start(&filter, from, descending).await?;
         self.blocking(move |look| {
             let (mut page, mut bytes) = (Vec::new(), 0);
-            look.select(&filter, start, limit + 1, |seen| {
+            look.select(&filter, turn, start, limit + 1, |seen| {
                 bytes += seen.job.weight();
                 page.push(seen);
                 Ok(page.len() <= limit && (bytes <= MAX_PAGE_BYTES || page.len() == 1))
@@ -158,11 +179,11 @@ impl Reader {
             let wanted = Status::ALL.into_iter().filter(|status| filter.wants_status(*status));
             return Ok(wanted.map(|status| counts.of(status)).sum());
         }
-        let _permit = self.scans.acquire().await;
+        let turn = self.turn(&filter, &self.scans).await?;
         let start = self.start(&filter, None, false).await?;
         self.blocking(move |look| {
             let mut count = 0;
-            look.select(&filter, start, usize::MAX, |_| {
+            look.select(&filter, turn, start, usize::MAX, |_| {
                 count += 1;
                 Ok(true)
             })?;

@@ -249,7 +249,11 @@ async fn damaged_records_do_not_stop_reads() {
     store.commit(batch).unwrap();
     let buffered = CommitModes { enqueue: CommitMode::Buffered, others: CommitMode::Buffered };
     let (engine, _thread) = writer::start(core, buffered, None).unwrap();
-    let reader = Reader::new(store, engine);
+    let reader = Reader::new(
+        store,
+        engine,
+        crate::jq::Limits { time: std::time::Duration::from_secs(2), memory: 1 << 28 },
+    );
     let (jobs, _) = reader.list(Filter::default(), None, false, 100).await.unwrap();
     assert_eq!(jobs.len(), in_area(&all, Area::Ready).len() - 1 + in_area(&all, Area::Scheduled).len() + 1);
     assert_eq!(reader.errors(ids[9], |attempts| (1..=attempts).collect()).await.unwrap().unwrap().len(), 0);

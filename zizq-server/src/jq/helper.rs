@@ -1,0 +1,93 @@
+//! The helper: reads expressions and payloads on its standard input, writes what matches to its standard output.
+
+use std::io::{self, stdin, stdout};
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+use std::time::Instant;
+
+use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
+
+use super::program::{Library, Program};
+use super::wire::{self, TIME_BYTES, read_frame, write_frame};
+
+/// Deep enough for every payload that is accepted; a recursion without end soon comes to its own.
+const STACK: usize = 16 * 1024 * 1024;
+
+/// Serves until standard input ends, which it does with the server at the latest.
+///
+/// An expression may use about `memory` bytes.
+#[must_use]
+pub fn run(memory: u64) -> ExitCode {
+    std::panic::set_hook(Box::new(|_| {}));
+    if let Err(error) = limit(memory) {
+        eprintln!("cannot limit memory: {error}");
+        return ExitCode::FAILURE;
+    }
+    let (sender, frames) = sync_channel(1);
+    let worker = thread::Builder::new().stack_size(STACK).spawn(move || work(&frames));
+    if worker.is_err() {
+        return ExitCode::FAILURE;
+    }
+    // While the worker may be in an endless loop, this thread sees when nobody wants an answer any more.
+    let mut stdin = stdin().lock();
+    while let Ok(Some(frame)) = read_frame(&mut stdin) {
+        if sender.send(frame).is_err() {
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Stays out of everybody's way: less memory, less of the processor, no core dumps.
+fn limit(memory: u64) -> io::Result<()> {
+    let set = |resource, limit: u64| {
+        let maximum = getrlimit(resource).maximum;
+        let limit = maximum.map_or(limit, |maximum| limit.min(maximum));
+        setrlimit(resource, Rlimit { current: Some(limit), maximum: Some(limit) })
+    };
+    set(Resource::Core, 0)?;
+    set(Resource::Data, data().saturating_add(STACK as u64).saturating_add(memory))?;
+    // A process that is nice already may not be allowed to be nicer.
+    nice(10).map(drop).unwrap_or_default();
+    Ok(())
+}
+
+/// What this process has at its start, in bytes.
+fn data() -> u64 {
+    const ENOUGH: u64 = 16 * 1024 * 1024;
+    // The sixth number: data and stack, in pages.
+    let pages = std::fs::read_to_string("/proc/self/statm");
+    let pages = pages.ok().and_then(|text| text.split(' ').nth(5)?.parse::<u64>().ok());
+    pages.map_or(ENOUGH, |pages| pages.saturating_mul(rustix::param::page_size() as u64))
+}
+
+fn work(frames: &Receiver<(u8, Vec<u8>)>) -> io::Result<()> {
+    let library = Library::new();
+    let mut program: Option<Program> = None;
+    let mut stdout = stdout().lock();
+    while let Ok((kind, body)) = frames.recv() {
+        match (kind, &program) {
+            (wire::COMPILE, _) => match library.compile(&String::from_utf8_lossy(&body)) {
+                Ok(compiled) => {
+                    program = Some(compiled);
+                    write_frame(&mut stdout, wire::COMPILED, &[])?;
+                }
+                Err(why) => write_frame(&mut stdout, wire::INVALID, why.as_bytes())?,
+            },
+            (wire::EVALUATE, Some(program)) => {
+                let began = Instant::now();
+                let payloads = wire::payloads(&body);
+                let mut matches = vec![0; TIME_BYTES];
+                matches.extend(payloads.map(|(format, payload)| u8::from(program.matches(format, payload))));
+                let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+                if let Some(time) = matches.first_chunk_mut() {
+                    *time = took.to_be_bytes();
+                }
+                write_frame(&mut stdout, wire::MATCHES, &matches)?;
+            }
+            _ => return Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+    Ok(())
+}

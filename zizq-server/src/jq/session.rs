@@ -1,0 +1,232 @@
+//! The server's side: one expression over many payloads, with a helper that may die of it.
+
+use std::io::{self, Read};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use protocol::payload::Payload;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::wire::{self, TIME_BYTES, push_payload, split_frame, write_frame};
+use super::{Admission, JqError, Limits};
+
+/// What each payload, and each byte of it, adds to the time that an expression may take: far more than any needs that
+/// is not out to waste it.
+const TIME_PER_PAYLOAD: Duration = Duration::from_micros(100);
+const TIME_PER_BYTE: Duration = Duration::from_nanos(25);
+/// How long the answer to what is not needed any more is waited for, before the helper is killed.
+const LAST_WAIT: Duration = Duration::from_millis(100);
+
+/// A process that evaluates expressions. Killed when dropped.
+#[derive(Debug)]
+pub(super) struct Helper {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+    /// What was read and is no whole frame yet.
+    buffer: Vec<u8>,
+    /// The last expression it compiled.
+    expression: String,
+}
+
+impl Helper {
+    fn start(limits: Limits) -> io::Result<Self> {
+        let program = std::env::current_exe()?;
+        // The file may have been replaced by a later version meanwhile; this is the one that runs.
+        let running = std::path::Path::new("/proc/self/exe");
+        let mut child = Command::new(if running.exists() { running } else { &program })
+            .arg("jq-helper")
+            .arg(limits.memory.to_string())
+            .env_clear()
+            // Memory that the allocator takes in advance would count against what an expression may use.
+            .env("MIMALLOC_ARENA_EAGER_COMMIT", "0")
+            .env("MIMALLOC_ARENA_RESERVE", "0")
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        match (child.stdin.take(), child.stdout.take()) {
+            (Some(stdin), Some(stdout)) => {
+                Ok(Self { child, stdin, stdout, buffer: Vec::new(), expression: String::new() })
+            }
+            _ => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// Waits for the next frame. None when time is up, an error when the helper has ended.
+    fn receive(&mut self, until: Instant) -> io::Result<Option<(u8, Vec<u8>)>> {
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            if let Some(frame) = split_frame(&mut self.buffer) {
+                return Ok(Some(frame));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
+            match poll(&mut [PollFd::new(&self.stdout, PollFlags::IN)], Some(&timeout)) {
+                Err(rustix::io::Errno::INTR) => continue,
+                ready => {
+                    if ready? == 0 {
+                        return Ok(None);
+                    }
+                }
+            }
+            match self.stdout.read(&mut chunk)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                n => self.buffer.extend_from_slice(chunk.get(..n).unwrap_or_default()),
+            }
+        }
+    }
+
+    /// Why it has ended, in words.
+    fn last_words(&mut self) -> String {
+        let mut words = String::new();
+        // It is at its end; that end is all that is waited for.
+        drop(self.child.kill());
+        if let Some(stderr) = &mut self.child.stderr {
+            drop(stderr.take(4_096).read_to_string(&mut words));
+        }
+        if words.contains("memory allocation") {
+            "it needs more memory than --filter-memory allows and was stopped".to_owned()
+        } else if words.contains("overflowed its stack") {
+            "it recurses too deep and was stopped".to_owned()
+        } else {
+            "it came to a violent end".to_owned()
+        }
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        // One that has ended already cannot be killed.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// One expression at work.
+///
+/// Over all its payloads it may take the time of the limits, and a little more for each payload and byte. So a scan of
+/// millions of jobs may take minutes, but what wastes time is stopped soon. Only what the helper takes counts.
+#[derive(Debug)]
+pub(crate) struct Session {
+    admission: Admission,
+    helper: Option<Helper>,
+    /// What is left of its time, without what runs now.
+    left: Duration,
+    /// When the slice that the helper has now was sent, and how many payloads it has.
+    sent: Option<(Instant, usize)>,
+    body: Vec<u8>,
+}
+
+impl Admission {
+    /// Compiles an expression. Waits, for as long as the limits say.
+    ///
+    /// # Errors
+    /// [`JqError`].
+    pub(crate) fn compile(self, expression: &str) -> Result<Session, JqError> {
+        let limits = self.helpers.limits;
+        let unavailable = |error: io::Error| JqError::Unavailable(error.to_string());
+        let mut helper = match self.helpers.take() {
+            Some(helper) => helper,
+            None => Helper::start(limits).map_err(unavailable)?,
+        };
+        let mut session =
+            Session { admission: self, helper: None, left: limits.time, sent: None, body: Vec::new() };
+        if helper.expression == expression {
+            session.helper = Some(helper);
+            return Ok(session);
+        }
+        helper.expression.clear();
+        session.helper = Some(helper);
+        session.send(wire::COMPILE, expression.as_bytes(), 0)?;
+        match session.reply()? {
+            (wire::COMPILED, _) => {
+                if let Some(helper) = &mut session.helper {
+                    expression.clone_into(&mut helper.expression);
+                }
+                Ok(session)
+            }
+            (_, why) => Err(JqError::Invalid(String::from_utf8_lossy(&why).into_owned())),
+        }
+    }
+}
+
+impl Session {
+    /// Hands payloads over to the helper.
+    ///
+    /// # Errors
+    /// [`JqError`].
+    pub(crate) fn begin<'a>(&mut self, payloads: impl Iterator<Item = &'a Payload>) -> Result<(), JqError> {
+        let mut body = std::mem::take(&mut self.body);
+        body.clear();
+        let mut count = 0;
+        for payload in payloads {
+            push_payload(&mut body, payload.format(), payload.bytes());
+            count += 1;
+        }
+        let times = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.left += TIME_PER_PAYLOAD * times(count) + TIME_PER_BYTE * times(body.len());
+        let sent = self.send(wire::EVALUATE, &body, count);
+        self.body = body;
+        sent
+    }
+
+    /// Waits for what the helper says of the payloads that it has, and how long it took.
+    ///
+    /// # Errors
+    /// [`JqError`].
+    pub(crate) fn finish(&mut self) -> Result<(Vec<bool>, Duration), JqError> {
+        let count = self.sent.map_or(0, |(_, count)| count);
+        match self.reply()? {
+            (wire::MATCHES, body) if body.len() == count + TIME_BYTES => {
+                let (time, matches) = body.split_first_chunk().unwrap_or((&[0; TIME_BYTES], &[]));
+                let took = Duration::from_micros(u64::from_be_bytes(*time));
+                self.left = self.left.saturating_sub(took);
+                Ok((matches.iter().map(|byte| *byte == 1).collect(), took))
+            }
+            _ => {
+                self.helper = None;
+                Err(JqError::Unavailable("the helper is out of step".to_owned()))
+            }
+        }
+    }
+
+    fn send(&mut self, kind: u8, body: &[u8], count: usize) -> Result<(), JqError> {
+        let Some(helper) = &mut self.helper else { return Err(gone()) };
+        self.sent = Some((Instant::now(), count));
+        // A helper that has died meanwhile is noticed when its answer is waited for.
+        drop(write_frame(&mut helper.stdin, kind, body));
+        Ok(())
+    }
+
+    fn reply(&mut self) -> Result<(u8, Vec<u8>), JqError> {
+        let (Some(helper), Some((sent, _))) = (&mut self.helper, self.sent.take()) else {
+            return Err(gone());
+        };
+        let stopped = match helper.receive(sent + self.left) {
+            Ok(Some(frame)) => return Ok(frame),
+            Ok(None) => format!("it takes too long and was stopped after {:.1?}", sent.elapsed()),
+            Err(_) => helper.last_words(),
+        };
+        self.helper = None;
+        Err(JqError::Stopped(stopped))
+    }
+}
+
+fn gone() -> JqError {
+    JqError::Unavailable("the helper is gone".to_owned())
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let Some(mut helper) = self.helper.take() else { return };
+        let idle = match self.sent.take() {
+            None => true,
+            Some(_) => matches!(helper.receive(Instant::now() + LAST_WAIT), Ok(Some(_))),
+        };
+        if idle {
+            self.admission.helpers.put_back(helper);
+        }
+    }
+}
