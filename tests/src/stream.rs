@@ -99,7 +99,7 @@ fn from_event(item: sse::Item) -> Item {
 
 impl Stream {
     /// Takes over the answer to a take. Of an event stream, everything to the hello is read.
-    pub(crate) async fn open(format: StreamFormat, response: Response<Incoming>) -> Self {
+    pub async fn open(format: StreamFormat, response: Response<Incoming>) -> Self {
         let (head, body) = response.into_parts();
         assert_eq!(head.status, 200, "the status of a take");
         let mut stream = Self {

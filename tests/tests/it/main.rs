@@ -16,6 +16,7 @@ mod order;
 mod poll;
 mod pressure;
 mod query;
+mod queues;
 mod readers;
 mod restart;
 mod retention;

@@ -1,5 +1,6 @@
 //! What can be asked of the engine, and what it answers.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use protocol::budget::BudgetView;
@@ -62,6 +63,17 @@ pub enum Command {
     Count {
         queues: Option<Vec<QueueName>>,
     },
+    /// Stop to hand out jobs of a queue, or go on with it.
+    Pause {
+        queue: QueueName,
+        paused: bool,
+    },
+    /// How these queues are, or all that have a job or are paused.
+    Queues {
+        names: Option<Vec<QueueName>>,
+    },
+    /// Who is connected.
+    Workers,
     /// Hand out no more jobs, and tell the workers.
     Drain,
     /// Write down every lease: the server stops.
@@ -86,6 +98,8 @@ pub enum Reply {
     Changed(Vec<Changed>),
     Counts(JobCounts),
     Budgets(Vec<BudgetView>),
+    Queues(Vec<QueueState>),
+    Workers(Vec<WorkerState>),
 }
 
 /// What became of one job that was to be enqueued.
@@ -201,6 +215,49 @@ pub struct OpenStream {
     /// The id of a new stream.
     pub id: u128,
     pub outbox: Arc<Outbox>,
+    pub about: About,
+}
+
+/// What is told of the worker behind a stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    /// The name it gave itself.
+    pub worker: Option<String>,
+    /// The format of its stream.
+    pub format: &'static str,
+    /// Where it is connected from.
+    pub remote: Option<SocketAddr>,
+}
+
+/// A queue and how it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueState {
+    pub name: QueueName,
+    pub paused: bool,
+    pub counts: JobCounts,
+    /// How many connected streams take from it.
+    pub workers: u64,
+}
+
+impl QueueState {
+    /// A queue that nobody has heard of.
+    pub fn empty(name: QueueName) -> Self {
+        Self { name, paused: false, counts: JobCounts::default(), workers: 0 }
+    }
+}
+
+/// A connected stream.
+#[derive(Debug, Clone)]
+pub struct WorkerState {
+    pub stream: u128,
+    pub about: About,
+    /// None: every queue.
+    pub queues: Option<Vec<QueueName>>,
+    pub prefetch: u32,
+    /// How many jobs it holds.
+    pub in_flight: usize,
+    /// In milliseconds since the Unix epoch.
+    pub connected_at: u64,
 }
 
 /// A stream that was opened.

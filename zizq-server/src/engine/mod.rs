@@ -24,6 +24,7 @@ mod renew;
 mod restore;
 mod schedule;
 mod streams;
+mod survey;
 mod take;
 mod transition;
 mod unique;
@@ -190,6 +191,9 @@ impl Engine {
                 Ok(Reply::InFlight(self.list_in_flight(queues.as_deref(), from, descending, limit)))
             }
             Command::Count { queues } => Ok(Reply::Counts(self.queues.counts(queues.as_deref()))),
+            Command::Pause { queue, paused } => Ok(self.pause(&queue, paused)),
+            Command::Queues { names } => Ok(Reply::Queues(self.queue_states(names.as_deref()))),
+            Command::Workers => Ok(Reply::Workers(self.workers())),
             Command::Drain => self.drain(),
             Command::Stop => self.stop(),
         }

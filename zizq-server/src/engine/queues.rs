@@ -7,7 +7,7 @@ use protocol::name::QueueName;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::budgets::DrawId;
-use super::command::JobCounts;
+use super::command::{JobCounts, QueueState};
 use super::drawing::Drawing;
 use super::id::QueueId;
 use super::ready::{Head, Lanes};
@@ -60,7 +60,7 @@ impl Queues {
         let id = QueueId(self.next);
         self.next += 1;
         self.by_name.insert(name.clone(), id);
-        let record = QueueRecord { name: name.clone(), counts: Counts::default() };
+        let record = QueueRecord { name: name.clone(), counts: Counts::default(), paused: false };
         self.by_id.insert(id, Queue::new(record, Lanes::new(id, DrawId::NONE, true)));
         id
     }
@@ -122,6 +122,38 @@ impl Queues {
         }
     }
 
+    /// Stops or begins to hand out jobs of a queue.
+    pub(super) fn pause(&mut self, id: QueueId, paused: bool) {
+        if let Some(queue) = self.by_id.get_mut(&id) {
+            queue.record.paused = paused;
+        }
+        // So that it is written.
+        self.count(id, |_| {});
+    }
+
+    /// The queues of these names, or all that have a job or are paused.
+    pub(super) fn states(&self, names: Option<&[QueueName]>) -> Vec<QueueState> {
+        let state = |queue: &Queue| QueueState {
+            name: queue.record.name.clone(),
+            paused: queue.record.paused,
+            counts: JobCounts { stored: queue.record.counts, in_flight: queue.in_flight },
+            workers: 0,
+        };
+        match names {
+            None => {
+                let used = |queue: &&Queue| queue.record.paused || queue.record.counts.total() > 0;
+                self.by_id.values().filter(used).map(state).collect()
+            }
+            Some(names) => names
+                .iter()
+                .map(|name| match self.known(name).and_then(|id| self.by_id.get(&id)) {
+                    Some(queue) => state(queue),
+                    None => QueueState::empty(name.clone()),
+                })
+                .collect(),
+        }
+    }
+
     /// Writes the records of the queues that have changed.
     pub(super) fn save(&mut self, batch: &mut Batch) {
         for id in self.changed.drain(..) {
@@ -155,6 +187,7 @@ impl Queues {
         self.changed.clear();
         for (id, queue) in &mut self.by_id {
             queue.record.counts = Counts::default();
+            queue.record.paused = false;
             queue.changed = false;
             queue.in_flight = 0;
             queue.lanes = Lanes::new(*id, DrawId::NONE, true);
@@ -181,8 +214,11 @@ impl Queue {
         if draw.is_none() { Some(&mut self.lanes) } else { self.drawing.lanes_mut(draw) }
     }
 
-    /// The next job, as far as the gates that are open tell.
+    /// The next job, as far as the gates that are open tell; none while the queue is paused.
     pub(super) fn head(&self) -> Head {
+        if self.record.paused {
+            return Head::None;
+        }
         let plain = self.lanes.head();
         let drawing = self.drawing.head();
         match (plain.order(), drawing.order()) {

@@ -93,7 +93,7 @@ impl Engine {
 
     fn load_queues(&mut self, queues: Vec<(QueueId, QueueRecord)>) {
         for (id, record) in queues {
-            if record.counts.total() > 0 {
+            if record.counts.total() > 0 || record.paused {
                 self.queues.load(id, record);
             } else {
                 self.queues.skip(id);

@@ -8,7 +8,7 @@ use protocol::lease::LeaseToken;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use super::command::{Link, StreamKind};
+use super::command::{About, Link, StreamKind};
 use super::id::QueueId;
 use super::outbox::{Item, Outbox};
 
@@ -36,6 +36,9 @@ pub(super) struct Stream {
     pub held: BTreeMap<LeaseToken, JobId>,
     /// When its peer last took a heartbeat.
     pub renewed_at: u64,
+    /// When its connection was made.
+    pub connected_at: u64,
+    pub about: About,
     pub state: State,
     /// The number of its current connection.
     pub connection: u64,
@@ -152,6 +155,10 @@ impl Streams {
         if let Some(stream) = self.by_key.remove(&key) {
             self.by_id.remove(&stream.id);
         }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Stream> {
+        self.by_key.values()
     }
 
     pub(super) fn keys(&self) -> Vec<u64> {

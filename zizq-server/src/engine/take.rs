@@ -6,7 +6,7 @@ use protocol::lease::DEFAULT_LEASE_MS;
 use rustc_hash::FxHashSet;
 
 use super::Engine;
-use super::command::{Link, OpenStream, Opened, Reject, Reply, StreamKind};
+use super::command::{About, Link, OpenStream, Opened, Reject, Reply, StreamKind};
 use super::lease::Lease;
 use super::outbox::{Delivery, Item};
 use super::streams::{State, Stream, Takes};
@@ -44,6 +44,8 @@ impl Engine {
             prefetch: open.prefetch,
             resume_ms: open.resume_ms,
             renewed_at: self.now,
+            connected_at: self.now,
+            about: open.about.clone(),
             state: State::Open(open.outbox.clone()),
             ..Stream::new(open.id, open.kind, takes, open.lease_ms)
         });
@@ -66,6 +68,8 @@ impl Engine {
             stream.lease_ms = open.lease_ms;
             stream.resume_ms = open.resume_ms;
             stream.renewed_at = self.now;
+            stream.connected_at = self.now;
+            stream.about = open.about.clone();
             stream.state = State::Open(open.outbox.clone());
             // After a crash the worker may have seen more than we know of; no number it makes up may overflow ours.
             stream.event = stream.event.max(event.min(MAX_EVENT));
@@ -229,6 +233,8 @@ impl Stream {
             rests: false,
             held: std::collections::BTreeMap::new(),
             renewed_at: 0,
+            connected_at: 0,
+            about: About::default(),
             state: State::Answered,
             connection: 0,
             event: 0,

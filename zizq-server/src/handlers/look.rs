@@ -1,4 +1,4 @@
-//! `GET /jobs/{id}`, `GET /jobs`, `GET /jobs/count`, `GET /queues`.
+//! `GET /jobs/{id}`, `GET /jobs`, `GET /jobs/count`.
 
 use http::StatusCode;
 use protocol::encode;
@@ -48,12 +48,6 @@ pub(crate) async fn count(app: &App, request: &Request) -> Answer {
     query.finish()?;
     let count = app.reader.count(filter).await?;
     Ok(reply::value(StatusCode::OK, request.format, &json!({"count": count})))
-}
-
-pub(crate) async fn queues(app: &App, request: &Request) -> Answer {
-    request.no_query()?;
-    let names = app.reader.queues().await?;
-    Ok(reply::value(StatusCode::OK, request.format, &json!({"queues": names})))
 }
 
 /// Which page of a list is asked for.

@@ -8,6 +8,7 @@ mod filters;
 pub(crate) mod lease;
 pub(crate) mod look;
 pub(crate) mod outcome;
+pub(crate) mod queues;
 pub(crate) mod server;
 pub(crate) mod take;
 

@@ -1,6 +1,8 @@
 //! `GET /jobs/take`, the stream, and `POST /jobs/take`, the long-poll.
 
+use std::borrow::Cow;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ use protocol::name::QueueName;
 use protocol::take::{MAX_POLL_LIMIT, MAX_WAIT_MS, Poll};
 
 use super::out_of_step;
-use crate::engine::command::{Command, OpenStream, Opened, Reply, StreamKind};
+use crate::engine::command::{About, Command, OpenStream, Opened, Reply, StreamKind};
 use crate::engine::outbox::{Delivery, Item, Outbox};
 use crate::http::query::Query;
 use crate::http::reply::{Answer, Body, Refusal};
@@ -60,7 +62,12 @@ impl TakeParams {
     }
 }
 
-pub(crate) async fn stream(app: &Arc<App>, parts: &Parts, accepted: Option<&str>) -> Answer {
+pub(crate) async fn stream(
+    app: &Arc<App>,
+    peer: SocketAddr,
+    parts: &Parts,
+    accepted: Option<&str>,
+) -> Answer {
     let format = negotiate(accepted, &OFFERS, StreamFormat::NdJson);
     let format = format.ok_or_else(|| not_acceptable(accepted, &OFFERS.map(|(media_type, _)| media_type)))?;
     let mut query = Query::parse(parts.uri.query())?;
@@ -79,6 +86,7 @@ pub(crate) async fn stream(app: &Arc<App>, parts: &Parts, accepted: Option<&str>
         resume: header(parts, "last-event-id").filter(|_| is_sse).and_then(|text| last_event(&text)),
         id: random_id()?,
         outbox: outbox.clone(),
+        about: about(header(parts, "worker-id").as_deref(), format_name(format), peer)?,
     };
     let (hold, opened) = open_stream(app, open).await?;
     // A lease must not run out between two heartbeats, nor because one was late.
@@ -91,6 +99,26 @@ pub(crate) async fn stream(app: &Arc<App>, parts: &Parts, accepted: Option<&str>
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     Ok(response)
+}
+
+const fn format_name(format: StreamFormat) -> &'static str {
+    match format {
+        StreamFormat::NdJson => "ndjson",
+        StreamFormat::MessagePack => "msgpack",
+        StreamFormat::EventStream => "sse",
+    }
+}
+
+fn about(worker: Option<&str>, format: &'static str, peer: SocketAddr) -> Result<About, Refusal> {
+    const MAX_BYTES: usize = 255;
+    let worker = worker.filter(|name| !name.is_empty());
+    if let Some(name) = worker.filter(|name| name.len() > MAX_BYTES) {
+        let length = name.len();
+        return Err(Refusal::bad_request(format!(
+            "Worker-Id: a name has at most {MAX_BYTES} bytes, this one has {length}"
+        )));
+    }
+    Ok(About { worker: worker.map(str::to_owned), format, remote: Some(peer) })
 }
 
 async fn open_stream(app: &Arc<App>, open: OpenStream) -> Result<(Hold, Opened), Refusal> {
@@ -126,6 +154,7 @@ pub(crate) async fn poll(app: &Arc<App>, request: &Request) -> Answer {
     let lease_ms =
         in_range("lease_ms", poll.lease_ms, MIN_LEASE_MS, MAX_LEASE_MS)?.unwrap_or(DEFAULT_LEASE_MS);
 
+    let worker = poll.worker.or_else(|| request.header("worker-id").map(Cow::into_owned));
     let outbox = Arc::new(Outbox::default());
     let open = OpenStream {
         kind: StreamKind::Poll,
@@ -136,6 +165,7 @@ pub(crate) async fn poll(app: &Arc<App>, request: &Request) -> Answer {
         resume: None,
         id: random_id()?,
         outbox: outbox.clone(),
+        about: about(worker.as_deref(), "poll", request.peer)?,
     };
     let (hold, _) = open_stream(app, open).await?;
     let mut items = outbox.take();

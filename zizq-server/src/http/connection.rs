@@ -1,5 +1,6 @@
 //! Accepting connections and speaking HTTP/1.1 or HTTP/2 on them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,7 +69,7 @@ pub(crate) async fn accept(
         if let Ok(place) = places.clone().try_acquire_owned() {
             let watcher = connections.watcher();
             tokio::spawn(async move {
-                if let Err(error) = host.serve(socket, watcher).await {
+                if let Err(error) = host.serve(socket, peer, watcher).await {
                     tracing::debug!(%peer, %error, "a connection ended with an error");
                 }
                 drop(place);
@@ -89,10 +90,10 @@ pub(crate) async fn accept(
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 impl Host {
-    async fn serve(&self, socket: TcpStream, watcher: Watcher) -> Result<(), Failed> {
+    async fn serve(&self, socket: TcpStream, peer: SocketAddr, watcher: Watcher) -> Result<(), Failed> {
         prepare(&socket)?;
         let app = self.app.clone();
-        let service = service_fn(move |request| respond(app.clone(), request));
+        let service = service_fn(move |request| respond(app.clone(), peer, request));
         match &self.tls {
             None => {
                 let io = TokioIo::new(Socket::new(socket));

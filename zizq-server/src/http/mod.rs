@@ -11,6 +11,7 @@ pub(crate) mod stream;
 pub(crate) mod tls;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -49,6 +50,7 @@ pub(crate) async fn closed(closing: &mut watch::Receiver<bool>) {
 /// Answers one request. There is an answer to everything.
 pub(crate) async fn respond(
     app: Arc<App>,
+    peer: SocketAddr,
     request: ::http::Request<Incoming>,
 ) -> Result<::http::Response<Body>, Infallible> {
     let (parts, body) = request.into_parts();
@@ -56,7 +58,7 @@ pub(crate) async fn respond(
     let is_stream = parts.method == ::http::Method::GET && parts.uri.path() == "/jobs/take";
     let format = Format::from_accept(accepted.as_deref());
     let answer = if is_stream {
-        handlers::take::stream(&app, &parts, accepted.as_deref()).await
+        handlers::take::stream(&app, peer, &parts, accepted.as_deref()).await
     } else {
         // Read before anything is refused: a client whose upload is cut short does not see the answer.
         let (body, share) = match read_body(body, app.limits.max_body_size, &app.budget).await {
@@ -65,7 +67,7 @@ pub(crate) async fn respond(
         };
         let answer = match format {
             None => Err(not_acceptable(accepted.as_deref(), &Format::SUPPORTED)),
-            Some(format) => call(&app, parts, body, format).await,
+            Some(format) => call(&app, peer, parts, body, format).await,
         };
         match share {
             Some(share) => answer.map(|answer| share.until_sent(answer)),
@@ -92,6 +94,7 @@ pub(crate) fn not_acceptable(accepted: Option<&str>, supported: &[&str]) -> Refu
 
 async fn call(
     app: &Arc<App>,
+    peer: SocketAddr,
     parts: ::http::request::Parts,
     body: Result<Bytes, Refusal>,
     format: Format,
@@ -101,7 +104,7 @@ async fn call(
         NoRoute::NotFound => Refusal::not_found(format!("there is nothing at {}", excerpt(path))),
         NoRoute::MethodNotAllowed(allowed) => Refusal::method_not_allowed(&parts.method, &allowed),
     })?;
-    let request = Request { parts, params: matched.params, body: body?, format };
+    let request = Request { parts, params: matched.params, body: body?, format, peer };
     match matched.call {
         Call::Health => handlers::server::health(&request),
         Call::Version => handlers::server::version(&request),
@@ -125,7 +128,11 @@ async fn call(
         Call::SetCostBulk => handlers::budgets::set_cost_bulk(app, &request).await,
         Call::UnbindBulk => handlers::budgets::unbind_bulk(app, &request).await,
         Call::ClearBindingsBulk => handlers::budgets::clear_bulk(app, &request).await,
-        Call::ListQueues => handlers::look::queues(app, &request).await,
+        Call::ListQueues => handlers::queues::list(app, &request).await,
+        Call::GetQueue => handlers::queues::one(app, &request).await,
+        Call::PauseQueue => handlers::queues::pause(app, &request, true).await,
+        Call::ResumeQueue => handlers::queues::pause(app, &request, false).await,
+        Call::ListWorkers => handlers::queues::workers(app, &request).await,
         Call::ListJobs => handlers::look::list(app, &request).await,
         Call::CountJobs => handlers::look::count(app, &request).await,
         Call::GetJob => handlers::look::job(app, &request).await,

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -42,6 +43,8 @@ pub(crate) struct Request {
     pub body: Bytes,
     /// The format of the answer.
     pub format: Format,
+    /// Where it comes from.
+    pub peer: SocketAddr,
 }
 
 impl Request {

@@ -9,6 +9,10 @@ pub(crate) enum Call {
     Health,
     Version,
     ListQueues,
+    GetQueue,
+    PauseQueue,
+    ResumeQueue,
+    ListWorkers,
     Enqueue,
     EnqueueBulk,
     ListJobs,
@@ -52,10 +56,14 @@ pub(crate) enum Call {
 }
 
 /// Fixed segments come before `{}`, so that `/jobs/count` is not taken for a job.
-const ROUTES: [(Method, &str, Call); 43] = [
+const ROUTES: [(Method, &str, Call); 47] = [
     (Method::GET, "/health", Call::Health),
     (Method::GET, "/version", Call::Version),
     (Method::GET, "/queues", Call::ListQueues),
+    (Method::GET, "/queues/{}", Call::GetQueue),
+    (Method::POST, "/queues/{}/pause", Call::PauseQueue),
+    (Method::POST, "/queues/{}/resume", Call::ResumeQueue),
+    (Method::GET, "/workers", Call::ListWorkers),
     (Method::POST, "/jobs", Call::Enqueue),
     (Method::GET, "/jobs", Call::ListJobs),
     (Method::PATCH, "/jobs", Call::PatchJobs),

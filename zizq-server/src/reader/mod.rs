@@ -192,6 +192,17 @@ impl Reader {
         .await
     }
 
+    /// Since when the oldest ready job of a queue is ready, the one that was enqueued first.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub(crate) async fn oldest_ready(&self, queue: QueueName) -> Result<Option<u64>, ReadError> {
+        let statuses = Some(vec![Status::Ready]);
+        let filter = Filter { queues: Some(vec![queue]), statuses, ..Filter::default() };
+        let (jobs, _) = self.list(filter, None, false, 1).await?;
+        Ok(jobs.first().map(|seen| seen.job.ready_at))
+    }
+
     /// The names of the queues that have jobs, sorted.
     ///
     /// # Errors

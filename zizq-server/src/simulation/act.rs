@@ -10,7 +10,7 @@ use protocol::name::QueueName;
 use protocol::outcome::{Failure, LeasedJob};
 
 use crate::engine::budget::BudgetCommand;
-use crate::engine::command::{Change, Command, Link, OpenStream, StreamKind};
+use crate::engine::command::{About, Change, Command, Link, OpenStream, StreamKind};
 use crate::engine::id::Stamp;
 use crate::engine::outbox::Outbox;
 use crate::filter::Filter;
@@ -35,6 +35,7 @@ pub(super) enum Act {
     Inspect(Vec<JobId>),
     List(Listing),
     Count(Option<Vec<QueueName>>),
+    Pause(QueueName, bool),
     Drain,
     Stop,
 }
@@ -89,6 +90,7 @@ impl Act {
                 resume: open.resume,
                 id: open.id,
                 outbox: open.outbox,
+                about: About::default(),
             }),
             Self::Close(link) => Command::Close(link),
             Self::Rest(link) => Command::Rest(link),
@@ -107,6 +109,7 @@ impl Act {
                 Command::ListInFlight { queues, from, descending, limit }
             }
             Self::Count(queues) => Command::Count { queues },
+            Self::Pause(queue, paused) => Command::Pause { queue, paused },
             Self::Drain => Command::Drain,
             Self::Stop => Command::Stop,
         }

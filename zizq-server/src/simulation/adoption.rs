@@ -33,6 +33,12 @@ impl Model {
             }
         }
         self.adopt_budgets(acts, ledger)?;
+        if acts.iter().any(|act| matches!(act, Act::Pause(..))) {
+            let paused = ledger.queues.values().filter(|queue| queue.paused);
+            self.paused = paused.map(|queue| queue.name.clone()).collect();
+            let numbers = ledger.queues.iter().filter(|(_, queue)| queue.paused);
+            self.queue_ids.extend(numbers.map(|(id, queue)| (queue.name.clone(), *id)));
+        }
         self.adopt_leases(&touched, ledger)?;
         self.adopt_new(acts, ledger)
     }

@@ -118,7 +118,9 @@ impl Model {
             stream.has_credit(held.get(key).copied().unwrap_or_default()).then_some(stream)
         };
         let streams: Vec<&Stream> = self.streams.iter().filter_map(with_credit).collect();
-        let wanted = |entry: &&Entry| streams.iter().any(|stream| stream.takes(entry));
+        let wanted = |entry: &&Entry| {
+            !self.paused.contains(&entry.queue) && streams.iter().any(|stream| stream.takes(entry))
+        };
         let wanted = self.jobs.values().filter(wanted).map(|entry| &entry.job);
         let ready = wanted.filter(|job| job.status == Status::Ready);
         let waiting = ready.filter(|job| !self.leases.contains_key(&job.id) && !self.can_pay(job));

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use fastrand::Rng;
 use protocol::id::JobId;
 use protocol::job::Status;
+use protocol::name::QueueName;
 use protocol::patch::{Patch, RetentionPatch};
 use protocol::stream::CancelReason;
 
@@ -124,6 +125,24 @@ impl Model {
         entry.over = true;
         entry.job = job.clone();
         same(seen, &job, Status::Ready)
+    }
+}
+
+impl Model {
+    pub(super) fn pause(&mut self, queue: &QueueName, paused: bool, answer: &Answer) -> Result<()> {
+        let Ok(Reply::Queues(states)) = answer else { bail!("answered {answer:?}") };
+        let [state] = &states[..] else { bail!("{states:?} for one queue") };
+        ensure!((&state.name, state.paused) == (queue, paused), "it is {state:?}");
+        if paused {
+            self.paused.insert(queue.clone());
+        } else {
+            self.paused.remove(queue);
+        }
+        let in_queue = || self.jobs.values().filter(|entry| entry.queue == *queue);
+        let held = in_queue().filter(|entry| self.leases.contains_key(&entry.job.id)).count() as u64;
+        ensure!(state.counts.in_flight == held, "{held} are in flight, not {state:?}");
+        ensure!(state.counts.stored.total() == in_queue().count() as u64, "{state:?}");
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use protocol::id::JobId;
 use protocol::job::Status;
 
-use super::model::{Lease, Model};
+use super::model::{Entry, Lease, Model};
 use super::streams::{State, Told};
 use crate::engine::command::Link;
 use crate::engine::outbox::{Delivery, Item};
@@ -47,7 +47,9 @@ impl Model {
     }
 
     fn ready(&self) -> BTreeSet<(u16, JobId)> {
-        let entries = self.jobs.values().filter(|entry| entry.job.status == Status::Ready);
+        let handed_out =
+            |entry: &&Entry| entry.job.status == Status::Ready && !self.paused.contains(&entry.queue);
+        let entries = self.jobs.values().filter(handed_out);
         let idle = entries.filter(|entry| !self.leases.contains_key(&entry.job.id));
         idle.map(|entry| (entry.job.priority, entry.job.id)).collect()
     }

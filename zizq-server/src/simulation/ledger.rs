@@ -130,6 +130,9 @@ impl Ledger {
             let name = self.queues.get(&entry.job.queue).map(|queue| &queue.name);
             ensure!(name == Some(&entry.queue), "{id:?} is in {name:?}, not in {}", entry.queue);
         }
+        let paused: BTreeSet<_> =
+            self.queues.values().filter(|queue| queue.paused).map(|queue| queue.name.clone()).collect();
+        ensure!(paused == model.paused, "paused should be {:?}, not {paused:?}", model.paused);
         let stray = self.jobs.keys().find(|id| !model.jobs.contains_key(id));
         ensure!(stray.is_none(), "{stray:?} should be gone, but is {:?}", stray.map(|id| &self.jobs[id]));
         let saved = model.leases.values().filter_map(|lease| {

@@ -79,6 +79,7 @@ pub(super) struct Model {
     pub last_id: Option<JobId>,
     pub last_token: Option<LeaseToken>,
     pub draining: bool,
+    pub paused: BTreeSet<QueueName>,
     /// Deliveries with earlier tokens were over, or written down, when this process began.
     pub remembers_from: LeaseToken,
 }
@@ -104,6 +105,7 @@ impl Model {
             last_id: None,
             last_token: None,
             draining: false,
+            paused: BTreeSet::new(),
             remembers_from: LeaseToken::from_u64(0),
         }
     }
@@ -137,6 +139,7 @@ impl Model {
             }
             Act::List(listing) => Self::same_in_flight(&self.list(listing), answer)?,
             Act::Count(queues) => self.check_count(queues.as_deref(), answer)?,
+            Act::Pause(queue, paused) => self.pause(queue, *paused, answer)?,
             Act::Drain => {
                 self.draining = true;
                 self.streams.values_mut().for_each(|stream| stream.tell(Told::Drain));
@@ -283,6 +286,7 @@ impl Model {
         }
         self.jobs.clear();
         self.budgets.clear();
+        self.paused.clear();
     }
 
     fn linked(&mut self, link: Link, change: impl FnOnce(&mut Stream)) {
@@ -374,7 +378,8 @@ impl Model {
         self.fill_budgets();
         self.streams.clear();
         self.links.clear();
-        let kept: BTreeSet<&QueueName> = self.jobs.values().map(|entry| &entry.queue).collect();
+        let kept = self.jobs.values().map(|entry| &entry.queue).chain(&self.paused);
+        let kept: BTreeSet<&QueueName> = kept.collect();
         self.queue_ids.retain(|name, _| kept.contains(name));
         let leases = std::mem::take(&mut self.leases);
         for (id, mut lease) in leases {

@@ -376,8 +376,9 @@ impl World {
     /// Works everything off. Nothing may be left.
     pub(super) fn finish(&mut self) -> Result<()> {
         self.tell(|| "finish".to_owned());
-        let closed = self.connections.iter().map(|c| Act::Close(c.link)).collect();
-        self.turn(closed)?;
+        let closed = self.connections.iter().map(|c| Act::Close(c.link));
+        let resumed = self.model.paused.iter().map(|queue| Act::Pause(queue.clone(), false));
+        self.turn(closed.chain(resumed).collect())?;
         let mut rng = Rng::with_seed(0);
         self.profile.reads = 100;
         for _ in 0..20_000 {

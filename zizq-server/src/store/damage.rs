@@ -90,7 +90,7 @@ fn rebuilt_queue<S: Snapshot>(snapshot: &S, id: QueueId, damaged: &[u8]) -> Resu
         }
     }
     let name = name.ok_or_else(|| StoreError::Failed("there are no more names for queues".to_owned()))?;
-    Ok(QueueRecord { name, counts })
+    Ok(QueueRecord { name, counts, paused: false })
 }
 
 /// A job of which no more is known than its stamp, looked for everywhere.

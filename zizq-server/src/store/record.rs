@@ -224,6 +224,8 @@ pub struct QueueRecord {
     pub name: QueueName,
     /// By stored status: scheduled, ready (in flight included), completed, dead.
     pub counts: Counts,
+    /// Whether nothing is handed out of it.
+    pub paused: bool,
 }
 
 /// How many jobs of a queue have each stored status.

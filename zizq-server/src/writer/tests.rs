@@ -116,6 +116,7 @@ impl World {
             resume: None,
             id: u128::from(fastrand::u64(..)),
             outbox: outbox.clone(),
+            about: crate::engine::command::About::default(),
         };
         match self.engine.call(Command::Open(open)).await? {
             Reply::Opened(opened) => Ok((opened.link, outbox)),

@@ -69,6 +69,7 @@ fn open(queue: Option<&str>) -> (Command, Arc<Outbox>) {
         resume: None,
         id: 7,
         outbox: outbox.clone(),
+        about: crate::engine::command::About::default(),
     };
     (Command::Open(open), outbox)
 }

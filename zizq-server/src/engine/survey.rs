@@ -1,0 +1,57 @@
+//! What can be seen of queues and workers.
+
+use protocol::name::QueueName;
+use rustc_hash::FxHashMap;
+
+use super::Engine;
+use super::command::{QueueState, Reply, WorkerState};
+use super::id::QueueId;
+use super::streams::{State, Stream, Takes};
+
+impl Engine {
+    pub(super) fn pause(&mut self, name: &QueueName, paused: bool) -> Reply {
+        let id = self.queues.id(name);
+        self.queues.pause(id, paused);
+        // Also where it is paused: it must leave the order of those that have something to hand out.
+        self.dispatch_later(id);
+        Reply::Queues(self.queue_states(Some(std::slice::from_ref(name))))
+    }
+
+    pub(super) fn queue_states(&self, names: Option<&[QueueName]>) -> Vec<QueueState> {
+        let mut by_queue: FxHashMap<QueueId, u64> = FxHashMap::default();
+        let mut for_all = 0;
+        for stream in self.connected() {
+            match &stream.takes {
+                Takes::All => for_all += 1,
+                Takes::Queues(ids) => ids.iter().for_each(|id| *by_queue.entry(*id).or_default() += 1),
+            }
+        }
+        let mut states = self.queues.states(names);
+        for state in &mut states {
+            let own = self.queues.known(&state.name).and_then(|id| by_queue.get(&id));
+            state.workers = for_all + own.copied().unwrap_or_default();
+        }
+        states
+    }
+
+    pub(super) fn workers(&self) -> Vec<WorkerState> {
+        let state = |stream: &Stream| WorkerState {
+            stream: stream.id,
+            about: stream.about.clone(),
+            queues: match &stream.takes {
+                Takes::All => None,
+                Takes::Queues(ids) => {
+                    Some(ids.iter().filter_map(|id| self.queues.name(*id)).cloned().collect())
+                }
+            },
+            prefetch: stream.prefetch,
+            in_flight: stream.held.len(),
+            connected_at: stream.connected_at,
+        };
+        self.connected().map(state).collect()
+    }
+
+    fn connected(&self) -> impl Iterator<Item = &Stream> {
+        self.streams.iter().filter(|stream| matches!(stream.state, State::Open(_)))
+    }
+}

@@ -1,0 +1,104 @@
+//! `GET /queues`, `GET /queues/{q}`, pause and resume, `GET /workers`.
+
+use http::StatusCode;
+use protocol::job::Status;
+use protocol::name::QueueName;
+use serde_json::{Value, json};
+
+use super::out_of_step;
+use crate::engine::command::{Command, QueueState, Reply, WorkerState};
+use crate::http::App;
+use crate::http::reply::{self, Answer, Refusal};
+use crate::http::request::Request;
+
+pub(crate) async fn list(app: &App, request: &Request) -> Answer {
+    let mut query = request.query()?;
+    let details = query.flag("details")?;
+    query.finish()?;
+    if !details {
+        let names = app.reader.queues().await?;
+        return Ok(reply::value(StatusCode::OK, request.format, &json!({"queues": names})));
+    }
+    let mut queues = Vec::new();
+    for state in states(app, None).await? {
+        queues.push(shown(app, state).await?);
+    }
+    Ok(reply::value(StatusCode::OK, request.format, &json!({"queues": queues})))
+}
+
+pub(crate) async fn one(app: &App, request: &Request) -> Answer {
+    request.no_query()?;
+    let states = states(app, Some(vec![name(request)?])).await?;
+    answer(app, request, states).await
+}
+
+pub(crate) async fn pause(app: &App, request: &Request, paused: bool) -> Answer {
+    request.no_query()?;
+    let command = Command::Pause { queue: name(request)?, paused };
+    match app.engine.call(command).await? {
+        Reply::Queues(states) => answer(app, request, states).await,
+        _ => Err(out_of_step()),
+    }
+}
+
+async fn answer(app: &App, request: &Request, states: Vec<QueueState>) -> Answer {
+    let state = states.into_iter().next().ok_or_else(out_of_step)?;
+    Ok(reply::value(StatusCode::OK, request.format, &shown(app, state).await?))
+}
+
+fn name(request: &Request) -> Result<QueueName, Refusal> {
+    let text = request.params.first().map(String::as_str).unwrap_or_default();
+    QueueName::new(text).map_err(|e| Refusal::not_found(format!("no queue has this name: {e}")))
+}
+
+/// The queues in the order of their names.
+async fn states(app: &App, names: Option<Vec<QueueName>>) -> Result<Vec<QueueState>, Refusal> {
+    let Reply::Queues(mut states) = app.engine.call(Command::Queues { names }).await? else {
+        return Err(out_of_step());
+    };
+    states.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(states)
+}
+
+async fn shown(app: &App, state: QueueState) -> Result<Value, Refusal> {
+    let oldest = match state.counts.of(Status::Ready) {
+        0 => None,
+        _ => app.reader.oldest_ready(state.name.clone()).await?,
+    };
+    let counts: serde_json::Map<String, Value> = Status::ALL
+        .into_iter()
+        .map(|status| (status.as_str().to_owned(), json!(state.counts.of(status))))
+        .collect();
+    let mut shown =
+        json!({"name": state.name, "paused": state.paused, "counts": counts, "workers": state.workers});
+    if let (Some(at), Some(members)) = (oldest, shown.as_object_mut()) {
+        members.insert("oldest_ready_at".to_owned(), json!(at));
+    }
+    Ok(shown)
+}
+
+pub(crate) async fn workers(app: &App, request: &Request) -> Answer {
+    request.no_query()?;
+    let Reply::Workers(mut workers) = app.engine.call(Command::Workers).await? else {
+        return Err(out_of_step());
+    };
+    workers.sort_by_key(|worker| (worker.connected_at, worker.stream));
+    let workers: Vec<Value> = workers.iter().map(worker).collect();
+    Ok(reply::value(StatusCode::OK, request.format, &json!({"workers": workers})))
+}
+
+fn worker(worker: &WorkerState) -> Value {
+    let mut shown = json!({
+        "stream": format!("{:032x}", worker.stream),
+        "format": worker.about.format,
+        "queues": worker.queues.as_deref().unwrap_or_default(),
+        "prefetch": worker.prefetch,
+        "in_flight": worker.in_flight,
+        "connected_at": worker.connected_at,
+    });
+    if let Some(members) = shown.as_object_mut() {
+        members.extend(worker.about.worker.iter().map(|name| ("worker".to_owned(), json!(name))));
+        members.extend(worker.about.remote.iter().map(|peer| ("remote".to_owned(), json!(peer.to_string()))));
+    }
+    shown
+}
