@@ -132,6 +132,21 @@ impl Engine {
         self.now = self.now.max(now);
         if self.now >= self.clock_saved_at + 1_000 {
             self.save_clock();
+            self.drop_unused_queues();
+        }
+    }
+
+    fn drop_unused_queues(&mut self) {
+        let gone = self.queues.drop_unused(|| self.streams.queues());
+        for id in &gone {
+            self.heads.update(&self.queues, *id);
+            self.batch.remove_queue(*id);
+        }
+        if !gone.is_empty() && !self.cursors.is_empty() {
+            let gone: FxHashSet<_> = gone.into_iter().collect();
+            for ((queue, draw, priority), _) in self.cursors.extract_if(|(id, ..), _| gone.contains(id)) {
+                self.batch.remove_cursor(queue, draw, priority);
+            }
         }
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Queue {
     pub to_dispatch: bool,
     /// Whether its record must be written at the end of the turn.
     changed: bool,
+    /// Whether it stands in the list of queues that may be of no use any more.
+    may_go: bool,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +37,8 @@ pub(super) struct Queues {
     by_name: FxHashMap<QueueName, QueueId>,
     by_id: FxHashMap<QueueId, Queue>,
     changed: Vec<QueueId>,
+    /// Queues that had no job when they were last looked at.
+    may_go: Vec<QueueId>,
     next: u32,
 }
 
@@ -62,7 +66,38 @@ impl Queues {
         self.by_name.insert(name.clone(), id);
         let record = QueueRecord { name: name.clone(), counts: Counts::default(), paused: false };
         self.by_id.insert(id, Queue::new(record, Lanes::new(id, DrawId::NONE, true)));
+        self.may_go(id);
         id
+    }
+
+    /// Notes that a queue may be of no use any more.
+    pub(super) fn may_go(&mut self, id: QueueId) {
+        if let Some(queue) = self.by_id.get_mut(&id)
+            && !queue.may_go
+        {
+            queue.may_go = true;
+            self.may_go.push(id);
+        }
+    }
+
+    /// Drops the queues that have no jobs and are of no use to anybody: memory does not keep every name that was ever
+    /// spoken.
+    pub(super) fn drop_unused(&mut self, used: impl FnOnce() -> FxHashSet<QueueId>) -> Vec<QueueId> {
+        if self.may_go.is_empty() {
+            return Vec::new();
+        }
+        let used = used();
+        let mut gone = Vec::new();
+        for id in self.may_go.drain(..) {
+            let Some(queue) = self.by_id.get_mut(&id) else { continue };
+            queue.may_go = false;
+            if queue.record.counts.total() == 0 && !used.contains(&id) {
+                self.by_name.remove(&queue.record.name);
+                self.by_id.remove(&id);
+                gone.push(id);
+            }
+        }
+        gone
     }
 
     pub(super) fn get(&self, id: QueueId) -> Option<&Queue> {
@@ -110,6 +145,9 @@ impl Queues {
             debug_assert!(*count > 0, "a job was counted when it came");
             *count = count.saturating_sub(1);
         });
+        if self.by_id.get(&id).is_some_and(|queue| queue.record.counts.total() == 0) {
+            self.may_go(id);
+        }
     }
 
     fn count(&mut self, id: QueueId, change: impl FnOnce(&mut Counts)) {
@@ -185,10 +223,12 @@ impl Queues {
     /// Forgets every job; names, numbers and waiting streams stay.
     pub(super) fn clear(&mut self) {
         self.changed.clear();
+        self.may_go = self.by_id.keys().copied().collect();
         for (id, queue) in &mut self.by_id {
             queue.record.counts = Counts::default();
             queue.record.paused = false;
             queue.changed = false;
+            queue.may_go = true;
             queue.in_flight = 0;
             queue.lanes = Lanes::new(*id, DrawId::NONE, true);
             queue.drawing = Drawing::default();
@@ -206,6 +246,7 @@ impl Queue {
             waiting: VecDeque::new(),
             to_dispatch: false,
             changed: false,
+            may_go: false,
         }
     }
 
@@ -225,5 +266,33 @@ impl Queue {
             (plain, Some(other)) if plain.is_none_or(|plain| other < plain) => drawing,
             _ => plain,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_without_jobs_that_nobody_takes_from_is_forgotten() {
+        let mut queues = Queues::default();
+        let [asked, taken, full, left] =
+            ["asked", "taken", "full", "left"].map(|name| queues.id(&name.parse().unwrap()));
+        for id in [full, left] {
+            queues.count_up(id, Status::Ready);
+        }
+        queues.count_down(left, Status::Ready);
+        let used = || [taken].into_iter().collect();
+        assert_eq!(queues.drop_unused(used), [asked, left]);
+        assert!(queues.get(left).is_none() && queues.known(&"left".parse().unwrap()).is_none());
+        assert!(queues.get(taken).is_some() && queues.get(full).is_some());
+        assert_eq!(queues.drop_unused(FxHashSet::default), []);
+        // As soon as its last stream or its last job is gone.
+        queues.may_go(taken);
+        queues.count_down(full, Status::Ready);
+        assert_eq!(queues.drop_unused(FxHashSet::default), [taken, full]);
+        let mut batch = Batch::default();
+        queues.save(&mut batch);
+        assert!(batch.is_empty(), "what is gone is not written again");
     }
 }

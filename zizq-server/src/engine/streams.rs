@@ -151,10 +151,19 @@ impl Streams {
         self.by_id.get(&id).copied()
     }
 
-    pub(super) fn remove(&mut self, key: u64) {
-        if let Some(stream) = self.by_key.remove(&key) {
-            self.by_id.remove(&stream.id);
-        }
+    pub(super) fn remove(&mut self, key: u64) -> Option<Stream> {
+        let stream = self.by_key.remove(&key)?;
+        self.by_id.remove(&stream.id);
+        Some(stream)
+    }
+
+    /// The queues that some stream takes from by name.
+    pub(super) fn queues(&self) -> FxHashSet<QueueId> {
+        let named = |stream: &Stream| match &stream.takes {
+            Takes::All => SmallVec::new(),
+            Takes::Queues(ids) => ids.clone(),
+        };
+        self.by_key.values().flat_map(named).collect()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Stream> {

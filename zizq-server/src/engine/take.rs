@@ -55,6 +55,9 @@ impl Engine {
     /// A worker has come back: its new connection gets what it may have missed.
     fn take_over(&mut self, key: u64, event: u64, takes: Takes, open: &OpenStream) -> Opened {
         self.stop_waiting(key);
+        if let Some(Takes::Queues(ids)) = self.streams.get(key).map(|stream| stream.takes.clone()) {
+            ids.into_iter().for_each(|id| self.queues.may_go(id));
+        }
         let mut opened = Opened { link: Link { stream: key, number: 0 }, id: open.id, resumed: true };
         let (mut missed, mut cancels) = (Vec::new(), Vec::new());
         if let Some(stream) = self.streams.get_mut(key) {
@@ -170,7 +173,10 @@ impl Engine {
 
     pub(super) fn drop_if_over(&mut self, key: u64) {
         if self.streams.get(key).is_some_and(|stream| stream.is_over(self.now)) {
-            self.streams.remove(key);
+            let stream = self.streams.remove(key);
+            if let Some(Takes::Queues(ids)) = stream.map(|stream| stream.takes) {
+                ids.into_iter().for_each(|id| self.queues.may_go(id));
+            }
         }
     }
 

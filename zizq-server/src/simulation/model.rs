@@ -273,10 +273,14 @@ impl Model {
 
     /// The server has used this number for a queue.
     pub(super) fn learn_number(&mut self, queue: &QueueName, seen: QueueId) -> Result<()> {
-        let number = *self.queue_ids.entry(queue.clone()).or_insert(seen);
-        ensure!(number == seen, "queue {queue} has two numbers");
-        let same_number = self.queue_ids.values().filter(|id| **id == number).count();
-        ensure!(same_number == 1, "{number:?} stands for several queues");
+        let known = self.queue_ids.insert(queue.clone(), seen);
+        if let Some(before) = known.filter(|number| *number != seen) {
+            // A queue without jobs may have been forgotten.
+            let has_jobs = self.jobs.values().any(|entry| entry.job.queue == before);
+            ensure!(!has_jobs, "queue {queue} has two numbers");
+        }
+        let same_number = self.queue_ids.values().filter(|id| **id == seen).count();
+        ensure!(same_number == 1, "{seen:?} stands for several queues");
         Ok(())
     }
 
