@@ -45,6 +45,15 @@ impl Live {
     }
 }
 
+/// Takes the view away, so that only the log is left.
+pub fn stop() {
+    if let Some(screen) = SCREEN.get()
+        && let Err(e) = screen.clear()
+    {
+        tracing::debug!("the view could not be taken away: {e}");
+    }
+}
+
 /// Standard error, above the view if there is one.
 pub(crate) fn stderr() -> impl Write {
     Stderr

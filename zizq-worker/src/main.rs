@@ -12,7 +12,7 @@ use zizq_worker::args::{Args, Command, Flags};
 use zizq_worker::config::{Config, SAMPLE};
 use zizq_worker::exec::{Processes, guard, launch};
 use zizq_worker::shutdown::Phase;
-use zizq_worker::{logging, shutdown};
+use zizq_worker::{live, logging, shutdown};
 
 fn main() -> ExitCode {
     let Args { command, flags } = Args::parse();
@@ -71,6 +71,7 @@ fn work(config: Config, flags: Flags) -> anyhow::Result<ExitCode> {
         let signals = tokio::spawn(shutdown::follow_signals(phase_in)?);
         let ended = zizq_worker::run(config, flags, processes, phase).await;
         signals.abort();
+        live::stop();
         ended
     })?;
     // Only a name lookup could still be going on, on a thread of its own.

@@ -411,3 +411,31 @@ async fn bad_flags_are_refused_in_a_sentence() {
         assert!(log.contains(expected) && !log.contains("panicked"), "{flags:?}: {log}");
     }
 }
+
+#[tokio::test]
+async fn a_job_runs_on_when_its_route_is_taken_away() {
+    let server = Server::start().await;
+    let client = server.client();
+    let mut stage = Stage::new();
+    let config = stage.folder.path().join("worker.toml");
+    let route = |queue: &str, command: &str| format!("[[route]]\nqueue = '{queue}'\nrun = '''{command}'''\n");
+    let (other, this) = (route("other", "true"), route("q", &stage.command("TELL start; WAIT; TELL end")));
+    std::fs::write(&config, format!("{other}{this}")).unwrap();
+    let mut worker = Worker::start(&server, ["--config", config.to_str().unwrap()]);
+    let queued = client.enqueue(&job(json!(1))).await;
+    assert_eq!(stage.next_line().await, "start");
+    std::fs::write(&config, other).unwrap();
+    worker.process().signal(rustix::process::Signal::HUP);
+    // Longer than the server keeps what a closed stream held, unless it is told otherwise.
+    client.let_pass(6_000).await;
+    assert!(
+        worker.process().log().contains("the configuration was read again"),
+        "{}",
+        worker.process().log()
+    );
+    assert_eq!(client.job(id(&queued)).await["status"], "in_flight");
+    assert!(client.poll(&json!({"queues": ["q"]})).await.is_empty(), "nobody else gets it");
+    stage.open_gate(1).await;
+    assert_eq!(stage.next_line().await, "end");
+    assert_eq!(until_status(&client, &queued, "completed").await["attempts"], 0);
+}
