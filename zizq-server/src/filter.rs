@@ -30,6 +30,11 @@ impl Filter {
         self.statuses.as_ref().is_none_or(|wanted| wanted.contains(&status))
     }
 
+    /// Whether a job is in the lists of ids, queues and types.
+    pub fn lists(&self, id: &JobId, queue: &QueueName, job_type: &JobType) -> bool {
+        has(self.ids.as_ref(), id) && has(self.queues.as_ref(), queue) && has(self.types.as_ref(), job_type)
+    }
+
     /// Whether the job is one of those asked for, its status and the jq expression apart.
     pub fn accepts_all_but_status(&self, job: &Job, queue: &QueueName) -> bool {
         has(self.ids.as_ref(), &job.id)

@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod config;
 pub mod engine;
+pub mod events;
 pub mod filter;
 pub mod handle;
 mod handlers;

@@ -53,6 +53,7 @@ impl Server {
         getrandom::fill(&mut seed).map_err(|e| anyhow::anyhow!("no random numbers: {e}"))?;
         let seed = u64::from_be_bytes(seed);
         let (core, down) = open_core(&mut store, config, seed)?;
+        let events = core.events().clone();
         let (engine, thread) = writer::start(core, config.commit_modes(), down)?;
         let (close, closing) = watch::channel(false);
         let max_connections = open_files::make_room(config.limits.max_connections);
@@ -61,6 +62,7 @@ impl Server {
             engine,
             limits: Limits { max_connections, ..config.limits },
             budget: Budget::new(config.limits.max_body_size),
+            events,
             heartbeat_ms: millis(config.heartbeat_interval),
             closing,
         });

@@ -4,15 +4,18 @@ use crate::engine::budgets::DrawId;
 use crate::engine::command::{Command, Reject, Reply};
 use crate::engine::id::{Home, QueueId};
 use crate::engine::{Engine, Found, REFILL, Settings, Stored, TIMERS_REFILL, Wanted};
+use crate::events::Hub;
 use crate::store::keys::{self, Key, Place};
 use crate::store::{Snapshot, Store, StoreError, damage, view};
 use protocol::flow::Key as UniqueKey;
 use protocol::job::Status;
+use std::sync::Arc;
 
 /// The engine and its store.
 pub struct Core<S: Store> {
     engine: Engine,
     store: S,
+    events: Arc<Hub>,
 }
 
 /// What the engine says to a command, valid once the turn is over.
@@ -25,14 +28,15 @@ impl<S: Store> Core<S> {
     /// When the store cannot be read.
     pub fn open(mut store: S, settings: Settings, now: u64, seed: u64) -> Result<Self, StoreError> {
         let engine = Engine::new(settings, load(&mut store)?, now, seed);
-        let mut core = Self { engine, store };
+        let mut core = Self { engine, store, events: Arc::default() };
         core.commit()?;
         Ok(core)
     }
 
     /// An engine over a store that could not be opened yet. It is to be [opened](Self::reopen) before its first turn.
     pub fn closed(store: S, settings: Settings) -> Self {
-        Self { engine: Engine::new(settings, Stored::default(), 0, 0), store }
+        let engine = Engine::new(settings, Stored::default(), 0, 0);
+        Self { engine, store, events: Arc::default() }
     }
 
     /// Begins anew with what is stored, after the store has failed.
@@ -48,6 +52,11 @@ impl<S: Store> Core<S> {
     /// Ends the connections of all streams. The engine is not to be used any more until it is opened again.
     pub fn close_streams(&self) {
         self.engine.close_streams();
+    }
+
+    /// Those who listen to what happens.
+    pub fn events(&self) -> &Arc<Hub> {
+        &self.events
     }
 
     pub fn engine(&self) -> &Engine {
@@ -69,6 +78,7 @@ impl<S: Store> Core<S> {
         commands: impl Iterator<Item = Command>,
     ) -> Result<Vec<Answer>, StoreError> {
         self.engine.set_time(now);
+        self.engine.set_watched(self.events.is_watched());
         let mut answers = Vec::with_capacity(commands.size_hint().0);
         for command in commands {
             let found = self.look_up(&command)?;
@@ -80,6 +90,7 @@ impl<S: Store> Core<S> {
         self.commit()?;
         self.read_ahead()?;
         self.engine.flush();
+        self.events.publish(self.engine.take_events());
         Ok(answers)
     }
 

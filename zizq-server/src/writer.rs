@@ -48,7 +48,7 @@ pub struct CommitModes {
 impl CommitModes {
     const fn of(self, command: &Command) -> Option<CommitMode> {
         match command {
-            Command::Enqueue(_) => Some(self.enqueue),
+            Command::Enqueue(_) | Command::EnqueueAndWait { .. } => Some(self.enqueue),
             Command::Succeed(_)
             | Command::Fail { .. }
             | Command::Release(_)
@@ -155,7 +155,7 @@ impl<S: Store> Writer<S> {
 
     fn take_up(&self, command: &Command, reply: Option<ReplyTo>) -> Caller {
         self.permits.add_permits(usize::from(reply.is_some()));
-        let is_enqueue = matches!(command, Command::Enqueue(_));
+        let is_enqueue = matches!(command, Command::Enqueue(_) | Command::EnqueueAndWait { .. });
         Caller { reply, is_enqueue, mode: self.modes.of(command).unwrap_or(CommitMode::Buffered) }
     }
 

@@ -89,6 +89,52 @@ async fn first_steps() {
 }
 
 #[tokio::test]
+async fn the_commands_of_the_night() {
+    let server = Server::start().await;
+    let client = server.client();
+    let job = |kind: &str, to: &str| json!({"queue": "mails", "type": kind, "payload": {"to": to}});
+    let jobs =
+        [job("receipt", "ada@example.com"), job("spam", "x"), job("newsletter", "y"), job("receipt", "z")];
+    let jobs = client.enqueue_all(jobs).await;
+    let dead = client.poll(&json!({"queues": ["mails"], "limit": 2})).await;
+    for job in &dead {
+        client.fail(job, &json!({"message": "mailbox full", "kill": true})).await;
+    }
+    let spam = client.post("/jobs/retry?type=receipt", &json!({})).await.expect(200);
+    assert_eq!(spam, json!({"retried": 1}));
+    let again = client.poll_one("mails").await;
+    client.fail(&again, &json!({"message": "mailbox still full", "kill": true})).await;
+    // While the commands run, a worker tries one job, so that there is something to watch.
+    let (code, job) = (example("night"), id(&jobs[0]));
+    let code = format!("SERVER={}; JOB={job}; {code}", server.url());
+    let worker = tokio::spawn({
+        let client = client.clone();
+        async move {
+            let mut stream = client.lines("queue=slow,mails&prefetch=0").await;
+            while let Some(tests::Item::Job(job)) = stream.next_message().await {
+                client.let_pass(300).await;
+                client.fail(&job, &json!({"message": "no", "kill": true})).await;
+            }
+        }
+    });
+    let printed = run(code, &server).await;
+    worker.abort();
+    for expected in [
+        "\"name\":\"mails\"",
+        "\"to\":\"ada@example.com\"",
+        "mailbox still full",
+        "\"paused\":true",
+        "{\"retried\":",
+        "{\"patched\":",
+        "{\"deleted\":",
+        "\"paused\":false",
+        "\"to\":\"dead\"",
+    ] {
+        assert!(printed.contains(expected), "{expected} is missing in {printed}");
+    }
+}
+
+#[tokio::test]
 async fn one_worker_for_many_queues() {
     let server = Server::start().await;
     let client = server.client();

@@ -5,6 +5,7 @@ mod budgets;
 mod bulk;
 mod change;
 mod errors;
+mod events;
 mod examples;
 mod formats;
 mod jq;

@@ -17,8 +17,8 @@ async fn resume(client: &Client, name: &str) -> Value {
 
 #[tokio::test]
 async fn a_queue_shows_its_counts_its_oldest_job_and_its_workers() {
-    let server = Server::start().await;
     for wire in Wire::ALL {
+        let server = Server::start().await;
         let client = server.client_as(wire);
         let none = json!({"scheduled": 0, "ready": 0, "in_flight": 0, "completed": 0, "dead": 0});
         let empty = json!({"name": "a/ b", "paused": false, "counts": none, "workers": 0});
@@ -47,8 +47,8 @@ async fn a_queue_shows_its_counts_its_oldest_job_and_its_workers() {
             all["queues"].as_array().unwrap().iter().map(|queue| queue["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["empty", "q"]);
         assert_eq!(client.get("/queues").await.expect(200), json!({"queues": ["empty", "q"]}));
-        client.poke("/reset").await.expect_nothing();
     }
+    let server = Server::start().await;
     let client = server.client();
     client
         .enqueue_all((0..3).map(|n| json!({"queue": "o", "type": "t", "payload": n, "ready_at": 7_000 + n})))
@@ -117,6 +117,7 @@ async fn workers_are_those_that_are_connected() {
         let client = server.client_as(wire);
         assert_eq!(client.get("/workers").await.expect(200), json!({"workers": []}));
         let call = client.get("/jobs/take?queue=a,b&prefetch=7").header("worker-id", "mailer-1");
+        let call = call.header("accept", "application/x-ndjson");
         let mut stream =
             tests::Stream::open(protocol::frame::StreamFormat::NdJson, call.response().await).await;
         let events = client.events("queue=x").await;

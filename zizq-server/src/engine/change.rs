@@ -123,6 +123,9 @@ impl Engine {
         if before.status == Status::Ready {
             self.unready(before);
         }
+        if before.status != job.status {
+            self.note(&job, Some(before.status), Some(job.status));
+        }
         self.clear_place(before);
         self.note_move(&job, before.is_moved());
         self.settle(job.clone());
@@ -160,6 +163,7 @@ impl Engine {
             flow.budgets = budgets;
             retried.flow = retried.flow.take().and_then(|flow| flow.boxed());
         }
+        self.note(&job, Some(before.status), Some(Status::Ready));
         self.settle(job.clone());
         self.seen(job)
     }
@@ -170,6 +174,7 @@ impl Engine {
             self.streams.tell(lease.stream, Item::Cancel { id, reason: CancelReason::Deleted });
         }
         self.end_lease(id);
+        self.note(&seen.job, Some(seen.status), None);
         self.forget(&seen.job);
     }
 

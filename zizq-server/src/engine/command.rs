@@ -14,6 +14,7 @@ use protocol::patch::Patch;
 
 use super::budget::{BindingChange, BudgetCommand};
 use super::job::Job;
+use super::notice::Waiter;
 use super::outbox::Outbox;
 use crate::filter::Filter;
 use crate::store::record::Counts;
@@ -63,6 +64,21 @@ pub enum Command {
     Count {
         queues: Option<Vec<QueueName>>,
     },
+    /// As [`Command::Enqueue`] of one job, and then wait for its end.
+    EnqueueAndWait {
+        jobs: Vec<NewJob>,
+        waiter: Waiter,
+    },
+    /// Wait for the end of a job.
+    Wait {
+        id: JobId,
+        waiter: Waiter,
+    },
+    /// Do not wait for it any more.
+    Unwait {
+        id: JobId,
+        key: u64,
+    },
     /// Stop to hand out jobs of a queue, or go on with it.
     Pause {
         queue: QueueName,
@@ -97,6 +113,8 @@ pub enum Reply {
     /// In the order of the ids.
     Changed(Vec<Changed>),
     Counts(JobCounts),
+    /// There is nothing to wait for: the job has ended.
+    Ended,
     Budgets(Vec<BudgetView>),
     Queues(Vec<QueueState>),
     Workers(Vec<WorkerState>),

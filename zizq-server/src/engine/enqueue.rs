@@ -33,6 +33,7 @@ impl Engine {
             let job = Arc::new(self.admit(new));
             self.settle(job.clone());
             let status = job.status;
+            self.note(&job, None, Some(status));
             enqueued.push(self.enqueued(job, status, Outcome::Created)?);
         }
         Ok(Reply::Enqueued(enqueued))

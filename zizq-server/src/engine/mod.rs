@@ -15,6 +15,7 @@ mod enqueue;
 pub mod id;
 pub mod job;
 mod lease;
+pub mod notice;
 pub mod outbox;
 mod outcome;
 mod pool;
@@ -39,14 +40,16 @@ use protocol::job::Backoff;
 use protocol::outcome::LeasedJob;
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::events::Event;
 use crate::store::batch::Batch;
 use crate::store::keys::{self, Place};
 use crate::store::view::LaneKey;
 use budgets::Budgets;
-use command::{Command, Reject, Reply, leased};
+use command::{Command, Reject, Reply, Seen, leased};
 use id::{QueueId, Stamp, Stamps};
 use job::Job;
 use lease::Leases;
+use notice::Waiter;
 use queues::Queues;
 pub use ready::{LaneAt, REFILL, Wanted};
 pub use restore::Stored;
@@ -113,6 +116,12 @@ pub struct Engine {
     wanted: FxHashSet<Wanted>,
     /// What the ready jobs in memory weigh, in bytes.
     ready_bytes: usize,
+    /// Whether somebody listens to what happens.
+    watched: bool,
+    events: Vec<Event>,
+    waiters: FxHashMap<JobId, Vec<Waiter>>,
+    /// Those whose waiting is over, with what they waited for.
+    woken: Vec<(Waiter, Option<Seen>)>,
     batch: Batch,
     clear: bool,
     draining: bool,
@@ -168,9 +177,10 @@ impl Engine {
             Command::Fail { job, .. } => late(job).into_iter().collect(),
             Command::Heartbeat(jobs) => jobs.iter().filter_map(|j| late(&leased(j.id, j.lease))).collect(),
             Command::Release(jobs) => jobs.iter().filter_map(|j| late(&leased(j.id, j.lease))).collect(),
-            Command::Enqueue(jobs) => {
+            Command::Enqueue(jobs) | Command::EnqueueAndWait { jobs, .. } => {
                 self.keepers_in_store(jobs.iter().filter_map(|job| job.flow.as_ref()?.unique.as_ref()))
             }
+            Command::Wait { id, .. } if self.leases.get(*id).is_none() => vec![*id],
             Command::Change { ids, .. } => {
                 ids.iter().filter(|id| self.leases.get(**id).is_none()).copied().collect()
             }
@@ -185,6 +195,20 @@ impl Engine {
     pub fn apply(&mut self, command: Command, mut found: Found) -> Result<Reply, Reject> {
         match command {
             Command::Enqueue(jobs) => self.enqueue(jobs, &found),
+            Command::EnqueueAndWait { jobs, waiter } => {
+                let reply = self.enqueue(jobs, &found)?;
+                if let Reply::Enqueued(enqueued) = &reply
+                    && let Some(enqueued) = enqueued.first().filter(|e| !e.status.is_terminal())
+                {
+                    self.waiters.entry(enqueued.job.id).or_default().push(waiter);
+                }
+                Ok(reply)
+            }
+            Command::Wait { id, waiter } => self.wait_for(id, waiter, &found),
+            Command::Unwait { id, key } => {
+                self.unwait(id, key);
+                Ok(Reply::Done)
+            }
             Command::Open(stream) => self.open(stream),
             Command::Close(link) => self.close(link),
             Command::Rest(link) => self.rest(link),
@@ -238,6 +262,7 @@ impl Engine {
     pub fn flush(&mut self) {
         self.uniques.trim();
         self.streams.flush();
+        self.tell_waiters();
     }
 
     pub const fn settings(&self) -> Settings {
@@ -283,6 +308,8 @@ impl Engine {
         self.batch = Batch::default();
         self.batch.put_format();
         self.save_clock();
+        let waiters = mem::take(&mut self.waiters).into_values().flatten();
+        self.woken.extend(waiters.map(|waiter| (waiter, None)));
         self.clear = true;
         Ok(Reply::Done)
     }

@@ -32,6 +32,7 @@ impl Engine {
     }
 
     fn complete(&mut self, mut job: Arc<Job>) {
+        self.note(&job, Some(Status::InFlight), Some(Status::Completed));
         self.clear_place(&job);
         let keep = job.retention.and_then(|r| r.completed_ms).unwrap_or(self.settings.completed_ms);
         if keep == 0 {
@@ -94,10 +95,12 @@ impl Engine {
             failed.status = Status::Dead;
             failed.purge_at = Some(now.saturating_add(keep).min(MAX_TIME_MS));
             if keep == 0 {
+                self.note(&job, Some(Status::InFlight), Some(Status::Dead));
                 self.forget_traces(&job);
                 return job;
             }
         }
+        self.note(&job, Some(Status::InFlight), Some(job.status));
         self.settle(job.clone());
         job
     }

@@ -79,6 +79,7 @@ impl Engine {
 
     /// Gives a job back to the worker whose lease ran out, or was forgotten in a crash, before anybody else got it.
     fn restore_late(&mut self, job: Arc<Job>, token: protocol::lease::LeaseToken, lease_ms: Option<u64>) {
+        self.note(&job, Some(Status::Ready), Some(Status::InFlight));
         self.unready(&job);
         let stream = self.answered_stream(lease_ms.unwrap_or(DEFAULT_LEASE_MS));
         self.lease_to(
@@ -149,6 +150,7 @@ impl Engine {
                 let later = Arc::make_mut(&mut job);
                 later.status = Status::Scheduled;
                 later.ready_at = at;
+                self.note(&job, Some(Status::InFlight), Some(Status::Scheduled));
                 self.settle(job);
             }
         }

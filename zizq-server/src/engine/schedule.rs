@@ -92,9 +92,11 @@ impl Engine {
             return;
         };
         if job.status.is_terminal() {
+            self.note(&job, Some(job.status), None);
             self.forget(&job);
             return;
         }
+        self.note(&job, Some(Status::Scheduled), Some(Status::Ready));
         self.clear_place(&job);
         job.status = Status::Ready;
         self.settle(Arc::new(job));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use protocol::job::Status;
 use protocol::lease::DEFAULT_LEASE_MS;
 use rustc_hash::FxHashSet;
 
@@ -196,6 +197,7 @@ impl Engine {
 
     /// Hands a ready job to a stream.
     pub(super) fn deliver(&mut self, key: u64, mut job: Arc<super::job::Job>) {
+        self.note(&job, Some(Status::Ready), Some(Status::InFlight));
         let token = self.next_token();
         let delivered = Arc::make_mut(&mut job);
         delivered.deliveries = delivered.deliveries.saturating_add(1);

@@ -78,6 +78,7 @@ impl Engine {
         match claim {
             Claim::Held => self.end_lease(id).map(|lease| lease.job),
             Claim::Late(job) => {
+                self.note(&job, Some(Status::Ready), Some(Status::InFlight));
                 self.unready(&job);
                 Some(job)
             }
@@ -159,9 +160,11 @@ impl Engine {
         if job.ready_at > self.now {
             self.clear_place(&job);
             Arc::make_mut(&mut job).status = Status::Scheduled;
+            self.note(&job, Some(Status::InFlight), Some(Status::Scheduled));
             self.settle(job);
             return;
         }
+        self.note(&job, Some(Status::InFlight), Some(Status::Ready));
         self.batch.put_job(&job);
         self.uniques.refresh(&job);
         self.make_ready(job);

@@ -124,7 +124,9 @@ fn apply(holders: &mut Holders, (id, state): Change) {
 impl Engine {
     /// The keys that have to be looked up before a command is applied.
     pub fn needs_keys(&self, command: &Command) -> Vec<Key> {
-        let Command::Enqueue(jobs) = command else { return Vec::new() };
+        let (Command::Enqueue(jobs) | Command::EnqueueAndWait { jobs, .. }) = command else {
+            return Vec::new();
+        };
         let keys = jobs.iter().filter_map(|job| Some(&job.flow.as_ref()?.unique.as_ref()?.key));
         keys.filter(|key| !self.uniques.known.contains_key(key)).cloned().collect()
     }

@@ -1,5 +1,7 @@
 //! `POST /jobs`, `POST /jobs/bulk`.
 
+use std::time::Duration;
+
 use http::{Response, StatusCode};
 use protocol::encode;
 use protocol::enqueue::{NewJob, parse_bulk, parse_job};
@@ -7,20 +9,53 @@ use protocol::job::JobView;
 use protocol::media::Format;
 
 use super::out_of_step;
-use crate::engine::command::{Command, Enqueued, Outcome, Reject, Reply};
+use super::wait::{self, Waiting};
+use crate::engine::command::{Command, Enqueued, Outcome, Reject, Reply, Seen};
 use crate::handle::CallError;
 use crate::http::App;
 use crate::http::reply::{self, Answer, Body, Refusal};
 use crate::http::request::Request;
 
 pub(crate) async fn one(app: &App, request: &Request) -> Answer {
-    request.no_query()?;
+    let mut query = request.query()?;
+    let time = wait::read(&mut query)?;
+    query.finish()?;
     let job = parse_job(request.body_format()?, &request.body)?;
     check_payload(app, &job, None)?;
+    if let Some(time) = time {
+        return enqueue_and_wait(app, request, job, time).await;
+    }
     let jobs = enqueue(app, vec![job], false).await?;
     let mut body = Vec::with_capacity(512);
     encode::write_job(&mut body, request.format, &view(jobs.first().ok_or_else(out_of_step)?), None);
     Ok(reply::bytes(status(&jobs), request.format, body))
+}
+
+/// Answers when the job has ended, or time is up, with the job as it is then.
+async fn enqueue_and_wait(app: &App, request: &Request, job: NewJob, time: Duration) -> Answer {
+    let (waiter, waiting) = Waiting::new(app);
+    let command = Command::EnqueueAndWait { jobs: vec![job], waiter };
+    let engine = app.engine.clone();
+    // The client may go away before it is known which job it waits for. Then this goes on, and ends the waiting.
+    let calling = tokio::spawn(async move {
+        let Reply::Enqueued(jobs) = engine.call(command).await? else { return Err(out_of_step()) };
+        let id = jobs.first().ok_or_else(out_of_step)?.job.id;
+        Ok((jobs, waiting.of(id)))
+    });
+    let (mut jobs, mut waiting) = calling.await.unwrap_or_else(|_| Err(out_of_step()))?;
+    let status = status(&jobs);
+    let enqueued = jobs.first_mut().ok_or_else(out_of_step)?;
+    let ended = if enqueued.status.is_terminal() { None } else { waiting.end(app, time).await };
+    let now = match ended {
+        Some(ended) => ended,
+        None => app.reader.job(enqueued.job.id).await?,
+    };
+    if let Some(Seen { job, queue, status }) = now {
+        (enqueued.job, enqueued.queue, enqueued.status) = (job, queue, status);
+    }
+    let mut body = Vec::with_capacity(512);
+    encode::write_job(&mut body, request.format, &view(enqueued), None);
+    Ok(reply::bytes(status, request.format, body))
 }
 
 pub(crate) async fn bulk(app: &App, request: &Request) -> Answer {

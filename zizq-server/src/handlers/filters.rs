@@ -13,23 +13,36 @@ const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_'
 
 /// Takes every filter out of a query.
 pub(super) fn read(query: &mut Query<'_>) -> Result<Filter, Refusal> {
-    let statuses: Option<Result<Vec<Status>, Refusal>> =
-        query.list::<String>("status")?.map(|names| names.iter().map(|name| status(name)).collect());
     let jq = query.text("filter").map(std::borrow::Cow::into_owned);
     if jq.as_ref().is_some_and(|expression| expression.trim().is_empty()) {
         return Err(Refusal::bad_request("filter: the jq expression is empty"));
     }
     Ok(Filter {
-        ids: sorted(query.list("id")?),
-        queues: sorted(query.list("queue")?),
-        types: sorted(query.list("type")?),
-        statuses: sorted(statuses.transpose()?),
         budgets: sorted(query.list("budgets.key")?),
         priority: query.value("priority")?,
         ready_at: query.value("ready_at")?,
         attempts: query.value("attempts")?,
         jq,
+        ..read_listed(query)?
     })
+}
+
+/// Takes those filters out of a query that are lists of what is known of every job.
+pub(super) fn read_listed(query: &mut Query<'_>) -> Result<Filter, Refusal> {
+    Ok(Filter {
+        ids: sorted(query.list("id")?),
+        queues: sorted(query.list("queue")?),
+        types: sorted(query.list("type")?),
+        statuses: statuses(query)?,
+        ..Filter::default()
+    })
+}
+
+fn statuses(query: &mut Query<'_>) -> Result<Option<Vec<Status>>, Refusal> {
+    let names = query.list::<String>("status")?;
+    let statuses: Option<Result<Vec<Status>, Refusal>> =
+        names.map(|names| names.iter().map(|name| status(name)).collect());
+    Ok(sorted(statuses.transpose()?))
 }
 
 fn sorted<T: Ord>(list: Option<Vec<T>>) -> Option<Vec<T>> {

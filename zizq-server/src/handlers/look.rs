@@ -6,7 +6,7 @@ use protocol::id::JobId;
 use protocol::page::{DEFAULT_PAGE, MAX_PAGE, Pages};
 use serde_json::json;
 
-use super::filters;
+use super::{filters, wait};
 use crate::engine::command::Seen;
 use crate::http::App;
 use crate::http::query::Query;
@@ -14,10 +14,20 @@ use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
 
 pub(crate) async fn job(app: &App, request: &Request) -> Answer {
-    request.no_query()?;
+    let mut query = request.query()?;
+    let time = wait::read(&mut query)?;
+    query.finish()?;
     let id = request.job_id()?;
-    let shown =
-        app.reader.job(id).await?.ok_or_else(|| Refusal::not_found(format!("no job has the id `{id}`")))?;
+    let ended = match time {
+        // Where there is no such job, looking for it says so below.
+        Some(time) => wait::for_end(app, id, time).await.ok().flatten(),
+        None => None,
+    };
+    let seen = match ended {
+        Some(ended) => ended,
+        None => app.reader.job(id).await?,
+    };
+    let shown = seen.ok_or_else(|| Refusal::not_found(format!("no job has the id `{id}`")))?;
     let mut body = Vec::with_capacity(512 + shown.job.payload.bytes().len());
     write_shown(&mut body, request, &shown);
     Ok(reply::bytes(StatusCode::OK, request.format, body))

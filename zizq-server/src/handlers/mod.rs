@@ -4,6 +4,7 @@ pub(crate) mod budgets;
 pub(crate) mod change;
 pub(crate) mod enqueue;
 pub(crate) mod errors;
+pub(crate) mod events;
 mod filters;
 pub(crate) mod lease;
 pub(crate) mod look;
@@ -11,6 +12,7 @@ pub(crate) mod outcome;
 pub(crate) mod queues;
 pub(crate) mod server;
 pub(crate) mod take;
+mod wait;
 
 use crate::http::reply::Refusal;
 use crate::jq::JqError;

@@ -21,6 +21,7 @@ use protocol::media::Format;
 use tokio::sync::watch;
 
 use crate::config::Limits;
+use crate::events::Hub;
 use crate::handle::Handle;
 use crate::handlers;
 use crate::reader::Reader;
@@ -35,6 +36,7 @@ pub(crate) struct App {
     pub reader: Reader,
     pub limits: Limits,
     pub budget: Budget,
+    pub events: Arc<Hub>,
     /// The longest silence on a stream, in milliseconds.
     pub heartbeat_ms: u64,
     /// Turns true when streams must end.
@@ -55,10 +57,13 @@ pub(crate) async fn respond(
 ) -> Result<::http::Response<Body>, Infallible> {
     let (parts, body) = request.into_parts();
     let accepted = accept(&parts);
-    let is_stream = parts.method == ::http::Method::GET && parts.uri.path() == "/jobs/take";
+    let is_get = parts.method == ::http::Method::GET;
+    let is_stream = is_get && parts.uri.path() == "/jobs/take";
     let format = Format::from_accept(accepted.as_deref());
     let answer = if is_stream {
         handlers::take::stream(&app, peer, &parts, accepted.as_deref()).await
+    } else if is_get && parts.uri.path() == "/events" {
+        handlers::events::stream(&app, &parts, accepted.as_deref())
     } else {
         // Read before anything is refused: a client whose upload is cut short does not see the answer.
         let (body, share) = match read_body(body, app.limits.max_body_size, &app.budget).await {
@@ -144,7 +149,7 @@ async fn call(
         Call::RetryJobs => handlers::change::retry_bulk(app, &request).await,
         Call::ListErrors => handlers::errors::list(app, &request).await,
         Call::GetError => handlers::errors::one(app, &request).await,
-        Call::TakeStream => Err(Refusal::not_found("streams are opened with GET")),
+        Call::TakeStream | Call::ListenEvents => Err(Refusal::not_found("streams are opened with GET")),
         Call::TakePoll => handlers::take::poll(app, &request).await,
         Call::Succeed => handlers::outcome::succeed(app, &request).await,
         Call::SucceedBulk => handlers::outcome::succeed_bulk(app, &request).await,

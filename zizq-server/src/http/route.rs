@@ -27,6 +27,7 @@ pub(crate) enum Call {
     ListErrors,
     GetError,
     TakeStream,
+    ListenEvents,
     TakePoll,
     Succeed,
     SucceedBulk,
@@ -56,7 +57,7 @@ pub(crate) enum Call {
 }
 
 /// Fixed segments come before `{}`, so that `/jobs/count` is not taken for a job.
-const ROUTES: [(Method, &str, Call); 47] = [
+const ROUTES: [(Method, &str, Call); 48] = [
     (Method::GET, "/health", Call::Health),
     (Method::GET, "/version", Call::Version),
     (Method::GET, "/queues", Call::ListQueues),
@@ -64,6 +65,7 @@ const ROUTES: [(Method, &str, Call); 47] = [
     (Method::POST, "/queues/{}/pause", Call::PauseQueue),
     (Method::POST, "/queues/{}/resume", Call::ResumeQueue),
     (Method::GET, "/workers", Call::ListWorkers),
+    (Method::GET, "/events", Call::ListenEvents),
     (Method::POST, "/jobs", Call::Enqueue),
     (Method::GET, "/jobs", Call::ListJobs),
     (Method::PATCH, "/jobs", Call::PatchJobs),

@@ -9,6 +9,7 @@ use protocol::lease::LeaseToken;
 
 use super::act::Act;
 use super::disk::Disk;
+use super::heard::Ear;
 use super::ledger::{Ledger, leftovers};
 use super::model::Model;
 use super::profile::{Profile, chance};
@@ -49,6 +50,7 @@ impl Connection {
 pub(super) struct World {
     pub profile: Profile,
     core: Core<Disk>,
+    ear: Ear,
     pub model: Model,
     /// What the clock on the wall says.
     pub wall: u64,
@@ -83,6 +85,7 @@ impl World {
         let core = Core::open(Disk::default(), profile.settings, wall, seed)?;
         Ok(Self {
             profile,
+            ear: Ear::new(core.events().listen(), &model),
             core,
             synced: model.clone(),
             model,
@@ -191,6 +194,7 @@ impl World {
         }
         self.model.tick(&self.core.store().snapshot())?;
         self.take_items()?;
+        self.ear.listen(&acts, &self.model)?;
         self.check_deadline()?;
         self.turns += 1;
         if self.turns.is_multiple_of(self.check_every) { self.check_store() } else { Ok(()) }
@@ -368,6 +372,7 @@ impl World {
         self.core = Core::open(disk, self.profile.settings, self.wall, rng.u64(..))?;
         self.core.store().syncer()()?;
         self.synced = self.model.clone();
+        self.ear = Ear::new(self.core.events().listen(), &self.model);
         let leases = self.model.leases.len();
         self.tell(|| format!("opened, {leases} leases"));
         self.check_store()

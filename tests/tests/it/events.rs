@@ -1,0 +1,202 @@
+//! What happens to jobs, told live; and waiting for the end of one.
+
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use protocol::frame::sse::{Decoder, Item};
+use serde_json::{Value, json};
+use tests::wait::within;
+use tests::{Client, Server, Wire, id};
+
+struct Events {
+    decoder: Decoder,
+    body: Incoming,
+}
+
+impl Events {
+    async fn open(client: &Client, filters: &str) -> Self {
+        let call = client.get(&format!("/events?{filters}")).header("accept", "text/event-stream");
+        let response = call.response().await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let mut events = Self { decoder: Decoder::new(1 << 20), body: response.into_body() };
+        // The first thing that comes says that the server listens.
+        assert!(matches!(events.item().await, Item::Comment(_)));
+        events
+    }
+
+    async fn item(&mut self) -> Item {
+        loop {
+            if let Some(item) = self.decoder.next().unwrap() {
+                return item;
+            }
+            let frame = within("an event", self.body.frame()).await.unwrap().unwrap();
+            self.decoder.push(frame.data_ref().unwrap());
+        }
+    }
+
+    /// The next event of a job: its id, and from what to what.
+    async fn next(&mut self) -> (String, Value, Value) {
+        loop {
+            if let Item::Event { event, data, .. } = self.item().await {
+                assert_eq!(event, "job", "{data}");
+                let event: Value = serde_json::from_str(&data).unwrap();
+                assert!(event["at"].as_u64().unwrap() > 1_600_000_000_000, "{event}");
+                assert!(event["queue"].is_string() && event["type"].is_string(), "{event}");
+                return (id(&event).to_owned(), event["from"].clone(), event["to"].clone());
+            }
+        }
+    }
+
+    async fn expect(&mut self, job: &Value, from: &str, to: &str) {
+        let value = |status: &str| if status.is_empty() { Value::Null } else { json!(status) };
+        assert_eq!(self.next().await, (id(job).to_owned(), value(from), value(to)));
+    }
+}
+
+#[tokio::test]
+async fn every_change_of_a_job_is_told() {
+    let server = Server::start().await;
+    for wire in [Wire::ALL[0], Wire::ALL[1]] {
+        let client = server.client_as(wire);
+        let mut events = Events::open(&client, "").await;
+        let job = client.add("q").await;
+        events.expect(&job, "", "ready").await;
+        let taken = client.poll_one("q").await;
+        events.expect(&job, "ready", "in_flight").await;
+        client.release(&taken).await;
+        events.expect(&job, "in_flight", "ready").await;
+        let taken = client.poll_one("q").await;
+        events.expect(&job, "ready", "in_flight").await;
+        client.fail(&taken, &json!({"message": "m", "retry_at": 253_402_300_799_999_u64})).await;
+        events.expect(&job, "in_flight", "scheduled").await;
+        client.patch(&format!("/jobs/{}", id(&job)), &json!({"ready_at": null})).await.expect(200);
+        events.expect(&job, "scheduled", "ready").await;
+        let taken = client.poll_one("q").await;
+        events.expect(&job, "ready", "in_flight").await;
+        client.fail(&taken, &json!({"message": "m", "kill": true})).await;
+        events.expect(&job, "in_flight", "dead").await;
+        client.poke(&format!("/jobs/{}/retry", id(&job))).await.expect(200);
+        events.expect(&job, "dead", "ready").await;
+        let taken = client.poll_one("q").await;
+        events.expect(&job, "ready", "in_flight").await;
+        client.succeed(&taken).await;
+        events.expect(&job, "in_flight", "completed").await;
+        let other = client.add("q").await;
+        events.expect(&other, "", "ready").await;
+        client.delete(&format!("/jobs/{}", id(&other))).await.expect_nothing();
+        events.expect(&other, "ready", "").await;
+    }
+}
+
+#[tokio::test]
+async fn events_are_filtered() {
+    let server = Server::start().await;
+    let client = server.client();
+    let mut of_queue = Events::open(&client, "queue=b,c").await;
+    let mut of_type = Events::open(&client, "type=x").await;
+    let mut ends = Events::open(&client, "status=completed,dead").await;
+    client.add("a").await;
+    let b = client.add("b").await;
+    let x = client.enqueue(&json!({"queue": "d", "type": "x", "payload": 1})).await;
+    of_queue.expect(&b, "", "ready").await;
+    of_type.expect(&x, "", "ready").await;
+    let mut of_id = Events::open(&client, &format!("id={}", id(&x))).await;
+    for queue in ["a", "b", "d"] {
+        let taken = client.poll_one(queue).await;
+        client.succeed(&taken).await;
+    }
+    of_id.expect(&x, "ready", "in_flight").await;
+    of_id.expect(&x, "in_flight", "completed").await;
+    assert_eq!(ends.next().await.2, "completed");
+    assert_eq!(ends.next().await.0, id(&b));
+    client.get("/events?from=x").header("accept", "text/event-stream").await.expect_refusal(400, "from");
+    client.get("/events?status=x").header("accept", "text/event-stream").await.expect_refusal(400, "status");
+    client.get("/events").header("accept", "application/json").await.expect_refusal(406, "json");
+}
+
+#[tokio::test]
+async fn a_reader_that_does_not_read_is_told_that_it_missed_something_and_slows_nobody_down() {
+    let server = Server::with(["--enqueue-commit-mode", "buffered"]).await;
+    let client = server.client();
+    let mut events = Events::open(&client, "").await;
+    let long = "q".repeat(250);
+    for _ in 0..150 {
+        let jobs = (0..1_000).map(|_| json!({"queue": long, "type": "t", "payload": null}));
+        client.enqueue_all(jobs).await;
+    }
+    assert_eq!(client.count("").await, 150_000);
+    let (mut heard, mut missed) = (0, 0);
+    while heard + missed < 150_000 {
+        if let Item::Event { event, data, .. } = events.item().await {
+            let data: Value = serde_json::from_str(&data).unwrap();
+            match event.as_str() {
+                "job" => heard += 1,
+                "lagged" => missed += data["missed"].as_u64().unwrap(),
+                other => panic!("{other}"),
+            }
+        }
+    }
+    assert_eq!(heard + missed, 150_000);
+    assert!(missed > 0, "it heard everything");
+}
+
+#[tokio::test]
+async fn a_caller_waits_for_the_end_of_a_job() {
+    let server = Server::start().await;
+    for wire in Wire::ALL {
+        let client = server.client_as(wire);
+        for (end, status) in [("success", "completed"), ("failure", "dead")] {
+            let job = client.add("q").await;
+            let waiting = tokio::spawn({
+                let (client, path) = (client.clone(), format!("/jobs/{}?wait_ms=30000", id(&job)));
+                async move { client.get(&path).await.expect(200) }
+            });
+            let producer = tokio::spawn({
+                let client = client.clone();
+                let job = json!({"queue": "p", "type": "t", "payload": 7, "retention": {"completed_ms": 0, "dead_ms": 0}});
+                async move { client.post("/jobs?wait_ms=30000", &job).await.expect(201) }
+            });
+            for queue in ["q", "p"] {
+                let taken = client.poll_one(queue).await;
+                match end {
+                    "success" => client.succeed(&taken).await,
+                    _ => drop(client.fail(&taken, &json!({"message": "m", "kill": true})).await),
+                }
+            }
+            let ended = waiting.await.unwrap();
+            assert_eq!(
+                (id(&ended), &ended["status"], &ended["payload"]),
+                (id(&job), &json!(status), &Value::Null)
+            );
+            let produced = producer.await.unwrap();
+            assert_eq!((&produced["status"], produced.get("payload")), (&json!(status), None), "{produced}");
+            assert_eq!(produced["duplicate"], json!(false));
+        }
+    }
+}
+
+#[tokio::test]
+async fn waiting_has_an_end() {
+    let server = Server::start().await;
+    let client = server.client();
+    let job = client.add("q").await;
+    let path = format!("/jobs/{}?wait_ms", id(&job));
+    assert_eq!(client.get(&format!("{path}=50")).await.expect(200)["status"], "ready");
+    assert_eq!(client.get(&format!("{path}=0")).await.expect(200)["status"], "ready");
+    client.get(&format!("{path}=60001")).await.expect_refusal(400, "wait_ms");
+    client.get("/jobs/0000000000000000000000000?wait_ms=60000").await.expect_refusal(404, "0000");
+    let produced = client.post("/jobs?wait_ms=50", &json!({"queue": "x", "type": "t", "payload": 1})).await;
+    assert_eq!(produced.expect(201)["status"], "ready");
+    // One that has ended is not waited for, and one that is deleted is gone.
+    let dead = client.poll_one("q").await;
+    client.fail(&dead, &json!({"message": "m", "kill": true})).await;
+    assert_eq!(client.get(&format!("{path}=60000")).await.expect(200)["status"], "dead");
+    let other = client.add("q").await;
+    let waiting = tokio::spawn({
+        let (client, path) = (client.clone(), format!("/jobs/{}?wait_ms=30000", id(&other)));
+        async move { client.get(&path).await.status }
+    });
+    client.let_pass(100).await;
+    client.delete(&format!("/jobs/{}", id(&other))).await.expect_nothing();
+    assert_eq!(waiting.await.unwrap(), 404);
+}

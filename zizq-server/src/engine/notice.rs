@@ -1,0 +1,100 @@
+//! Who wants to know what becomes of jobs: listeners, of all of them, and waiters, of one.
+
+use std::fmt;
+
+use protocol::id::JobId;
+use protocol::job::Status;
+
+use super::command::{Reject, Reply, Seen};
+use super::job::Job;
+use super::{Engine, Found};
+use crate::events::Event;
+
+/// Somebody who waits for the end of a job.
+pub struct Waiter {
+    /// To be told from others who wait for the same job.
+    pub key: u64,
+    /// What to do with the job as it ended, or with none where it was deleted.
+    pub wake: Box<dyn FnOnce(Option<Seen>) + Send>,
+}
+
+impl fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiter").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Whether somebody wants to hear of every change.
+    pub const fn set_watched(&mut self, watched: bool) {
+        self.watched = watched;
+    }
+
+    /// What has happened since the last call, as far as somebody wants to hear of it.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// A job goes from one status to another. Without anybody who wants to know this costs nothing.
+    pub(super) fn note(&mut self, job: &Job, from: Option<Status>, to: Option<Status>) {
+        if self.watched
+            && let Some(queue) = self.queues.name(job.queue)
+        {
+            self.events.push(Event {
+                id: job.id,
+                queue: queue.clone(),
+                job_type: job.job_type.clone(),
+                from,
+                to,
+                at: self.now,
+                priority: job.priority,
+                attempts: job.attempts,
+            });
+        }
+        if !self.waiters.is_empty() && to.is_none_or(Status::is_terminal) {
+            self.wake(job, to);
+        }
+    }
+
+    fn wake(&mut self, job: &Job, to: Option<Status>) {
+        let Some(waiters) = self.waiters.remove(&job.id) else { return };
+        let ended = to.and_then(|status| {
+            let mut job = job.clone();
+            job.status = status;
+            if status == Status::Completed {
+                job.completed_at = job.completed_at.or(Some(self.now));
+            }
+            self.seen(job.into())
+        });
+        self.woken.extend(waiters.into_iter().map(|waiter| (waiter, ended.clone())));
+    }
+
+    /// Lets a caller wait for the end of a job. One that has ended already is not waited for.
+    pub(super) fn wait_for(&mut self, id: JobId, waiter: Waiter, found: &Found) -> Result<Reply, Reject> {
+        if self.leases.get(id).is_none() {
+            let job = found.get(&id).filter(|job| !job.is_gone(self.now)).ok_or(Reject::NotFound)?;
+            if job.status.is_terminal() {
+                return Ok(Reply::Ended);
+            }
+        }
+        self.waiters.entry(id).or_default().push(waiter);
+        Ok(Reply::Done)
+    }
+
+    /// Forgets a caller who does not wait any more.
+    pub(super) fn unwait(&mut self, id: JobId, key: u64) {
+        if let Some(waiters) = self.waiters.get_mut(&id) {
+            waiters.retain(|waiter| waiter.key != key);
+            if waiters.is_empty() {
+                self.waiters.remove(&id);
+            }
+        }
+    }
+
+    /// Tells those who waited. What they hear has been committed.
+    pub(super) fn tell_waiters(&mut self) {
+        for (waiter, ended) in self.woken.drain(..) {
+            (waiter.wake)(ended);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What happens to jobs, told to whoever listens. The engine hands over what a turn has brought, and goes on; all else
+//! is done on a thread that each listener has to itself.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use protocol::id::JobId;
+use protocol::job::Status;
+use protocol::name::{JobType, QueueName};
+
+/// How many events wait for a listener. What comes beyond that is lost to it, and it is told so.
+const MAX_WAITING: usize = 50_000;
+
+/// A job has changed its status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    pub id: JobId,
+    pub queue: QueueName,
+    pub job_type: JobType,
+    /// None: it is new.
+    pub from: Option<Status>,
+    /// None: it is gone.
+    pub to: Option<Status>,
+    /// In milliseconds since the Unix epoch.
+    pub at: u64,
+    pub priority: u16,
+    pub attempts: u32,
+}
+
+/// Everybody who listens.
+#[derive(Debug, Default)]
+pub struct Hub {
+    listeners: Mutex<Vec<Arc<Listener>>>,
+    count: AtomicUsize,
+}
+
+impl Hub {
+    /// Whether anybody listens.
+    pub fn is_watched(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+    }
+
+    /// Hands events over to every listener that has room for them.
+    pub fn publish(&self, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        let events: Arc<[Event]> = events.into();
+        lock(&self.listeners).iter().for_each(|listener| listener.push(&events));
+    }
+
+    /// Begins to listen.
+    pub fn listen(self: &Arc<Self>) -> Listening {
+        let listener = Arc::<Listener>::default();
+        let mut listeners = lock(&self.listeners);
+        listeners.push(listener.clone());
+        self.count.store(listeners.len(), Ordering::Relaxed);
+        Listening { hub: self.clone(), listener }
+    }
+
+    /// How many listen.
+    pub fn listeners(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+/// Ends the listening when dropped.
+#[derive(Debug)]
+pub struct Listening {
+    hub: Arc<Hub>,
+    pub listener: Arc<Listener>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let mut listeners = lock(&self.hub.listeners);
+        listeners.retain(|listener| !Arc::ptr_eq(listener, &self.listener));
+        self.hub.count.store(listeners.len(), Ordering::Relaxed);
+        drop(listeners);
+        lock(&self.listener.queue).closed = true;
+        self.listener.ready.notify_all();
+    }
+}
+
+/// What waits for one listener.
+#[derive(Debug, Default)]
+pub struct Listener {
+    queue: Mutex<Queue>,
+    ready: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    batches: VecDeque<Arc<[Event]>>,
+    waiting: usize,
+    missed: u64,
+    closed: bool,
+}
+
+/// What a listener hears next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard {
+    Events(Arc<[Event]>),
+    /// So many events were lost to it here.
+    Lagged(u64),
+}
+
+impl Listener {
+    fn push(&self, events: &Arc<[Event]>) {
+        let mut queue = lock(&self.queue);
+        // Once something is missing, nothing more comes in before the reader has heard of that.
+        if queue.missed > 0 || queue.waiting + events.len() > MAX_WAITING {
+            queue.missed += events.len() as u64;
+        } else {
+            queue.waiting += events.len();
+            queue.batches.push_back(events.clone());
+        }
+        drop(queue);
+        self.ready.notify_one();
+    }
+
+    /// What there is to hear now.
+    #[cfg(test)]
+    pub fn now(&self) -> Option<Heard> {
+        lock(&self.queue).take()
+    }
+
+    /// Waits for something to hear. None when the listening is over.
+    pub fn next(&self) -> Option<Heard> {
+        let mut queue = lock(&self.queue);
+        loop {
+            if queue.closed {
+                return None;
+            }
+            if let Some(heard) = queue.take() {
+                return Some(heard);
+            }
+            queue = self.ready.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Queue {
+    fn take(&mut self) -> Option<Heard> {
+        if let Some(events) = self.batches.pop_front() {
+            self.waiting -= events.len();
+            return Some(Heard::Events(events));
+        }
+        let missed = std::mem::take(&mut self.missed);
+        (missed > 0).then_some(Heard::Lagged(missed))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(n: usize) -> Vec<Event> {
+        let event = Event {
+            id: JobId::from_u128(1),
+            queue: QueueName::new("q").unwrap(),
+            job_type: JobType::new("t").unwrap(),
+            from: None,
+            to: Some(Status::Ready),
+            at: 1,
+            priority: 1,
+            attempts: 0,
+        };
+        vec![event; n]
+    }
+
+    #[test]
+    fn a_listener_that_does_not_keep_up_hears_how_much_it_missed() {
+        let hub = Arc::new(Hub::default());
+        assert!(!hub.is_watched());
+        let listening = hub.listen();
+        assert!(hub.is_watched());
+        hub.publish(events(MAX_WAITING));
+        hub.publish(events(3));
+        hub.publish(events(4));
+        let next = || listening.listener.next();
+        assert!(matches!(next(), Some(Heard::Events(all)) if all.len() == MAX_WAITING));
+        assert_eq!(next(), Some(Heard::Lagged(7)));
+        hub.publish(events(1));
+        assert!(matches!(next(), Some(Heard::Events(one)) if one.len() == 1));
+        let listener = listening.listener.clone();
+        drop(listening);
+        assert_eq!((listener.next(), hub.is_watched()), (None, false));
+    }
+}
