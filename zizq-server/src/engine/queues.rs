@@ -91,7 +91,7 @@ impl Queues {
         for id in self.may_go.drain(..) {
             let Some(queue) = self.by_id.get_mut(&id) else { continue };
             queue.may_go = false;
-            if queue.record.counts.total() == 0 && !used.contains(&id) {
+            if queue.record.counts.total() == 0 && !queue.record.paused && !used.contains(&id) {
                 self.by_name.remove(&queue.record.name);
                 self.by_id.remove(&id);
                 gone.push(id);
@@ -167,6 +167,7 @@ impl Queues {
         }
         // So that it is written.
         self.count(id, |_| {});
+        self.may_go(id);
     }
 
     /// The queues of these names, or all that have a job or are paused.
@@ -276,12 +277,13 @@ mod tests {
     #[test]
     fn a_queue_without_jobs_that_nobody_takes_from_is_forgotten() {
         let mut queues = Queues::default();
-        let [asked, taken, full, left] =
-            ["asked", "taken", "full", "left"].map(|name| queues.id(&name.parse().unwrap()));
+        let [asked, taken, full, left, paused] =
+            ["asked", "taken", "full", "left", "paused"].map(|name| queues.id(&name.parse().unwrap()));
         for id in [full, left] {
             queues.count_up(id, Status::Ready);
         }
         queues.count_down(left, Status::Ready);
+        queues.pause(paused, true);
         let used = || [taken].into_iter().collect();
         assert_eq!(queues.drop_unused(used), [asked, left]);
         assert!(queues.get(left).is_none() && queues.known(&"left".parse().unwrap()).is_none());
@@ -290,7 +292,8 @@ mod tests {
         // As soon as its last stream or its last job is gone.
         queues.may_go(taken);
         queues.count_down(full, Status::Ready);
-        assert_eq!(queues.drop_unused(FxHashSet::default), [taken, full]);
+        queues.pause(paused, false);
+        assert_eq!(queues.drop_unused(FxHashSet::default), [taken, full, paused]);
         let mut batch = Batch::default();
         queues.save(&mut batch);
         assert!(batch.is_empty(), "what is gone is not written again");
