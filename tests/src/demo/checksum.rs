@@ -1,4 +1,4 @@
-//! An HTTP endpoint that tells the checksum of a file and is now and then too busy at first.
+//! An HTTP endpoint that tells the checksum of a file and now and then fails at first.
 
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
@@ -60,7 +60,7 @@ impl Checksums {
         &self.url
     }
 
-    /// How often it was too busy.
+    /// How often it failed.
     pub(super) fn refusals(&self) -> u64 {
         self.state.refused.lock().unwrap().len() as u64
     }
@@ -83,8 +83,9 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Result<Respons
 impl State {
     fn checksum(&self, file: u32) -> http::Result<Response<Full<Bytes>>> {
         if file % REFUSED == REFUSED / 2 && self.refused.lock().unwrap().insert(file) {
-            let busy = Response::builder().status(StatusCode::SERVICE_UNAVAILABLE).header("retry-after", "1");
-            return busy.body(Full::from("too busy, try again"));
+            let failed =
+                Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).header("retry-after", "1");
+            return failed.body(Full::from("out of luck, try again"));
         }
         match std::fs::read(self.files.join(file.to_string())) {
             Ok(bytes) => {

@@ -1,7 +1,7 @@
 //! The demo: a server and a worker do real work before your eyes, and the results are checked.
 //!
 //! Every file of a folder becomes two jobs. One is compressed by a shell command, the other is sent to an HTTP endpoint
-//! that tells its checksum and is now and then too busy at first. In the middle of it all the server is killed.
+//! that tells its checksum and now and then fails at first. In the middle of it all the server is killed.
 
 mod checksum;
 mod files;
@@ -105,7 +105,7 @@ impl<'a> Demo<'a> {
         command.args(["--server", &server.url(), "--concurrency", "4"]);
         command.arg("--run").arg(format!("{COMPRESS}={COMMAND}"));
         command.arg("--http").arg(format!("{CHECKSUM}={}", checksums.url()));
-        command.current_dir(folder.path());
+        command.current_dir(folder.path()).env("ZIZQ_SPOOL", folder.path().join("spool"));
         let worker = Process::start(command, &folder.path().join("worker.log"));
         screen.good("worker  zizq-worker \\");
         screen.more(&format!("--run  '{COMPRESS}={}' \\", COMMAND.replace('\'', r"'\''")));

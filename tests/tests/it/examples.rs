@@ -25,7 +25,12 @@ fn example_for(name: &str, server: &Server) -> String {
 
 fn start(program: &str, flag: &str, code: String, server: &Server, folder: &TempDir) -> Process {
     let mut command = Command::new(program);
-    command.arg(flag).arg(code).env("ZIZQ_SERVER", server.url()).kill_on_drop(true);
+    command
+        .arg(flag)
+        .arg(code)
+        .env("ZIZQ_SERVER", server.url())
+        .env("ZIZQ_SPOOL", folder.path())
+        .kill_on_drop(true);
     Process::start(command, &folder.path().join("log"))
 }
 
