@@ -80,7 +80,7 @@ impl Queues {
         }
     }
 
-    /// Drops the queues that have no jobs and are of no use to anybody: memory does not keep every name that was ever
+    /// Drops the queues that have no jobs, are not paused and are of no use to anybody: memory does not keep every name that was ever
     /// spoken.
     pub(super) fn drop_unused(&mut self, used: impl FnOnce() -> FxHashSet<QueueId>) -> Vec<QueueId> {
         if self.may_go.is_empty() {
@@ -289,8 +289,12 @@ mod tests {
         assert!(queues.get(left).is_none() && queues.known(&"left".parse().unwrap()).is_none());
         assert!(queues.get(taken).is_some() && queues.get(full).is_some());
         assert_eq!(queues.drop_unused(FxHashSet::default), []);
-        // As soon as its last stream or its last job is gone.
+        // A pause is not forgotten, and may end.
+        queues.pause(taken, true);
         queues.may_go(taken);
+        assert_eq!(queues.drop_unused(FxHashSet::default), []);
+        queues.pause(taken, false);
+        // As soon as its last stream or its last job is gone.
         queues.count_down(full, Status::Ready);
         queues.pause(paused, false);
         assert_eq!(queues.drop_unused(FxHashSet::default), [taken, full, paused]);
