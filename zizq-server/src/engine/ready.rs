@@ -15,7 +15,11 @@ impl Weigh for Arc<Job> {
 }
 
 /// How much of a lane memory holds. Tests cross the limits of memory all the time.
-const LANE: Limits = Limits { items: if cfg!(test) { 16 } else { 512 }, bytes: 8 * 1024 * 1024 };
+const LANE: Limits = if cfg!(test) {
+    Limits { items: 16, bytes: 512 * 1024 }
+} else {
+    Limits { items: 512, bytes: 8 * 1024 * 1024 }
+};
 /// How many jobs are read from the store at a time.
 pub const REFILL: usize = LANE.items / 2;
 /// The ready jobs of all queues that memory holds have at most this weight, in bytes.

@@ -1,64 +1,137 @@
-//! A store in memory that fails at a given commit, as a process does that dies in the middle of a turn.
+//! A store in memory that fails at a given call.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use bytes::Bytes;
 
 use crate::store::batch::Batch;
+use crate::store::keys::Key;
 use crate::store::memory::{MemorySnapshot, MemoryStore};
-use crate::store::{Store, StoreError};
+use crate::store::{Entry, Snapshot, Store, StoreError};
+
+/// What goes wrong, and when. From then on nothing works any more.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fault {
+    /// So many calls succeed before.
+    pub after: u32,
+    /// Whether reads count, or writes alone.
+    pub reads: bool,
+    /// Whether a write that fails is there all the same: the disk has it, and only its answer got lost.
+    pub written: bool,
+}
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Disk {
     pub memory: MemoryStore,
-    /// How many commits are still to succeed, plus one; 0: all.
-    dies_in: Arc<AtomicU32>,
+    faults: Arc<Faults>,
 }
 
-impl Disk {
-    pub(super) fn new(memory: MemoryStore) -> Self {
-        Self { memory, dies_in: Arc::default() }
-    }
+#[derive(Debug, Default)]
+struct Faults {
+    /// How many calls are still to succeed, plus one; 0: all.
+    left: AtomicU32,
+    reads: AtomicBool,
+    written: AtomicBool,
+    syncs: AtomicBool,
+}
 
-    /// Lets a few more commits succeed, and the one behind them fail.
-    pub(super) fn die_after(&self, commits: u32) {
-        self.dies_in.store(commits + 1, Ordering::Relaxed);
-    }
-
-    /// The turn did not commit as often as that.
-    pub(super) fn live_on(&self) {
-        self.dies_in.store(0, Ordering::Relaxed);
-    }
-
-    fn count(&self) -> Result<(), StoreError> {
-        match self.dies_in.load(Ordering::Relaxed) {
+impl Faults {
+    fn check(&self, is_read: bool) -> Result<(), StoreError> {
+        match self.left.load(Ordering::Relaxed) {
             0 => Ok(()),
-            1 => Err(StoreError::Failed("as the simulation wants it".to_owned())),
+            1 => Err(failed()),
             more => {
-                self.dies_in.store(more - 1, Ordering::Relaxed);
+                if !is_read || self.reads.load(Ordering::Relaxed) {
+                    self.left.store(more - 1, Ordering::Relaxed);
+                }
                 Ok(())
             }
         }
     }
 }
 
+fn failed() -> StoreError {
+    StoreError::Failed("as the simulation wants it".to_owned())
+}
+
+impl Disk {
+    pub(super) fn new(memory: MemoryStore) -> Self {
+        Self { memory, faults: Arc::default() }
+    }
+
+    pub(super) fn fail(&self, fault: Fault) {
+        self.faults.reads.store(fault.reads, Ordering::Relaxed);
+        self.faults.written.store(fault.written, Ordering::Relaxed);
+        self.faults.left.store(fault.after + 1, Ordering::Relaxed);
+    }
+
+    /// Lets the next attempt fail to force writes onto the disk.
+    pub(super) fn fail_sync(&self) {
+        self.faults.syncs.store(true, Ordering::Relaxed);
+    }
+
+    /// Everything works again.
+    pub(super) fn mend(&self) {
+        self.faults.left.store(0, Ordering::Relaxed);
+    }
+
+    /// A write, which may be there although it failed.
+    fn write(
+        &mut self,
+        write: impl FnOnce(&mut MemoryStore) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        if let Err(error) = self.faults.check(false) {
+            if self.faults.written.swap(false, Ordering::Relaxed) {
+                write(&mut self.memory)?;
+            }
+            return Err(error);
+        }
+        write(&mut self.memory)
+    }
+}
+
 impl Store for Disk {
-    type Snapshot = MemorySnapshot;
+    type Snapshot = DiskSnapshot;
 
     fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
-        self.count()?;
-        self.memory.commit(batch)
+        self.write(|memory| memory.commit(batch))
     }
 
     fn syncer(&self) -> Box<dyn Fn() -> Result<(), StoreError> + Send> {
-        self.memory.syncer()
+        let (sync, faults) = (self.memory.syncer(), self.faults.clone());
+        Box::new(move || if faults.syncs.swap(false, Ordering::Relaxed) { Err(failed()) } else { sync() })
     }
 
-    fn snapshot(&self) -> MemorySnapshot {
-        self.memory.snapshot()
+    fn snapshot(&self) -> DiskSnapshot {
+        DiskSnapshot { memory: self.memory.snapshot(), faults: self.faults.clone() }
     }
 
     fn clear(&mut self) -> Result<(), StoreError> {
-        self.count()?;
-        self.memory.clear()
+        self.write(MemoryStore::clear)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct DiskSnapshot {
+    memory: MemorySnapshot,
+    faults: Arc<Faults>,
+}
+
+impl Snapshot for DiskSnapshot {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.faults.check(true)?;
+        self.memory.get(key)
+    }
+
+    fn scan(
+        &self,
+        from: &Key,
+        to: &Key,
+        descending: bool,
+    ) -> Box<dyn Iterator<Item = Result<Entry, StoreError>> + Send> {
+        let faults = self.faults.clone();
+        let entries = self.memory.scan(from, to, descending);
+        Box::new(entries.map(move |entry| faults.check(true).and(entry)))
     }
 }

@@ -17,6 +17,7 @@ mod budgets;
 mod changes;
 mod deliveries;
 mod disk;
+mod failures;
 mod heard;
 mod ledger;
 mod model;

@@ -184,7 +184,7 @@ impl World {
         self.serial += 1;
         let mut payload = self.serial.to_string().into_bytes();
         if self.profile.big && chance(rng, 30) {
-            payload.resize(rng.usize(100_000..500_000), b'0');
+            payload.resize(rng.usize(25_000..125_000), b'0');
         }
         let now = self.model.now;
         let bindings = self.bindings(rng);

@@ -13,7 +13,7 @@ use super::profile::Profile;
 use super::world::World;
 
 /// Seeds of an ordinary run of the tests.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 2_000;
 /// A history that takes longer has got stuck.
 const STUCK: Duration = Duration::from_secs(120);
 /// How long a shorter history is looked for.

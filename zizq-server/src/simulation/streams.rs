@@ -12,7 +12,7 @@ use crate::engine::command::{Link, Reject, Reply, StreamKind};
 use crate::turn::Answer;
 
 /// With so much unread a stream gets no more jobs, in bytes.
-const MAX_UNREAD: usize = 1024 * 1024;
+const MAX_UNREAD: usize = 256 * 1024;
 
 #[derive(Debug, Clone)]
 pub(super) struct Stream {

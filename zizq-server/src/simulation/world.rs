@@ -16,10 +16,9 @@ use super::profile::{Profile, chance};
 use super::streams::State;
 use crate::engine::budget::BudgetCommand;
 use crate::engine::command::{Link, Reply, StreamKind};
-use crate::engine::id::Stamp;
 use crate::engine::outbox::{Item, Outbox};
+use crate::store::Store;
 use crate::store::memory::MemoryStore;
-use crate::store::{Store, view};
 use crate::turn::{Answer, Core};
 
 /// A worker's end of a stream.
@@ -49,8 +48,8 @@ impl Connection {
 
 pub(super) struct World {
     pub profile: Profile,
-    core: Core<Disk>,
-    ear: Ear,
+    pub(super) core: Core<Disk>,
+    pub(super) ear: Ear,
     pub model: Model,
     /// What the clock on the wall says.
     pub wall: u64,
@@ -64,8 +63,10 @@ pub(super) struct World {
     /// Tokens up to this one are from before this process.
     pub tokens_before: LeaseToken,
     /// What the disk has for sure.
-    synced: Model,
-    drained: Vec<Link>,
+    pub(super) synced: Model,
+    /// What it may have, too: the store and the model as they were after turns since then.
+    pub(super) unsynced: Vec<(MemoryStore, Model)>,
+    pub(super) drained: Vec<Link>,
     pub serial: u64,
     turns: usize,
     /// After so many turns the whole store is looked at.
@@ -88,6 +89,7 @@ impl World {
             ear: Ear::new(core.events().listen(), &model),
             core,
             synced: model.clone(),
+            unsynced: Vec::new(),
             model,
             wall,
             connections: Vec::new(),
@@ -103,7 +105,7 @@ impl World {
         })
     }
 
-    fn tell(&mut self, what: impl FnOnce() -> String) {
+    pub(super) fn tell(&mut self, what: impl FnOnce() -> String) {
         if let Some(log) = &mut self.log {
             log.push(what());
         }
@@ -118,14 +120,11 @@ impl World {
         if !chance(rng, self.profile.crashes) {
             let acts = self.acts(rng);
             self.turn(acts)?;
-            if self.profile.power && chance(rng, 20) {
-                self.sync()?;
-            }
-            return Ok(());
+            return if self.profile.power { self.after_turn(rng) } else { Ok(()) };
         }
         match rng.u32(..10) {
-            0..4 => self.crash(rng),
-            4..7 => self.die_within(rng),
+            0..3 => self.crash(rng),
+            3..7 => self.fail_within(rng),
             7 | 8 if self.profile.power => self.lose_power(rng),
             _ => self.stop(rng),
         }
@@ -282,102 +281,6 @@ impl World {
         ledger.compare(&self.model)
     }
 
-    fn sync(&mut self) -> Result<()> {
-        self.tell(|| "sync".to_owned());
-        self.core.store().syncer()()?;
-        self.synced = self.model.clone();
-        Ok(())
-    }
-
-    pub(super) fn crash_now(&mut self) -> Result<()> {
-        self.crash(&mut Rng::with_seed(0))
-    }
-
-    fn crash(&mut self, rng: &mut Rng) -> Result<()> {
-        self.tell(|| "crash".to_owned());
-        self.check_store()?;
-        self.reopen(self.core.store().memory.after_crash(), rng)
-    }
-
-    fn stop(&mut self, rng: &mut Rng) -> Result<()> {
-        if rng.bool() {
-            self.turn(vec![Act::Drain])?;
-            let acts = self.acts(rng);
-            self.turn(acts)?;
-        }
-        self.turn(vec![Act::Stop])?;
-        self.check_store()?;
-        let leases = self.model.leases.len();
-        self.reopen(self.core.store().memory.after_crash(), rng)?;
-        ensure!(self.model.leases.len() == leases, "a clean stop keeps every lease");
-        Ok(())
-    }
-
-    fn lose_power(&mut self, rng: &mut Rng) -> Result<()> {
-        self.tell(|| "power lost".to_owned());
-        let mut model = self.synced.clone();
-        (model.last_id, model.last_token) = (self.model.last_id, self.model.last_token);
-        // Workers remember what they were given.
-        for (id, token) in &self.past {
-            if let Some(entry) = model.jobs.get_mut(id)
-                && !entry.tokens.contains(token)
-            {
-                entry.tokens.push(*token);
-            }
-        }
-        // Power is away for longer than the ids and tokens may be ahead of the clock.
-        let last_token = self.model.last_token.map_or(0, |token| token.to_u64() >> 20);
-        let last_id = self.model.last_id.map_or(0, |id| Stamp::of(id).millis());
-        self.wall = self.wall.max(last_token).max(last_id) + 3_000;
-        self.model = model;
-        self.reopen(self.core.store().memory.after_power_loss(), rng)
-    }
-
-    /// The process dies between two commits of a turn, and nobody hears what came of it.
-    fn die_within(&mut self, rng: &mut Rng) -> Result<()> {
-        let mut acts = self.acts(rng);
-        acts.retain(|act| !matches!(act, Act::Reset));
-        let commits = rng.u32(..3);
-        self.core.store().die_after(commits);
-        let commands = acts.iter().map(Act::command).collect::<Vec<_>>();
-        let result = self.core.turn(self.wall, commands.into_iter());
-        self.core.store().live_on();
-        self.tell(|| format!("died: {}, after {commits} commits", result.is_err()));
-        for act in &acts {
-            self.tell(|| format!("  {act}"));
-        }
-        self.model.now = self.model.now.max(self.wall);
-        let ledger = Ledger::read(&self.core.store().snapshot())?;
-        ledger.check()?;
-        self.model.adopt(&acts, &ledger)?;
-        self.reopen(self.core.store().memory.after_crash(), rng)
-    }
-
-    fn reopen(&mut self, memory: MemoryStore, rng: &mut Rng) -> Result<()> {
-        let saved_clock = view::clock(&memory.snapshot())?;
-        self.model.restart(self.wall, saved_clock);
-        // Tokens begin behind every one that can have been given out.
-        let first_token = if saved_clock == 0 { self.wall } else { self.wall.max(saved_clock + 2_000) };
-        self.tokens_before = LeaseToken::from_u64(first_token << 20);
-        self.connections.clear();
-        self.old_links.clear();
-        self.drained.clear();
-        let disk = Disk::new(memory);
-        if chance(rng, 5) {
-            disk.die_after(0);
-            // Whether there was something to commit makes no difference.
-            drop(Core::open(disk.clone(), self.profile.settings, self.wall, rng.u64(..)));
-            disk.live_on();
-        }
-        self.core = Core::open(disk, self.profile.settings, self.wall, rng.u64(..))?;
-        self.core.store().syncer()()?;
-        self.synced = self.model.clone();
-        self.ear = Ear::new(self.core.events().listen(), &self.model);
-        let leases = self.model.leases.len();
-        self.tell(|| format!("opened, {leases} leases"));
-        self.check_store()
-    }
-
     /// Works everything off. Nothing may be left.
     pub(super) fn finish(&mut self) -> Result<()> {
         self.tell(|| "finish".to_owned());
@@ -404,7 +307,7 @@ impl World {
                 self.turn(keys.into_iter().map(delete).collect())?;
                 ensure!(self.model.budgets.is_empty(), "nobody draws on the budgets");
                 self.check_store()?;
-                self.reopen(self.core.store().memory.after_crash(), &mut rng)?;
+                self.crash(&mut rng)?;
                 let left = leftovers(&self.core.store().snapshot())?;
                 ensure!(left.is_empty(), "left in the store: {left:?}");
                 return Ok(());
