@@ -24,7 +24,15 @@ pub fn binary(name: &str) -> PathBuf {
 fn build() -> HashMap<String, PathBuf> {
     // Without cargo around us, as when the load tool is started by hand, what is installed chooses the toolchain.
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    // What cargo tells us about our package would make it build again whatever asks for that.
+    let ours = std::env::vars_os().map(|(name, _)| name);
+    let ours =
+        ours.filter(|name| name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR");
+    let mut cargo = Command::new(cargo);
+    for name in ours {
+        cargo.env_remove(name);
+    }
+    let output = cargo
         .args(["build", "--package=zizq-server", "--package=zizq-worker", "--bins"])
         .args(["--profile", &profile(), "--message-format=json-render-diagnostics"])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap())

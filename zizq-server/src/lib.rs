@@ -6,6 +6,8 @@ pub mod config;
 pub mod engine;
 pub mod events;
 pub mod filter;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod handle;
 mod handlers;
 mod http;

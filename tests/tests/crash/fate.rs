@@ -13,15 +13,19 @@ pub(crate) enum End {
     Success,
     /// A failure that says that there shall be no retry.
     Kill,
+    /// Its worker deletes it.
+    Delete,
 }
 
 /// What becomes of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fate {
+    /// Whether the first worker that gets it gives it back.
+    pub(crate) release: bool,
     /// Failures before the end.
     pub(crate) fails: u32,
     pub(crate) end: End,
-    /// How long its worker takes, if the worker has leases that outlive its connection.
+    /// How long its worker takes, if the worker has leases that outlive its connection. Half way it renews the lease.
     pub(crate) hold: Option<Duration>,
     /// How long it is scheduled for before it is ready.
     pub(crate) delay: Option<Duration>,
@@ -34,10 +38,22 @@ impl Fate {
         let one_in = |random: &mut fastrand::Rng, k: u32| random.u32(..k) == 0;
         Self {
             fails: if one_in(&mut random, 10) { random.u32(1..=2) } else { 0 },
-            end: if one_in(&mut random, 50) { End::Kill } else { End::Success },
+            end: match random.u32(..100) {
+                0 | 1 => End::Kill,
+                2..5 => End::Delete,
+                _ => End::Success,
+            },
+            release: one_in(&mut random, 15),
             hold: one_in(&mut random, 300).then(|| Duration::from_millis(random.u64(2_500..5_000))),
             delay: one_in(&mut random, 20).then(|| Duration::from_millis(random.u64(1..300))),
         }
+    }
+}
+
+impl Fate {
+    /// Whether every delivery ends with a success.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.release && self.fails == 0 && self.end == End::Success
     }
 }
 

@@ -11,6 +11,7 @@
 //! - afterwards nothing is left, and as many jobs are dead as were killed.
 //!
 //! `ZIZQ_CRASH_CYCLES` is how often (20), `ZIZQ_CRASH_SEED` repeats the choices of an earlier run, though not its timing.
+//! `ZIZQ_SOAK_MINUTES` makes it a [soak](crate::soak) instead.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use tests::{Http, Server, Wire};
 use tokio::task::JoinSet;
 
 use crate::producer::{self, Plan};
+use crate::soak;
 use crate::worker::{self, Kind};
 use crate::world::World;
 
@@ -44,15 +46,20 @@ async fn killed_under_load() {
     let begun = Instant::now();
     let world = World::new(server.url());
     let (producers, mut workers) = spawn_all(&world, &mut random);
-    for cycle in 0..cycles {
-        // Now and then a server lives long enough for leases to be written down.
-        let ms = if cycle % 5 == 4 { 3_500 } else { random.u64(100..700) };
-        tokio::time::sleep(Duration::from_millis(ms)).await;
-        world.about_to_kill();
-        server.kill9().await;
-        tokio::time::sleep(Duration::from_millis(random.u64(..100))).await;
-        server.restart().await;
-        check(&world, &format!("cycle {cycle} of seed {seed}"));
+    match from_env("ZIZQ_SOAK_MINUTES") {
+        Some(minutes) => soak::run(&world, &mut server, &mut random, Duration::from_secs(60 * minutes)).await,
+        None => {
+            for cycle in 0..cycles {
+                // Now and then a server lives long enough for leases to be written down.
+                let ms = if cycle % 5 == 4 { 3_500 } else { random.u64(100..700) };
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                world.about_to_kill();
+                server.kill9().await;
+                tokio::time::sleep(Duration::from_millis(random.u64(..100))).await;
+                server.restart().await;
+                check(&world, &format!("cycle {cycle} of seed {seed}"));
+            }
+        }
     }
     world.stop_producing();
     producers.join_all().await;
@@ -64,7 +71,7 @@ async fn killed_under_load() {
     }
     check_the_rest(&world, &server).await;
     check(&world, &format!("after the end of seed {seed}"));
-    eprintln!("{cycles} crashes in {:?}: {:?}", begun.elapsed(), world.ledger.counts());
+    eprintln!("{} ends in {:?}: {:?}", world.generation(), begun.elapsed(), world.ledger.counts());
 }
 
 fn from_env(name: &str) -> Option<u64> {
@@ -104,7 +111,7 @@ async fn drain(world: &World, server: &Server) {
     }
 }
 
-fn check(world: &World, when: &str) {
+pub(crate) fn check(world: &World, when: &str) {
     let violations = world.ledger.violations();
     assert!(violations.is_empty(), "{when}:\n{}", violations.join("\n"));
 }
@@ -114,9 +121,9 @@ async fn check_the_rest(world: &World, server: &Server) {
     let lost = world.ledger.lost();
     assert!(
         lost.is_empty(),
-        "{} jobs were answered with 201 and never ran to their end: {:?}",
+        "{} jobs were answered with 201 and never ran to their end:\n{}",
         lost.len(),
-        &lost[..lost.len().min(5)]
+        lost[..lost.len().min(5)].join("\n")
     );
     let client = server.client();
     let left = client.count(UNFINISHED).await;

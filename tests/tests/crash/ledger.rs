@@ -1,6 +1,6 @@
 //! What was answered and what was delivered, and the laws between the two.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -32,6 +32,10 @@ pub(crate) struct Counts {
     pub(crate) successes: u64,
     pub(crate) failures: u64,
     pub(crate) kills: u64,
+    pub(crate) deletes: u64,
+    pub(crate) releases: u64,
+    /// Leases that were renewed.
+    pub(crate) renewals: u64,
     /// Outcomes that were sent and not answered.
     pub(crate) unanswered: u64,
     /// Outcomes that were refused because the lease was lost in a crash.
@@ -50,6 +54,10 @@ struct Job {
     end: Option<(LeaseToken, u64)>,
     /// An outcome that would be the last one was sent and not answered.
     maybe_ended: bool,
+    /// Whether somebody gave it back, or tried to.
+    released: bool,
+    /// The deliveries whose workers deleted it, or tried to.
+    deletes: HashSet<LeaseToken>,
     /// For those who look for the reason of a violation.
     history: Vec<String>,
 }
@@ -157,6 +165,37 @@ impl Ledger {
         job.deliveries.entry(delivery.lease).and_modify(|delivered| delivered.failure = Report::Accepted);
     }
 
+    /// Whether this worker shall give the job back: once for a job that is meant for that.
+    pub(crate) fn releases(&self, delivery: &Delivery) -> bool {
+        let mut state = self.state();
+        let job = &mut state.jobs[usize::try_from(delivery.n).unwrap()];
+        delivery.fate().release && !std::mem::replace(&mut job.released, true)
+    }
+
+    /// It was given back.
+    pub(crate) fn released(&self, delivery: &Delivery) {
+        let mut state = self.state();
+        state.counts.releases += 1;
+        state.jobs[usize::try_from(delivery.n).unwrap()].note(delivery, "released");
+    }
+
+    /// Its lease was renewed.
+    pub(crate) fn renewed(&self, delivery: &Delivery) {
+        let mut state = self.state();
+        state.counts.renewals += 1;
+        state.jobs[usize::try_from(delivery.n).unwrap()].note(delivery, "renewed");
+    }
+
+    /// Its worker is about to delete it, for which no lease is needed: that the job is not there any more can be due to
+    /// another worker. Says whether one has tried.
+    pub(crate) fn deleting(&self, delivery: &Delivery) -> bool {
+        let mut state = self.state();
+        let job = &mut state.jobs[usize::try_from(delivery.n).unwrap()];
+        job.note(delivery, "deleting");
+        job.deletes.insert(delivery.lease);
+        job.deletes.len() > 1
+    }
+
     /// The last word on a job was accepted, by the server of this generation at the latest. An older token is honoured
     /// where the newer delivery ended with its server, for then nobody holds the job.
     pub(crate) fn ended(&self, delivery: &Delivery, by: u64) {
@@ -164,12 +203,13 @@ impl Ledger {
         match delivery.fate().end {
             End::Success => state.counts.successes += 1,
             End::Kill => state.counts.kills += 1,
+            End::Delete => state.counts.deletes += 1,
         }
         let job = &mut state.jobs[usize::try_from(delivery.n).unwrap()];
         job.note(delivery, &format!("ended by server {by}"));
         let before = job.end.replace((delivery.lease, by));
         let mut newer = job.deliveries.iter().filter(|(lease, _)| **lease > delivery.lease);
-        let newer = newer.any(|(_, newer)| newer.generation >= by);
+        let newer = newer.any(|(_, newer)| newer.generation >= by) && delivery.fate().end != End::Delete;
         let was_open = job.id.is_some() && before.is_none();
         let history = if before.is_some() || newer { job.history.join("\n  ") } else { String::new() };
         state.open -= usize::from(was_open);
@@ -227,8 +267,11 @@ impl Ledger {
     /// Jobs that were answered with 201 and neither came to their end nor may have come to it unheard.
     pub(crate) fn lost(&self) -> Vec<String> {
         let state = self.state();
-        let lost = state.jobs.iter().filter(|job| job.end.is_none() && !job.maybe_ended);
-        lost.filter_map(|job| job.id.clone()).collect()
+        let jobs = state.jobs.iter().zip(0..);
+        let lost = jobs.filter(|(job, _)| job.end.is_none() && !job.maybe_ended);
+        let told =
+            |id: &String, n, job: &Job| format!("{id} {:?}\n  {}", Fate::of(n), job.history.join("\n  "));
+        lost.filter_map(|(job, n)| Some(told(job.id.as_ref()?, n, job))).collect()
     }
 
     /// How many jobs must be dead and how many more may be.
@@ -252,7 +295,9 @@ impl Job {
         let mut law = |holds: bool, law: String| broken.extend((!holds).then_some(law));
         let token = delivery.lease;
         law(self.id.as_ref().is_none_or(|id| *id == delivery.id), format!("the 201 said {:?}", self.id));
-        let ended = self.end.filter(|(lease, by)| *lease < token && *by <= delivery.generation);
+        // A deletion asks for no lease: the server may have sent the job again before it got there.
+        let late = u64::from(delivery.fate().end == End::Delete);
+        let ended = self.end.filter(|(lease, by)| *lease < token && by + late <= delivery.generation);
         law(ended.is_none(), format!("runs again after its outcome was accepted with {ended:?}"));
         let twice = self.deliveries.contains_key(&token);
         law(!twice, "the same delivery came twice".to_owned());

@@ -11,5 +11,6 @@ mod link;
 mod outcome;
 mod powercut;
 mod producer;
+mod soak;
 mod worker;
 mod world;

@@ -10,6 +10,7 @@ use tests::client::Call;
 use crate::fate::End;
 use crate::ledger::Delivery;
 use crate::link::{Answered, Gone, Link};
+use crate::worker::LEASE_MS;
 use crate::world::World;
 
 /// A lease that is as old as this when the server dies must be on disk; the contract says one second.
@@ -24,29 +25,72 @@ pub(crate) enum Leases {
     Own,
 }
 
-/// Reports single outcomes: failures and kills, and successes one by one.
+/// What a report is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// A failure after which the job goes on.
+    Failure,
+    Release,
+    Renewal,
+    /// The last word on the job.
+    End,
+}
+
+/// Reports single outcomes: releases, failures, kills and deletions, and successes one by one.
 pub(crate) async fn report(world: &World, link: &Link, job: &Delivery) {
     let fate = job.fate();
-    let (path, body) = if job.attempts < fate.fails {
-        ("failure", json!({"message": "try again", "retry_at": 1}))
-    } else if fate.end == End::Kill {
-        ("failure", json!({"message": "killed", "kill": true}))
-    } else {
-        ("success", Value::Null)
-    };
-    let last = job.attempts >= fate.fails;
-    let path = format!("/jobs/{}/{path}", job.id);
+    if world.ledger.releases(job) {
+        return tell(world, link, job, What::Release, "release", &Value::Null).await;
+    }
+    if job.attempts < fate.fails {
+        let failure = json!({"message": "try again", "retry_at": 1});
+        return tell(world, link, job, What::Failure, "failure", &failure).await;
+    }
+    match fate.end {
+        End::Kill => {
+            let kill = json!({"message": "killed", "kill": true});
+            tell(world, link, job, What::End, "failure", &kill).await;
+        }
+        End::Success => tell(world, link, job, What::End, "success", &Value::Null).await,
+        End::Delete => delete(world, link, job).await,
+    }
+}
+
+/// Renews a lease.
+pub(crate) async fn renew(world: &World, link: &Link, job: &Delivery) {
+    tell(world, link, job, What::Renewal, "heartbeat", &json!({"lease_ms": LEASE_MS})).await;
+}
+
+async fn tell(world: &World, link: &Link, job: &Delivery, what: What, call: &str, body: &Value) {
+    let path = format!("/jobs/{}/{call}", job.id);
     let request = || {
-        let call = if body.is_null() { link.client().poke(&path) } else { link.client().post(&path, &body) };
+        let call = if body.is_null() { link.client().poke(&path) } else { link.client().post(&path, body) };
         call.header("zizq-lease", &job.lease.to_string())
     };
-    let Some((answer, sent_before)) = insist(world, link, std::slice::from_ref(job), last, request).await
+    let Some((answer, sent_before)) = insist(world, link, std::slice::from_ref(job), what, request).await
     else {
         return;
     };
     let expected = if body.is_null() { StatusCode::NO_CONTENT } else { StatusCode::OK };
     let accepted = answer.status == expected;
-    settle(world, job, &Settled { accepted, last, sent_before, answer: &answer });
+    settle(world, job, &Settled { accepted, what, sent_before, answer: &answer });
+}
+
+async fn delete(world: &World, link: &Link, job: &Delivery) {
+    let path = format!("/jobs/{}", job.id);
+    let request = || {
+        world.ledger.deleting(job);
+        link.client().delete(&path)
+    };
+    let Some((answer, sent_before)) =
+        insist(world, link, std::slice::from_ref(job), What::End, request).await
+    else {
+        return;
+    };
+    match answer.status {
+        StatusCode::NO_CONTENT => world.ledger.ended(job, world.generation()),
+        _ => world.ledger.refused(job, sent_before || world.ledger.deleting(job), &format!("{answer:?}")),
+    }
 }
 
 /// Reports successes in one call.
@@ -54,7 +98,7 @@ pub(crate) async fn succeed_all(world: &World, link: &Link, jobs: &[Delivery]) {
     let list: Vec<_> = jobs.iter().map(|job| json!({"id": job.id, "lease": job.lease})).collect();
     let body = json!({"jobs": list});
     let request = || link.client().post("/jobs/success", &body);
-    let Some((answer, sent_before)) = insist(world, link, jobs, true, request).await else { return };
+    let Some((answer, sent_before)) = insist(world, link, jobs, What::End, request).await else { return };
     let refused: HashSet<&str> = ["not_found", "lost"]
         .iter()
         .filter_map(|member| answer.body[*member].as_array())
@@ -69,7 +113,7 @@ pub(crate) async fn succeed_all(world: &World, link: &Link, jobs: &[Delivery]) {
     world.ledger.law(known, || format!("bulk success: {answer:?}"));
     for job in jobs {
         let accepted = known && !refused.contains(job.id.as_str());
-        settle(world, job, &Settled { accepted, last: true, sent_before, answer: &answer });
+        settle(world, job, &Settled { accepted, what: What::End, sent_before, answer: &answer });
     }
 }
 
@@ -79,16 +123,16 @@ async fn insist<'a>(
     world: &World,
     link: &Link,
     jobs: &[Delivery],
-    last: bool,
+    what: What,
     request: impl Fn() -> Call<'a>,
 ) -> Option<(Answered, bool)> {
     let mut sent_before = false;
     while world.working() {
-        jobs.iter().filter(|_| !last).for_each(|job| world.ledger.failing(job));
+        jobs.iter().filter(|_| what == What::Failure).for_each(|job| world.ledger.failing(job));
         match link.send(world, request()).await {
             Ok(answer) => return Some((answer, sent_before)),
             Err(Gone::Unanswered) => {
-                jobs.iter().for_each(|job| world.ledger.unanswered(job, last));
+                jobs.iter().for_each(|job| world.ledger.unanswered(job, what == What::End));
                 sent_before = true;
             }
             Err(Gone::NotSent) => {}
@@ -102,8 +146,7 @@ async fn insist<'a>(
 
 struct Settled<'a> {
     accepted: bool,
-    /// It was to be the last word on the job.
-    last: bool,
+    what: What,
     /// The same was sent before, and not answered.
     sent_before: bool,
     answer: &'a Answered,
@@ -117,10 +160,11 @@ fn settle(world: &World, job: &Delivery, settled: &Settled<'_>) {
         if outlived {
             world.ledger.survived();
         }
-        if settled.last {
-            world.ledger.ended(job, world.generation())
-        } else {
-            world.ledger.failed(job)
+        match settled.what {
+            What::Failure => world.ledger.failed(job),
+            What::Release => world.ledger.released(job),
+            What::Renewal => world.ledger.renewed(job),
+            What::End => world.ledger.ended(job, world.generation()),
         }
         return;
     }

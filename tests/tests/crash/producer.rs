@@ -1,7 +1,7 @@
 //! Producers, which go on whatever happens.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use serde_json::json;
@@ -18,6 +18,9 @@ const MOST_OPEN: usize = 1_000;
 /// every start.
 const PACE: Duration = Duration::from_millis(20);
 
+/// How many there are.
+pub(crate) const PRODUCERS: u64 = 4;
+
 /// How a producer works.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
@@ -28,17 +31,24 @@ pub(crate) struct Plan {
 
 /// Enqueues until it is told to stop.
 pub(crate) async fn run(world: Arc<World>, plan: Plan, seed: u64) {
-    let link = Link::new(&world, plan.wire);
+    let mut link = Link::new(&world, plan.wire);
     let mut random = fastrand::Rng::with_seed(seed);
     while world.producing() {
-        tokio::time::sleep(PACE).await;
         if world.ledger.open() > MOST_OPEN {
+            tokio::time::sleep(PACE).await;
             continue;
         }
+        let len = random.usize(1..=plan.bulk);
+        let pause = world.pace().map_or(PACE, |pace| pace * u32::try_from(len).unwrap());
+        let next = Instant::now() + pause;
         if plan.bulk == 1 {
             single(&world, &link).await;
         } else {
-            bulk(&world, &link, random.usize(1..=plan.bulk)).await;
+            bulk(&world, &link, len).await;
+        }
+        tokio::time::sleep_until(next.into()).await;
+        if world.breaks_off() {
+            link = Link::new(&world, plan.wire);
         }
     }
 }

@@ -12,7 +12,7 @@ use tests::Wire;
 use tests::client::decode;
 use tests::wait::within;
 
-use crate::fate::{self, End};
+use crate::fate;
 use crate::ledger::Delivery;
 use crate::link::Link;
 use crate::outcome::{self, Leases};
@@ -21,7 +21,7 @@ use crate::world::{PAUSE, World};
 /// Jobs in flight per worker.
 const PREFETCH: usize = 64;
 /// Longer than any job is held and any server is down.
-const LEASE_MS: u32 = 10_000;
+pub(crate) const LEASE_MS: u32 = 10_000;
 const MAX_FRAME_BYTES: usize = 1 << 20;
 
 /// How a worker gets its jobs.
@@ -105,10 +105,13 @@ impl Worker {
         }
     }
 
-    /// Does the work and reports it; `false` when the server was killed meanwhile.
+    /// Does the work and reports it; `false` when the server was killed meanwhile, or the worker breaks off.
     async fn work(self: &Arc<Self>, jobs: Vec<Value>, generation: u64) -> bool {
         // First take note of all: by the time the work is done, another server may have handed them out again.
         let jobs: Vec<Delivery> = jobs.iter().filter_map(|job| self.read(job, generation)).collect();
+        if self.world.breaks_off() {
+            return false;
+        }
         let mut done = Vec::new();
         for job in jobs {
             if let Some(hold) = job.fate().hold
@@ -117,10 +120,12 @@ impl Worker {
             {
                 let worker = Arc::clone(self);
                 tokio::spawn(async move {
-                    tokio::time::sleep(hold).await;
+                    tokio::time::sleep(hold / 2).await;
+                    outcome::renew(&worker.world, &worker.link, &job).await;
+                    tokio::time::sleep(hold / 2).await;
                     outcome::report(&worker.world, &worker.link, &job).await;
                 });
-            } else if job.fate().end == End::Success && job.attempts >= job.fate().fails && job.n % 4 > 0 {
+            } else if job.fate().is_plain() && job.n % 4 > 0 {
                 done.push(job);
             } else {
                 outcome::report(&self.world, &self.link, &job).await;

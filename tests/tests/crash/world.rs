@@ -18,7 +18,13 @@ pub(crate) struct World {
     kills: Mutex<Vec<Instant>>,
     producing: AtomicBool,
     working: AtomicBool,
+    /// Between two jobs of a producer, in microseconds; the greatest number: as producers like it.
+    pace: AtomicU64,
+    breaking_off: AtomicBool,
 }
+
+/// In a soak, one in so many times a worker or a producer breaks off.
+const BREAKS_OFF: u32 = 300;
 
 impl World {
     pub(crate) fn new(url: String) -> Arc<Self> {
@@ -29,6 +35,8 @@ impl World {
             kills: Mutex::default(),
             producing: AtomicBool::new(true),
             working: AtomicBool::new(true),
+            pace: AtomicU64::new(u64::MAX),
+            breaking_off: AtomicBool::new(false),
         })
     }
 
@@ -46,6 +54,24 @@ impl World {
     /// When the server was first killed after an instant.
     pub(crate) fn first_kill_after(&self, instant: Instant) -> Option<Instant> {
         self.kills.lock().unwrap().iter().copied().find(|kill| *kill > instant)
+    }
+
+    /// How long a producer waits between two jobs, where it is told.
+    pub(crate) fn pace(&self) -> Option<Duration> {
+        Some(self.pace.load(Ordering::SeqCst)).filter(|pace| *pace < u64::MAX).map(Duration::from_micros)
+    }
+
+    pub(crate) fn set_pace(&self, pace: Duration) {
+        self.pace.store(u64::try_from(pace.as_micros()).unwrap(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn begin_breaking_off(&self) {
+        self.breaking_off.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether who asks shall forget what it has at hand, close its connection and begin anew.
+    pub(crate) fn breaks_off(&self) -> bool {
+        self.breaking_off.load(Ordering::SeqCst) && fastrand::u32(..BREAKS_OFF) == 0
     }
 
     pub(crate) fn producing(&self) -> bool {

@@ -8,6 +8,7 @@ mod errors;
 mod events;
 mod examples;
 mod formats;
+mod fuzz;
 mod jq;
 mod leases;
 mod lifecycle;

@@ -1,7 +1,7 @@
 //! The engine under random histories, beside a model that is obviously right.
 //!
-//! A seed makes a history: commands, time that passes or steps back, readers that do not read, crashes between and
-//! within turns, losses of power, clean stops. After every turn the laws of the contract are checked ([`model`],
+//! A seed makes a history: commands, time that passes or steps back, readers that do not read, crashes, calls of the
+//! store that fail in the middle of a turn ([`disk`]), losses of power, clean stops. After every turn the laws of the contract are checked ([`model`],
 //! [`deliveries`], [`outcomes`]), and time and again the whole store ([`ledger`]). At the end of a history everything
 //! is worked off, and the store must be empty.
 //!

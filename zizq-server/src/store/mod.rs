@@ -11,7 +11,7 @@ pub mod keys;
 pub mod memory;
 pub mod record;
 mod space;
-mod torn;
+pub(crate) mod torn;
 pub mod view;
 
 use bytes::Bytes;

@@ -62,7 +62,7 @@ fn newest_journal(folder: &Path) -> io::Result<Option<PathBuf>> {
 }
 
 /// Where the last of the whole batches at the start of a journal ends.
-fn whole_batches(bytes: &[u8]) -> usize {
+pub(crate) fn whole_batches(bytes: &[u8]) -> usize {
     let mut entries = Entries { bytes, at: 0 };
     let mut whole = 0;
     while entries.batch().is_some() {

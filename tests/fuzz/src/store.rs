@@ -1,0 +1,162 @@
+//! Bytes from the disk.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::id::JobId;
+use protocol::job::{Backoff, Status};
+use protocol::outcome::LeasedJob;
+use zizq_server::engine::Settings;
+use zizq_server::engine::command::{About, Command, OpenStream, StreamKind};
+use zizq_server::engine::outbox::{Item, Outbox};
+use zizq_server::store::batch::Batch;
+use zizq_server::store::keys::{Key, Place};
+use zizq_server::store::{Entry, Snapshot, Store, StoreError, damage, record, view};
+use zizq_server::turn::Core;
+
+/// Stored records and keys: never a panic, and what can be read can be written.
+pub fn records(data: &[u8]) {
+    let place = Place {
+        status: Status::Scheduled,
+        queue: zizq_server::engine::id::QueueId(1),
+        priority: 5,
+        draw: zizq_server::engine::budgets::DrawId::NONE,
+        stamp: zizq_server::engine::id::Stamp::of(JobId::from_u128(7 << 64)),
+    };
+    if let Ok(job) = record::decode_job(place, &Bytes::copy_from_slice(data)) {
+        let mut again = Vec::new();
+        record::encode_job(&job, &mut again);
+        // Not a number is not equal to itself.
+        let same = record::decode_job(place, &again.into()).map(|again| format!("{again:?}"));
+        assert_eq!(same, Ok(format!("{job:?}")));
+    }
+    let mut again = Vec::new();
+    if let Ok(queue) = record::decode_queue(data) {
+        record::encode_queue(&queue, &mut again);
+        assert_eq!(record::decode_queue(&again), Ok(queue));
+    }
+    again.clear();
+    if let Ok(error) = record::decode_error(data) {
+        record::encode_error(&error, &mut again);
+        assert_eq!(record::decode_error(&again), Ok(error));
+    }
+    again.clear();
+    if let Ok(lease) = record::decode_lease(data) {
+        record::encode_lease(&lease, &mut again);
+        assert_eq!(record::decode_lease(&again), Ok(lease));
+    }
+    drop((record::decode_holders(data), record::decode_queue_name(data)));
+    black_box((damage::job_key(data), view::queue_key(data), view::timer_key(data), view::moved_key(data)));
+    zizq_server::fuzz::journal(data);
+}
+
+/// A whole store of arbitrary entries: the engine opens it and works off what it can read.
+pub fn store(data: &[u8]) {
+    let store = Disk(Arc::new(entries(data)));
+    let settings = Settings {
+        retry_limit: 1,
+        backoff: Backoff { base_ms: 0, exponent: 0.0, jitter_ms: 0 },
+        completed_ms: 0,
+        dead_ms: 0,
+        max_deliveries: 2,
+        in_flight_limit: 0,
+        timeout_ms: None,
+        max_budgets: 10,
+    };
+    let mut now = 1_900_000_000_000;
+    let mut core = match Core::open(store, settings, now, 1) {
+        Ok(core) => core,
+        Err(StoreError::UnknownFormat(_)) => return,
+        Err(error) => panic!("{error}"),
+    };
+    let outbox = Arc::new(Outbox::default());
+    let open = OpenStream {
+        kind: StreamKind::Bound,
+        queues: None,
+        prefetch: 4,
+        lease_ms: None,
+        resume_ms: 0,
+        resume: None,
+        id: 7,
+        outbox: outbox.clone(),
+        about: About::default(),
+    };
+    core.turn(now, [Command::Open(open), Command::Count { queues: None }].into_iter()).unwrap();
+    for _ in 0..40 {
+        let items = outbox.take();
+        outbox.was_starved(&items);
+        let jobs = items.iter().filter_map(|item| if let Item::Job(job) = item { Some(job) } else { None });
+        let done: Vec<_> = jobs.map(|job| LeasedJob { id: job.job.id, lease: Some(job.token) }).collect();
+        if done.is_empty() {
+            now = core.engine().next_deadline().unwrap_or(now).max(now + 1);
+        }
+        core.turn(now, [Command::Succeed(done)].into_iter()).unwrap();
+    }
+}
+
+/// Reads entries: length of the key, length of the value, key, value.
+fn entries(mut data: &[u8]) -> BTreeMap<Vec<u8>, Bytes> {
+    let mut entries = BTreeMap::new();
+    while let [key_len, value_len, rest @ ..] = data {
+        let Some((key, rest)) = rest.split_at_checked(usize::from(*key_len)) else { break };
+        let Some((value, rest)) = rest.split_at_checked(usize::from(*value_len)) else { break };
+        entries.insert(key.to_vec(), Bytes::copy_from_slice(value));
+        data = rest;
+    }
+    entries
+}
+
+#[derive(Clone)]
+struct Disk(Arc<BTreeMap<Vec<u8>, Bytes>>);
+
+impl Store for Disk {
+    type Snapshot = Self;
+
+    fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
+        let entries = Arc::make_mut(&mut self.0);
+        for (key, value) in batch.writes() {
+            match value {
+                Some(value) => drop(entries.insert(key.to_vec(), Bytes::copy_from_slice(value))),
+                None => drop(entries.remove(key.as_slice())),
+            }
+        }
+        Ok(())
+    }
+
+    fn syncer(&self) -> Box<dyn Fn() -> Result<(), StoreError> + Send> {
+        Box::new(|| Ok(()))
+    }
+
+    fn snapshot(&self) -> Self {
+        self.clone()
+    }
+
+    fn clear(&mut self) -> Result<(), StoreError> {
+        self.0 = Arc::default();
+        Ok(())
+    }
+}
+
+impl Snapshot for Disk {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.0.get(key).cloned())
+    }
+
+    fn scan(
+        &self,
+        from: &Key,
+        to: &Key,
+        descending: bool,
+    ) -> Box<dyn Iterator<Item = Result<Entry, StoreError>> + Send> {
+        if from >= to {
+            return Box::new(std::iter::empty());
+        }
+        let range = self.0.range(from.to_vec()..to.to_vec());
+        let entry = |(key, value): (&Vec<u8>, &Bytes)| Ok((Key::from_slice(key), value.clone()));
+        let found: Vec<_> =
+            if descending { range.rev().map(entry).collect() } else { range.map(entry).collect() };
+        Box::new(found.into_iter())
+    }
+}

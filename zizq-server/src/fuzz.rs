@@ -1,0 +1,24 @@
+//! What the fuzz targets in `tests/fuzz` cannot reach from outside. For nobody else.
+
+use protocol::id::JobId;
+use protocol::name::QueueName;
+
+use crate::http::query::Query;
+use crate::store::torn;
+
+/// Reads a query string in every way there is.
+pub fn query(text: &str) {
+    let Ok(mut query) = Query::parse(Some(text)) else { return };
+    drop(query.text("filter"));
+    drop(query.list::<QueueName>("queue"));
+    drop(query.list::<JobId>("id"));
+    drop(query.value::<crate::filter::Span>("priority"));
+    drop(query.number("limit", 1, 2_000));
+    drop(query.flag("dry_run"));
+    drop(query.finish());
+}
+
+/// Looks for the end of a journal. What is whole is a part of it.
+pub fn journal(bytes: &[u8]) {
+    assert!(torn::whole_batches(bytes) <= bytes.len());
+}
