@@ -1,7 +1,7 @@
 //! Budgets, what jobs draw on them, and whether there are tokens enough.
 //!
 //! All jobs that draw the same on the same budgets make one *draw*; it has a number, so that their order can be stored
-//! apart from that of other jobs ([`super::drawing`]). Here is what all of them share: the pools, and how many
+//! apart from that of other jobs (`engine/drawing.rs`). Here is what all of them share: the pools, and how many
 //! unfinished jobs each draw has.
 
 use std::collections::{BTreeMap, BTreeSet};

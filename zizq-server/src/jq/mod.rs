@@ -20,7 +20,7 @@ pub(crate) use session::Session;
 /// What an expression may use.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// How long it may take; see [`Session`].
+    /// How long it may take, in time of the helper process; every payload adds a little.
     pub time: Duration,
     /// In bytes.
     pub memory: usize,
