@@ -1,4 +1,4 @@
-//! Names of queues, of job types, and of budgets.
+//! Names of queues, of job types, of budgets, and of cron groups and their entries.
 
 use std::fmt;
 use std::ops::Deref;
@@ -130,6 +130,11 @@ name! {
 name! {
     /// Names a budget.
     BudgetKey
+}
+
+name! {
+    /// Names a cron group, or an entry in one.
+    CronName
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::tz::TimeZone;
 use protocol::job::Backoff;
 
-use crate::engine::Settings;
+use crate::engine::{Settings, recurrence};
 use crate::jq;
 use crate::writer::{CommitMode, CommitModes};
 
@@ -132,6 +133,9 @@ struct JobDefaults {
     /// The most jobs in flight over all streams; 0: no limit
     #[arg(long, env = "ZIZQ_GLOBAL_IN_FLIGHT_LIMIT", default_value_t = 0)]
     global_in_flight_limit: usize,
+    /// The time zone of cron entries that name none, such as `Europe/Berlin`; that of the machine if not given
+    #[arg(long, env = "ZIZQ_TIMEZONE", value_parser = recurrence::zone)]
+    timezone: Option<TimeZone>,
     /// The most budgets there can be
     #[arg(long, env = "ZIZQ_MAX_BUDGETS", default_value_t = 8_192)]
     max_budgets: usize,
@@ -219,6 +223,12 @@ impl Config {
             max_budgets: jobs.max_budgets,
             timeout_ms: jobs.default_timeout.map(millis),
         }
+    }
+
+    /// The time zone of cron entries that name none.
+    #[must_use]
+    pub fn timezone(&self) -> TimeZone {
+        self.jobs.timezone.clone().unwrap_or_else(TimeZone::system)
     }
 
     /// The commit modes of the engine.

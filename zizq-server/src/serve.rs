@@ -125,14 +125,18 @@ fn open_core(
     let opened =
         store.reopen().and_then(|()| Core::open(store.clone(), config.settings(), clock::now(), seed));
     let shown = config.root_dir.display();
-    match opened {
-        Ok(core) => Ok((core, None)),
-        Err(error @ StoreError::Full) => Ok((Core::closed(store.clone(), config.settings()), Some(error))),
-        Err(StoreError::Locked) => Err(anyhow::anyhow!(
+    let (mut core, full) = match opened {
+        Ok(core) => (core, None),
+        Err(error @ StoreError::Full) => (Core::closed(store.clone(), config.settings()), Some(error)),
+        Err(StoreError::Locked) => anyhow::bail!(
             "another server is using the folder {shown}; stop it, or give this one another --root-dir"
-        )),
-        Err(error) => Err(anyhow::Error::new(error).context(format!("cannot open the store in {shown}"))),
-    }
+        ),
+        Err(error) => {
+            return Err(anyhow::Error::new(error).context(format!("cannot open the store in {shown}")));
+        }
+    };
+    core.set_zone(config.timezone());
+    Ok((core, full))
 }
 
 /// Hands out no more jobs, and waits for those in flight.

@@ -45,7 +45,9 @@ impl<S: Store> Core<S> {
     /// When the store cannot be opened or read.
     pub fn reopen(&mut self, now: u64, seed: u64) -> Result<(), StoreError> {
         self.store.reopen()?;
+        let zone = self.engine.zone();
         self.engine = Engine::new(self.engine.settings(), load(&mut self.store)?, now, seed);
+        self.engine.set_zone(zone);
         self.commit()
     }
 
@@ -57,6 +59,11 @@ impl<S: Store> Core<S> {
     /// Those who listen to what happens.
     pub fn events(&self) -> &Arc<Hub> {
         &self.events
+    }
+
+    /// Lets cron entries be about the wall time of this zone where they name none.
+    pub fn set_zone(&mut self, zone: jiff::tz::TimeZone) {
+        self.engine.set_zone(zone);
     }
 
     pub fn engine(&self) -> &Engine {
@@ -85,6 +92,8 @@ impl<S: Store> Core<S> {
             answers.push(self.engine.apply(command, found));
         }
         self.engine.tick();
+        self.read_keys(self.engine.fires())?;
+        self.engine.fire();
         self.ring_timers()?;
         self.engine.dispatch();
         self.commit()?;
@@ -240,6 +249,8 @@ fn read_all<S: Snapshot>(snapshot: &S) -> Result<Stored, StoreError> {
         cursors: view::all_cursors(snapshot)?,
         budgets: view::budgets(snapshot)?,
         draws: view::draws(snapshot)?,
+        crons: view::crons(snapshot)?,
+        cron_states: view::cron_states(snapshot)?,
         leases: leases.collect::<Result<_, StoreError>>()?,
     })
 }

@@ -54,6 +54,7 @@ impl CommitModes {
             | Command::Release(_)
             | Command::Change { .. }
             | Command::Budget(_)
+            | Command::Cron(_)
             | Command::Reset
             | Command::Stop => Some(self.others),
             _ => None,

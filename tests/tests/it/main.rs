@@ -4,6 +4,7 @@
 mod budgets;
 mod bulk;
 mod change;
+mod crons;
 mod errors;
 mod events;
 mod examples;
@@ -13,6 +14,7 @@ mod jq;
 mod leases;
 mod lifecycle;
 mod load;
+mod official_client;
 mod ops;
 mod order;
 mod poll;

@@ -436,4 +436,17 @@ impl Budgets {
             budget.wakes_at = wakes_at;
         }
     }
+
+    /// Counts a cron entry in or out that draws on budgets.
+    pub(super) fn count_cron(&mut self, bindings: &[Binding], comes: bool) {
+        for Binding { key, cost } in bindings {
+            let budget = self.by_key.get(key).and_then(|id| self.by_id.get_mut(id));
+            let Some(budget) = budget else { continue };
+            let entries = budget.crons.entry(*cost).or_default();
+            *entries = if comes { *entries + 1 } else { entries.saturating_sub(1) };
+            if *entries == 0 {
+                budget.crons.remove(cost);
+            }
+        }
+    }
 }

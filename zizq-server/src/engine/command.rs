@@ -4,15 +4,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use protocol::budget::BudgetView;
+use protocol::cron::{EntryView, GroupView};
 use protocol::enqueue::NewJob;
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::lease::{HeartbeatsReply, JobHeartbeat, JobRelease, LeaseToken};
-use protocol::name::QueueName;
+use protocol::name::{CronName, QueueName};
 use protocol::outcome::{Failure, LeasedJob, NotDone};
 use protocol::patch::Patch;
 
 use super::budget::{BindingChange, BudgetCommand};
+use super::cron::CronCommand;
 use super::job::Job;
 use super::notice::Waiter;
 use super::outbox::Outbox;
@@ -44,6 +46,7 @@ pub enum Command {
     Release(Vec<JobRelease>),
     /// Changes jobs, each by itself: those that exist and, with a filter, are what it asks for at that moment.
     Budget(BudgetCommand),
+    Cron(Box<CronCommand>),
     Change {
         ids: Vec<JobId>,
         only: Option<Arc<Filter>>,
@@ -118,6 +121,10 @@ pub enum Reply {
     Budgets(Vec<BudgetView>),
     Queues(Vec<QueueState>),
     Workers(Vec<WorkerState>),
+    Crons(Vec<CronName>),
+    Cron(GroupView),
+    CronEntry(EntryView),
+    Deleted(usize),
 }
 
 /// What became of one job that was to be enqueued.

@@ -44,7 +44,7 @@ impl Engine {
         Ok(Enqueued { job, queue, status, outcome })
     }
 
-    fn admit(&mut self, new: NewJob) -> Job {
+    pub(super) fn admit(&mut self, new: NewJob) -> Job {
         let queue = self.queues.id(&new.queue);
         let ready_at = new.ready_at.unwrap_or(self.now);
         Job {

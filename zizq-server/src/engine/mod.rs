@@ -9,6 +9,8 @@ pub mod budget;
 pub mod budgets;
 mod change;
 pub mod command;
+pub mod cron;
+pub mod crons;
 mod dispatch;
 mod drawing;
 mod enqueue;
@@ -21,6 +23,7 @@ mod outcome;
 mod pool;
 mod queues;
 mod ready;
+pub mod recurrence;
 mod renew;
 mod restore;
 mod schedule;
@@ -46,6 +49,7 @@ use crate::store::keys::{self, Place};
 use crate::store::view::LaneKey;
 use budgets::Budgets;
 use command::{Command, Reject, Reply, Seen, leased};
+use crons::Crons;
 use id::{QueueId, Stamp, Stamps};
 use job::Job;
 use lease::Leases;
@@ -99,6 +103,7 @@ pub struct Engine {
     timers: Timers,
     uniques: Uniques,
     budgets: Budgets,
+    crons: Crons,
     /// For lanes with a long history: the first stamp that can be live. See [`crate::store::view::lanes`].
     cursors: FxHashMap<LaneKey, Stamp>,
     /// When the leases of a stream are to be looked at.
@@ -181,6 +186,10 @@ impl Engine {
                 self.keepers_in_store(jobs.iter().filter_map(|job| job.flow.as_ref()?.unique.as_ref()))
             }
             Command::Wait { id, .. } if self.leases.get(*id).is_none() => vec![*id],
+            Command::Cron(command) => {
+                let job = self.job_to_run(command).into_iter();
+                self.keepers_in_store(job.filter_map(|job| job.flow.as_ref()?.unique.as_ref()))
+            }
             Command::Change { ids, .. } => {
                 ids.iter().filter(|id| self.leases.get(**id).is_none()).copied().collect()
             }
@@ -221,6 +230,7 @@ impl Engine {
             Command::Release(jobs) => self.release(&jobs, &mut found),
             Command::Change { ids, only, change } => self.change(&ids, only.as_deref(), &change, &mut found),
             Command::Budget(command) => self.budget(command),
+            Command::Cron(command) => self.cron(*command, &found),
             Command::Reset => self.reset(),
             Command::Inspect(ids) => {
                 let held = ids.iter().filter_map(|id| self.leases.get(*id));
@@ -269,6 +279,15 @@ impl Engine {
         self.settings
     }
 
+    /// Lets cron entries be about the wall time of this zone where they name none.
+    pub fn set_zone(&mut self, zone: jiff::tz::TimeZone) {
+        self.crons.zone = zone;
+    }
+
+    pub fn zone(&self) -> jiff::tz::TimeZone {
+        self.crons.zone.clone()
+    }
+
     /// Ends the connections of all streams.
     pub fn close_streams(&self) {
         self.streams.close();
@@ -289,7 +308,9 @@ impl Engine {
     pub fn next_deadline(&self) -> Option<u64> {
         let check = self.checks.peek().map(|cmp::Reverse((at, _))| *at);
         let leases = [check, self.leases.next_save(), self.leases.next_deadline()];
-        leases.into_iter().chain([self.timers.next(), self.budgets.next_wake()]).flatten().min()
+        let cron = self.crons.next().filter(|_| !self.draining);
+        let others = [self.timers.next(), self.budgets.next_wake(), cron];
+        leases.into_iter().chain(others).flatten().min()
     }
 
     fn reset(&mut self) -> Result<Reply, Reject> {
@@ -302,6 +323,7 @@ impl Engine {
         self.timers = Timers::empty();
         self.uniques = Uniques::default();
         self.budgets = Budgets::default();
+        self.crons.clear();
         self.wanted.clear();
         self.ready_bytes = 0;
         self.heads.rebuild(&self.queues);

@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use protocol::id::JobId;
 use protocol::lease::{DEFAULT_LEASE_MS, LeaseToken};
+use protocol::name::CronName;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use super::budgets::{BudgetId, Budgets, DrawId};
 use super::command::StreamKind;
+use super::crons::Crons;
 use super::dispatch::Heads;
 use super::id::{QueueId, Stamp, Stamps};
 use super::job::Job;
@@ -23,7 +25,7 @@ use super::transition::TOKEN_COUNT_BITS;
 use super::unique::Uniques;
 use super::{Engine, Settings};
 use crate::store::batch::Batch;
-use crate::store::record::{BudgetRecord, DrawRecord, LeaseRecord, QueueRecord};
+use crate::store::record::{BudgetRecord, CronRecord, DrawRecord, EntryState, LeaseRecord, QueueRecord};
 use crate::store::view::LaneKey;
 
 /// The clock is written down about once a second: what was handed out last may be this much later, in milliseconds.
@@ -47,6 +49,8 @@ pub struct Stored {
     pub cursors: Vec<(LaneKey, Stamp)>,
     pub budgets: Vec<(BudgetId, BudgetRecord)>,
     pub draws: Vec<(DrawId, DrawRecord)>,
+    pub crons: Vec<(CronName, CronRecord)>,
+    pub cron_states: Vec<((CronName, CronName), EntryState)>,
     /// With the job each is for, where it is still there.
     pub leases: Vec<(JobId, LeaseRecord, Option<Job>)>,
 }
@@ -70,6 +74,7 @@ impl Engine {
             timers: Timers::stored(),
             uniques: Uniques::default(),
             budgets: Budgets::default(),
+            crons: Crons::default(),
             cursors: stored.cursors.into_iter().collect(),
             checks: BinaryHeap::<Reverse<_>>::new(),
             queues_to_dispatch: VecDeque::new(),
@@ -91,6 +96,10 @@ impl Engine {
         engine.load_queues(stored.queues);
         engine.budgets.load(stored.budgets, stored.draws, now, &mut engine.batch);
         engine.drop_stray_cursors();
+        engine.crons.load(stored.crons, stored.cron_states, now);
+        for job in engine.crons.jobs() {
+            engine.budgets.count_cron(job.flow.as_ref().map_or(&[], |flow| &flow.budgets), true);
+        }
         engine.load_leases(stored.leases);
         engine
     }

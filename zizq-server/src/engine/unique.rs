@@ -124,11 +124,18 @@ fn apply(holders: &mut Holders, (id, state): Change) {
 impl Engine {
     /// The keys that have to be looked up before a command is applied.
     pub fn needs_keys(&self, command: &Command) -> Vec<Key> {
-        let (Command::Enqueue(jobs) | Command::EnqueueAndWait { jobs, .. }) = command else {
-            return Vec::new();
+        let jobs = match command {
+            Command::Enqueue(jobs) | Command::EnqueueAndWait { jobs, .. } => jobs.as_slice(),
+            Command::Cron(command) => self.job_to_run(command).map(std::slice::from_ref).unwrap_or_default(),
+            _ => return Vec::new(),
         };
         let keys = jobs.iter().filter_map(|job| Some(&job.flow.as_ref()?.unique.as_ref()?.key));
-        keys.filter(|key| !self.uniques.known.contains_key(key)).cloned().collect()
+        keys.filter(|key| self.lacks_key(key)).cloned().collect()
+    }
+
+    /// Whether it has to be looked up who has a key.
+    pub(super) fn lacks_key(&self, key: &Key) -> bool {
+        !self.uniques.known.contains_key(key)
     }
 
     /// The keys that have to be looked up before the next commit.

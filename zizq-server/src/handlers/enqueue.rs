@@ -21,14 +21,17 @@ pub(crate) async fn one(app: &App, request: &Request) -> Answer {
     let time = wait::read(&mut query)?;
     query.finish()?;
     let job = parse_job(request.body_format()?, &request.body)?;
-    check_payload(app, &job, None)?;
+    check_payload(app, &job, "")?;
     if let Some(time) = time {
         return enqueue_and_wait(app, request, job, time).await;
     }
-    let jobs = enqueue(app, vec![job], false).await?;
+    answer_one(request, &enqueue(app, vec![job], false).await?)
+}
+
+pub(super) fn answer_one(request: &Request, jobs: &[Enqueued]) -> Answer {
     let mut body = Vec::with_capacity(512);
     encode::write_job(&mut body, request.format, &view(jobs.first().ok_or_else(out_of_step)?), None);
-    Ok(reply::bytes(status(&jobs), request.format, body))
+    Ok(reply::bytes(status(jobs), request.format, body))
 }
 
 /// Answers when the job has ended, or time is up, with the job as it is then.
@@ -63,8 +66,10 @@ pub(crate) async fn bulk(app: &App, request: &Request) -> Answer {
     let (body_format, body) = (request.body_format()?, request.body.clone());
     let bytes = body.len();
     let jobs = app.budget.work(bytes, move || parse_bulk(body_format, &body)).await??;
-    for (i, job) in jobs.iter().enumerate() {
-        check_payload(app, job, Some(i))?;
+    let limit = app.limits.max_payload_size;
+    let large = jobs.iter().enumerate().find(|(_, job)| job.payload.bytes().len() > limit);
+    if let Some((i, job)) = large {
+        check_payload(app, job, &format!("jobs[{i}]: "))?;
     }
     let jobs = enqueue(app, jobs, true).await?;
     let format = request.format;
@@ -89,12 +94,11 @@ async fn enqueue(app: &App, jobs: Vec<NewJob>, bulk: bool) -> Result<Vec<Enqueue
     }
 }
 
-fn check_payload(app: &App, job: &NewJob, index: Option<usize>) -> Result<(), Refusal> {
+pub(super) fn check_payload(app: &App, job: &NewJob, place: &str) -> Result<(), Refusal> {
     let (size, limit) = (job.payload.bytes().len(), app.limits.max_payload_size);
     if size <= limit {
         return Ok(());
     }
-    let place = index.map_or_else(String::new, |i| format!("jobs[{i}]: "));
     Err(Refusal::too_large(format!(
         "{place}payload: it has {size} bytes, the limit of this server is {limit}"
     )))

@@ -2,6 +2,7 @@
 
 pub(crate) mod budgets;
 pub(crate) mod change;
+pub(crate) mod crons;
 pub(crate) mod enqueue;
 pub(crate) mod errors;
 pub(crate) mod events;

@@ -116,6 +116,7 @@ async fn call(
         Call::Reset => handlers::server::reset(app, &request).await,
         Call::Enqueue => handlers::enqueue::one(app, &request).await,
         Call::EnqueueBulk => handlers::enqueue::bulk(app, &request).await,
+        Call::Cron(call) => handlers::crons::call(app, &request, call).await,
         Call::ListBudgets => handlers::budgets::list(app, &request).await,
         Call::GetBudget => handlers::budgets::get(app, &request).await,
         Call::CreateBudget => handlers::budgets::create(app, &request).await,

@@ -36,6 +36,7 @@ pub(crate) enum Call {
     HeartbeatBulk,
     Release,
     ReleaseBulk,
+    Cron(CronCall),
     ListBudgets,
     GetBudget,
     CreateBudget,
@@ -56,8 +57,25 @@ pub(crate) enum Call {
     Reset,
 }
 
+/// Calls about cron groups and their entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CronCall {
+    ListCrons,
+    DeleteCrons,
+    GetCron,
+    PutCron,
+    PatchCron,
+    DeleteCron,
+    AddEntry,
+    GetEntry,
+    PutEntry,
+    PatchEntry,
+    DeleteEntry,
+    RunEntry,
+}
+
 /// Fixed segments come before `{}`, so that `/jobs/count` is not taken for a job.
-const ROUTES: [(Method, &str, Call); 48] = [
+const ROUTES: [(Method, &str, Call); 60] = [
     (Method::GET, "/health", Call::Health),
     (Method::GET, "/version", Call::Version),
     (Method::GET, "/queues", Call::ListQueues),
@@ -99,6 +117,18 @@ const ROUTES: [(Method, &str, Call); 48] = [
     (Method::PUT, "/budgets/{}", Call::PutBudget),
     (Method::PATCH, "/budgets/{}", Call::PatchBudget),
     (Method::DELETE, "/budgets/{}", Call::DeleteBudget),
+    (Method::GET, "/crons", Call::Cron(CronCall::ListCrons)),
+    (Method::DELETE, "/crons", Call::Cron(CronCall::DeleteCrons)),
+    (Method::GET, "/crons/{}", Call::Cron(CronCall::GetCron)),
+    (Method::PUT, "/crons/{}", Call::Cron(CronCall::PutCron)),
+    (Method::PATCH, "/crons/{}", Call::Cron(CronCall::PatchCron)),
+    (Method::DELETE, "/crons/{}", Call::Cron(CronCall::DeleteCron)),
+    (Method::POST, "/crons/{}/entries", Call::Cron(CronCall::AddEntry)),
+    (Method::GET, "/crons/{}/entries/{}", Call::Cron(CronCall::GetEntry)),
+    (Method::PUT, "/crons/{}/entries/{}", Call::Cron(CronCall::PutEntry)),
+    (Method::PATCH, "/crons/{}/entries/{}", Call::Cron(CronCall::PatchEntry)),
+    (Method::DELETE, "/crons/{}/entries/{}", Call::Cron(CronCall::DeleteEntry)),
+    (Method::POST, "/crons/{}/entries/{}/run", Call::Cron(CronCall::RunEntry)),
     (Method::PUT, "/jobs/{}/budgets", Call::ReplaceBindings),
     (Method::DELETE, "/jobs/{}/budgets", Call::ClearBindings),
     (Method::POST, "/jobs/{}/budgets/{}", Call::Bind),

@@ -11,6 +11,7 @@ use protocol::outcome::{Failure, LeasedJob};
 
 use crate::engine::budget::BudgetCommand;
 use crate::engine::command::{About, Change, Command, Link, OpenStream, StreamKind};
+use crate::engine::cron::CronCommand;
 use crate::engine::id::Stamp;
 use crate::engine::outbox::Outbox;
 use crate::filter::Filter;
@@ -31,6 +32,7 @@ pub(super) enum Act {
     Release(Vec<JobRelease>),
     Change { ids: Vec<JobId>, only: Option<Arc<Filter>>, change: Change },
     Budget(BudgetCommand),
+    Cron(Box<CronCommand>),
     Reset,
     Inspect(Vec<JobId>),
     List(Listing),
@@ -103,6 +105,7 @@ impl Act {
             Self::Release(jobs) => Command::Release(jobs),
             Self::Change { ids, only, change } => Command::Change { ids, only, change },
             Self::Budget(command) => Command::Budget(command),
+            Self::Cron(command) => Command::Cron(command),
             Self::Reset => Command::Reset,
             Self::Inspect(ids) => Command::Inspect(ids),
             Self::List(Listing { queues, from, descending, limit }) => {

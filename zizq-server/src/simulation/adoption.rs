@@ -7,6 +7,7 @@ use protocol::id::JobId;
 use protocol::lease::LeaseToken;
 
 use super::act::Act;
+use super::crons::is_of_cron;
 use super::ledger::Ledger;
 use super::model::{Model, Saved};
 use crate::engine::id::Stamp;
@@ -39,6 +40,7 @@ impl Model {
             let numbers = ledger.queues.iter().filter(|(_, queue)| queue.paused);
             self.queue_ids.extend(numbers.map(|(id, queue)| (queue.name.clone(), *id)));
         }
+        self.adopt_crons(acts, ledger)?;
         self.adopt_leases(&touched, ledger)?;
         self.adopt_new(acts, ledger)
     }
@@ -78,8 +80,9 @@ impl Model {
     }
 
     fn adopt_new(&mut self, acts: &[Act], ledger: &Ledger) -> Result<()> {
-        let mut new = ledger.jobs.values().filter(|job| !self.jobs.contains_key(&job.id)).peekable();
-        let mut admitted = Vec::new();
+        let new = ledger.jobs.values().filter(|job| !self.jobs.contains_key(&job.id));
+        let (mut admitted, asked): (Vec<Job>, Vec<Job>) = new.cloned().partition(is_of_cron);
+        let mut new = asked.iter().peekable();
         for act in acts {
             let Act::Enqueue(jobs) = act else { continue };
             let (mut came, mut missing) = (0, 0);
@@ -94,6 +97,7 @@ impl Model {
             ensure!(came == 0 || missing == 0, "part of what was enqueued together is missing");
         }
         ensure!(new.next().is_none(), "nobody has enqueued this");
+        admitted.sort_by_key(|job| job.id);
         for job in admitted {
             let queue = ledger.queues.get(&job.queue).context("its queue is there")?;
             // A queue that a part of the turn made and that is not there any more has left its number.

@@ -5,14 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, ensure};
 use protocol::id::JobId;
 use protocol::job::Status;
-use protocol::name::BudgetKey;
+use protocol::name::{BudgetKey, CronName};
 
 use super::model::{Entry, Model, Saved};
 use crate::engine::budgets::{BudgetId, DrawId};
 use crate::engine::id::{QueueId, Stamp};
 use crate::engine::job::Job;
 use crate::store::keys::{self, Area, Parts, Place};
-use crate::store::record::{self, BudgetRecord, Counts, DrawRecord, LeaseRecord, QueueRecord};
+use crate::store::record::{
+    self, BudgetRecord, Counts, CronRecord, DrawRecord, EntryState, LeaseRecord, QueueRecord,
+};
 use crate::store::view::{self, LaneKey};
 use crate::store::{Entry as Stored, Snapshot};
 
@@ -32,6 +34,8 @@ pub(super) struct Ledger {
     moved: BTreeMap<Stamp, (QueueId, u16)>,
     pub budgets: BTreeMap<BudgetId, BudgetRecord>,
     draws: BTreeMap<DrawId, DrawRecord>,
+    pub crons: BTreeMap<CronName, CronRecord>,
+    pub cron_states: BTreeMap<(CronName, CronName), EntryState>,
     /// The order of the ready jobs that draw on budgets.
     lanes: BTreeSet<(QueueId, DrawId, u16, Stamp)>,
 }
@@ -81,6 +85,8 @@ impl Ledger {
             moved,
             budgets: view::budgets(snapshot)?.into_iter().collect(),
             draws: view::draws(snapshot)?.into_iter().collect(),
+            crons: view::crons(snapshot)?.into_iter().collect(),
+            cron_states: view::cron_states(snapshot)?.into_iter().collect(),
             lanes: area(snapshot, Area::Lane)?.iter().map(|(key, _)| lane(key)).collect::<Result<_>>()?,
         })
     }

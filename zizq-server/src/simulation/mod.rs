@@ -15,6 +15,7 @@ mod act;
 mod adoption;
 mod budgets;
 mod changes;
+mod crons;
 mod deliveries;
 mod disk;
 mod failures;

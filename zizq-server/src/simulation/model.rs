@@ -13,6 +13,7 @@ use protocol::stream::CancelReason;
 
 use super::act::{Act, Listing};
 use super::budgets::Budgets;
+use super::crons::Crons;
 use super::streams::{State, Stream, Told};
 use crate::engine::Settings;
 use crate::engine::command::{Enqueued, JobCounts, Link, Outcome, Reject, Reply};
@@ -76,6 +77,7 @@ pub(super) struct Model {
     pub queue_ids: BTreeMap<QueueName, QueueId>,
     pub links: BTreeSet<(u64, u64)>,
     pub budgets: Budgets,
+    pub crons: Crons,
     pub last_id: Option<JobId>,
     pub last_token: Option<LeaseToken>,
     pub draining: bool,
@@ -102,6 +104,7 @@ impl Model {
             queue_ids: BTreeMap::new(),
             links: BTreeSet::new(),
             budgets: Budgets::new(),
+            crons: Crons::new(),
             last_id: None,
             last_token: None,
             draining: false,
@@ -132,6 +135,7 @@ impl Model {
             Act::Release(jobs) => self.release(jobs, answer)?,
             Act::Change { ids, only, change } => self.change(ids, only.as_deref(), change, answer)?,
             Act::Budget(command) => self.budget(command, answer)?,
+            Act::Cron(command) => self.cron(command, answer)?,
             Act::Reset => self.reset(),
             Act::Inspect(ids) => {
                 let held = ids.iter().filter_map(|id| self.leases.get(id)).collect::<Vec<_>>();
@@ -194,7 +198,7 @@ impl Model {
         Ok(())
     }
 
-    fn enqueue(&mut self, jobs: &[protocol::enqueue::NewJob], answer: &Answer) -> Result<()> {
+    pub(super) fn enqueue(&mut self, jobs: &[protocol::enqueue::NewJob], answer: &Answer) -> Result<()> {
         if self.draining {
             ensure!(matches!(answer, Err(Reject::Draining)), "draining, but answered {answer:?}");
             return Ok(());
@@ -235,7 +239,7 @@ impl Model {
     }
 
     /// The youngest job that keeps a new one out by their unique key.
-    fn keeper(&self, new: &protocol::enqueue::NewJob) -> Option<JobId> {
+    pub(super) fn keeper(&self, new: &protocol::enqueue::NewJob) -> Option<JobId> {
         let Unique { key, scope } = new.flow.as_ref()?.unique.as_ref()?;
         let keeps_out = |entry: &&Entry| {
             let same = entry.job.unique().is_some_and(|unique| unique.key == *key);
@@ -291,6 +295,7 @@ impl Model {
         self.jobs.clear();
         self.budgets.clear();
         self.paused.clear();
+        self.crons.clear();
     }
 
     fn linked(&mut self, link: Link, change: impl FnOnce(&mut Stream)) {
@@ -330,6 +335,7 @@ impl Model {
         }
         self.time_out(snapshot)?;
         self.sweep();
+        self.fire(snapshot)?;
         self.ring_timers(snapshot)
     }
 
@@ -370,7 +376,7 @@ impl Model {
         let ends = self.leases.values().filter_map(|lease| self.lease_end(lease));
         let unsaved = self.leases.values().filter(|lease| lease.saved.is_none());
         let deadlines = self.leases.values().filter_map(|lease| self.deadline(lease));
-        let timers = timers.chain(self.next_tokens());
+        let timers = timers.chain(self.next_tokens()).chain(self.next_cron());
         timers.chain(ends).chain(deadlines).chain(unsaved.map(|lease| lease.since + SAVED_AFTER_MS)).min()
     }
 

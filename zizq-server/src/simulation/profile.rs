@@ -39,6 +39,8 @@ pub(super) struct Profile {
     flow: u32,
     /// So many unique keys there are.
     keys: u32,
+    /// Whether there are cron entries.
+    crons: bool,
     /// Of 100 jobs, so many draw on budgets.
     drawing: u32,
     /// Of 100 turns, so many are followed or broken off by the end of the process.
@@ -115,6 +117,7 @@ impl Profile {
             flow: one(rng, &[0, 20, 80]),
             keys: one(rng, &[0, 2, 30]),
             drawing: one(rng, &[0, 30, 90]),
+            crons: chance(rng, 40),
             crashes: one(rng, &[0, 1, 4, 15]),
             steps: if large { 120 } else { rng.usize(60..500) },
         }
@@ -140,7 +143,8 @@ impl World {
             70..77 => Act::Heartbeat(self.heartbeats(rng)),
             77..84 => Act::Release(self.releases(rng)),
             84..87 => self.change(rng),
-            87 | 88 if self.profile.drawing > 0 && chance(rng, 60) => self.budget_act(rng),
+            87 | 88 if self.profile.drawing > 0 && chance(rng, 50) => self.budget_act(rng),
+            87 if self.profile.crons => self.cron_act(rng),
             87 => self.change(rng),
             88 => Act::Pause(
                 self.profile.queues[rng.usize(..self.profile.queues.len())].clone(),

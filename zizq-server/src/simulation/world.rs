@@ -16,6 +16,7 @@ use super::profile::{Profile, chance};
 use super::streams::State;
 use crate::engine::budget::BudgetCommand;
 use crate::engine::command::{Link, Reply, StreamKind};
+use crate::engine::cron::CronCommand;
 use crate::engine::outbox::{Item, Outbox};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -286,7 +287,9 @@ impl World {
         self.tell(|| "finish".to_owned());
         let closed = self.connections.iter().map(|c| Act::Close(c.link));
         let resumed = self.model.paused.iter().map(|queue| Act::Pause(queue.clone(), false));
-        self.turn(closed.chain(resumed).collect())?;
+        let crons = self.model.crons.keys().cloned();
+        let deleted = crons.map(|name| Act::Cron(Box::new(CronCommand::Delete(name))));
+        self.turn(closed.chain(resumed).chain(deleted).collect())?;
         let mut rng = Rng::with_seed(0);
         self.profile.reads = 100;
         for _ in 0..20_000 {

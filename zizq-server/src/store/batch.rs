@@ -4,9 +4,12 @@ use std::ops::Range;
 
 use protocol::flow::Key as UniqueKey;
 use protocol::id::JobId;
+use protocol::name::CronName;
 
 use super::keys::{self, Area, Key, Place};
-use super::record::{self, BudgetRecord, DrawRecord, ErrorRecord, Holder, LeaseRecord, QueueRecord};
+use super::record::{
+    self, BudgetRecord, CronRecord, DrawRecord, EntryState, ErrorRecord, Holder, LeaseRecord, QueueRecord,
+};
 use crate::engine::budgets::{BudgetId, DrawId};
 use crate::engine::id::{QueueId, Stamp};
 use crate::engine::job::Job;
@@ -101,6 +104,22 @@ impl Batch {
 
     pub fn remove_draw(&mut self, id: DrawId) {
         self.remove(keys::draw(id));
+    }
+
+    pub fn put_cron(&mut self, group: &CronName, cron: &CronRecord) {
+        self.put(keys::cron(group), |out| record::encode_cron(cron, out));
+    }
+
+    pub fn remove_cron(&mut self, group: &CronName) {
+        self.remove(keys::cron(group));
+    }
+
+    pub fn put_cron_entry(&mut self, group: &CronName, entry: &CronName, state: &EntryState) {
+        self.put(keys::cron_entry(group, entry), |out| record::encode_entry_state(state, out));
+    }
+
+    pub fn remove_cron_entry(&mut self, group: &CronName, entry: &CronName) {
+        self.remove(keys::cron_entry(group, entry));
     }
 
     pub fn put_error(&mut self, id: JobId, attempt: u32, error: &ErrorRecord) {

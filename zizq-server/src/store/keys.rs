@@ -16,18 +16,21 @@
 //! | draw cursor | queue, draw, priority | stamp, as under cursor |
 //! | budget | budget number | [`super::record::BudgetRecord`] |
 //! | draw | draw number | [`super::record::DrawRecord`] |
+//! | cron | name of the group | [`super::record::CronRecord`] |
+//! | cron entry | name of the group, 0, name of the entry | [`super::record::EntryState`] |
 //! | unique | the unique key | the jobs that have it: [`super::record::Holder`] |
 //! | moved | stamp | queue, priority: where a job is that is not where its id says |
 //! | aside | the key of a damaged record | what was found there, see [`super::damage`] |
 
 use protocol::id::JobId;
 use protocol::job::Status;
+use protocol::name::CronName;
 use smallvec::SmallVec;
 
 use crate::engine::budgets::{BudgetId, DrawId};
 use crate::engine::id::{QueueId, Stamp};
 
-/// A key of the store. All but those of unique keys fit into 20 bytes, which fjall keeps inline.
+/// A key of the store. All but those with texts in them fit into 20 bytes, which fjall keeps inline.
 pub type Key = SmallVec<[u8; 20]>;
 
 /// How the store is to be read. It becomes another when earlier versions of the server cannot read what is written.
@@ -54,6 +57,8 @@ pub enum Area {
     DrawCursor = 14,
     Budget = 15,
     Draw = 16,
+    Cron = 17,
+    CronEntry = 18,
     /// Behind all others, also those to come.
     Aside = 254,
 }
@@ -133,6 +138,15 @@ pub fn lane(queue: QueueId, draw: DrawId, priority: u16, stamp: Stamp) -> Key {
     }
     let key = Builder::new(Area::Lane).queue(queue).push(&draw.0.to_be_bytes());
     key.push(&priority.to_be_bytes()).stamp(stamp).0
+}
+
+pub fn cron(group: &CronName) -> Key {
+    Builder::new(Area::Cron).push(group.as_bytes()).0
+}
+
+/// No name contains the zero between the two.
+pub fn cron_entry(group: &CronName, entry: &CronName) -> Key {
+    Builder::new(Area::CronEntry).push(group.as_bytes()).push(&[0]).push(entry.as_bytes()).0
 }
 
 pub fn budget(id: BudgetId) -> Key {

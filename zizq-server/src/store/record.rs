@@ -8,7 +8,7 @@ use protocol::id::JobId;
 use protocol::job::{Backoff, Retention, Status};
 use protocol::lease::{LeaseToken, MAX_LEASE_MS};
 use protocol::media::Format;
-use protocol::name::{BudgetKey, InvalidName, JobType, QueueName};
+use protocol::name::{BudgetKey, CronName, InvalidName, JobType, QueueName};
 use protocol::payload::Payload;
 use serde::{Deserialize, Serialize};
 
@@ -404,4 +404,50 @@ pub fn encode_draw(draw: &DrawRecord, out: &mut Vec<u8>) {
 
 pub fn decode_draw(record: &[u8]) -> Result<DrawRecord, Damaged> {
     decode("draw", record).map(|(draw, _)| draw)
+}
+
+/// A cron group with its entries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CronRecord {
+    pub timezone: Option<String>,
+    pub paused: bool,
+    pub paused_at: Option<u64>,
+    pub resumed_at: Option<u64>,
+    pub entries: Vec<EntryRecord>,
+}
+
+/// A cron entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryRecord {
+    pub name: CronName,
+    pub expression: String,
+    pub timezone: Option<String>,
+    pub paused: bool,
+    pub paused_at: Option<u64>,
+    pub resumed_at: Option<u64>,
+    /// What is enqueued, as JSON.
+    pub job: String,
+}
+
+/// When a cron entry comes next, and came last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EntryState {
+    pub next_at: Option<u64>,
+    pub last_at: Option<u64>,
+}
+
+pub fn encode_cron(cron: &CronRecord, out: &mut Vec<u8>) {
+    encode(cron, out);
+}
+
+pub fn decode_cron(record: &[u8]) -> Result<CronRecord, Damaged> {
+    decode("cron", record).map(|(cron, _)| cron)
+}
+
+pub fn encode_entry_state(state: &EntryState, out: &mut Vec<u8>) {
+    encode(state, out);
+}
+
+pub fn decode_entry_state(record: &[u8]) -> Result<EntryState, Damaged> {
+    decode("cron entry", record).map(|(state, _)| state)
 }

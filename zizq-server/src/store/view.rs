@@ -6,10 +6,14 @@ use bytes::Bytes;
 use protocol::flow::Key as UniqueKey;
 use protocol::id::JobId;
 use protocol::job::Status;
+use protocol::name::CronName;
 use protocol::number::MAX_TIME_MS;
 
 use super::keys::{self, Area, Key, Parts, Place};
-use super::record::{self, BudgetRecord, Damaged, DrawRecord, ErrorRecord, Holder, LeaseRecord, QueueRecord};
+use super::record::{
+    self, BudgetRecord, CronRecord, Damaged, DrawRecord, EntryState, ErrorRecord, Holder, LeaseRecord,
+    QueueRecord,
+};
 use super::{Entry, Snapshot, StoreError};
 use crate::engine::LaneAt;
 use crate::engine::budgets::{BudgetId, DrawId};
@@ -296,6 +300,30 @@ pub fn draws<S: Snapshot>(snapshot: &S) -> Result<Vec<(DrawId, DrawRecord)>, Sto
         let id = number_key(key).filter(|id| *id > 0).ok_or(Damaged("draw"))?;
         Ok((DrawId(id), record::decode_draw(value)?))
     })
+}
+
+/// Every cron group.
+pub fn crons<S: Snapshot>(snapshot: &S) -> Result<Vec<(CronName, CronRecord)>, StoreError> {
+    area(snapshot, Area::Cron, |key, value| {
+        let name = name_in(key.get(1..)).ok_or(Damaged("cron"))?;
+        Ok((name, record::decode_cron(value)?))
+    })
+}
+
+/// The names of a cron group and of an entry in it.
+pub type EntryKey = (CronName, CronName);
+
+/// When every cron entry comes next.
+pub fn cron_states<S: Snapshot>(snapshot: &S) -> Result<Vec<(EntryKey, EntryState)>, StoreError> {
+    area(snapshot, Area::CronEntry, |key, value| {
+        let mut names = key.get(1..).unwrap_or_default().splitn(2, |byte| *byte == 0);
+        let names = name_in(names.next()).zip(name_in(names.next())).ok_or(Damaged("cron entry"))?;
+        Ok((names, record::decode_entry_state(value)?))
+    })
+}
+
+fn name_in(bytes: Option<&[u8]>) -> Option<CronName> {
+    CronName::new(std::str::from_utf8(bytes?).ok()?).ok()
 }
 
 /// Every lease that was written down.

@@ -1,0 +1,158 @@
+//! Recurring jobs: groups of entries, each with an expression that says when its job is enqueued.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::body::Malformed;
+use crate::enqueue::{EnqueueError, NewJob, parse_job};
+use crate::media::Format;
+use crate::name::CronName;
+use crate::object::Object;
+
+/// `PUT /crons/{group}`.
+#[derive(Debug, Deserialize)]
+pub struct GroupRequest {
+    /// Absent: as it was, or else false.
+    #[serde(default)]
+    pub paused: Option<bool>,
+    /// The zone of the entries that name none.
+    #[serde(default)]
+    pub timezone: Option<String>,
+    /// All of them.
+    pub entries: Vec<Object<EntryRequest>>,
+}
+
+/// One entry, in the list of its group or alone.
+#[derive(Debug, Deserialize)]
+pub struct EntryRequest {
+    /// Its name within the group; it may be left out where the path names it.
+    #[serde(default)]
+    pub name: Option<CronName>,
+    /// Five or six fields.
+    pub expression: String,
+    /// Its own zone.
+    #[serde(default)]
+    pub timezone: Option<String>,
+    /// Absent: as it was, or else false.
+    #[serde(default)]
+    pub paused: Option<bool>,
+    /// What is enqueued.
+    pub job: Value,
+}
+
+/// `PATCH /crons/{group}`.
+#[derive(Debug, Default, Deserialize)]
+pub struct GroupPatch {
+    /// Absent: as it was.
+    #[serde(default)]
+    pub paused: Option<bool>,
+    /// `null` clears it.
+    #[serde(default, deserialize_with = "given")]
+    pub timezone: Option<Option<String>>,
+}
+
+/// `PATCH /crons/{group}/entries/{entry}`.
+#[derive(Debug, Deserialize)]
+pub struct EntryPatch {
+    /// Whether it rests.
+    pub paused: bool,
+}
+
+/// Tells a member that is `null` from one that is absent.
+fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::<String>::deserialize(deserializer).map(Some)
+}
+
+/// The job of an entry.
+#[derive(Debug, Clone)]
+pub struct Template {
+    /// As it is shown.
+    pub shown: Value,
+    /// As it is enqueued.
+    pub job: NewJob,
+}
+
+/// What is kept of a template.
+const MEMBERS: [&str; 11] = [
+    "type",
+    "queue",
+    "payload",
+    "priority",
+    "retry_limit",
+    "backoff",
+    "retention",
+    "timeout_ms",
+    "unique_key",
+    "unique_while",
+    "batch",
+];
+
+impl Template {
+    /// Checks a template as if it were to be enqueued now.
+    ///
+    /// # Errors
+    /// As for an enqueue; and 400 for a `ready_at`.
+    pub fn parse(value: &Value) -> Result<Self, EnqueueError> {
+        if value.get("ready_at").is_some_and(|at| !at.is_null()) {
+            let error = "ready_at: when the job of a cron entry is ready is said by the expression";
+            return Err(Malformed(error.to_owned()).into());
+        }
+        let job = parse_job(Format::Json, &Bytes::from(value.to_string()))?;
+        let member = |name: &&str| Some(((*name).to_owned(), value.get(*name)?.clone()));
+        let mut shown: Map<String, Value> = MEMBERS.iter().filter_map(member).collect();
+        shown.retain(|name, value| name == "payload" || !value.is_null());
+        if let Some(flow) = job.flow.as_ref().filter(|flow| !flow.budgets.is_empty()) {
+            shown.insert("budgets".to_owned(), json!(flow.budgets));
+        }
+        Ok(Self { shown: Value::Object(shown), job })
+    }
+}
+
+/// A group as the server shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct GroupView {
+    /// The name.
+    pub name: CronName,
+    /// Whether it rests.
+    pub paused: bool,
+    /// The zone of the entries that name none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// When it was last paused, in milliseconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused_at: Option<u64>,
+    /// When it was last resumed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resumed_at: Option<u64>,
+    /// In the order they were given.
+    pub entries: Vec<EntryView>,
+}
+
+/// An entry as the server shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct EntryView {
+    /// The name.
+    pub name: CronName,
+    /// When its job is enqueued.
+    pub expression: String,
+    /// Its own zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// Whether it rests.
+    pub paused: bool,
+    /// When it was last paused, in milliseconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused_at: Option<u64>,
+    /// When it was last resumed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resumed_at: Option<u64>,
+    /// What is enqueued.
+    pub job: Value,
+    /// When its time comes next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_enqueue_at: Option<u64>,
+    /// When its job was last enqueued.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_enqueue_at: Option<u64>,
+}

@@ -1,0 +1,291 @@
+//! What is asked for recurring jobs, and what happens when their time comes.
+
+use std::sync::Arc;
+
+use protocol::enqueue::NewJob;
+use protocol::flow::Key;
+use protocol::name::CronName;
+
+use super::command::{Reject, Reply};
+use super::crons::{Entry, NewEntry};
+use super::{Engine, Found};
+
+/// One request about cron groups and their entries.
+#[derive(Debug, Clone)]
+pub enum CronCommand {
+    List,
+    Get(CronName),
+    /// The group becomes this, all of it.
+    Put {
+        group: CronName,
+        paused: Option<bool>,
+        timezone: Option<String>,
+        entries: Vec<NewEntry>,
+    },
+    Patch {
+        group: CronName,
+        paused: Option<bool>,
+        timezone: Option<Option<String>>,
+    },
+    Delete(CronName),
+    DeleteAll,
+    Add(CronName, NewEntry),
+    GetEntry(CronName, CronName),
+    PutEntry(CronName, NewEntry),
+    PauseEntry(CronName, CronName, bool),
+    DeleteEntry(CronName, CronName),
+    /// Enqueue the job of an entry now.
+    Run(CronName, CronName),
+}
+
+/// How many entries may come in one turn.
+const SLICE: usize = if cfg!(test) { 4 } else { 256 };
+
+fn no_group(name: &CronName) -> Reject {
+    Reject::Missing(format!("no cron group has the name `{name}`"))
+}
+
+fn no_entry(group: &CronName, name: &CronName) -> Reject {
+    Reject::Missing(format!("cron group `{group}` has no entry `{name}`"))
+}
+
+impl Engine {
+    pub(super) fn cron(&mut self, command: CronCommand, found: &Found) -> Result<Reply, Reject> {
+        match command {
+            CronCommand::List => Ok(Reply::Crons(self.crons.names())),
+            CronCommand::Get(name) => self.cron_view(&name),
+            CronCommand::Put { group, paused, timezone, entries } => {
+                self.prepare_entries(&entries)?;
+                self.put_cron(&group, paused, timezone, entries);
+                self.cron_view(&group)
+            }
+            CronCommand::Patch { group, paused, timezone } => {
+                self.patch_cron(&group, paused, timezone)?;
+                self.cron_view(&group)
+            }
+            CronCommand::Delete(name) => {
+                self.crons.get(&name).ok_or_else(|| no_group(&name))?;
+                self.delete_cron(&name);
+                Ok(Reply::Done)
+            }
+            CronCommand::DeleteAll => {
+                let names = self.crons.names();
+                names.iter().for_each(|name| self.delete_cron(name));
+                Ok(Reply::Deleted(names.len()))
+            }
+            CronCommand::Add(group, new) => {
+                if self.crons.get(&group).is_some_and(|found| found.entry(&new.name).is_some()) {
+                    let name = &new.name;
+                    return Err(Reject::Conflict(format!(
+                        "cron group `{group}` has an entry `{name}` already"
+                    )));
+                }
+                self.put_entry(&group, new)
+            }
+            CronCommand::PutEntry(group, new) => self.put_entry(&group, new),
+            CronCommand::GetEntry(group, name) => self.entry_view(&group, &name),
+            CronCommand::PauseEntry(group, name, paused) => {
+                let now = self.now;
+                let found = self.crons.get_mut(&group).ok_or_else(|| no_group(&group))?;
+                found.entry_mut(&name).ok_or_else(|| no_entry(&group, &name))?.rest.set(paused, now);
+                self.crons.save_group(&group, &mut self.batch);
+                self.entry_view(&group, &name)
+            }
+            CronCommand::DeleteEntry(group, name) => {
+                self.crons.get(&group).ok_or_else(|| no_group(&group))?;
+                if !self.drop_entry(&group, &name) {
+                    return Err(no_entry(&group, &name));
+                }
+                self.crons.save_group(&group, &mut self.batch);
+                Ok(Reply::Done)
+            }
+            CronCommand::Run(group, name) => self.run_entry(&group, &name, found),
+        }
+    }
+
+    fn cron_view(&self, name: &CronName) -> Result<Reply, Reject> {
+        Ok(Reply::Cron(self.crons.view(name).ok_or_else(|| no_group(name))?))
+    }
+
+    fn entry_view(&self, group: &CronName, name: &CronName) -> Result<Reply, Reject> {
+        let found = self.crons.get(group).ok_or_else(|| no_group(group))?;
+        Ok(Reply::CronEntry(found.entry(name).ok_or_else(|| no_entry(group, name))?.view()))
+    }
+
+    /// What entries draw on budgets must exist, as for jobs.
+    fn prepare_entries(&mut self, entries: &[NewEntry]) -> Result<(), Reject> {
+        let jobs: Vec<NewJob> = entries.iter().map(|entry| entry.template.job.clone()).collect();
+        self.prepare_budgets(&jobs).map_err(|reject| match reject {
+            Reject::Job { index, error } => {
+                let name = entries.get(index).map(|entry| entry.name.to_string()).unwrap_or_default();
+                Reject::NotAllowed(format!("entry `{name}`: job.{error}"))
+            }
+            reject => reject,
+        })
+    }
+
+    fn put_cron(
+        &mut self,
+        group: &CronName,
+        paused: Option<bool>,
+        timezone: Option<String>,
+        entries: Vec<NewEntry>,
+    ) {
+        let now = self.now;
+        let found = self.crons.make(group);
+        found.rest.set(paused.unwrap_or(found.rest.paused), now);
+        let moved = found.timezone != timezone;
+        found.timezone = timezone;
+        let order: Vec<CronName> = entries.iter().map(|entry| entry.name.clone()).collect();
+        let gone = found.entries.iter().map(|entry| entry.name.clone()).filter(|name| !order.contains(name));
+        for name in gone.collect::<Vec<_>>() {
+            self.drop_entry(group, &name);
+        }
+        for entry in entries {
+            self.set_entry(group, entry, moved);
+        }
+        let place = |entry: &Entry| order.iter().position(|name| *name == entry.name);
+        self.crons.make(group).entries.sort_by_key(place);
+        self.crons.save_group(group, &mut self.batch);
+    }
+
+    fn put_entry(&mut self, group: &CronName, new: NewEntry) -> Result<Reply, Reject> {
+        self.prepare_entries(std::slice::from_ref(&new))?;
+        let name = new.name.clone();
+        self.crons.make(group);
+        self.set_entry(group, new, false);
+        self.crons.save_group(group, &mut self.batch);
+        self.entry_view(group, &name)
+    }
+
+    /// Lets an entry be this. One that comes at the same times as before goes on as it was.
+    fn set_entry(&mut self, group: &CronName, new: NewEntry, group_moved: bool) {
+        let now = self.now;
+        let name = new.name.clone();
+        self.budgets.count_cron(bindings(&new.template.job), true);
+        let existing = self.crons.make(group).entry_mut(&name);
+        let again = match existing {
+            None => {
+                let entry = Entry::new(new, now);
+                self.crons.make(group).entries.push(entry);
+                true
+            }
+            Some(entry) => {
+                let moved = entry.timezone != new.timezone || group_moved && new.timezone.is_none();
+                let again = moved || entry.expression != new.expression;
+                entry.rest.set(new.paused.unwrap_or(entry.rest.paused), now);
+                (entry.expression, entry.recurrence) = (new.expression, new.recurrence);
+                entry.timezone = new.timezone;
+                let before = std::mem::replace(&mut entry.template, new.template);
+                self.budgets.count_cron(bindings(&before.job), false);
+                again
+            }
+        };
+        if again {
+            self.crons.reschedule(group, &name, now);
+            self.crons.save_entry(group, &name, &mut self.batch);
+        }
+    }
+
+    fn patch_cron(
+        &mut self,
+        group: &CronName,
+        paused: Option<bool>,
+        timezone: Option<Option<String>>,
+    ) -> Result<(), Reject> {
+        let now = self.now;
+        let found = self.crons.get_mut(group).ok_or_else(|| no_group(group))?;
+        found.rest.set(paused.unwrap_or(found.rest.paused), now);
+        if let Some(timezone) = timezone.filter(|timezone| *timezone != found.timezone) {
+            found.timezone = timezone;
+            let with_it = found.entries.iter().filter(|entry| entry.timezone.is_none());
+            for name in with_it.map(|entry| entry.name.clone()).collect::<Vec<_>>() {
+                self.crons.reschedule(group, &name, now);
+                self.crons.save_entry(group, &name, &mut self.batch);
+            }
+        }
+        self.crons.save_group(group, &mut self.batch);
+        Ok(())
+    }
+
+    fn delete_cron(&mut self, group: &CronName) {
+        let entries = self.crons.get(group).map(|found| &found.entries[..]).unwrap_or_default();
+        let names: Vec<CronName> = entries.iter().map(|entry| entry.name.clone()).collect();
+        for name in names {
+            self.drop_entry(group, &name);
+        }
+        self.crons.remove_group(group);
+        self.crons.save_group(group, &mut self.batch);
+    }
+
+    fn drop_entry(&mut self, group: &CronName, name: &CronName) -> bool {
+        let Some(entry) = self.crons.remove_entry(group, name) else { return false };
+        self.budgets.count_cron(bindings(&entry.template.job), false);
+        self.crons.save_entry(group, name, &mut self.batch);
+        true
+    }
+
+    fn run_entry(&mut self, group: &CronName, name: &CronName, found: &Found) -> Result<Reply, Reject> {
+        let now = self.now;
+        let of_group = self.crons.get_mut(group).ok_or_else(|| no_group(group))?;
+        let entry = of_group.entry_mut(name).ok_or_else(|| no_entry(group, name))?;
+        let job = entry.template.job.clone();
+        let reply = self.enqueue(vec![job], found)?;
+        if let Some(entry) = self.crons.get_mut(group).and_then(|found| found.entry_mut(name)) {
+            entry.state.last_at = Some(now);
+        }
+        self.crons.save_entry(group, name, &mut self.batch);
+        Ok(reply)
+    }
+
+    /// The job that a command enqueues on behalf of an entry.
+    pub(super) fn job_to_run(&self, command: &CronCommand) -> Option<&NewJob> {
+        let CronCommand::Run(group, name) = command else { return None };
+        Some(&self.crons.get(group)?.entry(name)?.template.job)
+    }
+
+    /// The unique keys that have to be looked up before [`Engine::fire`].
+    pub fn fires(&self) -> Vec<Key> {
+        if self.draining {
+            return Vec::new();
+        }
+        let due = self.crons.due(self.now, SLICE).into_iter();
+        let jobs = due.filter_map(|(group, name)| Some(&self.crons.get(&group)?.entry(&name)?.template.job));
+        let keys = jobs.filter_map(|job| Some(job.flow.as_ref()?.unique.as_ref()?.key.clone()));
+        keys.filter(|key| self.lacks_key(key)).collect()
+    }
+
+    /// Enqueues the jobs of the entries whose time has come. Of several times that were missed, one counts.
+    pub fn fire(&mut self) {
+        if self.draining {
+            return;
+        }
+        for (group, name) in self.crons.due(self.now, SLICE) {
+            self.crons.reschedule(&group, &name, self.now);
+            self.fire_one(&group, &name);
+            self.crons.save_entry(&group, &name, &mut self.batch);
+        }
+    }
+
+    fn fire_one(&mut self, group: &CronName, name: &CronName) {
+        let now = self.now;
+        let Some(of_group) = self.crons.get_mut(group) else { return };
+        let rests = of_group.rest.paused;
+        let Some(entry) = of_group.entry_mut(name).filter(|entry| !rests && !entry.rest.paused) else {
+            return;
+        };
+        entry.state.last_at = Some(now);
+        let job = entry.template.job.clone();
+        let unique = job.flow.as_ref().and_then(|flow| flow.unique.as_ref());
+        if unique.is_some_and(|unique| self.keeper(unique).is_some()) {
+            return;
+        }
+        let job = Arc::new(self.admit(job));
+        self.settle(job.clone());
+        self.note(&job, None, Some(job.status));
+    }
+}
+
+fn bindings(job: &NewJob) -> &[protocol::budget::Binding] {
+    job.flow.as_ref().map_or(&[], |flow| &flow.budgets)
+}

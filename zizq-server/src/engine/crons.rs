@@ -1,0 +1,271 @@
+//! Recurring jobs: what there is, and when each comes next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use protocol::cron::{EntryView, GroupView, Template};
+use protocol::enqueue::NewJob;
+use protocol::name::CronName;
+
+use super::recurrence::{self, Recurrence};
+use crate::store::batch::Batch;
+use crate::store::record::{CronRecord, EntryRecord, EntryState};
+
+/// An entry as it is asked for: everything in it has been checked.
+#[derive(Debug, Clone)]
+pub struct NewEntry {
+    pub name: CronName,
+    pub expression: String,
+    pub recurrence: Recurrence,
+    pub timezone: Option<String>,
+    /// Absent: as it was, or else false.
+    pub paused: Option<bool>,
+    pub template: Arc<Template>,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub name: CronName,
+    pub expression: String,
+    pub recurrence: Recurrence,
+    pub timezone: Option<String>,
+    pub rest: Rest,
+    pub template: Arc<Template>,
+    pub state: EntryState,
+}
+
+/// Whether a group or an entry rests, and since when.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Rest {
+    pub paused: bool,
+    pub paused_at: Option<u64>,
+    pub resumed_at: Option<u64>,
+}
+
+impl Rest {
+    /// Begins or ends a rest; without effect where it is so already.
+    pub(super) const fn set(&mut self, paused: bool, now: u64) {
+        if paused == self.paused {
+            return;
+        }
+        self.paused = paused;
+        if paused {
+            self.paused_at = Some(now);
+        } else {
+            self.resumed_at = Some(now);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    pub timezone: Option<String>,
+    pub rest: Rest,
+    /// In the order they were given.
+    pub entries: Vec<Entry>,
+}
+
+impl Group {
+    pub(super) fn entry(&self, name: &CronName) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.name == *name)
+    }
+
+    pub(super) fn entry_mut(&mut self, name: &CronName) -> Option<&mut Entry> {
+        self.entries.iter_mut().find(|entry| entry.name == *name)
+    }
+
+    /// The zone that an entry is about; none: that of the server.
+    fn zone_of(&self, entry: &Entry) -> Option<TimeZone> {
+        let name = entry.timezone.as_ref().or(self.timezone.as_ref())?;
+        recurrence::zone(name).ok()
+    }
+}
+
+/// All groups, and what comes next.
+#[derive(Debug)]
+pub(super) struct Crons {
+    groups: BTreeMap<CronName, Group>,
+    due: BTreeSet<(u64, CronName, CronName)>,
+    /// The zone of entries for which neither they nor their groups name one.
+    pub zone: TimeZone,
+}
+
+impl Default for Crons {
+    fn default() -> Self {
+        Self { groups: BTreeMap::new(), due: BTreeSet::new(), zone: TimeZone::UTC }
+    }
+}
+
+impl Crons {
+    /// Takes in what is stored.
+    pub(super) fn load(
+        &mut self,
+        groups: Vec<(CronName, CronRecord)>,
+        states: Vec<((CronName, CronName), EntryState)>,
+        now: u64,
+    ) {
+        let mut states: BTreeMap<_, _> = states.into_iter().collect();
+        for (name, record) in groups {
+            let CronRecord { timezone, paused, paused_at, resumed_at, entries } = record;
+            let rest = Rest { paused, paused_at, resumed_at };
+            let entries = entries.into_iter().filter_map(entry_of).collect();
+            let mut group = Group { timezone, rest, entries };
+            for entry in &mut group.entries {
+                entry.state = states.remove(&(name.clone(), entry.name.clone())).unwrap_or_default();
+            }
+            let lost: Vec<CronName> =
+                group.entries.iter().filter(|e| e.state.next_at.is_none()).map(|e| e.name.clone()).collect();
+            self.insert(name.clone(), group);
+            lost.iter().for_each(|entry| self.reschedule(&name, entry, now));
+        }
+    }
+
+    fn insert(&mut self, name: CronName, group: Group) {
+        for entry in &group.entries {
+            self.due.extend(entry.state.next_at.map(|at| (at, name.clone(), entry.name.clone())));
+        }
+        self.groups.insert(name, group);
+    }
+
+    /// Forgets everything but the zone.
+    pub(super) fn clear(&mut self) {
+        *self = Self { zone: self.zone.clone(), ..Self::default() };
+    }
+
+    /// The jobs of all entries.
+    pub(super) fn jobs(&self) -> impl Iterator<Item = &NewJob> {
+        self.groups.values().flat_map(|group| &group.entries).map(|entry| &entry.template.job)
+    }
+
+    pub(super) fn names(&self) -> Vec<CronName> {
+        self.groups.keys().cloned().collect()
+    }
+
+    pub(super) fn get(&self, name: &CronName) -> Option<&Group> {
+        self.groups.get(name)
+    }
+
+    pub(super) fn get_mut(&mut self, name: &CronName) -> Option<&mut Group> {
+        self.groups.get_mut(name)
+    }
+
+    /// The group of this name, which exists from now on.
+    pub(super) fn make(&mut self, name: &CronName) -> &mut Group {
+        self.groups.entry(name.clone()).or_default()
+    }
+
+    /// When the next entry's time comes.
+    pub(super) fn next(&self) -> Option<u64> {
+        self.due.first().map(|(at, ..)| *at)
+    }
+
+    /// The entries whose time has come, at most so many.
+    pub(super) fn due(&self, now: u64, most: usize) -> Vec<(CronName, CronName)> {
+        let due = self.due.iter().take_while(|(at, ..)| *at <= now).take(most);
+        due.map(|(_, group, entry)| (group.clone(), entry.clone())).collect()
+    }
+
+    /// Finds out when an entry comes next after `now`.
+    pub(super) fn reschedule(&mut self, group: &CronName, name: &CronName, now: u64) {
+        let zone = self.groups.get(group).and_then(|found| found.zone_of(found.entry(name)?));
+        let zone = zone.unwrap_or_else(|| self.zone.clone());
+        let Some(entry) = self.groups.get_mut(group).and_then(|found| found.entry_mut(name)) else { return };
+        let next_at = entry.recurrence.next(&zone, now);
+        if let Some(at) = std::mem::replace(&mut entry.state.next_at, next_at) {
+            self.due.remove(&(at, group.clone(), name.clone()));
+        }
+        self.due.extend(next_at.map(|at| (at, group.clone(), name.clone())));
+    }
+
+    /// Takes an entry out.
+    pub(super) fn remove_entry(&mut self, group: &CronName, name: &CronName) -> Option<Entry> {
+        let entries = &mut self.groups.get_mut(group)?.entries;
+        let entry = entries.remove(entries.iter().position(|entry| entry.name == *name)?);
+        if let Some(at) = entry.state.next_at {
+            self.due.remove(&(at, group.clone(), name.clone()));
+        }
+        Some(entry)
+    }
+
+    /// Forgets a group without entries.
+    pub(super) fn remove_group(&mut self, name: &CronName) {
+        self.groups.remove(name);
+    }
+
+    /// Writes what a group is.
+    pub(super) fn save_group(&self, name: &CronName, batch: &mut Batch) {
+        let Some(Group { timezone, rest, entries }) = self.groups.get(name) else {
+            return batch.remove_cron(name);
+        };
+        let Rest { paused, paused_at, resumed_at } = *rest;
+        let entries = entries.iter().map(|entry| EntryRecord {
+            name: entry.name.clone(),
+            expression: entry.expression.clone(),
+            timezone: entry.timezone.clone(),
+            paused: entry.rest.paused,
+            paused_at: entry.rest.paused_at,
+            resumed_at: entry.rest.resumed_at,
+            job: entry.template.shown.to_string(),
+        });
+        let (timezone, entries) = (timezone.clone(), entries.collect());
+        batch.put_cron(name, &CronRecord { timezone, paused, paused_at, resumed_at, entries });
+    }
+
+    /// Writes when an entry came last and comes next.
+    pub(super) fn save_entry(&self, group: &CronName, name: &CronName, batch: &mut Batch) {
+        match self.groups.get(group).and_then(|found| found.entry(name)) {
+            Some(entry) => batch.put_cron_entry(group, name, &entry.state),
+            None => batch.remove_cron_entry(group, name),
+        }
+    }
+
+    pub(super) fn view(&self, name: &CronName) -> Option<GroupView> {
+        let Group { timezone, rest, entries } = self.groups.get(name)?;
+        Some(GroupView {
+            name: name.clone(),
+            paused: rest.paused,
+            timezone: timezone.clone(),
+            paused_at: rest.paused_at,
+            resumed_at: rest.resumed_at,
+            entries: entries.iter().map(Entry::view).collect(),
+        })
+    }
+}
+
+impl Entry {
+    pub(super) fn new(new: NewEntry, now: u64) -> Self {
+        let NewEntry { name, expression, recurrence, timezone, paused, template } = new;
+        let mut rest = Rest::default();
+        rest.set(paused.unwrap_or(false), now);
+        Self { name, expression, recurrence, timezone, rest, template, state: EntryState::default() }
+    }
+
+    pub(super) fn view(&self) -> EntryView {
+        EntryView {
+            name: self.name.clone(),
+            expression: self.expression.clone(),
+            timezone: self.timezone.clone(),
+            paused: self.rest.paused,
+            paused_at: self.rest.paused_at,
+            resumed_at: self.rest.resumed_at,
+            job: self.template.shown.clone(),
+            next_enqueue_at: self.state.next_at,
+            last_enqueue_at: self.state.last_at,
+        }
+    }
+}
+
+fn entry_of(record: EntryRecord) -> Option<Entry> {
+    let EntryRecord { name, expression, timezone, paused, paused_at, resumed_at, job } = record;
+    let shown = serde_json::from_str(&job).ok();
+    let template = shown.and_then(|shown| Template::parse(&shown).ok());
+    // What was accepted once is read by every later version.
+    let (Some(template), Ok(recurrence)) = (template, expression.parse()) else {
+        tracing::error!(%name, expression, "a stored cron entry cannot be read and is left out");
+        return None;
+    };
+    let rest = Rest { paused, paused_at, resumed_at };
+    let state = EntryState::default();
+    Some(Entry { name, expression, recurrence, timezone, rest, template: Arc::new(template), state })
+}

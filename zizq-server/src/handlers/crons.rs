@@ -1,0 +1,195 @@
+//! Cron groups and their entries.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use protocol::body;
+use protocol::body::Malformed;
+use protocol::cron::{EntryPatch, EntryRequest, GroupPatch, GroupRequest, Template};
+use protocol::enqueue::EnqueueError;
+use protocol::error::excerpt;
+use protocol::name::CronName;
+use protocol::object::Object;
+use rustc_hash::FxHashSet;
+use serde_json::json;
+
+use super::{enqueue, out_of_step};
+use crate::engine::command::{Command, Reply};
+use crate::engine::cron::CronCommand;
+use crate::engine::crons::NewEntry;
+use crate::engine::recurrence;
+use crate::http::App;
+use crate::http::reply::{self, Answer, Refusal};
+use crate::http::request::Request;
+use crate::http::route::CronCall;
+
+pub(crate) async fn call(app: &App, request: &Request, call: CronCall) -> Answer {
+    match call {
+        CronCall::ListCrons => list(app, request).await,
+        CronCall::DeleteCrons => delete_all(app, request).await,
+        CronCall::GetCron => get(app, request).await,
+        CronCall::PutCron => put(app, request).await,
+        CronCall::PatchCron => patch(app, request).await,
+        CronCall::DeleteCron => delete(app, request).await,
+        CronCall::AddEntry => add(app, request).await,
+        CronCall::GetEntry => get_entry(app, request).await,
+        CronCall::PutEntry => put_entry(app, request).await,
+        CronCall::PatchEntry => patch_entry(app, request).await,
+        CronCall::DeleteEntry => delete_entry(app, request).await,
+        CronCall::RunEntry => run(app, request).await,
+    }
+}
+
+async fn list(app: &App, request: &Request) -> Answer {
+    request.no_query()?;
+    match ask(app, CronCommand::List).await? {
+        Reply::Crons(names) => Ok(reply::value(StatusCode::OK, request.format, &json!({"crons": names}))),
+        _ => Err(out_of_step()),
+    }
+}
+
+async fn delete_all(app: &App, request: &Request) -> Answer {
+    request.no_query()?;
+    match ask(app, CronCommand::DeleteAll).await? {
+        Reply::Deleted(n) => Ok(reply::value(StatusCode::OK, request.format, &json!({"deleted": n}))),
+        _ => Err(out_of_step()),
+    }
+}
+
+async fn get(app: &App, request: &Request) -> Answer {
+    request.no_query()?;
+    shown(app, request, CronCommand::Get(known_group(request)?), StatusCode::OK).await
+}
+
+async fn put(app: &App, request: &Request) -> Answer {
+    let body: GroupRequest = body::parse(request.body_format()?, &request.body)?;
+    request.no_query()?;
+    let group = new_name(request, 0)?;
+    if let Some(name) = &body.timezone {
+        recurrence::zone(name).map_err(Refusal::bad_request)?;
+    }
+    let mut entries = Vec::with_capacity(body.entries.len());
+    let mut names = FxHashSet::default();
+    for (i, Object(entry)) in body.entries.into_iter().enumerate() {
+        let name = entry.name.clone();
+        let name = name.ok_or_else(|| Refusal::bad_request(format!("entries[{i}]: missing field `name`")))?;
+        if !names.insert(name.clone()) {
+            return Err(Refusal::bad_request(format!("entry `{name}`: the name is given twice")));
+        }
+        entries.push(check(app, name, entry)?);
+    }
+    let command = CronCommand::Put { group, paused: body.paused, timezone: body.timezone, entries };
+    shown(app, request, command, StatusCode::OK).await
+}
+
+async fn patch(app: &App, request: &Request) -> Answer {
+    let GroupPatch { paused, timezone } = body::parse(request.body_format()?, &request.body)?;
+    request.no_query()?;
+    if let Some(Some(name)) = &timezone {
+        recurrence::zone(name).map_err(Refusal::bad_request)?;
+    }
+    let command = CronCommand::Patch { group: known_group(request)?, paused, timezone };
+    shown(app, request, command, StatusCode::OK).await
+}
+
+async fn delete(app: &App, request: &Request) -> Answer {
+    request.no_query()?;
+    ask(app, CronCommand::Delete(known_group(request)?)).await?;
+    Ok(reply::no_content())
+}
+
+async fn add(app: &App, request: &Request) -> Answer {
+    let entry: EntryRequest = body::parse(request.body_format()?, &request.body)?;
+    request.no_query()?;
+    let group = new_name(request, 0)?;
+    let name = entry.name.clone().ok_or_else(|| Refusal::bad_request("the body: missing field `name`"))?;
+    shown(app, request, CronCommand::Add(group, check(app, name, entry)?), StatusCode::CREATED).await
+}
+
+async fn get_entry(app: &App, request: &Request) -> Answer {
+    request.no_query()?;
+    let command = CronCommand::GetEntry(known_group(request)?, known_entry(request)?);
+    shown(app, request, command, StatusCode::OK).await
+}
+
+async fn put_entry(app: &App, request: &Request) -> Answer {
+    let entry: EntryRequest = body::parse(request.body_format()?, &request.body)?;
+    request.no_query()?;
+    let (group, name) = (new_name(request, 0)?, new_name(request, 1)?);
+    if let Some(other) = entry.name.as_ref().filter(|other| **other != name) {
+        return Err(Refusal::bad_request(format!("name: `{other}` is not the name in the path, `{name}`")));
+    }
+    shown(app, request, CronCommand::PutEntry(group, check(app, name, entry)?), StatusCode::OK).await
+}
+
+async fn patch_entry(app: &App, request: &Request) -> Answer {
+    let EntryPatch { paused } = body::parse(request.body_format()?, &request.body)?;
+    request.no_query()?;
+    let command = CronCommand::PauseEntry(known_group(request)?, known_entry(request)?, paused);
+    shown(app, request, command, StatusCode::OK).await
+}
+
+async fn delete_entry(app: &App, request: &Request) -> Answer {
+    request.no_query()?;
+    ask(app, CronCommand::DeleteEntry(known_group(request)?, known_entry(request)?)).await?;
+    Ok(reply::no_content())
+}
+
+async fn run(app: &App, request: &Request) -> Answer {
+    request.no_query()?;
+    let command = CronCommand::Run(known_group(request)?, known_entry(request)?);
+    match ask(app, command).await? {
+        Reply::Enqueued(jobs) => enqueue::answer_one(request, &jobs),
+        _ => Err(out_of_step()),
+    }
+}
+
+async fn ask(app: &App, command: CronCommand) -> Result<Reply, Refusal> {
+    Ok(app.engine.call(Command::Cron(Box::new(command))).await?)
+}
+
+async fn shown(app: &App, request: &Request, command: CronCommand, status: StatusCode) -> Answer {
+    match ask(app, command).await? {
+        Reply::Cron(group) => Ok(reply::value(status, request.format, &group)),
+        Reply::CronEntry(entry) => Ok(reply::value(status, request.format, &entry)),
+        _ => Err(out_of_step()),
+    }
+}
+
+/// Checks an entry. What is wrong with it is said with its name.
+fn check(app: &App, name: CronName, entry: EntryRequest) -> Result<NewEntry, Refusal> {
+    let EntryRequest { expression, timezone, paused, job, .. } = entry;
+    let wrong = |error: String| Refusal::bad_request(format!("entry `{name}`: {error}"));
+    let recurrence = expression.parse().map_err(wrong)?;
+    if let Some(zone) = &timezone {
+        recurrence::zone(zone).map_err(wrong)?;
+    }
+    let template = match Template::parse(&job) {
+        Ok(template) => Arc::new(template),
+        Err(EnqueueError::Malformed(Malformed(error))) => return Err(wrong(format!("job.{error}"))),
+        Err(EnqueueError::NotAllowed(error)) => {
+            return Err(Refusal::unprocessable(format!("entry `{name}`: job.{error}")));
+        }
+    };
+    enqueue::check_payload(app, &template.job, &format!("entry `{name}`: job."))?;
+    Ok(NewEntry { name, expression, recurrence, timezone, paused, template })
+}
+
+fn param(request: &Request, at: usize) -> &str {
+    request.params.get(at).map(String::as_str).unwrap_or_default()
+}
+
+fn new_name(request: &Request, at: usize) -> Result<CronName, Refusal> {
+    param(request, at).parse().map_err(|e| Refusal::bad_request(format!("name: {e}")))
+}
+
+/// The group in the path, for what must exist: what can be no name does not.
+fn known_group(request: &Request) -> Result<CronName, Refusal> {
+    let text = param(request, 0);
+    text.parse().map_err(|_| Refusal::not_found(format!("no cron group has the name `{}`", excerpt(text))))
+}
+
+fn known_entry(request: &Request) -> Result<CronName, Refusal> {
+    let text = param(request, 1);
+    text.parse().map_err(|_| Refusal::not_found(format!("no cron entry has the name `{}`", excerpt(text))))
+}

@@ -1,0 +1,257 @@
+//! Recurring jobs as the model sees them: every so many seconds, in UTC.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use fastrand::Rng;
+use protocol::cron::Template;
+use protocol::job::Status;
+use protocol::name::CronName;
+use serde_json::json;
+
+use super::act::Act;
+use super::ledger::Ledger;
+use super::model::Model;
+use super::profile::{chance, one};
+use super::world::World;
+use crate::engine::command::{Reject, Reply};
+use crate::engine::cron::CronCommand;
+use crate::engine::crons::NewEntry;
+use crate::engine::job::Job;
+use crate::store::Snapshot;
+use crate::turn::Answer;
+
+pub(super) type Crons = BTreeMap<CronName, Group>;
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Group {
+    paused: bool,
+    entries: BTreeMap<CronName, Entry>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    every: u64,
+    paused: bool,
+    template: Arc<Template>,
+    pub next: u64,
+    last: Option<u64>,
+}
+
+/// So many entries come in one turn at least, if so many are due.
+const SLICE: usize = 4;
+
+fn every(new: &NewEntry) -> Result<u64> {
+    let step = new.expression.strip_prefix("*/").and_then(|rest| rest.split(' ').next());
+    step.and_then(|n| n.parse().ok()).context("an expression like */5 * * * * *")
+}
+
+fn next(every: u64, now: u64) -> u64 {
+    let ms = every * 1_000;
+    (now / ms + 1) * ms
+}
+
+impl Model {
+    fn set_entry(&mut self, group: &CronName, new: &NewEntry) -> Result<()> {
+        let (every, now) = (every(new)?, self.now);
+        let entries = &mut self.crons.entry(group.clone()).or_default().entries;
+        let before = entries.get(&new.name);
+        let (at, last) = match before {
+            Some(entry) if entry.every == every => (entry.next, entry.last),
+            Some(entry) => (next(every, now), entry.last),
+            None => (next(every, now), None),
+        };
+        let paused = new.paused.unwrap_or(before.is_some_and(|entry| entry.paused));
+        let entry = Entry { every, paused, template: new.template.clone(), next: at, last };
+        entries.insert(new.name.clone(), entry);
+        Ok(())
+    }
+
+    pub(super) fn cron(&mut self, command: &CronCommand, answer: &Answer) -> Result<()> {
+        let missing = matches!(answer, Err(Reject::Missing(_)));
+        match command {
+            CronCommand::Put { group, paused, entries, .. } => {
+                let found = self.crons.entry(group.clone()).or_default();
+                found.paused = paused.unwrap_or(found.paused);
+                found.entries.retain(|name, _| entries.iter().any(|entry| entry.name == *name));
+                entries.iter().try_for_each(|entry| self.set_entry(group, entry))?;
+                return self.same_group(group, answer);
+            }
+            CronCommand::PutEntry(group, entry) => self.set_entry(group, entry)?,
+            CronCommand::PauseEntry(group, name, paused) => {
+                match self.crons.get_mut(group).and_then(|found| found.entries.get_mut(name)) {
+                    Some(entry) => entry.paused = *paused,
+                    None => ensure!(missing, "there is no {group} {name}, but: {answer:?}"),
+                }
+            }
+            CronCommand::DeleteEntry(group, name) => {
+                let gone = self.crons.get_mut(group).and_then(|found| found.entries.remove(name));
+                ensure!(gone.is_some() != missing, "answered {answer:?}");
+            }
+            CronCommand::Delete(group) => {
+                ensure!(self.crons.remove(group).is_some() != missing, "answered {answer:?}");
+            }
+            CronCommand::Run(group, name) => return self.run(group, name, answer),
+            CronCommand::Get(group) if self.crons.contains_key(group) => {
+                return self.same_group(group, answer);
+            }
+            CronCommand::Get(_) => ensure!(missing, "answered {answer:?}"),
+            _ => bail!("the model does not know {command:?}"),
+        }
+        Ok(())
+    }
+
+    fn same_group(&self, name: &CronName, answer: &Answer) -> Result<()> {
+        let Ok(Reply::Cron(view)) = answer else { bail!("answered {answer:?}") };
+        let group = self.crons.get(name).context("it is there")?;
+        ensure!(view.paused == group.paused, "{view:?} should be {group:?}");
+        let seen = view.entries.iter().map(|e| (&e.name, e.paused, e.next_enqueue_at, e.last_enqueue_at));
+        let mut seen: Vec<_> = seen.collect();
+        seen.sort();
+        let expected = group.entries.iter().map(|(name, e)| (name, e.paused, Some(e.next), e.last));
+        let expected: Vec<_> = expected.collect();
+        ensure!(seen == expected, "entries should be {expected:?}, not {seen:?}");
+        Ok(())
+    }
+
+    fn run(&mut self, group: &CronName, name: &CronName, answer: &Answer) -> Result<()> {
+        let now = self.now;
+        let Some(entry) = self.crons.get_mut(group).and_then(|found| found.entries.get_mut(name)) else {
+            ensure!(matches!(answer, Err(Reject::Missing(_))), "answered {answer:?}");
+            return Ok(());
+        };
+        let job = entry.template.job.clone();
+        if !self.draining {
+            entry.last = Some(now);
+        }
+        self.enqueue(&[job], answer)
+    }
+
+    /// When the next entry comes.
+    pub(super) fn next_cron(&self) -> Option<u64> {
+        let entries = self.crons.values().flat_map(|group| group.entries.values());
+        entries.map(|entry| entry.next).min().filter(|_| !self.draining)
+    }
+
+    /// Entries come when it is time, and each once however long the time has passed. Which ids their jobs have is read
+    /// off the store.
+    pub(super) fn fire(&mut self, snapshot: &impl Snapshot) -> Result<()> {
+        let now = self.now;
+        if self.next_cron().is_none_or(|at| at > now) {
+            return Ok(());
+        }
+        let ledger = Ledger::read(snapshot)?;
+        let mut new: Vec<&Job> =
+            ledger.jobs.values().filter(|job| !self.jobs.contains_key(&job.id)).collect();
+        let all = self.crons.iter().flat_map(|(name, group)| {
+            group.entries.iter().map(move |(entry, e)| (e.next, name.clone(), entry.clone()))
+        });
+        let mut due: Vec<_> = all.filter(|(at, ..)| *at <= now).collect();
+        due.sort();
+        due.truncate(SLICE);
+        new.reverse();
+        for (_, group, name) in due {
+            let found = self.crons.get_mut(&group).context("it is there")?;
+            let rests = found.paused;
+            let entry = found.entries.get_mut(&name).context("it is there")?;
+            entry.next = next(entry.every, now);
+            if rests || entry.paused {
+                continue;
+            }
+            entry.last = Some(now);
+            let asked = entry.template.job.clone();
+            if self.keeper(&asked).is_some() {
+                continue;
+            }
+            let mut job = new.pop().with_context(|| format!("{group} {name} has not come"))?.clone();
+            let as_asked = job.payload == asked.payload && job.ready_at == now && job.status == Status::Ready;
+            ensure!(as_asked, "{group} {name} has made {job:?}");
+            job.draw = crate::engine::budgets::DrawId::NONE;
+            self.admit(job, asked.queue)?;
+        }
+        ensure!(new.is_empty(), "nobody has asked for {new:?}");
+        Ok(())
+    }
+
+    /// After a crash within a turn: which entries have come, and what they are, is read off the store.
+    pub(super) fn adopt_crons(&mut self, acts: &[Act], ledger: &Ledger) -> Result<()> {
+        let changes = acts.iter().any(|act| matches!(act, Act::Cron(_)));
+        let mut crons = Crons::new();
+        for (name, record) in &ledger.crons {
+            let mut group = Group { paused: record.paused, entries: BTreeMap::new() };
+            for entry in &record.entries {
+                let template = Template::parse(&serde_json::from_str(&entry.job)?).context("a template")?;
+                let state = ledger.cron_states.get(&(name.clone(), entry.name.clone()));
+                let state = state.context("an entry without a time")?;
+                let every = entry.expression.strip_prefix("*/").and_then(|rest| rest.split(' ').next());
+                let entry_now = Entry {
+                    every: every.context("a step")?.parse()?,
+                    paused: entry.paused,
+                    template: Arc::new(template),
+                    next: state.next_at.context("it comes again")?,
+                    last: state.last_at,
+                };
+                group.entries.insert(entry.name.clone(), entry_now);
+            }
+            crons.insert(name.clone(), group);
+        }
+        let shape = |crons: &Crons| {
+            let entries = |group: &Group| group.entries.keys().cloned().collect::<Vec<_>>();
+            crons.iter().map(|(name, group)| (name.clone(), entries(group))).collect::<Vec<_>>()
+        };
+        ensure!(changes || shape(&crons) == shape(&self.crons), "the cron groups are others: {crons:?}");
+        self.crons = crons;
+        Ok(())
+    }
+}
+
+/// Whether a job was made by an entry.
+pub(super) fn is_of_cron(job: &Job) -> bool {
+    job.payload.bytes().starts_with(b"\"cron ")
+}
+
+impl World {
+    pub(super) fn cron_act(&mut self, rng: &mut Rng) -> Act {
+        let name = |rng: &mut Rng, names: &[&str]| CronName::new(one(rng, names)).unwrap();
+        let group = name(rng, &["g", "h"]);
+        let entry = name(rng, &["a", "b", "c"]);
+        let command = match rng.u32(..10) {
+            0 => {
+                let entries = ["a", "b", "c"].into_iter().filter(|_| rng.bool()).collect::<Vec<_>>();
+                let entries = entries.into_iter().map(|name| self.entry(CronName::new(name).unwrap(), rng));
+                let entries = entries.collect();
+                let paused = one(rng, &[None, None, Some(true), Some(false)]);
+                CronCommand::Put { group, paused, timezone: None, entries }
+            }
+            1..4 => CronCommand::PutEntry(group, self.entry(entry, rng)),
+            4 => CronCommand::PauseEntry(group, entry, rng.bool()),
+            5 => CronCommand::DeleteEntry(group, entry),
+            6 if chance(rng, 40) => CronCommand::Delete(group),
+            6..9 => CronCommand::Run(group, entry),
+            _ => CronCommand::Get(group),
+        };
+        Act::Cron(Box::new(command))
+    }
+
+    fn entry(&mut self, name: CronName, rng: &mut Rng) -> NewEntry {
+        let expression = format!("*/{} * * * * *", one(rng, &[1, 2, 10, 30]));
+        // No two entries make the same payload, and no job has one like it.
+        let payload = format!("cron {name} {}", {
+            self.serial += 1;
+            self.serial
+        });
+        let mut job = json!({"queue": self.profile.queues[0].as_str(), "type": "t", "payload": payload});
+        if chance(rng, 30) {
+            job["unique_key"] = json!("key 0");
+        }
+        NewEntry {
+            recurrence: expression.parse().unwrap(),
+            template: Arc::new(Template::parse(&job).unwrap()),
+            paused: one(rng, &[None, Some(false), Some(true)]),
+            timezone: None,
+            name,
+            expression,
+        }
+    }
+}
