@@ -20,18 +20,41 @@ pub fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, format: Format, value: &T
 pub fn write_job(out: &mut Vec<u8>, format: Format, job: &JobView<'_>, payload: Option<&Payload>) {
     let start = out.len();
     write(out, format, job);
-    let Some(payload) = payload else { return };
+    if let Some(payload) = payload {
+        add_member(out, start, format, "payload", payload);
+    }
+}
+
+/// As [`write_job`], with the result of the job as one more member, where it has one.
+pub fn write_job_with_result(
+    out: &mut Vec<u8>,
+    format: Format,
+    job: &JobView<'_>,
+    payload: Option<&Payload>,
+    result: Option<&Payload>,
+) {
+    let start = out.len();
+    write_job(out, format, job, payload);
+    if let Some(result) = result {
+        add_member(out, start, format, "result", result);
+    }
+}
+
+/// Adds a member to the job that begins at `start` and is the last of what was written.
+fn add_member(out: &mut Vec<u8>, start: usize, format: Format, name: &str, value: &Payload) {
     match format {
         Format::Json => {
             out.pop();
-            out.extend_from_slice(b",\"payload\":");
-            out.extend_from_slice(&payload.to_format(format));
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":");
+            out.extend_from_slice(&value.to_format(format));
             out.push(b'}');
         }
         Format::MessagePack => {
             add_map_entry(out, start);
-            out.extend_from_slice(b"\xa7payload");
-            out.extend_from_slice(&payload.to_format(format));
+            write(out, format, name);
+            out.extend_from_slice(&value.to_format(format));
         }
     }
 }

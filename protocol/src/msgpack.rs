@@ -16,6 +16,11 @@ pub(crate) fn payload_of_job(body: &[u8]) -> Result<Vec<Range<usize>>, Malformed
     scan(body, Place::Job)
 }
 
+/// As [`check`], and finds the `result` of a success.
+pub(crate) fn result_of_success(body: &[u8]) -> Result<Vec<Range<usize>>, Malformed> {
+    scan(body, Place::Success)
+}
+
 /// As [`check`], and finds the `payload` of every element of `jobs`.
 pub(crate) fn payloads_of_bulk(body: &[u8]) -> Result<Vec<Range<usize>>, Malformed> {
     scan(body, Place::Bulk)
@@ -42,6 +47,7 @@ enum Place {
     Bulk,
     Jobs,
     Job,
+    Success,
     Anywhere,
 }
 
@@ -142,7 +148,7 @@ impl<'a> Scanner<'a> {
             let start = self.at;
             match (place, key) {
                 (Place::Bulk, b"jobs") => self.value(Place::Jobs, depth)?,
-                (Place::Job, b"payload") => {
+                (Place::Job, b"payload") | (Place::Success, b"result") => {
                     self.value(Place::Anywhere, depth)?;
                     self.payloads.push(start..self.at);
                 }

@@ -1,10 +1,55 @@
 //! What workers report: success, failure, and the same in bulk.
 
-use serde::{Deserialize, Serialize};
+use bytes::Bytes;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 
+use crate::body::{Malformed, members};
 use crate::id::JobId;
 use crate::lease::LeaseToken;
+use crate::media::Format;
 use crate::number::opt_time;
+use crate::payload::Payload;
+use crate::{json, msgpack};
+
+/// The largest result of a job, in bytes.
+pub const MAX_RESULT_BYTES: usize = 1024 * 1024;
+
+/// Reads the body of `POST /jobs/{id}/success`, which may be left out: `{"result": <any JSON>}`.
+///
+/// # Errors
+/// [`Malformed`], in one sentence that names the field.
+pub fn parse_success(format: Format, body: &Bytes) -> Result<Option<Payload>, Malformed> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    match format {
+        Format::Json => {
+            json::check(body)?;
+            let success: Success<&RawValue> = members(format, body)?;
+            let result = success.result.map(|text| Payload::from_json(body, text.get())).transpose();
+            result.map_err(|Malformed(e)| Malformed(e.replacen("payload", "result", 1)))
+        }
+        Format::MessagePack => {
+            let span = msgpack::result_of_success(body)?.into_iter().next();
+            let _: Success<IgnoredAny> = members(format, body)?;
+            Ok(span.map(|span| Payload::from_checked(format, body.slice(span))))
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "R: Deserialize<'de>"))]
+struct Success<R> {
+    #[serde(default, deserialize_with = "given")]
+    result: Option<R>,
+}
+
+/// A value that is there, be it null.
+fn given<'de, D: Deserializer<'de>, R: Deserialize<'de>>(deserializer: D) -> Result<Option<R>, D::Error> {
+    R::deserialize(deserializer).map(Some)
+}
 
 /// `POST /jobs/{id}/failure`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use protocol::job::Status;
 use protocol::name::{JobType, QueueName};
 
 /// How many events wait for a listener. What comes beyond that is lost to it, and it is told so.
-const MAX_WAITING: usize = 50_000;
+const MAX_WAITING: usize = 10_000;
 
 /// A job has changed its status.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl Listener {
     fn push(&self, events: &Arc<[Event]>) {
         let mut queue = lock(&self.queue);
         // Once something is missing, nothing more comes in before the reader has heard of that.
-        if queue.missed > 0 || queue.waiting + events.len() > MAX_WAITING {
+        if queue.missed > 0 || queue.waiting >= MAX_WAITING {
             queue.missed += events.len() as u64;
         } else {
             queue.waiting += events.len();

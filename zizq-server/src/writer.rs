@@ -50,6 +50,7 @@ impl CommitModes {
         match command {
             Command::Enqueue(_) | Command::EnqueueAndWait { .. } => Some(self.enqueue),
             Command::Succeed(_)
+            | Command::SucceedWith { .. }
             | Command::Fail { .. }
             | Command::Release(_)
             | Command::Change { .. }

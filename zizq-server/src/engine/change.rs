@@ -155,6 +155,7 @@ impl Engine {
         retried.deliveries = 0;
         retried.lapsed = false;
         retried.completed_at = None;
+        retried.result = None;
         retried.purge_at = None;
         // Since it ended its budgets may have changed, or gone.
         if let Some(flow) = &mut retried.flow

@@ -12,6 +12,7 @@ use protocol::lease::{HeartbeatsReply, JobHeartbeat, JobRelease, LeaseToken};
 use protocol::name::{CronName, QueueName};
 use protocol::outcome::{Failure, LeasedJob, NotDone};
 use protocol::patch::Patch;
+use protocol::payload::Payload;
 
 use super::budget::{BindingChange, BudgetCommand};
 use super::cron::CronCommand;
@@ -38,6 +39,11 @@ pub enum Command {
     /// The peer of a stream took a heartbeat: its leases begin anew.
     Beat(Link),
     Succeed(Vec<LeasedJob>),
+    /// With what came of it.
+    SucceedWith {
+        job: LeasedJob,
+        result: Payload,
+    },
     Fail {
         job: LeasedJob,
         failure: Failure,

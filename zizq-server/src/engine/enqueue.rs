@@ -66,6 +66,7 @@ impl Engine {
             failed_at: None,
             completed_at: None,
             purge_at: None,
+            result: None,
             draw: DrawId::NONE,
             flow: new.flow,
         }

@@ -37,6 +37,8 @@ pub struct Job {
     pub failed_at: Option<u64>,
     pub completed_at: Option<u64>,
     pub purge_at: Option<u64>,
+    /// What came of it, where its worker has said so.
+    pub result: Option<Payload>,
     /// What it draws on budgets while it has not ended.
     pub draw: DrawId,
     /// What it asks for beyond the ordinary.
@@ -76,7 +78,10 @@ impl Job {
     /// What memory it costs, in bytes, about.
     pub fn weight(&self) -> usize {
         let flow = if self.flow.is_some() { size_of::<Flow>() } else { 0 };
-        size_of::<Self>() + flow + self.payload.bytes().len()
+        size_of::<Self>()
+            + flow
+            + self.payload.bytes().len()
+            + self.result.as_ref().map_or(0, |result| result.bytes().len())
     }
 
     /// The key that keeps others out, if it has one.

@@ -179,6 +179,7 @@ impl Engine {
             |job: &LeasedJob| (job.lease.is_some() && self.leases.get(job.id).is_none()).then_some(job.id);
         match command {
             Command::Succeed(jobs) => jobs.iter().filter_map(late).collect(),
+            Command::SucceedWith { job, .. } => late(job).into_iter().collect(),
             Command::Fail { job, .. } => late(job).into_iter().collect(),
             Command::Heartbeat(jobs) => jobs.iter().filter_map(|j| late(&leased(j.id, j.lease))).collect(),
             Command::Release(jobs) => jobs.iter().filter_map(|j| late(&leased(j.id, j.lease))).collect(),
@@ -224,7 +225,8 @@ impl Engine {
             Command::Finish(link) => self.finish(link),
             Command::Drained(link) => self.drained(link),
             Command::Beat(link) => self.beat(link),
-            Command::Succeed(jobs) => self.succeed(&jobs, &mut found),
+            Command::Succeed(jobs) => self.succeed(&jobs, None, &mut found),
+            Command::SucceedWith { job, result } => self.succeed(&[job], Some(&result), &mut found),
             Command::Fail { job, failure } => self.fail(job, failure, &mut found),
             Command::Heartbeat(jobs) => self.heartbeat(&jobs, &mut found),
             Command::Release(jobs) => self.release(&jobs, &mut found),

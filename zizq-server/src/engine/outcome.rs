@@ -5,6 +5,7 @@ use std::sync::Arc;
 use protocol::job::Status;
 use protocol::number::MAX_TIME_MS;
 use protocol::outcome::{Failure, LeasedJob, NotDone};
+use protocol::payload::Payload;
 use protocol::stream::CancelReason;
 
 use super::backoff;
@@ -15,12 +16,20 @@ use super::{Engine, Found};
 use crate::store::record::ErrorRecord;
 
 impl Engine {
-    pub(super) fn succeed(&mut self, jobs: &[LeasedJob], found: &mut Found) -> Result<Reply, Reject> {
+    pub(super) fn succeed(
+        &mut self,
+        jobs: &[LeasedJob],
+        result: Option<&Payload>,
+        found: &mut Found,
+    ) -> Result<Reply, Reject> {
         let mut not_done = NotDone::default();
         for job in jobs {
             match self.claim(*job, found) {
                 Ok(claim) => {
-                    if let Some(job) = self.take_back(job.id, claim) {
+                    if let Some(mut job) = self.take_back(job.id, claim) {
+                        if let Some(result) = result {
+                            Arc::make_mut(&mut job).result = Some(result.clone());
+                        }
                         self.complete(job);
                     }
                 }

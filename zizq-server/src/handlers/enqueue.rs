@@ -57,7 +57,8 @@ async fn enqueue_and_wait(app: &App, request: &Request, job: NewJob, time: Durat
         (enqueued.job, enqueued.queue, enqueued.status) = (job, queue, status);
     }
     let mut body = Vec::with_capacity(512);
-    encode::write_job(&mut body, request.format, &view(enqueued), None);
+    let result = enqueued.job.result.as_ref();
+    encode::write_job_with_result(&mut body, request.format, &view(enqueued), None, result);
     Ok(reply::bytes(status, request.format, body))
 }
 

@@ -35,7 +35,8 @@ pub(crate) async fn job(app: &App, request: &Request) -> Answer {
 
 fn write_shown(out: &mut Vec<u8>, request: &Request, shown: &Seen) {
     let view = shown.job.view(&shown.queue, shown.status);
-    encode::write_job(out, request.format, &view, Some(&shown.job.payload));
+    let (payload, result) = (Some(&shown.job.payload), shown.job.result.as_ref());
+    encode::write_job_with_result(out, request.format, &view, payload, result);
 }
 
 pub(crate) async fn list(app: &App, request: &Request) -> Answer {

@@ -5,10 +5,9 @@ use protocol::body;
 use protocol::encode;
 use protocol::id::JobId;
 use protocol::object::Object;
-use protocol::outcome::{Failure, LeasedJob, NotDone};
+use protocol::outcome::{self, Failure, LeasedJob, MAX_RESULT_BYTES, NotDone};
 use rustc_hash::FxHashSet;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::out_of_step;
 use crate::engine::command::{Command, Reject, Reply};
@@ -17,23 +16,21 @@ use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
 
-/// `{"result": …}`, which is not kept yet.
-#[derive(Default, Deserialize)]
-struct Success {
-    #[serde(default)]
-    result: Option<IgnoredAny>,
-}
-
 pub(crate) async fn succeed(app: &App, request: &Request) -> Answer {
-    let success: Success = body::parse_optional(request.body_format()?, &request.body)?;
+    let result = outcome::parse_success(request.body_format()?, &request.body)?;
     let mut query = request.query()?;
     let lease = request.lease(&mut query)?;
     query.finish()?;
-    if success.result.is_some() {
-        return Err(Refusal::unprocessable("result is not supported yet"));
+    if let Some(size) = result.as_ref().map(|r| r.bytes().len()).filter(|size| *size > MAX_RESULT_BYTES) {
+        let error = format!("result: it has {size} bytes, at most {MAX_RESULT_BYTES} are kept");
+        return Err(Refusal::too_large(error));
     }
     let job = LeasedJob { id: request.job_id()?, lease };
-    match not_done(app, Command::Succeed(vec![job])).await? {
+    let command = match result {
+        None => Command::Succeed(vec![job]),
+        Some(result) => Command::SucceedWith { job, result },
+    };
+    match not_done(app, command).await? {
         not_done if !not_done.lost.is_empty() => Err(lease_lost(job)),
         not_done if !not_done.not_found.is_empty() => Err(not_in_flight(job)),
         _ => Ok(reply::no_content()),

@@ -8,6 +8,7 @@ use protocol::id::JobId;
 use protocol::lease::{JobHeartbeat, JobRelease};
 use protocol::name::QueueName;
 use protocol::outcome::{Failure, LeasedJob};
+use protocol::payload::Payload;
 
 use crate::engine::budget::BudgetCommand;
 use crate::engine::command::{About, Change, Command, Link, OpenStream, StreamKind};
@@ -27,6 +28,7 @@ pub(super) enum Act {
     Drained(Link),
     Beat(Link),
     Succeed(Vec<LeasedJob>),
+    SucceedWith(LeasedJob, Payload),
     Fail { job: LeasedJob, failure: Failure },
     Heartbeat(Vec<JobHeartbeat>),
     Release(Vec<JobRelease>),
@@ -100,6 +102,7 @@ impl Act {
             Self::Drained(link) => Command::Drained(link),
             Self::Beat(link) => Command::Beat(link),
             Self::Succeed(jobs) => Command::Succeed(jobs),
+            Self::SucceedWith(job, result) => Command::SucceedWith { job, result },
             Self::Fail { job, failure } => Command::Fail { job, failure },
             Self::Heartbeat(jobs) => Command::Heartbeat(jobs),
             Self::Release(jobs) => Command::Release(jobs),
@@ -122,6 +125,7 @@ impl Act {
     pub(super) fn ids(&self) -> Vec<JobId> {
         match self {
             Self::Succeed(jobs) => jobs.iter().map(|job| job.id).collect(),
+            Self::SucceedWith(job, _) => vec![job.id],
             Self::Fail { job, .. } => vec![job.id],
             Self::Heartbeat(jobs) => jobs.iter().map(|job| job.id).collect(),
             Self::Release(jobs) => jobs.iter().map(|job| job.id).collect(),

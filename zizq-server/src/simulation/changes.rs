@@ -118,7 +118,7 @@ impl Model {
             entry.errors.clear();
         }
         (job.status, job.ready_at, job.deliveries) = (Status::Ready, self.now, 0);
-        (job.completed_at, job.purge_at) = (None, None);
+        (job.completed_at, job.purge_at, job.result) = (None, None, None);
         self.correct_bindings(&mut job);
         let entry = self.jobs.get_mut(&job.id).context("it is there")?;
         // Whoever had it before has no say in it any more.

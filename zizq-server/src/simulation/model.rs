@@ -129,7 +129,8 @@ impl Model {
                 self.linked(*link, |stream| stream.renewed_at = now);
             }
             Act::Drained(_) => {}
-            Act::Succeed(jobs) => self.succeed(jobs, answer)?,
+            Act::Succeed(jobs) => self.succeed(jobs, None, answer)?,
+            Act::SucceedWith(job, result) => self.succeed(&[*job], Some(result), answer)?,
             Act::Fail { job, failure } => self.fail(*job, failure, answer)?,
             Act::Heartbeat(jobs) => self.heartbeat(jobs, answer)?,
             Act::Release(jobs) => self.release(jobs, answer)?,

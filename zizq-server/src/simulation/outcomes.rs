@@ -7,6 +7,7 @@ use protocol::id::JobId;
 use protocol::job::{Backoff, Status};
 use protocol::lease::{DEFAULT_LEASE_MS, JobHeartbeat, JobRelease, LeaseToken};
 use protocol::outcome::{Failure, LeasedJob, NotDone};
+use protocol::payload::Payload;
 use protocol::stream::CancelReason;
 
 use super::model::{Lease, Model};
@@ -97,11 +98,17 @@ impl Model {
         Some(job)
     }
 
-    pub(super) fn succeed(&mut self, jobs: &[LeasedJob], answer: &Answer) -> Result<()> {
+    pub(super) fn succeed(
+        &mut self,
+        jobs: &[LeasedJob],
+        result: Option<&Payload>,
+        answer: &Answer,
+    ) -> Result<()> {
         let mut lists = Lists::of(answer, jobs.iter().map(|job| job.id))?;
         for job in jobs {
             let verdict = self.settle_verdict(*job, &mut lists)?;
-            if let Some(done) = self.take_back(job.id, verdict) {
+            if let Some(mut done) = self.take_back(job.id, verdict) {
+                done.result = result.cloned();
                 self.complete(done);
             }
         }

@@ -138,7 +138,11 @@ impl World {
             0..22 if waiting < 4 * self.profile.backlog => self.enqueue(rng),
             0..34 => self.open(rng),
             34..42 => self.end_connection(rng),
-            42..60 => Act::Succeed(self.targets(rng)),
+            42 => Act::SucceedWith(
+                self.target(rng),
+                Payload::from_checked(Format::MessagePack, Bytes::from_static(&[0xc0])),
+            ),
+            43..60 => Act::Succeed(self.targets(rng)),
             60..70 => Act::Fail { job: self.target(rng), failure: self.failure(rng) },
             70..77 => Act::Heartbeat(self.heartbeats(rng)),
             77..84 => Act::Release(self.releases(rng)),

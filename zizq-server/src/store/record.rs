@@ -108,11 +108,15 @@ enum Extra<'a> {
     #[serde(borrow)]
     Budgets(Vec<(&'a str, u32)>),
     Draw(u32),
+    /// Whether it is JSON, and its bytes.
+    Result(bool, &'a [u8]),
 }
 
 fn extras(job: &Job) -> Vec<Extra<'_>> {
     let draw = (!job.draw.is_none()).then_some(Extra::Draw(job.draw.0));
-    let Some(flow) = &job.flow else { return draw.into_iter().collect() };
+    let result = job.result.as_ref().map(|r| Extra::Result(r.format() == Format::Json, r.bytes()));
+    let draw = draw.into_iter().chain(result);
+    let Some(flow) = &job.flow else { return draw.collect() };
     let budgets = flow.budgets.iter().map(|Binding { key, cost }| (key.as_str(), *cost)).collect();
     let budgets = (!flow.budgets.is_empty()).then_some(Extra::Budgets(budgets));
     let timeout = flow.timeout_ms.map(Extra::TimeoutMs);
@@ -120,8 +124,8 @@ fn extras(job: &Job) -> Vec<Extra<'_>> {
     timeout.into_iter().chain(unique).chain(budgets).chain(draw).collect()
 }
 
-fn flow(extras: Vec<Extra<'_>>) -> Result<(Flow, DrawId), Damaged> {
-    let (mut flow, mut draw) = (Flow::default(), DrawId::NONE);
+fn flow(extras: Vec<Extra<'_>>) -> Result<(Flow, DrawId, Option<Payload>), Damaged> {
+    let (mut flow, mut draw, mut result) = (Flow::default(), DrawId::NONE, None);
     for extra in extras {
         match extra {
             Extra::TimeoutMs(ms) => flow.timeout_ms = Some(ms),
@@ -135,9 +139,13 @@ fn flow(extras: Vec<Extra<'_>>) -> Result<(Flow, DrawId), Damaged> {
                 flow.budgets = budgets.map_err(|_| Damaged("job"))?;
             }
             Extra::Draw(id) => draw = DrawId(id),
+            Extra::Result(is_json, bytes) => {
+                let format = if is_json { Format::Json } else { Format::MessagePack };
+                result = Some(Payload::from_checked(format, Bytes::copy_from_slice(bytes)));
+            }
         }
     }
-    Ok((flow, draw))
+    Ok((flow, draw, result))
 }
 
 /// Appends the record of a job.
@@ -162,9 +170,10 @@ pub fn encode_job(job: &Job, out: &mut Vec<u8>) {
         completed_at: job.completed_at,
         purge_at: job.purge_at,
     };
-    out.push(if job.flow.is_some() { FORMAT_WITH_EXTRAS } else { FORMAT });
+    let has_extras = job.flow.is_some() || job.result.is_some();
+    out.push(if has_extras { FORMAT_WITH_EXTRAS } else { FORMAT });
     put(&header, out);
-    if job.flow.is_some() {
+    if has_extras {
         put(&extras(job), out);
     }
     out.extend_from_slice(job.payload.bytes());
@@ -184,7 +193,7 @@ pub fn decode_job(place: Place, record: &Bytes) -> Result<Job, Damaged> {
         header.home.map_or(Home { queue: place.queue, priority: header.priority }, |(queue, priority)| {
             Home { queue: QueueId(queue), priority }
         });
-    let (flow, draw) = flow(extras)?;
+    let (flow, draw, result) = flow(extras)?;
     // Among the others it would not be found, either.
     if place.status == Status::Ready && draw.is_none() != place.draw.is_none() {
         return Err(Damaged("job"));
@@ -213,6 +222,7 @@ pub fn decode_job(place: Place, record: &Bytes) -> Result<Job, Damaged> {
         failed_at: header.failed_at,
         completed_at: header.completed_at,
         purge_at: header.purge_at,
+        result,
         draw,
         flow: flow.boxed(),
     })
