@@ -80,8 +80,8 @@ impl Queues {
         }
     }
 
-    /// Drops the queues that have no jobs, are not paused and are of no use to anybody: memory does not keep every name that was ever
-    /// spoken.
+    /// Drops the queues that have no jobs, are not paused, and are not in `used`: memory does not keep every name that was
+    /// ever asked for.
     pub(super) fn drop_unused(&mut self, used: impl FnOnce() -> FxHashSet<QueueId>) -> Vec<QueueId> {
         if self.may_go.is_empty() {
             return Vec::new();
