@@ -112,7 +112,7 @@ pub fn write_jobs<I: ExactSizeIterator>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flow::{Key, UniqueWhile};
+    use crate::flow::{Batch, Expression, Key, UniqueWhile};
     use crate::id::JobId;
     use crate::job::{Backoff, Retention, Status};
     use crate::lease::LeaseToken;
@@ -126,7 +126,9 @@ mod tests {
         let (queue, job_type) = (QueueName::new("q").unwrap(), JobType::new("t").unwrap());
         let payload = Payload::from_checked(Format::Json, Bytes::from_static(b"{\"x\":[1,2.5]}"));
         let key = Key::new("k").unwrap();
-        for optional in 0..=15_u32 {
+        let (when, fold) = (Expression::new("true").unwrap(), Expression::new("$new").unwrap());
+        let batch = Batch { key: key.clone(), when, fold };
+        for optional in 0..=16_u32 {
             let has = |i: u32| (optional > i).then_some(u64::from(i));
             let view = JobView {
                 id: JobId::from_u128(1),
@@ -152,6 +154,7 @@ mod tests {
                 unique_key: has(12).map(|_| &key),
                 unique_while: has(13).map(|_| UniqueWhile::Active),
                 budgets: has(14).map(|_| &[][..]),
+                batch: has(15).map(|_| &batch),
             };
             let mut bare = serde_json::to_value(&view).unwrap();
             bare["payload"] = json!({"x": [1, 2.5]});

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::body::{Malformed, members};
 use crate::budget::{KeyedBindingRequest, NewBinding, Policy, check_bindings};
-use crate::flow::{Flow, Key, Unique, UniqueWhile};
+use crate::flow::{Batch, Flow, Key, Unique, UniqueWhile};
 use crate::job::{Backoff, DEFAULT_PRIORITY, Retention};
 use crate::media::Format;
 use crate::name::{BudgetKey, JobType, QueueName};
@@ -150,7 +150,7 @@ struct Request<P> {
     #[serde(default)]
     unique_while: Option<UniqueWhile>,
     #[serde(default)]
-    batch: Option<IgnoredAny>,
+    batch: Option<Object<Batch>>,
     #[serde(default)]
     budgets: Option<Vec<Object<KeyedBindingRequest>>>,
     #[serde(default, deserialize_with = "opt_integer")]
@@ -159,8 +159,8 @@ struct Request<P> {
 
 impl<P> Request<P> {
     fn into_job(self, payload: Payload) -> Result<NewJob, EnqueueError> {
-        if self.batch.is_some() {
-            return Err(EnqueueError::NotAllowed("batch is not supported yet".to_owned()));
+        if self.batch.is_some() && self.unique_key.is_some() {
+            return malformed("batch: it can not be used together with unique_key");
         }
         if self.timeout_ms == Some(0) {
             return malformed("timeout_ms: 0 would leave no time to run; leave it out for no timeout");
@@ -183,7 +183,8 @@ impl<P> Request<P> {
             retry_limit: self.retry_limit,
             backoff: self.backoff.map(|Object(b)| b),
             retention: self.retention.map(|Object(r)| r),
-            flow: Flow { timeout_ms: self.timeout_ms, unique, budgets }.boxed(),
+            flow: Flow { timeout_ms: self.timeout_ms, unique, batch: self.batch.map(|Object(b)| b), budgets }
+                .boxed(),
             create_budgets,
         })
     }
@@ -242,7 +243,14 @@ mod tests {
             refusal(&with("timeout_ms", json!(0))),
             "jobs[1]: timeout_ms: 0 would leave no time to run; leave it out for no timeout"
         );
-        assert_eq!(refusal(&with("batch", json!({}))), "jobs[1]: batch is not supported yet");
+        assert_eq!(refusal(&with("batch", json!({"key": "k"}))), "jobs[1]: batch: missing field `when`");
+        let batch = |key: &str, when: &str| json!({"key": key, "when": when, "fold": "$new"});
+        assert_eq!(refusal(&with("batch", batch("", "true"))), "jobs[1]: batch.key: a key must not be empty");
+        let long = refusal(&with("batch", batch("k", &"x".repeat(20_000))));
+        assert!(long.starts_with("jobs[1]: batch.when: an expression has at most 16384 bytes"), "{long}");
+        let mut both = with("batch", batch("k", "true"));
+        both["jobs"][1]["unique_key"] = json!("u");
+        assert_eq!(refusal(&both), "jobs[1]: batch: it can not be used together with unique_key");
     }
 
     #[test]

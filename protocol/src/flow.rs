@@ -1,4 +1,5 @@
-//! What only some jobs ask for: a bound on their running time, a key that no two of them share, budgets to draw on.
+//! What only some jobs ask for: a bound on their running time, a key that no two of them share, a batch to be folded
+//! into, budgets to draw on.
 
 use std::fmt;
 
@@ -11,6 +12,8 @@ use crate::error::excerpt;
 
 /// The longest `unique_key` or batch key, in bytes of UTF-8.
 pub const MAX_KEY_BYTES: usize = 1_024;
+/// The longest jq expression of a batch, in bytes of UTF-8: it is kept with the job.
+pub const MAX_EXPRESSION_BYTES: usize = 16 * 1_024;
 
 /// What a job asks for beyond the ordinary. Most jobs have none of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub struct Flow {
     pub timeout_ms: Option<u64>,
     /// What keeps others like it out.
     pub unique: Option<Unique>,
+    /// How later jobs are folded into it, and it into an earlier one.
+    pub batch: Option<Batch>,
     /// What it draws on budgets each time it is handed out.
     pub budgets: Vec<Binding>,
 }
@@ -28,6 +33,16 @@ impl Flow {
     #[must_use]
     pub fn boxed(self) -> Option<Box<Self>> {
         (self != Self::default()).then(|| Box::new(self))
+    }
+
+    /// What memory it costs, in bytes, about.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let batch = |batch: &Batch| batch.key.0.len() + batch.when.0.len() + batch.fold.0.len();
+        size_of::<Self>()
+            + self.unique.as_ref().map_or(0, |unique| unique.key.0.len())
+            + self.batch.as_ref().map_or(0, batch)
+            + size_of_val(&self.budgets[..])
     }
 }
 
@@ -51,6 +66,53 @@ pub enum UniqueWhile {
     Active,
     /// Any, until it is purged.
     Exists,
+}
+
+/// A key over all queues and types; of the jobs that have it one at most is open to later ones.
+///
+/// Both expressions see the payload of the open job as `$existing` and that of the later one as `$new`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// The key.
+    pub key: Key,
+    /// Says whether a later job is folded into this one; if not, this one is closed.
+    pub when: Expression,
+    /// Makes the payload that this one has from then on.
+    pub fold: Expression,
+}
+
+/// An expression in the language of jq, at most [`MAX_EXPRESSION_BYTES`] long. Whether it is one is not known here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Expression(SmolStr);
+
+impl Expression {
+    /// Checks the length.
+    ///
+    /// # Errors
+    /// One sentence that says how long it is.
+    pub fn new(text: &str) -> Result<Self, String> {
+        match text.len() {
+            ..=MAX_EXPRESSION_BYTES => Ok(Self(SmolStr::new(text))),
+            n => Err(format!(
+                "an expression has at most {MAX_EXPRESSION_BYTES} bytes, this one has {n}: `{}`",
+                excerpt(text)
+            )),
+        }
+    }
+
+    /// The expression as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Expression {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = SmolStr::deserialize(deserializer)?;
+        Self::new(&text).map_err(D::Error::custom)
+    }
 }
 
 /// A text of the user's choice: not empty, and at most [`MAX_KEY_BYTES`] long.
@@ -103,5 +165,11 @@ mod tests {
         assert_eq!(Key::new("").unwrap_err(), "a key must not be empty");
         assert!(Key::new(&"x".repeat(MAX_KEY_BYTES)).is_ok());
         assert!(Key::new(&"x".repeat(MAX_KEY_BYTES + 1)).unwrap_err().contains("this one has 1025"));
+    }
+    #[test]
+    fn expressions_have_bounds() {
+        assert!(Expression::new(&"x".repeat(MAX_EXPRESSION_BYTES)).is_ok());
+        let long = Expression::new(&"x".repeat(MAX_EXPRESSION_BYTES + 1)).unwrap_err();
+        assert!(long.contains("this one has 16385"), "{long}");
     }
 }

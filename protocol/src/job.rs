@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::budget::Binding;
-use crate::flow::{Key, UniqueWhile};
+use crate::flow::{Batch, Key, UniqueWhile};
 use crate::id::JobId;
 use crate::lease::LeaseToken;
 use crate::name::{JobType, QueueName};
@@ -137,6 +137,9 @@ pub struct JobView<'a> {
     /// Against which statuses of another job with its key it was held.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unique_while: Option<UniqueWhile>,
+    /// How later jobs are folded into it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<&'a Batch>,
     /// What it draws on budgets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budgets: Option<&'a [Binding]>,

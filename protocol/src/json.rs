@@ -13,12 +13,17 @@ pub(crate) fn check(text: &[u8]) -> Result<(), Malformed> {
     if let Err(e) = std::str::from_utf8(text) {
         return Err(Malformed(format!("the body is not UTF-8: bad byte at offset {}", e.valid_up_to())));
     }
-    // Most bodies have fewer brackets than levels are allowed; counting them is a matter of nanoseconds.
+    check_nesting(text, MAX_NESTING).map_err(|Malformed(e)| Malformed(format!("the body {e}")))
+}
+
+/// Refuses a text with more levels of objects and arrays.
+pub(crate) fn check_nesting(text: &[u8], levels: usize) -> Result<(), Malformed> {
+    // Most texts have fewer brackets than levels are allowed; counting them is a matter of nanoseconds.
     let brackets = text.iter().filter(|&&b| b == b'[' || b == b'{').count();
-    if brackets <= MAX_NESTING || nesting(text) <= MAX_NESTING {
+    if brackets <= levels || nesting(text) <= levels {
         Ok(())
     } else {
-        Err(Malformed(format!("the body nests deeper than {MAX_NESTING} levels")))
+        Err(Malformed(format!("nests deeper than {levels} levels")))
     }
 }
 

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
-use crate::body::Malformed;
+use crate::body::{MAX_NESTING, Malformed};
 use crate::json;
 use crate::media::Format;
 
@@ -30,6 +31,18 @@ impl Payload {
         json::check_values(text)?;
         let bytes = json::on_one_line(text).map_or_else(|| body.slice_ref(text.as_bytes()), Bytes::from);
         Ok(Self { format: Format::Json, bytes })
+    }
+
+    /// Takes over a JSON text that was made of payloads, if it could have come as the payload of a job.
+    ///
+    /// # Errors
+    /// [`Malformed`] where it is no JSON, nests too deeply, or has a value that no reader could hold.
+    pub fn from_text(text: &Bytes) -> Result<Self, Malformed> {
+        // A job is an object, and the payload a member of it.
+        json::check_nesting(text, MAX_NESTING - 1)?;
+        let whole: &RawValue =
+            serde_json::from_slice(text).map_err(|e| Malformed(format!("it is no JSON: {e}")))?;
+        Self::from_json(text, whole.get())
     }
 
     /// The format the bytes are in.
@@ -92,5 +105,16 @@ mod tests {
         let packed = Payload::from_checked(Format::MessagePack, packed.into());
         assert_eq!(packed.to_format(Format::Json), text.as_bytes());
         assert_eq!(json.to_format(Format::Json), text.as_bytes());
+    }
+    #[test]
+    fn what_was_made_of_payloads_is_checked_like_them() {
+        let made = |text: String| Payload::from_text(&Bytes::from(text));
+        assert_eq!(&made(" {\"a\":\n1}".to_owned()).unwrap().bytes()[..], br#"{"a":1}"#);
+        let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        assert!(made(nested(MAX_NESTING - 1)).is_ok());
+        assert!(made(nested(MAX_NESTING)).unwrap_err().0.contains("nests deeper than 127"));
+        assert!(made("[1".to_owned()).unwrap_err().0.contains("no JSON"));
+        assert!(made("1e999".to_owned()).is_err());
+        assert!(Payload::from_text(&Bytes::from_static(b"\"\xff\"")).is_err());
     }
 }

@@ -6,6 +6,7 @@ pub mod config;
 pub mod engine;
 pub mod events;
 pub mod filter;
+mod folder;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod handle;

@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::clock;
 use crate::config::{Config, Limits, millis};
 use crate::engine::command::{Command, Reply};
+use crate::folder::{self, Folder};
 use crate::handle::Handle;
 use crate::http::budget::Budget;
 use crate::http::{App, connection, tls};
@@ -54,13 +55,18 @@ impl Server {
         let seed = u64::from_be_bytes(seed);
         let (core, down) = open_core(&mut store, config, seed)?;
         let events = core.events().clone();
-        let (engine, thread) = writer::start(core, config.commit_modes(), down)?;
+        let (firings, fired) = mpsc::channel(folder::MAX_FIRINGS);
+        let (engine, thread) = writer::start(core, config.commit_modes(), firings, down)?;
         let (close, closing) = watch::channel(false);
         let max_connections = open_files::make_room(config.limits.max_connections);
+        let (limits, filters) = (config.limits, config.filters.limits());
+        let folder = Arc::new(Folder::new(engine.clone(), filters, limits.max_payload_size));
+        tokio::spawn(folder.clone().follow(fired));
         let app = Arc::new(App {
-            reader: Reader::new(store, engine.clone(), config.filters.limits()),
+            reader: Reader::new(store, engine.clone(), filters),
+            folder,
             engine,
-            limits: Limits { max_connections, ..config.limits },
+            limits: Limits { max_connections, ..limits },
             budget: Budget::new(config.limits.max_body_size),
             events,
             heartbeat_ms: millis(config.heartbeat_interval),

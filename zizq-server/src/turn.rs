@@ -2,12 +2,12 @@
 
 use crate::engine::budgets::DrawId;
 use crate::engine::command::{Command, Reject, Reply};
+use crate::engine::firing::Firing;
 use crate::engine::id::{Home, QueueId};
-use crate::engine::{Engine, Found, REFILL, Settings, Stored, TIMERS_REFILL, Wanted};
+use crate::engine::{Engine, Found, REFILL, Settings, Stored, TIMERS_REFILL, Tag, Wanted};
 use crate::events::Hub;
 use crate::store::keys::{self, Key, Place};
 use crate::store::{Snapshot, Store, StoreError, damage, view};
-use protocol::flow::Key as UniqueKey;
 use protocol::job::Status;
 use std::sync::Arc;
 
@@ -66,6 +66,11 @@ impl<S: Store> Core<S> {
         self.engine.set_zone(zone);
     }
 
+    /// A cron entry whose job belongs to a batch: it is to be folded, and to come back as [`Command::Fold`].
+    pub fn take_firing(&mut self) -> Option<Firing> {
+        self.engine.take_firing()
+    }
+
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
@@ -92,7 +97,7 @@ impl<S: Store> Core<S> {
             answers.push(self.engine.apply(command, found));
         }
         self.engine.tick();
-        self.read_keys(self.engine.fires())?;
+        self.read_tags(self.engine.fires())?;
         self.engine.fire();
         self.ring_timers()?;
         self.engine.dispatch();
@@ -106,7 +111,7 @@ impl<S: Store> Core<S> {
     /// Finds in the store what the engine does not hold. What the turn has changed so far must be there first.
     fn look_up(&mut self, command: &Command) -> Result<Found, StoreError> {
         let mut found = Found::default();
-        self.read_keys(self.engine.needs_keys(command))?;
+        self.read_tags(self.engine.needs_tags(command))?;
         let ids = self.engine.needs(command);
         if !ids.is_empty() {
             self.commit()?;
@@ -163,15 +168,15 @@ impl<S: Store> Core<S> {
         }
     }
 
-    /// Brings the engine the unique keys that it asks for. What the turn has done to them so far it knows itself.
-    fn read_keys(&mut self, keys: Vec<UniqueKey>) -> Result<(), StoreError> {
-        if !keys.is_empty() {
+    /// Brings the engine the tags that it asks for. What the turn has done to them so far it knows itself.
+    fn read_tags(&mut self, tags: Vec<Tag>) -> Result<(), StoreError> {
+        if !tags.is_empty() {
             let mut snapshot = self.store.snapshot();
-            for key in keys {
+            for tag in tags {
                 let clears = self.engine.clears();
-                let read = |snapshot: &_| if clears { Ok(Vec::new()) } else { view::unique(snapshot, &key) };
+                let read = |snapshot: &_| if clears { Ok(Vec::new()) } else { view::holders(snapshot, &tag) };
                 let holders = self.read(&mut snapshot, read)?;
-                self.engine.provide_key(key, holders);
+                self.engine.provide_tag(tag, holders);
             }
         }
         Ok(())
@@ -202,7 +207,7 @@ impl<S: Store> Core<S> {
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
-        self.read_keys(self.engine.wants_keys())?;
+        self.read_tags(self.engine.wants_tags())?;
         let changes = self.engine.changes();
         if changes.clear {
             self.store.clear()?;

@@ -6,10 +6,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::clock;
 use crate::engine::command::{Command, Reply};
+use crate::engine::firing::Firing;
 use crate::handle::{Handle, ReplyTo, Request};
 use crate::store::{Store, StoreError};
 use crate::syncer::{Caller, Syncer};
@@ -48,7 +49,7 @@ pub struct CommitModes {
 impl CommitModes {
     const fn of(self, command: &Command) -> Option<CommitMode> {
         match command {
-            Command::Enqueue(_) | Command::EnqueueAndWait { .. } => Some(self.enqueue),
+            Command::Enqueue(_) | Command::EnqueueAndWait { .. } | Command::Fold(_) => Some(self.enqueue),
             Command::Succeed(_)
             | Command::SucceedWith { .. }
             | Command::Fail { .. }
@@ -64,13 +65,15 @@ impl CommitModes {
 }
 
 /// Starts the engine. The thread ends after [`Command::Stop`], or with an error when the store fails for good. When
-/// there is no space, it waits for it and begins anew; `down` says that it has to wait at once.
+/// there is no space, it waits for it and begins anew; `down` says that it has to wait at once. Cron entries whose jobs
+/// are to be folded go to `firings`, and come back as commands.
 ///
 /// # Errors
 /// When a thread cannot be started.
 pub fn start<S: Store>(
     core: Core<S>,
     modes: CommitModes,
+    firings: mpsc::Sender<Firing>,
     down: Option<StoreError>,
 ) -> std::io::Result<(Handle, JoinHandle<Result<(), StoreError>>)> {
     let (sender, requests) = crossbeam_channel::unbounded();
@@ -79,6 +82,7 @@ pub fn start<S: Store>(
     let writer = Writer {
         core,
         modes,
+        firings,
         requests,
         permits,
         full: false,
@@ -93,6 +97,8 @@ pub fn start<S: Store>(
 struct Writer<S: Store> {
     core: Core<S>,
     modes: CommitModes,
+    /// Where cron entries go whose jobs are to be folded.
+    firings: mpsc::Sender<Firing>,
     requests: Receiver<Request>,
     permits: Arc<Semaphore>,
     /// Whether the disk was full when it was last looked at.
@@ -134,7 +140,7 @@ impl<S: Store> Writer<S> {
                     continue;
                 }
                 stop |= matches!(request.command, Command::Stop);
-                new_jobs += if let Command::Enqueue(jobs) = &request.command { jobs.len() } else { 0 };
+                new_jobs += request.command.new_jobs().len();
                 callers.push(caller);
                 commands.push(request.command);
                 if new_jobs >= MAX_NEW_JOBS {
@@ -142,7 +148,10 @@ impl<S: Store> Writer<S> {
                 }
             }
             match self.core.turn(now, commands.into_iter()) {
-                Ok(answers) => answer(callers, answers, syncer)?,
+                Ok(answers) => {
+                    self.send_firings();
+                    answer(callers, answers, syncer)?;
+                }
                 Err(error) => {
                     callers.into_iter().for_each(|caller| caller.fail(&error));
                     return Err(error);
@@ -155,9 +164,20 @@ impl<S: Store> Writer<S> {
         Ok(())
     }
 
+    /// Each of them comes back as a command. So those for which there is no room now go after a later turn.
+    fn send_firings(&mut self) {
+        while self.core.engine().has_firing() {
+            let Ok(room) = self.firings.try_reserve() else { return };
+            if let Some(firing) = self.core.take_firing() {
+                room.send(firing);
+            }
+        }
+    }
+
     fn take_up(&self, command: &Command, reply: Option<ReplyTo>) -> Caller {
         self.permits.add_permits(usize::from(reply.is_some()));
-        let is_enqueue = matches!(command, Command::Enqueue(_) | Command::EnqueueAndWait { .. });
+        let is_enqueue =
+            matches!(command, Command::Enqueue(_) | Command::EnqueueAndWait { .. } | Command::Fold(_));
         Caller { reply, is_enqueue, mode: self.modes.of(command).unwrap_or(CommitMode::Buffered) }
     }
 

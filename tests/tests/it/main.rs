@@ -1,6 +1,7 @@
 //! The black-box tests: the real binaries, over real sockets, held against the contract.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
 
+mod batches;
 mod budgets;
 mod bulk;
 mod change;
@@ -8,6 +9,7 @@ mod crons;
 mod errors;
 mod events;
 mod examples;
+mod folds;
 mod formats;
 mod fuzz;
 mod jq;

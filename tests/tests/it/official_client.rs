@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tests::Server;
 use tests::wait::until;
 use tokio::sync::{Mutex, oneshot};
 use zizq::{
-    BackoffConfig, BudgetBindingInput, BudgetPatch, BudgetPolicy, BudgetStrategy, Client, CronEntry, Format,
-    JobKind, JobPatch, JobStatus, Order, RetentionConfig, Router, State, UniqueKey, UniqueScope, Worker,
+    BackoffConfig, BatchConfig, BudgetBindingInput, BudgetPatch, BudgetPolicy, BudgetStrategy, Client,
+    CronEntry, Format, JobKind, JobPatch, JobStatus, Order, RetentionConfig, Router, State, UniqueKey,
+    UniqueScope, Worker,
 };
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JobKind)]
@@ -51,7 +53,7 @@ async fn enqueue_look_change_and_delete() {
         assert_eq!((job.status, job.priority, job.retry_limit), (JobStatus::Scheduled, 7, Some(3)));
         assert_eq!((job.duplicate, job.folded), (Some(false), Some(false)));
         let seen = client.get_job(&job.id).await.unwrap();
-        assert_eq!(seen.payload, Some(serde_json::json!({"to": "ada"})));
+        assert_eq!(seen.payload, Some(json!({"to": "ada"})));
         let mut bulk = client.enqueue_bulk();
         for n in 0..30 {
             bulk.push(client.enqueue(ProcessReport { pages: n }).priority(u16::try_from(n).unwrap()));
@@ -86,6 +88,52 @@ async fn unique_jobs() {
         let again = client.enqueue(email("bob")).unique_key(key()).await.unwrap();
         assert_eq!((again.id, again.duplicate), (first.id, Some(true)));
         assert_eq!(again.unique_key, Some(key()));
+        client.reset().await.unwrap();
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Notify {
+    ids: Vec<u32>,
+}
+
+impl JobKind for Notify {
+    const NAME: &'static str = "notify";
+    const QUEUE: &'static str = "push";
+
+    fn batch(&self) -> Option<BatchConfig> {
+        Some(BatchConfig::at(".ids", 3).dedup().keyed_by("push"))
+    }
+}
+
+#[tokio::test]
+async fn batched_jobs() {
+    let server = Server::start().await;
+    for client in clients(&server) {
+        let notify = |ids: &[u32]| Notify { ids: ids.to_vec() };
+        let first = client.enqueue(notify(&[2])).await.unwrap();
+        assert_eq!((first.folded, &first.batch), (Some(false), &notify(&[]).batch()));
+        let again = client.enqueue(notify(&[1, 2])).await.unwrap();
+        assert_eq!((&again.id, again.folded, again.duplicate), (&first.id, Some(true), Some(false)));
+        let seen = client.get_job(&first.id).await.unwrap();
+        assert_eq!((seen.payload, seen.batch), (Some(json!({"ids": [1, 2]})), notify(&[]).batch()));
+        // One more than there may be.
+        let mut bulk = client.enqueue_bulk();
+        bulk.push(client.enqueue(notify(&[3, 4])));
+        bulk.push(client.enqueue(notify(&[5])));
+        let own = BatchConfig { key: "own".into(), when: "false".into(), fold: "$existing".into() };
+        bulk.push(client.enqueue(notify(&[6])).batch(own));
+        let jobs = bulk.await.unwrap();
+        assert_eq!(
+            jobs.iter().map(|job| job.folded).collect::<Vec<_>>(),
+            [Some(false), Some(true), Some(false)]
+        );
+        assert_eq!(jobs[1].id, jobs[0].id);
+        assert_eq!(client.get_job(&jobs[0].id).await.unwrap().payload, Some(json!({"ids": [3, 4, 5]})));
+        let bad = BatchConfig { key: "bad".into(), when: "true".into(), fold: "$nobody".into() };
+        let refused = client.enqueue(notify(&[7])).batch(bad).await.unwrap_err();
+        assert!(refused.to_string().contains("$nobody"), "{refused}");
+        assert_eq!(client.count_jobs().queue(["push"]).await.unwrap(), 3);
         client.reset().await.unwrap();
     }
 }

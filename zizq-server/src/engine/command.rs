@@ -6,6 +6,7 @@ use std::sync::Arc;
 use protocol::budget::BudgetView;
 use protocol::cron::{EntryView, GroupView};
 use protocol::enqueue::NewJob;
+use protocol::flow::Key;
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::lease::{HeartbeatsReply, JobHeartbeat, JobRelease, LeaseToken};
@@ -14,8 +15,10 @@ use protocol::outcome::{Failure, LeasedJob, NotDone};
 use protocol::patch::Patch;
 use protocol::payload::Payload;
 
+use super::batches::Fold;
 use super::budget::{BindingChange, BudgetCommand};
 use super::cron::CronCommand;
+use super::firing::Firing;
 use super::job::Job;
 use super::notice::Waiter;
 use super::outbox::Outbox;
@@ -27,6 +30,10 @@ use crate::store::record::Counts;
 pub enum Command {
     /// All of them or none.
     Enqueue(Vec<NewJob>),
+    /// As [`Command::Enqueue`], of jobs some of which belong to batches.
+    Fold(Box<Fold>),
+    /// Which batches of these keys are open.
+    OpenBatches(Vec<Key>),
     Open(OpenStream),
     /// The connection of a stream has ended.
     Close(Link),
@@ -105,6 +112,27 @@ pub enum Command {
     Stop,
 }
 
+impl Command {
+    /// The jobs that it brings.
+    pub fn new_jobs(&self) -> &[NewJob] {
+        match self {
+            Self::Enqueue(jobs) | Self::EnqueueAndWait { jobs, .. } => jobs,
+            Self::Fold(fold) => &fold.jobs,
+            _ => &[],
+        }
+    }
+
+    /// The keys of the batches that it is about.
+    pub(super) fn batch_keys(&self) -> impl Iterator<Item = &Key> {
+        let (asked, planned) = match self {
+            Self::OpenBatches(keys) => (&keys[..], &[][..]),
+            Self::Fold(fold) => (&[][..], &fold.plan.batches[..]),
+            _ => (&[][..], &[][..]),
+        };
+        asked.iter().chain(planned.iter().map(|planned| &planned.key))
+    }
+}
+
 /// What the engine answers to a [`Command`].
 #[derive(Debug)]
 pub enum Reply {
@@ -128,6 +156,10 @@ pub enum Reply {
     Queues(Vec<QueueState>),
     Workers(Vec<WorkerState>),
     Crons(Vec<CronName>),
+    /// In the order of the keys.
+    Batches(Vec<Option<Arc<Job>>>),
+    /// The job of the entry belongs to a batch, and is to be folded first.
+    Firing(Firing),
     Cron(GroupView),
     CronEntry(EntryView),
     Deleted(usize),
@@ -149,6 +181,8 @@ pub enum Outcome {
     Created,
     /// Its unique key was taken.
     Duplicate,
+    /// It is in the open batch of its key.
+    Folded,
 }
 
 /// What is done to a job from outside.
@@ -197,6 +231,9 @@ pub enum Reject {
     LeaseLost,
     #[error("the server is shutting down")]
     Draining,
+    /// The batches are not what they were when it was found out what to do.
+    #[error("the batch has changed meanwhile; try again")]
+    Changed,
     /// Something that a request names is not there.
     #[error("{0}")]
     Missing(String),

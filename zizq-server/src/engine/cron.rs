@@ -1,9 +1,6 @@
-//! What is asked for recurring jobs, and what happens when their time comes.
-
-use std::sync::Arc;
+//! What is asked for recurring jobs.
 
 use protocol::enqueue::NewJob;
-use protocol::flow::Key;
 use protocol::name::CronName;
 
 use super::command::{Reject, Reply};
@@ -38,14 +35,11 @@ pub enum CronCommand {
     Run(CronName, CronName),
 }
 
-/// How many entries may come in one turn.
-const SLICE: usize = if cfg!(test) { 4 } else { 256 };
-
-fn no_group(name: &CronName) -> Reject {
+pub(super) fn no_group(name: &CronName) -> Reject {
     Reject::Missing(format!("no cron group has the name `{name}`"))
 }
 
-fn no_entry(group: &CronName, name: &CronName) -> Reject {
+pub(super) fn no_entry(group: &CronName, name: &CronName) -> Reject {
     Reject::Missing(format!("cron group `{group}` has no entry `{name}`"))
 }
 
@@ -184,6 +178,8 @@ impl Engine {
         if again {
             self.crons.reschedule(group, &name, now);
             self.crons.save_entry(group, &name, &mut self.batch);
+        } else {
+            self.crons.recall(group, &name);
         }
     }
 
@@ -223,66 +219,6 @@ impl Engine {
         self.budgets.count_cron(bindings(&entry.template.job), false);
         self.crons.save_entry(group, name, &mut self.batch);
         true
-    }
-
-    fn run_entry(&mut self, group: &CronName, name: &CronName, found: &Found) -> Result<Reply, Reject> {
-        let now = self.now;
-        let of_group = self.crons.get_mut(group).ok_or_else(|| no_group(group))?;
-        let entry = of_group.entry_mut(name).ok_or_else(|| no_entry(group, name))?;
-        let job = entry.template.job.clone();
-        let reply = self.enqueue(vec![job], found)?;
-        if let Some(entry) = self.crons.get_mut(group).and_then(|found| found.entry_mut(name)) {
-            entry.state.last_at = Some(now);
-        }
-        self.crons.save_entry(group, name, &mut self.batch);
-        Ok(reply)
-    }
-
-    /// The job that a command enqueues on behalf of an entry.
-    pub(super) fn job_to_run(&self, command: &CronCommand) -> Option<&NewJob> {
-        let CronCommand::Run(group, name) = command else { return None };
-        Some(&self.crons.get(group)?.entry(name)?.template.job)
-    }
-
-    /// The unique keys that have to be looked up before [`Engine::fire`].
-    pub fn fires(&self) -> Vec<Key> {
-        if self.draining {
-            return Vec::new();
-        }
-        let due = self.crons.due(self.now, SLICE).into_iter();
-        let jobs = due.filter_map(|(group, name)| Some(&self.crons.get(&group)?.entry(&name)?.template.job));
-        let keys = jobs.filter_map(|job| Some(job.flow.as_ref()?.unique.as_ref()?.key.clone()));
-        keys.filter(|key| self.lacks_key(key)).collect()
-    }
-
-    /// Enqueues the jobs of the entries whose time has come. Of several times that were missed, one counts.
-    pub fn fire(&mut self) {
-        if self.draining {
-            return;
-        }
-        for (group, name) in self.crons.due(self.now, SLICE) {
-            self.crons.reschedule(&group, &name, self.now);
-            self.fire_one(&group, &name);
-            self.crons.save_entry(&group, &name, &mut self.batch);
-        }
-    }
-
-    fn fire_one(&mut self, group: &CronName, name: &CronName) {
-        let now = self.now;
-        let Some(of_group) = self.crons.get_mut(group) else { return };
-        let rests = of_group.rest.paused;
-        let Some(entry) = of_group.entry_mut(name).filter(|entry| !rests && !entry.rest.paused) else {
-            return;
-        };
-        entry.state.last_at = Some(now);
-        let job = entry.template.job.clone();
-        let unique = job.flow.as_ref().and_then(|flow| flow.unique.as_ref());
-        if unique.is_some_and(|unique| self.keeper(unique).is_some()) {
-            return;
-        }
-        let job = Arc::new(self.admit(job));
-        self.settle(job.clone());
-        self.note(&job, None, Some(job.status));
     }
 }
 

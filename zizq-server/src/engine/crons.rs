@@ -8,6 +8,7 @@ use protocol::cron::{EntryView, GroupView, Template};
 use protocol::enqueue::NewJob;
 use protocol::name::CronName;
 
+use super::firing::Firing;
 use super::recurrence::{self, Recurrence};
 use crate::store::batch::Batch;
 use crate::store::record::{CronRecord, EntryRecord, EntryState};
@@ -33,6 +34,8 @@ pub(super) struct Entry {
     pub rest: Rest,
     pub template: Arc<Template>,
     pub state: EntryState,
+    /// Whether its time has come and it is found out what its job is folded into.
+    pub is_out: bool,
 }
 
 /// Whether a group or an entry rests, and since when.
@@ -166,12 +169,36 @@ impl Crons {
         due.map(|(_, group, entry)| (group.clone(), entry.clone())).collect()
     }
 
+    /// The entry as one whose job has to be folded first, if it is. It is not due any more until it is rescheduled or
+    /// [recalled](Self::recall).
+    pub(super) fn hand_out(&mut self, group: &CronName, name: &CronName) -> Option<Firing> {
+        let found = self.groups.get_mut(group)?;
+        let rests = found.rest.paused;
+        let entry = found.entry_mut(name).filter(|entry| !rests && !entry.rest.paused && entry.folds())?;
+        entry.is_out = true;
+        if let Some(at) = entry.state.next_at {
+            self.due.remove(&(at, group.clone(), name.clone()));
+        }
+        let template = entry.template.clone();
+        Some(Firing { group: group.clone(), name: name.clone(), template, is_due: true })
+    }
+
+    /// Lets the time of an entry come again that was handed out as another one than it is now.
+    pub(super) fn recall(&mut self, group: &CronName, name: &CronName) {
+        let entry = self.groups.get_mut(group).and_then(|found| found.entry_mut(name));
+        if let Some(entry) = entry.filter(|entry| entry.is_out) {
+            entry.is_out = false;
+            self.due.extend(entry.state.next_at.map(|at| (at, group.clone(), name.clone())));
+        }
+    }
+
     /// Finds out when an entry comes next after `now`.
     pub(super) fn reschedule(&mut self, group: &CronName, name: &CronName, now: u64) {
         let zone = self.groups.get(group).and_then(|found| found.zone_of(found.entry(name)?));
         let zone = zone.unwrap_or_else(|| self.zone.clone());
         let Some(entry) = self.groups.get_mut(group).and_then(|found| found.entry_mut(name)) else { return };
         let next_at = entry.recurrence.next(&zone, now);
+        entry.is_out = false;
         if let Some(at) = std::mem::replace(&mut entry.state.next_at, next_at) {
             self.due.remove(&(at, group.clone(), name.clone()));
         }
@@ -238,7 +265,13 @@ impl Entry {
         let NewEntry { name, expression, recurrence, timezone, paused, template } = new;
         let mut rest = Rest::default();
         rest.set(paused.unwrap_or(false), now);
-        Self { name, expression, recurrence, timezone, rest, template, state: EntryState::default() }
+        let state = EntryState::default();
+        Self { name, expression, recurrence, timezone, rest, template, state, is_out: false }
+    }
+
+    /// Whether its job belongs to a batch.
+    pub(super) fn folds(&self) -> bool {
+        self.template.job.flow.as_ref().is_some_and(|flow| flow.batch.is_some())
     }
 
     pub(super) fn view(&self) -> EntryView {
@@ -267,5 +300,6 @@ fn entry_of(record: EntryRecord) -> Option<Entry> {
     };
     let rest = Rest { paused, paused_at, resumed_at };
     let state = EntryState::default();
-    Some(Entry { name, expression, recurrence, timezone, rest, template: Arc::new(template), state })
+    let (template, is_out) = (Arc::new(template), false);
+    Some(Entry { name, expression, recurrence, timezone, rest, template, state, is_out })
 }

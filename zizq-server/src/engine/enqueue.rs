@@ -5,22 +5,39 @@ use std::sync::Arc;
 use protocol::enqueue::NewJob;
 use protocol::job::Status;
 
+use super::batches::{Plan, Step};
 use super::budgets::DrawId;
-use super::command::{Enqueued, Outcome, Reject, Reply};
+use super::command::{Enqueued, Outcome, Reject};
 use super::id::Home;
 use super::job::Job;
 use super::{Engine, Found};
 
 impl Engine {
-    pub(super) fn enqueue(&mut self, jobs: Vec<NewJob>, found: &Found) -> Result<Reply, Reject> {
+    pub(super) fn enqueue(
+        &mut self,
+        jobs: Vec<NewJob>,
+        plan: Plan,
+        found: &Found,
+    ) -> Result<Vec<Enqueued>, Reject> {
         if self.draining {
             return Err(Reject::Draining);
         }
+        let mut open = self.check_plan(&jobs, &plan, found)?;
         self.prepare_budgets(&jobs)?;
+        self.fold(plan.batches, &mut open);
+        let mut steps = plan.steps.into_iter();
         let mut enqueued = Vec::with_capacity(jobs.len());
         // A payload alone must not keep the body of a whole bulk request in memory.
         let shares_body = jobs.len() > 1;
         for mut new in jobs {
+            let step = steps.next().unwrap_or(Step::Plain);
+            let batch = new.flow.as_ref().and_then(|flow| flow.batch.as_ref());
+            if step == Step::Folds
+                && let Some(job) = batch.and_then(|batch| open.get(&batch.key))
+            {
+                enqueued.push(self.enqueued(job.clone(), Status::Ready, Outcome::Folded)?);
+                continue;
+            }
             let unique = new.flow.as_ref().and_then(|flow| flow.unique.as_ref());
             if let Some((job, in_flight)) = unique.and_then(|unique| self.duplicate_of(unique, found)) {
                 let status = if in_flight { Status::InFlight } else { job.status };
@@ -32,11 +49,17 @@ impl Engine {
             }
             let job = Arc::new(self.admit(new));
             self.settle(job.clone());
+            if step == Step::Opens
+                && let Some(batch) = job.batch()
+            {
+                self.tags.open_batch(&job);
+                open.insert(batch.key.clone(), job.clone());
+            }
             let status = job.status;
             self.note(&job, None, Some(status));
             enqueued.push(self.enqueued(job, status, Outcome::Created)?);
         }
-        Ok(Reply::Enqueued(enqueued))
+        Ok(enqueued)
     }
 
     fn enqueued(&self, job: Arc<Job>, status: Status, outcome: Outcome) -> Result<Enqueued, Reject> {

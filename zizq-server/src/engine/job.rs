@@ -1,6 +1,6 @@
 //! A job as the engine holds it.
 
-use protocol::flow::{Flow, Unique};
+use protocol::flow::{Batch, Flow, Unique};
 use protocol::id::JobId;
 use protocol::job::{Backoff, JobView, Retention, Status};
 use protocol::lease::LeaseToken;
@@ -77,9 +77,8 @@ impl Job {
 
     /// What memory it costs, in bytes, about.
     pub fn weight(&self) -> usize {
-        let flow = if self.flow.is_some() { size_of::<Flow>() } else { 0 };
         size_of::<Self>()
-            + flow
+            + self.flow.as_ref().map_or(0, |flow| flow.weight())
             + self.payload.bytes().len()
             + self.result.as_ref().map_or(0, |result| result.bytes().len())
     }
@@ -87,6 +86,11 @@ impl Job {
     /// The key that keeps others out, if it has one.
     pub fn unique(&self) -> Option<&Unique> {
         self.flow.as_ref()?.unique.as_ref()
+    }
+
+    /// How later jobs are folded into it, as long as it is open to them.
+    pub fn batch(&self) -> Option<&Batch> {
+        self.flow.as_ref()?.batch.as_ref()
     }
 
     /// The job as the contract shows it.
@@ -110,6 +114,7 @@ impl Job {
             timeout_ms: self.flow.as_ref().and_then(|flow| flow.timeout_ms),
             unique_key: unique.map(|unique| &unique.key),
             unique_while: unique.map(|unique| unique.scope),
+            batch: self.batch(),
             budgets: self.flow.as_ref().map(|flow| &flow.budgets[..]).filter(|budgets| !budgets.is_empty()),
             lease: None,
             lease_expires_at: None,

@@ -5,6 +5,7 @@
 //! it changes comes out as one [`Batch`] a turn. [`crate::turn`] drives it.
 
 pub mod backoff;
+pub mod batches;
 pub mod budget;
 pub mod budgets;
 mod change;
@@ -14,6 +15,7 @@ pub mod crons;
 mod dispatch;
 mod drawing;
 mod enqueue;
+pub mod firing;
 pub mod id;
 pub mod job;
 mod lease;
@@ -29,6 +31,7 @@ mod restore;
 mod schedule;
 mod streams;
 mod survey;
+mod tags;
 mod take;
 mod transition;
 mod unique;
@@ -47,9 +50,11 @@ use crate::events::Event;
 use crate::store::batch::Batch;
 use crate::store::keys::{self, Place};
 use crate::store::view::LaneKey;
+use batches::Plan;
 use budgets::Budgets;
 use command::{Command, Reject, Reply, Seen, leased};
 use crons::Crons;
+use firing::Firing;
 use id::{QueueId, Stamp, Stamps};
 use job::Job;
 use lease::Leases;
@@ -60,8 +65,8 @@ pub use restore::Stored;
 use schedule::Timers;
 pub use schedule::{Due, TIMERS_REFILL};
 use streams::Streams;
-pub use unique::Holders;
-use unique::Uniques;
+use tags::Tags;
+pub use tags::{Holders, Tag};
 
 /// What the server does where a job does not say.
 #[derive(Debug, Clone, Copy)]
@@ -101,9 +106,11 @@ pub struct Engine {
     leases: Leases,
     streams: Streams,
     timers: Timers,
-    uniques: Uniques,
+    tags: Tags,
     budgets: Budgets,
     crons: Crons,
+    /// Entries whose jobs are to be folded, on their way out.
+    firings: VecDeque<Firing>,
     /// For lanes with a long history: the first stamp that can be live. See [`crate::store::view::lanes`].
     cursors: FxHashMap<LaneKey, Stamp>,
     /// When the leases of a stream are to be looked at.
@@ -172,7 +179,7 @@ impl Engine {
         );
     }
 
-    /// The jobs that have to be looked up in the store before a command is applied; [`Engine::needs_keys`] comes first.
+    /// The jobs that have to be looked up in the store before a command is applied; [`Engine::needs_tags`] comes first.
     pub fn needs(&self, command: &Command) -> Vec<JobId> {
         // Only who holds a token can be right about a job that is not in flight.
         let late =
@@ -183,14 +190,16 @@ impl Engine {
             Command::Fail { job, .. } => late(job).into_iter().collect(),
             Command::Heartbeat(jobs) => jobs.iter().filter_map(|j| late(&leased(j.id, j.lease))).collect(),
             Command::Release(jobs) => jobs.iter().filter_map(|j| late(&leased(j.id, j.lease))).collect(),
-            Command::Enqueue(jobs) | Command::EnqueueAndWait { jobs, .. } => {
-                self.keepers_in_store(jobs.iter().filter_map(|job| job.flow.as_ref()?.unique.as_ref()))
+            Command::Enqueue(_)
+            | Command::EnqueueAndWait { .. }
+            | Command::Fold(_)
+            | Command::OpenBatches(_)
+            | Command::Cron(_) => {
+                let jobs = command.new_jobs().iter().chain(self.job_to_run(command));
+                let unique = jobs.filter_map(|job| job.flow.as_ref()?.unique.as_ref());
+                self.keepers_in_store(unique).chain(self.batches_in_store(command.batch_keys())).collect()
             }
             Command::Wait { id, .. } if self.leases.get(*id).is_none() => vec![*id],
-            Command::Cron(command) => {
-                let job = self.job_to_run(command).into_iter();
-                self.keepers_in_store(job.filter_map(|job| job.flow.as_ref()?.unique.as_ref()))
-            }
             Command::Change { ids, .. } => {
                 ids.iter().filter(|id| self.leases.get(**id).is_none()).copied().collect()
             }
@@ -204,16 +213,14 @@ impl Engine {
     /// [`Reject`] where the caller is wrong about a job.
     pub fn apply(&mut self, command: Command, mut found: Found) -> Result<Reply, Reject> {
         match command {
-            Command::Enqueue(jobs) => self.enqueue(jobs, &found),
+            Command::Enqueue(jobs) => self.enqueue(jobs, Plan::default(), &found).map(Reply::Enqueued),
             Command::EnqueueAndWait { jobs, waiter } => {
-                let reply = self.enqueue(jobs, &found)?;
-                if let Reply::Enqueued(enqueued) = &reply
-                    && let Some(enqueued) = enqueued.first().filter(|e| !e.status.is_terminal())
-                {
-                    self.waiters.entry(enqueued.job.id).or_default().push(waiter);
-                }
-                Ok(reply)
+                let enqueued = self.enqueue(jobs, Plan::default(), &found)?;
+                self.wait_for_first(&enqueued, waiter);
+                Ok(Reply::Enqueued(enqueued))
             }
+            Command::Fold(fold) => self.enqueue_folded(*fold, &found),
+            Command::OpenBatches(keys) => Ok(self.open_batches(&keys, &found)),
             Command::Wait { id, waiter } => self.wait_for(id, waiter, &found),
             Command::Unwait { id, key } => {
                 self.unwait(id, key);
@@ -253,7 +260,7 @@ impl Engine {
     /// What has changed since the last call, to be committed before anybody hears of it.
     pub fn changes(&mut self) -> Changes {
         self.queues.save(&mut self.batch);
-        self.uniques.save(&mut self.batch);
+        self.tags.save(&mut self.batch);
         let idle = self.budgets.drop_idle_draws(&mut self.batch);
         self.drop_draws(idle);
         self.budgets.save(&mut self.batch);
@@ -272,7 +279,7 @@ impl Engine {
 
     /// Hands deliveries over to the streams. Everything they are about has been committed.
     pub fn flush(&mut self) {
-        self.uniques.trim();
+        self.tags.trim();
         self.streams.flush();
         self.tell_waiters();
     }
@@ -323,9 +330,10 @@ impl Engine {
         self.queues.clear();
         self.cursors.clear();
         self.timers = Timers::empty();
-        self.uniques = Uniques::default();
+        self.tags = Tags::default();
         self.budgets = Budgets::default();
         self.crons.clear();
+        self.firings.clear();
         self.wanted.clear();
         self.ready_bytes = 0;
         self.heads.rebuild(&self.queues);

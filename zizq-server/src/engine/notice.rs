@@ -5,7 +5,7 @@ use std::fmt;
 use protocol::id::JobId;
 use protocol::job::Status;
 
-use super::command::{Reject, Reply, Seen};
+use super::command::{Enqueued, Reject, Reply, Seen};
 use super::job::Job;
 use super::{Engine, Found};
 use crate::events::Event;
@@ -79,6 +79,13 @@ impl Engine {
         }
         self.waiters.entry(id).or_default().push(waiter);
         Ok(Reply::Done)
+    }
+
+    /// Lets a caller wait for the end of the first of these jobs.
+    pub(super) fn wait_for_first(&mut self, enqueued: &[Enqueued], waiter: Waiter) {
+        if let Some(enqueued) = enqueued.first().filter(|enqueued| !enqueued.status.is_terminal()) {
+            self.waiters.entry(enqueued.job.id).or_default().push(waiter);
+        }
     }
 
     /// Forgets a caller who does not wait any more.

@@ -21,8 +21,8 @@ use super::lease::{Lease, Leases, SAVE_AFTER_MS};
 use super::queues::Queues;
 use super::schedule::Timers;
 use super::streams::{State, Stream, Streams, Takes};
+use super::tags::Tags;
 use super::transition::TOKEN_COUNT_BITS;
-use super::unique::Uniques;
 use super::{Engine, Settings};
 use crate::store::batch::Batch;
 use crate::store::record::{BudgetRecord, CronRecord, DrawRecord, EntryState, LeaseRecord, QueueRecord};
@@ -72,7 +72,8 @@ impl Engine {
             leases: Leases::default(),
             streams: Streams::starting_at(start << STREAM_COUNT_BITS),
             timers: Timers::stored(),
-            uniques: Uniques::default(),
+            tags: Tags::default(),
+            firings: VecDeque::new(),
             budgets: Budgets::default(),
             crons: Crons::default(),
             cursors: stored.cursors.into_iter().collect(),

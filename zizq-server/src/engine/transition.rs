@@ -110,7 +110,7 @@ impl Engine {
         self.enter_draw(&mut job);
         self.batch.put_job(&job);
         self.queues.count_up(job.queue, job.status);
-        self.uniques.enter(&job);
+        self.tags.enter(&job);
         match job.due() {
             Some(due) => self.timers.insert(due, &job),
             None => self.make_ready(job),
@@ -127,7 +127,7 @@ impl Engine {
         }
     }
 
-    fn make_ready(&mut self, job: Arc<Job>) {
+    pub(super) fn make_ready(&mut self, job: Arc<Job>) {
         let (id, draw) = (job.queue, job.draw);
         self.keep_behind_cursor(&job);
         let known = self.queues.get(id).is_some_and(|queue| queue.lanes.is_known());
@@ -166,7 +166,7 @@ impl Engine {
         }
         self.note(&job, Some(Status::InFlight), Some(Status::Ready));
         self.batch.put_job(&job);
-        self.uniques.refresh(&job);
+        self.tags.refresh(&job);
         self.make_ready(job);
     }
 
@@ -186,7 +186,7 @@ impl Engine {
         let place = job.place();
         self.batch.remove_job(place, job.due());
         self.queues.count_down(job.queue, place.status);
-        self.uniques.leave(job);
+        self.tags.leave(job);
         self.budgets.leave(job.draw);
         match job.due() {
             Some(due) => self.timers.remove(due, place.stamp),
@@ -198,6 +198,7 @@ impl Engine {
     pub(super) fn forget(&mut self, job: &Job) {
         if job.status == Status::Ready {
             self.unready(job);
+            self.tags.close_batch(job);
         }
         self.clear_place(job);
         self.forget_traces(job);

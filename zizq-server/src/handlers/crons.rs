@@ -18,6 +18,7 @@ use crate::engine::command::{Command, Reply};
 use crate::engine::cron::CronCommand;
 use crate::engine::crons::NewEntry;
 use crate::engine::recurrence;
+use crate::folder::{self, Refused};
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
@@ -76,7 +77,7 @@ async fn put(app: &App, request: &Request) -> Answer {
         if !names.insert(name.clone()) {
             return Err(Refusal::bad_request(format!("entry `{name}`: the name is given twice")));
         }
-        entries.push(check(app, name, entry)?);
+        entries.push(check(app, name, entry).await?);
     }
     let command = CronCommand::Put { group, paused: body.paused, timezone: body.timezone, entries };
     shown(app, request, command, StatusCode::OK).await
@@ -103,7 +104,7 @@ async fn add(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let group = new_name(request, 0)?;
     let name = entry.name.clone().ok_or_else(|| Refusal::bad_request("the body: missing field `name`"))?;
-    shown(app, request, CronCommand::Add(group, check(app, name, entry)?), StatusCode::CREATED).await
+    shown(app, request, CronCommand::Add(group, check(app, name, entry).await?), StatusCode::CREATED).await
 }
 
 async fn get_entry(app: &App, request: &Request) -> Answer {
@@ -119,7 +120,7 @@ async fn put_entry(app: &App, request: &Request) -> Answer {
     if let Some(other) = entry.name.as_ref().filter(|other| **other != name) {
         return Err(Refusal::bad_request(format!("name: `{other}` is not the name in the path, `{name}`")));
     }
-    shown(app, request, CronCommand::PutEntry(group, check(app, name, entry)?), StatusCode::OK).await
+    shown(app, request, CronCommand::PutEntry(group, check(app, name, entry).await?), StatusCode::OK).await
 }
 
 async fn patch_entry(app: &App, request: &Request) -> Answer {
@@ -140,6 +141,7 @@ async fn run(app: &App, request: &Request) -> Answer {
     let command = CronCommand::Run(known_group(request)?, known_entry(request)?);
     match ask(app, command).await? {
         Reply::Enqueued(jobs) => enqueue::answer_one(request, &jobs),
+        Reply::Firing(firing) => enqueue::answer_one(request, &app.folder.fire(firing).await?),
         _ => Err(out_of_step()),
     }
 }
@@ -157,7 +159,7 @@ async fn shown(app: &App, request: &Request, command: CronCommand, status: Statu
 }
 
 /// Checks an entry. What is wrong with it is said with its name.
-fn check(app: &App, name: CronName, entry: EntryRequest) -> Result<NewEntry, Refusal> {
+async fn check(app: &App, name: CronName, entry: EntryRequest) -> Result<NewEntry, Refusal> {
     let EntryRequest { expression, timezone, paused, job, .. } = entry;
     let wrong = |error: String| Refusal::bad_request(format!("entry `{name}`: {error}"));
     let recurrence = expression.parse().map_err(wrong)?;
@@ -172,6 +174,12 @@ fn check(app: &App, name: CronName, entry: EntryRequest) -> Result<NewEntry, Ref
         }
     };
     enqueue::check_payload(app, &template.job, &format!("entry `{name}`: job."))?;
+    if folder::is_batched(&template.job) {
+        app.folder.check(&template.job).await.map_err(|refused| match refused {
+            Refused::Job { error, .. } => wrong(format!("job.{error}")),
+            refused => refused.into(),
+        })?;
+    }
     Ok(NewEntry { name, expression, recurrence, timezone, paused, template })
 }
 

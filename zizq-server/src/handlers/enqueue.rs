@@ -11,6 +11,7 @@ use protocol::media::Format;
 use super::out_of_step;
 use super::wait::{self, Waiting};
 use crate::engine::command::{Command, Enqueued, Outcome, Reject, Reply, Seen};
+use crate::folder::{self, Refused};
 use crate::handle::CallError;
 use crate::http::App;
 use crate::http::reply::{self, Answer, Body, Refusal};
@@ -36,12 +37,17 @@ pub(super) fn answer_one(request: &Request, jobs: &[Enqueued]) -> Answer {
 
 /// Answers when the job has ended, or time is up, with the job as it is then.
 async fn enqueue_and_wait(app: &App, request: &Request, job: NewJob, time: Duration) -> Answer {
-    let (waiter, waiting) = Waiting::new(app);
-    let command = Command::EnqueueAndWait { jobs: vec![job], waiter };
-    let engine = app.engine.clone();
+    let mut waiting = Waiting::new(app);
+    let (engine, folder) = (app.engine.clone(), app.folder.clone());
     // The client may go away before it is known which job it waits for. Then this goes on, and ends the waiting.
     let calling = tokio::spawn(async move {
-        let Reply::Enqueued(jobs) = engine.call(command).await? else { return Err(out_of_step()) };
+        let jobs = if folder::is_batched(&job) {
+            folder.enqueue(vec![job], || Some(waiting.waiter())).await?
+        } else {
+            let command = Command::EnqueueAndWait { jobs: vec![job], waiter: waiting.waiter() };
+            let Reply::Enqueued(jobs) = engine.call(command).await? else { return Err(out_of_step()) };
+            jobs
+        };
         let id = jobs.first().ok_or_else(out_of_step)?.job.id;
         Ok((jobs, waiting.of(id)))
     });
@@ -85,12 +91,19 @@ fn bulk_answer(jobs: &[Enqueued], format: Format) -> Response<Body> {
 }
 
 async fn enqueue(app: &App, jobs: Vec<NewJob>, bulk: bool) -> Result<Vec<Enqueued>, Refusal> {
+    let at =
+        |index, error| Refusal::unprocessable(if bulk { format!("jobs[{index}]: {error}") } else { error });
+    if jobs.iter().any(folder::is_batched) {
+        let enqueued = app.folder.enqueue(jobs, || None).await;
+        return enqueued.map_err(|refused| match refused {
+            Refused::Job { index, error } => at(index, error),
+            refused => refused.into(),
+        });
+    }
     match app.engine.call(Command::Enqueue(jobs)).await {
         Ok(Reply::Enqueued(jobs)) => Ok(jobs),
         Ok(_) => Err(out_of_step()),
-        Err(CallError::Rejected(Reject::Job { index, error })) if bulk => {
-            Err(Refusal::unprocessable(format!("jobs[{index}]: {error}")))
-        }
+        Err(CallError::Rejected(Reject::Job { index, error })) => Err(at(index, error)),
         Err(error) => Err(error.into()),
     }
 }
@@ -114,6 +127,6 @@ fn status(jobs: &[Enqueued]) -> StatusCode {
 fn view(enqueued: &Enqueued) -> JobView<'_> {
     let mut view = enqueued.job.view(&enqueued.queue, enqueued.status);
     view.duplicate = Some(enqueued.outcome == Outcome::Duplicate);
-    view.folded = Some(false);
+    view.folded = Some(enqueued.outcome == Outcome::Folded);
     view
 }

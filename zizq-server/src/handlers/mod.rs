@@ -15,6 +15,7 @@ pub(crate) mod server;
 pub(crate) mod take;
 mod wait;
 
+use crate::folder::Refused;
 use crate::http::reply::Refusal;
 use crate::jq::JqError;
 use crate::reader::ReadError;
@@ -32,6 +33,19 @@ impl From<ReadError> for Refusal {
                     Self::unavailable(error.to_string())
                 }
             },
+        }
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Job { error, .. } => Self::unprocessable(error),
+            Refused::Engine(error) => error.into(),
+            Refused::Unavailable(error) => {
+                tracing::error!(%error, "cannot fold");
+                Self::unavailable(error)
+            }
         }
     }
 }

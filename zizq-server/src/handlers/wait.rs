@@ -30,14 +30,20 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// A waiter for the engine, and the caller's end of it.
-    pub(super) fn new(app: &App) -> (Waiter, Self) {
+    /// Nobody waits yet.
+    pub(super) fn new(app: &App) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let key = NEXT.fetch_add(1, Ordering::Relaxed);
+        let (_, ended) = oneshot::channel();
+        Self { engine: app.engine.clone(), job: None, key, ended }
+    }
+
+    /// A waiter for the engine. If it is refused, this can be asked for another one.
+    pub(super) fn waiter(&mut self) -> Waiter {
         let (sender, ended) = oneshot::channel();
+        self.ended = ended;
         // A caller who has gone away does not want to know.
-        let wake = Box::new(move |seen| drop(sender.send(seen)));
-        (Waiter { key, wake }, Self { engine: app.engine.clone(), job: None, key, ended })
+        Waiter { key: self.key, wake: Box::new(move |seen| drop(sender.send(seen))) }
     }
 
     /// Names the job that is waited for.
@@ -72,8 +78,8 @@ impl Drop for Waiting {
 /// # Errors
 /// When there is no such job.
 pub(super) async fn for_end(app: &App, id: JobId, time: Duration) -> Result<Option<Option<Seen>>, CallError> {
-    let (waiter, waiting) = Waiting::new(app);
-    let mut waiting = waiting.of(id);
+    let mut waiting = Waiting::new(app).of(id);
+    let waiter = waiting.waiter();
     match app.engine.call(Command::Wait { id, waiter }).await? {
         Reply::Ended => Ok(None),
         _ => Ok(waiting.end(app, time).await),

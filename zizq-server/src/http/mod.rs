@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::config::Limits;
 use crate::events::Hub;
+use crate::folder::Folder;
 use crate::handle::Handle;
 use crate::handlers;
 use crate::reader::Reader;
@@ -34,6 +35,7 @@ use route::{Call, NoRoute};
 pub(crate) struct App {
     pub engine: Handle,
     pub reader: Reader,
+    pub folder: Arc<Folder>,
     pub limits: Limits,
     pub budget: Budget,
     pub events: Arc<Hub>,

@@ -154,9 +154,9 @@ impl From<CallError> for Refusal {
                 Self::unprocessable(error.to_string())
             }
             CallError::DiskFull => Self::out_of_space(error.to_string()),
-            CallError::Rejected(Reject::Draining) | CallError::StoreClosed | CallError::Stopped => {
-                Self::unavailable(error.to_string())
-            }
+            CallError::Rejected(Reject::Draining | Reject::Changed)
+            | CallError::StoreClosed
+            | CallError::Stopped => Self::unavailable(error.to_string()),
         }
     }
 }

@@ -8,8 +8,9 @@ use std::time::Instant;
 
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 
+use super::fold::Folding;
 use super::program::{Library, Program};
-use super::wire::{self, TIME_BYTES, read_frame, write_frame};
+use super::wire::{self, TIME_BYTES, packed, read_frame, write_frame};
 
 /// Deep enough for every payload that is accepted; a recursion without end soon comes to its own.
 const STACK: usize = 16 * 1024 * 1024;
@@ -65,10 +66,11 @@ fn data() -> u64 {
 fn work(frames: &Receiver<(u8, Vec<u8>)>) -> io::Result<()> {
     let library = Library::new();
     let mut program: Option<Program> = None;
+    let mut folding = Folding::default();
     let mut stdout = stdout().lock();
     while let Ok((kind, body)) = frames.recv() {
         match (kind, &program) {
-            (wire::COMPILE, _) => match library.compile(&String::from_utf8_lossy(&body)) {
+            (wire::COMPILE, _) => match library.compile(&String::from_utf8_lossy(&body), &[]) {
                 Ok(compiled) => {
                     program = Some(compiled);
                     write_frame(&mut stdout, wire::COMPILED, &[])?;
@@ -85,6 +87,13 @@ fn work(frames: &Receiver<(u8, Vec<u8>)>) -> io::Result<()> {
                     *time = took.to_be_bytes();
                 }
                 write_frame(&mut stdout, wire::MATCHES, &matches)?;
+            }
+            (wire::FOLD, _) => {
+                let tell = |turn| write_frame(&mut stdout, wire::TURN, &packed(&turn)?);
+                match folding.run(&library, &body, tell)? {
+                    Ok(folded) => write_frame(&mut stdout, wire::FOLDED, &packed(&folded)?)?,
+                    Err(why) => write_frame(&mut stdout, wire::WRONG, why.as_bytes())?,
+                }
             }
             _ => return Err(io::ErrorKind::InvalidData.into()),
         }

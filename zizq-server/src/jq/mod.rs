@@ -2,8 +2,9 @@
 //! with limits of its own, that can be killed and replaced at any time.
 //!
 //! `program` is the only user of jaq, and runs in the helper alone; `helper` is the helper's side of the pipe,
-//! `session` the server's.
+//! `session` the server's. Of the expressions of batches `fold` makes use, in the helper too.
 
+pub(crate) mod fold;
 pub mod helper;
 mod program;
 mod session;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use session::Helper;
-pub(crate) use session::Session;
+pub(crate) use session::{FoldError, Session};
 
 /// What an expression may use.
 #[derive(Debug, Clone, Copy)]

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use jaq_interpret::{Ctx, Filter, FilterT, ParseCtx, RcIter, Val};
 use jaq_syn::lex::Token;
 use jaq_syn::{Lexer, Main, Parser};
+use jaq1_hifijson::SliceLexer;
 use jaq1_hifijson::token::Lex;
 use protocol::media::Format;
 use protocol::payload::Payload;
@@ -28,13 +29,13 @@ impl Library {
         Self { definitions }
     }
 
-    /// Compiles an expression.
+    /// Compiles an expression that may name these variables.
     ///
     /// # Errors
     /// Why it is none, in words.
-    pub(super) fn compile(&self, expression: &str) -> Result<Program, String> {
+    pub(super) fn compile(&self, expression: &str, variables: &[&str]) -> Result<Program, String> {
         let main = parse(expression)?;
-        let mut context = ParseCtx::new(Vec::new());
+        let mut context = ParseCtx::new(variables.iter().map(|name| (*name).to_owned()).collect());
         context.insert_natives(natives());
         context.insert_defs(self.definitions.iter().cloned());
         let filter = context.compile(main);
@@ -77,24 +78,80 @@ impl Program {
     /// Whether any output is truthy. An error ends the outputs.
     pub(super) fn matches(&self, format: Format, payload: &[u8]) -> bool {
         let matches = || {
-            let value = match format {
-                Format::Json => read(payload)?,
-                Format::MessagePack => {
-                    let payload = Payload::from_checked(format, Bytes::copy_from_slice(payload));
-                    read(&payload.to_format(Format::Json))?
-                }
-            };
+            let value = read(format, payload)?;
             let inputs = RcIter::new(std::iter::empty());
             let mut outputs = self.0.run((Ctx::new([], &inputs), value)).map_while(Result::ok);
             Some(outputs.any(|output| output.as_bool()))
         };
         catch_unwind(AssertUnwindSafe(matches)).ok().flatten().unwrap_or(false)
     }
+
+    /// The output, with these values of the variables and nothing as input.
+    ///
+    /// # Errors
+    /// Where it is not exactly one, or what went wrong.
+    pub(super) fn only_output<const N: usize>(&self, variables: [Val; N]) -> Result<Val, String> {
+        let output = || {
+            let inputs = RcIter::new(std::iter::empty());
+            let mut outputs = self.0.run((Ctx::new(variables, &inputs), Val::Null));
+            let output = outputs.next().ok_or("it has no output; exactly one is wanted")?;
+            let output = output.map_err(|error| error.to_string())?;
+            match outputs.next() {
+                None => Ok(output),
+                Some(_) => Err("it has more than one output; exactly one is wanted".to_owned()),
+            }
+        };
+        catch_unwind(AssertUnwindSafe(output)).unwrap_or_else(|_| Err("it broke off".to_owned()))
+    }
 }
 
-fn read(json: &[u8]) -> Option<Val> {
-    let mut lexer = jaq1_hifijson::SliceLexer::new(json);
-    lexer.exactly_one(Val::parse).ok()
+/// Reads a payload.
+pub(super) fn read(format: Format, payload: &[u8]) -> Option<Val> {
+    if format == Format::Json {
+        return SliceLexer::new(payload).exactly_one(Val::parse).ok();
+    }
+    let payload = Payload::from_checked(format, Bytes::copy_from_slice(payload));
+    SliceLexer::new(&payload.to_format(Format::Json)).exactly_one(Val::parse).ok()
+}
+
+/// Appends a value as JSON. As in jq, what is no number is null, and what is beyond all of them is the greatest.
+pub(super) fn write(value: &Val, out: &mut Vec<u8>) {
+    match value {
+        Val::Null => out.extend_from_slice(b"null"),
+        Val::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
+        Val::Int(n) => out.extend_from_slice(n.to_string().as_bytes()),
+        Val::Float(x) if x.is_nan() => out.extend_from_slice(b"null"),
+        Val::Float(x) => out.extend_from_slice(format!("{:?}", x.clamp(f64::MIN, f64::MAX)).as_bytes()),
+        Val::Num(digits) => out.extend_from_slice(digits.as_bytes()),
+        Val::Str(text) => write_text(text, out),
+        Val::Arr(values) => {
+            out.push(b'[');
+            for (n, value) in values.iter().enumerate() {
+                if n > 0 {
+                    out.push(b',');
+                }
+                write(value, out);
+            }
+            out.push(b']');
+        }
+        Val::Obj(members) => {
+            out.push(b'{');
+            for (n, (name, value)) in members.iter().enumerate() {
+                if n > 0 {
+                    out.push(b',');
+                }
+                write_text(name, out);
+                out.push(b':');
+                write(value, out);
+            }
+            out.push(b'}');
+        }
+    }
+}
+
+fn write_text(text: &str, out: &mut Vec<u8>) {
+    let written = serde_json::to_writer(out, text);
+    debug_assert!(written.is_ok(), "text can be appended to a buffer that grows");
 }
 
 #[cfg(test)]
@@ -102,7 +159,7 @@ mod tests {
     use super::*;
 
     fn matches(expression: &str, payload: &str) -> bool {
-        Library::new().compile(expression).unwrap().matches(Format::Json, payload.as_bytes())
+        Library::new().compile(expression, &[]).unwrap().matches(Format::Json, payload.as_bytes())
     }
 
     #[test]
@@ -127,13 +184,13 @@ mod tests {
             assert_eq!(matches(expression, payload), expected, "{expression} of {payload}");
         }
         let packed = rmp_serde::to_vec(&serde_json::json!({"user_id": 42})).unwrap();
-        let program = Library::new().compile(".user_id == 42").unwrap();
+        let program = Library::new().compile(".user_id == 42", &[]).unwrap();
         assert!(program.matches(Format::MessagePack, &packed));
     }
 
     #[test]
     fn only_the_payload_is_seen() {
-        let refused = |expression: &str| Library::new().compile(expression).err().unwrap_or_default();
+        let refused = |expression: &str| Library::new().compile(expression, &[]).err().unwrap_or_default();
         for expression in [
             "env",
             "$ENV",

@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 use protocol::payload::Payload;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::wire::{self, TIME_BYTES, push_payload, split_frame, write_frame};
+use super::fold::{Folded, Task, Turn};
+use super::wire::{self, TIME_BYTES, packed, push_payload, split_frame, write_frame};
 use super::{Admission, JqError, Limits};
 
 /// What each payload, and each byte of it, adds to the time that an expression may take: far more than any needs that
 /// is not out to waste it.
 const TIME_PER_PAYLOAD: Duration = Duration::from_micros(100);
 const TIME_PER_BYTE: Duration = Duration::from_nanos(25);
+/// What each payload adds that is folded: the one it is folded into may be a thousand times as long.
+const TIME_PER_FOLD: Duration = Duration::from_millis(1);
 /// How long the answer to what is not needed any more is waited for, before the helper is killed.
 const LAST_WAIT: Duration = Duration::from_millis(100);
 
@@ -125,20 +128,13 @@ impl Admission {
     /// # Errors
     /// [`JqError`].
     pub(crate) fn compile(self, expression: &str) -> Result<Session, JqError> {
-        let limits = self.helpers.limits;
-        let unavailable = |error: io::Error| JqError::Unavailable(error.to_string());
-        let mut helper = match self.helpers.take() {
-            Some(helper) => helper,
-            None => Helper::start(limits).map_err(unavailable)?,
-        };
-        let mut session =
-            Session { admission: self, helper: None, left: limits.time, sent: None, body: Vec::new() };
-        if helper.expression == expression {
-            session.helper = Some(helper);
-            return Ok(session);
+        let mut session = self.open()?;
+        if let Some(helper) = &mut session.helper {
+            if helper.expression == expression {
+                return Ok(session);
+            }
+            helper.expression.clear();
         }
-        helper.expression.clear();
-        session.helper = Some(helper);
         session.send(wire::COMPILE, expression.as_bytes(), 0)?;
         match session.reply()? {
             (wire::COMPILED, _) => {
@@ -148,6 +144,43 @@ impl Admission {
                 Ok(session)
             }
             (_, why) => Err(JqError::Invalid(String::from_utf8_lossy(&why).into_owned())),
+        }
+    }
+
+    /// Folds payloads. Waits, for as long as the limits say and a little for every payload.
+    ///
+    /// # Errors
+    /// [`FoldError`].
+    pub(crate) fn fold(self, task: &Task<'_>) -> Result<(Vec<Turn>, Folded), FoldError> {
+        self.open().map_err(|error| FoldError::of(0, error))?.fold(task)
+    }
+
+    fn open(self) -> Result<Session, JqError> {
+        let limits = self.helpers.limits;
+        let helper = self.helpers.take().map_or_else(|| Helper::start(limits), Ok);
+        let helper = Some(helper.map_err(|error| JqError::Unavailable(error.to_string()))?);
+        Ok(Session { admission: self, helper, left: limits.time, sent: None, body: Vec::new() })
+    }
+}
+
+/// Why payloads cannot be folded.
+#[derive(Debug)]
+pub(crate) enum FoldError {
+    /// Because of the new payload at this place, or its expressions, or those of the batch that it meets.
+    Wrong { index: usize, error: String },
+    /// The helper cannot be started or talked to.
+    Unavailable(String),
+}
+
+impl FoldError {
+    fn of(index: usize, error: JqError) -> Self {
+        match error {
+            JqError::Invalid(error) | JqError::Stopped(error) => {
+                Self::Wrong { index, error: format!("batch: {error}") }
+            }
+            JqError::Unavailable(error) => {
+                Self::Unavailable(format!("batches cannot be folded at the moment: {error}"))
+            }
         }
     }
 }
@@ -190,6 +223,39 @@ impl Session {
                 Err(JqError::Unavailable("the helper is out of step".to_owned()))
             }
         }
+    }
+
+    fn fold(&mut self, task: &Task<'_>) -> Result<(Vec<Turn>, Folded), FoldError> {
+        let body = packed(task).map_err(|e| FoldError::Unavailable(e.to_string()))?;
+        let times = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        self.left += TIME_PER_FOLD * times(task.new.len()) + TIME_PER_BYTE * times(body.len());
+        let mut turns = Vec::with_capacity(task.new.len());
+        self.send(wire::FOLD, &body, 0).map_err(|error| FoldError::of(0, error))?;
+        let sent = self.sent;
+        loop {
+            let index = turns.len();
+            let (kind, body) = self.reply().map_err(|error| FoldError::of(index, error))?;
+            match kind {
+                wire::TURN => {
+                    turns.push(postcard::from_bytes(&body).map_err(|_| self.out_of_step())?);
+                    self.sent = sent;
+                }
+                wire::FOLDED if index == task.new.len() => {
+                    let folded = postcard::from_bytes(&body).map_err(|_| self.out_of_step())?;
+                    return Ok((turns, folded));
+                }
+                wire::WRONG => {
+                    let error = String::from_utf8_lossy(&body).into_owned();
+                    return Err(FoldError::Wrong { index, error });
+                }
+                _ => return Err(self.out_of_step()),
+            }
+        }
+    }
+
+    fn out_of_step(&mut self) -> FoldError {
+        self.helper = None;
+        FoldError::Unavailable("the helper is out of step".to_owned())
     }
 
     fn send(&mut self, kind: u8, body: &[u8], count: usize) -> Result<(), JqError> {

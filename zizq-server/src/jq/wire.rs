@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 
 use protocol::media::Format;
+use serde::Serialize;
 
 /// Server to helper: an expression, in UTF-8.
 pub(super) const COMPILE: u8 = b'C';
@@ -15,6 +16,14 @@ pub(super) const INVALID: u8 = b'X';
 /// Helper to server: the microseconds it took in 8 bytes, then a byte for each payload, 1 for a match.
 pub(super) const MATCHES: u8 = b'M';
 
+/// Server to helper: payloads to fold, a [`super::fold::Task`].
+pub(super) const FOLD: u8 = b'F';
+/// Helper to server: what became of the next of them, a [`super::fold::Turn`].
+pub(super) const TURN: u8 = b'T';
+/// Helper to server: what became of all of them, a [`super::fold::Folded`]; or, instead, what is wrong with the next.
+pub(super) const FOLDED: u8 = b'D';
+pub(super) const WRONG: u8 = b'W';
+
 /// The length of the time in [`MATCHES`].
 pub(super) const TIME_BYTES: usize = 8;
 
@@ -26,6 +35,11 @@ pub(super) fn write_frame(to: &mut impl Write, kind: u8, body: &[u8]) -> io::Res
     to.write_all(&[kind, a, b, c, d])?;
     to.write_all(body)?;
     to.flush()
+}
+
+/// The bytes of a value, for the body of a frame.
+pub(super) fn packed(value: &impl Serialize) -> io::Result<Vec<u8>> {
+    postcard::to_allocvec(value).map_err(io::Error::other)
 }
 
 /// None at the end.

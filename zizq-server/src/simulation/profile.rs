@@ -270,7 +270,7 @@ impl World {
         Flow {
             timeout_ms: one(rng, &[None, Some(1), Some(400), Some(3_000)]),
             unique: unique.map(|n| Unique { key: Key::new(&format!("key {n}")).unwrap(), scope }),
-            budgets: Vec::new(),
+            ..Flow::default()
         }
     }
 

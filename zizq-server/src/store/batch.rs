@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use protocol::flow::Key as UniqueKey;
 use protocol::id::JobId;
 use protocol::name::CronName;
 
@@ -10,6 +9,7 @@ use super::keys::{self, Area, Key, Place};
 use super::record::{
     self, BudgetRecord, CronRecord, DrawRecord, EntryState, ErrorRecord, Holder, LeaseRecord, QueueRecord,
 };
+use crate::engine::Tag;
 use crate::engine::budgets::{BudgetId, DrawId};
 use crate::engine::id::{QueueId, Stamp};
 use crate::engine::job::Job;
@@ -150,12 +150,12 @@ impl Batch {
         self.remove(keys::lease(id));
     }
 
-    pub fn put_unique(&mut self, key: &UniqueKey, holders: &[Holder]) {
-        self.put(keys::unique(key.as_str()), |out| record::encode_holders(holders, out));
+    pub fn put_holders(&mut self, tag: &Tag, holders: &[Holder]) {
+        self.put(keys::tag(tag), |out| record::encode_holders(holders, out));
     }
 
-    pub fn remove_unique(&mut self, key: &UniqueKey) {
-        self.remove(keys::unique(key.as_str()));
+    pub fn remove_holders(&mut self, tag: &Tag) {
+        self.remove(keys::tag(tag));
     }
 
     /// Moves a damaged record out of the way, to where nothing looks for it.

@@ -19,6 +19,7 @@
 //! | cron | name of the group | [`super::record::CronRecord`] |
 //! | cron entry | name of the group, 0, name of the entry | [`super::record::EntryState`] |
 //! | unique | the unique key | the jobs that have it: [`super::record::Holder`] |
+//! | batch | the key of the batch | the job that is open to others, as under unique |
 //! | moved | stamp | queue, priority: where a job is that is not where its id says |
 //! | aside | the key of a damaged record | what was found there, see [`super::damage`] |
 
@@ -27,6 +28,7 @@ use protocol::job::Status;
 use protocol::name::CronName;
 use smallvec::SmallVec;
 
+use crate::engine::Tag;
 use crate::engine::budgets::{BudgetId, DrawId};
 use crate::engine::id::{QueueId, Stamp};
 
@@ -59,6 +61,7 @@ pub enum Area {
     Draw = 16,
     Cron = 17,
     CronEntry = 18,
+    Batch = 19,
     /// Behind all others, also those to come.
     Aside = 254,
 }
@@ -185,8 +188,12 @@ pub fn lease(id: JobId) -> Key {
     Builder::new(Area::Lease).stamp(Stamp::of(id)).0
 }
 
-pub fn unique(key: &str) -> Key {
-    Builder::new(Area::Unique).push(key.as_bytes()).0
+pub fn tag(tag: &Tag) -> Key {
+    let (area, text) = match tag {
+        Tag::Unique(key) => (Area::Unique, key),
+        Tag::Batch(key) => (Area::Batch, key),
+    };
+    Builder::new(area).push(text.as_str().as_bytes()).0
 }
 
 pub fn moved(id: JobId) -> Key {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use postcard::ser_flavors::Flavor;
 use protocol::budget::{Binding, MAX_DURATION_MS, Policy, Strategy};
-use protocol::flow::{Flow, Key, Unique, UniqueWhile};
+use protocol::flow::{Batch, Expression, Flow, Key, Unique, UniqueWhile};
 use protocol::id::JobId;
 use protocol::job::{Backoff, Retention, Status};
 use protocol::lease::{LeaseToken, MAX_LEASE_MS};
@@ -110,6 +110,8 @@ enum Extra<'a> {
     Draw(u32),
     /// Whether it is JSON, and its bytes.
     Result(bool, &'a [u8]),
+    /// Key, condition and fold.
+    Batch(&'a str, &'a str, &'a str),
 }
 
 fn extras(job: &Job) -> Vec<Extra<'_>> {
@@ -121,7 +123,11 @@ fn extras(job: &Job) -> Vec<Extra<'_>> {
     let budgets = (!flow.budgets.is_empty()).then_some(Extra::Budgets(budgets));
     let timeout = flow.timeout_ms.map(Extra::TimeoutMs);
     let unique = flow.unique.as_ref().map(|unique| Extra::Unique(unique.key.as_str(), unique.scope));
-    timeout.into_iter().chain(unique).chain(budgets).chain(draw).collect()
+    let batch = flow
+        .batch
+        .as_ref()
+        .map(|Batch { key, when, fold }| Extra::Batch(key.as_str(), when.as_str(), fold.as_str()));
+    timeout.into_iter().chain(unique).chain(batch).chain(budgets).chain(draw).collect()
 }
 
 fn flow(extras: Vec<Extra<'_>>) -> Result<(Flow, DrawId, Option<Payload>), Damaged> {
@@ -137,6 +143,13 @@ fn flow(extras: Vec<Extra<'_>>) -> Result<(Flow, DrawId, Option<Payload>), Damag
                 let binding = |(key, cost): (&str, u32)| Ok(Binding { key: BudgetKey::new(key)?, cost });
                 let budgets = budgets.into_iter().map(binding).collect::<Result<_, InvalidName>>();
                 flow.budgets = budgets.map_err(|_| Damaged("job"))?;
+            }
+            Extra::Batch(key, when, fold) => {
+                let batch = || {
+                    let (when, fold) = (Expression::new(when)?, Expression::new(fold)?);
+                    Ok(Batch { key: Key::new(key)?, when, fold })
+                };
+                flow.batch = Some(batch().map_err(|_: String| Damaged("job"))?);
             }
             Extra::Draw(id) => draw = DrawId(id),
             Extra::Result(is_json, bytes) => {
@@ -328,7 +341,7 @@ pub fn decode_lease(record: &[u8]) -> Result<LeaseRecord, Damaged> {
     if possible { Ok(lease) } else { Err(Damaged("lease")) }
 }
 
-/// A job that has a unique key.
+/// A job that has a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holder {
     pub id: JobId,

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use protocol::flow::Key as UniqueKey;
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::CronName;
@@ -15,10 +14,10 @@ use super::record::{
     QueueRecord,
 };
 use super::{Entry, Snapshot, StoreError};
-use crate::engine::LaneAt;
 use crate::engine::budgets::{BudgetId, DrawId};
 use crate::engine::id::{Home, QueueId, Stamp};
 use crate::engine::job::Job;
+use crate::engine::{LaneAt, Tag};
 
 /// A part of an ordered run, and where the rest of it begins.
 #[derive(Debug)]
@@ -376,9 +375,9 @@ pub fn error<S: Snapshot>(snapshot: &S, id: JobId, attempt: u32) -> Result<Optio
     snapshot.get(&key)?.map(|record| record::decode_error(&record).map_err(|e| e.at(&key))).transpose()
 }
 
-/// The jobs that have a unique key.
-pub fn unique<S: Snapshot>(snapshot: &S, key: &UniqueKey) -> Result<Vec<Holder>, StoreError> {
-    let key = keys::unique(key.as_str());
+/// The jobs that have a tag.
+pub fn holders<S: Snapshot>(snapshot: &S, tag: &Tag) -> Result<Vec<Holder>, StoreError> {
+    let key = keys::tag(tag);
     let record = snapshot.get(&key)?;
     record.map_or(Ok(Vec::new()), |record| record::decode_holders(&record).map_err(|e| e.at(&key)))
 }

@@ -96,7 +96,7 @@ impl World {
         let faults = store.faults.clone();
         let modes = CommitModes { enqueue: CommitMode::Fsync, others: CommitMode::Buffered };
         let core = Core::open(store, SETTINGS, clock::now(), 1).unwrap();
-        let (engine, thread) = start(core, modes, None).unwrap();
+        let (engine, thread) = start(core, modes, mpsc::channel(1).0, None).unwrap();
         Self { faults, engine, thread }
     }
 

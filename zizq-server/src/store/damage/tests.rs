@@ -92,7 +92,7 @@ fn stocked<S: Store>(store: S) -> (Core<S>, Vec<JobId>) {
     let scheduled = [new_job("first", Some(START + 60_000), None)];
     let mut second = [(); 3].map(|()| new_job("second", None, None));
     let unique = Unique { key: Key::new("k").unwrap(), scope: UniqueWhile::Exists };
-    second[0].flow = Flow { timeout_ms: Some(5_000), unique: Some(unique), budgets: Vec::new() }.boxed();
+    second[0].flow = Flow { timeout_ms: Some(5_000), unique: Some(unique), ..Flow::default() }.boxed();
     let enqueued = turn(0, Command::Enqueue(first.chain(scheduled).chain(second).collect()));
     let Ok(Reply::Enqueued(jobs)) = enqueued else { panic!("{enqueued:?}") };
     let ids: Vec<JobId> = jobs.iter().map(|enqueued| enqueued.job.id).collect();
@@ -249,7 +249,7 @@ async fn damaged_records_do_not_stop_reads() {
     bad.iter().for_each(|(key, _)| batch.put_raw(key, &[]));
     store.commit(batch).unwrap();
     let buffered = CommitModes { enqueue: CommitMode::Buffered, others: CommitMode::Buffered };
-    let (engine, _thread) = writer::start(core, buffered, None).unwrap();
+    let (engine, _thread) = writer::start(core, buffered, tokio::sync::mpsc::channel(1).0, None).unwrap();
     let reader = Reader::new(
         store,
         engine,

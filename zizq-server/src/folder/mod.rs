@@ -1,0 +1,173 @@
+//! Enqueues jobs that belong to batches.
+//!
+//! The engine knows which batch is open and holds up nobody; a helper process knows what a fold makes of two payloads.
+//! Here one is asked, then the other, and then the engine again, which takes the result unless the batch has changed
+//! meanwhile: then all begins anew. Producers of one key take turns, so that they do not spoil each other's work.
+
+mod keys;
+mod plan;
+
+use std::sync::Arc;
+
+use protocol::enqueue::NewJob;
+use tokio::sync::mpsc;
+
+use crate::clock;
+use crate::engine::batches::{Fold, Plan};
+use crate::engine::command::{Command, Enqueued, Reject, Reply};
+use crate::engine::firing::Firing;
+use crate::engine::job::Job;
+use crate::engine::notice::Waiter;
+use crate::handle::{CallError, Handle};
+use crate::jq::{self, FoldError, Helpers};
+use keys::Keys;
+use plan::{Limit, Request};
+
+/// A batch that changes more often than this between two looks is left alone. Only those who take, change and delete
+/// jobs can change it, and each time it is another batch or none.
+const MAX_ATTEMPTS: usize = 100;
+/// How many cron entries may wait to be folded before they wait with the engine.
+pub(crate) const MAX_FIRINGS: usize = 64;
+
+/// Why jobs were not enqueued.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// One of them cannot be.
+    Job {
+        index: usize,
+        error: String,
+    },
+    /// Nothing is wrong with them.
+    Unavailable(String),
+    Engine(CallError),
+}
+
+impl From<FoldError> for Refused {
+    fn from(error: FoldError) -> Self {
+        match error {
+            FoldError::Wrong { index, error } => Self::Job { index, error },
+            FoldError::Unavailable(error) => Self::Unavailable(error),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    engine: Handle,
+    /// Not those of the filters: who looks at jobs must not hold up those who enqueue them.
+    helpers: Arc<Helpers>,
+    keys: Keys,
+    limit: Limit,
+}
+
+/// Whether a job belongs to a batch.
+pub(crate) fn is_batched(job: &NewJob) -> bool {
+    plan::batch_of(job).is_some()
+}
+
+impl Folder {
+    pub(crate) fn new(engine: Handle, limits: jq::Limits, max_payload_size: usize) -> Self {
+        let helpers = Helpers::new(limits);
+        Self { engine, helpers, keys: Keys::default(), limit: Limit(max_payload_size) }
+    }
+
+    /// Enqueues all of the jobs or none; where asked for, with somebody who waits for the end of the first.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub(crate) async fn enqueue(
+        &self,
+        jobs: Vec<NewJob>,
+        waiter: impl FnMut() -> Option<Waiter>,
+    ) -> Result<Vec<Enqueued>, Refused> {
+        self.carry_out(jobs, waiter, None).await
+    }
+
+    /// Tries the expressions of a job that is not enqueued now.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub(crate) async fn check(&self, job: &NewJob) -> Result<(), Refused> {
+        // It is folded into nothing if it is not ready.
+        let job = NewJob { ready_at: Some(u64::MAX), ..job.clone() };
+        self.fold(&Arc::new(Request::new(vec![job], clock::now())), &[].into()).await.map(|_| ())
+    }
+
+    /// Enqueues the job of a cron entry.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub(crate) async fn fire(&self, firing: Firing) -> Result<Vec<Enqueued>, Refused> {
+        self.carry_out(vec![firing.template.job.clone()], || None, Some(firing)).await
+    }
+
+    /// Enqueues the jobs of cron entries as their times come, until the engine has stopped.
+    pub(crate) async fn follow(self: Arc<Self>, mut firings: mpsc::Receiver<Firing>) {
+        while let Some(firing) = firings.recv().await {
+            let folder = self.clone();
+            tokio::spawn(async move {
+                let (group, name) = (firing.group.clone(), firing.name.clone());
+                if let Err(why) = folder.fire(firing).await {
+                    tracing::debug!(%group, %name, ?why, "a cron entry was not enqueued");
+                }
+            });
+        }
+    }
+
+    async fn carry_out(
+        &self,
+        jobs: Vec<NewJob>,
+        mut waiter: impl FnMut() -> Option<Waiter>,
+        firing: Option<Firing>,
+    ) -> Result<Vec<Enqueued>, Refused> {
+        let request = Arc::new(Request::new(jobs, clock::now()));
+        let _turns = self.keys.lock(&request.keys).await;
+        for _ in 0..MAX_ATTEMPTS {
+            let open: Arc<[_]> = self.open_batches(&request).await?.into();
+            let (plan, jobs) = match self.fold(&request, &open).await {
+                // Nobody would hear of it: it is better to have one batch more than one job less.
+                Err(Refused::Job { error, .. }) if firing.as_ref().is_some_and(|firing| firing.is_due) => {
+                    tracing::warn!(firing = ?firing.as_ref().map(|f| &f.name), error, "a cron job opens a new batch");
+                    (request.without_folds(&open), request.jobs.clone())
+                }
+                folded => folded?,
+            };
+            let fold = Fold { jobs, plan, waiter: waiter(), firing: firing.clone() };
+            match self.engine.call(Command::Fold(Box::new(fold))).await {
+                Ok(Reply::Enqueued(enqueued)) => return Ok(enqueued),
+                Err(CallError::Rejected(Reject::Changed)) => {}
+                Err(CallError::Rejected(Reject::Job { index, error })) => {
+                    return Err(Refused::Job { index, error });
+                }
+                Err(error) => return Err(Refused::Engine(error)),
+                Ok(_) => return Err(Refused::Unavailable("the server is out of step; try again".to_owned())),
+            }
+        }
+        Err(Refused::Engine(CallError::Rejected(Reject::Changed)))
+    }
+
+    async fn open_batches(&self, request: &Request) -> Result<Vec<Option<Arc<Job>>>, Refused> {
+        if request.keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self.engine.call(Command::OpenBatches(request.keys.clone())).await {
+            Ok(Reply::Batches(open)) => Ok(open),
+            Ok(_) => Err(Refused::Unavailable("the server is out of step; try again".to_owned())),
+            Err(error) => Err(Refused::Engine(error)),
+        }
+    }
+
+    /// Finds out what to do, where it holds up nobody.
+    async fn fold(
+        &self,
+        request: &Arc<Request>,
+        open: &Arc<[Option<Arc<Job>>]>,
+    ) -> Result<(Plan, Vec<NewJob>), Refused> {
+        let stopping = || Refused::Engine(CallError::Stopped);
+        let admission = self.helpers.admit().await.ok_or_else(stopping)?;
+        let (request, open, limit) = (request.clone(), open.clone(), self.limit);
+        let folded = tokio::task::spawn_blocking(move || request.fold(admission, &open, limit)).await;
+        Ok(folded.map_err(|_| stopping())??)
+    }
+}
