@@ -264,14 +264,15 @@ impl Ledger {
         self.state().violations.iter().take(10).cloned().collect()
     }
 
-    /// Jobs that were answered with 201 and neither came to their end nor may have come to it unheard.
-    pub(crate) fn lost(&self) -> Vec<String> {
+    /// Jobs that were answered with 201 and neither came to their end nor may have come to it unheard, with what is known
+    /// of them.
+    pub(crate) fn lost(&self) -> Vec<(String, String)> {
         let state = self.state();
         let jobs = state.jobs.iter().zip(0..);
         let lost = jobs.filter(|(job, _)| job.end.is_none() && !job.maybe_ended);
         let told =
             |id: &String, n, job: &Job| format!("{id} {:?}\n  {}", Fate::of(n), job.history.join("\n  "));
-        lost.filter_map(|(job, n)| Some(told(job.id.as_ref()?, n, job))).collect()
+        lost.filter_map(|(job, n)| job.id.as_ref().map(|id| (id.clone(), told(id, n, job)))).collect()
     }
 
     /// How many jobs must be dead and how many more may be.

@@ -36,8 +36,9 @@ enum What {
     End,
 }
 
-/// Reports single outcomes: releases, failures, kills and deletions, and successes one by one.
-pub(crate) async fn report(world: &World, link: &Link, job: &Delivery) {
+/// Reports single outcomes: releases, failures, kills and deletions, and successes one by one. False where there was no
+/// answer; as long as its stream is open the job is then with a worker who has let it go.
+pub(crate) async fn report(world: &World, link: &Link, job: &Delivery) -> bool {
     let fate = job.fate();
     if world.ledger.releases(job) {
         return tell(world, link, job, What::Release, "release", &Value::Null).await;
@@ -49,7 +50,7 @@ pub(crate) async fn report(world: &World, link: &Link, job: &Delivery) {
     match fate.end {
         End::Kill => {
             let kill = json!({"message": "killed", "kill": true});
-            tell(world, link, job, What::End, "failure", &kill).await;
+            tell(world, link, job, What::End, "failure", &kill).await
         }
         End::Success => tell(world, link, job, What::End, "success", &Value::Null).await,
         End::Delete => delete(world, link, job).await,
@@ -61,7 +62,7 @@ pub(crate) async fn renew(world: &World, link: &Link, job: &Delivery) {
     tell(world, link, job, What::Renewal, "heartbeat", &json!({"lease_ms": LEASE_MS})).await;
 }
 
-async fn tell(world: &World, link: &Link, job: &Delivery, what: What, call: &str, body: &Value) {
+async fn tell(world: &World, link: &Link, job: &Delivery, what: What, call: &str, body: &Value) -> bool {
     let path = format!("/jobs/{}/{call}", job.id);
     let request = || {
         let call = if body.is_null() { link.client().poke(&path) } else { link.client().post(&path, body) };
@@ -69,14 +70,15 @@ async fn tell(world: &World, link: &Link, job: &Delivery, what: What, call: &str
     };
     let Some((answer, sent_before)) = insist(world, link, std::slice::from_ref(job), what, request).await
     else {
-        return;
+        return false;
     };
     let expected = if body.is_null() { StatusCode::NO_CONTENT } else { StatusCode::OK };
     let accepted = answer.status == expected;
     settle(world, job, &Settled { accepted, what, sent_before, answer: &answer });
+    true
 }
 
-async fn delete(world: &World, link: &Link, job: &Delivery) {
+async fn delete(world: &World, link: &Link, job: &Delivery) -> bool {
     let path = format!("/jobs/{}", job.id);
     let request = || {
         world.ledger.deleting(job);
@@ -85,20 +87,23 @@ async fn delete(world: &World, link: &Link, job: &Delivery) {
     let Some((answer, sent_before)) =
         insist(world, link, std::slice::from_ref(job), What::End, request).await
     else {
-        return;
+        return false;
     };
     match answer.status {
         StatusCode::NO_CONTENT => world.ledger.ended(job, world.generation()),
         _ => world.ledger.refused(job, sent_before || world.ledger.deleting(job), &format!("{answer:?}")),
     }
+    true
 }
 
-/// Reports successes in one call.
-pub(crate) async fn succeed_all(world: &World, link: &Link, jobs: &[Delivery]) {
+/// Reports successes in one call; as [`report`].
+pub(crate) async fn succeed_all(world: &World, link: &Link, jobs: &[Delivery]) -> bool {
     let list: Vec<_> = jobs.iter().map(|job| json!({"id": job.id, "lease": job.lease})).collect();
     let body = json!({"jobs": list});
     let request = || link.client().post("/jobs/success", &body);
-    let Some((answer, sent_before)) = insist(world, link, jobs, What::End, request).await else { return };
+    let Some((answer, sent_before)) = insist(world, link, jobs, What::End, request).await else {
+        return false;
+    };
     let refused: HashSet<&str> = ["not_found", "lost"]
         .iter()
         .filter_map(|member| answer.body[*member].as_array())
@@ -115,6 +120,7 @@ pub(crate) async fn succeed_all(world: &World, link: &Link, jobs: &[Delivery]) {
         let accepted = known && !refused.contains(job.id.as_str());
         settle(world, job, &Settled { accepted, what: What::End, sent_before, answer: &answer });
     }
+    true
 }
 
 /// Sends until there is an answer, as long as the leases may have outlived the server; says whether an earlier try may

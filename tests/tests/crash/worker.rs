@@ -96,7 +96,9 @@ impl Worker {
                 Some(jobs) => jobs,
                 None => break,
             };
-            if let Decoder::EventStream(decoder) = &stream.decoder {
+            if let Decoder::EventStream(decoder) = &stream.decoder
+                && !decoder.last_event_id().is_empty()
+            {
                 decoder.last_event_id().clone_into(last_event_id);
             }
             let most = jobs.len() <= PREFETCH;
@@ -105,14 +107,15 @@ impl Worker {
         }
     }
 
-    /// Does the work and reports it; `false` when the server was killed meanwhile, or the worker breaks off.
+    /// Does the work and reports it; `false` when the server was killed meanwhile, when it did not answer, or when the
+    /// worker breaks off.
     async fn work(self: &Arc<Self>, jobs: Vec<Value>, generation: u64) -> bool {
         // First take note of all: by the time the work is done, another server may have handed them out again.
         let jobs: Vec<Delivery> = jobs.iter().filter_map(|job| self.read(job, generation)).collect();
         if self.world.breaks_off() {
             return false;
         }
-        let mut done = Vec::new();
+        let (mut done, mut answered) = (Vec::new(), true);
         for job in jobs {
             if let Some(hold) = job.fate().hold
                 && self.kind.leases() == Leases::Own
@@ -128,13 +131,13 @@ impl Worker {
             } else if job.fate().is_plain() && job.n % 4 > 0 {
                 done.push(job);
             } else {
-                outcome::report(&self.world, &self.link, &job).await;
+                answered &= outcome::report(&self.world, &self.link, &job).await;
             }
         }
         if !done.is_empty() {
-            outcome::succeed_all(&self.world, &self.link, &done).await;
+            answered &= outcome::succeed_all(&self.world, &self.link, &done).await;
         }
-        self.world.generation() == generation
+        answered && self.world.generation() == generation
     }
 
     fn read(&self, job: &Value, generation: u64) -> Option<Delivery> {
