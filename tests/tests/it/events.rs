@@ -146,7 +146,10 @@ async fn a_caller_waits_for_the_end_of_a_job() {
     for wire in Wire::ALL {
         let client = server.client_as(wire);
         for (end, status) in [("success", "completed"), ("failure", "dead")] {
-            let job = client.add("q").await;
+            // It is kept, so that a caller who comes too late to wait hears the same.
+            let kept =
+                json!({"queue": "q", "type": "t", "payload": 8, "retention": {"completed_ms": 600_000}});
+            let job = client.post("/jobs", &kept).await.expect(201);
             let waiting = tokio::spawn({
                 let (client, path) = (client.clone(), format!("/jobs/{}?wait_ms=30000", id(&job)));
                 async move { client.get(&path).await.expect(200) }
@@ -166,7 +169,7 @@ async fn a_caller_waits_for_the_end_of_a_job() {
             let ended = waiting.await.unwrap();
             assert_eq!(
                 (id(&ended), &ended["status"], &ended["payload"]),
-                (id(&job), &json!(status), &Value::Null)
+                (id(&job), &json!(status), &json!(8))
             );
             let produced = producer.await.unwrap();
             assert_eq!((&produced["status"], produced.get("payload")), (&json!(status), None), "{produced}");
