@@ -65,7 +65,7 @@ impl Connection {
         let chunks = matches!(head.framing, Framing::Chunked).then(Chunks::default);
         self.body.clear();
         self.output = Vec::new();
-        Ok((head.status, Stream { connection: self, chunks }))
+        Ok((head.status, Stream { connection: self, chunks, incomplete: 0 }))
     }
 
     async fn send(&mut self, request: &Request<'_>) -> Result<Head> {
@@ -123,12 +123,14 @@ impl Connection {
 pub(in crate::load) struct Stream {
     connection: Connection,
     chunks: Option<Chunks>,
+    /// Bytes that have come and of which nothing can be made before more come: the start of a line.
+    incomplete: usize,
 }
 
 impl Stream {
     pub(super) async fn read(&mut self, mut read: impl FnMut(&[u8]) -> Result<usize>) -> Result<()> {
         let connection = &mut self.connection;
-        if connection.input.len() == connection.start {
+        if connection.input.len() - connection.start == self.incomplete {
             connection.fill().await?;
         }
         match &mut self.chunks {
@@ -141,6 +143,7 @@ impl Stream {
                 connection.start = 0;
             }
         }
+        self.incomplete = connection.input.len() - connection.start;
         let done = read(&connection.body)?;
         connection.body.drain(..done);
         Ok(())
@@ -200,6 +203,8 @@ impl Head {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -210,5 +215,33 @@ mod tests {
         assert_eq!(head("HTTP/1.1 204 No Content\r\n\r\n").framing, Framing::Length(0));
         assert_eq!(head("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").framing, Framing::Chunked);
         assert!(Head::parse(b"HTTP/1.1 200 OK\r\n").unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_stream_in_pieces_is_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            socket.set_nodelay(true).unwrap();
+            for byte in b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n" {
+                socket.write_all(&[*byte]).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        });
+        let connection = Connection::open(&address).await.unwrap();
+        let (status, mut stream) = connection.open_stream(&Request::get("/", &[])).await.unwrap();
+        assert_eq!(status, 200);
+        let (mut all, mut calls) = (Vec::new(), 0);
+        while all.len() < 5 {
+            let read = stream.read(|bytes| {
+                all.extend_from_slice(bytes);
+                calls += 1;
+                assert!(calls < 100, "it does not wait");
+                Ok(bytes.len())
+            });
+            read.await.unwrap();
+        }
+        assert_eq!(all, b"hello");
     }
 }
