@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
@@ -24,6 +24,10 @@ use crate::store::disk::DiskStore;
 use crate::store::{Store, StoreError};
 use crate::turn::Core;
 use crate::writer;
+
+/// How many clients may connect at once before the next has to try again a second later. The operating system may have a
+/// lower limit (`net.core.somaxconn`).
+const BACKLOG: u32 = 4_096;
 
 /// How often a draining server looks whether its workers are done.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
@@ -47,8 +51,8 @@ impl Server {
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let (host, port) = (config.host.as_str(), config.port);
         // First of all: who mistypes the host must not find a new folder.
-        let listener = TcpListener::bind((host, port)).await;
-        let listener = listener.with_context(|| format!("cannot listen on {host} port {port}"))?;
+        let listener =
+            listen(host, port).await.with_context(|| format!("cannot listen on {host} port {port}"))?;
         let mut store = make_store(config)?;
         let mut seed = [0; 8];
         getrandom::fill(&mut seed).map_err(|e| anyhow::anyhow!("no random numbers: {e}"))?;
@@ -108,6 +112,20 @@ impl Server {
         stopped(ended)?;
         stopping.map(|_| ()).context("the engine did not stop properly")
     }
+}
+
+/// Listens on the first address of the host that can be had.
+async fn listen(host: &str, port: u16) -> std::io::Result<TcpListener> {
+    let mut refused = None;
+    for address in lookup_host((host, port)).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => refused = Some(error),
+        }
+    }
+    Err(refused.unwrap_or_else(|| std::io::Error::other("it has no address")))
 }
 
 fn make_store(config: &Config) -> anyhow::Result<DiskStore> {
