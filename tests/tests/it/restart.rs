@@ -1,7 +1,9 @@
 //! Leases and jobs over clean stops and crashes of the server.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
-use tests::wait::now_ms;
+use tests::wait::{PATIENCE, now_ms};
 use tests::{Client, Server, id, lease};
 
 const SHORT_DRAIN: [&str; 2] = ["--drain-timeout", "100ms"];
@@ -89,6 +91,51 @@ async fn a_lease_expires_on_time_after_a_restart_and_its_token_is_stale_then() {
     let stale = client.poke(&format!("/jobs/{}/success", id(&first))).header("zizq-lease", lease(&first));
     stale.await.expect_refusal(409, "lease");
     client.succeed(&second).await;
+}
+
+#[tokio::test]
+async fn a_lease_that_a_heartbeat_made_longer_stays_long() {
+    for crash in [true, false] {
+        let mut server = Server::with(SHORT_DRAIN).await;
+        let client = server.client();
+        client.enqueue(&job(1)).await;
+        let taken = client.poll(&json!({"queues": ["q"], "lease_ms": 1_000})).await.remove(0);
+        let path = format!("/jobs/{}/heartbeat", id(&taken));
+        let renewed = client.post(&path, &json!({"lease_ms": 3_600_000})).header("zizq-lease", lease(&taken));
+        assert_eq!(renewed.await.expect(200)["id"], taken["id"]);
+        let_leases_settle(&client).await;
+        if crash {
+            server.kill9().await;
+        } else {
+            assert_eq!(server.sigterm().await.code(), Some(0));
+        }
+        server.restart().await;
+        let client = server.client();
+        // Longer than the lease was at first.
+        let others = client.poll(&json!({"queues": ["q"], "wait_ms": 1_500})).await;
+        assert_eq!(others, Vec::<Value>::new(), "crash: {crash}");
+        client.succeed(&taken).await;
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_does_not_come_back_has_its_time_once_however_often_the_server_is_restarted() {
+    let mut server = Server::start().await;
+    let client = server.client();
+    client.enqueue(&job(1)).await;
+    let taken = client.poll(&json!({"queues": ["q"], "lease_ms": 4_000})).await.remove(0);
+    let_leases_settle(&client).await;
+    let begun = Instant::now();
+    loop {
+        server.kill9().await;
+        server.restart().await;
+        let found = server.client().poll(&json!({"queues": ["q"], "wait_ms": 500})).await;
+        if let [again] = &found[..] {
+            assert_eq!((id(again), again["deliveries"].as_u64()), (id(&taken), Some(2)));
+            return server.client().succeed(again).await;
+        }
+        assert!(begun.elapsed() < PATIENCE, "it is kept again and again");
+    }
 }
 
 #[tokio::test]

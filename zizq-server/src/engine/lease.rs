@@ -8,6 +8,7 @@ use protocol::lease::LeaseToken;
 use rustc_hash::FxHashMap;
 
 use super::job::Job;
+use crate::store::record::LeaseEnd;
 
 /// A lease is written down when it has lived this long, in milliseconds.
 pub(super) const SAVE_AFTER_MS: u64 = 1_000;
@@ -27,8 +28,10 @@ pub(super) struct Lease {
     pub deadline: Option<u64>,
     /// The number of its event on the stream.
     pub event: u64,
-    /// Whether the store knows of it.
-    pub saved: bool,
+    /// When it was restored, as long as its worker was not heard of since.
+    pub restored_at: Option<u64>,
+    /// What the store knows of its end; none: the store does not know of the lease.
+    pub saved: Option<LeaseEnd>,
 }
 
 #[derive(Debug, Default)]
@@ -42,7 +45,7 @@ pub(super) struct Leases {
 
 impl Leases {
     pub(super) fn insert(&mut self, lease: Lease) {
-        if !lease.saved {
+        if lease.saved.is_none() {
             self.unsaved.push_back((lease.since, lease.token, lease.job.id));
         }
         self.deadlines.extend(lease.deadline.map(|at| (at, lease.token, lease.job.id)));
@@ -99,7 +102,7 @@ impl Leases {
             if self
                 .by_job
                 .get(&id)
-                .is_some_and(|lease| lease.token == token && lease.since == since && !lease.saved)
+                .is_some_and(|lease| lease.token == token && lease.since == since && lease.saved.is_none())
             {
                 return Some(id);
             }

@@ -15,7 +15,7 @@ use super::outbox::Item;
 use super::streams::{State, Stream, Takes};
 use super::transition::Claim;
 use super::{Engine, Found};
-use crate::store::record::LeaseRecord;
+use crate::store::record::{LeaseEnd, LeaseRecord};
 
 /// When a lease ends; none: with its stream.
 pub(super) fn end_of(lease: &Lease, stream: &Stream) -> Option<u64> {
@@ -27,6 +27,15 @@ pub(super) fn end_of(lease: &Lease, stream: &Stream) -> Option<u64> {
         (Some(kept), StreamKind::Events) => by_stream.max(Some(kept)),
         (Some(kept), StreamKind::Bound | StreamKind::Poll) => Some(kept),
     }
+}
+
+/// What a start has to know of when a lease ends. What it grants to every lease is not written down with every heartbeat.
+fn end_to_save(lease: &Lease, stream: Option<&Stream>, now: u64) -> LeaseEnd {
+    let length = stream.and_then(|stream| stream.lease_ms);
+    let ends_with_stream = length.is_none() && stream.is_some_and(|stream| stream.kind == StreamKind::Bound);
+    let granted = now + length.unwrap_or(DEFAULT_LEASE_MS);
+    let kept_until = lease.kept_until.filter(|kept| *kept > granted && !ends_with_stream);
+    LeaseEnd { kept_until, restored_at: lease.restored_at }
 }
 
 impl Engine {
@@ -74,7 +83,18 @@ impl Engine {
         lease.kept_until = Some(self.now + length);
         let (end, key) = (end_of(lease, stream), lease.stream);
         self.watch(key, end);
+        self.hear_of(id);
         end
+    }
+
+    /// The worker of a lease is there: the next start gives it time again.
+    pub(super) fn hear_of(&mut self, id: JobId) {
+        let Some(lease) = self.leases.get_mut(id) else { return };
+        lease.restored_at = None;
+        let end = end_to_save(lease, self.streams.get(lease.stream), self.now);
+        if lease.saved.is_some_and(|saved| saved != end) {
+            self.save_lease(id);
+        }
     }
 
     /// Gives a job back to the worker whose lease ran out, or was forgotten in a crash, before anybody else got it.
@@ -92,7 +112,8 @@ impl Engine {
                 kept_until: None,
                 deadline: None,
                 event: 0,
-                saved: false,
+                restored_at: None,
+                saved: None,
             },
         );
     }
@@ -204,7 +225,8 @@ impl Engine {
         let Some(lease) = self.leases.get_mut(id) else { return };
         let stream = self.streams.get(lease.stream);
         let resumable = stream.filter(|s| s.kind == StreamKind::Events);
-        lease.saved = true;
+        let end = end_to_save(lease, stream, self.now);
+        lease.saved = Some(end);
         let record = LeaseRecord {
             queue: lease.job.queue.0,
             priority: lease.job.priority,
@@ -213,6 +235,7 @@ impl Engine {
             dequeued_at: lease.job.dequeued_at.unwrap_or(lease.since),
             lease_ms: stream.and_then(|s| s.lease_ms),
             stream: resumable.map(|s| (s.id, lease.event)),
+            end,
         };
         self.batch.put_lease(id, &record);
     }

@@ -25,7 +25,9 @@ use super::tags::Tags;
 use super::transition::TOKEN_COUNT_BITS;
 use super::{Engine, Settings};
 use crate::store::batch::Batch;
-use crate::store::record::{BudgetRecord, CronRecord, DrawRecord, EntryState, LeaseRecord, QueueRecord};
+use crate::store::record::{
+    BudgetRecord, CronRecord, DrawRecord, EntryState, LeaseEnd, LeaseRecord, QueueRecord,
+};
 use crate::store::view::LaneKey;
 
 /// The clock is written down about once a second: what was handed out last may be this much later, in milliseconds.
@@ -128,7 +130,8 @@ impl Engine {
         }
     }
 
-    /// Workers of before get their time to come back: the length of their lease, counted from now.
+    /// Workers of before get their time to come back, once: the length of their lease, counted from the first start that
+    /// they have not been heard of since.
     fn load_leases(&mut self, leases: Vec<(JobId, LeaseRecord, Option<Job>)>) {
         let mut resumable: FxHashMap<u128, u64> = FxHashMap::default();
         for (id, record, job) in leases {
@@ -137,11 +140,16 @@ impl Engine {
                 continue;
             };
             let lease_ms = record.lease_ms.unwrap_or(DEFAULT_LEASE_MS);
+            let since = record.end.restored_at.unwrap_or(self.now);
+            let end = LeaseEnd { restored_at: Some(since), ..record.end };
+            if end != record.end {
+                self.batch.put_lease(id, &LeaseRecord { end, ..record });
+            }
             let token = LeaseToken::from_u64(record.token);
             let key = match record.stream {
                 None => self.answered_stream(lease_ms),
                 Some((stream, _)) => {
-                    *resumable.entry(stream).or_insert_with(|| self.broken_stream(stream, lease_ms))
+                    *resumable.entry(stream).or_insert_with(|| self.broken_stream(stream, since, lease_ms))
                 }
             };
             let event = record.stream.map_or(0, |(_, event)| event);
@@ -152,7 +160,6 @@ impl Engine {
             job.dequeued_at = Some(record.dequeued_at);
             job.last_lease = Some(token);
             job.lapsed = false;
-            let since = self.now;
             self.lease_to(
                 key,
                 Lease {
@@ -160,18 +167,19 @@ impl Engine {
                     token,
                     stream: key,
                     since,
-                    kept_until: None,
+                    kept_until: end.kept_until,
                     deadline: None,
                     event,
-                    saved: true,
+                    restored_at: end.restored_at,
+                    saved: Some(end),
                 },
             );
         }
     }
 
-    fn broken_stream(&mut self, id: u128, lease_ms: u64) -> u64 {
+    fn broken_stream(&mut self, id: u128, since: u64, lease_ms: u64) -> u64 {
         self.streams.insert(Stream {
-            state: State::Broken { until: self.now + lease_ms },
+            state: State::Broken { until: since + lease_ms },
             ..Stream::new(id, StreamKind::Events, Takes::Queues(SmallVec::new()), Some(lease_ms))
         })
     }

@@ -60,7 +60,7 @@ impl Engine {
             ids.into_iter().for_each(|id| self.queues.may_go(id));
         }
         let mut opened = Opened { link: Link { stream: key, number: 0 }, id: open.id, resumed: true };
-        let (mut missed, mut cancels) = (Vec::new(), Vec::new());
+        let (mut missed, mut cancels, mut held) = (Vec::new(), Vec::new(), Vec::new());
         if let Some(stream) = self.streams.get_mut(key) {
             if let State::Open(old) = &stream.state {
                 drop(old.take());
@@ -81,9 +81,11 @@ impl Engine {
             cancels.append(&mut stream.missed);
             opened.link.number = stream.connection;
             opened.id = stream.id;
-            let held = stream.held.values().filter_map(|id| self.leases.get(*id));
-            missed.extend(held.filter(|lease| lease.event > event).map(|lease| lease.job.id));
+            held.extend(stream.held.values().copied());
+            let leases = held.iter().filter_map(|id| self.leases.get(*id));
+            missed.extend(leases.filter(|lease| lease.event > event).map(|lease| lease.job.id));
         }
+        held.into_iter().for_each(|id| self.hear_of(id));
         for cancel in cancels {
             self.streams.tell(key, cancel);
         }
@@ -218,7 +220,8 @@ impl Engine {
                 kept_until: None,
                 deadline: None,
                 event,
-                saved: false,
+                restored_at: None,
+                saved: None,
             },
         );
         self.send(id);

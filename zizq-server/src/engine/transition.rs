@@ -88,7 +88,7 @@ impl Engine {
     /// Ends the lease of a job, which is neither in flight nor ready then.
     pub(super) fn end_lease(&mut self, id: JobId) -> Option<Lease> {
         let lease = self.leases.remove(id)?;
-        if lease.saved {
+        if lease.saved.is_some() {
             self.batch.remove_lease(id);
         }
         if let Some(queue) = self.queues.get_mut(lease.job.queue) {
@@ -227,7 +227,7 @@ impl Engine {
         }
         // A lease that is written down finds its job by itself.
         let of_lane = |job: &Job| (job.queue, job.draw, job.priority) == (id, draw, priority);
-        let unsaved = self.leases.iter().filter(|lease| !lease.saved && of_lane(&lease.job));
+        let unsaved = self.leases.iter().filter(|lease| lease.saved.is_none() && of_lane(&lease.job));
         let in_flight = unsaved.map(|l| Stamp::of(l.job.id)).min();
         let first = [in_flight, lanes.first(priority)].into_iter().flatten().min();
         let first = first.unwrap_or(self.stamps.last().next());

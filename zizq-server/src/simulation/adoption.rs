@@ -70,7 +70,7 @@ impl Model {
                 let (deliveries, dequeued_at) = (record.deliveries, Some(record.dequeued_at));
                 lease.job = Job { deliveries, dequeued_at, ..job.clone() };
             }
-            lease.saved = Some(Saved { lease_ms: record.lease_ms, stream: record.stream });
+            lease.saved = Some(Saved { lease_ms: record.lease_ms, stream: record.stream, end: record.end });
             self.leases.insert(id, lease);
         }
         let known = |stamp: &Stamp| self.leases.keys().any(|id| Stamp::of(*id) == *stamp);

@@ -105,7 +105,7 @@ impl Model {
         entry.job = job.clone();
         if let Some(lease) = self.leases.get_mut(&id) {
             lease.job = job.clone();
-            lease.saved = self.streams.get(&lease.stream).map(|stream| stream.save(lease.event));
+            lease.saved = self.streams.get(&lease.stream).map(|stream| stream.save(lease, self.now));
         }
         same(seen, &job, if status == Status::InFlight { status } else { job.status })?;
         self.learn_number(&queue, job.queue)

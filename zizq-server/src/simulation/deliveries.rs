@@ -100,7 +100,16 @@ impl Model {
         stream.unread += job.weight();
         ensure!(*event == stream.event, "event {event} after {}", stream.event - 1);
         let (token, event) = (*token, *event);
-        let lease = Lease { job: expected, token, stream: key, since: now, kept: None, event, saved: None };
+        let lease = Lease {
+            job: expected,
+            token,
+            stream: key,
+            since: now,
+            kept: None,
+            event,
+            restored: None,
+            saved: None,
+        };
         let end = self.lease_end(&lease);
         ensure!(*lease_expires_at == end, "it expires at {lease_expires_at:?}, not {end:?}");
         self.pay(&lease.job);

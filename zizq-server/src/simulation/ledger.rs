@@ -142,7 +142,7 @@ impl Ledger {
         let stray = self.jobs.keys().find(|id| !model.jobs.contains_key(id));
         ensure!(stray.is_none(), "{stray:?} should be gone, but is {:?}", stray.map(|id| &self.jobs[id]));
         let saved = model.leases.values().filter_map(|lease| {
-            let Saved { lease_ms, stream } = lease.saved?;
+            let Saved { lease_ms, stream, end } = lease.saved?;
             let record = LeaseRecord {
                 queue: lease.job.queue.0,
                 priority: lease.job.priority,
@@ -151,6 +151,7 @@ impl Ledger {
                 dequeued_at: lease.job.dequeued_at.unwrap_or_default(),
                 lease_ms,
                 stream,
+                end,
             };
             Some((Stamp::of(lease.job.id), record))
         });

@@ -21,6 +21,7 @@ use crate::engine::id::QueueId;
 use crate::engine::job::Job;
 use crate::store::Snapshot;
 use crate::store::keys;
+use crate::store::record::LeaseEnd;
 use crate::turn::Answer;
 
 /// A lease that has lived for so long survives a crash, in milliseconds.
@@ -56,6 +57,8 @@ pub(super) struct Lease {
     /// Until when a heartbeat for the job keeps it.
     pub kept: Option<u64>,
     pub event: u64,
+    /// When it was restored, as long as its worker was not heard of since.
+    pub restored: Option<u64>,
     /// As it was written down.
     pub saved: Option<Saved>,
 }
@@ -64,6 +67,7 @@ pub(super) struct Lease {
 pub(super) struct Saved {
     pub lease_ms: Option<u64>,
     pub stream: Option<(u128, u64)>,
+    pub end: LeaseEnd,
 }
 
 #[derive(Debug, Clone)]
@@ -343,7 +347,7 @@ impl Model {
     fn save_leases(&mut self, until: u64) {
         for lease in self.leases.values_mut().filter(|lease| lease.saved.is_none() && lease.since <= until) {
             if let Some(stream) = self.streams.get(&lease.stream) {
-                lease.saved = Some(stream.save(lease.event));
+                lease.saved = Some(stream.save(lease, self.now));
             }
         }
     }
@@ -394,10 +398,12 @@ impl Model {
         self.queue_ids.retain(|name, _| kept.contains(name));
         let leases = std::mem::take(&mut self.leases);
         for (id, mut lease) in leases {
-            let Some(saved) = lease.saved else { continue };
-            lease.stream = self.restored_stream(saved);
+            let Some(mut saved) = lease.saved else { continue };
+            let since = *saved.end.restored_at.get_or_insert(now);
+            lease.stream = self.restored_stream(saved, since);
             lease.event = saved.stream.map_or(0, |(_, event)| event);
-            (lease.since, lease.kept) = (now, None);
+            (lease.since, lease.kept) = (since, saved.end.kept_until);
+            (lease.restored, lease.saved) = (Some(since), Some(saved));
             self.leases.insert(id, lease);
         }
     }

@@ -290,7 +290,8 @@ impl Model {
         if entry.known < Some(token) {
             count_forgotten(&mut job, token);
         }
-        let lease = Lease { job, token, stream, since: self.now, kept: None, event: 0, saved: None };
+        let lease =
+            Lease { job, token, stream, since: self.now, kept: None, event: 0, restored: None, saved: None };
         self.leases.insert(id, lease);
         Ok(())
     }
@@ -300,6 +301,7 @@ impl Model {
         let stream = self.streams.get(&lease.stream)?;
         let length = lease_ms.or(stream.lease_ms).unwrap_or(DEFAULT_LEASE_MS);
         lease.kept = Some(self.now + length);
+        self.hear_of(id);
         self.lease_end(self.leases.get(&id)?)
     }
 }

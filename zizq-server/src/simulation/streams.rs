@@ -9,6 +9,7 @@ use protocol::stream::CancelReason;
 use super::act::Opening;
 use super::model::{Entry, Lease, Model, Saved};
 use crate::engine::command::{Link, Reject, Reply, StreamKind};
+use crate::store::record::LeaseEnd;
 use crate::turn::Answer;
 
 /// With so much unread a stream gets no more jobs, in bytes.
@@ -104,9 +105,16 @@ impl Stream {
         self.state == State::Open && room && !self.rests && self.unread < MAX_UNREAD
     }
 
-    pub(super) fn save(&self, event: u64) -> Saved {
+    pub(super) fn save(&self, lease: &Lease, now: u64) -> Saved {
         let resumable = self.kind == StreamKind::Events;
-        Saved { lease_ms: self.lease_ms, stream: resumable.then_some((self.id, event)) }
+        let granted = now + self.lease_ms.unwrap_or(DEFAULT_LEASE_MS);
+        let keeps = self.lease_ms.is_some() || self.kind != StreamKind::Bound;
+        let kept_until = lease.kept.filter(|kept| keeps && *kept > granted);
+        Saved {
+            lease_ms: self.lease_ms,
+            stream: resumable.then_some((self.id, lease.event)),
+            end: LeaseEnd { kept_until, restored_at: lease.restored },
+        }
     }
 }
 
@@ -166,8 +174,22 @@ impl Model {
             stream.miss();
             stream.told.append(&mut stream.missed);
         }
+        let held: Vec<JobId> = self.held_by(key).map(|lease| lease.job.id).collect();
+        held.into_iter().for_each(|id| self.hear_of(id));
         self.send_again(key, event);
         Ok(())
+    }
+
+    /// The worker of a lease is there: what is written down of its end may have to follow.
+    pub(super) fn hear_of(&mut self, id: JobId) {
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        lease.restored = None;
+        let now = self.streams.get(&lease.stream).map(|stream| stream.save(lease, self.now));
+        if let (Some(saved), Some(now)) = (lease.saved, now)
+            && saved.end != now.end
+        {
+            lease.saved = Some(now);
+        }
     }
 
     /// What a worker missed that comes back and has seen the events up to this one.
@@ -206,14 +228,14 @@ impl Model {
     }
 
     /// The holder of a lease of an earlier process.
-    pub(super) fn restored_stream(&mut self, saved: Saved) -> u64 {
+    pub(super) fn restored_stream(&mut self, saved: Saved, since: u64) -> u64 {
         let lease_ms = saved.lease_ms.unwrap_or(DEFAULT_LEASE_MS);
         let Some((id, event)) = saved.stream else {
             return self.add_stream(Stream::new(0, StreamKind::Poll, Some(lease_ms), State::Answered));
         };
         let known = self.streams.iter().find(|(_, s)| s.kind == StreamKind::Events && s.id == id);
         let key = known.map(|(key, _)| *key).unwrap_or_else(|| {
-            let until = self.now + lease_ms;
+            let until = since + lease_ms;
             self.add_stream(Stream::new(id, StreamKind::Events, Some(lease_ms), State::Broken { until }))
         });
         if let Some(stream) = self.streams.get_mut(&key) {

@@ -325,6 +325,16 @@ pub struct LeaseRecord {
     pub lease_ms: Option<u64>,
     /// The SSE stream that can come back for it, and the number of its event there.
     pub stream: Option<(u128, u64)>,
+    pub end: LeaseEnd,
+}
+
+/// When a lease ends that a server finds at its start: in general its length later. In milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseEnd {
+    /// A heartbeat for its job keeps it for longer than that.
+    pub kept_until: Option<u64>,
+    /// An earlier start found it, from which its length counts: its worker was not heard of since.
+    pub restored_at: Option<u64>,
 }
 
 /// No stream has more events than this. Numbers that workers make up are cut off here.
@@ -337,7 +347,8 @@ pub fn encode_lease(lease: &LeaseRecord, out: &mut Vec<u8>) {
 pub fn decode_lease(record: &[u8]) -> Result<LeaseRecord, Damaged> {
     let (lease, _): (LeaseRecord, _) = decode("lease", record)?;
     let possible = lease.lease_ms.is_none_or(|ms| ms <= MAX_LEASE_MS)
-        && lease.stream.is_none_or(|(_, event)| event <= MAX_EVENT);
+        && lease.stream.is_none_or(|(_, event)| event <= MAX_EVENT)
+        && lease.end.restored_at.is_none_or(|at| at <= u64::MAX - MAX_LEASE_MS);
     if possible { Ok(lease) } else { Err(Damaged("lease")) }
 }
 
