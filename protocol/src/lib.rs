@@ -16,6 +16,7 @@ pub mod id;
 pub mod job;
 mod json;
 pub mod lease;
+pub mod log;
 pub mod media;
 mod msgpack;
 pub mod name;

@@ -13,6 +13,7 @@ pub mod handle;
 mod handlers;
 mod http;
 pub mod jq;
+mod logs;
 mod open_files;
 mod reader;
 pub mod serve;

@@ -18,9 +18,10 @@ use crate::folder::{self, Folder};
 use crate::handle::Handle;
 use crate::http::budget::Budget;
 use crate::http::{App, connection, tls};
+use crate::logs::Logs;
 use crate::open_files;
 use crate::reader::Reader;
-use crate::store::disk::DiskStore;
+use crate::store::disk::{DiskStore, Memory};
 use crate::store::{Store, StoreError};
 use crate::turn::Core;
 use crate::writer;
@@ -61,6 +62,7 @@ impl Server {
         let events = core.events().clone();
         let (firings, fired) = mpsc::channel(folder::MAX_FIRINGS);
         let (engine, thread) = writer::start(core, config.commit_modes(), firings, down)?;
+        let logs = Logs::start(&config.root_dir.join("logs"), store.clone())?;
         let (close, closing) = watch::channel(false);
         let max_connections = open_files::make_room(config.limits.max_connections);
         let (limits, filters) = (config.limits, config.filters.limits());
@@ -70,6 +72,7 @@ impl Server {
             reader: Reader::new(store, engine.clone(), filters),
             folder,
             engine,
+            logs,
             limits: Limits { max_connections, ..limits },
             budget: Budget::new(config.limits.max_body_size),
             events,
@@ -93,7 +96,7 @@ impl Server {
     /// # Errors
     /// When the store failed.
     pub async fn run(self, mut asked_to_stop: mpsc::Receiver<()>) -> anyhow::Result<()> {
-        let engine = self.app.engine.clone();
+        let (engine, logs) = (self.app.engine.clone(), self.app.logs.clone());
         let closing = self.close.subscribe();
         let serving = tokio::spawn(connection::accept(self.listener, self.tls, self.app, closing));
         let mut watched = tokio::task::spawn_blocking(|| self.engine.join());
@@ -108,6 +111,7 @@ impl Server {
         let stopping = engine.call(Command::Stop).await;
         self.close.send_replace(true);
         serving.await.context("the listener broke off")?;
+        logs.stop().await;
         let ended = watched.await;
         stopped(ended)?;
         stopping.map(|_| ()).context("the engine did not stop properly")
@@ -137,7 +141,7 @@ fn make_store(config: &Config) -> anyhow::Result<DiskStore> {
         drop(std::fs::File::open(parent).and_then(|parent| parent.sync_all()));
     }
     let Limits { cache_size, min_free_disk, .. } = config.limits;
-    Ok(DiskStore::new(folder, cache_size as u64, min_free_disk.map(|bytes| bytes as u64)))
+    Ok(DiskStore::new(folder, Memory::for_jobs(cache_size as u64), min_free_disk.map(|bytes| bytes as u64)))
 }
 
 /// The engine with what is stored; or, while the disk is full, with the reason why it has to wait for it.

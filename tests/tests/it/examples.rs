@@ -108,6 +108,8 @@ async fn the_commands_of_the_night() {
     let spam = client.post("/jobs/retry?type=receipt", &json!({})).await.expect(200);
     assert_eq!(spam, json!({"retried": 1}));
     let again = client.poll_one("mails").await;
+    let log = client.poke(&format!("/jobs/{}/log", id(&again)));
+    log.bytes("text/plain", "connecting to the mail server").await.expect_nothing();
     client.fail(&again, &json!({"message": "mailbox still full", "kill": true})).await;
     // While the commands run, a worker tries one job, so that there is something to watch.
     let (code, job) = (example("night"), id(&jobs[0]));
@@ -128,6 +130,7 @@ async fn the_commands_of_the_night() {
         "\"name\":\"mails\"",
         "\"to\":\"ada@example.com\"",
         "mailbox still full",
+        "connecting to the mail server\n",
         "\"paused\":true",
         "{\"retried\":",
         "{\"patched\":",

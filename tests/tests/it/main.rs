@@ -16,6 +16,7 @@ mod jq;
 mod leases;
 mod lifecycle;
 mod load;
+mod log;
 mod official_client;
 mod ops;
 mod order;

@@ -126,14 +126,26 @@ fn free(folder: &Path) -> u64 {
 #[tokio::test]
 async fn below_the_reserve_jobs_are_refused_and_those_that_are_there_come_to_their_end() {
     let server = Small::start(64, &["--min-free-disk", "16MiB"]).await;
+    server.client.add("prints").await;
+    let prints = server.client.poll_one("prints").await;
+    let log = format!("/jobs/{}/log", id(&prints));
+    let print = |text: &'static str| server.client.poke(&log).bytes("text/plain", text);
+    print("before").await.expect_nothing();
     server.fill_up_to(20);
     let mut expected = server.enqueue_to_the_end(50_000).await;
     assert!(expected.len() > 20, "{} jobs", expected.len());
     assert!(free(&server.disk) > 12 << 20, "the reserve is kept");
     server.client.post("/jobs/bulk", &json!({"jobs": []})).await.expect_refusal(507, "full");
-    assert_eq!(server.client.count("").await, expected.len() as u64);
+    assert_eq!(server.client.count("queue=q").await, expected.len() as u64);
+    let refused = print("refused").await;
+    assert_ne!(refused.header("retry-after"), "");
+    refused.expect_refusal(507, "full");
     assert_eq!(server.drain().await, expected);
     server.make_space();
+    print("after").await.expect_nothing();
+    let lines = server.client.get(&log).header("accept", "text/plain").await;
+    assert_eq!(&lines.body[..], b"before\nafter\n");
+    server.client.succeed(&prints).await;
     expected = BTreeSet::from([id(&server.enqueue_at_last().await).to_owned()]);
     assert_eq!(server.drain().await, expected);
 }

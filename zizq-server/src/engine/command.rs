@@ -57,9 +57,11 @@ pub enum Command {
     },
     Heartbeat(Vec<JobHeartbeat>),
     Release(Vec<JobRelease>),
-    /// Changes jobs, each by itself: those that exist and, with a filter, are what it asks for at that moment.
+    /// Which attempt of the job the caller may report on.
+    Attempt(LeasedJob),
     Budget(BudgetCommand),
     Cron(Box<CronCommand>),
+    /// Changes jobs, each by itself: those that exist and, with a filter, are what it asks for at that moment.
     Change {
         ids: Vec<JobId>,
         only: Option<Arc<Filter>>,
@@ -146,6 +148,8 @@ pub enum Reply {
         queue: QueueName,
     },
     Heartbeats(HeartbeatsReply),
+    /// The number of the attempt; the first is 1.
+    Attempt(u32),
     InFlight(Vec<Seen>),
     /// In the order of the ids.
     Changed(Vec<Changed>),

@@ -187,7 +187,7 @@ impl Engine {
         match command {
             Command::Succeed(jobs) => jobs.iter().filter_map(late).collect(),
             Command::SucceedWith { job, .. } => late(job).into_iter().collect(),
-            Command::Fail { job, .. } => late(job).into_iter().collect(),
+            Command::Fail { job, .. } | Command::Attempt(job) => late(job).into_iter().collect(),
             Command::Heartbeat(jobs) => jobs.iter().filter_map(|j| late(&leased(j.id, j.lease))).collect(),
             Command::Release(jobs) => jobs.iter().filter_map(|j| late(&leased(j.id, j.lease))).collect(),
             Command::Enqueue(_)
@@ -237,6 +237,7 @@ impl Engine {
             Command::Fail { job, failure } => self.fail(job, failure, &mut found),
             Command::Heartbeat(jobs) => self.heartbeat(&jobs, &mut found),
             Command::Release(jobs) => self.release(&jobs, &mut found),
+            Command::Attempt(job) => self.attempt(job, &mut found),
             Command::Change { ids, only, change } => self.change(&ids, only.as_deref(), &change, &mut found),
             Command::Budget(command) => self.budget(command),
             Command::Cron(command) => self.cron(*command, &found),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::lease::{DEFAULT_LEASE_MS, HeartbeatsReply, JobHeartbeat, JobRelease, RenewedLease};
+use protocol::outcome::LeasedJob;
 use protocol::stream::CancelReason;
 
 use super::command::{Link, Reject, Reply, StreamKind, leased};
@@ -157,6 +158,14 @@ impl Engine {
             }
         }
         Ok(Reply::NotDone(not_done))
+    }
+
+    pub(super) fn attempt(&self, job: LeasedJob, found: &mut Found) -> Result<Reply, Reject> {
+        let attempts = match self.claim(job, found)? {
+            Claim::Held => self.leases.get(job.id).map_or(0, |lease| lease.job.attempts),
+            Claim::Late(late) => late.attempts,
+        };
+        Ok(Reply::Attempt(attempts.saturating_add(1)))
     }
 
     fn release_one(&mut self, mut job: Arc<Job>, ready_at: Option<u64>) {

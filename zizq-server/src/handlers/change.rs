@@ -33,7 +33,9 @@ pub(crate) async fn retry(app: &App, request: &Request) -> Answer {
 
 pub(crate) async fn delete(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    one(app, request.job_id()?, Change::Delete).await?;
+    let id = request.job_id()?;
+    one(app, id, Change::Delete).await?;
+    app.logs.forget(id);
     Ok(reply::no_content())
 }
 
@@ -56,7 +58,11 @@ pub(crate) async fn retry_bulk(app: &App, request: &Request) -> Answer {
 
 pub(crate) async fn delete_bulk(app: &App, request: &Request) -> Answer {
     let (filter, dry_run) = read_bulk(request)?;
-    bulk(app, request, filter, Change::Delete, dry_run, "deleted").await
+    let answer = bulk(app, request, filter, Change::Delete, dry_run, "deleted").await;
+    if !dry_run {
+        app.logs.sweep();
+    }
+    answer
 }
 
 fn read_patch(request: &Request) -> Result<Patch, Refusal> {

@@ -7,12 +7,11 @@ use std::time::Duration;
 use async_stream::stream;
 use bytes::Bytes;
 use http::Response;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::request::Parts;
 use http_body_util::{BodyExt, Either, StreamBody};
 use hyper::body::Frame;
 use protocol::encode;
-use protocol::frame::sse;
+use protocol::frame::{StreamFormat, sse};
 use protocol::job::Status;
 use protocol::media::{Format, negotiate};
 use serde_json::json;
@@ -24,9 +23,10 @@ use crate::events::{Event, Heard, Listening};
 use crate::filter::Filter;
 use crate::http::query::Query;
 use crate::http::reply::{Answer, Refusal};
+use crate::http::stream::set_headers;
 use crate::http::{App, closed, not_acceptable};
 
-const EVENT_STREAM: &str = "text/event-stream";
+const EVENT_STREAM: &str = StreamFormat::EventStream.content_type();
 /// How many can listen at a time: each has a thread.
 const MAX_LISTENERS: usize = 64;
 /// What waits for a reader: so many pieces of about so many bytes.
@@ -74,10 +74,7 @@ pub(crate) fn stream(app: &Arc<App>, parts: &Parts, accepted: Option<&str>) -> A
         }
     };
     let mut response = Response::new(Either::Right(StreamBody::new(frames).boxed_unsync()));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    set_headers(response.headers_mut(), EVENT_STREAM);
     Ok(response)
 }
 

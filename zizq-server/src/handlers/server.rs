@@ -22,5 +22,6 @@ pub(crate) fn version(request: &Request) -> Answer {
 pub(crate) async fn reset(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     app.engine.call(Command::Reset).await?;
+    app.logs.sweep();
     Ok(reply::no_content())
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use async_stream::stream;
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::Response;
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
-use http::{HeaderName, Response};
 use http_body_util::{BodyExt, Either, StreamBody};
 use hyper::body::Frame;
 use protocol::body;
@@ -28,7 +28,7 @@ use crate::engine::outbox::{Delivery, Item, Outbox};
 use crate::http::query::Query;
 use crate::http::reply::{Answer, Body, Refusal};
 use crate::http::request::{Request, header};
-use crate::http::stream::{Hold, JobStream, write_delivery};
+use crate::http::stream::{Hold, JobStream, set_headers, write_delivery};
 use crate::http::{App, closed, not_acceptable};
 
 /// The formats of a stream by media type, the preferred one first.
@@ -94,10 +94,7 @@ pub(crate) async fn stream(
     let closing = app.closing.clone();
     let body = JobStream { hold, opened, outbox, format, lease_ms, heartbeat_ms, closing }.into_body();
     let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    set_headers(response.headers_mut(), format.content_type());
     Ok(response)
 }
 

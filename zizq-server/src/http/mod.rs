@@ -25,6 +25,7 @@ use crate::events::Hub;
 use crate::folder::Folder;
 use crate::handle::Handle;
 use crate::handlers;
+use crate::logs::Logs;
 use crate::reader::Reader;
 use budget::Budget;
 use reply::{Answer, Body, Refusal};
@@ -39,6 +40,7 @@ pub(crate) struct App {
     pub limits: Limits,
     pub budget: Budget,
     pub events: Arc<Hub>,
+    pub logs: Logs,
     /// The longest silence on a stream, in milliseconds.
     pub heartbeat_ms: u64,
     /// Turns true when streams must end.
@@ -66,6 +68,8 @@ pub(crate) async fn respond(
         handlers::take::stream(&app, peer, &parts, accepted.as_deref()).await
     } else if is_get && parts.uri.path() == "/events" {
         handlers::events::stream(&app, &parts, accepted.as_deref())
+    } else if is_get && let Some(id) = route::log_of(parts.uri.path()) {
+        handlers::log::read(&app, &parts, id, accepted.as_deref()).await
     } else {
         // Read before anything is refused: a client whose upload is cut short does not see the answer.
         let (body, share) = match read_body(body, app.limits.max_body_size, &app.budget).await {
@@ -152,7 +156,8 @@ async fn call(
         Call::RetryJobs => handlers::change::retry_bulk(app, &request).await,
         Call::ListErrors => handlers::errors::list(app, &request).await,
         Call::GetError => handlers::errors::one(app, &request).await,
-        Call::TakeStream | Call::ListenEvents => Err(Refusal::not_found("streams are opened with GET")),
+        Call::AppendLog => handlers::log::append(app, &request).await,
+        Call::TakeStream | Call::ListenEvents | Call::ReadLog => Err(Refusal::not_found("GET opens it")),
         Call::TakePoll => handlers::take::poll(app, &request).await,
         Call::Succeed => handlers::outcome::succeed(app, &request).await,
         Call::SucceedBulk => handlers::outcome::succeed_bulk(app, &request).await,

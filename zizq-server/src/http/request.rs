@@ -84,10 +84,7 @@ impl Request {
     /// # Errors
     /// 404 for what can be no id.
     pub(crate) fn job_id(&self) -> Result<JobId, Refusal> {
-        let text = self.params.first().map(String::as_str).unwrap_or_default();
-        text.parse().map_err(|_| {
-            Refusal::not_found(format!("no job has the id `{}`", protocol::error::excerpt(text)))
-        })
+        job_id(self.params.first().map(String::as_str).unwrap_or_default())
     }
 
     /// The lease token that comes as header `Zizq-Lease` or as query parameter `lease`.
@@ -104,6 +101,15 @@ impl Request {
             Refusal::bad_request(format!("Zizq-Lease: `{}`: {e}", protocol::error::excerpt(&text)))
         })
     }
+}
+
+/// The job of this name.
+///
+/// # Errors
+/// 404 for what can be no id.
+pub(crate) fn job_id(text: &str) -> Result<JobId, Refusal> {
+    text.parse()
+        .map_err(|_| Refusal::not_found(format!("no job has the id `{}`", protocol::error::excerpt(text))))
 }
 
 /// A header as text. What is not ASCII stays visible as such, so that it is refused and not passed over.

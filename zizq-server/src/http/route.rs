@@ -26,6 +26,8 @@ pub(crate) enum Call {
     RetryJobs,
     ListErrors,
     GetError,
+    ReadLog,
+    AppendLog,
     TakeStream,
     ListenEvents,
     TakePoll,
@@ -75,7 +77,7 @@ pub(crate) enum CronCall {
 }
 
 /// Fixed segments come before `{}`, so that `/jobs/count` is not taken for a job.
-const ROUTES: [(Method, &str, Call); 60] = [
+const ROUTES: [(Method, &str, Call); 62] = [
     (Method::GET, "/health", Call::Health),
     (Method::GET, "/version", Call::Version),
     (Method::GET, "/queues", Call::ListQueues),
@@ -106,6 +108,8 @@ const ROUTES: [(Method, &str, Call); 60] = [
     (Method::DELETE, "/jobs/{}", Call::DeleteJob),
     (Method::GET, "/jobs/{}/errors", Call::ListErrors),
     (Method::GET, "/jobs/{}/errors/{}", Call::GetError),
+    (Method::GET, "/jobs/{}/log", Call::ReadLog),
+    (Method::POST, "/jobs/{}/log", Call::AppendLog),
     (Method::POST, "/jobs/{}/success", Call::Succeed),
     (Method::POST, "/jobs/{}/failure", Call::Fail),
     (Method::POST, "/jobs/{}/heartbeat", Call::Heartbeat),
@@ -174,6 +178,12 @@ pub(crate) fn find(method: &Method, path: &str) -> Result<Matched, NoRoute> {
         allowed.push(route_method.clone());
     }
     Err(if allowed.is_empty() { NoRoute::NotFound } else { NoRoute::MethodNotAllowed(allowed) })
+}
+
+/// The id in the path of a job's log.
+pub(crate) fn log_of(path: &str) -> Option<&str> {
+    let id = path.strip_prefix("/jobs/")?.strip_suffix("/log")?;
+    (!id.contains('/')).then_some(id)
 }
 
 fn match_path(pattern: &str, path: &str) -> Option<Vec<String>> {

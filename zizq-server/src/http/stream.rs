@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_stream::stream;
 use bytes::Bytes;
 use futures_util::Stream;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http_body_util::{BodyExt, Either, StreamBody};
 use hyper::body::Frame;
 use protocol::encode;
@@ -26,6 +27,13 @@ use crate::handle::Handle;
 
 /// What clients are told to wait before they reconnect, in milliseconds.
 const RETRY_MS: u64 = 1_000;
+
+/// The headers of a body that does not end, and that nothing on the way should keep.
+pub(crate) fn set_headers(headers: &mut HeaderMap, content_type: &'static str) {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+}
 
 /// Tells the engine when the connection of a stream is gone, however it went.
 #[derive(Debug)]

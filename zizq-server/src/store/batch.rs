@@ -158,6 +158,15 @@ impl Batch {
         self.remove(keys::tag(tag));
     }
 
+    /// Stores a chunk of what an attempt has printed.
+    pub fn put_log(&mut self, key: Key, number: u64, text: &[u8]) {
+        self.put(key, |out| record::encode_log(number, text, out));
+    }
+
+    pub fn remove_log(&mut self, key: Key) {
+        self.remove(key);
+    }
+
     /// Moves a damaged record out of the way, to where nothing looks for it.
     pub fn set_aside(&mut self, key: Key, value: &[u8]) {
         self.put(keys::aside(&key), |out| out.extend_from_slice(value));

@@ -13,9 +13,23 @@ use super::keys::Key;
 use super::space::Space;
 use super::{Entry, Snapshot, Store, StoreError, torn};
 
-/// How much is gathered in memory before it is sorted out to disk, in bytes. Larger makes enqueuing cheaper, the replay
-/// after a crash longer, and takes up to three times as much memory.
-const MEMTABLE_BYTES: u64 = 32 * 1024 * 1024;
+/// How much memory a store takes, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    /// For what was read from disk.
+    pub cache: u64,
+    /// For what is gathered before it is sorted out to disk. Larger makes writing cheaper, the replay after a crash
+    /// longer, and takes up to three times as much memory.
+    pub gathered: u64,
+}
+
+impl Memory {
+    /// That of a store of jobs.
+    #[must_use]
+    pub const fn for_jobs(cache: u64) -> Self {
+        Self { cache, gathered: 32 * 1024 * 1024 }
+    }
+}
 
 /// Clones are the same store: what one of them opens again is open for all.
 #[derive(Clone)]
@@ -27,7 +41,7 @@ pub struct DiskStore {
 /// Where it lies.
 struct At {
     folder: PathBuf,
-    cache_bytes: u64,
+    memory: Memory,
     space: Space,
     /// Whether what the operating system has may be missing on the disk.
     sync_failed: AtomicBool,
@@ -54,9 +68,9 @@ impl DiskStore {
     /// The store in `folder`, not opened yet. It is full when fewer than `min_free` bytes are left on its disk; if not
     /// given, a fitting number.
     #[must_use]
-    pub fn new(folder: &Path, cache_bytes: u64, min_free: Option<u64>) -> Self {
+    pub fn new(folder: &Path, memory: Memory, min_free: Option<u64>) -> Self {
         let space = Space::new(folder, min_free);
-        let at = At { folder: folder.to_owned(), cache_bytes, space, sync_failed: AtomicBool::new(false) };
+        let at = At { folder: folder.to_owned(), memory, space, sync_failed: AtomicBool::new(false) };
         Self { at: Arc::new(at), open: Arc::default() }
     }
 
@@ -65,7 +79,7 @@ impl DiskStore {
     /// # Errors
     /// [`StoreError::Locked`] while another process has it open.
     pub fn open(folder: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
-        let mut store = Self::new(folder, cache_bytes, None);
+        let mut store = Self::new(folder, Memory::for_jobs(cache_bytes), None);
         store.reopen()?;
         Ok(store)
     }
@@ -77,7 +91,7 @@ impl DiskStore {
     /// What works in the background does not say why it failed. Most often it found no space.
     fn reason(&self, error: fjall::Error) -> StoreError {
         match StoreError::from(error) {
-            StoreError::Poisoned if self.is_full() || self.at.space.free() < MEMTABLE_BYTES => {
+            StoreError::Poisoned if self.is_full() || self.at.space.free() < self.at.memory.gathered => {
                 StoreError::Full
             }
             error => error,
@@ -104,7 +118,7 @@ impl Open {
             }
             opened => opened?,
         };
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(at.memory.gathered);
         let jobs = database.keyspace("jobs", options)?;
         sync_folders(&at.folder)?;
         at.sync_failed.store(false, Ordering::Relaxed);
@@ -119,7 +133,7 @@ const fn is_of_the_journal(error: &fjall::Error) -> bool {
 }
 
 fn open_database(at: &At) -> fjall::Result<Database> {
-    Database::builder(&at.folder).cache_size(at.cache_bytes).open()
+    Database::builder(&at.folder).cache_size(at.memory.cache).open()
 }
 
 /// Forces the names of what was just made onto the disk: fjall does so for contents and for most folders, but a

@@ -21,6 +21,7 @@
 //! | unique | the unique key | the jobs that have it: [`super::record::Holder`] |
 //! | batch | the key of the batch | the job that is open to others, as under unique |
 //! | moved | stamp | queue, priority: where a job is that is not where its id says |
+//! | log | job id, attempt, place in the ring | a chunk of what the attempt has printed, in a store of its own |
 //! | aside | the key of a damaged record | what was found there, see [`super::damage`] |
 
 use protocol::id::JobId;
@@ -32,7 +33,7 @@ use crate::engine::Tag;
 use crate::engine::budgets::{BudgetId, DrawId};
 use crate::engine::id::{QueueId, Stamp};
 
-/// A key of the store. All but those with texts in them fit into 20 bytes, which fjall keeps inline.
+/// A key of the store. All but those of logs and those with texts in them fit into 20 bytes, which fjall keeps inline.
 pub type Key = SmallVec<[u8; 20]>;
 
 /// How the store is to be read. It becomes another when earlier versions of the server cannot read what is written.
@@ -62,6 +63,7 @@ pub enum Area {
     Cron = 17,
     CronEntry = 18,
     Batch = 19,
+    Log = 20,
     /// Behind all others, also those to come.
     Aside = 254,
 }
@@ -198,6 +200,20 @@ pub fn tag(tag: &Tag) -> Key {
 
 pub fn moved(id: JobId) -> Key {
     Builder::new(Area::Moved).stamp(Stamp::of(id)).0
+}
+
+/// Where a chunk of the output of an attempt lies.
+pub fn log(id: JobId, attempt: u32, slot: u8) -> Key {
+    let key = Builder::new(Area::Log).push(&id.to_u128().to_be_bytes());
+    key.push(&attempt.to_be_bytes()).push(&[slot]).0
+}
+
+/// The job, the attempt, and the place in the ring that a key of a log stands for.
+pub fn log_parts(key: &[u8]) -> Option<(JobId, u32, u8)> {
+    let mut parts = Parts(key);
+    parts.u8()?;
+    let (id, attempt, slot) = (JobId::from_u128(parts.take(16)?), parts.u32()?, parts.u8()?);
+    (log(id, attempt, slot)[..] == *key).then_some((id, attempt, slot))
 }
 
 /// Where a record is kept that was damaged.

@@ -313,6 +313,17 @@ pub fn decode_error(record: &[u8]) -> Result<ErrorRecord, Damaged> {
     decode("error", record).map(|(error, _)| error)
 }
 
+/// Appends a chunk of what an attempt has printed, with its number.
+pub fn encode_log(number: u64, text: &[u8], out: &mut Vec<u8>) {
+    encode(&number, out);
+    out.extend_from_slice(text);
+}
+
+/// The number of a chunk, and its text.
+pub fn decode_log(record: &[u8]) -> Result<(u64, &[u8]), Damaged> {
+    decode("log", record)
+}
+
 /// A lease that outlives the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseRecord {

@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use protocol::job::DeliveredJob;
+use protocol::log::Output;
 use rustix::process::Signal;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
@@ -14,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use wait4::ResUse;
 
 use super::control::Control;
-use super::joblog::{JobLog, Output};
+use super::joblog::JobLog;
 use super::output::{End, LineLog, Tail, pump};
 use super::processes::Started;
 use super::{Shared, Stop, Usage, after, stopped};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
+use protocol::log::{Line, MAX_KEPT_BYTES, Output};
 
 use super::Shared;
 use super::output::End;
@@ -16,7 +16,7 @@ use crate::client::CallError;
 use crate::report::Lease;
 
 /// How many bytes of output wait at most.
-const MAX_BYTES: usize = 64 << 10;
+const MAX_BYTES: usize = MAX_KEPT_BYTES;
 /// The most that is sent at a time: short lines grow when they become JSON.
 const MAX_BODY: usize = 256 << 10;
 /// How often what waits is sent.
@@ -45,20 +45,6 @@ struct Waiting {
     bytes: usize,
     /// The starts of lines whose ends have not come yet.
     partial: [Vec<u8>; 2],
-}
-
-/// Where output came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Output {
-    Stdout,
-    Stderr,
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    stream: Output,
-    line: &'a str,
 }
 
 impl<'a> JobLog<'a> {
@@ -129,7 +115,7 @@ impl Waiting {
         let mut size = 0;
         let mut add = |output: Output, line: &[u8]| {
             let text = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
-            let Ok(json) = serde_json::to_string(&Line { stream: output, line: &text }) else { return };
+            let Ok(json) = serde_json::to_string(&Line { stream: output, line: text }) else { return };
             size += json.len() + 1;
             lines.push_back(json);
             while size > MAX_BODY

@@ -1,0 +1,246 @@
+//! The thread that has all output: what comes in, what is stored, and what is asked for goes through it in turn.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use protocol::id::JobId;
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+
+use super::shelf::Shelf;
+use super::sweep::{Sweep, is_gone};
+use super::tail::{Part, Tail};
+use super::{Attempt, Excerpt};
+use crate::store::disk::DiskStore;
+use crate::store::{Store, StoreError};
+
+/// How long output waits before it is written down: what short jobs print never is, if they are gone by then.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
+/// What may be in memory, in bytes, before it is written down at once.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// The pause after each slice of a sweep.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// What is asked of the keeper.
+pub(super) enum Request {
+    Append {
+        of: Attempt,
+        text: Vec<u8>,
+        /// Given back when the text is taken up.
+        room: OwnedSemaphorePermit,
+    },
+    Read {
+        id: JobId,
+        /// None: the last one that has printed something.
+        attempt: Option<u32>,
+        from: u64,
+        reply: oneshot::Sender<Result<Excerpt, StoreError>>,
+    },
+    /// Something that changes whenever the attempt prints.
+    Watch {
+        of: Attempt,
+        reply: oneshot::Sender<watch::Receiver<()>>,
+    },
+    /// A job is gone.
+    Forget(JobId),
+    /// Many may be gone.
+    Sweep,
+    Stop(oneshot::Sender<()>),
+}
+
+pub(super) struct Keeper {
+    requests: Receiver<Request>,
+    jobs: DiskStore,
+    shelf: Shelf,
+    tails: BTreeMap<Attempt, Held>,
+    /// What the tails weigh.
+    bytes: usize,
+    watched: BTreeMap<Attempt, watch::Sender<()>>,
+    /// When what is new is to be written down.
+    write_at: Option<Instant>,
+    sweep: Sweep,
+    /// It was said already that something is lost.
+    is_failing: bool,
+}
+
+struct Held {
+    tail: Tail,
+    /// Whether it has grown since things were last written down.
+    is_active: bool,
+}
+
+impl Keeper {
+    pub(super) fn new(requests: Receiver<Request>, jobs: DiskStore, shelf: Shelf) -> Self {
+        Self {
+            requests,
+            jobs,
+            shelf,
+            tails: BTreeMap::new(),
+            bytes: 0,
+            watched: BTreeMap::new(),
+            write_at: None,
+            sweep: Sweep::new(),
+            is_failing: false,
+        }
+    }
+
+    /// Serves until it is stopped, or nobody is left who could ask for something.
+    pub(super) fn run(mut self) {
+        let stopped = loop {
+            match self.requests.recv_timeout(self.pause()) {
+                Ok(Request::Stop(reply)) => break Some(reply),
+                Ok(request) => self.serve(request),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break None,
+            }
+            let now = Instant::now();
+            if self.bytes > MAX_BYTES || self.write_at.is_some_and(|at| at <= now) {
+                self.write_down();
+            }
+            if self.sweep.due_at() <= now {
+                self.sweep.begin();
+            }
+            if self.sweep.is_under_way() && self.requests.is_empty() {
+                self.sweep.go_on(&mut self.shelf, &self.jobs);
+            }
+        };
+        self.write_down();
+        self.shelf.close();
+        drop(self);
+        if let Some(reply) = stopped {
+            // Who asked may have given up waiting.
+            reply.send(()).unwrap_or_default();
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        let pause = if self.sweep.is_under_way() { PAUSE } else { self.until(self.sweep.due_at()) };
+        self.write_at.map_or(pause, |at| pause.min(self.until(at)))
+    }
+
+    fn until(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(Instant::now())
+    }
+
+    fn serve(&mut self, request: Request) {
+        match request {
+            Request::Append { of, text, room } => {
+                let appended = self.append(of, &text);
+                self.note(appended);
+                drop(room);
+            }
+            Request::Read { id, attempt, from, reply } => {
+                let excerpt = self.read(id, attempt, from);
+                // Who asked may have gone away, here and below.
+                drop(reply.send(excerpt));
+            }
+            Request::Watch { of, reply } => {
+                let watched = self.watched.entry(of).or_insert_with(|| watch::Sender::new(()));
+                drop(reply.send(watched.subscribe()));
+                self.write_at.get_or_insert_with(|| Instant::now() + WRITE_EVERY);
+            }
+            Request::Forget(id) => {
+                self.let_go(|of, _| of.id == id);
+                // What stays is swept up later.
+                drop(self.shelf.remove(&[id]));
+            }
+            Request::Sweep => self.sweep.begin(),
+            Request::Stop(_) => {}
+        }
+    }
+
+    fn append(&mut self, of: Attempt, text: &[u8]) -> Result<(), StoreError> {
+        if !self.tails.contains_key(&of) {
+            let tail = self.shelf.tail(of)?;
+            self.bytes += tail.weight();
+            self.tails.insert(of, Held { tail, is_active: true });
+        }
+        let Some(held) = self.tails.get_mut(&of) else { return Ok(()) };
+        self.bytes -= held.tail.weight();
+        held.tail.push(text);
+        held.is_active = true;
+        self.bytes += held.tail.weight();
+        self.write_at.get_or_insert_with(|| Instant::now() + WRITE_EVERY);
+        if let Some(watched) = self.watched.get(&of) {
+            watched.send_replace(());
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, id: JobId, attempt: Option<u32>, from: u64) -> Result<Excerpt, StoreError> {
+        let number = match attempt {
+            Some(attempt) => attempt,
+            None => {
+                let all = Attempt { id, number: 0 }..=Attempt { id, number: u32::MAX };
+                let newest = self.tails.range(all).next_back().map(|(of, _)| of.number);
+                let Some(newest) = newest.max(self.shelf.newest(id)?) else { return Ok(Excerpt::default()) };
+                newest
+            }
+        };
+        let of = Attempt { id, number };
+        let part = match self.tails.get(&of) {
+            Some(held) => held.tail.part(from),
+            None => self.shelf.tail(of)?.part(from),
+        };
+        let Part { missed, text, end } = part;
+        Ok(Excerpt { attempt: Some(number), missed, text, end })
+    }
+
+    /// Writes down what is new, and lets go of what has not grown for a while.
+    fn write_down(&mut self) {
+        self.write_at = None;
+        let written = self.write_new();
+        let is_written = written.is_ok();
+        self.note(written);
+        let is_heavy = self.bytes > MAX_BYTES;
+        self.let_go(|_, held| is_heavy || is_written && !held.is_active);
+        self.tails.values_mut().for_each(|held| held.is_active = false);
+        self.watched.retain(|_, watched| watched.receiver_count() > 0);
+        if !self.tails.is_empty() || !self.watched.is_empty() {
+            self.write_at = Some(Instant::now() + WRITE_EVERY);
+        }
+    }
+
+    fn write_new(&mut self) -> Result<(), StoreError> {
+        let jobs = self.jobs.snapshot();
+        // What was never written belongs to young jobs, and many of those do not get old.
+        let is_over =
+            |of: &Attempt, held: &Held| held.tail.is_all_new() && matches!(is_gone(&jobs, of.id), Ok(true));
+        self.let_go(is_over);
+        let new = self
+            .tails
+            .iter()
+            .flat_map(|(of, held)| held.tail.new_chunks().map(|(number, text)| (*of, number, text)));
+        let chunks: Vec<_> = new.collect();
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        self.shelf.store(&chunks)?;
+        self.sweep.count_written(chunks.len());
+        self.tails.values_mut().for_each(|held| held.tail.set_stored());
+        Ok(())
+    }
+
+    fn let_go(&mut self, is_over: impl Fn(&Attempt, &Held) -> bool) {
+        let bytes = &mut self.bytes;
+        self.tails.retain(|of, held| {
+            let is_over = is_over(of, held);
+            if is_over {
+                *bytes -= held.tail.weight();
+            }
+            !is_over
+        });
+    }
+
+    /// Says once that something is lost, and once that nothing is any more.
+    fn note(&mut self, done: Result<(), StoreError>) {
+        match done {
+            Ok(()) => self.is_failing = false,
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    tracing::error!(%error, "what jobs print cannot be stored; jobs go on without");
+                }
+            }
+        }
+    }
+}

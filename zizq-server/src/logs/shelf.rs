@@ -1,0 +1,171 @@
+//! Where output is stored: a store of its own beside that of the jobs, so that neither waits for the other, and what
+//! happens to this one is no harm to the jobs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use protocol::id::JobId;
+
+use super::Attempt;
+use super::tail::{CHUNK, CHUNKS, Tail};
+use crate::store::batch::Batch;
+use crate::store::disk::{DiskSnapshot, DiskStore, Memory};
+use crate::store::keys::{self, Area};
+use crate::store::{Snapshot, Store, StoreError, record};
+
+const MEMORY: Memory = Memory { cache: 4 * 1024 * 1024, gathered: 8 * 1024 * 1024 };
+/// How long it is left alone after it has failed.
+const REST: Duration = Duration::from_secs(5);
+
+pub(super) struct Shelf {
+    store: DiskStore,
+    folder: PathBuf,
+    is_open: bool,
+    /// When it last failed.
+    failed_at: Option<Instant>,
+    was_moved: bool,
+}
+
+impl Shelf {
+    pub(super) fn new(folder: &Path) -> Self {
+        // How much must be left free is looked at where output comes in.
+        let store = DiskStore::new(folder, MEMORY, Some(0));
+        Self { store, folder: folder.to_owned(), is_open: false, failed_at: None, was_moved: false }
+    }
+
+    /// Whether there can be something in it.
+    pub(super) fn is_used(&self) -> bool {
+        self.is_open || self.folder.exists()
+    }
+
+    /// The output of an attempt.
+    pub(super) fn tail(&mut self, of: Attempt) -> Result<Tail, StoreError> {
+        let Some(snapshot) = self.snapshot()? else { return Ok(Tail::default()) };
+        let mut chunks = BTreeMap::new();
+        let (from, to) = (keys::log(of.id, of.number, 0), keys::log(of.id, of.number, u8::MAX));
+        for entry in snapshot.scan(&from, &to, false) {
+            let (key, value) = entry?;
+            match chunk(&key, &value) {
+                Some((number, text)) => drop(chunks.insert(number, text.to_vec())),
+                None => tracing::error!(key = keys::shown(&key), "output cannot be read and is left out"),
+            }
+        }
+        Ok(Tail::of_chunks(chunks))
+    }
+
+    /// The last attempt of a job that has printed something.
+    pub(super) fn newest(&mut self, id: JobId) -> Result<Option<u32>, StoreError> {
+        let Some(snapshot) = self.snapshot()? else { return Ok(None) };
+        let last = snapshot.scan(&keys::log(id, 0, 0), &keys::log(id, u32::MAX, u8::MAX), true).next();
+        Ok(last.transpose()?.and_then(|(key, _)| keys::log_parts(&key)).map(|(_, attempt, _)| attempt))
+    }
+
+    /// The first job from `from` on of which there is something, in the order of ids.
+    pub(super) fn next_job(&mut self, from: JobId) -> Result<Option<JobId>, StoreError> {
+        let Some(snapshot) = self.snapshot()? else { return Ok(None) };
+        let end = keys::start(Area::Log as u8 + 1);
+        for entry in snapshot.scan(&keys::log(from, 0, 0), &end, false) {
+            match keys::log_parts(&entry?.0) {
+                Some((id, ..)) => return Ok(Some(id)),
+                None => continue,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes chunks.
+    pub(super) fn store(&mut self, chunks: &[(Attempt, u64, &[u8])]) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        for (of, number, text) in chunks {
+            batch.put_log(keys::log(of.id, of.number, slot(*number)), *number, text);
+        }
+        self.commit(batch)
+    }
+
+    /// Removes everything of these jobs.
+    pub(super) fn remove(&mut self, ids: &[JobId]) -> Result<(), StoreError> {
+        let Some(snapshot) = self.snapshot()? else { return Ok(()) };
+        let mut batch = Batch::default();
+        for &id in ids {
+            let to = id
+                .to_u128()
+                .checked_add(1)
+                .map_or(keys::start(Area::Log as u8 + 1), |next| keys::log(JobId::from_u128(next), 0, 0));
+            for entry in snapshot.scan(&keys::log(id, 0, 0), &to, false) {
+                batch.remove_log(entry?.0);
+            }
+        }
+        if batch.is_empty() { Ok(()) } else { self.commit(batch) }
+    }
+
+    /// Forces everything onto the disk, as far as it goes: the server stops.
+    pub(super) fn close(&self) {
+        if self.is_open
+            && let Err(error) = self.store.syncer()()
+        {
+            tracing::error!(%error, "the last output of jobs may not be on the disk");
+        }
+    }
+
+    fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
+        self.open()?;
+        self.store.commit(batch).inspect_err(|_| {
+            self.is_open = false;
+            self.failed_at = Some(Instant::now());
+        })
+    }
+
+    /// None where nothing was ever stored.
+    fn snapshot(&mut self) -> Result<Option<DiskSnapshot>, StoreError> {
+        if !self.is_used() {
+            return Ok(None);
+        }
+        self.open()?;
+        Ok(Some(self.store.snapshot()))
+    }
+
+    fn open(&mut self) -> Result<(), StoreError> {
+        if self.is_open {
+            return Ok(());
+        }
+        if self.failed_at.is_some_and(|at| at.elapsed() < REST) {
+            return Err(StoreError::Closed);
+        }
+        let opened = match self.store.reopen() {
+            Err(error) if !error.may_pass() && !self.was_moved && self.folder.exists() => {
+                self.was_moved = true;
+                self.move_aside(&error).and_then(|()| self.store.reopen())
+            }
+            opened => opened,
+        };
+        self.is_open = opened.is_ok();
+        self.failed_at = opened.is_err().then(Instant::now);
+        opened
+    }
+
+    /// Output is not worth a server that does not start.
+    fn move_aside(&self, error: &StoreError) -> Result<(), StoreError> {
+        let aside = self.folder.with_extension("damaged");
+        tracing::error!(
+            %error, moved_to = %aside.display(),
+            "the store of what jobs print cannot be opened; it is moved out of the way, and begins anew"
+        );
+        if aside.exists() {
+            std::fs::remove_dir_all(&aside)?;
+        }
+        Ok(std::fs::rename(&self.folder, &aside)?)
+    }
+}
+
+fn slot(number: u64) -> u8 {
+    u8::try_from(number % CHUNKS).unwrap_or_default()
+}
+
+/// The number and the text of a chunk, if it is where it belongs.
+fn chunk<'a>(key: &[u8], value: &'a [u8]) -> Option<(u64, &'a [u8])> {
+    let (.., place) = keys::log_parts(key)?;
+    let (number, text) = record::decode_log(value).ok()?;
+    let fits = slot(number) == place && (1..=CHUNK).contains(&text.len()) && number < u64::MAX / CHUNK as u64;
+    fits.then_some((number, text))
+}

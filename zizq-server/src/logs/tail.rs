@@ -1,0 +1,218 @@
+//! The end of what one attempt has printed, counted in bytes from its beginning. It is stored in chunks of one size,
+//! as in a ring: the newest takes the place of the oldest, so nothing ever has to be removed while a job prints.
+
+use std::collections::BTreeMap;
+
+use protocol::log::MAX_KEPT_BYTES;
+
+use super::text::is_end;
+
+/// The size of a stored chunk, in bytes. The last one may be smaller.
+pub(super) const CHUNK: usize = 4096;
+/// So many chunks hold all that is kept, and a byte before it, wherever it begins.
+pub(super) const CHUNKS: u64 = MAX_KEPT_BYTES.div_ceil(CHUNK) as u64 + 2;
+
+/// What is known of the output of one attempt.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Tail {
+    /// Where `text` begins: at the start of a chunk.
+    start: u64,
+    text: Vec<u8>,
+    /// What lies before this is stored.
+    stored: u64,
+}
+
+/// A part of what an attempt has printed.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// How many bytes, from where was asked for, are not kept any more.
+    pub missed: u64,
+    /// Whole lines.
+    pub text: Vec<u8>,
+    /// Where it ends.
+    pub end: u64,
+}
+
+impl Tail {
+    /// The tail of these chunks by number, of which some may be older than a turn of the ring.
+    pub(super) fn of_chunks(mut chunks: BTreeMap<u64, Vec<u8>>) -> Self {
+        let Some((last, bytes)) = chunks.pop_last() else { return Self::default() };
+        let (mut first, mut parts) = (last, vec![bytes]);
+        while let Some((number, bytes)) = chunks.pop_last()
+            && number + 1 == first
+            && bytes.len() == CHUNK
+        {
+            first = number;
+            parts.push(bytes);
+        }
+        let text: Vec<u8> = parts.into_iter().rev().flatten().collect();
+        let start = first * CHUNK as u64;
+        Self { start, stored: start + text.len() as u64, text }
+    }
+
+    /// Where the output ends so far.
+    pub(super) const fn end(&self) -> u64 {
+        self.start + self.text.len() as u64
+    }
+
+    /// What it takes in memory, in bytes.
+    pub(super) const fn weight(&self) -> usize {
+        self.text.len()
+    }
+
+    /// Whether something is not stored yet.
+    pub(super) const fn is_new(&self) -> bool {
+        self.stored < self.end()
+    }
+
+    /// Whether nothing of it is stored.
+    pub(super) const fn is_all_new(&self) -> bool {
+        self.stored == 0
+    }
+
+    pub(super) fn push(&mut self, text: &[u8]) {
+        self.text.extend_from_slice(text);
+        let last = self.end() / CHUNK as u64;
+        let first = (last + 1).saturating_sub(CHUNKS) * CHUNK as u64;
+        if let Ok(surplus @ 1..) = usize::try_from(first.saturating_sub(self.start)) {
+            self.text.drain(..surplus.min(self.text.len()));
+            self.start = first;
+        }
+    }
+
+    /// The chunks that are not stored as they are now, by number.
+    pub(super) fn new_chunks(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        let first = self.start / CHUNK as u64;
+        let chunks = (first..).zip(self.text.chunks(CHUNK));
+        let is_new = |number: u64| (number + 1) * CHUNK as u64 > self.stored;
+        chunks.filter(move |(number, _)| self.is_new() && is_new(*number))
+    }
+
+    /// All new chunks are stored now.
+    pub(super) const fn set_stored(&mut self) {
+        self.stored = self.end();
+    }
+
+    /// What is kept behind `from`. From where nobody can have got, it begins anew.
+    pub(super) fn part(&self, from: u64) -> Part {
+        let end = self.end();
+        let kept = self.kept_from();
+        let from = if from > end { kept } else { from };
+        let begin = from.max(kept);
+        let text = usize::try_from(begin - self.start).ok().and_then(|at| self.text.get(at..));
+        Part { missed: begin - from, text: text.unwrap_or_default().to_vec(), end }
+    }
+
+    /// Where the first line begins that is kept whole.
+    fn kept_from(&self) -> u64 {
+        let limit = self.end().saturating_sub(MAX_KEPT_BYTES as u64);
+        if limit == 0 && self.start == 0 {
+            return 0;
+        }
+        // A line begins behind the end of another.
+        let before = limit.saturating_sub(1).max(self.start);
+        let at = usize::try_from(before - self.start).unwrap_or(usize::MAX);
+        let rest = self.text.get(at..).unwrap_or_default();
+        let line = rest.iter().position(|&byte| is_end(byte)).map_or(rest.len(), |end| end + 1);
+        before + line as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::log::Output;
+
+    use super::super::text;
+    use super::*;
+
+    fn stored(tail: &mut Tail, ring: &mut BTreeMap<u64, (u64, Vec<u8>)>) {
+        for (number, bytes) in tail.new_chunks() {
+            ring.insert(number % CHUNKS, (number, bytes.to_vec()));
+        }
+        tail.set_stored();
+    }
+
+    fn lines(text: &[u8]) -> Vec<String> {
+        text::lines(text).map(|(_, line)| line.into_owned()).collect()
+    }
+
+    /// The end of these lines that fits.
+    fn expected(all: &[String]) -> Vec<String> {
+        let mut room = MAX_KEPT_BYTES;
+        let fits = |line: &&String| {
+            let left = room.checked_sub(line.len() + 1);
+            room = left.unwrap_or_default();
+            left.is_some()
+        };
+        let mut kept: Vec<String> = all.iter().rev().take_while(fits).cloned().collect();
+        kept.reverse();
+        kept
+    }
+
+    #[test]
+    fn whatever_is_printed_the_last_lines_are_kept() {
+        for seed in 0..200 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let (mut tail, mut ring) = (Tail::default(), BTreeMap::new());
+            let (mut all, mut seen, mut at) = (Vec::new(), Vec::new(), 0);
+            for n in 0..random.usize(1..400) {
+                let length =
+                    [0, 3, 90, 5_000, MAX_KEPT_BYTES - 1][random.usize(0..5).min(random.usize(0..5))];
+                let line: String = format!("{n} ").chars().cycle().take(length).collect();
+                let mut printed = Vec::new();
+                text::push(&mut printed, Output::Stdout, &line);
+                all.push(line);
+                tail.push(&printed);
+                assert!(tail.weight() as u64 <= CHUNK as u64 * CHUNKS);
+                if random.u8(..) < 30 {
+                    stored(&mut tail, &mut ring);
+                }
+                if random.u8(..) < 10 {
+                    // Forgotten, and read again.
+                    stored(&mut tail, &mut ring);
+                    let again = Tail::of_chunks(ring.values().cloned().collect());
+                    assert_eq!(again.part(0), tail.part(0), "seed {seed}");
+                    tail = again;
+                }
+                if random.u8(..) < 60 {
+                    let part = tail.part(at);
+                    if part.missed > 0 {
+                        seen.clear();
+                    }
+                    seen.extend(lines(&part.text));
+                    at = part.end;
+                }
+            }
+            let part = tail.part(0);
+            assert_eq!(part.end, all.iter().map(|line| line.len() as u64 + 1).sum::<u64>(), "seed {seed}");
+            assert_eq!(part.missed + part.text.len() as u64, part.end, "seed {seed}");
+            assert_eq!(lines(&part.text), expected(&all), "seed {seed}");
+            let last = tail.part(at);
+            if last.missed > 0 {
+                seen.clear();
+            }
+            seen.extend(lines(&last.text));
+            assert!(all.ends_with(&seen), "seed {seed}: what follows is what was printed");
+        }
+    }
+
+    #[test]
+    fn a_place_that_was_lost_in_a_crash_begins_anew() {
+        let mut tail = Tail::default();
+        tail.push(b"a\xffb\xff");
+        assert_eq!(tail.part(2), Part { missed: 0, text: b"b\xff".to_vec(), end: 4 });
+        assert_eq!(tail.part(4), Part { missed: 0, text: Vec::new(), end: 4 });
+        assert_eq!(tail.part(9), Part { missed: 0, text: b"a\xffb\xff".to_vec(), end: 4 });
+    }
+
+    #[test]
+    fn chunks_that_do_not_fit_together_are_left_out() {
+        let chunk = |byte: u8, len: usize| vec![byte; len];
+        let chunks =
+            BTreeMap::from([(7, chunk(b'a', CHUNK)), (9, chunk(b'b', CHUNK)), (10, b"c\xffd\xff".to_vec())]);
+        let tail = Tail::of_chunks(chunks);
+        assert_eq!((tail.start, tail.end()), (9 * CHUNK as u64, 10 * CHUNK as u64 + 4));
+        assert_eq!(tail.part(0).text, b"d\xff", "the first line that is known whole");
+        assert_eq!(Tail::of_chunks(BTreeMap::new()), Tail::default());
+    }
+}
