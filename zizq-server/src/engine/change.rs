@@ -125,7 +125,6 @@ impl Engine {
         }
         if before.status != job.status {
             self.note(&job, Some(before.status), Some(job.status));
-            self.tags.close_batch(&job);
         }
         self.clear_place(before);
         self.note_move(&job, before.is_moved());

@@ -1,4 +1,5 @@
-//! Who wants to know what becomes of jobs: listeners, of all of them, and waiters, of one.
+//! Who wants to know what becomes of jobs: listeners, of all of them, and waiters, of one. And what follows from it for
+//! batches.
 
 use std::fmt;
 
@@ -37,6 +38,9 @@ impl Engine {
 
     /// A job goes from one status to another. Without anybody who wants to know this costs nothing.
     pub(super) fn note(&mut self, job: &Job, from: Option<Status>, to: Option<Status>) {
+        if from == Some(Status::Ready) {
+            self.tags.close_batch(job);
+        }
         if self.watched
             && let Some(queue) = self.queues.name(job.queue)
         {

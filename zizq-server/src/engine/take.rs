@@ -200,7 +200,6 @@ impl Engine {
     /// Hands a ready job to a stream.
     pub(super) fn deliver(&mut self, key: u64, mut job: Arc<super::job::Job>) {
         self.note(&job, Some(Status::Ready), Some(Status::InFlight));
-        self.tags.close_batch(&job);
         let token = self.next_token();
         let delivered = Arc::make_mut(&mut job);
         delivered.deliveries = delivered.deliveries.saturating_add(1);

@@ -198,7 +198,6 @@ impl Engine {
     pub(super) fn forget(&mut self, job: &Job) {
         if job.status == Status::Ready {
             self.unready(job);
-            self.tags.close_batch(job);
         }
         self.clear_place(job);
         self.forget_traces(job);

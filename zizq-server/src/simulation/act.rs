@@ -4,12 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use protocol::enqueue::NewJob;
+use protocol::flow::Key;
 use protocol::id::JobId;
 use protocol::lease::{JobHeartbeat, JobRelease};
 use protocol::name::QueueName;
 use protocol::outcome::{Failure, LeasedJob};
 use protocol::payload::Payload;
 
+use super::batches::Folding;
 use crate::engine::budget::BudgetCommand;
 use crate::engine::command::{About, Change, Command, Link, OpenStream, StreamKind};
 use crate::engine::cron::CronCommand;
@@ -33,6 +35,8 @@ pub(super) enum Act {
     Heartbeat(Vec<JobHeartbeat>),
     Release(Vec<JobRelease>),
     Change { ids: Vec<JobId>, only: Option<Arc<Filter>>, change: Change },
+    Fold(Folding),
+    OpenBatches(Vec<Key>),
     Budget(BudgetCommand),
     Cron(Box<CronCommand>),
     Reset,
@@ -107,6 +111,8 @@ impl Act {
             Self::Heartbeat(jobs) => Command::Heartbeat(jobs),
             Self::Release(jobs) => Command::Release(jobs),
             Self::Change { ids, only, change } => Command::Change { ids, only, change },
+            Self::Fold(folding) => folding.command(),
+            Self::OpenBatches(keys) => Command::OpenBatches(keys),
             Self::Budget(command) => Command::Budget(command),
             Self::Cron(command) => Command::Cron(command),
             Self::Reset => Command::Reset,
@@ -130,6 +136,7 @@ impl Act {
             Self::Heartbeat(jobs) => jobs.iter().map(|job| job.id).collect(),
             Self::Release(jobs) => jobs.iter().map(|job| job.id).collect(),
             Self::Change { ids, .. } => ids.clone(),
+            Self::Fold(folding) => folding.ids().collect(),
             _ => Vec::new(),
         }
     }
@@ -142,6 +149,15 @@ impl fmt::Display for Act {
                 write!(f, "enqueue")?;
                 jobs.iter().take(4).try_for_each(|job| write!(f, " {}", told(job)))?;
                 if jobs.len() > 4 { write!(f, " … {} in all", jobs.len()) } else { Ok(()) }
+            }
+            Self::Fold(Folding { jobs, plan, firing }) => {
+                write!(f, "fold")?;
+                jobs.iter()
+                    .zip(&plan.steps)
+                    .try_for_each(|(job, step)| write!(f, " {step:?} {}", told(job)))?;
+                let open = plan.batches.iter().map(|planned| (&planned.key, planned.open));
+                write!(f, " of {:?}", open.collect::<Vec<_>>())?;
+                firing.iter().try_for_each(|f2| write!(f, " for {} {} due {}", f2.group, f2.name, f2.is_due))
             }
             Self::Open(open) => {
                 let Opening { kind, queues, prefetch, lease_ms, resume_ms, resume, id, .. } = open;

@@ -42,7 +42,8 @@ impl Model {
         }
         self.adopt_crons(acts, ledger)?;
         self.adopt_leases(&touched, ledger)?;
-        self.adopt_new(acts, ledger)
+        self.adopt_new(acts, ledger)?;
+        self.adopt_batches(acts, ledger)
     }
 
     /// The jobs that may have been changed by these commands, or by the time.
@@ -84,9 +85,13 @@ impl Model {
         let (mut admitted, asked): (Vec<Job>, Vec<Job>) = new.cloned().partition(is_of_cron);
         let mut new = asked.iter().peekable();
         for act in acts {
-            let Act::Enqueue(jobs) = act else { continue };
+            let jobs = match act {
+                Act::Enqueue(jobs) => jobs.clone(),
+                Act::Fold(folding) if folding.firing.is_none() => folding.new_jobs(),
+                _ => continue,
+            };
             let (mut came, mut missing) = (0, 0);
-            for asked in jobs {
+            for asked in &jobs {
                 if let Some(job) = new.next_if(|job| job.payload == asked.payload) {
                     came += 1;
                     admitted.push(job.clone());

@@ -325,7 +325,10 @@ impl Model {
         let stored = ledger.budgets.values().map(|budget| (budget.key.clone(), budget.policy));
         let stored: BTreeMap<BudgetKey, Policy> = stored.collect();
         let changes = |act: &Act| {
-            matches!(act, Act::Budget(_) | Act::Enqueue(_) | Act::Change { change: Change::Bind(_), .. })
+            matches!(
+                act,
+                Act::Budget(_) | Act::Enqueue(_) | Act::Fold(_) | Act::Change { change: Change::Bind(_), .. }
+            )
         };
         if !acts.iter().any(changes) {
             let known: BTreeMap<_, _> = self.budgets.iter().map(|(key, b)| (key.clone(), b.policy)).collect();

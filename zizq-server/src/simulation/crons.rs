@@ -18,6 +18,7 @@ use super::world::World;
 use crate::engine::command::{Reject, Reply};
 use crate::engine::cron::CronCommand;
 use crate::engine::crons::NewEntry;
+use crate::engine::firing::Firing;
 use crate::engine::job::Job;
 use crate::store::Snapshot;
 use crate::turn::Answer;
@@ -36,6 +37,8 @@ pub(super) struct Entry {
     paused: bool,
     template: Arc<Template>,
     pub next: u64,
+    /// Whether it is found out what its job is folded into.
+    out: bool,
     last: Option<u64>,
 }
 
@@ -52,6 +55,12 @@ fn next(every: u64, now: u64) -> u64 {
     (now / ms + 1) * ms
 }
 
+impl Entry {
+    fn folds(&self) -> bool {
+        self.template.job.flow.as_ref().is_some_and(|flow| flow.batch.is_some())
+    }
+}
+
 impl Model {
     fn set_entry(&mut self, group: &CronName, new: &NewEntry) -> Result<()> {
         let (every, now) = (every(new)?, self.now);
@@ -63,7 +72,7 @@ impl Model {
             None => (next(every, now), None),
         };
         let paused = new.paused.unwrap_or(before.is_some_and(|entry| entry.paused));
-        let entry = Entry { every, paused, template: new.template.clone(), next: at, last };
+        let entry = Entry { every, paused, template: new.template.clone(), next: at, out: false, last };
         entries.insert(new.name.clone(), entry);
         Ok(())
     }
@@ -122,6 +131,12 @@ impl Model {
             return Ok(());
         };
         let job = entry.template.job.clone();
+        if entry.folds() {
+            let Ok(Reply::Firing(firing)) = answer else { bail!("answered {answer:?}") };
+            ensure!(!firing.is_due && firing.template.shown == entry.template.shown, "not {firing:?}");
+            entry.template = firing.template.clone();
+            return Ok(());
+        }
         if !self.draining {
             entry.last = Some(now);
         }
@@ -131,7 +146,7 @@ impl Model {
     /// When the next entry comes.
     pub(super) fn next_cron(&self) -> Option<u64> {
         let entries = self.crons.values().flat_map(|group| group.entries.values());
-        entries.map(|entry| entry.next).min().filter(|_| !self.draining)
+        entries.filter(|entry| !entry.out).map(|entry| entry.next).min().filter(|_| !self.draining)
     }
 
     /// Entries come when it is time, and each once however long the time has passed. Which ids their jobs have is read
@@ -145,7 +160,8 @@ impl Model {
         let mut new: Vec<&Job> =
             ledger.jobs.values().filter(|job| !self.jobs.contains_key(&job.id)).collect();
         let all = self.crons.iter().flat_map(|(name, group)| {
-            group.entries.iter().map(move |(entry, e)| (e.next, name.clone(), entry.clone()))
+            let entries = group.entries.iter().filter(|(_, e)| !e.out);
+            entries.map(move |(entry, e)| (e.next, name.clone(), entry.clone()))
         });
         let mut due: Vec<_> = all.filter(|(at, ..)| *at <= now).collect();
         due.sort();
@@ -155,6 +171,11 @@ impl Model {
             let found = self.crons.get_mut(&group).context("it is there")?;
             let rests = found.paused;
             let entry = found.entries.get_mut(&name).context("it is there")?;
+            if entry.folds() && !rests && !entry.paused {
+                entry.out = true;
+                self.fired.push((group, name));
+                continue;
+            }
             entry.next = next(entry.every, now);
             if rests || entry.paused {
                 continue;
@@ -174,6 +195,63 @@ impl Model {
         Ok(())
     }
 
+    /// Takes in which entries the engine has sent away to be folded.
+    pub(super) fn check_fired(&mut self, firings: &[Firing]) -> Result<()> {
+        let fired = std::mem::take(&mut self.fired);
+        let seen: Vec<_> = firings.iter().map(|f| (f.group.clone(), f.name.clone())).collect();
+        ensure!(seen == fired, "{fired:?} should be folded, not {seen:?}");
+        for firing in firings {
+            let entry =
+                self.crons.get_mut(&firing.group).and_then(|found| found.entries.get_mut(&firing.name));
+            let entry = entry.context("it is there")?;
+            ensure!(firing.is_due && firing.template.shown == entry.template.shown, "not {firing:?}");
+            // After a restart it is another one that says the same.
+            entry.template = firing.template.clone();
+        }
+        Ok(())
+    }
+
+    /// Whether an entry that was folded counts: if not, it is not there any more, or another one, or rests.
+    pub(super) fn accepts(&mut self, firing: &Firing, answer: &Answer) -> Result<bool> {
+        let Firing { group, name, template, is_due } = firing;
+        let now = self.now;
+        let found = self.crons.get_mut(group);
+        let rests = found.as_ref().is_some_and(|found| found.paused);
+        let Some(entry) = found.and_then(|found| found.entries.get_mut(name)) else {
+            ensure!(matches!(answer, Err(Reject::Missing(_))), "it is gone, but: {answer:?}");
+            return Ok(false);
+        };
+        if !Arc::ptr_eq(&entry.template, template) || *is_due && !entry.out {
+            ensure!(matches!(answer, Err(Reject::Conflict(_))), "it is another one, but: {answer:?}");
+            return Ok(false);
+        }
+        if *is_due && (rests || entry.paused) {
+            ensure!(matches!(answer, Ok(Reply::Enqueued(jobs)) if jobs.is_empty()), "it rests: {answer:?}");
+            (entry.out, entry.next) = (false, next(entry.every, now));
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// An entry that was folded has come.
+    pub(super) fn has_fired(&mut self, Firing { group, name, is_due, .. }: &Firing, is_new: bool) {
+        let now = self.now;
+        if let Some(entry) = self.crons.get_mut(group).and_then(|found| found.entries.get_mut(name)) {
+            if *is_due {
+                (entry.out, entry.next) = (false, next(entry.every, now));
+            }
+            entry.last = if is_new { Some(now) } else { entry.last };
+        }
+    }
+
+    /// Those that were away come back with the next process.
+    pub(super) fn recall_crons(&mut self) {
+        self.crons
+            .values_mut()
+            .flat_map(|group| group.entries.values_mut())
+            .for_each(|entry| entry.out = false);
+    }
+
     /// After a crash within a turn: which entries have come, and what they are, is read off the store.
     pub(super) fn adopt_crons(&mut self, acts: &[Act], ledger: &Ledger) -> Result<()> {
         let changes = acts.iter().any(|act| matches!(act, Act::Cron(_)));
@@ -190,6 +268,7 @@ impl Model {
                     paused: entry.paused,
                     template: Arc::new(template),
                     next: state.next_at.context("it comes again")?,
+                    out: false,
                     last: state.last_at,
                 };
                 group.entries.insert(entry.name.clone(), entry_now);
@@ -244,6 +323,8 @@ impl World {
         let mut job = json!({"queue": self.profile.queues[0].as_str(), "type": "t", "payload": payload});
         if chance(rng, 30) {
             job["unique_key"] = json!("key 0");
+        } else if self.profile.batches > 0 && chance(rng, 70) {
+            job["batch"] = json!(self.batch(rng));
         }
         NewEntry {
             recurrence: expression.parse().unwrap(),

@@ -44,7 +44,7 @@ impl World {
         }
     }
 
-    fn sync(&mut self) -> Result<()> {
+    pub(super) fn sync(&mut self) -> Result<()> {
         self.tell(|| "sync".to_owned());
         self.core.store().syncer()()?;
         self.synced = self.model.clone();
@@ -143,6 +143,8 @@ impl World {
         self.connections.clear();
         self.old_links.clear();
         self.drained.clear();
+        self.firings.clear();
+        self.foldings.clear();
         self.open_engine(begin, rng)?;
         self.core.store().syncer()()?;
         self.synced = self.model.clone();

@@ -30,6 +30,8 @@ pub(super) struct Ledger {
     timers: BTreeSet<(u64, Stamp)>,
     /// The jobs that have each unique key, and when those that have ended are forgotten.
     keys: BTreeMap<String, BTreeMap<JobId, Option<u64>>>,
+    /// Which job is open of each batch key.
+    pub batches: BTreeMap<String, JobId>,
     /// Where the jobs are that are not where their ids say.
     moved: BTreeMap<Stamp, (QueueId, u16)>,
     pub budgets: BTreeMap<BudgetId, BudgetRecord>,
@@ -67,6 +69,11 @@ impl Ledger {
                 record::decode_holders(&value)?.into_iter().map(|holder| (holder.id, holder.purge_at));
             keys.insert(String::from_utf8(key[1..].to_vec())?, holders.collect());
         }
+        let mut batches = BTreeMap::new();
+        for (key, value) in area(snapshot, Area::Batch)? {
+            let [holder] = record::decode_holders(&value)?[..] else { anyhow::bail!("not one open batch") };
+            batches.insert(String::from_utf8(key[1..].to_vec())?, holder.id);
+        }
         let mut moved = BTreeMap::new();
         for (key, value) in area(snapshot, Area::Moved)? {
             let mut place = Parts(&value);
@@ -82,6 +89,7 @@ impl Ledger {
             errors,
             timers: timers.items.into_iter().map(|(key, _)| key).collect(),
             keys,
+            batches,
             moved,
             budgets: view::budgets(snapshot)?.into_iter().collect(),
             draws: view::draws(snapshot)?.into_iter().collect(),
@@ -112,6 +120,7 @@ impl Ledger {
         }
         ensure!(counts.is_empty(), "queues without records: {counts:?}");
         self.check_keys()?;
+        self.check_batches()?;
         let moved = self.jobs.values().filter(|job| job.is_moved());
         let moved: BTreeMap<_, _> = moved.map(|job| (Stamp::of(job.id), (job.queue, job.priority))).collect();
         ensure!(moved == self.moved, "moved should be {moved:?}, not {:?}", self.moved);
@@ -157,7 +166,7 @@ impl Ledger {
         });
         let saved: BTreeMap<_, _> = saved.collect();
         ensure!(saved == self.leases, "saved leases should be {saved:?}, not {:?}", self.leases);
-        Ok(())
+        self.compare_batches(model)
     }
 
     /// Every unfinished job that draws on budgets is counted by its draw, and a ready one has its place in the order.

@@ -13,6 +13,7 @@
 
 mod act;
 mod adoption;
+mod batches;
 mod budgets;
 mod changes;
 mod crons;

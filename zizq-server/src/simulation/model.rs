@@ -3,19 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail, ensure};
+use protocol::enqueue::NewJob;
 use protocol::flow::{Unique, UniqueWhile};
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::lease::LeaseToken;
-use protocol::name::QueueName;
+use protocol::name::{CronName, QueueName};
 use protocol::outcome::LeasedJob;
 use protocol::stream::CancelReason;
 
 use super::act::{Act, Listing};
+use super::batches::Batches;
 use super::budgets::Budgets;
 use super::crons::Crons;
 use super::streams::{State, Stream, Told};
 use crate::engine::Settings;
+use crate::engine::batches::{Plan, Step};
 use crate::engine::command::{Enqueued, JobCounts, Link, Outcome, Reject, Reply};
 use crate::engine::id::QueueId;
 use crate::engine::job::Job;
@@ -81,7 +84,10 @@ pub(super) struct Model {
     pub queue_ids: BTreeMap<QueueName, QueueId>,
     pub links: BTreeSet<(u64, u64)>,
     pub budgets: Budgets,
+    pub batches: Batches,
     pub crons: Crons,
+    /// Cron entries that the engine has to send away in this turn, to be folded.
+    pub fired: Vec<(CronName, CronName)>,
     pub last_id: Option<JobId>,
     pub last_token: Option<LeaseToken>,
     pub draining: bool,
@@ -108,7 +114,9 @@ impl Model {
             queue_ids: BTreeMap::new(),
             links: BTreeSet::new(),
             budgets: Budgets::new(),
+            batches: Batches::new(),
             crons: Crons::new(),
+            fired: Vec::new(),
             last_id: None,
             last_token: None,
             draining: false,
@@ -121,6 +129,8 @@ impl Model {
     pub(super) fn apply(&mut self, act: &Act, answer: &Answer) -> Result<()> {
         match act {
             Act::Enqueue(jobs) => self.enqueue(jobs, answer)?,
+            Act::Fold(folding) => self.fold(folding, answer)?,
+            Act::OpenBatches(keys) => self.open_batches(keys, answer)?,
             Act::Open(open) => self.open(open, answer)?,
             Act::Close(link) => self.close(*link),
             Act::Rest(link) => self.linked(*link, |stream| stream.rests = true),
@@ -165,6 +175,7 @@ impl Model {
             ensure!(matches!(answer, Ok(Reply::Done)), "answered {answer:?}");
         }
         self.sweep();
+        self.close_batches();
         Ok(())
     }
 
@@ -203,7 +214,11 @@ impl Model {
         Ok(())
     }
 
-    pub(super) fn enqueue(&mut self, jobs: &[protocol::enqueue::NewJob], answer: &Answer) -> Result<()> {
+    pub(super) fn enqueue(&mut self, jobs: &[NewJob], answer: &Answer) -> Result<()> {
+        self.enqueue_planned(jobs, &Plan::default(), answer)
+    }
+
+    pub(super) fn enqueue_planned(&mut self, jobs: &[NewJob], plan: &Plan, answer: &Answer) -> Result<()> {
         if self.draining {
             ensure!(matches!(answer, Err(Reject::Draining)), "draining, but answered {answer:?}");
             return Ok(());
@@ -215,7 +230,13 @@ impl Model {
         }
         let Ok(Reply::Enqueued(accepted)) = answer else { bail!("answered {answer:?}") };
         ensure!(accepted.len() == jobs.len(), "{} of {} accepted", accepted.len(), jobs.len());
-        for (new, enqueued) in jobs.iter().zip(accepted) {
+        self.fold_payloads(plan)?;
+        let steps = plan.steps.iter().copied().chain(std::iter::repeat(Step::Plain));
+        for ((new, enqueued), step) in jobs.iter().zip(accepted).zip(steps) {
+            if step == Step::Folds {
+                self.folded(new, plan, enqueued)?;
+                continue;
+            }
             let Enqueued { job, queue, status, outcome } = enqueued;
             if let Some(id) = self.keeper(new) {
                 let in_flight = self.leases.contains_key(&id);
@@ -239,12 +260,15 @@ impl Model {
                 && job.flow == new.flow;
             ensure!(as_asked, "at {} {job:?} was made of {new:?}", self.now);
             self.admit(job.as_ref().clone(), queue.clone())?;
+            if step == Step::Opens {
+                self.opened(new, job.id)?;
+            }
         }
         Ok(())
     }
 
     /// The youngest job that keeps a new one out by their unique key.
-    pub(super) fn keeper(&self, new: &protocol::enqueue::NewJob) -> Option<JobId> {
+    pub(super) fn keeper(&self, new: &NewJob) -> Option<JobId> {
         let Unique { key, scope } = new.flow.as_ref()?.unique.as_ref()?;
         let keeps_out = |entry: &&Entry| {
             let same = entry.job.unique().is_some_and(|unique| unique.key == *key);
@@ -300,6 +324,7 @@ impl Model {
         self.jobs.clear();
         self.budgets.clear();
         self.paused.clear();
+        self.batches.clear();
         self.crons.clear();
     }
 
@@ -391,6 +416,7 @@ impl Model {
         self.remembers_from = LeaseToken::from_u64(saved_clock.saturating_sub(SAVED_AFTER_MS) << 20);
         self.draining = false;
         self.fill_budgets();
+        self.recall_crons();
         self.streams.clear();
         self.links.clear();
         let kept = self.jobs.values().map(|entry| &entry.queue).chain(&self.paused);

@@ -39,6 +39,8 @@ pub(super) struct Profile {
     flow: u32,
     /// So many unique keys there are.
     keys: u32,
+    /// So many batch keys there are.
+    pub batches: u32,
     /// Whether there are cron entries.
     crons: bool,
     /// Of 100 jobs, so many draw on budgets.
@@ -117,6 +119,7 @@ impl Profile {
             flow: one(rng, &[0, 20, 80]),
             keys: one(rng, &[0, 2, 30]),
             drawing: one(rng, &[0, 30, 90]),
+            batches: one(rng, &[0, 0, 1, 4]),
             crons: chance(rng, 40),
             crashes: one(rng, &[0, 1, 4, 15]),
             steps: if large { 120 } else { rng.usize(60..500) },
@@ -135,6 +138,9 @@ impl World {
         // A history that is not fed comes to rest, one that is not worked off grows without end.
         let waiting = self.model.jobs.len();
         match rng.u32(..100) {
+            0..7 if self.profile.batches > 0 && waiting < 4 * self.profile.backlog => {
+                self.firing_act(rng).unwrap_or_else(|| self.batch_act(rng))
+            }
             0..22 if waiting < 4 * self.profile.backlog => self.enqueue(rng),
             0..34 => self.open(rng),
             34..42 => self.end_connection(rng),
@@ -188,7 +194,7 @@ impl World {
         }
     }
 
-    fn new_job(&mut self, rng: &mut Rng) -> NewJob {
+    pub(super) fn new_job(&mut self, rng: &mut Rng) -> NewJob {
         self.serial += 1;
         let mut payload = self.serial.to_string().into_bytes();
         if self.profile.big && chance(rng, 30) {
@@ -270,7 +276,8 @@ impl World {
         Flow {
             timeout_ms: one(rng, &[None, Some(1), Some(400), Some(3_000)]),
             unique: unique.map(|n| Unique { key: Key::new(&format!("key {n}")).unwrap(), scope }),
-            ..Flow::default()
+            batch: (unique.is_none() && chance(rng, 10)).then(|| self.batch(rng)),
+            budgets: Vec::new(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! A few histories told in words, where chance would rarely get to the point.
 
+use fastrand::Rng;
+use protocol::flow::Flow;
 use protocol::id::JobId;
 use protocol::outcome::LeasedJob;
 
@@ -173,4 +175,32 @@ fn a_cancellation_in_the_turn_in_which_the_connection_breaks_is_heard_when_the_w
     world.turn(vec![events(8, Some((7, 2)))]).unwrap();
     assert_eq!(world.connections[0].unread_cancels(), ids);
     world.finish().unwrap();
+}
+
+#[test]
+fn after_a_loss_of_power_a_batch_that_was_taken_is_open_again_and_its_worker_too_late() {
+    let (mut world, mut rng) = (quiet(), Rng::with_seed(0));
+    let rng = &mut rng;
+    world.profile.power = true;
+    let batched = |world: &mut World, rng: &mut Rng| {
+        let mut job = world.plain_job();
+        job.flow = Flow { batch: Some(world.batch(rng)), ..Flow::default() }.boxed();
+        let act = world.plan(vec![job], None, 100, rng);
+        world.turn(vec![act]).unwrap();
+    };
+    batched(&mut world, rng);
+    world.sync().unwrap();
+    open(&mut world, 1);
+    let held = in_flight(&world);
+    assert_eq!((held.len(), world.model.batches.len()), (1, 0));
+    world.lose_power(rng).unwrap();
+    assert_eq!(world.model.batches.len(), 1);
+    batched(&mut world, rng);
+    // What its worker has done is less than what is to be done now.
+    world.turn(vec![Act::Succeed(held)]).unwrap();
+    let payloads: Vec<_> = world.model.jobs.values().map(|entry| entry.job.payload.bytes().clone()).collect();
+    assert_eq!(payloads, ["1+2"]);
+    open(&mut world, 1);
+    work_off(&mut world);
+    assert!(world.model.jobs.is_empty());
 }

@@ -1,5 +1,6 @@
 //! The engine, its store, its workers and the clock, and beside them the model.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -8,6 +9,7 @@ use protocol::id::JobId;
 use protocol::lease::LeaseToken;
 
 use super::act::Act;
+use super::batches::Folding;
 use super::disk::Disk;
 use super::heard::Ear;
 use super::ledger::{Ledger, leftovers};
@@ -15,8 +17,9 @@ use super::model::Model;
 use super::profile::{Profile, chance};
 use super::streams::State;
 use crate::engine::budget::BudgetCommand;
-use crate::engine::command::{Link, Reply, StreamKind};
+use crate::engine::command::{Link, Reject, Reply, StreamKind};
 use crate::engine::cron::CronCommand;
+use crate::engine::firing::Firing;
 use crate::engine::outbox::{Item, Outbox};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -68,6 +71,10 @@ pub(super) struct World {
     /// What it may have, too: the store and the model as they were after turns since then.
     pub(super) unsynced: Vec<(MemoryStore, Model)>,
     pub(super) drained: Vec<Link>,
+    /// Cron entries that are to be folded.
+    pub firings: VecDeque<Firing>,
+    /// What was folded lately, or was to be.
+    pub foldings: Vec<Folding>,
     pub serial: u64,
     turns: usize,
     /// After so many turns the whole store is looked at.
@@ -99,6 +106,8 @@ impl World {
             event_streams: Vec::new(),
             tokens_before: LeaseToken::from_u64(wall << 20),
             drained: Vec::new(),
+            firings: VecDeque::new(),
+            foldings: Vec::new(),
             serial: 0,
             turns: 0,
             check_every: 16,
@@ -193,7 +202,9 @@ impl World {
             self.follow(act, answer);
         }
         self.model.tick(&self.core.store().snapshot())?;
+        self.take_firings()?;
         self.take_items()?;
+        self.model.close_batches();
         self.ear.listen(&acts, &self.model)?;
         self.check_deadline()?;
         self.turns += 1;
@@ -223,12 +234,25 @@ impl World {
                     }
                 }
             }
+            (Act::Cron(_), Ok(Reply::Firing(firing))) => self.firings.push_back(firing.clone()),
+            // Whoever folds tries again.
+            (Act::Fold(Folding { firing: Some(firing), .. }), Err(Reject::Changed)) => {
+                self.firings.push_back(firing.clone());
+            }
             (Act::Close(link) | Act::Finish(link), _) => {
                 let ended = self.connections.extract_if(.., |c| c.link == *link).map(|c| c.link);
                 self.old_links.extend(ended);
             }
             _ => {}
         }
+    }
+
+    /// Takes the cron entries that are to be folded.
+    fn take_firings(&mut self) -> Result<()> {
+        let firings: Vec<Firing> = std::iter::from_fn(|| self.core.take_firing()).collect();
+        self.model.check_fired(&firings)?;
+        self.firings.extend(firings);
+        Ok(())
     }
 
     /// Looks at everything that was sent, whether its worker reads it or not.
