@@ -32,7 +32,7 @@ const MSGPACK: Wire = Wire { format: Format::MessagePack, http: Http::One };
 const MSGPACK_H2: Wire = Wire { format: Format::MessagePack, http: Http::Two };
 const JSON_H2: Wire = Wire { format: Format::Json, http: Http::Two };
 
-const UNFINISHED: &str = "status=scheduled,ready,in_flight";
+pub(crate) const UNFINISHED: &str = "status=scheduled,ready,in_flight";
 
 /// Without any progress for this long, the rest is given up. A job that was with a stream when the server died is kept for
 /// that worker as long as a lease is where none is named.
@@ -76,7 +76,7 @@ async fn killed_under_load() {
     eprintln!("{} ends in {:?}: {:?}", world.generation(), begun.elapsed(), world.ledger.counts());
 }
 
-fn from_env(name: &str) -> Option<u64> {
+pub(crate) fn from_env(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|e| panic!("{name}={value}: {e}")))
 }
 

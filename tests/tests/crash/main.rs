@@ -1,10 +1,11 @@
 //! Nothing that was acknowledged is lost, whatever ends the server.
 //!
-//! [`kill`] ends the process with `kill -9`; what it wrote is still in the page cache. [`powercut`] takes the page
+//! [`kill`] and [`flow`] end the process with `kill -9`; what it wrote is still in the page cache. [`powercut`] takes the page
 //! cache away as well.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
 
 mod fate;
+mod flow;
 mod kill;
 mod ledger;
 mod link;
