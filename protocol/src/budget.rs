@@ -7,7 +7,7 @@ use crate::number::{integer, opt_integer};
 use crate::object::Object;
 
 /// How many tokens a budget has, and how they come back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub struct Policy {
     /// The tokens of a full pool, unless a burst says otherwise.
     pub allocation: u32,
@@ -16,7 +16,7 @@ pub struct Policy {
 }
 
 /// How the tokens of a budget come back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Strategy {
     /// When the job leaves flight.
@@ -49,7 +49,7 @@ impl Policy {
 }
 
 /// What a job draws on a budget each time it is handed out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Binding {
     /// The budget.
     pub key: BudgetKey,

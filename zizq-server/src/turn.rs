@@ -3,11 +3,11 @@
 use crate::engine::budgets::DrawId;
 use crate::engine::command::{Command, Reject, Reply};
 use crate::engine::firing::Firing;
-use crate::engine::id::{Home, QueueId};
+use crate::engine::id::{Home, QueueId, Stamp};
 use crate::engine::{Engine, Found, REFILL, Settings, Stored, TIMERS_REFILL, Tag, Wanted};
 use crate::events::Hub;
 use crate::store::keys::{self, Key, Place};
-use crate::store::{Snapshot, Store, StoreError, damage, view};
+use crate::store::{Snapshot, Store, StoreError, bulk, damage, view};
 use protocol::job::Status;
 use std::sync::Arc;
 
@@ -100,12 +100,18 @@ impl<S: Store> Core<S> {
         self.read_tags(self.engine.fires())?;
         self.engine.fire();
         self.ring_timers()?;
+        self.take_in_bulk()?;
         self.engine.dispatch();
         self.commit()?;
         self.read_ahead()?;
         self.engine.flush();
         self.events.publish(self.engine.take_events());
         Ok(answers)
+    }
+
+    /// The answers that are due since the last turn to those who heard [`Reply::Later`].
+    pub fn late_answers(&mut self) -> Vec<(Stamp, Answer)> {
+        self.engine.finished_bulks()
     }
 
     /// Finds in the store what the engine does not hold. What the turn has changed so far must be there first.
@@ -139,6 +145,16 @@ impl<S: Store> Core<S> {
                 let job = self.read(&mut snapshot, |snapshot| view::job_at(snapshot, due.place))?;
                 self.engine.ring(due, job);
             }
+        }
+        Ok(())
+    }
+
+    fn take_in_bulk(&mut self) -> Result<(), StoreError> {
+        let Some(jobs) = self.engine.next_slice() else { return Ok(()) };
+        let slice = Command::Enqueue(jobs);
+        let found = self.look_up(&slice)?;
+        if let Command::Enqueue(jobs) = slice {
+            self.engine.enqueue_slice(jobs, &found);
         }
         Ok(())
     }
@@ -256,6 +272,7 @@ fn read_all<S: Snapshot>(snapshot: &S) -> Result<Stored, StoreError> {
         draws: view::draws(snapshot)?,
         crons: view::crons(snapshot)?,
         cron_states: view::cron_states(snapshot)?,
+        bulks: bulk::bulks(snapshot)?,
         leases: leases.collect::<Result<_, StoreError>>()?,
     })
 }

@@ -6,11 +6,13 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use rustc_hash::FxHashMap;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::clock;
 use crate::engine::command::{Command, Reply};
 use crate::engine::firing::Firing;
+use crate::engine::id::Stamp;
 use crate::handle::{Handle, ReplyTo, Request};
 use crate::store::{Store, StoreError};
 use crate::syncer::{Caller, Syncer};
@@ -21,7 +23,7 @@ const MAX_WAITING: usize = 8_192;
 /// How many commands one turn takes.
 const MAX_TURN: usize = 1_024;
 /// A turn with this many new jobs takes no more commands, so that what comes next does not wait long.
-const MAX_NEW_JOBS: usize = 4_096;
+const MAX_NEW_JOBS: usize = 1_024;
 /// How often is looked whether the disk is full, in milliseconds.
 const LOOK_EVERY_MS: u64 = 20;
 /// When the store fails again soon after it was opened again, the pause doubles, up to a limit.
@@ -49,7 +51,10 @@ pub struct CommitModes {
 impl CommitModes {
     const fn of(self, command: &Command) -> Option<CommitMode> {
         match command {
-            Command::Enqueue(_) | Command::EnqueueAndWait { .. } | Command::Fold(_) => Some(self.enqueue),
+            Command::Enqueue(_)
+            | Command::EnqueueBulk(_)
+            | Command::EnqueueAndWait { .. }
+            | Command::Fold(_) => Some(self.enqueue),
             Command::Succeed(_)
             | Command::SucceedWith { .. }
             | Command::Fail { .. }
@@ -85,6 +90,7 @@ pub fn start<S: Store>(
         firings,
         requests,
         permits,
+        later: FxHashMap::default(),
         full: false,
         looked_at: 0,
         opened_at: clock::now(),
@@ -101,6 +107,8 @@ struct Writer<S: Store> {
     firings: mpsc::Sender<Firing>,
     requests: Receiver<Request>,
     permits: Arc<Semaphore>,
+    /// Who waits for the end of a bulk.
+    later: FxHashMap<Stamp, Caller>,
     /// Whether the disk was full when it was last looked at.
     full: bool,
     looked_at: u64,
@@ -120,6 +128,8 @@ impl<S: Store> Writer<S> {
             }
             let syncer = Syncer::start(self.core.store())?;
             let served = self.serve(&syncer);
+            let error = served.as_ref().err().unwrap_or(&StoreError::Closed);
+            self.later.drain().for_each(|(_, caller)| caller.fail(error));
             failed = match (served, syncer.finish()) {
                 (Ok(()), Ok(())) => return Ok(()),
                 // When the disk fails, what the store says afterwards is a consequence.
@@ -150,7 +160,7 @@ impl<S: Store> Writer<S> {
             match self.core.turn(now, commands.into_iter()) {
                 Ok(answers) => {
                     self.send_firings();
-                    answer(callers, answers, syncer)?;
+                    self.answer(callers, answers, syncer)?;
                 }
                 Err(error) => {
                     callers.into_iter().for_each(|caller| caller.fail(&error));
@@ -174,10 +184,37 @@ impl<S: Store> Writer<S> {
         }
     }
 
+    fn answer(
+        &mut self,
+        callers: Vec<Caller>,
+        answers: Vec<Answer>,
+        syncer: &Syncer,
+    ) -> Result<(), StoreError> {
+        let mut unsynced = Vec::new();
+        let mut answer = |caller: Caller, answer| match caller.mode {
+            CommitMode::Buffered => caller.answer(answer),
+            CommitMode::Fsync => unsynced.push((caller, answer)),
+        };
+        for (caller, said) in callers.into_iter().zip(answers) {
+            match said {
+                Ok(Reply::Later(id)) => drop(self.later.insert(id, caller)),
+                said => answer(caller, said),
+            }
+        }
+        for (id, said) in self.core.late_answers() {
+            if let Some(caller) = self.later.remove(&id) {
+                answer(caller, said);
+            }
+        }
+        if unsynced.is_empty() { Ok(()) } else { syncer.send(unsynced) }
+    }
+
     fn take_up(&self, command: &Command, reply: Option<ReplyTo>) -> Caller {
         self.permits.add_permits(usize::from(reply.is_some()));
-        let is_enqueue =
-            matches!(command, Command::Enqueue(_) | Command::EnqueueAndWait { .. } | Command::Fold(_));
+        let is_enqueue = matches!(
+            command,
+            Command::Enqueue(_) | Command::EnqueueBulk(_) | Command::EnqueueAndWait { .. } | Command::Fold(_)
+        );
         Caller { reply, is_enqueue, mode: self.modes.of(command).unwrap_or(CommitMode::Buffered) }
     }
 
@@ -259,17 +296,6 @@ impl<S: Store> Writer<S> {
             }
         }
     }
-}
-
-fn answer(callers: Vec<Caller>, answers: Vec<Answer>, syncer: &Syncer) -> Result<(), StoreError> {
-    let mut unsynced = Vec::new();
-    for (caller, answer) in callers.into_iter().zip(answers) {
-        match caller.mode {
-            CommitMode::Buffered => caller.answer(answer),
-            CommitMode::Fsync => unsynced.push((caller, answer)),
-        }
-    }
-    if unsynced.is_empty() { Ok(()) } else { syncer.send(unsynced) }
 }
 
 #[cfg(test)]

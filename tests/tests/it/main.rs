@@ -13,6 +13,7 @@ mod folds;
 mod formats;
 mod fuzz;
 mod jq;
+mod large_bulk;
 mod leases;
 mod lifecycle;
 mod load;

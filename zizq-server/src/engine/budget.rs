@@ -140,9 +140,12 @@ impl Engine {
     }
 
     /// Checks what new jobs draw on budgets, and creates the budgets that they bring along: all of them or none.
-    pub(super) fn prepare_budgets(&mut self, jobs: &[NewJob]) -> Result<(), Reject> {
+    pub(super) fn prepare_budgets<'a>(
+        &mut self,
+        jobs: impl Iterator<Item = (usize, &'a NewJob)>,
+    ) -> Result<(), Reject> {
         let mut new: FxHashMap<&BudgetKey, Policy> = FxHashMap::default();
-        for (i, job) in jobs.iter().enumerate() {
+        for (i, job) in jobs {
             let Some(flow) = job.flow.as_ref().filter(|flow| !flow.budgets.is_empty()) else { continue };
             for (key, policy) in &job.create_budgets {
                 if self.budgets.id(key).is_none() {

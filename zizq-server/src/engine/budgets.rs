@@ -58,8 +58,8 @@ struct Budget {
     open_to: u32,
     /// The draws on it.
     draws: FxHashSet<DrawId>,
-    /// How many cron entries draw on it, by cost.
-    crons: BTreeMap<u32, usize>,
+    /// How many cron entries and bulks that are being taken in will draw on it, by cost.
+    expected: BTreeMap<u32, usize>,
     wakes_at: Option<u64>,
 }
 
@@ -133,7 +133,7 @@ impl Budgets {
             queues: BTreeMap::new(),
             open_to,
             draws: FxHashSet::default(),
-            crons: BTreeMap::new(),
+            expected: BTreeMap::new(),
             wakes_at: None,
         };
         self.by_id.insert(id, budget);
@@ -196,12 +196,12 @@ impl Budgets {
         self.touched.push(id);
     }
 
-    /// The highest cost that unfinished jobs and cron entries draw on a budget; none: nobody draws on it.
+    /// The highest cost that unfinished jobs draw on a budget, or jobs that are expected; none: nobody draws on it.
     pub(super) fn highest_cost_in_use(&self, id: BudgetId) -> Option<u32> {
         let budget = self.by_id.get(&id)?;
         let draws = budget.draws.iter().filter_map(|draw| self.draws.get(draw)).filter(|d| d.unfinished > 0);
         let costs = draws.flat_map(|draw| draw.costs.iter().filter(|gate| gate.budget == id));
-        costs.map(|gate| gate.cost).chain(budget.crons.keys().copied()).max()
+        costs.map(|gate| gate.cost).chain(budget.expected.keys().copied()).max()
     }
 
     /// Forgets a budget that nobody draws on. The lanes of draws on it are to be dropped.
@@ -437,15 +437,15 @@ impl Budgets {
         }
     }
 
-    /// Counts a cron entry in or out that draws on budgets.
-    pub(super) fn count_cron(&mut self, bindings: &[Binding], comes: bool) {
+    /// Counts somebody in or out who is going to draw on budgets.
+    pub(super) fn expect(&mut self, bindings: &[Binding], comes: bool) {
         for Binding { key, cost } in bindings {
             let budget = self.by_key.get(key).and_then(|id| self.by_id.get_mut(id));
             let Some(budget) = budget else { continue };
-            let entries = budget.crons.entry(*cost).or_default();
+            let entries = budget.expected.entry(*cost).or_default();
             *entries = if comes { *entries + 1 } else { entries.saturating_sub(1) };
             if *entries == 0 {
-                budget.crons.remove(cost);
+                budget.expected.remove(cost);
             }
         }
     }

@@ -17,8 +17,10 @@ use protocol::payload::Payload;
 
 use super::batches::Fold;
 use super::budget::{BindingChange, BudgetCommand};
+use super::bulk::NewBulk;
 use super::cron::CronCommand;
 use super::firing::Firing;
+use super::id::Stamp;
 use super::job::Job;
 use super::notice::Waiter;
 use super::outbox::Outbox;
@@ -34,6 +36,8 @@ pub enum Command {
     Fold(Box<Fold>),
     /// Which batches of these keys are open.
     OpenBatches(Vec<Key>),
+    /// The same for many jobs, over several turns. It is answered [later](Reply::Later).
+    EnqueueBulk(NewBulk),
     Open(OpenStream),
     /// The connection of a stream has ended.
     Close(Link),
@@ -141,6 +145,8 @@ pub enum Reply {
     Done,
     /// In the order of the request.
     Enqueued(Vec<Enqueued>),
+    /// The answer comes when the bulk of this number has been taken in.
+    Later(Stamp),
     Opened(Opened),
     NotDone(NotDone),
     Failed {

@@ -109,7 +109,7 @@ impl Engine {
     /// What entries draw on budgets must exist, as for jobs.
     fn prepare_entries(&mut self, entries: &[NewEntry]) -> Result<(), Reject> {
         let jobs: Vec<NewJob> = entries.iter().map(|entry| entry.template.job.clone()).collect();
-        self.prepare_budgets(&jobs).map_err(|reject| match reject {
+        self.prepare_budgets(jobs.iter().enumerate()).map_err(|reject| match reject {
             Reject::Job { index, error } => {
                 let name = entries.get(index).map(|entry| entry.name.to_string()).unwrap_or_default();
                 Reject::NotAllowed(format!("entry `{name}`: job.{error}"))
@@ -156,7 +156,7 @@ impl Engine {
     fn set_entry(&mut self, group: &CronName, new: NewEntry, group_moved: bool) {
         let now = self.now;
         let name = new.name.clone();
-        self.budgets.count_cron(bindings(&new.template.job), true);
+        self.budgets.expect(bindings(&new.template.job), true);
         let existing = self.crons.make(group).entry_mut(&name);
         let again = match existing {
             None => {
@@ -171,7 +171,7 @@ impl Engine {
                 (entry.expression, entry.recurrence) = (new.expression, new.recurrence);
                 entry.timezone = new.timezone;
                 let before = std::mem::replace(&mut entry.template, new.template);
-                self.budgets.count_cron(bindings(&before.job), false);
+                self.budgets.expect(bindings(&before.job), false);
                 again
             }
         };
@@ -216,7 +216,7 @@ impl Engine {
 
     fn drop_entry(&mut self, group: &CronName, name: &CronName) -> bool {
         let Some(entry) = self.crons.remove_entry(group, name) else { return false };
-        self.budgets.count_cron(bindings(&entry.template.job), false);
+        self.budgets.expect(bindings(&entry.template.job), false);
         self.crons.save_entry(group, name, &mut self.batch);
         true
     }

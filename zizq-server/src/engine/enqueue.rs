@@ -5,7 +5,7 @@ use std::sync::Arc;
 use protocol::enqueue::NewJob;
 use protocol::job::Status;
 
-use super::batches::{Plan, Step};
+use super::batches::{Open, Plan, Step};
 use super::budgets::DrawId;
 use super::command::{Enqueued, Outcome, Reject};
 use super::id::Home;
@@ -23,25 +23,35 @@ impl Engine {
             return Err(Reject::Draining);
         }
         let mut open = self.check_plan(&jobs, &plan, found)?;
-        self.prepare_budgets(&jobs)?;
+        self.prepare_budgets(jobs.iter().enumerate())?;
         self.fold(plan.batches, &mut open);
-        let mut steps = plan.steps.into_iter();
-        let mut enqueued = Vec::with_capacity(jobs.len());
-        // A payload alone must not keep the body of a whole bulk request in memory.
         let shares_body = jobs.len() > 1;
+        Ok(self.enqueue_all(jobs, shares_body, (plan.steps, open), found))
+    }
+
+    /// Enqueues jobs whose budgets are there. A payload alone must not keep a body in memory that it shares with others.
+    fn enqueue_all(
+        &mut self,
+        jobs: Vec<NewJob>,
+        shares_body: bool,
+        (steps, mut open): (Vec<Step>, Open),
+        found: &Found,
+    ) -> Vec<Enqueued> {
+        let mut steps = steps.into_iter();
+        let mut enqueued = Vec::with_capacity(jobs.len());
         for mut new in jobs {
             let step = steps.next().unwrap_or(Step::Plain);
             let batch = new.flow.as_ref().and_then(|flow| flow.batch.as_ref());
             if step == Step::Folds
                 && let Some(job) = batch.and_then(|batch| open.get(&batch.key))
             {
-                enqueued.push(self.enqueued(job.clone(), Status::Ready, Outcome::Folded)?);
+                enqueued.extend(self.enqueued(job.clone(), Status::Ready, Outcome::Folded));
                 continue;
             }
             let unique = new.flow.as_ref().and_then(|flow| flow.unique.as_ref());
             if let Some((job, in_flight)) = unique.and_then(|unique| self.duplicate_of(unique, found)) {
                 let status = if in_flight { Status::InFlight } else { job.status };
-                enqueued.push(self.enqueued(job, status, Outcome::Duplicate)?);
+                enqueued.extend(self.enqueued(job, status, Outcome::Duplicate));
                 continue;
             }
             if shares_body {
@@ -57,14 +67,20 @@ impl Engine {
             }
             let status = job.status;
             self.note(&job, None, Some(status));
-            enqueued.push(self.enqueued(job, status, Outcome::Created)?);
+            enqueued.extend(self.enqueued(job, status, Outcome::Created));
         }
-        Ok(enqueued)
+        enqueued
     }
 
-    fn enqueued(&self, job: Arc<Job>, status: Status, outcome: Outcome) -> Result<Enqueued, Reject> {
-        let queue = self.queues.name(job.queue).cloned().ok_or(Reject::NotFound)?;
-        Ok(Enqueued { job, queue, status, outcome })
+    /// Every job has a queue with a name.
+    fn enqueued(&self, job: Arc<Job>, status: Status, outcome: Outcome) -> Option<Enqueued> {
+        let queue = self.queues.name(job.queue)?.clone();
+        Some(Enqueued { job, queue, status, outcome })
+    }
+
+    /// Enqueues jobs of a bulk that was accepted: their budgets are there, and none is to be folded.
+    pub(super) fn enqueue_accepted(&mut self, jobs: Vec<NewJob>, found: &Found) -> Vec<Enqueued> {
+        self.enqueue_all(jobs, true, Default::default(), found)
     }
 
     pub(super) fn admit(&mut self, new: NewJob) -> Job {

@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod batches;
 pub mod budget;
 pub mod budgets;
+pub mod bulk;
 mod change;
 pub mod command;
 pub mod cron;
@@ -52,6 +53,7 @@ use crate::store::keys::{self, Place};
 use crate::store::view::LaneKey;
 use batches::Plan;
 use budgets::Budgets;
+use bulk::Bulks;
 use command::{Command, Reject, Reply, Seen, leased};
 use crons::Crons;
 use firing::Firing;
@@ -111,6 +113,7 @@ pub struct Engine {
     crons: Crons,
     /// Entries whose jobs are to be folded, on their way out.
     firings: VecDeque<Firing>,
+    bulks: Bulks,
     /// For lanes with a long history: the first stamp that can be live. See [`crate::store::view::lanes`].
     cursors: FxHashMap<LaneKey, Stamp>,
     /// When the leases of a stream are to be looked at.
@@ -214,6 +217,7 @@ impl Engine {
     pub fn apply(&mut self, command: Command, mut found: Found) -> Result<Reply, Reject> {
         match command {
             Command::Enqueue(jobs) => self.enqueue(jobs, Plan::default(), &found).map(Reply::Enqueued),
+            Command::EnqueueBulk(bulk) => self.enqueue_bulk(bulk),
             Command::EnqueueAndWait { jobs, waiter } => {
                 let enqueued = self.enqueue(jobs, Plan::default(), &found)?;
                 self.wait_for_first(&enqueued, waiter);
@@ -319,7 +323,8 @@ impl Engine {
         let check = self.checks.peek().map(|cmp::Reverse((at, _))| *at);
         let leases = [check, self.leases.next_save(), self.leases.next_deadline()];
         let cron = self.crons.next().filter(|_| !self.draining);
-        let others = [self.timers.next(), self.budgets.next_wake(), cron];
+        let bulk = (!self.bulks.is_empty()).then_some(self.now);
+        let others = [self.timers.next(), self.budgets.next_wake(), cron, bulk];
         leases.into_iter().chain(others).flatten().min()
     }
 
@@ -335,6 +340,7 @@ impl Engine {
         self.budgets = Budgets::default();
         self.crons.clear();
         self.firings.clear();
+        self.bulks.reset();
         self.wanted.clear();
         self.ready_bytes = 0;
         self.heads.rebuild(&self.queues);

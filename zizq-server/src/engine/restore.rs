@@ -12,6 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use super::budgets::{BudgetId, Budgets, DrawId};
+use super::bulk::Bulks;
 use super::command::StreamKind;
 use super::crons::Crons;
 use super::dispatch::Heads;
@@ -25,6 +26,7 @@ use super::tags::Tags;
 use super::transition::TOKEN_COUNT_BITS;
 use super::{Engine, Settings};
 use crate::store::batch::Batch;
+use crate::store::bulk::StoredBulks;
 use crate::store::record::{
     BudgetRecord, CronRecord, DrawRecord, EntryState, LeaseEnd, LeaseRecord, QueueRecord,
 };
@@ -53,6 +55,7 @@ pub struct Stored {
     pub draws: Vec<(DrawId, DrawRecord)>,
     pub crons: Vec<(CronName, CronRecord)>,
     pub cron_states: Vec<((CronName, CronName), EntryState)>,
+    pub bulks: StoredBulks,
     /// With the job each is for, where it is still there.
     pub leases: Vec<(JobId, LeaseRecord, Option<Job>)>,
 }
@@ -78,6 +81,7 @@ impl Engine {
             firings: VecDeque::new(),
             budgets: Budgets::default(),
             crons: Crons::default(),
+            bulks: Bulks::default(),
             cursors: stored.cursors.into_iter().collect(),
             checks: BinaryHeap::<Reverse<_>>::new(),
             queues_to_dispatch: VecDeque::new(),
@@ -101,8 +105,9 @@ impl Engine {
         engine.drop_stray_cursors();
         engine.crons.load(stored.crons, stored.cron_states, now);
         for job in engine.crons.jobs() {
-            engine.budgets.count_cron(job.flow.as_ref().map_or(&[], |flow| &flow.budgets), true);
+            engine.budgets.expect(job.flow.as_ref().map_or(&[], |flow| &flow.budgets), true);
         }
+        engine.load_bulks(stored.bulks);
         engine.load_leases(stored.leases);
         engine
     }

@@ -173,7 +173,7 @@ async fn check(app: &App, name: CronName, entry: EntryRequest) -> Result<NewEntr
             return Err(Refusal::unprocessable(format!("entry `{name}`: job.{error}")));
         }
     };
-    enqueue::check_payload(app, &template.job, &format!("entry `{name}`: job."))?;
+    enqueue::check_payload(&template.job, app.limits.max_payload_size, &format!("entry `{name}`: job."))?;
     if folder::is_batched(&template.job) {
         app.folder.check(&template.job).await.map_err(|refused| match refused {
             Refused::Job { error, .. } => wrong(format!("job.{error}")),

@@ -10,6 +10,7 @@ use protocol::media::Format;
 
 use super::out_of_step;
 use super::wait::{self, Waiting};
+use crate::engine::bulk::NewBulk;
 use crate::engine::command::{Command, Enqueued, Outcome, Reject, Reply, Seen};
 use crate::folder::{self, Refused};
 use crate::handle::CallError;
@@ -22,7 +23,7 @@ pub(crate) async fn one(app: &App, request: &Request) -> Answer {
     let time = wait::read(&mut query)?;
     query.finish()?;
     let job = parse_job(request.body_format()?, &request.body)?;
-    check_payload(app, &job, "")?;
+    check_payload(&job, app.limits.max_payload_size, "")?;
     if let Some(time) = time {
         return enqueue_and_wait(app, request, job, time).await;
     }
@@ -68,17 +69,33 @@ async fn enqueue_and_wait(app: &App, request: &Request, job: NewJob, time: Durat
     Ok(reply::bytes(status, request.format, body))
 }
 
+/// The body of a bulk.
+enum Read {
+    /// To be taken in over several turns.
+    Large(NewBulk),
+    Jobs(Vec<NewJob>),
+}
+
 pub(crate) async fn bulk(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let (body_format, body) = (request.body_format()?, request.body.clone());
-    let bytes = body.len();
-    let jobs = app.budget.work(bytes, move || parse_bulk(body_format, &body)).await??;
-    let limit = app.limits.max_payload_size;
-    let large = jobs.iter().enumerate().find(|(_, job)| job.payload.bytes().len() > limit);
-    if let Some((i, job)) = large {
-        check_payload(app, job, &format!("jobs[{i}]: "))?;
-    }
-    let jobs = enqueue(app, jobs, true).await?;
+    let (bytes, limit) = (body.len(), app.limits.max_payload_size);
+    let read = move || -> Result<Read, Refusal> {
+        let jobs = parse_bulk(body_format, &body)?;
+        let too_large = jobs.iter().enumerate().find(|(_, job)| job.payload.bytes().len() > limit);
+        if let Some((i, job)) = too_large {
+            check_payload(job, limit, &format!("jobs[{i}]: "))?;
+        }
+        // What is to be folded has to be looked at in one go.
+        if NewBulk::is_large(jobs.len(), bytes) && !jobs.iter().any(folder::is_batched) {
+            return Ok(Read::Large(NewBulk::new(body_format, body, jobs)));
+        }
+        Ok(Read::Jobs(jobs))
+    };
+    let jobs = match app.budget.work(bytes, read).await?? {
+        Read::Large(bulk) => ask(app, Command::EnqueueBulk(bulk), true).await?,
+        Read::Jobs(jobs) => enqueue(app, jobs, true).await?,
+    };
     let format = request.format;
     app.budget.work(bytes, move || bulk_answer(&jobs, format)).await
 }
@@ -91,25 +108,31 @@ fn bulk_answer(jobs: &[Enqueued], format: Format) -> Response<Body> {
 }
 
 async fn enqueue(app: &App, jobs: Vec<NewJob>, bulk: bool) -> Result<Vec<Enqueued>, Refusal> {
-    let at =
-        |index, error| Refusal::unprocessable(if bulk { format!("jobs[{index}]: {error}") } else { error });
     if jobs.iter().any(folder::is_batched) {
         let enqueued = app.folder.enqueue(jobs, || None).await;
         return enqueued.map_err(|refused| match refused {
-            Refused::Job { index, error } => at(index, error),
+            Refused::Job { index, error } => refuse_one(index, error, bulk),
             refused => refused.into(),
         });
     }
-    match app.engine.call(Command::Enqueue(jobs)).await {
+    ask(app, Command::Enqueue(jobs), bulk).await
+}
+
+fn refuse_one(index: usize, error: String, bulk: bool) -> Refusal {
+    Refusal::unprocessable(if bulk { format!("jobs[{index}]: {error}") } else { error })
+}
+
+async fn ask(app: &App, command: Command, bulk: bool) -> Result<Vec<Enqueued>, Refusal> {
+    match app.engine.call(command).await {
         Ok(Reply::Enqueued(jobs)) => Ok(jobs),
         Ok(_) => Err(out_of_step()),
-        Err(CallError::Rejected(Reject::Job { index, error })) => Err(at(index, error)),
+        Err(CallError::Rejected(Reject::Job { index, error })) => Err(refuse_one(index, error, bulk)),
         Err(error) => Err(error.into()),
     }
 }
 
-pub(super) fn check_payload(app: &App, job: &NewJob, place: &str) -> Result<(), Refusal> {
-    let (size, limit) = (job.payload.bytes().len(), app.limits.max_payload_size);
+pub(super) fn check_payload(job: &NewJob, limit: usize, place: &str) -> Result<(), Refusal> {
+    let size = job.payload.bytes().len();
     if size <= limit {
         return Ok(());
     }

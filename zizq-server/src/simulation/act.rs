@@ -13,6 +13,7 @@ use protocol::payload::Payload;
 
 use super::batches::Folding;
 use crate::engine::budget::BudgetCommand;
+use crate::engine::bulk::NewBulk;
 use crate::engine::command::{About, Change, Command, Link, OpenStream, StreamKind};
 use crate::engine::cron::CronCommand;
 use crate::engine::id::Stamp;
@@ -23,6 +24,7 @@ use crate::filter::Filter;
 #[derive(Debug, Clone)]
 pub(super) enum Act {
     Enqueue(Vec<NewJob>),
+    EnqueueBulk(NewBulk),
     Open(Opening),
     Close(Link),
     Rest(Link),
@@ -89,6 +91,7 @@ impl Act {
     pub(super) fn command(&self) -> Command {
         match self.clone() {
             Self::Enqueue(jobs) => Command::Enqueue(jobs),
+            Self::EnqueueBulk(bulk) => Command::EnqueueBulk(bulk),
             Self::Open(open) => Command::Open(OpenStream {
                 kind: open.kind,
                 queues: open.queues,
@@ -158,6 +161,10 @@ impl fmt::Display for Act {
                 let open = plan.batches.iter().map(|planned| (&planned.key, planned.open));
                 write!(f, " of {:?}", open.collect::<Vec<_>>())?;
                 firing.iter().try_for_each(|f2| write!(f, " for {} {} due {}", f2.group, f2.name, f2.is_due))
+            }
+            Self::EnqueueBulk(bulk) => {
+                write!(f, "enqueue in bulk")?;
+                bulk.jobs().iter().try_for_each(|job| write!(f, " {}", told(job)))
             }
             Self::Open(open) => {
                 let Opening { kind, queues, prefetch, lease_ms, resume_ms, resume, id, .. } = open;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
+use protocol::enqueue::NewJob;
 use protocol::id::JobId;
 use protocol::lease::LeaseToken;
 
@@ -42,7 +43,8 @@ impl Model {
         }
         self.adopt_crons(acts, ledger)?;
         self.adopt_leases(&touched, ledger)?;
-        self.adopt_new(acts, ledger)?;
+        let slice = self.adopt_bulk(ledger);
+        self.adopt_new(acts, &slice, ledger)?;
         self.adopt_batches(acts, ledger)
     }
 
@@ -80,7 +82,7 @@ impl Model {
         Ok(())
     }
 
-    fn adopt_new(&mut self, acts: &[Act], ledger: &Ledger) -> Result<()> {
+    fn adopt_new(&mut self, acts: &[Act], slice: &[NewJob], ledger: &Ledger) -> Result<()> {
         let new = ledger.jobs.values().filter(|job| !self.jobs.contains_key(&job.id));
         let (mut admitted, asked): (Vec<Job>, Vec<Job>) = new.cloned().partition(is_of_cron);
         let mut new = asked.iter().peekable();
@@ -100,6 +102,12 @@ impl Model {
                 }
             }
             ensure!(came == 0 || missing == 0, "part of what was enqueued together is missing");
+        }
+        for asked in slice {
+            let job = new.next_if(|job| job.payload == asked.payload);
+            let may_be_duplicate = asked.flow.as_ref().is_some_and(|flow| flow.unique.is_some());
+            ensure!(job.is_some() || may_be_duplicate, "a job of a bulk is missing");
+            admitted.extend(job.cloned());
         }
         ensure!(new.next().is_none(), "nobody has enqueued this");
         admitted.sort_by_key(|job| job.id);

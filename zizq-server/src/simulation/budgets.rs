@@ -179,7 +179,8 @@ impl Model {
     /// What unfinished jobs draw on a budget at most.
     fn in_use(&self, key: &BudgetKey) -> Option<u32> {
         let unfinished = self.jobs.values().filter(|entry| !entry.job.status.is_terminal());
-        let costs = unfinished.flat_map(|entry| bindings(&entry.job)).filter(|binding| binding.key == *key);
+        let drawn = unfinished.flat_map(|entry| bindings(&entry.job)).chain(self.bulks.draws());
+        let costs = drawn.filter(|binding| binding.key == *key);
         costs.map(|binding| binding.cost).max()
     }
 
@@ -330,7 +331,7 @@ impl Model {
                 Act::Budget(_) | Act::Enqueue(_) | Act::Fold(_) | Act::Change { change: Change::Bind(_), .. }
             )
         };
-        if !acts.iter().any(changes) {
+        if !acts.iter().any(changes) && !self.bulks.is_any_coming() {
             let known: BTreeMap<_, _> = self.budgets.iter().map(|(key, b)| (key.clone(), b.policy)).collect();
             ensure!(known == stored, "there should be {known:?}, not {stored:?}");
         }

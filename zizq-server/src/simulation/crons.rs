@@ -157,8 +157,8 @@ impl Model {
             return Ok(());
         }
         let ledger = Ledger::read(snapshot)?;
-        let mut new: Vec<&Job> =
-            ledger.jobs.values().filter(|job| !self.jobs.contains_key(&job.id)).collect();
+        let new = ledger.jobs.values().filter(|job| !self.jobs.contains_key(&job.id));
+        let mut new: Vec<&Job> = new.filter(|job| is_of_cron(job)).collect();
         let all = self.crons.iter().flat_map(|(name, group)| {
             let entries = group.entries.iter().filter(|(_, e)| !e.out);
             entries.map(move |(entry, e)| (e.next, name.clone(), entry.clone()))

@@ -11,6 +11,7 @@ use super::model::{Entry, Model, Saved};
 use crate::engine::budgets::{BudgetId, DrawId};
 use crate::engine::id::{QueueId, Stamp};
 use crate::engine::job::Job;
+use crate::store::bulk::{self, BulkRecord};
 use crate::store::keys::{self, Area, Parts, Place};
 use crate::store::record::{
     self, BudgetRecord, Counts, CronRecord, DrawRecord, EntryState, LeaseRecord, QueueRecord,
@@ -38,6 +39,7 @@ pub(super) struct Ledger {
     draws: BTreeMap<DrawId, DrawRecord>,
     pub crons: BTreeMap<CronName, CronRecord>,
     pub cron_states: BTreeMap<(CronName, CronName), EntryState>,
+    pub bulks: BTreeMap<Stamp, BulkRecord>,
     /// The order of the ready jobs that draw on budgets.
     lanes: BTreeSet<(QueueId, DrawId, u16, Stamp)>,
 }
@@ -95,6 +97,7 @@ impl Ledger {
             draws: view::draws(snapshot)?.into_iter().collect(),
             crons: view::crons(snapshot)?.into_iter().collect(),
             cron_states: view::cron_states(snapshot)?.into_iter().collect(),
+            bulks: bulk::records(snapshot)?,
             lanes: area(snapshot, Area::Lane)?.iter().map(|(key, _)| lane(key)).collect::<Result<_>>()?,
         })
     }

@@ -15,6 +15,7 @@ mod act;
 mod adoption;
 mod batches;
 mod budgets;
+mod bulks;
 mod changes;
 mod crons;
 mod deliveries;

@@ -15,6 +15,7 @@ use protocol::stream::CancelReason;
 use super::act::{Act, Listing};
 use super::batches::Batches;
 use super::budgets::Budgets;
+use super::bulks::Bulks;
 use super::crons::Crons;
 use super::streams::{State, Stream, Told};
 use crate::engine::Settings;
@@ -88,6 +89,7 @@ pub(super) struct Model {
     pub crons: Crons,
     /// Cron entries that the engine has to send away in this turn, to be folded.
     pub fired: Vec<(CronName, CronName)>,
+    pub bulks: Bulks,
     pub last_id: Option<JobId>,
     pub last_token: Option<LeaseToken>,
     pub draining: bool,
@@ -117,6 +119,7 @@ impl Model {
             batches: Batches::new(),
             crons: Crons::new(),
             fired: Vec::new(),
+            bulks: Bulks::default(),
             last_id: None,
             last_token: None,
             draining: false,
@@ -131,6 +134,7 @@ impl Model {
             Act::Enqueue(jobs) => self.enqueue(jobs, answer)?,
             Act::Fold(folding) => self.fold(folding, answer)?,
             Act::OpenBatches(keys) => self.open_batches(keys, answer)?,
+            Act::EnqueueBulk(bulk) => self.enqueue_bulk(bulk, answer)?,
             Act::Open(open) => self.open(open, answer)?,
             Act::Close(link) => self.close(*link),
             Act::Rest(link) => self.linked(*link, |stream| stream.rests = true),
@@ -246,25 +250,30 @@ impl Model {
                 ensure!(is_it, "{id:?} ({expected:?}) keeps {new:?} out, but: {enqueued:?}");
                 continue;
             }
-            let ready_at = new.ready_at.unwrap_or(self.now);
-            let initial = if ready_at > self.now { Status::Scheduled } else { Status::Ready };
-            let as_asked = *queue == new.queue
-                && *outcome == Outcome::Created
-                && job.priority == new.priority
-                && job.payload == new.payload
-                && (job.ready_at, job.status, *status) == (ready_at, initial, initial)
-                && (job.attempts, job.deliveries) == (0, 0)
-                && job.retry_limit == new.retry_limit
-                && job.backoff == new.backoff
-                && job.retention == new.retention
-                && job.flow == new.flow;
-            ensure!(as_asked, "at {} {job:?} was made of {new:?}", self.now);
-            self.admit(job.as_ref().clone(), queue.clone())?;
+            ensure!((*outcome, *status) == (Outcome::Created, job.status), "answered {enqueued:?}");
+            self.admit_new(new, job.as_ref().clone(), queue.clone())?;
             if step == Step::Opens {
                 self.opened(new, job.id)?;
             }
         }
         Ok(())
+    }
+
+    /// Takes in a job that is to be as it was asked for.
+    pub(super) fn admit_new(&mut self, new: &NewJob, job: Job, queue: QueueName) -> Result<()> {
+        let ready_at = new.ready_at.unwrap_or(self.now);
+        let initial = if ready_at > self.now { Status::Scheduled } else { Status::Ready };
+        let as_asked = queue == new.queue
+            && job.priority == new.priority
+            && job.payload == new.payload
+            && (job.ready_at, job.status) == (ready_at, initial)
+            && (job.attempts, job.deliveries) == (0, 0)
+            && job.retry_limit == new.retry_limit
+            && job.backoff == new.backoff
+            && job.retention == new.retention
+            && job.flow == new.flow;
+        ensure!(as_asked, "at {} {job:?} was made of {new:?}", self.now);
+        self.admit(job, queue)
     }
 
     /// The youngest job that keeps a new one out by their unique key.
@@ -326,6 +335,7 @@ impl Model {
         self.paused.clear();
         self.batches.clear();
         self.crons.clear();
+        self.bulks.reset();
     }
 
     fn linked(&mut self, link: Link, change: impl FnOnce(&mut Stream)) {
@@ -407,7 +417,13 @@ impl Model {
         let unsaved = self.leases.values().filter(|lease| lease.saved.is_none());
         let deadlines = self.leases.values().filter_map(|lease| self.deadline(lease));
         let timers = timers.chain(self.next_tokens()).chain(self.next_cron());
-        timers.chain(ends).chain(deadlines).chain(unsaved.map(|lease| lease.since + SAVED_AFTER_MS)).min()
+        let bulks = self.bulks.is_any_coming().then_some(self.now);
+        timers
+            .chain(bulks)
+            .chain(ends)
+            .chain(deadlines)
+            .chain(unsaved.map(|lease| lease.since + SAVED_AFTER_MS))
+            .min()
     }
 
     /// The process has ended, and the next one begins.
@@ -415,6 +431,7 @@ impl Model {
         self.now = now;
         self.remembers_from = LeaseToken::from_u64(saved_clock.saturating_sub(SAVED_AFTER_MS) << 20);
         self.draining = false;
+        self.bulks.restart();
         self.fill_budgets();
         self.recall_crons();
         self.streams.clear();

@@ -22,6 +22,9 @@ use crate::engine::budget::{BindingChange, BudgetCommand};
 use crate::engine::command::{Change, Link, StreamKind};
 use crate::engine::outbox::Outbox;
 
+/// Bulks of more jobs would take more turns than there is time for.
+const MAX_BULK: usize = 30;
+
 #[derive(Debug)]
 pub(super) struct Profile {
     pub settings: Settings,
@@ -43,6 +46,8 @@ pub(super) struct Profile {
     pub batches: u32,
     /// Whether there are cron entries.
     crons: bool,
+    /// Of 100 enqueues, so many take several turns.
+    bulks: u32,
     /// Of 100 jobs, so many draw on budgets.
     drawing: u32,
     /// Of 100 turns, so many are followed or broken off by the end of the process.
@@ -121,6 +126,7 @@ impl Profile {
             drawing: one(rng, &[0, 30, 90]),
             batches: one(rng, &[0, 0, 1, 4]),
             crons: chance(rng, 40),
+            bulks: one(rng, &[0, 0, 10, 60]),
             crashes: one(rng, &[0, 1, 4, 15]),
             steps: if large { 120 } else { rng.usize(60..500) },
         }
@@ -174,7 +180,12 @@ impl World {
             1..80 => rng.usize(1..4),
             _ => rng.usize(1..=self.profile.backlog),
         };
-        Act::Enqueue((0..number).map(|_| self.new_job(rng)).collect())
+        let jobs: Vec<NewJob> = (0..number).map(|_| self.new_job(rng)).collect();
+        if jobs.len() < MAX_BULK && chance(rng, self.profile.bulks) {
+            super::bulks::act(jobs)
+        } else {
+            Act::Enqueue(jobs)
+        }
     }
 
     /// A job like any other, of the first queue.

@@ -201,8 +201,11 @@ impl World {
             self.model.apply(act, answer).with_context(|| format!("{act}"))?;
             self.follow(act, answer);
         }
-        self.model.tick(&self.core.store().snapshot())?;
+        let late = self.core.late_answers();
+        let snapshot = self.core.store().snapshot();
+        self.model.tick(&snapshot)?;
         self.take_firings()?;
+        self.model.take_in_bulk(&snapshot, late)?;
         self.take_items()?;
         self.model.close_batches();
         self.ear.listen(&acts, &self.model)?;
@@ -328,7 +331,7 @@ impl World {
             }
             self.turn(acts)?;
             self.read(&mut rng);
-            if self.model.jobs.is_empty() {
+            if self.model.jobs.is_empty() && !self.model.bulks.is_any_coming() {
                 let keys: Vec<_> = self.model.budgets.keys().cloned().collect();
                 let delete = |key| Act::Budget(BudgetCommand::Delete(key));
                 self.turn(keys.into_iter().map(delete).collect())?;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use protocol::id::JobId;
 use protocol::name::CronName;
 
+use super::bulk::{self, BulkRecord};
 use super::keys::{self, Area, Key, Place};
 use super::record::{
     self, BudgetRecord, CronRecord, DrawRecord, EntryState, ErrorRecord, Holder, LeaseRecord, QueueRecord,
@@ -165,6 +166,29 @@ impl Batch {
 
     pub fn remove_log(&mut self, key: Key) {
         self.remove(key);
+    }
+
+    /// Stores a part of what was sent for a bulk.
+    pub fn put_bulk_part(&mut self, id: Stamp, number: u32, part: &[u8]) {
+        self.put(keys::bulk_part(id, number), |out| out.extend_from_slice(part));
+    }
+
+    pub fn remove_bulk_part(&mut self, id: Stamp, number: u32) {
+        self.remove(keys::bulk_part(id, number));
+    }
+
+    /// Removes the first `parts` parts of a bulk.
+    pub fn remove_bulk_parts(&mut self, id: Stamp, parts: u32) {
+        (0..parts).for_each(|number| self.remove_bulk_part(id, number));
+    }
+
+    /// Says that a bulk is accepted, and how far it has come.
+    pub fn put_bulk(&mut self, id: Stamp, record: BulkRecord) {
+        self.put(keys::bulk(id), |out| bulk::encode_bulk(record, out));
+    }
+
+    pub fn remove_bulk(&mut self, id: Stamp) {
+        self.remove(keys::bulk(id));
     }
 
     /// Moves a damaged record out of the way, to where nothing looks for it.

@@ -14,7 +14,7 @@ use rustc_hash::FxHashSet;
 use super::batch::Batch;
 use super::keys::{self, Area, Key, Parts, Place};
 use super::record::{self, Counts, QueueRecord};
-use super::{Entry, Snapshot, StoreError, view};
+use super::{Entry, Snapshot, StoreError, bulk, view};
 use crate::engine::budgets::DrawId;
 use crate::engine::id::{QueueId, Stamp};
 use crate::engine::job::Job;
@@ -45,6 +45,8 @@ pub fn set_aside<S: Snapshot>(snapshot: &S, key: &Key) -> Result<Batch, StoreErr
         && let Some(job) = job_of(snapshot, stamp, Job::is_moved)?
     {
         batch.put_moved(&job);
+    } else {
+        bulk::set_parts_aside(snapshot, key, &mut batch)?;
     }
     Ok(batch)
 }

@@ -22,6 +22,8 @@
 //! | batch | the key of the batch | the job that is open to others, as under unique |
 //! | moved | stamp | queue, priority: where a job is that is not where its id says |
 //! | log | job id, attempt, place in the ring | a chunk of what the attempt has printed, in a store of its own |
+//! | bulk | stamp | [`super::bulk::BulkRecord`]: a bulk was accepted |
+//! | bulk | stamp, number | a part of what was sent |
 //! | aside | the key of a damaged record | what was found there, see [`super::damage`] |
 
 use protocol::id::JobId;
@@ -64,6 +66,7 @@ pub enum Area {
     CronEntry = 18,
     Batch = 19,
     Log = 20,
+    Bulk = 21,
     /// Behind all others, also those to come.
     Aside = 254,
 }
@@ -214,6 +217,14 @@ pub fn log_parts(key: &[u8]) -> Option<(JobId, u32, u8)> {
     parts.u8()?;
     let (id, attempt, slot) = (JobId::from_u128(parts.take(16)?), parts.u32()?, parts.u8()?);
     (log(id, attempt, slot)[..] == *key).then_some((id, attempt, slot))
+}
+
+pub fn bulk(id: Stamp) -> Key {
+    Builder::new(Area::Bulk).stamp(id).0
+}
+
+pub fn bulk_part(id: Stamp, part: u32) -> Key {
+    Builder::new(Area::Bulk).stamp(id).push(&part.to_be_bytes()).0
 }
 
 /// Where a record is kept that was damaged.

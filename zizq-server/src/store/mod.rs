@@ -4,6 +4,7 @@
 //! What the bytes mean is said in [`keys`], [`record`], [`batch`] and [`view`].
 
 pub mod batch;
+pub mod bulk;
 pub mod damage;
 pub mod disk;
 pub mod keys;

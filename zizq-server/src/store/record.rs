@@ -34,7 +34,7 @@ impl Damaged {
     }
 }
 
-fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+pub(super) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     out.push(FORMAT);
     put(value, out);
 }
@@ -66,7 +66,10 @@ impl Flavor for Tail<'_> {
 }
 
 /// The value, and the bytes behind it.
-fn decode<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<(T, &'a [u8]), Damaged> {
+pub(super) fn decode<'a, T: Deserialize<'a>>(
+    what: &'static str,
+    bytes: &'a [u8],
+) -> Result<(T, &'a [u8]), Damaged> {
     match bytes.split_first() {
         Some((&FORMAT, rest)) => take(what, rest),
         _ => Err(Damaged(what)),

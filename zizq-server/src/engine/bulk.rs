@@ -1,0 +1,265 @@
+//! Large bulks, taken in over several turns, so that nobody waits long for one of them.
+//!
+//! What came in is stored as it is first, in parts that nothing else looks at. Then one small record *accepts* it: from
+//! then on all of its jobs come, also after a crash, and before none does. An accepted bulk is enqueued a slice a turn,
+//! and its record says how many of its jobs are there. One bulk is taken in at a time.
+
+use std::collections::VecDeque;
+use std::mem;
+
+use bytes::Bytes;
+use protocol::budget::Binding;
+use protocol::enqueue::{EnqueueError, NewJob, parse_bulk};
+use protocol::media::Format;
+use rustc_hash::FxHashSet;
+
+use super::command::{Enqueued, Reject, Reply};
+use super::id::Stamp;
+use super::{Engine, Found};
+use crate::store::bulk::{BulkRecord, StoredBulks};
+
+/// A bulk with more jobs is large.
+const LARGE_JOBS: usize = 2_048;
+/// A bulk with more bytes is large.
+const LARGE_BYTES: usize = 4 * 1024 * 1024;
+/// How much of what came in is stored in one turn, in bytes.
+const PART_BYTES: usize = if cfg!(test) { 200 } else { 256 * 1024 };
+/// How many jobs are enqueued in one turn.
+const SLICE_JOBS: usize = if cfg!(test) { 3 } else { 512 };
+/// How many bytes of payload are enqueued in one turn, but for the last job.
+const SLICE_BYTES: usize = if cfg!(test) { 500 } else { 512 * 1024 };
+
+/// The body of a request for many jobs, read.
+#[derive(Debug, Clone)]
+pub struct NewBulk {
+    format: Format,
+    body: Bytes,
+    number: usize,
+    /// The jobs, cut up here, where nobody waits for it.
+    slices: VecDeque<Vec<NewJob>>,
+    /// Of the jobs that draw the same on budgets the first, with its place.
+    drawing: Vec<(usize, NewJob)>,
+}
+
+impl NewBulk {
+    /// Whether one turn would take too long for so much.
+    pub const fn is_large(jobs: usize, bytes: usize) -> bool {
+        jobs > LARGE_JOBS || bytes > LARGE_BYTES
+    }
+
+    /// Jobs, and the body that they were read from.
+    pub fn new(format: Format, body: Bytes, jobs: Vec<NewJob>) -> Self {
+        let (mut seen, mut drawing) = (FxHashSet::default(), Vec::new());
+        for (i, job) in jobs.iter().enumerate() {
+            if let Some(flow) = job.flow.as_ref().filter(|flow| !flow.budgets.is_empty())
+                && seen.insert((&flow.budgets, &job.create_budgets))
+            {
+                drawing.push((i, job.clone()));
+            }
+        }
+        let number = jobs.len();
+        Self { format, body, number, slices: slices(jobs), drawing }
+    }
+
+    /// Reads it anew.
+    ///
+    /// # Errors
+    /// [`EnqueueError`] where that is no body of `POST /jobs/bulk`.
+    pub fn parse(format: Format, body: Bytes) -> Result<Self, EnqueueError> {
+        let jobs = parse_bulk(format, &body)?;
+        Ok(Self::new(format, body, jobs))
+    }
+
+    /// How many jobs there are.
+    pub const fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Its jobs, in their order.
+    #[cfg(test)]
+    pub fn jobs(&self) -> Vec<NewJob> {
+        self.slices.iter().flatten().cloned().collect()
+    }
+
+    fn skip(&mut self, mut jobs: usize) {
+        while let Some(slice) = self.slices.front_mut() {
+            if jobs < slice.len() {
+                slice.drain(..jobs);
+                return;
+            }
+            jobs -= slice.len();
+            self.slices.pop_front();
+        }
+    }
+
+    fn part(&self, n: u32) -> Option<&[u8]> {
+        self.body.chunks(PART_BYTES).nth(n as usize)
+    }
+}
+
+fn slices(jobs: Vec<NewJob>) -> VecDeque<Vec<NewJob>> {
+    let (mut slices, mut slice, mut bytes) = (VecDeque::new(), Vec::new(), 0);
+    for job in jobs {
+        bytes += job.payload.bytes().len();
+        slice.push(job);
+        if slice.len() >= SLICE_JOBS || bytes >= SLICE_BYTES {
+            slices.push_back(mem::take(&mut slice));
+            bytes = 0;
+        }
+    }
+    if !slice.is_empty() {
+        slices.push_back(slice);
+    }
+    slices
+}
+
+/// A bulk that was accepted and has not been enqueued to its end.
+#[derive(Debug)]
+pub struct StoredBulk {
+    pub id: Stamp,
+    pub record: BulkRecord,
+    pub bulk: NewBulk,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Bulks {
+    /// In the order they came; the first is worked on.
+    coming: VecDeque<Bulk>,
+    finished: Vec<(Stamp, Result<Reply, Reject>)>,
+}
+
+#[derive(Debug)]
+struct Bulk {
+    id: Stamp,
+    bulk: NewBulk,
+    stage: Stage,
+    /// What became of its jobs so far, where somebody waits to hear of it.
+    enqueued: Option<Vec<Enqueued>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// So many parts are stored.
+    Coming(u32),
+    Accepted(BulkRecord),
+}
+
+impl Bulks {
+    pub(super) fn is_empty(&self) -> bool {
+        self.coming.is_empty()
+    }
+
+    /// The store has forgotten everything: of the one that is worked on some jobs are gone, and the others do not come.
+    pub(super) fn reset(&mut self) {
+        let Some(bulk) = self.coming.front_mut() else { return };
+        match bulk.stage {
+            Stage::Coming(_) => bulk.stage = Stage::Coming(0),
+            Stage::Accepted(_) => {
+                let reset = "everything was deleted while these jobs were being enqueued";
+                self.finish(Err(Reject::Conflict(reset.to_owned())));
+            }
+        }
+    }
+
+    fn finish(&mut self, answer: Result<Reply, Reject>) {
+        let bulk = self.coming.pop_front();
+        self.finished.extend(bulk.filter(|bulk| bulk.enqueued.is_some()).map(|bulk| (bulk.id, answer)));
+    }
+}
+
+impl Engine {
+    pub(super) fn enqueue_bulk(&mut self, bulk: NewBulk) -> Result<Reply, Reject> {
+        if self.draining {
+            return Err(Reject::Draining);
+        }
+        let id = self.stamps.next(self.now);
+        let enqueued = Some(Vec::with_capacity(bulk.number));
+        self.bulks.coming.push_back(Bulk { id, bulk, stage: Stage::Coming(0), enqueued });
+        Ok(Reply::Later(id))
+    }
+
+    /// Goes on with the bulk that is being taken in. The jobs that come now are to be brought to
+    /// [`Engine::enqueue_slice`].
+    pub fn next_slice(&mut self) -> Option<Vec<NewJob>> {
+        let Bulk { id, bulk, stage, .. } = self.bulks.coming.front_mut()?;
+        match stage {
+            Stage::Accepted(_) => Some(bulk.slices.pop_front().unwrap_or_default()),
+            Stage::Coming(parts) => {
+                if let Some(part) = bulk.part(*parts) {
+                    self.batch.put_bulk_part(*id, *parts, part);
+                    *parts += 1;
+                } else {
+                    let record =
+                        BulkRecord { format: bulk.format, bytes: bulk.body.len(), parts: *parts, done: 0 };
+                    self.accept_bulk(record);
+                }
+                None
+            }
+        }
+    }
+
+    fn accept_bulk(&mut self, record: BulkRecord) {
+        let Some(Bulk { id, bulk, .. }) = self.bulks.coming.front() else { return };
+        let (id, drawing) = (*id, bulk.drawing.clone());
+        if let Err(reject) = self.prepare_budgets(drawing.iter().map(|(i, job)| (*i, job))) {
+            self.batch.remove_bulk_parts(id, record.parts);
+            self.bulks.finish(Err(reject));
+            return;
+        }
+        self.batch.put_bulk(id, record);
+        self.expect_draws(&drawing, true);
+        if let Some(bulk) = self.bulks.coming.front_mut() {
+            bulk.stage = Stage::Accepted(record);
+        }
+    }
+
+    /// Until its last job is there nobody may take away the budgets of a bulk.
+    fn expect_draws(&mut self, drawing: &[(usize, NewJob)], comes: bool) {
+        for (_, job) in drawing {
+            let budgets: &[Binding] = job.flow.as_ref().map_or(&[], |flow| &flow.budgets);
+            self.budgets.expect(budgets, comes);
+        }
+    }
+
+    /// Enqueues what [`Engine::next_slice`] gave out. `found` is as for a command to enqueue.
+    pub fn enqueue_slice(&mut self, jobs: Vec<NewJob>, found: &Found) {
+        let number = jobs.len();
+        let slice = self.enqueue_accepted(jobs, found);
+        let Some(Bulk { id, bulk, stage: Stage::Accepted(record), enqueued }) = self.bulks.coming.front_mut()
+        else {
+            return;
+        };
+        if let Some(enqueued) = enqueued {
+            enqueued.extend(slice);
+        }
+        record.done += number;
+        if !bulk.slices.is_empty() {
+            self.batch.put_bulk(*id, *record);
+            return;
+        }
+        self.batch.remove_bulk(*id);
+        self.batch.remove_bulk_parts(*id, record.parts);
+        let drawing = mem::take(&mut bulk.drawing);
+        let enqueued = enqueued.as_mut().map(mem::take).unwrap_or_default();
+        self.expect_draws(&drawing, false);
+        self.bulks.finish(Ok(Reply::Enqueued(enqueued)));
+    }
+
+    /// The bulks that have come to their end since the last call, and what is to be said to who waits for them. It counts
+    /// once it is committed.
+    pub fn finished_bulks(&mut self) -> Vec<(Stamp, Result<Reply, Reject>)> {
+        mem::take(&mut self.bulks.finished)
+    }
+
+    /// Goes on with what was accepted before.
+    pub(super) fn load_bulks(&mut self, bulks: StoredBulks) {
+        for StoredBulk { id, record, mut bulk } in bulks.accepted {
+            self.expect_draws(&bulk.drawing, true);
+            bulk.skip(record.done);
+            self.bulks.coming.push_back(Bulk { id, bulk, stage: Stage::Accepted(record), enqueued: None });
+        }
+        for (id, part) in bulks.stray {
+            self.batch.remove_bulk_part(id, part);
+        }
+    }
+}

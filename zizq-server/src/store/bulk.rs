@@ -1,0 +1,146 @@
+//! What is stored of bulks that are being taken in (`engine/bulk.rs`).
+
+use bytes::Bytes;
+use protocol::media::Format;
+use serde::{Deserialize, Serialize};
+
+use super::batch::Batch;
+use super::keys::{self, Area, Key, Parts};
+use super::record::{Damaged, decode, encode};
+use super::{Entry, Snapshot, StoreError};
+use crate::engine::bulk::{NewBulk, StoredBulk};
+use crate::engine::id::Stamp;
+
+/// A bulk that was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BulkRecord {
+    pub format: Format,
+    /// The length of its body.
+    pub bytes: usize,
+    /// In how many parts that is stored.
+    pub parts: u32,
+    /// How many of its jobs have been enqueued.
+    pub done: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    is_json: bool,
+    bytes: usize,
+    parts: u32,
+    done: usize,
+}
+
+pub fn encode_bulk(BulkRecord { format, bytes, parts, done }: BulkRecord, out: &mut Vec<u8>) {
+    encode(&Stored { is_json: format == Format::Json, bytes, parts, done }, out);
+}
+
+pub fn decode_bulk(record: &[u8]) -> Result<BulkRecord, Damaged> {
+    let (Stored { is_json, bytes, parts, done }, _) = decode("bulk", record)?;
+    let format = if is_json { Format::Json } else { Format::MessagePack };
+    Ok(BulkRecord { format, bytes, parts, done })
+}
+
+/// What lies under a key of the area.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Under {
+    Record(Stamp),
+    Part(Stamp, u32),
+}
+
+impl Under {
+    fn key(key: &[u8]) -> Option<Self> {
+        let mut parts = Parts(key.strip_prefix(&[Area::Bulk as u8])?);
+        let id = parts.stamp()?;
+        match parts {
+            Parts([]) => Some(Self::Record(id)),
+            mut number => number.u32().filter(|_| number.0.is_empty()).map(|number| Self::Part(id, number)),
+        }
+    }
+}
+
+/// What a start finds.
+#[derive(Debug, Default)]
+pub struct StoredBulks {
+    pub accepted: Vec<StoredBulk>,
+    /// Parts of bulks that were not accepted.
+    pub stray: Vec<(Stamp, u32)>,
+}
+
+/// The bulks that there are.
+///
+/// # Errors
+/// When the store cannot be read, or not every part of a bulk.
+pub fn bulks<S: Snapshot>(snapshot: &S) -> Result<StoredBulks, StoreError> {
+    let mut bulks = StoredBulks::default();
+    let mut entries =
+        snapshot.scan(&keys::start(Area::Bulk as u8), &keys::start(Area::Bulk as u8 + 1), false);
+    while let Some((key, value)) = entries.next().transpose()? {
+        match Under::key(&key).ok_or_else(|| Damaged("bulk").at(&key))? {
+            Under::Part(id, number) => bulks.stray.push((id, number)),
+            Under::Record(id) => {
+                let record = decode_bulk(&value).map_err(|e| e.at(&key))?;
+                let bulk = body(id, record, &mut entries)?.and_then(|body| read(record, body));
+                bulks.accepted.push(StoredBulk {
+                    id,
+                    record,
+                    bulk: bulk.ok_or_else(|| Damaged("bulk").at(&key))?,
+                });
+            }
+        }
+    }
+    Ok(bulks)
+}
+
+/// Puts the parts of a bulk together, which lie behind its record; none where one is missing.
+fn body(
+    id: Stamp,
+    record: BulkRecord,
+    entries: &mut impl Iterator<Item = Result<Entry, StoreError>>,
+) -> Result<Option<Bytes>, StoreError> {
+    let mut body = Vec::new();
+    for number in 0..record.parts {
+        match entries.next().transpose()? {
+            Some((key, part)) if Under::key(&key) == Some(Under::Part(id, number)) => {
+                body.extend_from_slice(&part);
+            }
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(body.into()))
+}
+
+fn read(record: BulkRecord, body: Bytes) -> Option<NewBulk> {
+    if body.len() != record.bytes {
+        return None;
+    }
+    NewBulk::parse(record.format, body).ok().filter(|bulk| record.done <= bulk.number())
+}
+
+/// Moves the parts out of the way of a bulk whose record is under this key.
+pub(super) fn set_parts_aside<S: Snapshot>(
+    snapshot: &S,
+    key: &Key,
+    batch: &mut Batch,
+) -> Result<(), StoreError> {
+    let Some(Under::Record(id)) = Under::key(key) else { return Ok(()) };
+    for entry in snapshot.scan(&keys::bulk_part(id, 0), &keys::bulk(id.next()), false) {
+        let (key, part) = entry?;
+        batch.set_aside(key, &part);
+    }
+    Ok(())
+}
+
+/// How far the bulks that were accepted have come.
+#[cfg(test)]
+pub fn records<S: Snapshot>(
+    snapshot: &S,
+) -> Result<std::collections::BTreeMap<Stamp, BulkRecord>, StoreError> {
+    let entries = snapshot.scan(&keys::start(Area::Bulk as u8), &keys::start(Area::Bulk as u8 + 1), false);
+    let record = |entry: Result<Entry, StoreError>| {
+        let (key, value) = entry.ok()?;
+        let Some(Under::Record(id)) = Under::key(&key) else { return None };
+        Some(decode_bulk(&value).map(|record| (id, record)).map_err(|e| e.at(&key)))
+    };
+    entries.filter_map(record).collect()
+}
