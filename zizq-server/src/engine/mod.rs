@@ -161,7 +161,7 @@ impl Engine {
     }
 
     fn drop_unused_queues(&mut self) {
-        let gone = self.queues.drop_unused(|| self.streams.queues());
+        let gone = self.queues.drop_unused();
         for id in &gone {
             self.heads.update(&self.queues, *id);
             self.batch.remove_queue(*id);

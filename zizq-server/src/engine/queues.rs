@@ -30,6 +30,8 @@ pub(super) struct Queue {
     changed: bool,
     /// Whether it stands in the list of queues that may be of no use any more.
     may_go: bool,
+    /// How many streams take from it by name.
+    takers: usize,
 }
 
 #[derive(Debug, Default)]
@@ -70,8 +72,27 @@ impl Queues {
         id
     }
 
+    /// Counts a stream that takes from these queues by name.
+    pub(super) fn count_taker(&mut self, ids: &[QueueId]) {
+        for id in ids {
+            if let Some(queue) = self.by_id.get_mut(id) {
+                queue.takers += 1;
+            }
+        }
+    }
+
+    /// Counts a stream no more that took from these queues.
+    pub(super) fn forget_taker(&mut self, ids: &[QueueId]) {
+        for id in ids {
+            if let Some(queue) = self.by_id.get_mut(id) {
+                queue.takers -= 1;
+            }
+            self.may_go(*id);
+        }
+    }
+
     /// Notes that a queue may be of no use any more.
-    pub(super) fn may_go(&mut self, id: QueueId) {
+    fn may_go(&mut self, id: QueueId) {
         if let Some(queue) = self.by_id.get_mut(&id)
             && !queue.may_go
         {
@@ -80,18 +101,14 @@ impl Queues {
         }
     }
 
-    /// Drops the queues that have no jobs, are not paused, and are not in `used`: memory does not keep every name that was
-    /// ever asked for.
-    pub(super) fn drop_unused(&mut self, used: impl FnOnce() -> FxHashSet<QueueId>) -> Vec<QueueId> {
-        if self.may_go.is_empty() {
-            return Vec::new();
-        }
-        let used = used();
+    /// Drops the queues that have no jobs, are not paused, and that nobody takes from: memory does not keep every name
+    /// that was ever asked for.
+    pub(super) fn drop_unused(&mut self) -> Vec<QueueId> {
         let mut gone = Vec::new();
         for id in self.may_go.drain(..) {
             let Some(queue) = self.by_id.get_mut(&id) else { continue };
             queue.may_go = false;
-            if queue.record.counts.total() == 0 && !queue.record.paused && !used.contains(&id) {
+            if queue.record.counts.total() == 0 && !queue.record.paused && queue.takers == 0 {
                 self.by_name.remove(&queue.record.name);
                 self.by_id.remove(&id);
                 gone.push(id);
@@ -248,6 +265,7 @@ impl Queue {
             to_dispatch: false,
             changed: false,
             may_go: false,
+            takers: 0,
         }
     }
 
@@ -284,20 +302,22 @@ mod tests {
         }
         queues.count_down(left, Status::Ready);
         queues.pause(paused, true);
-        let used = || [taken].into_iter().collect();
-        assert_eq!(queues.drop_unused(used), [asked, left]);
+        queues.count_taker(&[taken]);
+        queues.count_taker(&[taken]);
+        queues.forget_taker(&[taken]);
+        assert_eq!(queues.drop_unused(), [asked, left]);
         assert!(queues.get(left).is_none() && queues.known(&"left".parse().unwrap()).is_none());
         assert!(queues.get(taken).is_some() && queues.get(full).is_some());
-        assert_eq!(queues.drop_unused(FxHashSet::default), []);
+        assert_eq!(queues.drop_unused(), []);
         // A pause is not forgotten, and may end.
         queues.pause(taken, true);
-        queues.may_go(taken);
-        assert_eq!(queues.drop_unused(FxHashSet::default), []);
+        queues.forget_taker(&[taken]);
+        assert_eq!(queues.drop_unused(), []);
         queues.pause(taken, false);
         // As soon as its last stream or its last job is gone.
         queues.count_down(full, Status::Ready);
         queues.pause(paused, false);
-        assert_eq!(queues.drop_unused(FxHashSet::default), [taken, full, paused]);
+        assert_eq!(queues.drop_unused(), [taken, full, paused]);
         let mut batch = Batch::default();
         queues.save(&mut batch);
         assert!(batch.is_empty(), "what is gone is not written again");

@@ -157,15 +157,6 @@ impl Streams {
         Some(stream)
     }
 
-    /// The queues that some stream takes from by name.
-    pub(super) fn queues(&self) -> FxHashSet<QueueId> {
-        let named = |stream: &Stream| match &stream.takes {
-            Takes::All => SmallVec::new(),
-            Takes::Queues(ids) => ids.clone(),
-        };
-        self.by_key.values().flat_map(named).collect()
-    }
-
     pub(super) fn iter(&self) -> impl Iterator<Item = &Stream> {
         self.by_key.values()
     }

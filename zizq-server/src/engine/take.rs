@@ -22,8 +22,9 @@ impl Engine {
             None => Takes::All,
             Some(names) => Takes::Queues(names.iter().map(|name| self.queues.id(name)).collect()),
         };
-        if takes == Takes::All {
-            self.heads.activate(&self.queues);
+        match &takes {
+            Takes::All => self.heads.activate(&self.queues),
+            Takes::Queues(ids) => self.queues.count_taker(ids),
         }
         let resumed = open.resume.and_then(|(id, event)| Some((self.resumable(id)?, event)));
         let opened = match resumed {
@@ -56,8 +57,8 @@ impl Engine {
     /// A worker has come back: its new connection gets what it may have missed.
     fn take_over(&mut self, key: u64, event: u64, takes: Takes, open: &OpenStream) -> Opened {
         self.stop_waiting(key);
-        if let Some(Takes::Queues(ids)) = self.streams.get(key).map(|stream| stream.takes.clone()) {
-            ids.into_iter().for_each(|id| self.queues.may_go(id));
+        if let Some(Takes::Queues(ids)) = self.streams.get(key).map(|stream| &stream.takes) {
+            self.queues.forget_taker(ids);
         }
         let mut opened = Opened { link: Link { stream: key, number: 0 }, id: open.id, resumed: true };
         let (mut missed, mut cancels, mut held) = (Vec::new(), Vec::new(), Vec::new());
@@ -178,7 +179,7 @@ impl Engine {
         if self.streams.get(key).is_some_and(|stream| stream.is_over(self.now)) {
             let stream = self.streams.remove(key);
             if let Some(Takes::Queues(ids)) = stream.map(|stream| stream.takes) {
-                ids.into_iter().for_each(|id| self.queues.may_go(id));
+                self.queues.forget_taker(&ids);
             }
         }
     }
