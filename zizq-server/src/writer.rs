@@ -241,6 +241,9 @@ impl<S: Store> Writer<S> {
         if now >= self.looked_at + LOOK_EVERY_MS {
             self.looked_at = now;
             let was_full = std::mem::replace(&mut self.full, self.core.store().is_full());
+            if self.full {
+                self.core.store().make_space();
+            }
             match (was_full, self.full) {
                 (false, true) => tracing::warn!("the disk is full; no jobs are taken until there is space"),
                 (true, false) => tracing::info!("there is space on the disk; jobs are taken again"),

@@ -105,7 +105,7 @@ impl Small {
     async fn drain(&self) -> BTreeSet<String> {
         let mut ids = BTreeSet::new();
         loop {
-            let jobs = self.client.poll(&json!({"queues": ["q"], "limit": 500})).await;
+            let jobs = self.client.poll(&json!({"queues": ["q"], "limit": 100})).await;
             if jobs.is_empty() {
                 return ids;
             }
@@ -148,6 +148,18 @@ async fn below_the_reserve_jobs_are_refused_and_those_that_are_there_come_to_the
     server.client.succeed(&prints).await;
     expected = BTreeSet::from([id(&server.enqueue_at_last().await).to_owned()]);
     assert_eq!(server.drain().await, expected);
+}
+
+/// While nothing new is taken, little is written, and the store would not clean up by itself.
+#[tokio::test]
+async fn a_disk_that_is_full_of_finished_jobs_is_cleaned_up() {
+    let server = Small::start(240, &["--min-free-disk", "70MiB"]).await;
+    let expected = server.enqueue_to_the_end(300_000).await;
+    assert!(free(&server.disk) < 70 << 20);
+    assert_eq!(server.drain().await, expected);
+    assert!(free(&server.disk) < 70 << 20, "what is finished still takes its space");
+    let last = server.enqueue_at_last().await;
+    assert_eq!(server.drain().await, BTreeSet::from([id(&last).to_owned()]));
 }
 
 #[tokio::test]

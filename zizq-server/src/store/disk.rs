@@ -1,5 +1,7 @@
 //! The store on disk: one keyspace of [fjall](https://docs.rs/fjall). The only file that knows fjall.
 
+mod reclaim;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,6 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
+
+use reclaim::Reclaim;
 
 use super::batch::Batch;
 use super::keys::Key;
@@ -45,6 +49,7 @@ struct At {
     space: Space,
     /// Whether what the operating system has may be missing on the disk.
     sync_failed: AtomicBool,
+    reclaim: Reclaim,
 }
 
 #[derive(Clone)]
@@ -70,7 +75,8 @@ impl DiskStore {
     #[must_use]
     pub fn new(folder: &Path, memory: Memory, min_free: Option<u64>) -> Self {
         let space = Space::new(folder, min_free);
-        let at = At { folder: folder.to_owned(), memory, space, sync_failed: AtomicBool::new(false) };
+        let (sync_failed, reclaim) = (AtomicBool::new(false), Reclaim::default());
+        let at = At { folder: folder.to_owned(), memory, space, sync_failed, reclaim };
         Self { at: Arc::new(at), open: Arc::default() }
     }
 
@@ -156,12 +162,17 @@ impl Store for DiskStore {
         let writes = batch.writes();
         let mut atomic =
             OwnedWriteBatch::with_capacity(database, writes.len()).durability(Some(PersistMode::Buffer));
+        let mut removed = 0;
         for (key, value) in writes {
             match value {
                 Some(value) => atomic.insert(&jobs, key.as_slice(), value),
-                None => atomic.remove(&jobs, key.as_slice()),
+                None => {
+                    removed += 1;
+                    atomic.remove(&jobs, key.as_slice());
+                }
             }
         }
+        self.at.reclaim.note_removed(removed);
         atomic.commit().map_err(|error| self.reason(error))
     }
 
@@ -190,6 +201,10 @@ impl Store for DiskStore {
 
     fn is_full(&self) -> bool {
         self.at.space.is_low()
+    }
+
+    fn make_space(&self) {
+        self.reclaim();
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {

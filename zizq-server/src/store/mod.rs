@@ -103,6 +103,9 @@ pub trait Store: Send + 'static {
         false
     }
 
+    /// Begins to give back the space of what was removed, without waiting for it. It may be called often.
+    fn make_space(&self) {}
+
     /// Opens the store again after it has failed, with all that was committed.
     ///
     /// # Errors
