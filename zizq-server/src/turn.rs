@@ -6,8 +6,9 @@ use crate::engine::firing::Firing;
 use crate::engine::id::{Home, QueueId, Stamp};
 use crate::engine::{Engine, Found, REFILL, Settings, Stored, TIMERS_REFILL, Tag, Wanted};
 use crate::events::Hub;
+use crate::store::damage::{self, draws};
 use crate::store::keys::{self, Key, Place};
-use crate::store::{Snapshot, Store, StoreError, bulk, damage, view};
+use crate::store::{Snapshot, Store, StoreError, bulk, view};
 use protocol::job::Status;
 use std::sync::Arc;
 
@@ -207,7 +208,9 @@ impl<S: Store> Core<S> {
         loop {
             match read(snapshot) {
                 Err(StoreError::Damaged { what, key }) => {
-                    match damage::job_key(&key).map(|place| (place, self.engine.held_at(place))) {
+                    let place = damage::job_key(&key);
+                    let place = place.map(|place| draws::in_order(snapshot, place)).transpose()?;
+                    match place.map(|place| (place, self.engine.held_at(place))) {
                         // Its worker has it, and so have we; the record is written anew when the lease ends.
                         Some((_, Some(job))) => self.store.commit(damage::replace(&job))?,
                         lost => {
@@ -244,7 +247,19 @@ fn set_aside<S: Store>(store: &mut S, what: &'static str, key: &Key) -> Result<(
 /// What an engine begins with. Damaged records are set aside.
 fn load<S: Store>(store: &mut S) -> Result<Stored, StoreError> {
     loop {
-        match read_all(&store.snapshot()) {
+        let snapshot = store.snapshot();
+        let recounted = match draws::recounted(&snapshot) {
+            Err(StoreError::Damaged { what, key }) => {
+                set_aside(store, what, &key)?;
+                continue;
+            }
+            recounted => recounted?,
+        };
+        if let Some(batch) = recounted {
+            store.commit(batch)?;
+            continue;
+        }
+        match read_all(&snapshot) {
             Err(StoreError::Damaged { what, key }) => set_aside(store, what, &key)?,
             read => return read,
         }

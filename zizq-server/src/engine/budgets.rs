@@ -114,6 +114,9 @@ impl Budgets {
         }
         for (id, DrawRecord { costs, unfinished }) in draws {
             self.last_draw = self.last_draw.max(id.0);
+            // A budget whose record was damaged and is lost has left its number.
+            let budgets = costs.iter().map(|(budget, _)| budget.saturating_add(1));
+            self.next_budget = budgets.fold(self.next_budget, u32::max);
             if unfinished == 0 {
                 batch.remove_draw(id);
                 continue;

@@ -107,6 +107,7 @@ impl Crons {
         groups: Vec<(CronName, CronRecord)>,
         states: Vec<((CronName, CronName), EntryState)>,
         now: u64,
+        batch: &mut Batch,
     ) {
         let mut states: BTreeMap<_, _> = states.into_iter().collect();
         for (name, record) in groups {
@@ -120,8 +121,13 @@ impl Crons {
             let lost: Vec<CronName> =
                 group.entries.iter().filter(|e| e.state.next_at.is_none()).map(|e| e.name.clone()).collect();
             self.insert(name.clone(), group);
-            lost.iter().for_each(|entry| self.reschedule(&name, entry, now));
+            for entry in lost {
+                self.reschedule(&name, &entry, now);
+                self.save_entry(&name, &entry, batch);
+            }
         }
+        // Their groups were damaged, and are lost.
+        states.keys().for_each(|(group, entry)| batch.remove_cron_entry(group, entry));
     }
 
     fn insert(&mut self, name: CronName, group: Group) {

@@ -316,6 +316,9 @@ impl Engine {
     /// The store has lost the job at this place.
     pub fn lost(&mut self, place: Place) {
         self.queues.count_down(place.queue, place.status);
+        if self.budgets.has_draw(place.draw) {
+            self.budgets.leave(place.draw);
+        }
     }
 
     /// When something is to be done even if no command comes, in milliseconds since the Unix epoch.

@@ -103,7 +103,7 @@ impl Engine {
         engine.load_queues(stored.queues);
         engine.budgets.load(stored.budgets, stored.draws, now, &mut engine.batch);
         engine.drop_stray_cursors();
-        engine.crons.load(stored.crons, stored.cron_states, now);
+        engine.crons.load(stored.crons, stored.cron_states, now, &mut engine.batch);
         for job in engine.crons.jobs() {
             engine.budgets.expect(job.flow.as_ref().map_or(&[], |flow| &flow.budgets), true);
         }

@@ -107,6 +107,11 @@ impl Batch {
         self.remove(keys::draw(id));
     }
 
+    /// Removes a job from the order of those that draw the same.
+    pub fn remove_lane(&mut self, place: Place) {
+        self.remove(keys::lane(place.queue, place.draw, place.priority, place.stamp));
+    }
+
     pub fn put_cron(&mut self, group: &CronName, cron: &CronRecord) {
         self.put(keys::cron(group), |out| record::encode_cron(cron, out));
     }
@@ -201,6 +206,15 @@ impl Batch {
     #[cfg(test)]
     pub fn put_raw(&mut self, key: &[u8], value: &[u8]) {
         self.put(Key::from_slice(key), |out| out.extend_from_slice(value));
+    }
+
+    /// Remembers that something is to be done.
+    pub fn put_mark(&mut self, name: &str) {
+        self.put(keys::meta(name), |_| {});
+    }
+
+    pub fn remove_mark(&mut self, name: &str) {
+        self.remove(keys::meta(name));
     }
 
     /// Says how the store is to be read.

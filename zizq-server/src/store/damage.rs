@@ -1,11 +1,14 @@
 //! What becomes of a record that cannot be read.
 //!
 //! It must not stop the server, nor come up again and again: it is moved to an area of its own, where nothing looks
-//! for it and somebody can still find out what it was, and what depends on it is put right. Only which jobs have a
-//! unique key, or draw on a budget, is not found out again: that would be a walk through the whole store.
+//! for it and somebody can still find out what it was, and what depends on it is put right. How many jobs draw on a budget
+//! is counted at the next start, where it has to be. Only which jobs have a unique key or are an open batch is not found
+//! out again; and jobs whose budget is lost do not wait for it.
 //!
 //! Damage in the files of the store is found by the checksums of fjall before it gets here; this is for what they
 //! cannot know.
+
+pub mod draws;
 
 use protocol::job::Status;
 use protocol::name::QueueName;
@@ -37,6 +40,11 @@ pub fn set_aside<S: Snapshot>(snapshot: &S, key: &Key) -> Result<Batch, StoreErr
             *count = count.saturating_sub(1);
             batch.put_queue(place.queue, &queue);
         }
+        match place.area() {
+            Area::Drawing => draws::leave(snapshot, place, &mut batch)?,
+            Area::Scheduled => draws::mark(&mut batch),
+            _ => {}
+        }
     } else if let Some((due, stamp)) = view::timer_key(key)
         && let Some(job) = job_of(snapshot, stamp, |job| job.due() == Some(due))?
     {
@@ -45,6 +53,8 @@ pub fn set_aside<S: Snapshot>(snapshot: &S, key: &Key) -> Result<Batch, StoreErr
         && let Some(job) = job_of(snapshot, stamp, Job::is_moved)?
     {
         batch.put_moved(&job);
+    } else if key.first() == Some(&(Area::Draw as u8)) {
+        draws::mark(&mut batch);
     } else {
         bulk::set_parts_aside(snapshot, key, &mut batch)?;
     }

@@ -107,7 +107,7 @@ pub(super) fn queue_end(area: Area, queue: QueueId) -> Key {
 }
 
 /// The place in a lane that a key stands for.
-fn lane_place(key: &[u8]) -> Result<Place, StoreError> {
+pub fn lane_place(key: &[u8]) -> Result<Place, StoreError> {
     let read = |mut parts: Parts<'_>| {
         let drawing = parts.u8()? == Area::Lane as u8;
         let queue = parts.queue()?;
