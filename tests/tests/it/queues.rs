@@ -132,8 +132,14 @@ async fn workers_are_those_that_are_connected() {
         assert!(named["remote"].as_str().unwrap().starts_with("127.0.0.1:"), "{named}");
         assert!(named["connected_at"].as_u64().unwrap() > 1_600_000_000_000);
         let other = workers.iter().find(|worker| worker.get("worker").is_none()).unwrap();
-        assert_eq!((&other["stream"], &other["queues"]), (&json!(events.hello().stream), &json!(["x"])));
-        assert_eq!(other["format"], "sse");
+        assert_eq!((&other["queues"], &other["format"]), (&json!(["x"]), &json!("sse")));
+        // It is told apart by the start of its id, which is not enough to take it over.
+        let start = other["stream"].as_str().unwrap();
+        assert!(events.hello().stream.starts_with(start) && start.len() == 12, "{other}");
+        for guess in [start.to_owned(), format!("{start:0<32}")] {
+            let thief = client.resume(&format!("{guess}:0"), "queue=x").await;
+            assert!(!thief.hello().resumed, "{guess}");
+        }
         client.poke("/reset").await.expect_nothing();
         drop((stream, events));
         tests::wait::until("the streams to be closed", async || {

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use protocol::job::Status;
 use protocol::name::QueueName;
+use rustc_hash::FxHashSet;
 use serde_json::{Value, json};
 
 use super::out_of_step;
@@ -19,10 +20,7 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
         let names = app.reader.queues().await?;
         return Ok(reply::value(StatusCode::OK, request.format, &json!({"queues": names})));
     }
-    let mut queues = Vec::new();
-    for state in states(app, None).await? {
-        queues.push(shown(app, state).await?);
-    }
+    let queues = shown(app, states(app, None).await?).await?;
     Ok(reply::value(StatusCode::OK, request.format, &json!({"queues": queues})))
 }
 
@@ -42,8 +40,8 @@ pub(crate) async fn pause(app: &App, request: &Request, paused: bool) -> Answer 
 }
 
 async fn answer(app: &App, request: &Request, states: Vec<QueueState>) -> Answer {
-    let state = states.into_iter().next().ok_or_else(out_of_step)?;
-    Ok(reply::value(StatusCode::OK, request.format, &shown(app, state).await?))
+    let shown = shown(app, states).await?;
+    Ok(reply::value(StatusCode::OK, request.format, shown.first().ok_or_else(out_of_step)?))
 }
 
 fn name(request: &Request) -> Result<QueueName, Refusal> {
@@ -60,21 +58,26 @@ async fn states(app: &App, names: Option<Vec<QueueName>>) -> Result<Vec<QueueSta
     Ok(states)
 }
 
-async fn shown(app: &App, state: QueueState) -> Result<Value, Refusal> {
-    let oldest = match state.counts.of(Status::Ready) {
-        0 => None,
-        _ => app.reader.oldest_ready(state.name.clone()).await?,
-    };
+async fn shown(app: &App, states: Vec<QueueState>) -> Result<Vec<Value>, Refusal> {
+    let with_ready = states.iter().filter(|state| state.counts.of(Status::Ready) > 0);
+    let with_ready: FxHashSet<QueueName> = with_ready.map(|state| state.name.clone()).collect();
+    // Looking for none would read all the names of queues.
+    let oldest = if with_ready.is_empty() { None } else { Some(app.reader.oldest_ready(with_ready).await?) };
+    let oldest = oldest.unwrap_or_default();
+    Ok(states.iter().map(|state| queue(state, oldest.get(&state.name).copied())).collect())
+}
+
+fn queue(state: &QueueState, oldest_ready_at: Option<u64>) -> Value {
     let counts: serde_json::Map<String, Value> = Status::ALL
         .into_iter()
         .map(|status| (status.as_str().to_owned(), json!(state.counts.of(status))))
         .collect();
     let mut shown =
         json!({"name": state.name, "paused": state.paused, "counts": counts, "workers": state.workers});
-    if let (Some(at), Some(members)) = (oldest, shown.as_object_mut()) {
+    if let (Some(at), Some(members)) = (oldest_ready_at, shown.as_object_mut()) {
         members.insert("oldest_ready_at".to_owned(), json!(at));
     }
-    Ok(shown)
+    shown
 }
 
 pub(crate) async fn workers(app: &App, request: &Request) -> Answer {
@@ -88,8 +91,11 @@ pub(crate) async fn workers(app: &App, request: &Request) -> Answer {
 }
 
 fn worker(worker: &WorkerState) -> Value {
+    // Enough to tell streams apart, and to find one in the log of its worker. Who has all of it can take its jobs over.
+    let mut stream = format!("{:032x}", worker.stream);
+    stream.truncate(12);
     let mut shown = json!({
-        "stream": format!("{:032x}", worker.stream),
+        "stream": stream,
         "format": worker.about.format,
         "queues": worker.queues.as_deref().unwrap_or_default(),
         "prefetch": worker.prefetch,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::QueueName;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::sieve::Sieve;
 use super::walk::{Held, Walk};
@@ -72,16 +72,51 @@ impl Look {
         turn: Turn,
         start: Start,
         about: usize,
-        mut visit: impl FnMut(Seen) -> Result<bool, ReadError>,
+        visit: impl FnMut(Seen) -> Result<bool, ReadError>,
     ) -> Result<(), ReadError> {
         let expression = filter.jq.as_deref().unwrap_or_default();
-        let (mut sieve, _place) = match turn {
+        let (sieve, _place) = match turn {
             Turn::Plain(place) => (None, Some(place)),
             Turn::Jq(admission) => (Some(Sieve::open(admission, expression)?), None),
         };
         let queues = view::queues(&self.snapshot)?;
+        self.select_in(&queues, filter, sieve, start, about, visit)
+    }
+
+    /// Since when the job of each queue is ready that was enqueued first among its ready ones, where it has one.
+    pub(super) fn oldest_ready(
+        &self,
+        asked: &FxHashSet<QueueName>,
+    ) -> Result<FxHashMap<QueueName, u64>, ReadError> {
+        let filter = Filter { statuses: Some(vec![Status::Ready]), ..Filter::default() };
+        let mut oldest = FxHashMap::default();
+        for queue in view::queues(&self.snapshot)? {
+            if self.abandoned.load(Ordering::Relaxed) {
+                break;
+            }
+            if asked.contains(&queue.1.name) {
+                let start = Start { from: None, descending: false, held: Vec::new() };
+                self.select_in(std::slice::from_ref(&queue), &filter, None, start, 1, |seen| {
+                    oldest.insert(seen.queue, seen.job.ready_at);
+                    Ok(false)
+                })?;
+            }
+        }
+        Ok(oldest)
+    }
+
+    /// [`Look::select`] in some of the queues.
+    fn select_in(
+        &self,
+        queues: &[(QueueId, QueueRecord)],
+        filter: &Filter,
+        mut sieve: Option<Sieve>,
+        start: Start,
+        about: usize,
+        mut visit: impl FnMut(Seen) -> Result<bool, ReadError>,
+    ) -> Result<(), ReadError> {
         let names: QueueNames = queues.iter().map(|(id, queue)| (*id, queue.name.clone())).collect();
-        let mut jobs = self.source(filter, start, &queues)?;
+        let mut jobs = self.source(filter, start, queues)?;
         let size = if sieve.is_some() { CHUNK } else { about.clamp(1, CHUNK) };
         loop {
             let chunk = self.chunk(&mut jobs, filter, &names, size)?;
@@ -184,7 +219,7 @@ impl Look {
     fn held(&self, filter: &Filter, mut start: Start) -> Result<Held, ReadError> {
         if !filter.wants_status(Status::Ready) {
             // Without the ready lanes nothing shows a job that was handed out just before the snapshot was taken.
-            let before: rustc_hash::FxHashSet<JobId> = start.held.iter().map(|seen| seen.job.id).collect();
+            let before: FxHashSet<JobId> = start.held.iter().map(|seen| seen.job.id).collect();
             if let Reply::InFlight(held) = self.ask(start.list_in_flight(filter))? {
                 start.held.extend(held.into_iter().filter(|seen| !before.contains(&seen.job.id)));
             }

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::QueueName;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock;
@@ -192,15 +193,16 @@ impl Reader {
         .await
     }
 
-    /// Since when the oldest ready job of a queue is ready, the one that was enqueued first.
+    /// Since when the oldest ready job of each of these queues is ready, the one that was enqueued first.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub(crate) async fn oldest_ready(&self, queue: QueueName) -> Result<Option<u64>, ReadError> {
-        let statuses = Some(vec![Status::Ready]);
-        let filter = Filter { queues: Some(vec![queue]), statuses, ..Filter::default() };
-        let (jobs, _) = self.list(filter, None, false, 1).await?;
-        Ok(jobs.first().map(|seen| seen.job.ready_at))
+    pub(crate) async fn oldest_ready(
+        &self,
+        queues: FxHashSet<QueueName>,
+    ) -> Result<FxHashMap<QueueName, u64>, ReadError> {
+        let _place = self.scans.acquire().await.map_err(|_| CallError::Stopped)?;
+        self.blocking(move |look| look.oldest_ready(&queues)).await
     }
 
     /// The names of the queues that have jobs, sorted.
