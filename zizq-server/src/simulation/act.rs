@@ -12,6 +12,7 @@ use protocol::outcome::{Failure, LeasedJob};
 use protocol::payload::Payload;
 
 use super::batches::Folding;
+use super::watchers::Told;
 use crate::engine::budget::BudgetCommand;
 use crate::engine::bulk::NewBulk;
 use crate::engine::command::{About, Change, Command, Link, OpenStream, StreamKind};
@@ -45,6 +46,12 @@ pub(super) enum Act {
     Inspect(Vec<JobId>),
     List(Listing),
     Count(Option<Vec<QueueName>>),
+    Attempt(LeasedJob),
+    Queues(Option<Vec<QueueName>>),
+    Workers,
+    Wait { id: JobId, key: u64, told: Told },
+    Unwait { id: JobId, key: u64 },
+    EnqueueAndWait { job: NewJob, key: u64, told: Told },
     Pause(QueueName, bool),
     Drain,
     Stop,
@@ -124,9 +131,27 @@ impl Act {
                 Command::ListInFlight { queues, from, descending, limit }
             }
             Self::Count(queues) => Command::Count { queues },
+            Self::Attempt(job) => Command::Attempt(job),
+            Self::Queues(names) => Command::Queues { names },
+            Self::Workers => Command::Workers,
+            Self::Wait { id, key, told } => Command::Wait { id, waiter: told.waiter(key) },
+            Self::Unwait { id, key } => Command::Unwait { id, key },
+            Self::EnqueueAndWait { job, key, told } => {
+                Command::EnqueueAndWait { jobs: vec![job], waiter: told.waiter(key) }
+            }
             Self::Pause(queue, paused) => Command::Pause { queue, paused },
             Self::Drain => Command::Drain,
             Self::Stop => Command::Stop,
+        }
+    }
+
+    /// The jobs it brings.
+    pub(super) fn new_jobs(&self) -> Vec<NewJob> {
+        match self {
+            Self::Enqueue(jobs) => jobs.clone(),
+            Self::EnqueueAndWait { job, .. } => vec![job.clone()],
+            Self::Fold(folding) if folding.firing.is_none() => folding.new_jobs(),
+            _ => Vec::new(),
         }
     }
 
@@ -198,6 +223,8 @@ impl fmt::Display for Act {
                 ids.iter().try_for_each(|id| write!(f, " {:?}", Stamp::of(*id)))?;
                 write!(f, " if {:?} by {change:?}", only.as_ref().map(|filter| &filter.statuses))
             }
+            Self::EnqueueAndWait { job, key, .. } => write!(f, "enqueue {}, {key} waits", told(job)),
+            Self::Wait { id, key, .. } => write!(f, "{key} waits for {:?}", Stamp::of(*id)),
             other => write!(f, "{other:?}"),
         }
     }

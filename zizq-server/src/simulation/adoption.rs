@@ -87,13 +87,8 @@ impl Model {
         let (mut admitted, asked): (Vec<Job>, Vec<Job>) = new.cloned().partition(is_of_cron);
         let mut new = asked.iter().peekable();
         for act in acts {
-            let jobs = match act {
-                Act::Enqueue(jobs) => jobs.clone(),
-                Act::Fold(folding) if folding.firing.is_none() => folding.new_jobs(),
-                _ => continue,
-            };
             let (mut came, mut missing) = (0, 0);
-            for asked in &jobs {
+            for asked in &act.new_jobs() {
                 if let Some(job) = new.next_if(|job| job.payload == asked.payload) {
                     came += 1;
                     admitted.push(job.clone());

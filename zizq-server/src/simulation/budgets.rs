@@ -328,7 +328,11 @@ impl Model {
         let changes = |act: &Act| {
             matches!(
                 act,
-                Act::Budget(_) | Act::Enqueue(_) | Act::Fold(_) | Act::Change { change: Change::Bind(_), .. }
+                Act::Budget(_)
+                    | Act::Enqueue(_)
+                    | Act::EnqueueAndWait { .. }
+                    | Act::Fold(_)
+                    | Act::Change { change: Change::Bind(_), .. }
             )
         };
         if !acts.iter().any(changes) && !self.bulks.is_any_coming() {

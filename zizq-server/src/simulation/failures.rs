@@ -10,6 +10,7 @@ use super::heard::Ear;
 use super::ledger::Ledger;
 use super::model::Model;
 use super::profile::{chance, one};
+use super::watchers::Waiters;
 use super::world::World;
 use crate::engine::id::Stamp;
 use crate::store::memory::MemoryStore;
@@ -145,6 +146,8 @@ impl World {
         self.drained.clear();
         self.firings.clear();
         self.foldings.clear();
+        self.told.take();
+        self.model.waiters = Waiters::default();
         self.open_engine(begin, rng)?;
         self.core.store().syncer()()?;
         self.synced = self.model.clone();

@@ -29,4 +29,5 @@ mod profile;
 mod runs;
 mod scenarios;
 mod streams;
+mod watchers;
 mod world;

@@ -12,15 +12,16 @@ use protocol::name::{CronName, QueueName};
 use protocol::outcome::LeasedJob;
 use protocol::stream::CancelReason;
 
-use super::act::{Act, Listing};
+use super::act::Act;
 use super::batches::Batches;
 use super::budgets::Budgets;
 use super::bulks::Bulks;
 use super::crons::Crons;
 use super::streams::{State, Stream, Told};
+use super::watchers::Waiters;
 use crate::engine::Settings;
 use crate::engine::batches::{Plan, Step};
-use crate::engine::command::{Enqueued, JobCounts, Link, Outcome, Reject, Reply};
+use crate::engine::command::{Enqueued, Link, Outcome, Reject, Reply};
 use crate::engine::id::QueueId;
 use crate::engine::job::Job;
 use crate::store::Snapshot;
@@ -94,6 +95,7 @@ pub(super) struct Model {
     pub last_token: Option<LeaseToken>,
     pub draining: bool,
     pub paused: BTreeSet<QueueName>,
+    pub waiters: Waiters,
     /// Deliveries with earlier tokens were over, or written down, when this process began.
     pub remembers_from: LeaseToken,
 }
@@ -124,6 +126,7 @@ impl Model {
             last_token: None,
             draining: false,
             paused: BTreeSet::new(),
+            waiters: Waiters::default(),
             remembers_from: LeaseToken::from_u64(0),
         }
     }
@@ -156,12 +159,9 @@ impl Model {
             Act::Budget(command) => self.budget(command, answer)?,
             Act::Cron(command) => self.cron(command, answer)?,
             Act::Reset => self.reset(),
-            Act::Inspect(ids) => {
-                let held = ids.iter().filter_map(|id| self.leases.get(id)).collect::<Vec<_>>();
-                Self::same_in_flight(&held, answer)?;
-            }
-            Act::List(listing) => Self::same_in_flight(&self.list(listing), answer)?,
-            Act::Count(queues) => self.check_count(queues.as_deref(), answer)?,
+            Act::Wait { id, key, .. } => self.wait(*id, *key, answer)?,
+            Act::Unwait { id, key } => self.unwait(*id, *key),
+            Act::EnqueueAndWait { job, key, .. } => self.enqueue_and_wait(job, *key, answer)?,
             Act::Pause(queue, paused) => self.pause(queue, *paused, answer)?,
             Act::Drain => {
                 self.draining = true;
@@ -171,50 +171,23 @@ impl Model {
                 self.draining = true;
                 self.save_leases(u64::MAX);
             }
+            look => self.check_look(look, answer)?,
         }
         if matches!(
             act,
-            Act::Close(_) | Act::Rest(_) | Act::Finish(_) | Act::Drained(_) | Act::Beat(_) | Act::Drain
+            Act::Close(_)
+                | Act::Rest(_)
+                | Act::Finish(_)
+                | Act::Drained(_)
+                | Act::Beat(_)
+                | Act::Drain
+                | Act::Unwait { .. }
         ) {
             ensure!(matches!(answer, Ok(Reply::Done)), "answered {answer:?}");
         }
+        self.end_waiting(Some(act));
         self.sweep();
         self.close_batches();
-        Ok(())
-    }
-
-    fn list(&self, listing: &Listing) -> Vec<&Lease> {
-        let Listing { queues, from, descending, limit } = listing;
-        let name = |lease: &&Lease| self.jobs.get(&lease.job.id).map(|entry| &entry.queue);
-        let asked = |lease: &&Lease| {
-            queues.as_ref().is_none_or(|names| name(lease).is_some_and(|name| names.contains(name)))
-        };
-        let leases = self.leases.values().filter(asked);
-        if *descending {
-            let behind = leases.rev().filter(|lease| from.is_none_or(|from| lease.job.id < from));
-            behind.take(*limit).collect()
-        } else {
-            leases.filter(|lease| from.is_none_or(|from| lease.job.id > from)).take(*limit).collect()
-        }
-    }
-
-    fn same_in_flight(expected: &[&Lease], answer: &Answer) -> Result<()> {
-        let Ok(Reply::InFlight(jobs)) = answer else { bail!("answered {answer:?}") };
-        let seen = jobs.iter().map(|seen| (seen.job.id, seen.job.deliveries)).collect::<Vec<_>>();
-        let expected = expected.iter().map(|lease| (lease.job.id, lease.job.deliveries)).collect::<Vec<_>>();
-        ensure!(seen == expected, "in flight are {expected:?}, not {seen:?}");
-        Ok(())
-    }
-
-    fn check_count(&self, queues: Option<&[QueueName]>, answer: &Answer) -> Result<()> {
-        let Ok(Reply::Counts(counts)) = answer else { bail!("answered {answer:?}") };
-        let asked = |entry: &&Entry| queues.is_none_or(|names| names.contains(&entry.queue));
-        let mut expected = JobCounts::default();
-        for entry in self.jobs.values().filter(asked) {
-            *expected.stored.of_mut(entry.job.status) += 1;
-            expected.in_flight += u64::from(self.leases.contains_key(&entry.job.id));
-        }
-        ensure!(*counts == expected, "there are {expected:?}, not {counts:?}");
         Ok(())
     }
 
@@ -376,6 +349,7 @@ impl Model {
         self.time_out(snapshot)?;
         self.sweep();
         self.fire(snapshot)?;
+        self.end_waiting(None);
         self.ring_timers(snapshot)
     }
 

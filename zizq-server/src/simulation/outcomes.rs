@@ -19,7 +19,7 @@ use crate::turn::Answer;
 
 /// What must be said to who reports on a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     /// It is in flight, and theirs.
     Held,
     /// Their lease is over, but nobody else has had the job since.
@@ -34,7 +34,7 @@ enum Verdict {
 }
 
 impl Model {
-    fn verdict(&self, job: LeasedJob) -> Verdict {
+    pub(super) fn verdict(&self, job: LeasedJob) -> Verdict {
         if let Some(lease) = self.leases.get(&job.id) {
             return if job.lease.is_none_or(|token| token == lease.token) {
                 Verdict::Held

@@ -15,7 +15,7 @@ use protocol::name::{BudgetKey, JobType, QueueName};
 use protocol::outcome::{Failure, LeasedJob};
 use protocol::payload::Payload;
 
-use super::act::{Act, Listing, Opening};
+use super::act::{Act, Opening};
 use super::world::{Connection, World};
 use crate::engine::Settings;
 use crate::engine::budget::{BindingChange, BudgetCommand};
@@ -168,7 +168,8 @@ impl World {
             ),
             89..92 => self.any_link(rng).map_or(Act::Inspect(Vec::new()), Act::Beat),
             92..94 => self.any_link(rng).map_or(Act::Inspect(Vec::new()), Act::Drained),
-            94..99 => self.look(rng),
+            94..97 => self.look(rng),
+            97 | 98 => self.wait_act(rng),
             _ if chance(rng, 15) => Act::Reset,
             _ => Act::Inspect(Vec::new()),
         }
@@ -368,7 +369,7 @@ impl World {
     }
 
     /// A job to report on: mostly one in flight, by the right token; else a late, stale or wrong one.
-    fn target(&self, rng: &mut Rng) -> LeasedJob {
+    pub(super) fn target(&self, rng: &mut Rng) -> LeasedJob {
         let held = self.model.leases.values().nth(rng.usize(..self.model.leases.len().max(1)));
         match (held, rng.u32(..100)) {
             (Some(lease), 0..55) => LeasedJob { id: lease.job.id, lease: Some(lease.token) },
@@ -437,22 +438,5 @@ impl World {
             },
         };
         self.targets(rng).into_iter().map(|job| release(job, rng)).collect()
-    }
-
-    fn look(&self, rng: &mut Rng) -> Act {
-        let names = self.model.queue_ids.keys().filter(|_| rng.bool()).cloned().collect();
-        let names = rng.bool().then_some(names);
-        let queues = self.model.queue_ids.keys().filter(|_| rng.bool()).cloned().collect();
-        let queues = rng.bool().then_some(queues);
-        match rng.u32(..3) {
-            0 => Act::Inspect((0..rng.usize(..4)).map(|_| self.any_id(rng)).collect()),
-            1 => Act::Count(names),
-            _ => Act::List(Listing {
-                queues,
-                from: rng.bool().then(|| self.any_id(rng)),
-                descending: rng.bool(),
-                limit: rng.usize(1..5),
-            }),
-        }
     }
 }

@@ -16,6 +16,7 @@ use super::ledger::{Ledger, leftovers};
 use super::model::Model;
 use super::profile::{Profile, chance};
 use super::streams::State;
+use super::watchers::Told;
 use crate::engine::budget::BudgetCommand;
 use crate::engine::command::{Link, Reject, Reply, StreamKind};
 use crate::engine::cron::CronCommand;
@@ -76,6 +77,8 @@ pub(super) struct World {
     /// What was folded lately, or was to be.
     pub foldings: Vec<Folding>,
     pub serial: u64,
+    /// What those were told who wait for jobs.
+    pub told: Told,
     turns: usize,
     /// After so many turns the whole store is looked at.
     pub check_every: usize,
@@ -109,6 +112,7 @@ impl World {
             firings: VecDeque::new(),
             foldings: Vec::new(),
             serial: 0,
+            told: Told::default(),
             turns: 0,
             check_every: 16,
             log: None,
@@ -209,6 +213,7 @@ impl World {
         self.take_items()?;
         self.model.close_batches();
         self.ear.listen(&acts, &self.model)?;
+        self.check_woken()?;
         self.check_deadline()?;
         self.turns += 1;
         if self.turns.is_multiple_of(self.check_every) { self.check_store() } else { Ok(()) }
