@@ -86,6 +86,7 @@ impl Outbox {
         let mut open = true;
         while open || !running.is_empty() || !calls.is_empty() || !batch.is_empty() {
             let due = batch.since.map(|since| since + MAX_WAIT);
+            let sync_due = self.spool.as_ref().and_then(Spool::sync_due);
             tokio::select! {
                 n = reports.recv_many(&mut arrived, MAX_BATCH), if open => open = n > 0,
                 Some(answered) = running.join_next() => if let Ok(answered) = answered {
@@ -93,6 +94,9 @@ impl Outbox {
                     self.tell(answered).await;
                 },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+                () = sleep_until(sync_due.unwrap_or_else(Instant::now)), if sync_due.is_some() => {
+                    self.spool.iter_mut().for_each(Spool::sync);
+                }
             }
             // They are on disk before anything else is done with them, however long the server may be away.
             if let Some(spool) = &mut self.spool {

@@ -3,20 +3,29 @@
 //! Each worker appends to files of its own, which it holds locked. A file is deleted when everything in it is settled.
 //! A file that nobody holds is what a worker left behind: whoever starts next delivers it, before it takes jobs. An
 //! outcome that was delivered just before may come again then; its token tells the server so.
+//!
+//! What the server has within a moment need not be on the disk: it is forced there only when it has to wait, on another
+//! thread, so that a worker whose server is away loses no outcome to a loss of power, and any other does not wait for
+//! the disk.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Url;
 use rustix::fs::{FlockOperation, flock};
+use tokio::time::Instant;
 
 use crate::report::{Lease, Report, Verdict};
 
 /// After so many bytes the next outcomes go to the next file.
 const MAX_FILE: u64 = 1 << 20;
+
+/// What is not settled after this time is forced onto the disk.
+const SYNC_AFTER: Duration = Duration::from_secs(1);
 
 /// The files of this worker.
 #[derive(Debug)]
@@ -27,6 +36,8 @@ pub(crate) struct Spool {
     next: u64,
     /// Which file holds what is not settled.
     pending: HashMap<Lease, u64>,
+    /// Since when something may not be on the disk.
+    unsynced_since: Option<Instant>,
     /// It said already that it cannot write.
     broken: bool,
 }
@@ -54,8 +65,14 @@ impl Spool {
     pub(crate) fn open(folder: &Path, server: &Url) -> io::Result<(Self, Vec<Report>)> {
         let folder = folder.join(utf8_percent_encode(server.as_str(), NON_ALPHANUMERIC).to_string());
         fs::create_dir_all(&folder)?;
-        let mut spool =
-            Self { folder, files: HashMap::new(), next: 0, pending: HashMap::new(), broken: false };
+        let mut spool = Self {
+            folder,
+            files: HashMap::new(),
+            next: 0,
+            pending: HashMap::new(),
+            unsynced_since: None,
+            broken: false,
+        };
         let mut left = Vec::new();
         for entry in fs::read_dir(&spool.folder)? {
             let path = entry?.path();
@@ -117,7 +134,10 @@ impl Spool {
             return;
         }
         match self.write(&lines, &leases) {
-            Ok(()) => self.broken = false,
+            Ok(()) => {
+                self.broken = false;
+                self.unsynced_since.get_or_insert_with(Instant::now);
+            }
             Err(e) if !std::mem::replace(&mut self.broken, true) => {
                 let folder = self.folder.display();
                 tracing::error!(
@@ -176,6 +196,31 @@ impl Spool {
                 full.delete();
             }
         }
+        if self.pending.is_empty() {
+            self.unsynced_since = None;
+        }
+    }
+
+    /// When what waits is to be forced onto the disk.
+    pub(crate) fn sync_due(&self) -> Option<Instant> {
+        self.unsynced_since.map(|since| since + SYNC_AFTER)
+    }
+
+    /// Forces what waits onto the disk, names included. That takes its time, elsewhere.
+    pub(crate) fn sync(&mut self) {
+        self.unsynced_since = None;
+        let waiting = self.files.values().filter(|open| open.pending > 0);
+        let files: io::Result<Vec<File>> = waiting.map(|open| open.file.try_clone()).collect();
+        let folder = self.folder.clone();
+        tokio::task::spawn_blocking(move || {
+            let synced = files.and_then(|files| {
+                files.iter().try_for_each(File::sync_data)?;
+                File::open(&folder)?.sync_all()
+            });
+            if let Err(e) = synced {
+                tracing::warn!("outcomes in {} may not survive a loss of power: {e}", folder.display());
+            }
+        });
     }
 
     /// How many outcomes the server does not have yet.
@@ -241,6 +286,23 @@ mod tests {
         spool.settled((1..=4).map(|n| report(n).lease));
         drop(spool);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
+    }
+
+    #[tokio::test]
+    async fn only_what_has_to_wait_is_forced_onto_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut spool, _) = open(folder.path());
+        assert_eq!(spool.sync_due(), None);
+        spool.keep(&[report(1), report(2)]);
+        assert!(spool.sync_due().is_some_and(|at| at > Instant::now()));
+        spool.settled([report(1).lease, report(2).lease]);
+        assert_eq!(spool.sync_due(), None, "the server has it");
+        spool.keep(&[report(3)]);
+        assert!(spool.sync_due().is_some());
+        spool.sync();
+        assert_eq!(spool.sync_due(), None);
+        spool.keep(&[report(4)]);
+        assert!(spool.sync_due().is_some(), "that came later");
     }
 
     #[test]
