@@ -52,6 +52,23 @@ async fn every_scenario_of_the_table() {
     }
 }
 
+/// Too long for the table.
+#[tokio::test]
+async fn looking_among_many_jobs() {
+    let output = load("look --jobs 3000 --rounds 1 --json").await;
+    let lines = lines(&output);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let median = lines.iter().find(|line| line["round"] == "median").unwrap();
+    for figure in
+        ["page_p50_us", "page_p99_us", "count_p99_us", "filter_s_per_1m", "patch_s_per_100k", "p99_us"]
+    {
+        assert!(median[figure].as_f64().is_some_and(|value| value > 0.0), "{figure}: {median}");
+    }
+    let samples: Vec<_> = lines.iter().filter(|line| line["at"].is_string()).collect();
+    assert_eq!(samples.len(), 5, "{samples:?}");
+    assert!(samples.iter().all(|sample| sample["dispatch_p99_us"].as_f64().is_some()), "{samples:?}");
+}
+
 /// The peers are packages of the system; where one is missing, the tool must say how to get it.
 #[tokio::test]
 async fn peers() {

@@ -28,6 +28,8 @@ pub enum Mode {
     Burst(Burst),
     /// Producers and workers at full speed for a given time: rates, memory and disk on the way
     Churn(Churn),
+    /// Pages, counts, jq filters and a change of many among a lot of jobs, and the latency of another queue meanwhile
+    Look(Look),
     /// An HTTP server that does nothing, to be measured as a bound
     #[command(hide = true)]
     Hello {
@@ -228,6 +230,17 @@ pub struct Queues {
     /// How many
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub queues: u32,
+    /// What the jobs are like.
+    #[command(flatten)]
+    pub how: How,
+}
+
+/// See [`Mode::Look`].
+#[derive(Debug, Clone, Args)]
+pub struct Look {
+    /// Jobs that wait in one queue; a tenth as many, up to 100,000, wait in another to be changed
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(10..))]
+    pub jobs: u32,
     /// What the jobs are like.
     #[command(flatten)]
     pub how: How,

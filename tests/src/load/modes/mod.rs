@@ -8,6 +8,7 @@ mod drain;
 mod enqueue;
 mod idle;
 mod latency;
+mod look;
 mod pipeline;
 mod probe;
 mod queues;
@@ -36,6 +37,7 @@ impl Mode {
             Self::Queues(flags) => queues::measure(target, flags).await,
             Self::Burst(flags) => burst::measure(target, flags).await,
             Self::Churn(flags) => churn::measure(target, flags).await,
+            Self::Look(flags) => look::measure(target, flags).await,
             Self::Table(_) | Self::Hello { .. } => bail!("this is not measured itself"),
         }
     }
@@ -52,6 +54,7 @@ impl Mode {
             Self::Queues(_) => "queues",
             Self::Burst(_) => "burst",
             Self::Churn(_) => "churn",
+            Self::Look(_) => "look",
             Self::Hello { .. } => "hello",
         }
     }
@@ -69,6 +72,9 @@ impl Mode {
             Self::Queues(_) => vec![&JOBS_PER_SECOND, &P50, &P99, &PEAK_RSS, &FIRST_JOB, &DRAIN_RATE],
             Self::Burst(_) => vec![&P50, &P99, &MAX, &IDLE_P99, &DRAIN_RATE],
             Self::Churn(_) => vec![&JOBS_PER_SECOND, &FIRST_RATE, &LAST_RATE, &PEAK_RSS],
+            Self::Look(_) => {
+                vec![&PAGE_P50, &PAGE_P99, &COUNT_P99, &FILTER_SECONDS, &PATCH_SECONDS, &P50, &P99]
+            }
             Self::Table(_) | Self::Hello { .. } => Vec::new(),
         }
     }
@@ -105,6 +111,7 @@ impl Mode {
             Self::Queues(flags) => &flags.how,
             Self::Burst(flags) => &flags.how,
             Self::Churn(flags) => &flags.how,
+            Self::Look(flags) => &flags.how,
             Self::Table(_) | Self::Hello { .. } => NONE,
         }
     }
@@ -129,6 +136,7 @@ impl Mode {
             }
             Self::Queues(flags) => flags.queues = jobs(flags.queues),
             Self::Burst(flags) => flags.jobs = jobs(flags.jobs),
+            Self::Look(flags) => flags.jobs = jobs(flags.jobs),
             Self::Churn(flags) => {
                 (flags.seconds, flags.jobs) = (scaled(flags.seconds, by, 1), jobs(flags.jobs));
             }

@@ -52,6 +52,21 @@ pub(in crate::load) const FIRST_JOB: Figure =
 pub(in crate::load) const CRASH_FIRST_JOB: Figure =
     figure("crash_first_job_ms", "after kill -9 ms", 0, ("after kill -9 ", " ms"));
 
+pub(in crate::load) const PAGE_P50: Figure = figure("page_p50_us", "page p50 µs", 0, ("page p50 ", " µs"));
+pub(in crate::load) const PAGE_P99: Figure = figure("page_p99_us", "page p99 µs", 0, ("page p99 ", " µs"));
+pub(in crate::load) const COUNT_P99: Figure =
+    figure("count_p99_us", "count p99 µs", 0, ("count p99 ", " µs"));
+pub(in crate::load) const FILTER_SECONDS: Figure =
+    figure("filter_s_per_1m", "jq s/1M", 2, ("jq ", " s per million"));
+pub(in crate::load) const PATCH_SECONDS: Figure =
+    figure("patch_s_per_100k", "patch s/100k", 2, ("patch ", " s per 100,000"));
+pub(in crate::load) const DISPATCH_P50: Figure =
+    figure("dispatch_p50_us", "dispatch p50 µs", 0, ("dispatch p50 ", " µs"));
+pub(in crate::load) const DISPATCH_P99: Figure =
+    figure("dispatch_p99_us", "dispatch p99 µs", 0, ("dispatch p99 ", " µs"));
+pub(in crate::load) const DISPATCH_MAX: Figure =
+    figure("dispatch_max_us", "dispatch max µs", 0, ("dispatch max ", " µs"));
+
 /// Figures of one kind each.
 #[derive(Debug, Clone, Default)]
 pub(in crate::load) struct Figures(Vec<(&'static Figure, f64)>);
@@ -80,11 +95,21 @@ impl Figures {
     }
 
     /// Percentiles of a histogram in microseconds.
-    #[expect(clippy::cast_precision_loss, reason = "for people")]
     pub(in crate::load) fn latency(&mut self, latency: &Histogram<u64>) {
         for (figure, quantile) in [(&P50, 0.5), (&P99, 0.99), (&P999, 0.999), (&MAX, 1.0)] {
-            self.add(figure, latency.value_at_quantile(quantile) as f64);
+            self.quantile(figure, latency, quantile);
         }
+    }
+
+    /// One of them.
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    pub(in crate::load) fn quantile(
+        &mut self,
+        figure: &'static Figure,
+        latency: &Histogram<u64>,
+        quantile: f64,
+    ) {
+        self.add(figure, latency.value_at_quantile(quantile) as f64);
     }
 
     /// CPU time since then per 100,000 jobs, and memory.
