@@ -11,6 +11,7 @@ use protocol::flow::Key;
 use protocol::frame::{msgpack, ndjson, sse};
 use protocol::id::JobId;
 use protocol::lease::{Heartbeat, JobHeartbeat, JobRelease, LeaseToken, Release};
+use protocol::log::parse_lines;
 use protocol::media::{Format, negotiate};
 use protocol::name::{JobType, QueueName};
 use protocol::outcome::{Failure, Successes};
@@ -104,6 +105,7 @@ pub fn bodies(data: &[u8]) {
     drop(parse_optional::<Heartbeat>(format, body));
     drop(parse_optional::<Release>(format, body));
     drop(parse_optional::<Poll>(format, body));
+    parse_lines(body).for_each(drop);
 }
 
 /// It is one value in either format, and the same one.

@@ -12,7 +12,7 @@ use zizq_server::engine::Settings;
 use zizq_server::engine::command::{About, Command, OpenStream, StreamKind};
 use zizq_server::engine::outbox::{Item, Outbox};
 use zizq_server::store::batch::Batch;
-use zizq_server::store::keys::{Key, Place};
+use zizq_server::store::keys::{self, Key, Place};
 use zizq_server::store::{Entry, Snapshot, Store, StoreError, damage, record, view};
 use zizq_server::turn::Core;
 
@@ -47,8 +47,19 @@ pub fn records(data: &[u8]) {
         record::encode_lease(&lease, &mut again);
         assert_eq!(record::decode_lease(&again), Ok(lease));
     }
+    again.clear();
+    if let Ok((number, text)) = record::decode_log(data) {
+        record::encode_log(number, text, &mut again);
+        assert_eq!(record::decode_log(&again), Ok((number, text)));
+    }
     drop((record::decode_holders(data), record::decode_queue_name(data)));
-    black_box((damage::job_key(data), view::queue_key(data), view::timer_key(data), view::moved_key(data)));
+    black_box((
+        keys::log_parts(data),
+        damage::job_key(data),
+        view::queue_key(data),
+        view::timer_key(data),
+        view::moved_key(data),
+    ));
     zizq_server::fuzz::journal(data);
 }
 
