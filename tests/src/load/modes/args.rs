@@ -5,6 +5,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::load::args::{Ack, Format, How};
 use crate::load::body::Body;
 use crate::load::http::Version;
+use crate::load::modes::flow::{Flow, Parked};
 use crate::load::worker::Plan;
 
 /// What to measure.
@@ -77,6 +78,9 @@ pub struct Enqueue {
     /// Jobs per round [default: 1,000,000, or 300,000 with --bulk 1]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub jobs: Option<u32>,
+    /// What they ask for.
+    #[command(flatten)]
+    pub flow: Flow,
     /// What the jobs are like.
     #[command(flatten)]
     pub how: How,
@@ -112,6 +116,12 @@ pub struct Drain {
     /// Jobs per round [default: 1,000,000, or 300,000 with --ack single]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub jobs: Option<u32>,
+    /// What they ask for.
+    #[command(flatten)]
+    pub flow: Flow,
+    /// What is in their way.
+    #[command(flatten)]
+    pub parked: Parked,
     /// What the jobs are like.
     #[command(flatten)]
     pub how: How,

@@ -18,7 +18,9 @@ pub(super) const AFTERWARDS: Duration = Duration::from_millis(100);
 /// One round of the mode.
 pub(super) async fn measure(target: &Target, flags: &Drain) -> Result<Round> {
     let queue = target.queue.as_str();
-    let jobs = Jobs::new(queue, flags.how.payload_bytes(), 1_000.min(flags.jobs()));
+    let mut jobs = Jobs::new(queue, flags.how.payload_bytes(), 1_000.min(flags.jobs()));
+    flags.parked.prepare(target, &flags.how).await?;
+    flags.flow.prepare(target, &mut jobs).await?;
     let filled = fill(target, flags.how.most(), &jobs, flags.jobs()).await?;
     let (n, mut faults) = (filled.jobs, filled.faults);
     let shared = Shared::new(n);
@@ -36,7 +38,7 @@ pub(super) async fn measure(target: &Target, flags: &Drain) -> Result<Round> {
     round.figures.usage(before, target, n);
     tokio::time::sleep(AFTERWARDS).await;
     drop(tasks);
-    faults.expect("jobs left", target.unfinished(queue).await?, 0);
+    faults.expect("jobs left", target.unfinished(queue).await?, flags.parked.jobs());
     faults.add_all(shared.faults(n, 0));
     round.faults = faults.into_sentences();
     Ok(round)

@@ -17,6 +17,7 @@ use crate::load::worker::join;
 pub(super) async fn measure(target: &Target, flags: &Enqueue) -> Result<Round> {
     let mut jobs = Jobs::new(&target.queue, flags.how.payload_bytes(), flags.bulk);
     jobs.body = flags.format;
+    flags.flow.prepare(target, &mut jobs).await?;
     let producers = Producer::open(target, &jobs, flags.connections(), flags.requests()).await?;
     let filled = fill_with(target, flags.how.most(), &jobs, flags.jobs(), producers).await?;
     let mut round = Round::default();
@@ -53,15 +54,18 @@ async fn fill_with(
     producers: Vec<Producer>,
 ) -> Result<Filled> {
     let feed = Feed::new(n, jobs.bulk, most)?;
+    let can_tell =
+        matches!(target.protocol, Protocol::Zizq | Protocol::Peer(_)) && !jobs.queue.contains(MARK);
+    let there = if can_tell { target.unfinished(&jobs.queue).await? } else { 0 };
     let before = target.usage();
     let start = Instant::now();
     let mut tasks = feed.run(producers, None);
     feed.answered.watch("enqueue", join(&mut tasks)).await?;
     let elapsed = start.elapsed();
     let mut faults = feed.faults();
-    let can_tell = matches!(target.protocol, Protocol::Zizq | Protocol::Peer(_));
-    if can_tell && !jobs.queue.contains(MARK) {
-        faults.expect("jobs that the server counts", target.unfinished(&jobs.queue).await?, feed.begun());
+    if can_tell {
+        let counted = target.unfinished(&jobs.queue).await?.saturating_sub(there);
+        faults.expect("jobs that the server counts", counted, feed.begun());
     }
     Ok(Filled { jobs: feed.begun(), elapsed, faults, before, latency: feed.latency() })
 }

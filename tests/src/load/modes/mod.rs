@@ -6,6 +6,7 @@ mod burst;
 mod churn;
 mod drain;
 mod enqueue;
+pub(super) mod flow;
 mod idle;
 mod latency;
 mod look;
@@ -24,6 +25,7 @@ use super::http::Version;
 use super::report::{self, Figure, Round};
 use super::target::{Protocol, Target};
 use args::Mode;
+use flow::Parked;
 
 impl Mode {
     /// One round on a server.
@@ -84,8 +86,10 @@ impl Mode {
         let How { http, commit, .. } = *self.how();
         let plain = http == Version::One
             && match self {
-                Self::Enqueue(flags) => flags.format == Body::Json,
-                Self::Drain(flags) => flags.work.format == Format::Ndjson,
+                Self::Enqueue(flags) => flags.format == Body::Json && flags.flow.is_plain(),
+                Self::Drain(flags) => {
+                    flags.work.format == Format::Ndjson && flags.flow.is_plain() && flags.parked.is_none()
+                }
                 Self::Pipeline(flags) => flags.work.format == Format::Ndjson && flags.idle.idle == 0,
                 Self::Latency(flags) => flags.work.format == Format::Ndjson && flags.idle.idle == 0,
                 _ => false,
@@ -93,9 +97,13 @@ impl Mode {
         match protocol {
             Protocol::Zizq => true,
             Protocol::Peer(_) => plain,
-            Protocol::Hello => matches!(self, Self::Enqueue(_)) && commit != Commit::Fsync,
-            Protocol::Disk => matches!(self, Self::Enqueue(_)) && commit != Commit::Buffered,
+            Protocol::Hello => self.is_plain_enqueue() && commit != Commit::Fsync,
+            Protocol::Disk => self.is_plain_enqueue() && commit != Commit::Buffered,
         }
+    }
+
+    fn is_plain_enqueue(&self) -> bool {
+        matches!(self, Self::Enqueue(flags) if flags.flow.is_plain())
     }
 
     /// What its jobs are like.
@@ -121,7 +129,11 @@ impl Mode {
         let jobs = |jobs: u32| scaled(jobs, by, 100);
         match self {
             Self::Enqueue(flags) => flags.jobs = Some(jobs(flags.jobs())),
-            Self::Drain(flags) => flags.jobs = Some(jobs(flags.jobs())),
+            Self::Drain(flags) => {
+                flags.jobs = Some(jobs(flags.jobs()));
+                let Parked { parked, parked_on } = &mut flags.parked;
+                (*parked, *parked_on) = (scaled(*parked, by, (*parked).min(10)), scaled(*parked_on, by, 1));
+            }
             Self::Pipeline(flags) => {
                 flags.jobs = jobs(flags.jobs);
                 flags.idle.idle = scaled(flags.idle.idle, by, flags.idle.idle.min(5));
