@@ -161,6 +161,9 @@ pub struct Limits {
     /// Memory for what is read from disk
     #[arg(long, env = "ZIZQ_CACHE_SIZE", default_value = "64MB", value_parser = size)]
     pub cache_size: usize,
+    /// How much is gathered in memory before it is sorted out to disk, where a test wants less than usual
+    #[arg(long, env = "ZIZQ_MEMTABLE_SIZE", value_parser = size, hide = true)]
+    pub memtable_size: Option<usize>,
     /// The most connections at a time; more are answered 503
     #[arg(long, env = "ZIZQ_MAX_CONNECTIONS", default_value_t = 20_000, value_parser = connections)]
     pub max_connections: usize,

@@ -140,8 +140,10 @@ fn make_store(config: &Config) -> anyhow::Result<DiskStore> {
         // Its name in there must survive a loss of power, too; where we may not look, it was there before.
         drop(std::fs::File::open(parent).and_then(|parent| parent.sync_all()));
     }
-    let Limits { cache_size, min_free_disk, .. } = config.limits;
-    Ok(DiskStore::new(folder, Memory::for_jobs(cache_size as u64), min_free_disk.map(|bytes| bytes as u64)))
+    let Limits { cache_size, memtable_size, min_free_disk, .. } = config.limits;
+    let usual = Memory::for_jobs(cache_size as u64);
+    let memory = Memory { gathered: memtable_size.map_or(usual.gathered, |bytes| bytes as u64), ..usual };
+    Ok(DiskStore::new(folder, memory, min_free_disk.map(|bytes| bytes as u64)))
 }
 
 /// The engine with what is stored; or, while the disk is full, with the reason why it has to wait for it.

@@ -13,6 +13,9 @@ use crate::store::StoreError;
 const PAUSE_MS: u64 = 5_000;
 /// It is worth the work when one in so many entries is dead.
 const WORTH: u64 = 8;
+/// What comes to the disk makes fjall compact some tables by itself, which takes about so much space for a time, in bytes;
+/// less where all tables together have less. Without it fjall gives up, and so does the store.
+const ROOM: u64 = 512 * 1024 * 1024;
 /// How long the memtable may take to get to the disk.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -77,7 +80,12 @@ impl DiskStore {
 
     /// Writes what lives anew, as far as there is room for that; false where there is none.
     fn compact(&self, open: &Open, entries: u64, removed: u64) -> Result<bool, StoreError> {
-        if self.at.space.free() < open.database.write_buffer_size() {
+        // Of two entries for a key that was removed none lives.
+        let written = entries.saturating_sub(removed).max(1);
+        let living = written.saturating_sub(removed);
+        let (gathered, tables) = (open.database.write_buffer_size(), open.jobs.disk_space());
+        let bytes = u128::from(gathered + tables) * u128::from(living) / u128::from(written);
+        if u128::from(self.at.space.free()) < bytes + u128::from(gathered + tables.min(ROOM)) {
             return Ok(false);
         }
         open.jobs.rotate_memtable()?;
@@ -87,13 +95,6 @@ impl DiskStore {
                 return Ok(false);
             }
             thread::sleep(Duration::from_millis(10));
-        }
-        // Of two entries for a key that was removed none lives.
-        let written = entries.saturating_sub(removed).max(1);
-        let living = written.saturating_sub(removed);
-        let bytes = u128::from(open.jobs.disk_space()) * u128::from(living) / u128::from(written);
-        if u128::from(self.at.space.free()) < bytes {
-            return Ok(false);
         }
         open.jobs.major_compact()?;
         Ok(true)
