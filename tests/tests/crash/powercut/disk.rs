@@ -215,6 +215,12 @@ impl Disk {
         })
     }
 
+    /// The names that were taken away, and where in the trace.
+    pub(crate) fn removed(&self) -> impl Iterator<Item = (usize, &str)> {
+        let removed = self.names.iter().filter(|change| change.node.is_none());
+        removed.filter_map(|change| Some((change.at, change.name.to_str()?)))
+    }
+
     /// Writes what is on the disk after the power went at a place of the trace to an empty folder.
     pub(crate) fn after_cut(&self, cut: usize, mut unsynced: Unsynced, to: &Path) {
         for (name, node) in self.names_after(cut, &mut unsynced) {

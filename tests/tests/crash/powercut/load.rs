@@ -6,6 +6,20 @@ use tokio::task::JoinSet;
 
 const CLIENTS: u64 = 6;
 const ROUNDS: u64 = 12;
+/// A journal is rotated when it has 64 MB.
+const FILL_BYTES: usize = 70_000_000;
+const FAT_BYTES: usize = 400_000;
+
+/// Enqueues so much that journals are rotated. Most of it is deleted again before it gets into a table.
+pub(crate) async fn fill(client: &Client) {
+    let text: String = std::iter::repeat_with(fastrand::alphanumeric).take(FAT_BYTES).collect();
+    for n in 0..FILL_BYTES / FAT_BYTES {
+        let job = client.enqueue(&json!({"queue": "fat", "type": "t", "payload": text})).await;
+        if !n.is_multiple_of(20) {
+            client.delete(&format!("/jobs/{}", tests::id(&job))).await;
+        }
+    }
+}
 
 /// Enqueues, takes, succeeds and fails, all at once.
 pub(crate) async fn run(client: &Client) {

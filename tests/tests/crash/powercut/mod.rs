@@ -11,9 +11,12 @@
 //! are kinder. A sync that has begun but not ended counts as not done at all, and covers only what was written before
 //! it began.
 //!
-//! What this does not cover: a disk that lies about what it has written, damage to what was synced, file systems that
-//! return from fsync early, and parts of the store that so little load does not reach, such as compaction. That the test
-//! itself can see a loss is shown by a run in `buffered` mode, where it must find one.
+//! A second run writes so much, with so little memory for it, that journals are rotated and dropped, and tables written
+//! and compacted, and has its cuts after that.
+//!
+//! What this does not cover: a disk that lies about what it has written, damage to what was synced, and file systems that
+//! return from fsync early. That the test itself can see a loss is shown by a run in `buffered` mode, where it must find
+//! one.
 //!
 //! It needs `strace` (a package of that name everywhere), and the permission to trace child processes that every system
 //! gives unless it was taken away (`kernel.yama.ptrace_scope` up to 2, no seccomp filter on ptrace).
@@ -46,21 +49,25 @@ const SYSCALLS: &str = "trace=?open,openat,?creat,close,read,readv,write,writev,
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_answered_is_lost_with_the_power() {
-    let run = Run::record("fsync").await;
+    let run = Run::record("fsync", &[], false).await;
     let mut random = seed();
-    let cuts = run.cuts(&mut random, 40);
-    for (i, &cut) in cuts.iter().enumerate() {
-        let unsynced = if i % 2 == 0 { Unsynced::Lost } else { Unsynced::Torn(random.fork()) };
-        let broken = run.after_cut(cut, unsynced).await;
-        assert!(broken.is_empty(), "cut at line {cut} of the trace:\n{}", broken.join("\n"));
-    }
-    eprintln!("{} cuts of {} exchanges, {} calls", cuts.len(), run.exchanges.len(), run.calls.len());
+    run.cut_everywhere(&run.cuts(&mut random, 0, 40), &mut random).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_answered_is_lost_when_journals_and_tables_come_and_go() {
+    let run = Run::record("fsync", &["--memtable-size=1MiB"], true).await;
+    let gone = |ending: &str| run.disk.removed().find(|(_, name)| name.ends_with(ending)).map(|(at, _)| at);
+    let journal = gone(".jnl").expect("a journal that was dropped");
+    assert!(run.disk.removed().any(|(_, name)| name.contains("tables/")), "a table that was compacted");
+    let mut random = seed();
+    run.cut_everywhere(&run.cuts(&mut random, journal, 6), &mut random).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_loss_would_be_seen() {
-    let run = Run::record("buffered").await;
-    let last = run.cuts(&mut seed(), 1)[0];
+    let run = Run::record("buffered", &[], false).await;
+    let last = run.cuts(&mut seed(), 0, 1)[0];
     let broken = run.after_cut(last, Unsynced::Lost).await;
     assert!(!broken.is_empty(), "buffered mode should lose what was not synced");
 }
@@ -81,7 +88,7 @@ struct Run {
 }
 
 impl Run {
-    async fn record(mode: &str) -> Self {
+    async fn record(mode: &str, more_flags: &[&str], much: bool) -> Self {
         let folder = TempDir::with_prefix("zizq-powercut-").unwrap();
         let (root, trace) = (folder.path().join("traced"), folder.path().join("trace"));
         std::fs::create_dir(&root).unwrap();
@@ -90,11 +97,15 @@ impl Run {
         args.push(trace.to_str().unwrap().to_owned());
         args.push(binary("zizq-server").to_str().unwrap().to_owned());
         args.extend(flags(&root));
+        args.extend(more_flags.iter().map(|flag| (*flag).to_owned()));
         args.extend([format!("--enqueue-commit-mode={mode}"), format!("--default-commit-mode={mode}")]);
         let mut command = Command::new(strace());
         command.args(args);
         let mut process = Process::start(command, &folder.path().join("traced.log"));
         let client = client(&mut process).await;
+        if much {
+            load::fill(&client).await;
+        }
         load::run(&client).await;
         process.kill9().await;
         let trace = until("the end of the trace", async || {
@@ -106,16 +117,27 @@ impl Run {
         Self { folder, calls, disk, exchanges }
     }
 
-    /// Where the power goes: right after answers began to leave, the last one first.
-    fn cuts(&self, random: &mut fastrand::Rng, most: usize) -> Vec<usize> {
+    /// Where the power goes: right after answers began to leave, behind a place of the trace; the last one first.
+    fn cuts(&self, random: &mut fastrand::Rng, behind: usize, most: usize) -> Vec<usize> {
         let answered = self.exchanges.iter().filter_map(|exchange| exchange.answered.as_ref());
-        let mut places: Vec<usize> = answered.map(|answered| answered.0 + 1).collect();
+        let places = answered.map(|answered| answered.0 + 1).filter(|at| *at > behind);
+        let mut places: Vec<usize> = places.collect();
         places.sort_unstable();
         let last = places.pop().expect("an answer");
         random.shuffle(&mut places);
         places.truncate(most - 1);
         places.insert(0, last);
         places
+    }
+
+    /// Cuts the power at each of these places.
+    async fn cut_everywhere(&self, cuts: &[usize], random: &mut fastrand::Rng) {
+        for (i, &cut) in cuts.iter().enumerate() {
+            let unsynced = if i % 2 == 0 { Unsynced::Lost } else { Unsynced::Torn(random.fork()) };
+            let broken = self.after_cut(cut, unsynced).await;
+            assert!(broken.is_empty(), "cut at line {cut} of the trace:\n{}", broken.join("\n"));
+        }
+        eprintln!("{} cuts of {} exchanges, {} calls", cuts.len(), self.exchanges.len(), self.calls.len());
     }
 
     /// Cuts the power, starts a server on what is left, and says what is wrong.
@@ -163,10 +185,10 @@ async fn client(process: &mut Process) -> Client {
 struct Expectation {
     /// The enqueue was answered.
     exists: bool,
-    /// The success was answered.
-    succeeded: bool,
-    /// A success was asked for.
-    may_have_succeeded: bool,
+    /// Its success or its deletion was answered.
+    gone: bool,
+    /// Its success or its deletion was asked for.
+    may_have_gone: bool,
     failures: u64,
     payload: Option<Value>,
 }
@@ -174,13 +196,13 @@ struct Expectation {
 impl Expectation {
     fn broken_by(&self, job: Option<&Value>) -> Option<String> {
         match job {
-            Some(job) if self.succeeded => Some(format!("its success was answered ({})", job["status"])),
+            Some(job) if self.gone => Some(format!("its end was answered ({})", job["status"])),
             Some(job) => {
                 let attempts = job["attempts"].as_u64() >= Some(self.failures);
                 let payload = self.payload.as_ref().is_none_or(|payload| *payload == job["payload"]);
                 (!attempts || !payload).then(|| format!("expected {self:?}"))
             }
-            None => (self.exists && !self.may_have_succeeded).then(|| "its enqueue was answered".to_owned()),
+            None => (self.exists && !self.may_have_gone).then(|| "its enqueue was answered".to_owned()),
         }
     }
 }
@@ -203,17 +225,22 @@ fn expectations(exchanges: &[Exchange], cut: usize) -> BTreeMap<String, Expectat
                     job.payload = Some(asked["payload"].clone());
                 }
             }
+            [id] if exchange.method == "delete" => {
+                let job = jobs.entry(id.to_owned()).or_default();
+                job.may_have_gone = true;
+                job.gone |= status == 204;
+            }
             ["success"] => {
                 for job in list(request) {
                     let job = jobs.entry(tests::id(job).to_owned()).or_default();
-                    job.may_have_succeeded = true;
-                    job.succeeded |= status == 204;
+                    job.may_have_gone = true;
+                    job.gone |= status == 204;
                 }
             }
             [id, "success"] => {
                 let job = jobs.entry(id.to_owned()).or_default();
-                job.may_have_succeeded = true;
-                job.succeeded |= status == 204;
+                job.may_have_gone = true;
+                job.gone |= status == 204;
             }
             [id, "failure"] => jobs.entry(id.to_owned()).or_default().failures += u64::from(status == 200),
             _ => {}

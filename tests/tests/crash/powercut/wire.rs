@@ -9,6 +9,8 @@ use super::trace::Call;
 /// A request and its answer.
 #[derive(Debug)]
 pub(crate) struct Exchange {
+    /// In small letters, as the path.
+    pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) request: Value,
     /// Where the request began to arrive: from here on it may have been done.
@@ -62,6 +64,7 @@ impl Connection {
         let requests = self.received.messages().into_iter();
         requests
             .map(|request| Exchange {
+                method: request.head.split(' ').next().unwrap().to_owned(),
                 path: request.head.split(' ').nth(1).unwrap().to_owned(),
                 request: request.body,
                 asked: request.first,
