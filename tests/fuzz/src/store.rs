@@ -11,9 +11,9 @@ use protocol::outcome::LeasedJob;
 use zizq_server::engine::Settings;
 use zizq_server::engine::command::{About, Command, OpenStream, StreamKind};
 use zizq_server::engine::outbox::{Item, Outbox};
-use zizq_server::store::batch::Batch;
-use zizq_server::store::keys::{self, Key, Place};
-use zizq_server::store::{Entry, Snapshot, Store, StoreError, damage, record, view};
+use zizq_server::store::keys::{self, Place};
+use zizq_server::store::memory::MemoryStore;
+use zizq_server::store::{StoreError, damage, record, view};
 use zizq_server::turn::Core;
 
 /// Stored records and keys: never a panic, and what can be read can be written.
@@ -65,7 +65,7 @@ pub fn records(data: &[u8]) {
 
 /// A whole store of arbitrary entries: the engine opens it and works off what it can read.
 pub fn store(data: &[u8]) {
-    let store = Disk(Arc::new(entries(data)));
+    let store = MemoryStore::of(entries(data));
     let settings = Settings {
         retry_limit: 1,
         backoff: Backoff { base_ms: 0, exponent: 0.0, jitter_ms: 0 },
@@ -117,57 +117,4 @@ fn entries(mut data: &[u8]) -> BTreeMap<Vec<u8>, Bytes> {
         data = rest;
     }
     entries
-}
-
-#[derive(Clone)]
-struct Disk(Arc<BTreeMap<Vec<u8>, Bytes>>);
-
-impl Store for Disk {
-    type Snapshot = Self;
-
-    fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
-        let entries = Arc::make_mut(&mut self.0);
-        for (key, value) in batch.writes() {
-            match value {
-                Some(value) => drop(entries.insert(key.to_vec(), Bytes::copy_from_slice(value))),
-                None => drop(entries.remove(key.as_slice())),
-            }
-        }
-        Ok(())
-    }
-
-    fn syncer(&self) -> Box<dyn Fn() -> Result<(), StoreError> + Send> {
-        Box::new(|| Ok(()))
-    }
-
-    fn snapshot(&self) -> Self {
-        self.clone()
-    }
-
-    fn clear(&mut self) -> Result<(), StoreError> {
-        self.0 = Arc::default();
-        Ok(())
-    }
-}
-
-impl Snapshot for Disk {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.0.get(key).cloned())
-    }
-
-    fn scan(
-        &self,
-        from: &Key,
-        to: &Key,
-        descending: bool,
-    ) -> Box<dyn Iterator<Item = Result<Entry, StoreError>> + Send> {
-        if from >= to {
-            return Box::new(std::iter::empty());
-        }
-        let range = self.0.range(from.to_vec()..to.to_vec());
-        let entry = |(key, value): (&Vec<u8>, &Bytes)| Ok((Key::from_slice(key), value.clone()));
-        let found: Vec<_> =
-            if descending { range.rev().map(entry).collect() } else { range.map(entry).collect() };
-        Box::new(found.into_iter())
-    }
 }

@@ -1,4 +1,5 @@
-//! A store in memory, for tests: it can lose what was not synced, as a machine does that loses its power.
+//! A store in memory, for tests and fuzz targets: it can lose what was not synced, as a machine does that loses its
+//! power.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +12,7 @@ use super::{Entry, Snapshot, Store, StoreError};
 
 type Entries = BTreeMap<Vec<u8>, Bytes>;
 
+/// See the module. Nothing of a server uses it.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     /// What a snapshot sees, copied when it is changed while somebody looks at it.
@@ -21,6 +23,11 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
+    /// A store with these entries.
+    pub fn of(entries: impl IntoIterator<Item = (Vec<u8>, Bytes)>) -> Self {
+        Self::holding(Arc::new(entries.into_iter().collect()))
+    }
+
     /// The store as the next process finds it after this one died.
     pub fn after_crash(&self) -> Self {
         Self::holding(self.entries.clone())
@@ -77,6 +84,7 @@ impl Store for MemoryStore {
     }
 }
 
+/// The entries there were at a moment.
 #[derive(Debug, Clone)]
 pub struct MemorySnapshot(Arc<Entries>);
 

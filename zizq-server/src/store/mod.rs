@@ -8,7 +8,6 @@ pub mod bulk;
 pub mod damage;
 pub mod disk;
 pub mod keys;
-#[cfg(test)]
 pub mod memory;
 pub mod record;
 mod space;
