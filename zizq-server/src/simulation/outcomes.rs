@@ -13,7 +13,7 @@ use protocol::stream::CancelReason;
 use super::model::{Lease, Model};
 use super::streams::{State, Stream, Told};
 use crate::engine::command::{Reject, Reply, StreamKind};
-use crate::engine::job::Job;
+use crate::engine::job::{Job, MAX_ATTEMPTS};
 use crate::store::{Snapshot, view};
 use crate::turn::Answer;
 
@@ -159,7 +159,7 @@ impl Model {
     /// When a failed job is to be tried again; none: never.
     fn retry_at(&self, job: &Job, failure: &Failure, delay: Option<u64>) -> Result<Option<u64>> {
         let attempts = job.attempts + 1;
-        if failure.kill == Some(true) {
+        if failure.kill == Some(true) || attempts >= MAX_ATTEMPTS {
             return Ok(None);
         }
         if failure.retry_at.is_some() {

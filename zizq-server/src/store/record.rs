@@ -16,7 +16,7 @@ use super::StoreError;
 use super::keys::{self, Area, Place};
 use crate::engine::budgets::DrawId;
 use crate::engine::id::{Home, QueueId};
-use crate::engine::job::Job;
+use crate::engine::job::{Job, MAX_ATTEMPTS};
 
 const FORMAT: u8 = 1;
 /// A job record with a list of [`Extra`] between its header and its payload.
@@ -210,6 +210,10 @@ pub fn decode_job(place: Place, record: &Bytes) -> Result<Job, Damaged> {
             Home { queue: QueueId(queue), priority }
         });
     let (flow, draw, result) = flow(extras)?;
+    // To forget the job, each of its failures would have to be looked for; and who draws on nothing has no draw.
+    if header.attempts > MAX_ATTEMPTS || !draw.is_none() && flow.budgets.is_empty() {
+        return Err(Damaged("job"));
+    }
     // Among the others it would not be found, either.
     if place.status == Status::Ready && draw.is_none() != place.draw.is_none() {
         return Err(Damaged("job"));
