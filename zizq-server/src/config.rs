@@ -181,10 +181,10 @@ pub struct Limits {
 /// How much a jq expression may use.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct FilterLimits {
-    /// How long a filter may take, not counting the ordinary time for each payload
+    /// How long a filter, or the folding of a request, may take, not counting the ordinary time for each payload
     #[arg(long, env = "ZIZQ_FILTER_TIMEOUT", default_value = "2s", value_parser = duration)]
     filter_timeout: Duration,
-    /// How much memory a filter may use
+    /// How much memory a filter, or the folding of a request, may use
     #[arg(long, env = "ZIZQ_FILTER_MEMORY", default_value = "256MB", value_parser = size)]
     filter_memory: usize,
 }

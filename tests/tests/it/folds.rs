@@ -123,8 +123,9 @@ async fn ten_thousand_folds_take_ten_times_as_long_as_a_thousand() {
     }
     println!("a thousand folds each: {times:.1?}");
     assert_eq!(payloads(&client).await.into_values().collect::<Vec<_>>(), [json!(49_995_000)]);
-    let (first, last): (Duration, Duration) = (times[..3].iter().sum(), times[7..].iter().sum());
-    assert!(last < first * 3, "the first took {first:?}, the last {last:?}");
+    // Others may be busy on this machine for a while, but hardly all the time.
+    let (first, last) = (times[..3].iter().min().unwrap(), times[7..].iter().min().unwrap());
+    assert!(*last < *first * 3, "the first took {first:?}, the last {last:?}");
 }
 
 #[tokio::test]
