@@ -109,12 +109,16 @@ async fn a_lost_job_fails() {
     let mut server = Endpoint::start().await;
     let words = format!("enqueue --jobs 3 --bulk 1 --connections 1 --rounds 1 --json --url {}", server.url());
     let serve = async {
+        let mut confirmed = 0_u32;
         loop {
             let call = server.next_call().await;
             let (status, body) = match call.request.uri().path() {
                 "/version" => (StatusCode::OK, json!({"version": "0"})),
-                "/jobs/count" => (StatusCode::OK, json!({"count": 2})),
-                _ => (StatusCode::CREATED, json!({"id": "0123456789abcdefghijklmno"})),
+                "/jobs/count" => (StatusCode::OK, json!({"count": confirmed.saturating_sub(1)})),
+                _ => {
+                    confirmed += 1;
+                    (StatusCode::CREATED, json!({"id": "0123456789abcdefghijklmno"}))
+                }
             };
             call.answer_with(Response::builder().status(status).body(body.to_string().into()).unwrap());
         }
