@@ -159,8 +159,8 @@ struct Settled<'a> {
 }
 
 fn settle(world: &World, job: &Delivery, settled: &Settled<'_>) {
-    let killed = world.first_kill_after(job.at);
-    let old_enough = killed.is_some_and(|kill| kill - job.at > WRITTEN_DOWN);
+    let killed = world.killed(job.generation);
+    let old_enough = killed.is_some_and(|kill| kill.saturating_duration_since(job.at) > WRITTEN_DOWN);
     let outlived = job.to.leases() == Leases::Own && old_enough;
     if settled.accepted {
         if outlived {

@@ -15,6 +15,7 @@ pub(crate) struct World {
     pub(crate) url: String,
     pub(crate) ledger: Ledger,
     generation: AtomicU64,
+    /// When the server of each generation was killed.
     kills: Mutex<Vec<Instant>>,
     producing: AtomicBool,
     working: AtomicBool,
@@ -51,9 +52,9 @@ impl World {
         self.generation.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// When the server was first killed after an instant.
-    pub(crate) fn first_kill_after(&self, instant: Instant) -> Option<Instant> {
-        self.kills.lock().unwrap().iter().copied().find(|kill| *kill > instant)
+    /// When the server of this generation was killed. What it sent may have been read later than that.
+    pub(crate) fn killed(&self, generation: u64) -> Option<Instant> {
+        self.kills.lock().unwrap().get(usize::try_from(generation).unwrap()).copied()
     }
 
     /// How long a producer waits between two jobs, where it is told.
