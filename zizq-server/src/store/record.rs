@@ -16,7 +16,7 @@ use super::StoreError;
 use super::keys::{self, Area, Place};
 use crate::engine::budgets::DrawId;
 use crate::engine::id::{Home, QueueId};
-use crate::engine::job::{Job, MAX_ATTEMPTS};
+use crate::engine::job::Job;
 
 const FORMAT: u8 = 1;
 /// A job record with a list of [`Extra`] between its header and its payload.
@@ -195,6 +195,10 @@ pub fn encode_job(job: &Job, out: &mut Vec<u8>) {
     out.extend_from_slice(job.payload.bytes());
 }
 
+/// More failures than that are damage: at half as many a job is dead ([`crate::engine::job::MAX_ATTEMPTS`]), and then only
+/// somebody who retries it again and again adds to them.
+const CREDIBLE_ATTEMPTS: u32 = 2_000_000;
+
 /// Reads the record of the job at `place`; its priority is that of the record where the key has none.
 pub fn decode_job(place: Place, record: &Bytes) -> Result<Job, Damaged> {
     let has_extras = record.first() == Some(&FORMAT_WITH_EXTRAS);
@@ -211,7 +215,7 @@ pub fn decode_job(place: Place, record: &Bytes) -> Result<Job, Damaged> {
         });
     let (flow, draw, result) = flow(extras)?;
     // To forget the job, each of its failures would have to be looked for; and who draws on nothing has no draw.
-    if header.attempts > MAX_ATTEMPTS || !draw.is_none() && flow.budgets.is_empty() {
+    if header.attempts > CREDIBLE_ATTEMPTS || !draw.is_none() && flow.budgets.is_empty() {
         return Err(Damaged("job"));
     }
     // Among the others it would not be found, either.
