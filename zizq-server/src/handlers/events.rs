@@ -10,10 +10,9 @@ use http::Response;
 use http::request::Parts;
 use http_body_util::{BodyExt, Either, StreamBody};
 use hyper::body::Frame;
-use protocol::encode;
 use protocol::frame::{StreamFormat, sse};
 use protocol::job::Status;
-use protocol::media::{Format, negotiate};
+use protocol::media::negotiate;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -23,7 +22,7 @@ use crate::events::{Event, Heard, Listening};
 use crate::filter::Filter;
 use crate::http::query::Query;
 use crate::http::reply::{Answer, Refusal};
-use crate::http::stream::set_headers;
+use crate::http::stream::{set_headers, write_event};
 use crate::http::{App, closed, not_acceptable};
 
 const EVENT_STREAM: &str = StreamFormat::EventStream.content_type();
@@ -82,8 +81,7 @@ fn pieces_of(heard: &Heard, filter: &Filter) -> Vec<Bytes> {
     let mut pieces = Vec::new();
     let mut piece = Vec::new();
     let mut write = |event: &str, data: &serde_json::Value| {
-        let head = sse::Head { id: None, event: Some(event) };
-        sse::write(&mut piece, &head, |out| encode::write(out, Format::Json, data));
+        write_event(&mut piece, event, data);
         if piece.len() >= PIECE_BYTES {
             pieces.push(std::mem::take(&mut piece).into());
         }

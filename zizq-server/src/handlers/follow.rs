@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::engine::command::Seen;
 use crate::http::reply::{self, Answer, Refusal};
-use crate::http::stream::set_headers;
+use crate::http::stream::{set_headers, write_event};
 use crate::http::{App, closed};
 use crate::logs::{Attempt, Excerpt, LogError, MAX_FOLLOWERS, text};
 
@@ -158,8 +158,7 @@ fn frame(bytes: Vec<u8>) -> Frame<Bytes> {
 
 fn event(event: &str, data: &Value) -> Vec<u8> {
     let mut out = Vec::new();
-    let head = sse::Head { id: None, event: Some(event) };
-    sse::write(&mut out, &head, |out| encode::write(out, Format::Json, data));
+    write_event(&mut out, event, data);
     out
 }
 

@@ -35,6 +35,12 @@ pub(crate) fn set_headers(headers: &mut HeaderMap, content_type: &'static str) {
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
 }
 
+/// Appends a named event, which is about the stream and no part of what it carries.
+pub(crate) fn write_event<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, event: &str, data: &T) {
+    let head = sse::Head { id: None, event: Some(event) };
+    sse::write(out, &head, |out| encode::write(out, Format::Json, data));
+}
+
 /// Tells the engine when the connection of a stream is gone, however it went.
 #[derive(Debug)]
 pub(crate) struct Hold {
@@ -144,13 +150,8 @@ impl Encoder {
         };
         let mut out = Vec::new();
         sse::write_retry(&mut out, RETRY_MS);
-        self.event(&mut out, "hello", &hello);
+        write_event(&mut out, "hello", &hello);
         out.into()
-    }
-
-    fn event<T: serde::Serialize>(&self, out: &mut Vec<u8>, event: &str, data: &T) {
-        let head = sse::Head { id: None, event: Some(event) };
-        sse::write(out, &head, |out| encode::write(out, Format::Json, data));
     }
 
     fn item(&self, out: &mut Vec<u8>, item: &Item) {
@@ -166,10 +167,10 @@ impl Encoder {
                 sse::write(out, &head, |out| write_delivery(out, Format::Json, delivery));
             }
             (Item::Cancel { id, reason }, StreamFormat::EventStream) => {
-                self.event(out, "cancel", &Cancel { id: *id, reason: *reason });
+                write_event(out, "cancel", &Cancel { id: *id, reason: *reason });
             }
             (Item::Drain, StreamFormat::EventStream) => {
-                self.event(out, "drain", &Drain { reason: "shutdown".to_owned() });
+                write_event(out, "drain", &Drain { reason: "shutdown".to_owned() });
             }
             // The other formats have no words for these.
             (Item::Cancel { .. } | Item::Drain, StreamFormat::NdJson | StreamFormat::MessagePack) => {}
