@@ -309,6 +309,7 @@ mod tests {
         for (when, fold, sentence) in [
             ("$existing.a ==", "$new", "batch.when: `$existing.a ==`: term is expected, not the end"),
             ("", "$new", "batch.when: ``: term is expected, not the end of the expression"),
+            ("tru e", "$new", "batch.when: `tru e`: the end of the expression is expected, not `e`"),
             ("true", "$other", "batch.fold: `$other`: undefined variable `$other`"),
             ("true", "$ENV", "batch.fold: `$ENV`: undefined"),
             ("true", "input", "batch.fold: `input`: undefined"),

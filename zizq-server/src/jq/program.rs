@@ -65,7 +65,11 @@ fn parse(expression: &str) -> Result<Main, String> {
             || "it is no jq expression".to_owned(),
             |(expected, token)| {
                 let token = Token::opt_as_str(token, expression);
-                format!("{} is expected, not {}", expected.as_str(), found(token))
+                let expected = match expected.as_str() {
+                    "nothing" => "the end of the expression",
+                    other => other,
+                };
+                format!("{expected} is expected, not {}", found(token))
             },
         )
     })?;
