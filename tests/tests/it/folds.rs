@@ -9,6 +9,8 @@ use tests::wait::until;
 use tests::{Client, Server, Wire, id};
 use tokio::sync::watch;
 
+use crate::probe;
+
 fn batched(key: &str, when: &str, fold: &str, payload: Value) -> Value {
     let batch = json!({"key": key, "when": when, "fold": fold});
     json!({"queue": "q", "type": "t", "payload": payload, "batch": batch})
@@ -150,7 +152,7 @@ async fn expressions_that_do_harm_are_stopped_and_nobody_else_notices() {
     let harm = "if $new.harm then (0 | until(false; . + 1)) else $existing end";
     let open = client.enqueue(&batched("open", "true", harm, json!({}))).await;
     let (end, over) = watch::channel(false);
-    let probing = tokio::spawn(probe(server.client(), over));
+    let probing = tokio::spawn(probed(server.client(), over));
     let attacks = [
         ("true", "def f: f; f", "too long"),
         ("[range(1e12)] | length", "$new", "batch: it"),
@@ -183,16 +185,12 @@ async fn expressions_that_do_harm_are_stopped_and_nobody_else_notices() {
 }
 
 /// What everybody else does meanwhile, batches of other keys included. Returns how long each round took.
-async fn probe(client: Client, over: watch::Receiver<bool>) -> Vec<Duration> {
+async fn probed(client: Client, over: watch::Receiver<bool>) -> Vec<Duration> {
     let mut rounds = Vec::new();
-    let mut stream = client.lines("queue=probe").await;
+    let mut stream = client.lines(probe::QUEUE).await;
     while !*over.borrow() {
         let began = Instant::now();
-        let queued = client.add("probe").await;
-        let taken = stream.next_job().await;
-        assert_eq!(id(&taken), id(&queued));
-        client.succeed(&taken).await;
-        assert_eq!(client.count("queue=probe").await, 0);
+        probe::round(&client, &mut stream).await;
         rounds.push(began.elapsed());
         client.post("/jobs", &batched("probe", "true", "$existing + $new", json!(1))).await;
     }

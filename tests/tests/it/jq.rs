@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use tests::{Client, Server, Wire, id};
 use tokio::sync::watch;
 
+use crate::probe;
+
 async fn add(client: &Client, payloads: impl IntoIterator<Item = Value>) -> Vec<String> {
     let jobs = payloads.into_iter().map(|payload| json!({"queue": "q", "type": "t", "payload": payload}));
     client.enqueue_all(jobs).await.iter().map(|job| id(job).to_owned()).collect()
@@ -159,16 +161,12 @@ fn attacks() -> Vec<(String, bool)> {
 }
 
 /// What everybody else does meanwhile. Returns how long each round took.
-async fn probe(client: Client, over: watch::Receiver<bool>) -> Vec<Duration> {
+async fn probed(client: Client, over: watch::Receiver<bool>) -> Vec<Duration> {
     let mut rounds = Vec::new();
-    let mut stream = client.lines("queue=probe").await;
+    let mut stream = client.lines(probe::QUEUE).await;
     while !*over.borrow() {
         let began = Instant::now();
-        let queued = client.add("probe").await;
-        let taken = stream.next_job().await;
-        assert_eq!(id(&taken), id(&queued));
-        client.succeed(&taken).await;
-        assert_eq!(client.count("queue=probe").await, 0);
+        probe::round(&client, &mut stream).await;
         client.get("/jobs?queue=q&limit=10").await.expect(200);
         rounds.push(began.elapsed());
     }
@@ -181,7 +179,7 @@ async fn attacks_are_stopped_and_nobody_else_notices() {
     let client = server.client();
     add(&client, (0..200).map(|_| Value::Null)).await;
     let (end, over) = watch::channel(false);
-    let probing = tokio::spawn(probe(server.client(), over));
+    let probing = tokio::spawn(probed(server.client(), over));
     for (attack, may_be_harmless) in attacks() {
         let short: String = attack.chars().take(60).collect();
         let began = Instant::now();

@@ -24,6 +24,7 @@ mod ops;
 mod order;
 mod poll;
 mod pressure;
+mod probe;
 mod query;
 mod queues;
 mod readers;

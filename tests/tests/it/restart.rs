@@ -17,6 +17,15 @@ async fn let_leases_settle(client: &Client) {
     client.let_pass(2_000).await;
 }
 
+/// Ends the server, by a crash or by a clean stop.
+async fn end(server: &mut Server, crash: bool) {
+    if crash {
+        server.kill9().await;
+    } else {
+        assert_eq!(server.sigterm().await.code(), Some(0));
+    }
+}
+
 async fn expect_nothing_to_take(client: &Client) {
     assert_eq!(client.poll(&json!({"wait_ms": 300})).await, [] as [Value; 0]);
 }
@@ -104,11 +113,7 @@ async fn a_lease_that_a_heartbeat_made_longer_stays_long() {
         let renewed = client.post(&path, &json!({"lease_ms": 3_600_000})).header("zizq-lease", lease(&taken));
         assert_eq!(renewed.await.expect(200)["id"], taken["id"]);
         let_leases_settle(&client).await;
-        if crash {
-            server.kill9().await;
-        } else {
-            assert_eq!(server.sigterm().await.code(), Some(0));
-        }
+        end(&mut server, crash).await;
         server.restart().await;
         let client = server.client();
         // Longer than the lease was at first.
@@ -147,11 +152,7 @@ async fn the_worker_of_an_event_stream_comes_back_to_its_jobs_after_a_restart() 
         let mut stream = client.events("queue=q&prefetch=2").await;
         let held = stream.next_jobs(2).await;
         let_leases_settle(&client).await;
-        if crash {
-            server.kill9().await;
-        } else {
-            assert_eq!(server.sigterm().await.code(), Some(0));
-        }
+        end(&mut server, crash).await;
         server.restart().await;
         let client = server.client();
         let mut back = client.resume(&stream.last_event_id, "queue=q&prefetch=4").await;
@@ -222,11 +223,7 @@ async fn jobs_that_fell_due_while_the_server_was_down_come_at_once() {
         let mut later = job(1);
         later["ready_at"] = json!(now_ms() + 700);
         let queued = client.enqueue(&later).await;
-        if crash {
-            server.kill9().await;
-        } else {
-            server.sigterm().await;
-        }
+        end(&mut server, crash).await;
         server.restart().await;
         let taken = server.client().lines("queue=q").await.next_job().await;
         assert_eq!(id(&taken), id(&queued));
