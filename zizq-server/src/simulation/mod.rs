@@ -22,6 +22,7 @@ mod deliveries;
 mod disk;
 mod failures;
 mod heard;
+mod hour;
 mod ledger;
 mod model;
 mod outcomes;

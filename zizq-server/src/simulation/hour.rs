@@ -1,0 +1,132 @@
+//! An hour of a cron entry that comes every second, over a clock that does as it is told.
+
+use std::sync::Arc;
+
+use protocol::cron::Template;
+use protocol::job::Status;
+use protocol::name::CronName;
+use serde_json::json;
+
+use super::ledger::Ledger;
+use super::profile::Profile;
+use crate::engine::command::{Command, Reply};
+use crate::engine::cron::CronCommand;
+use crate::engine::crons::NewEntry;
+use crate::store::Store;
+use crate::store::memory::MemoryStore;
+use crate::turn::Core;
+
+/// A full second.
+const START: u64 = 1_900_000_000_000;
+const HOUR: u64 = 3_600_000;
+
+struct Server(Core<MemoryStore>);
+
+impl Server {
+    /// With one entry, made at `START`.
+    fn every_second() -> Self {
+        let mut server = Self::over(MemoryStore::default(), START);
+        let job = json!({"queue": "q", "type": "tick", "payload": null});
+        let entry = NewEntry {
+            name: name("second"),
+            expression: "* * * * * *".to_owned(),
+            recurrence: "* * * * * *".parse().unwrap(),
+            timezone: None,
+            paused: None,
+            template: Arc::new(Template::parse(&job).unwrap()),
+        };
+        server.cron(START, CronCommand::PutEntry(name("g"), entry));
+        server
+    }
+
+    fn over(store: MemoryStore, now: u64) -> Self {
+        Self(Core::open(store, Profile::of(0).settings, now, 0).unwrap())
+    }
+
+    /// The next process, after this one was killed.
+    fn restart(&mut self, now: u64) {
+        *self = Self::over(self.0.store().after_crash(), now);
+    }
+
+    fn cron(&mut self, now: u64, command: CronCommand) -> Reply {
+        let command = Command::Cron(Box::new(command));
+        self.0.turn(now, std::iter::once(command)).unwrap().remove(0).unwrap()
+    }
+
+    /// Turns whenever the engine wants to, and never else, up to a time. When it did.
+    fn run_until(&mut self, end: u64) -> Vec<u64> {
+        let mut turned = Vec::new();
+        while let Some(at) = self.0.engine().next_deadline().filter(|at| *at <= end) {
+            self.turn(at);
+            turned.push(at);
+        }
+        turned
+    }
+
+    fn turn(&mut self, now: u64) {
+        self.0.turn(now, std::iter::empty()).unwrap();
+    }
+
+    /// When each of the jobs was made, in the order of their ids, no two of which are the same.
+    fn made(&self) -> Vec<u64> {
+        let ledger = Ledger::read(&self.0.store().snapshot()).unwrap();
+        ledger.check().unwrap();
+        let jobs = ledger.jobs.into_values().inspect(|job| assert_eq!(job.status, Status::Ready));
+        jobs.map(|job| job.ready_at).collect()
+    }
+
+    fn last_and_next(&mut self, now: u64) -> (Option<u64>, Option<u64>) {
+        let Reply::Cron(view) = self.cron(now, CronCommand::Get(name("g"))) else { panic!("a group") };
+        (view.entries[0].last_enqueue_at, view.entries[0].next_enqueue_at)
+    }
+}
+
+fn name(name: &str) -> CronName {
+    CronName::new(name).unwrap()
+}
+
+/// The full seconds after one time up to another.
+fn seconds(after: u64, to: u64) -> impl Iterator<Item = u64> {
+    (after / 1_000 + 1..=to / 1_000).map(|second| second * 1_000)
+}
+
+#[test]
+fn an_entry_that_comes_every_second_comes_3600_times_an_hour() {
+    let mut server = Server::every_second();
+    let end = START + HOUR;
+    let every_second: Vec<u64> = seconds(START, end).collect();
+    assert_eq!(every_second.len(), 3_600);
+    assert_eq!(server.run_until(end), every_second, "it wakes once for each");
+    assert_eq!(server.made(), every_second);
+    assert_eq!(server.last_and_next(end), (Some(end), Some(end + 1_000)));
+}
+
+#[test]
+fn what_is_missed_comes_once_and_then_every_second_again_also_after_a_restart() {
+    let mut server = Server::every_second();
+    let end = START + HOUR;
+    // The process is late: nobody wakes it for five seconds and a bit.
+    let (asleep, awake) = (START + 600_000, START + 605_250);
+    server.run_until(asleep);
+    server.turn(awake);
+    // A restart that takes no time, in the middle of a second.
+    let restart = START + 1_200_500;
+    server.run_until(restart);
+    server.restart(restart);
+    // One that takes seven seconds: the time of the entry has come when the process begins, and it comes at once.
+    let (down, up) = (START + 1_800_000, START + 1_807_900);
+    server.run_until(down);
+    server.restart(up);
+    server.turn(up);
+    // A clock that steps back does not make it come again.
+    let later = START + 2_400_000;
+    server.run_until(later);
+    server.turn(later - 30_000);
+    server.run_until(end);
+
+    let on_time = seconds(START, asleep).chain([awake]).chain(seconds(awake, down)).chain([up]);
+    let expected: Vec<u64> = on_time.chain(seconds(up, end)).collect();
+    assert_eq!(expected.len(), 3_600 - 5 - 7 + 2);
+    assert_eq!(server.made(), expected);
+    assert_eq!(server.last_and_next(end), (Some(end), Some(end + 1_000)));
+}
