@@ -1,16 +1,19 @@
-//! The store on disk: one keyspace of [fjall](https://docs.rs/fjall). The only file that knows fjall.
+//! The store on disk: one keyspace of [fjall](https://docs.rs/fjall). Only what is here and `store/torn.rs` knows fjall.
 
+mod journal;
 mod reclaim;
+mod removal;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
 
+use journal::{Ahead, Journal};
 use reclaim::Reclaim;
+use removal::Removal;
 
 use super::batch::Batch;
 use super::keys::Key;
@@ -47,8 +50,7 @@ struct At {
     folder: PathBuf,
     memory: Memory,
     space: Space,
-    /// Whether what the operating system has may be missing on the disk.
-    sync_failed: AtomicBool,
+    journal: Arc<Journal>,
     reclaim: Reclaim,
 }
 
@@ -56,6 +58,8 @@ struct At {
 struct Open {
     database: Database,
     jobs: Keyspace,
+    ahead: Ahead,
+    _removal: Option<Arc<Removal>>,
 }
 
 impl From<fjall::Error> for StoreError {
@@ -75,8 +79,9 @@ impl DiskStore {
     #[must_use]
     pub fn new(folder: &Path, memory: Memory, min_free: Option<u64>) -> Self {
         let space = Space::new(folder, min_free);
-        let (sync_failed, reclaim) = (AtomicBool::new(false), Reclaim::default());
-        let at = At { folder: folder.to_owned(), memory, space, sync_failed, reclaim };
+        let (folder, reclaim) = (folder.to_owned(), Reclaim::default());
+        let journal = Arc::new(Journal::new(folder.clone()));
+        let at = At { folder, memory, space, journal, reclaim };
         Self { at: Arc::new(at), open: Arc::default() }
     }
 
@@ -111,7 +116,7 @@ impl DiskStore {
 
 impl Open {
     fn at(at: &At) -> Result<Self, StoreError> {
-        if at.sync_failed.load(Ordering::Relaxed) {
+        if at.journal.is_doubtful() {
             torn::write_anew(&at.folder)?;
         }
         let database = match open_database(at) {
@@ -127,8 +132,13 @@ impl Open {
         let options = || KeyspaceCreateOptions::default().max_memtable_size(at.memory.gathered);
         let jobs = database.keyspace("jobs", options)?;
         sync_folders(&at.folder)?;
-        at.sync_failed.store(false, Ordering::Relaxed);
-        Ok(Self { database, jobs })
+        at.journal.was_read();
+        let ahead = Ahead::start(at.journal.clone())?;
+        let removal = Removal::watch(&[at.folder.clone(), jobs.path().join("tables")]);
+        let removal = removal.inspect_err(|error| {
+            tracing::warn!(%error, "cannot watch the files of the store; freeing their space may take long at once");
+        });
+        Ok(Self { database, jobs, ahead, _removal: removal.ok().map(Arc::new) })
     }
 }
 
@@ -158,12 +168,13 @@ impl Store for DiskStore {
     type Snapshot = DiskSnapshot;
 
     fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
-        let Open { database, jobs } = self.opened()?;
+        let Open { database, jobs, ahead, .. } = self.opened()?;
         let writes = batch.writes();
         let mut atomic =
             OwnedWriteBatch::with_capacity(database, writes.len()).durability(Some(PersistMode::Buffer));
-        let mut removed = 0;
+        let (mut removed, mut bytes) = (0, 0);
         for (key, value) in writes {
+            bytes += key.len() + value.map_or(0, <[u8]>::len);
             match value {
                 Some(value) => atomic.insert(&jobs, key.as_slice(), value),
                 None => {
@@ -173,21 +184,14 @@ impl Store for DiskStore {
             }
         }
         self.at.reclaim.note_removed(removed);
-        atomic.commit().map_err(|error| self.reason(error))
+        atomic.commit().map_err(|error| self.reason(error))?;
+        ahead.note(bytes as u64);
+        Ok(())
     }
 
-    /// fjall holds the lock of its journal while the disk works, and so the next commit waits for this one. A descriptor
-    /// of our own would not: but then a loss of power can leave a torn batch behind the synced ones that is longer than
-    /// a page, and fjall 3.1 does not open a journal with such an end.
     fn syncer(&self) -> Box<dyn Fn() -> Result<(), StoreError> + Send> {
-        let store = self.clone();
-        Box::new(move || {
-            let synced = store.opened()?.database.persist(PersistMode::SyncData);
-            if synced.is_err() {
-                store.at.sync_failed.store(true, Ordering::Relaxed);
-            }
-            synced.map_err(|error| store.reason(error))
-        })
+        let journal = self.at.journal.clone();
+        Box::new(move || Ok(journal.sync()?))
     }
 
     fn snapshot(&self) -> DiskSnapshot {

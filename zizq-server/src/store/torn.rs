@@ -51,7 +51,10 @@ pub(crate) fn write_anew(folder: &Path) -> io::Result<()> {
 }
 
 /// The file `N.jnl` with the greatest number.
-fn newest_journal(folder: &Path) -> io::Result<Option<PathBuf>> {
+///
+/// # Errors
+/// When the folder cannot be read.
+pub(crate) fn newest_journal(folder: &Path) -> io::Result<Option<PathBuf>> {
     let mut newest: Option<(u64, PathBuf)> = None;
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

@@ -1,0 +1,106 @@
+//! The journal: forced onto the disk through a descriptor of our own.
+//!
+//! fjall holds the lock of its journal while the disk works, and every commit waits for that: 10 ms for 4 MB of
+//! unsynced journal, 100 ms for 64 MB. It does so whenever it flushes a memtable. What is synced here, nobody waits for.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::store::torn;
+
+/// How much is committed before the disk is told, in bytes. It is what may be left to do while commits wait.
+const AHEAD: u64 = 1024 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Journal {
+    folder: PathBuf,
+    newest: Mutex<Option<(PathBuf, Arc<File>)>>,
+    /// Whether what the operating system has may be missing on the disk.
+    sync_failed: AtomicBool,
+}
+
+impl Journal {
+    pub(super) const fn new(folder: PathBuf) -> Self {
+        Self { folder, newest: Mutex::new(None), sync_failed: AtomicBool::new(false) }
+    }
+
+    /// Whether what was written may be missing on the disk, though nobody would tell.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.sync_failed.load(Ordering::Relaxed)
+    }
+
+    /// It was read again from the disk.
+    pub(super) fn was_read(&self) {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.sync_failed.store(false, Ordering::Relaxed);
+    }
+
+    /// Returns once the disk has everything that was committed before the call.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        // fjall syncs a journal before it begins the next, so all before the newest are on the disk.
+        let synced = self.newest().and_then(|newest| newest.map_or(Ok(()), |file| file.sync_data()));
+        if synced.is_err() {
+            self.sync_failed.store(true, Ordering::Relaxed);
+        }
+        synced
+    }
+
+    fn newest(&self) -> io::Result<Option<Arc<File>>> {
+        let mut open = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let newest = torn::newest_journal(&self.folder)?;
+            match (&*open, newest) {
+                (Some((path, file)), Some(newest)) if *path == newest => return Ok(Some(file.clone())),
+                (_, None) => return Ok(None),
+                (_, Some(newest)) => match File::open(&newest) {
+                    Ok(file) => *open = Some((newest, Arc::new(file))),
+                    // By now it was emptied into the tables and removed.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                },
+            }
+        }
+    }
+}
+
+/// Syncs the journal again and again while it is written, so that little is left to do when fjall syncs it.
+#[derive(Debug, Clone)]
+pub(super) struct Ahead {
+    unsynced: Arc<AtomicU64>,
+    wake: Sender<()>,
+}
+
+impl Ahead {
+    pub(super) fn start(journal: Arc<Journal>) -> io::Result<Self> {
+        let (wake, woken) = crossbeam_channel::bounded(1);
+        thread::Builder::new().name("sync-ahead".to_owned()).spawn(move || run(&journal, &woken))?;
+        Ok(Self { unsynced: Arc::default(), wake })
+    }
+
+    /// So many bytes were committed.
+    pub(super) fn note(&self, bytes: u64) {
+        if self.unsynced.fetch_add(bytes, Ordering::Relaxed) + bytes >= AHEAD {
+            self.unsynced.store(0, Ordering::Relaxed);
+            // Where it is awake already, it goes on.
+            self.wake.try_send(()).unwrap_or_default();
+        }
+    }
+}
+
+fn run(journal: &Journal, woken: &Receiver<()>) {
+    for () in woken {
+        if let Err(error) = journal.sync() {
+            tracing::error!(%error, "cannot force the journal onto the disk");
+            return;
+        }
+    }
+}

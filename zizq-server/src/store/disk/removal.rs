@@ -1,0 +1,160 @@
+//! Gives the space of removed files back in small steps.
+//!
+//! fjall removes journals and tables of 64 MB. Some disks and file systems take 30 ms and more to free as much at once,
+//! and every sync waits for that. A removed file lives on while somebody has it open: so its descriptor is kept from the
+//! day it is made, and once it is removed it is cut shorter bit by bit.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, PipeReader, PipeWriter};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::io::Errno;
+
+/// How much is given back at a time, in bytes.
+const STEP: u64 = 1024 * 1024;
+/// From one time to the next.
+const PAUSE: Duration = Duration::from_millis(1);
+/// How many files are kept open. What more there are is removed as it always was.
+const MAX_OPEN: usize = 1_024;
+
+/// Watches some folders until it is dropped.
+#[derive(Debug)]
+pub(super) struct Removal {
+    /// When it closes, the thread ends.
+    _alive: PipeWriter,
+}
+
+impl Removal {
+    /// # Errors
+    /// When the folders cannot be read or watched.
+    pub(super) fn watch(folders: &[PathBuf]) -> io::Result<Self> {
+        let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        let mut files = Files::default();
+        for folder in folders {
+            let watch = inotify::add_watch(&events, folder, WatchFlags::CREATE | WatchFlags::DELETE)?;
+            for entry in fs::read_dir(folder)? {
+                files.open(&entry?.path());
+            }
+            files.folders.insert(watch, folder.clone());
+        }
+        let (ended, alive) = io::pipe()?;
+        thread::Builder::new().name("removal".to_owned()).spawn(move || {
+            if let Err(error) = run(&events, &ended, files) {
+                tracing::warn!(%error, "files that the store removes are not watched any more");
+            }
+        })?;
+        Ok(Self { _alive: alive })
+    }
+}
+
+fn run(events: &OwnedFd, ended: &PipeReader, mut files: Files) -> io::Result<()> {
+    let mut buffer = [MaybeUninit::uninit(); 4_096];
+    loop {
+        let mut ready = [PollFd::new(events, PollFlags::IN), PollFd::new(ended, PollFlags::empty())];
+        match poll(&mut ready, None) {
+            Err(Errno::INTR) => continue,
+            polled => polled?,
+        };
+        if ready.iter().any(|fd| fd.revents().contains(PollFlags::HUP)) {
+            return Ok(());
+        }
+        let mut reader = inotify::Reader::new(events, &mut buffer);
+        loop {
+            match reader.next() {
+                Err(Errno::WOULDBLOCK) => break,
+                Err(Errno::INTR) => {}
+                event => files.note(&event?),
+            }
+        }
+        files.give_back()?;
+    }
+}
+
+#[derive(Debug, Default)]
+struct Files {
+    folders: FxHashMap<i32, PathBuf>,
+    open: Vec<File>,
+}
+
+impl Files {
+    fn note(&mut self, event: &inotify::Event<'_>) {
+        if event.events().contains(ReadFlags::CREATE)
+            && let (Some(folder), Some(name)) = (self.folders.get(&event.wd()), event.file_name())
+        {
+            let path = folder.join(OsStr::from_bytes(name.to_bytes()));
+            self.open(&path);
+        }
+    }
+
+    /// One that cannot be opened, or is gone already, is not missed.
+    fn open(&mut self, path: &Path) {
+        if self.open.len() < MAX_OPEN
+            && path.is_file()
+            && let Ok(file) = File::options().write(true).open(path)
+        {
+            self.open.push(file);
+        }
+    }
+
+    /// Gives back the space of those that were removed. Whoever has one under another name keeps what is in it.
+    fn give_back(&mut self) -> io::Result<()> {
+        let removed = |file: &mut File| file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
+        for file in self.open.extract_if(.., removed) {
+            let mut left = file.metadata()?.len();
+            while left > 0 {
+                left = left.saturating_sub(STEP);
+                file.set_len(left)?;
+                thread::sleep(PAUSE);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The file as it is once it has become so short; it must within ten seconds.
+    fn shrunk(file: &File, len: u64) -> bool {
+        (0..10_000).any(|_| {
+            thread::sleep(Duration::from_millis(1));
+            file.metadata().unwrap().len() <= len
+        })
+    }
+
+    #[test]
+    fn only_removed_files_are_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let make = |name: &str| {
+            let file = File::create_new(path(name)).unwrap();
+            file.set_len(3 * STEP + 5).unwrap();
+            file
+        };
+        let before = make("before");
+        let removal = Removal::watch(&[folder.path().to_owned()]).unwrap();
+        let [after, linked, kept] = ["after", "linked", "kept"].map(make);
+        fs::hard_link(path("linked"), path("link")).unwrap();
+        let remove = |name: &str| fs::remove_file(path(name)).unwrap();
+        remove("before");
+        assert!(shrunk(&before, 0));
+        // By now the watch has heard of all the others.
+        remove("linked");
+        remove("after");
+        assert!(shrunk(&after, 0));
+        assert_eq!(linked.metadata().unwrap().len(), 3 * STEP + 5);
+        assert_eq!(kept.metadata().unwrap().len(), 3 * STEP + 5);
+        drop(removal);
+    }
+}
