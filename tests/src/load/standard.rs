@@ -49,6 +49,7 @@ const ROWS: &[(&str, &str)] = &[
     ("burst of scheduled jobs", "burst"),
     ("burst, without workers for it", "burst --workers 0"),
     ("100,000 queues", "queues"),
+    ("10,000 queues, one job at a time", "queues --queues 10000 --at-a-time 1"),
     ("finished jobs kept", "churn --keep --seconds 600 --jobs 3000000"),
     ("churn", "churn --seconds 30"),
     ("backlog", "backlog"),

@@ -13,11 +13,11 @@ use protocol::name::BudgetKey;
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use super::id::QueueId;
+use super::id::{QueueId, Stamp};
 use super::pool::Pool;
 use crate::store::batch::Batch;
 use crate::store::record::{BudgetRecord, DrawRecord};
-pub(super) use gates::Moved;
+use gates::Sleepers;
 
 /// The number of a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,8 +55,8 @@ const MAX_IDLE_DRAWS: usize = if cfg!(test) { 2 } else { 1_024 };
 struct Budget {
     record: BudgetRecord,
     pool: Pool,
-    /// The queues with jobs at its gates, by cost.
-    queues: BTreeMap<u32, FxHashSet<QueueId>>,
+    /// Who sleeps at its gates, by cost.
+    sleepers: BTreeMap<u32, Sleepers>,
     /// Gates up to this cost are open.
     open_to: u32,
     /// The draws on it.
@@ -88,10 +88,13 @@ pub(super) struct Budgets {
     changed: Vec<DrawId>,
     /// When budgets have tokens enough for the next of their closed gates.
     wakes: BTreeSet<(u64, BudgetId)>,
-    /// Gates whose queues do not know yet that they have opened or closed.
-    moved: Vec<Moved>,
+    /// The open gates at which queues sleep, by the first job that does.
+    opened: BTreeSet<(u16, Stamp, Gate)>,
     /// Budgets whose pools have changed.
     touched: Vec<BudgetId>,
+    /// How often a queue was told something about a gate, or noted at one.
+    #[cfg(test)]
+    pub steps: usize,
 }
 
 impl Budgets {
@@ -128,7 +131,7 @@ impl Budgets {
         let budget = Budget {
             record,
             pool,
-            queues: BTreeMap::new(),
+            sleepers: BTreeMap::new(),
             open_to,
             draws: FxHashSet::default(),
             expected: BTreeMap::new(),
@@ -207,6 +210,7 @@ impl Budgets {
         let idle = self.by_id.get(&id).map(|b| b.draws.iter().copied().collect::<Vec<_>>());
         let dropped = idle.unwrap_or_default().into_iter().map(|draw| self.remove_draw(draw, batch));
         let dropped = dropped.collect();
+        self.forget_sleepers(id);
         if let Some(budget) = self.by_id.remove(&id) {
             self.by_key.remove(&budget.record.key);
             if let Some(at) = budget.wakes_at {

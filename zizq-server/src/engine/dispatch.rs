@@ -61,6 +61,10 @@ impl Heads {
     fn first(&self) -> Option<QueueId> {
         self.order.first().map(|(_, _, id)| *id)
     }
+
+    pub(super) fn first_order(&self) -> Option<(u16, Stamp)> {
+        self.order.first().map(|(priority, stamp, _)| (*priority, *stamp))
+    }
 }
 
 /// What came of an attempt to give a stream a job.
@@ -103,7 +107,7 @@ impl Engine {
         if self.draining {
             return;
         }
-        self.settle_budgets();
+        self.budgets.settle(self.now);
         self.feed_streams();
         self.dispatch_queues();
     }
@@ -137,7 +141,7 @@ impl Engine {
     fn dispatch_queues(&mut self) {
         let mut later = Vec::new();
         while !self.is_at_limit()
-            && let Some(id) = self.queues_to_dispatch.pop_front()
+            && let Some(id) = self.next_to_dispatch()
         {
             if self.dispatch_queue(id) {
                 if let Some(queue) = self.queues.get_mut(id) {
@@ -185,6 +189,9 @@ impl Engine {
             Some(key)
         } else {
             let (_, key) = queue.waiting.pop_front()?;
+            if queue.waiting.is_empty() {
+                self.awaited.remove(&id);
+            }
             self.streams.get_mut(key)?.waits_for.remove(&id);
             Some(key)
         }
@@ -208,6 +215,9 @@ impl Engine {
                     if let Some(queue) = self.queues.get_mut(*id)
                         && stream.waits_for.insert(*id)
                     {
+                        if queue.waiting.is_empty() {
+                            self.awaited.insert(*id);
+                        }
                         queue.waiting.push_back((self.waits, key));
                     }
                 }
@@ -220,13 +230,14 @@ impl Engine {
         if !stream.has_credit() {
             return Fed::Full;
         }
-        let Some((mut id, mut head)) = self.best_head(stream) else { return Fed::Nothing };
-        while !head.draw().is_none() && self.pass_gates(id) {
-            let Some(next) = self.streams.get(key).and_then(|stream| self.best_head(stream)) else {
-                return Fed::Nothing;
-            };
-            (id, head) = next;
-        }
+        let (id, head) = loop {
+            self.wake_for(key);
+            let best = self.streams.get(key).and_then(|stream| self.best_head(stream));
+            let Some((id, head)) = best else { return Fed::Nothing };
+            if head.draw().is_none() || !self.pass_gates(id) {
+                break (id, head);
+            }
+        };
         match head {
             Head::None => Fed::Nothing,
             Head::InStore { wanted, .. } => {

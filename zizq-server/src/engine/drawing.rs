@@ -1,16 +1,16 @@
 //! Ready jobs of one queue that draw on budgets.
 //!
 //! Every draw has lanes of its own, so a job that has to wait for tokens stands in nobody's way. The lanes of a draw
-//! stand at a gate: at the one it was last found not to get through, or else at any of its gates. While the gate is
-//! open, the first of all jobs at it is a candidate for the next to be handed out; when it is found out that another
-//! gate of it is closed, its lanes move there.
+//! stand at a gate: at the one it was last found not to get through, or else at any of its gates. While the queue is
+//! awake at the gate, the first of all jobs at it is a candidate for the next to be handed out; when it is found out that
+//! this gate is closed, the queue goes to sleep there, and when it is another one, the lanes move to that.
 
 use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
 
 use super::Engine;
-use super::budgets::{DrawId, Gate, Moved};
+use super::budgets::{Budgets, DrawId, Gate};
 use super::id::{QueueId, Stamp};
 use super::ready::{Head, Lanes};
 
@@ -18,8 +18,8 @@ use super::ready::{Head, Lanes};
 pub(super) struct Drawing {
     draws: FxHashMap<DrawId, DrawLanes>,
     gates: FxHashMap<Gate, AtGate>,
-    /// The first job at each open gate.
-    open: BTreeSet<(u16, Stamp, Gate)>,
+    /// The first job at each gate where the queue is awake.
+    awake: BTreeSet<(u16, Stamp, Gate)>,
 }
 
 #[derive(Debug)]
@@ -32,16 +32,17 @@ struct DrawLanes {
 
 #[derive(Debug, Default)]
 struct AtGate {
-    open: bool,
+    awake: bool,
     order: BTreeSet<(u16, Stamp, DrawId)>,
 }
 
-/// Whether a gate has its first job now, or lost its last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stands {
-    Begins,
-    Ends,
-    Goes,
+/// The order of the first job at a gate, before and after a change.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stand {
+    pub gate: Gate,
+    pub awake: bool,
+    pub before: Option<(u16, Stamp)>,
+    pub after: Option<(u16, Stamp)>,
 }
 
 impl Drawing {
@@ -55,7 +56,7 @@ impl Drawing {
 
     /// The first job that may be able to go.
     pub(super) fn head(&self) -> Head {
-        let Some((.., gate)) = self.open.first() else { return Head::None };
+        let Some((.., gate)) = self.awake.first() else { return Head::None };
         let first = self.gates.get(gate).and_then(|at| at.order.first());
         first.and_then(|(.., draw)| self.draws.get(draw)).map_or(Head::None, |draw| draw.lanes.head())
     }
@@ -65,13 +66,24 @@ impl Drawing {
         self.draws.entry(draw).or_insert(DrawLanes { lanes, gate, listed: None });
     }
 
+    /// The gates at which the queue sleeps though they are open.
+    pub(super) fn sleeps_at_open(&self, budgets: &Budgets) -> Vec<Gate> {
+        let sleeps_at = |gate: &Gate| self.gates.get(gate).is_some_and(|at| !at.awake);
+        if self.gates.len() < budgets.opened().len() {
+            let open = self.gates.keys().copied().filter(|gate| budgets.is_open(*gate));
+            open.filter(sleeps_at).collect()
+        } else {
+            budgets.opened().filter(sleeps_at).collect()
+        }
+    }
+
     /// Brings the order up to date after the lanes of a draw have changed.
-    fn relist(&mut self, draw: DrawId) -> Option<(Gate, Stands)> {
+    fn relist(&mut self, draw: DrawId) -> Option<Stand> {
         let lanes = self.draws.get_mut(&draw)?;
         let head = lanes.lanes.head().order();
         let before = std::mem::replace(&mut lanes.listed, head);
         let gate = lanes.gate;
-        (before != head).then(|| (gate, self.list(gate, draw, before, head)))
+        (before != head).then(|| self.list(gate, draw, before, head))
     }
 
     fn list(
@@ -80,56 +92,61 @@ impl Drawing {
         draw: DrawId,
         before: Option<(u16, Stamp)>,
         after: Option<(u16, Stamp)>,
-    ) -> Stands {
+    ) -> Stand {
         let at = self.gates.entry(gate).or_default();
-        let first = at.order.first().copied();
+        let first = at.first();
         if let Some((priority, stamp)) = before {
             at.order.remove(&(priority, stamp, draw));
         }
         at.order.extend(after.map(|(priority, stamp)| (priority, stamp, draw)));
-        let now_first = at.order.first().copied();
-        if at.open && first != now_first {
-            if let Some((priority, stamp, _)) = first {
-                self.open.remove(&(priority, stamp, gate));
-            }
-            self.open.extend(now_first.map(|(priority, stamp, _)| (priority, stamp, gate)));
+        let now_first = at.first();
+        let awake = at.awake;
+        if now_first.is_none() {
+            self.gates.remove(&gate);
         }
-        match (first, now_first) {
-            (None, Some(_)) => Stands::Begins,
-            (Some(_), None) => {
-                self.gates.remove(&gate);
-                Stands::Ends
+        if awake && first != now_first {
+            if let Some((priority, stamp)) = first {
+                self.awake.remove(&(priority, stamp, gate));
             }
-            _ => Stands::Goes,
+            self.awake.extend(now_first.map(|(priority, stamp)| (priority, stamp, gate)));
         }
+        Stand { gate, awake, before: first, after: now_first }
     }
 
-    /// Opens or closes a gate.
-    fn set_open(&mut self, gate: Gate, open: bool) {
-        let Some(at) = self.gates.get_mut(&gate) else { return };
-        at.open = open;
-        if let Some((priority, stamp, _)) = at.order.first() {
-            if open {
-                self.open.insert((*priority, *stamp, gate));
-            } else {
-                self.open.remove(&(*priority, *stamp, gate));
-            }
+    /// Lets the queue be awake at a gate or sleep there. The order of the first job there, if it did the other before.
+    pub(super) fn set_awake(&mut self, gate: Gate, awake: bool) -> Option<(u16, Stamp)> {
+        let at = self.gates.get_mut(&gate).filter(|at| at.awake != awake)?;
+        at.awake = awake;
+        let (priority, stamp) = at.first()?;
+        if awake {
+            self.awake.insert((priority, stamp, gate));
+        } else {
+            self.awake.remove(&(priority, stamp, gate));
         }
+        Some((priority, stamp))
     }
 
     /// Lets the lanes of a draw stand at another gate.
-    fn move_to(&mut self, draw: DrawId, gate: Gate) -> [Option<(Gate, Stands)>; 2] {
-        let Some(lanes) = self.draws.get_mut(&draw) else { return [None; 2] };
+    pub(super) fn move_to(&mut self, draw: DrawId, gate: Gate) -> [Option<Stand>; 2] {
+        let Some(lanes) = self.draws.get_mut(&draw).filter(|lanes| lanes.gate != gate) else {
+            return [None; 2];
+        };
         let from = std::mem::replace(&mut lanes.gate, gate);
         let listed = lanes.listed;
         let left = self.list(from, draw, listed, None);
         let came = self.list(gate, draw, None, listed);
-        [Some((from, left)), Some((gate, came))]
+        [Some(left), Some(came)]
     }
 
-    fn remove(&mut self, draw: DrawId) -> Option<(Gate, Stands)> {
+    fn remove(&mut self, draw: DrawId) -> Option<Stand> {
         let DrawLanes { gate, listed, .. } = self.draws.remove(&draw)?;
-        Some((gate, self.list(gate, draw, listed, None)))
+        Some(self.list(gate, draw, listed, None))
+    }
+}
+
+impl AtGate {
+    fn first(&self) -> Option<(u16, Stamp)> {
+        self.order.first().map(|(priority, stamp, _)| (*priority, *stamp))
     }
 }
 
@@ -148,56 +165,8 @@ impl Engine {
     /// Follows a change in the lanes of a draw.
     pub(super) fn relist(&mut self, id: QueueId, draw: DrawId) {
         let change = self.queues.get_mut(id).and_then(|queue| queue.drawing.relist(draw));
-        if let Some((gate, stands)) = change {
-            self.note_stand(id, gate, stands);
-        }
-    }
-
-    fn note_stand(&mut self, id: QueueId, gate: Gate, stands: Stands) {
-        if stands != Stands::Goes {
-            self.budgets.stand(gate, id, stands == Stands::Begins);
-        }
-        if stands == Stands::Begins {
-            self.settle_budgets();
-            let open = self.budgets.is_open(gate);
-            if let Some(queue) = self.queues.get_mut(id) {
-                queue.drawing.set_open(gate, open);
-            }
-        }
-    }
-
-    /// Lets jobs of a queue that are first but short of tokens wait at the gate that is closed for them, until the
-    /// first one can go. Whether there were such.
-    pub(super) fn pass_gates(&mut self, id: QueueId) -> bool {
-        let mut moved_any = false;
-        loop {
-            let Some(draw) = self.queues.get(id).map(|queue| queue.head().draw()) else { return moved_any };
-            if draw.is_none() {
-                return moved_any;
-            }
-            self.budgets.touch(draw);
-            self.settle_budgets();
-            let (gate, false) = self.budgets.gate_for(draw) else { return moved_any };
-            moved_any = true;
-            let moved = self.queues.get_mut(id).map(|queue| queue.drawing.move_to(draw, gate));
-            for (gate, stands) in moved.into_iter().flatten().flatten() {
-                self.note_stand(id, gate, stands);
-            }
-            self.heads.update(&self.queues, id);
-        }
-    }
-
-    /// Lets the gates follow the pools.
-    pub(super) fn settle_budgets(&mut self) {
-        for Moved { queue: id, gate, open } in self.budgets.settle(self.now) {
-            if let Some(queue) = self.queues.get_mut(id) {
-                queue.drawing.set_open(gate, open);
-            }
-            if open {
-                self.dispatch_later(id);
-            } else {
-                self.heads.update(&self.queues, id);
-            }
+        if let Some(stand) = change {
+            self.note_stand(id, stand);
         }
     }
 
@@ -206,8 +175,8 @@ impl Engine {
         for (draw, queues) in draws {
             for id in queues {
                 let change = self.queues.get_mut(id).and_then(|queue| queue.drawing.remove(draw));
-                if let Some((gate, stands)) = change {
-                    self.note_stand(id, gate, stands);
+                if let Some(stand) = change {
+                    self.note_stand(id, stand);
                 }
                 self.heads.update(&self.queues, id);
             }

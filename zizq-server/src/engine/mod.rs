@@ -36,6 +36,7 @@ mod tags;
 mod take;
 mod transition;
 mod unique;
+mod waking;
 mod window;
 
 use std::collections::{BinaryHeap, VecDeque};
@@ -128,6 +129,8 @@ pub struct Engine {
     waits: u64,
     /// Streams that wait for a job of any queue, the longest waiting first, with when they began to.
     waiting_for_all: VecDeque<(u64, u64)>,
+    /// Queues that streams wait for by name.
+    awaited: FxHashSet<QueueId>,
     wanted: FxHashSet<Wanted>,
     /// What the ready jobs in memory weigh, in bytes.
     ready_bytes: usize,
@@ -300,6 +303,12 @@ impl Engine {
 
     pub fn zone(&self) -> jiff::tz::TimeZone {
         self.crons.zone.clone()
+    }
+
+    /// What gates have cost so far.
+    #[cfg(test)]
+    pub const fn steps_at_gates(&self) -> usize {
+        self.budgets.steps
     }
 
     /// Ends the connections of all streams.

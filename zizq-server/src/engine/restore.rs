@@ -89,6 +89,7 @@ impl Engine {
             heads: Heads::default(),
             waits: 0,
             waiting_for_all: VecDeque::new(),
+            awaited: FxHashSet::default(),
             wanted: FxHashSet::default(),
             ready_bytes: 0,
             watched: false,

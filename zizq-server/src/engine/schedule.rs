@@ -107,6 +107,6 @@ impl Engine {
         self.save_leases(self.now.saturating_sub(super::lease::SAVE_AFTER_MS));
         self.expire_leases();
         self.time_out();
-        self.settle_budgets();
+        self.budgets.settle(self.now);
     }
 }

@@ -194,6 +194,9 @@ impl Engine {
         for id in queues {
             if let Some(queue) = self.queues.get_mut(id) {
                 queue.waiting.retain(|(_, waiting)| *waiting != key);
+                if queue.waiting.is_empty() {
+                    self.awaited.remove(&id);
+                }
             }
         }
     }
@@ -227,7 +230,7 @@ impl Engine {
         self.send(id);
         if !draw.is_none() {
             self.budgets.spend(draw, self.now);
-            self.settle_budgets();
+            self.budgets.settle(self.now);
         }
     }
 }

@@ -18,6 +18,7 @@ mod budgets;
 mod bulks;
 mod changes;
 mod crons;
+mod crowds;
 mod deliveries;
 mod disk;
 mod failures;

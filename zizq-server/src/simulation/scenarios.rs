@@ -12,7 +12,7 @@ use crate::engine::Settings;
 use crate::engine::command::{Change, StreamKind};
 
 /// A world in which nothing happens by chance: one queue, one priority, no limits.
-fn quiet() -> World {
+pub(super) fn quiet() -> World {
     let mut profile = Profile::of(0);
     let backoff = protocol::job::Backoff { base_ms: 0, exponent: 0.0, jitter_ms: 0 };
     profile.settings = Settings {

@@ -240,6 +240,9 @@ pub struct Queues {
     /// How many
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub queues: u32,
+    /// All the jobs draw on one budget, which allows so many at a time
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub at_a_time: Option<u32>,
     /// What the jobs are like.
     #[command(flatten)]
     pub how: How,

@@ -104,6 +104,14 @@ impl Parked {
     }
 }
 
+/// Makes a budget, and lets every job draw on it.
+pub(super) async fn share(target: &Target, tokens: u32, jobs: &mut Jobs) -> Result<()> {
+    let key = format!("{}-shared", target.queue);
+    create(target, &key, tokens).await?;
+    jobs.members.insert("budgets".to_owned(), json!([{"key": key}]));
+    Ok(())
+}
+
 async fn create(target: &Target, key: &str, allocation: u32) -> Result<()> {
     let body = json!({"allocation": allocation, "strategy": {"type": "while_in_flight"}}).to_string();
     post(target, &format!("/budgets/{key}"), &body, 201).await.map(drop)

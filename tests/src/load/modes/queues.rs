@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 
 use super::args::Queues;
 use super::enqueue::fill;
+use super::flow::share;
 use super::probe::Probe;
 use super::restart;
 use crate::load::producer::Jobs;
@@ -25,7 +26,10 @@ pub(super) async fn measure(target: &Target, flags: &Queues) -> Result<Round> {
     // Its workers take from all queues.
     ensure!(target.is_ours(), "this needs a server that is started for it alone, without --url");
     let payload_bytes = flags.how.payload_bytes();
-    let jobs = Jobs::new(&format!("{}-{MARK}", target.queue), payload_bytes, 1_000);
+    let mut jobs = Jobs::new(&format!("{}-{MARK}", target.queue), payload_bytes, 1_000);
+    if let Some(tokens) = flags.at_a_time {
+        share(target, tokens, &mut jobs).await?;
+    }
     let mut round = Round::default();
     let before = target.usage();
     let filled = fill(target, None, &jobs, flags.queues).await?;

@@ -1,15 +1,41 @@
-//! Gates: for every cost that jobs draw on a budget, whether it has so many tokens now. The queues with jobs at a gate
-//! hear of it when it opens or closes.
+//! Gates: for every cost that jobs draw on a budget, whether it has so many tokens now.
+//!
+//! A queue with jobs at a gate is *awake* there while it takes the gate for open; else it *sleeps*. That a gate closes is
+//! told to nobody: a queue finds it closed when its turn comes, and goes to sleep. That a gate opens is told to one
+//! sleeping queue after the other, in the order of their first jobs, for as long as it stays open (`engine/waking.rs`).
+//! So a budget costs the same however many queues draw on it.
+
+use std::collections::BTreeSet;
 
 use super::{BudgetId, Budgets, DrawId, Gate};
-use crate::engine::id::QueueId;
+use crate::engine::id::{QueueId, Stamp};
 
-/// A gate that has opened or closed, for a queue with jobs at it.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::engine) struct Moved {
-    pub queue: QueueId,
-    pub gate: Gate,
-    pub open: bool,
+/// The queues that sleep at a gate.
+#[derive(Debug, Default)]
+pub(super) struct Sleepers {
+    /// By their first jobs there.
+    order: BTreeSet<(u16, Stamp, QueueId)>,
+    /// Under which order the gate stands among those that are open; none: it is closed.
+    listed: Option<(u16, Stamp)>,
+}
+
+impl Sleepers {
+    /// Brings the order of the open gates with sleepers up to date.
+    fn relist(&mut self, gate: Gate, is_open: bool, opened: &mut BTreeSet<(u16, Stamp, Gate)>) {
+        let first = self.order.first().filter(|_| is_open);
+        let first = first.map(|(priority, stamp, _)| (*priority, *stamp));
+        let before = std::mem::replace(&mut self.listed, first);
+        if before != first {
+            self.unlist(before, gate, opened);
+            opened.extend(first.map(|(priority, stamp)| (priority, stamp, gate)));
+        }
+    }
+
+    fn unlist(&self, listed: Option<(u16, Stamp)>, gate: Gate, opened: &mut BTreeSet<(u16, Stamp, Gate)>) {
+        if let Some((priority, stamp)) = listed {
+            opened.remove(&(priority, stamp, gate));
+        }
+    }
 }
 
 impl Budgets {
@@ -24,10 +50,18 @@ impl Budgets {
         }
     }
 
-    /// Has the pools of a draw looked at anew by the next [`Budgets::settle`]: time may have filled them.
-    pub(in crate::engine) fn touch(&mut self, id: DrawId) {
+    /// Looks at the pools of a draw anew: time may have filled them.
+    pub(in crate::engine) fn refresh(&mut self, id: DrawId, now: u64) {
         let costs = self.draws.get(&id).map(|draw| draw.costs.as_slice()).unwrap_or_default();
         self.touched.extend(costs.iter().map(|gate| gate.budget));
+        self.settle(now);
+    }
+
+    /// Whether a budget has tokens enough now.
+    pub(in crate::engine) fn lets_pass(&mut self, gate: Gate, now: u64) -> bool {
+        self.touched.push(gate.budget);
+        self.settle(now);
+        self.is_open(gate)
     }
 
     /// Whether a budget has tokens enough, as of the last [`Budgets::settle`].
@@ -35,18 +69,61 @@ impl Budgets {
         self.by_id.get(&gate.budget).is_none_or(|budget| gate.cost <= budget.open_to)
     }
 
-    /// Notes whether a queue has jobs at a gate.
-    pub(in crate::engine) fn stand(&mut self, gate: Gate, queue: QueueId, stands: bool) {
+    /// Follows the first job of a queue that sleeps at a gate, from before to after; none: it sleeps there not yet, or
+    /// no more.
+    pub(in crate::engine) fn follow(
+        &mut self,
+        gate: Gate,
+        queue: QueueId,
+        before: Option<(u16, Stamp)>,
+        after: Option<(u16, Stamp)>,
+        now: u64,
+    ) {
+        #[cfg(test)]
+        {
+            self.steps += 1;
+        }
         let Some(budget) = self.by_id.get_mut(&gate.budget) else { return };
-        if stands {
-            budget.queues.entry(gate.cost).or_default().insert(queue);
+        let sleepers = budget.sleepers.entry(gate.cost).or_default();
+        let none_before = sleepers.order.is_empty();
+        if let Some((priority, stamp)) = before {
+            sleepers.order.remove(&(priority, stamp, queue));
+        }
+        sleepers.order.extend(after.map(|(priority, stamp)| (priority, stamp, queue)));
+        sleepers.relist(gate, gate.cost <= budget.open_to, &mut self.opened);
+        let none_after = sleepers.order.is_empty();
+        if none_after {
+            budget.sleepers.remove(&gate.cost);
+        }
+        if none_before != none_after {
+            // It has to wake up for this gate, or need not any more.
             self.touched.push(gate.budget);
-        } else if let Some(queues) = budget.queues.get_mut(&gate.cost) {
-            queues.remove(&queue);
-            if queues.is_empty() {
-                budget.queues.remove(&gate.cost);
-                self.touched.push(gate.budget);
-            }
+            self.settle(now);
+        }
+    }
+
+    /// The order of the first job that sleeps at an open gate.
+    pub(in crate::engine) fn first_sleeping(&self) -> Option<(u16, Stamp)> {
+        self.opened.first().map(|(priority, stamp, _)| (*priority, *stamp))
+    }
+
+    /// The open gates at which queues sleep.
+    pub(in crate::engine) fn opened(&self) -> impl ExactSizeIterator<Item = Gate> {
+        self.opened.iter().map(|(.., gate)| *gate)
+    }
+
+    /// The queue with this job, and the gate.
+    pub(in crate::engine) fn first_sleeper(&self) -> Option<(QueueId, Gate)> {
+        let (.., gate) = *self.opened.first()?;
+        let (.., queue) = *self.by_id.get(&gate.budget)?.sleepers.get(&gate.cost)?.order.first()?;
+        Some((queue, gate))
+    }
+
+    /// Forgets who sleeps at the gates of a budget.
+    pub(super) fn forget_sleepers(&mut self, id: BudgetId) {
+        let Some(budget) = self.by_id.get_mut(&id) else { return };
+        for (cost, sleepers) in std::mem::take(&mut budget.sleepers) {
+            sleepers.unlist(sleepers.listed, Gate { budget: id, cost }, &mut self.opened);
         }
     }
 
@@ -55,8 +132,8 @@ impl Budgets {
         self.wakes.first().map(|(at, _)| *at)
     }
 
-    /// Opens and closes gates by what the pools hold now. The queues with jobs at them are to be told.
-    pub(in crate::engine) fn settle(&mut self, now: u64) -> Vec<Moved> {
+    /// Opens and closes gates by what the pools hold now.
+    pub(in crate::engine) fn settle(&mut self, now: u64) {
         while let Some((at, id)) = self.wakes.first().copied().filter(|(at, _)| *at <= now) {
             self.wakes.remove(&(at, id));
             if let Some(budget) = self.by_id.get_mut(&id) {
@@ -67,7 +144,6 @@ impl Budgets {
         while let Some(id) = self.touched.pop() {
             self.settle_one(id, now);
         }
-        std::mem::take(&mut self.moved)
     }
 
     fn settle_one(&mut self, id: BudgetId, now: u64) {
@@ -76,14 +152,13 @@ impl Budgets {
         let before = budget.open_to;
         budget.open_to = budget.pool.tokens(policy, now);
         let (low, high) = (before.min(budget.open_to), before.max(budget.open_to));
-        let open = budget.open_to > before;
         if low < high {
-            for (cost, queues) in budget.queues.range(low + 1..=high) {
-                let gate = Gate { budget: id, cost: *cost };
-                self.moved.extend(queues.iter().map(|queue| Moved { queue: *queue, gate, open }));
+            let is_open = budget.open_to > before;
+            for (cost, sleepers) in budget.sleepers.range_mut(low + 1..=high) {
+                sleepers.relist(Gate { budget: id, cost: *cost }, is_open, &mut self.opened);
             }
         }
-        let next = budget.open_to.checked_add(1).and_then(|above| budget.queues.range(above..).next());
+        let next = budget.open_to.checked_add(1).and_then(|above| budget.sleepers.range(above..).next());
         let wakes_at = next.and_then(|(cost, _)| budget.pool.has_at(policy, *cost));
         if wakes_at != budget.wakes_at {
             if let Some(at) = budget.wakes_at {
