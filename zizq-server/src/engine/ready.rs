@@ -23,7 +23,9 @@ const LANE: Limits = if cfg!(test) {
 /// How many jobs are read from the store at a time.
 pub const REFILL: usize = LANE.items / 2;
 /// The ready jobs of all queues that memory holds have at most this weight, in bytes.
-const MAX_BYTES: usize = 128 * 1024 * 1024;
+const MAX_BYTES: usize = if cfg!(test) { 1024 * 1024 } else { 128 * 1024 * 1024 };
+/// Those that draw on budgets have at most this part of it: where they wait for tokens they may be many, and for long.
+const MAX_DRAWING_BYTES: usize = MAX_BYTES / 2;
 /// Empty lanes beyond this number are forgotten.
 const MAX_IDLE_LANES: usize = if cfg!(test) { 2 } else { 16 };
 
@@ -121,10 +123,11 @@ impl Lanes {
         if !self.known {
             return;
         }
+        let most = if self.draw.is_none() { MAX_BYTES } else { MAX_DRAWING_BYTES };
         let stamp = Stamp::of(job.id);
         let jobs = &mut self.lane(job.priority).jobs;
         let before = jobs.weight();
-        if *bytes < MAX_BYTES {
+        if *bytes < most {
             jobs.insert(stamp, job)
         } else {
             jobs.leave_in_store(stamp)
@@ -214,5 +217,56 @@ impl Lanes {
     pub(super) fn first(&self, priority: u16) -> Option<Stamp> {
         let jobs = &self.lanes.get(&priority)?.jobs;
         jobs.front().map(|(stamp, _)| *stamp).or(jobs.horizon())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use protocol::job::Status;
+    use protocol::media::Format;
+    use protocol::name::JobType;
+    use protocol::payload::Payload;
+
+    use super::*;
+    use crate::engine::id::Home;
+
+    fn job(n: u128, draw: DrawId) -> Arc<Job> {
+        let (queue, priority) = (QueueId(1), 5);
+        Arc::new(Job {
+            id: Home { queue, priority }.id(Stamp::from_bits(n)),
+            queue,
+            priority,
+            job_type: JobType::new("t").unwrap(),
+            payload: Payload::from_checked(Format::Json, Bytes::from_static(b"null")),
+            status: Status::Ready,
+            ready_at: 0,
+            attempts: 0,
+            deliveries: 0,
+            last_lease: None,
+            lapsed: false,
+            retry_limit: None,
+            backoff: None,
+            retention: None,
+            dequeued_at: None,
+            failed_at: None,
+            completed_at: None,
+            purge_at: None,
+            result: None,
+            draw,
+            flow: None,
+        })
+    }
+
+    #[test]
+    fn jobs_that_draw_on_budgets_leave_room_in_memory_for_the_others() {
+        for (draw, most) in [(DrawId::NONE, MAX_BYTES), (DrawId(1), MAX_DRAWING_BYTES)] {
+            let mut lanes = Lanes::new(QueueId(1), draw, true);
+            let mut bytes = most - 1;
+            lanes.insert(job(1, draw), &mut bytes);
+            lanes.insert(job(2, draw), &mut bytes);
+            assert!(lanes.pop(5, &mut bytes).is_some(), "there was room for the first");
+            assert!(matches!(lanes.head(), Head::InStore { .. }), "but not for both: {:?}", lanes.head());
+        }
     }
 }
