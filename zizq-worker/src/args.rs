@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use reqwest::Url;
 
+use crate::cgroup::Place;
 use crate::ctl::CtlCommand;
 use crate::exec::launch::LaunchArgs;
 use crate::live::Live;
@@ -56,6 +57,8 @@ pub enum Command {
     Guard {
         /// What they have in their environment
         mark: String,
+        /// Where their cgroups are
+        cgroups: Option<PathBuf>,
     },
 }
 
@@ -109,6 +112,10 @@ pub struct Flags {
     /// Where outcomes are kept until the server has them [default: a folder of the user's state]
     #[arg(long, env = "ZIZQ_SPOOL", value_name = "FOLDER")]
     pub spool: Option<PathBuf>,
+
+    /// Give every command a cgroup: below that of the worker (auto), or in this folder
+    #[arg(long, env = "ZIZQ_CGROUP", value_name = "auto|FOLDER")]
+    pub cgroup: Option<Place>,
 
     /// Serve /ready, /health and /metrics here
     #[arg(long, env = "ZIZQ_LISTEN", value_name = "HOST:PORT")]

@@ -11,6 +11,7 @@
 
 pub mod args;
 mod backoff;
+pub mod cgroup;
 mod client;
 mod clock;
 pub mod config;

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         Some(Command::Check(flags)) => check(&flags),
         Some(Command::Init { path }) => init(&path),
         Some(Command::Ctl(said)) => said.run(),
-        Some(Command::Guard { mark }) => return guard_others(&mark),
+        Some(Command::Guard { mark, cgroups }) => return guard_others(&mark, cgroups.as_deref()),
         Some(Command::ExecChild(args)) => {
             let Err(e) = launch::run(args);
             say(io::stderr(), &format!("zizq-worker: {e}\n"));
@@ -64,7 +64,10 @@ fn work(config: Config, flags: Flags) -> anyhow::Result<ExitCode> {
         tracing::debug!("a TLS provider is installed already");
     }
     // Before anything else opens files: what commands are to find under a small number needs one that is free.
-    let processes = Processes::new()?;
+    let mut processes = Processes::new()?;
+    if let Some(place) = &config.cgroup {
+        processes = processes.within(place).map_err(anyhow::Error::msg)?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         let (phase_in, phase) = watch::channel(Phase::Work);
@@ -79,10 +82,10 @@ fn work(config: Config, flags: Flags) -> anyhow::Result<ExitCode> {
     Ok(if ended.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn guard_others(mark: &str) -> ExitCode {
+fn guard_others(mark: &str, cgroups: Option<&Path>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = runtime.and_then(|runtime| {
-        let done = runtime.block_on(guard::run(mark));
+        let done = runtime.block_on(guard::run(mark, cgroups));
         runtime.shutdown_background();
         done
     });
@@ -91,7 +94,8 @@ fn guard_others(mark: &str) -> ExitCode {
 
 fn check(flags: &Flags) -> Result<(), String> {
     let config = Config::read(flags).map_err(|e| e.to_string())?;
-    say(io::stdout(), &format!("{config}"));
+    let limits = config.foresee_limits().map_err(|e| e.to_string())?;
+    say(io::stdout(), &format!("{config}{limits}the configuration is right\n"));
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use protocol::name::{JobType, QueueName};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
+use crate::cgroup::Place;
 use crate::live::Live;
 use crate::logging::{LogFormat, LogLevel};
 use crate::outcome::Action;
@@ -31,6 +32,7 @@ pub(super) struct File {
     pub(super) shutdown_timeout: Option<Span>,
     pub(super) grace: Option<Span>,
     pub(super) spool: Option<PathBuf>,
+    pub(super) cgroup: Option<Cgroup>,
     pub(super) listen: Option<SocketAddr>,
     pub(super) max_jobs: Option<NonZeroU64>,
     pub(super) max_idle: Option<Span>,
@@ -98,6 +100,10 @@ pub(super) struct Span(pub(super) Duration);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Size(pub(super) u64);
 
+/// `cgroup`: `auto`, or a folder.
+#[derive(Debug)]
+pub(super) struct Cgroup(pub(super) Place);
+
 /// `run`: a line for the shell, or a list.
 #[derive(Debug)]
 pub(super) enum RunLine {
@@ -133,6 +139,12 @@ impl<'de> Deserialize<'de> for Size {
             let size = bytesize::ByteSize::from_str(text);
             size.map(|size| Self(size.as_u64())).map_err(|e| format!("`{text}` is no size: {e}"))
         })
+    }
+}
+
+impl<'de> Deserialize<'de> for Cgroup {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text(deserializer, "\"auto\" or a folder", |text| text.parse().map(Self))
     }
 }
 

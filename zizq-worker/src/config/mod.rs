@@ -21,6 +21,7 @@ use reqwest::header::HeaderValue;
 
 use self::file::{File, OneOrMore, RouteTable, RunLine, Span};
 use crate::args::{Flags, server_url};
+use crate::cgroup::{self, Place};
 use crate::live::Live;
 use crate::logging::{LogFormat, LogLevel};
 use crate::route::{ConcurrencyFlag, Route, RouteMap, Target};
@@ -52,6 +53,8 @@ pub struct Config {
     pub grace: Duration,
     /// Where outcomes are kept until the server has them.
     pub spool: PathBuf,
+    /// Where commands get cgroups.
+    pub cgroup: Option<Place>,
     /// Where to serve readiness and metrics.
     pub listen: Option<SocketAddr>,
     /// When to end by oneself.
@@ -120,6 +123,7 @@ impl Config {
                 .unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT),
             grace,
             spool: flags.spool.clone().or(file.spool).unwrap_or_else(crate::spool::default_folder),
+            cgroup: flags.cgroup.clone().or(file.cgroup.map(|cgroup| cgroup.0)),
             listen: flags.listen.or(file.listen),
             until: Until {
                 max_jobs: flags.max_jobs.or(file.max_jobs),
@@ -131,6 +135,26 @@ impl Config {
                 flags.log_level.or(file.log_level).unwrap_or_default(),
                 flags.log_format.or(file.log_format),
             ),
+        })
+    }
+
+    /// A line about whether limits are of a job or of each process, if there is something to say.
+    ///
+    /// # Errors
+    /// Where commands shall get cgroups in a folder that cannot be used.
+    pub fn foresee_limits(&self) -> Result<String, ConfigError> {
+        let depends = |route: &Arc<Route>| match &route.target {
+            Target::Command(spec) => spec.limits.memory.is_some() || spec.limits.processes.is_some(),
+            Target::Http(_) => false,
+        };
+        Ok(match &self.cgroup {
+            Some(place) => cgroup::foresee(place)? + "\n",
+            None if self.routes.iter().any(depends) => {
+                "commands get no cgroups: memory is limited per process, as \
+                 address space, processes per user\n"
+                    .to_owned()
+            }
+            None => String::new(),
         })
     }
 }
@@ -234,7 +258,6 @@ impl fmt::Display for Config {
         if let Some(total) = self.total {
             writeln!(f, "{total} jobs at a time in all")?;
         }
-        writeln!(f, "keeps outcomes in {}", self.spool.display())?;
-        writeln!(f, "the configuration is right")
+        writeln!(f, "keeps outcomes in {}", self.spool.display())
     }
 }

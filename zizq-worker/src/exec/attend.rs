@@ -86,15 +86,18 @@ pub(super) async fn attend(
     out.finish();
     err.finish();
     log.finish().await;
+    let spent = started.group.spent();
     drop(started);
     let (ResUse { status, rusage }, broken) = ended?;
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let usage = Usage {
         wall_ms: ms(since.elapsed()),
-        cpu_ms: ms(rusage.utime + rusage.stime),
-        peak_bytes: super::memory::is_its_own(rusage.maxrss).then_some(rusage.maxrss),
+        cpu_ms: spent.cpu_ms.unwrap_or_else(|| ms(rusage.utime + rusage.stime)),
+        peak_bytes: spent
+            .peak_bytes
+            .or_else(|| super::memory::is_its_own(rusage.maxrss).then_some(rusage.maxrss)),
     };
-    let fact = broken.unwrap_or_else(|| of_status(status, terms));
+    let fact = broken.unwrap_or_else(|| of_status(status, terms, spent.out_of_memory));
     Ok(Remains { fact, tail: tail.text(), said: control.said, usage })
 }
 
@@ -139,16 +142,34 @@ async fn feed(stdin: Option<impl AsyncWrite + Unpin>, payload: &[u8], end: &End)
     }
 }
 
-fn of_status(status: ExitStatus, terms: Terms) -> Fact {
+/// `out_of_memory` is what the command's cgroup says of that, if it says anything.
+fn of_status(status: ExitStatus, terms: Terms, out_of_memory: Option<bool>) -> Fact {
     let signal = status.signal();
     let is = |signal_was: Signal| signal == Some(signal_was.as_raw());
     match (signal, status.code()) {
         _ if terms.cpu_limited && is(Signal::XCPU) => Fact::OutOfCpuTime,
-        (Some(number), _) if is(Signal::KILL) && super::memory::kernel_killed_for_memory() => {
+        (Some(number), _)
+            if is(Signal::KILL) && out_of_memory.unwrap_or_else(super::memory::kernel_killed_for_memory) =>
+        {
             tracing::debug!("the kernel has killed a process for want of memory; signal {number}");
             Fact::OutOfMemory
         }
         (Some(number), _) => Fact::Signal(number),
         (None, code) => Fact::Exit(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_killed_for_want_of_memory_is_named_so() {
+        let terms = Terms { timeout: None, grace: Duration::ZERO, cpu_limited: false };
+        let of = |raw, out_of_memory| of_status(ExitStatus::from_raw(raw), terms, Some(out_of_memory));
+        assert_eq!(of(9, true), Fact::OutOfMemory);
+        assert_eq!(of(9, false), Fact::Signal(9));
+        assert_eq!(of(15, true), Fact::Signal(15));
+        assert_eq!(of(0, true), Fact::Exit(0));
     }
 }

@@ -15,8 +15,9 @@ use tokio::sync::watch;
 use super::attend::{Remains, Terms, attend};
 use super::processes::{LEASE_VARIABLE, StartTerms};
 use super::{Ran, Shared, Stop, launch, memory};
+use crate::cgroup::JobGroup;
 use crate::outcome::{Fact, Said};
-use crate::route::{CommandSpec, Inherit, PayloadTo, Route, Run, Target};
+use crate::route::{CommandSpec, Inherit, Limits, PayloadTo, Route, Run, Target};
 use crate::template::Input;
 
 /// A route whose jobs are commands.
@@ -31,8 +32,9 @@ pub(crate) struct Runner {
 }
 
 /// A command that is ready to be started.
-struct Ready {
+struct Ready<'a> {
     command: Command,
+    cgroup: Option<JobGroup<'a>>,
     /// It lives as long as the command.
     payload_file: Option<NamedTempFile>,
 }
@@ -66,7 +68,7 @@ impl Runner {
 
     async fn attend(
         &self,
-        ready: Ready,
+        ready: Ready<'_>,
         job: &DeliveredJob,
         stop: watch::Receiver<Stop>,
     ) -> Result<Remains, Fact> {
@@ -78,7 +80,11 @@ impl Runner {
             cpu_limited: spec.limits.cpu_seconds.is_some(),
         };
         let stdin = if spec.payload == PayloadTo::Stdin { job.payload.get().as_bytes() } else { &[] };
-        let start = StartTerms { user: spec.user.as_ref(), limits_files: spec.limits.files.is_some() };
+        let start = StartTerms {
+            user: spec.user.as_ref(),
+            cgroup: ready.cgroup,
+            limits_files: spec.limits.files.is_some(),
+        };
         let started = self.shared.processes.start(ready.command, job.lease, start);
         let started = started.map_err(|e| cannot_start(&program, spec.cwd.as_deref(), &e))?;
         let remains = attend(started, stdin, job, terms, &self.shared, stop).await;
@@ -87,12 +93,17 @@ impl Runner {
         remains.map_err(|e| Fact::CannotStart(format!("its end could not be seen: {e}")))
     }
 
-    fn prepare(&self, job: &DeliveredJob) -> Result<Ready, Fact> {
+    fn prepare(&self, job: &DeliveredJob) -> Result<Ready<'_>, Fact> {
         let spec = spec(&self.route).map_err(Fact::CannotStart)?;
         let input = if self.has_placeholders { Some(Input::of(job)) } else { None };
         let input = input.transpose().map_err(Fact::BadJob)?;
         let line = line(spec, input.as_ref()).map_err(Fact::BadJob)?;
-        let mut command = self.command(spec, &line);
+        let (cgroup, limits) = self
+            .shared
+            .processes
+            .cgroup(job, &spec.limits)
+            .map_err(|e| Fact::CannotStart(format!("no cgroup for it: {e}")))?;
+        let mut command = self.command(spec, &line, &limits, cgroup.as_ref());
         self.environment(&mut command, spec, job);
         for (name, value) in variables(spec, input.as_ref()).map_err(Fact::BadJob)? {
             command.env(name, value);
@@ -105,25 +116,33 @@ impl Runner {
         } else {
             None
         };
-        Ok(Ready { command, payload_file })
+        Ok(Ready { command, cgroup, payload_file })
     }
 
-    fn command(&self, spec: &CommandSpec, line: &[String]) -> Command {
+    fn command(
+        &self,
+        spec: &CommandSpec,
+        line: &[String],
+        limits: &Limits,
+        cgroup: Option<&JobGroup<'_>>,
+    ) -> Command {
         let (program, arguments) =
             line.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
-        let mut command = if spec.limits.is_none() {
-            Command::new(program)
-        } else {
+        let is_launched = cgroup.is_some() || !limits.is_none();
+        let mut command = if is_launched {
             let mut command = Command::new(&self.launcher);
-            command.args(launch::arguments(&spec.limits, spec.user.as_ref())).arg(program);
+            let cgroup = cgroup.map(JobGroup::folder);
+            command.args(launch::arguments(limits, spec.user.as_ref(), cgroup)).arg(program);
             command
+        } else {
+            Command::new(program)
         };
         command.args(arguments).process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.stdin(if spec.payload == PayloadTo::Stdin { Stdio::piped() } else { Stdio::null() });
         if let Some(folder) = &spec.cwd {
             command.current_dir(folder);
         }
-        if let Some(user) = spec.user.as_ref().filter(|_| spec.limits.is_none()) {
+        if let Some(user) = spec.user.as_ref().filter(|_| !is_launched) {
             command.uid(user.uid).gid(user.gid);
         }
         command

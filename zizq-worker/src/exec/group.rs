@@ -1,25 +1,30 @@
-//! A process group: a command and everything it started.
+//! A command and everything it started: its process group and, where there are cgroups, what left that.
 
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+
+use crate::cgroup::{JobGroup, Spent};
 
 /// How often to look whether a group is empty: nobody is told when the last of it ends.
 const POLL: Duration = Duration::from_millis(20);
 
 /// The group that a child leads. Whatever is left of it is killed when this is dropped.
 #[derive(Debug)]
-pub(super) struct Group(Option<Pid>);
+pub(super) struct Group<'a> {
+    leader: Option<Pid>,
+    cgroup: Option<JobGroup<'a>>,
+}
 
-impl Group {
+impl<'a> Group<'a> {
     /// The group of a child that was started as the leader of one.
-    pub(super) const fn of(leader: Pid) -> Self {
-        Self(Some(leader))
+    pub(super) const fn of(leader: Pid, cgroup: Option<JobGroup<'a>>) -> Self {
+        Self { leader: Some(leader), cgroup }
     }
 
-    /// Sends a signal to all of it. That nobody is left to receive it is not an error.
+    /// Sends a signal to the process group. That nobody is left to receive it is not an error.
     pub(super) fn signal(&self, signal: Signal) {
-        if let Some(leader) = self.0
+        if let Some(leader) = self.leader
             && let Err(e) = kill_process_group(leader, signal)
             && e != rustix::io::Errno::SRCH
         {
@@ -27,9 +32,9 @@ impl Group {
         }
     }
 
-    /// Waits until nothing is left of it.
+    /// Waits until nothing is left of the process group.
     pub(super) async fn emptied(&self) {
-        while self.0.is_some_and(|leader| test_kill_process_group(leader).is_ok()) {
+        while self.leader.is_some_and(|leader| test_kill_process_group(leader).is_ok()) {
             tokio::time::sleep(POLL).await;
         }
     }
@@ -37,11 +42,19 @@ impl Group {
     /// Kills what is left, once: the number of a group may later be that of another.
     pub(super) fn end(&mut self) {
         self.signal(Signal::KILL);
-        self.0 = None;
+        self.leader = None;
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.kill();
+        }
+    }
+
+    /// What all of it used together, as far as its cgroup says.
+    pub(super) fn spent(&self) -> Spent {
+        self.cgroup.as_ref().map(JobGroup::spent).unwrap_or_default()
     }
 }
 
-impl Drop for Group {
+impl Drop for Group<'_> {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
     }

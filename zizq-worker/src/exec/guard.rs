@@ -1,20 +1,28 @@
 //! A second process that outlives a worker which is killed, and then ends what that worker ran.
 //!
 //! The worker tells it the process groups that begin and end, one per line: `+123`, `-123`. When the worker is gone, its
-//! end of the pipe is closed, whatever killed it. What has left its group is known by a mark in its environment.
+//! end of the pipe is closed, whatever killed it. What has left its group is known by its cgroup, where there are some, or
+//! by a mark in its environment.
 
 use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cgroup;
+
 /// The variable by which a process is known to be of a worker.
 pub(super) const MARK_VARIABLE: &str = "ZIZQ_WORKER_MARK";
+
+/// How long to wait before looking once more.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The worker's end of the pipe.
 #[derive(Debug)]
@@ -24,9 +32,11 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub(super) fn start(mark: &str) -> io::Result<Self> {
+    /// `cgroups` is where those of the jobs are.
+    pub(super) fn start(mark: &str, cgroups: Option<&Path>) -> io::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["guard", mark])
+            .args(cgroups)
             .env_clear()
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -76,7 +86,7 @@ impl Drop for Guard {
 ///
 /// # Errors
 /// Where signals cannot be caught.
-pub async fn run(mark: &str) -> io::Result<()> {
+pub async fn run(mark: &str, cgroups: Option<&Path>) -> io::Result<()> {
     // Whoever ends a whole service signals this process, too; it goes with its worker, not before.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -105,9 +115,18 @@ pub async fn run(mark: &str) -> io::Result<()> {
             continue;
         }
     }
+    if let Some(folder) = cgroups {
+        // What is open of a process that was killed is closed one after the other: the lock may go after the pipe.
+        for _ in 0..100 {
+            if cgroup::clear_dead(folder) {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
     // One that is being born while the others are looked for is there the next time.
     while kill_marked(mark) > 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(PAUSE).await;
     }
     Ok(())
 }

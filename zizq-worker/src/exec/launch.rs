@@ -1,12 +1,15 @@
-//! Sets limits for this process and becomes a command: they are in force before its first instruction.
+//! Sets limits for this process and becomes a command: they are in force, and its cgroup is entered, before its first
+//! instruction.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 
+use crate::cgroup;
 use crate::route::{Limits, User};
 
 /// The exit code that says that the worker is at fault.
@@ -15,6 +18,9 @@ pub const CANNOT_LAUNCH: u8 = 126;
 /// `zizq-worker exec-child`.
 #[derive(Debug, clap::Args)]
 pub struct LaunchArgs {
+    /// The cgroup to enter.
+    #[arg(long)]
+    cgroup: Option<PathBuf>,
     #[arg(long)]
     memory: Option<u64>,
     #[arg(long)]
@@ -34,21 +40,26 @@ pub struct LaunchArgs {
     command: Vec<OsString>,
 }
 
-/// The arguments that make this program set these limits and become what follows, as this user: limits first, for it may
-/// take somebody else to set them.
-pub(super) fn arguments(limits: &Limits, user: Option<&User>) -> Vec<String> {
-    let number = |flag: &str, value: Option<u64>| value.map(|value| format!("--{flag}={value}"));
+/// The arguments that make this program enter this cgroup, set these limits and become what follows, as this user: limits
+/// first, for it may take somebody else to set them.
+pub(super) fn arguments(limits: &Limits, user: Option<&User>, cgroup: Option<&Path>) -> Vec<OsString> {
+    let number = |flag: &str, value: Option<u64>| value.map(|value| format!("--{flag}={value}").into());
     let flags = [
+        cgroup.map(|folder| {
+            let mut flag = OsString::from("--cgroup=");
+            flag.push(folder);
+            flag
+        }),
         number("memory", limits.memory),
         number("cpu-seconds", limits.cpu_seconds),
         number("processes", limits.processes),
         number("files", limits.files),
-        limits.nice.map(|nice| format!("--nice={nice}")),
+        limits.nice.map(|nice| format!("--nice={nice}").into()),
         number("uid", user.map(|user| user.uid.into())),
         number("gid", user.map(|user| user.gid.into())),
     ];
     let flags = flags.into_iter().flatten();
-    std::iter::once("exec-child".to_owned()).chain(flags).chain(["--".to_owned()]).collect()
+    std::iter::once("exec-child".into()).chain(flags).chain(["--".into()]).collect()
 }
 
 /// Becomes the command; comes back only with what went wrong.
@@ -56,6 +67,9 @@ pub(super) fn arguments(limits: &Limits, user: Option<&User>) -> Vec<String> {
 /// # Errors
 /// Where a limit cannot be set, or the command cannot be executed.
 pub fn run(args: LaunchArgs) -> Result<Infallible, String> {
+    if let Some(folder) = &args.cgroup {
+        cgroup::enter(folder).map_err(|e| format!("cannot enter the cgroup {}: {e}", folder.display()))?;
+    }
     let limits = [
         (Resource::As, "memory", args.memory, args.memory),
         // The signal at the soft limit says why; the one at the hard limit cannot be caught.

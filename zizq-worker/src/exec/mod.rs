@@ -71,10 +71,11 @@ pub(crate) struct Ran {
 pub(crate) struct Usage {
     /// Time on the clock, in milliseconds.
     pub(crate) wall_ms: u64,
-    /// CPU time of it and of what it waited for, in milliseconds.
+    /// CPU time in milliseconds: of all that ran in its cgroup, or without one of it and of what it waited for.
     pub(crate) cpu_ms: u64,
-    /// The most memory that one process of it held, in bytes. Absent where that is less than this worker holds: until a
-    /// new process becomes another program it counts the memory of its parent as its own.
+    /// The most memory in bytes: of all that was in its cgroup, cached files included, or without one of one process.
+    /// Absent where that is less than this worker holds: until a new process becomes another program it counts the memory
+    /// of its parent as its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) peak_bytes: Option<u64>,
 }

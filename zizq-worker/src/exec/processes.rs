@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use protocol::job::DeliveredJob;
 use protocol::lease::LeaseToken;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::DupFlags;
@@ -22,15 +23,21 @@ use wait4::{ResUse, try_wait4_pid};
 
 use super::group::Group;
 use super::guard::{Guard, MARK_VARIABLE};
+use super::launch;
+use crate::cgroup::{JobGroup, Place, Tree};
 use crate::ctl::CONTROL_VARIABLE;
-use crate::route::User;
+use crate::route::{Limits, User};
 
 /// The variable by which a process is known to be of a job.
 pub(super) const LEASE_VARIABLE: &str = "ZIZQ_JOB_LEASE";
 
 /// Every command that runs.
 #[derive(Debug)]
-pub struct Processes(Mutex<State>);
+pub struct Processes {
+    /// Dropped first: as long as its folder is locked the guard takes the worker to be alive.
+    cgroups: Option<Tree>,
+    state: Mutex<State>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -51,7 +58,7 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Started<'a> {
     processes: &'a Processes,
-    pub(super) group: Group,
+    pub(super) group: Group<'a>,
     pid: Pid,
     /// What it says on the control channel.
     pub(super) control: Option<pipe::Receiver>,
@@ -62,9 +69,11 @@ pub(super) struct Started<'a> {
 }
 
 /// What is special about a command for those who start it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct StartTerms<'a> {
-    pub(super) user: Option<&'a User>,
+#[derive(Debug)]
+pub(super) struct StartTerms<'u, 'a> {
+    pub(super) user: Option<&'u User>,
+    /// It enters it by itself.
+    pub(super) cgroup: Option<JobGroup<'a>>,
     /// It has its own limit of open files.
     pub(super) limits_files: bool,
 }
@@ -80,14 +89,45 @@ impl Processes {
         if let Err(e) = set_child_subreaper(Some(getpid())) {
             tracing::warn!("processes that leave the group of their job will not be found: {e}");
         }
-        Ok(Self(Mutex::new(State {
+        let state = Mutex::new(State {
             slot,
             null,
             leaders: HashMap::new(),
             guard: None,
             mark: format!("{:016x}", fastrand::u64(..)),
             files: None,
-        })))
+        });
+        Ok(Self { state, cgroups: None })
+    }
+
+    /// Gives every command a cgroup from now on. Where the worker was only told to try, it goes on without.
+    ///
+    /// # Errors
+    /// With a sentence, where a folder was named in which no cgroups can be made.
+    pub fn within(mut self, place: &Place) -> Result<Self, String> {
+        match Tree::open(place).and_then(proven) {
+            Ok(tree) => {
+                let controllers = tree.controllers();
+                tracing::info!("commands get cgroups in {}; {controllers}", tree.folder().display());
+                self.cgroups = Some(tree);
+            }
+            Err(e) if *place == Place::Own => {
+                tracing::warn!("commands get no cgroups, and limits are per process and per user: {e}");
+            }
+            Err(e) => return Err(e),
+        }
+        Ok(self)
+    }
+
+    /// A cgroup for a job, if commands get some, and the limits that are left for its processes to have.
+    pub(super) fn cgroup(
+        &self,
+        job: &DeliveredJob,
+        limits: &Limits,
+    ) -> io::Result<(Option<JobGroup<'_>>, Limits)> {
+        let Some(tree) = &self.cgroups else { return Ok((None, *limits)) };
+        let group = tree.job(&format!("{}-{}", job.id, job.lease), limits)?;
+        Ok((Some(group), tree.controllers().leave(*limits)))
     }
 
     /// Makes sure that so many jobs can run at a time, as far as files go.
@@ -104,12 +144,12 @@ impl Processes {
     }
 
     /// Starts a command as the leader of a group of its own.
-    pub(super) fn start(
-        &self,
+    pub(super) fn start<'a>(
+        &'a self,
         mut command: Command,
         lease: LeaseToken,
-        terms: StartTerms<'_>,
-    ) -> io::Result<Started<'_>> {
+        terms: StartTerms<'_, 'a>,
+    ) -> io::Result<Started<'a>> {
         let (control, write) = pipe_with(PipeFlags::CLOEXEC)?;
         if let Some(user) = terms.user {
             // A pipe has an owner, too, which counts for those who open it once more by its name, as `ctl` does.
@@ -118,7 +158,7 @@ impl Processes {
         let control = pipe::Receiver::from_owned_fd(control)?;
         let mut state = self.lock();
         if state.guard.is_none() {
-            let guard = Guard::start(&state.mark);
+            let guard = Guard::start(&state.mark, self.cgroups.as_ref().map(Tree::folder));
             state.guard = guard.inspect_err(|e| tracing::warn!("no guard could be started: {e}")).ok();
         }
         let State { slot, null, leaders, guard, mark, files } = &mut *state;
@@ -141,7 +181,7 @@ impl Processes {
             guard.begins(pid);
         }
         drop(state);
-        let group = Group::of(pid);
+        let group = Group::of(pid, terms.cgroup);
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let exit = pidfd_open(pid, PidfdFlags::empty())?;
         let exit = watch(exit)?;
@@ -160,6 +200,9 @@ impl Processes {
     /// Ends what jobs have left behind outside of their groups: it has become our child, it knows the lease of its job,
     /// and that job has ended.
     pub(crate) fn sweep(&self) {
+        if let Some(tree) = &self.cgroups {
+            tree.sweep();
+        }
         let state = self.lock();
         for pid in children() {
             if state.leaders.contains_key(&pid)
@@ -182,7 +225,7 @@ impl Processes {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -209,6 +252,22 @@ impl Drop for Started<'_> {
     fn drop(&mut self) {
         self.group.end();
         self.processes.forget(self.pid);
+    }
+}
+
+/// Starts something in a cgroup as commands are, and sees that it can be.
+fn proven(tree: Tree) -> Result<Tree, String> {
+    let try_it = || {
+        let group = tree.job("first", &Limits::default())?;
+        let program = std::env::current_exe()?;
+        let mut command = Command::new(&program);
+        command.args(launch::arguments(&Limits::default(), None, Some(group.folder())));
+        command.arg(program).arg("--version").output()
+    };
+    match try_it() {
+        Ok(output) if output.status.success() => Ok(tree),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(e) => Err(format!("a command cannot be started in {}: {e}", tree.folder().display())),
     }
 }
 

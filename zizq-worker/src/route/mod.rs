@@ -104,11 +104,11 @@ pub(crate) struct User {
 /// What a command may use; absent: what the worker may.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// Bytes of memory: of address space by rlimit, of memory in all where a cgroup can be made.
+    /// Bytes of memory: of all its processes together where it has a cgroup, otherwise of address space of one process.
     pub(crate) memory: Option<u64>,
     /// Seconds of CPU time of one process.
     pub(crate) cpu_seconds: Option<u64>,
-    /// Processes of the user.
+    /// Processes and threads: its own where it has a cgroup, otherwise all of the user.
     pub(crate) processes: Option<u64>,
     /// Open files of one process.
     pub(crate) files: Option<u64>,

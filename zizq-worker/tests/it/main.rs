@@ -1,6 +1,7 @@
 //! The real worker against a server that each test scripts.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails may panic")]
 
+mod cgroups;
 mod commands;
 mod config;
 mod control;
