@@ -12,11 +12,11 @@ use super::window::{Limits, Weigh, Window};
 use crate::store::keys::Place;
 use crate::store::view::{Part, TimerKey, TimerTarget};
 
-const LIMITS: Limits = Limits { items: if cfg!(test) { 32 } else { 8_192 }, bytes: usize::MAX };
+const LIMITS: Limits = Limits { items: if cfg!(test) { 32 } else { 2_048 }, bytes: usize::MAX };
 /// How many timers are read from the store at a time.
 pub const TIMERS_REFILL: usize = LIMITS.items / 2;
 /// How many timers may go off in one turn, so that a million at once do not hold up anything else.
-const SLICE: usize = if cfg!(test) { 16 } else { 256 };
+const SLICE: usize = if cfg!(test) { 16 } else { 64 };
 
 impl Weigh for TimerTarget {
     fn weight(&self) -> usize {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
+use fjall::compaction::Leveled;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
 
 use journal::{Ahead, Journal};
@@ -19,6 +20,11 @@ use super::batch::Batch;
 use super::keys::Key;
 use super::space::Space;
 use super::{Entry, Snapshot, Store, StoreError, torn};
+
+/// The size of a table, in bytes. The last table of a compaction is synced while nothing else can read or write.
+const TABLE_BYTES: u64 = 8 * 1024 * 1024;
+/// Threads that flush and compact. The first of them does not compact: while the others do, it spins (fjall 3.1).
+const WORKERS: usize = 3;
 
 /// How much memory a store takes, in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -129,7 +135,11 @@ impl Open {
             }
             opened => opened?,
         };
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(at.memory.gathered);
+        let compaction = Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES));
+        let options = || {
+            let options = KeyspaceCreateOptions::default().max_memtable_size(at.memory.gathered);
+            options.compaction_strategy(compaction.clone())
+        };
         let jobs = database.keyspace("jobs", options)?;
         sync_folders(&at.folder)?;
         at.journal.was_read();
@@ -149,7 +159,7 @@ const fn is_of_the_journal(error: &fjall::Error) -> bool {
 }
 
 fn open_database(at: &At) -> fjall::Result<Database> {
-    Database::builder(&at.folder).cache_size(at.memory.cache).open()
+    Database::builder(&at.folder).cache_size(at.memory.cache).worker_threads(WORKERS).open()
 }
 
 /// Forces the names of what was just made onto the disk: fjall does so for contents and for most folders, but a
