@@ -164,7 +164,6 @@ async fn a_disk_that_is_full_of_finished_jobs_is_cleaned_up() {
         server.client.let_pass(50).await;
     }
     assert_eq!(server.drain().await, expected);
-    assert!(free(&server.disk) < 250 << 20, "what is finished still takes its space");
     let last = server.enqueue_at_last().await;
     assert_eq!(server.drain().await, BTreeSet::from([id(&last).to_owned()]));
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{DiskStore, Open};
 use crate::clock;
-use crate::store::StoreError;
+use crate::store::{StoreError, keys};
 
 /// From one time to the next, in milliseconds.
 const PAUSE_MS: u64 = 5_000;
@@ -65,12 +65,12 @@ impl DiskStore {
         if reclaim.done.load(Ordering::Relaxed) && removed.saturating_mul(WORTH) < entries {
             return;
         }
-        let before = self.at.space.free();
+        let before = open.jobs.disk_space();
         match self.compact(&open, entries, removed) {
             Ok(true) => {
                 reclaim.done.store(true, Ordering::Relaxed);
                 reclaim.removed.fetch_sub(removed, Ordering::Relaxed);
-                let bytes = self.at.space.free().saturating_sub(before);
+                let bytes = before.saturating_sub(open.jobs.disk_space());
                 tracing::info!(bytes, "gave back the space of finished jobs");
             }
             Ok(false) => {}
@@ -80,12 +80,27 @@ impl DiskStore {
 
     /// Writes what lives anew, as far as there is room for that; false where there is none.
     fn compact(&self, open: &Open, entries: u64, removed: u64) -> Result<bool, StoreError> {
+        if !self.flush(open)? {
+            return Ok(false);
+        }
         // Of two entries for a key that was removed none lives.
         let written = entries.saturating_sub(removed).max(1);
         let living = written.saturating_sub(removed);
-        let (gathered, tables) = (open.database.write_buffer_size(), open.jobs.disk_space());
-        let bytes = u128::from(gathered + tables) * u128::from(living) / u128::from(written);
-        if u128::from(self.at.space.free()) < bytes + u128::from(gathered + tables.min(ROOM)) {
+        let tables = open.jobs.disk_space();
+        let bytes = u128::from(tables) * u128::from(living) / u128::from(written);
+        if u128::from(self.at.space.free()) < bytes + u128::from(tables.min(ROOM)) {
+            return Ok(false);
+        }
+        open.jobs.major_compact()?;
+        // So that there is something to flush. Nothing lies there.
+        open.jobs.remove(keys::meta("reclaimed").as_slice())?;
+        self.flush(open)
+    }
+
+    /// Brings to the disk what is gathered; false where there is no room for it, or it takes too long. Only with this
+    /// fjall lets go of the tables that were written anew before.
+    fn flush(&self, open: &Open) -> Result<bool, StoreError> {
+        if self.at.space.free() < 2 * open.database.write_buffer_size() {
             return Ok(false);
         }
         open.jobs.rotate_memtable()?;
@@ -96,7 +111,6 @@ impl DiskStore {
             }
             thread::sleep(Duration::from_millis(10));
         }
-        open.jobs.major_compact()?;
         Ok(true)
     }
 }
