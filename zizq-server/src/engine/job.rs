@@ -127,3 +127,34 @@ impl Job {
         }
     }
 }
+
+#[cfg(test)]
+impl Job {
+    /// A ready job that nothing has happened to, for tests that change what they are about.
+    pub(crate) fn sample(n: u128) -> Self {
+        let (queue, priority) = (QueueId(1), 5);
+        Self {
+            id: Home { queue, priority }.id(Stamp::from_bits(n)),
+            queue,
+            priority,
+            job_type: JobType::new("t").unwrap(),
+            payload: Payload::from_checked(protocol::media::Format::Json, bytes::Bytes::from_static(b"null")),
+            status: Status::Ready,
+            ready_at: 0,
+            attempts: 0,
+            deliveries: 0,
+            last_lease: None,
+            lapsed: false,
+            retry_limit: None,
+            backoff: None,
+            retention: None,
+            dequeued_at: None,
+            failed_at: None,
+            completed_at: None,
+            purge_at: None,
+            result: None,
+            draw: DrawId::NONE,
+            flow: None,
+        }
+    }
+}

@@ -222,49 +222,16 @@ impl Lanes {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use protocol::job::Status;
-    use protocol::media::Format;
-    use protocol::name::JobType;
-    use protocol::payload::Payload;
-
     use super::*;
-    use crate::engine::id::Home;
-
-    fn job(n: u128, draw: DrawId) -> Arc<Job> {
-        let (queue, priority) = (QueueId(1), 5);
-        Arc::new(Job {
-            id: Home { queue, priority }.id(Stamp::from_bits(n)),
-            queue,
-            priority,
-            job_type: JobType::new("t").unwrap(),
-            payload: Payload::from_checked(Format::Json, Bytes::from_static(b"null")),
-            status: Status::Ready,
-            ready_at: 0,
-            attempts: 0,
-            deliveries: 0,
-            last_lease: None,
-            lapsed: false,
-            retry_limit: None,
-            backoff: None,
-            retention: None,
-            dequeued_at: None,
-            failed_at: None,
-            completed_at: None,
-            purge_at: None,
-            result: None,
-            draw,
-            flow: None,
-        })
-    }
 
     #[test]
     fn jobs_that_draw_on_budgets_leave_room_in_memory_for_the_others() {
         for (draw, most) in [(DrawId::NONE, MAX_BYTES), (DrawId(1), MAX_DRAWING_BYTES)] {
             let mut lanes = Lanes::new(QueueId(1), draw, true);
             let mut bytes = most - 1;
-            lanes.insert(job(1, draw), &mut bytes);
-            lanes.insert(job(2, draw), &mut bytes);
+            for n in [1, 2] {
+                lanes.insert(Arc::new(Job { draw, ..Job::sample(n) }), &mut bytes);
+            }
             assert!(lanes.pop(5, &mut bytes).is_some(), "there was room for the first");
             assert!(matches!(lanes.head(), Head::InStore { .. }), "but not for both: {:?}", lanes.head());
         }

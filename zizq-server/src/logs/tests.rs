@@ -3,46 +3,16 @@
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::Bytes;
-use protocol::job::Status;
 use protocol::log::Output;
-use protocol::media::Format;
-use protocol::name::JobType;
-use protocol::payload::Payload;
 use tempfile::TempDir;
 
 use super::*;
-use crate::engine::budgets::DrawId;
-use crate::engine::id::{Home, QueueId, Stamp};
 use crate::engine::job::Job;
 use crate::store::batch::Batch;
 use crate::store::{Snapshot, keys};
 
 fn job(n: u128) -> Job {
-    let (queue, priority) = (QueueId(1), 5);
-    Job {
-        id: Home { queue, priority }.id(Stamp::from_bits(n)),
-        queue,
-        priority,
-        job_type: JobType::new("t").unwrap(),
-        payload: Payload::from_checked(Format::Json, Bytes::from_static(b"null")),
-        status: Status::Ready,
-        ready_at: 0,
-        attempts: 0,
-        deliveries: 1,
-        last_lease: None,
-        lapsed: false,
-        retry_limit: None,
-        backoff: None,
-        retention: None,
-        dequeued_at: None,
-        failed_at: None,
-        completed_at: None,
-        purge_at: None,
-        result: None,
-        draw: DrawId::NONE,
-        flow: None,
-    }
+    Job { deliveries: 1, ..Job::sample(n) }
 }
 
 /// A folder with a store of these jobs.

@@ -26,12 +26,12 @@ impl Sleepers {
         let first = first.map(|(priority, stamp, _)| (*priority, *stamp));
         let before = std::mem::replace(&mut self.listed, first);
         if before != first {
-            self.unlist(before, gate, opened);
+            Self::unlist(before, gate, opened);
             opened.extend(first.map(|(priority, stamp)| (priority, stamp, gate)));
         }
     }
 
-    fn unlist(&self, listed: Option<(u16, Stamp)>, gate: Gate, opened: &mut BTreeSet<(u16, Stamp, Gate)>) {
+    fn unlist(listed: Option<(u16, Stamp)>, gate: Gate, opened: &mut BTreeSet<(u16, Stamp, Gate)>) {
         if let Some((priority, stamp)) = listed {
             opened.remove(&(priority, stamp, gate));
         }
@@ -123,7 +123,7 @@ impl Budgets {
     pub(super) fn forget_sleepers(&mut self, id: BudgetId) {
         let Some(budget) = self.by_id.get_mut(&id) else { return };
         for (cost, sleepers) in std::mem::take(&mut budget.sleepers) {
-            sleepers.unlist(sleepers.listed, Gate { budget: id, cost }, &mut self.opened);
+            Sleepers::unlist(sleepers.listed, Gate { budget: id, cost }, &mut self.opened);
         }
     }
 

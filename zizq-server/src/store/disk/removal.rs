@@ -1,7 +1,7 @@
 //! Gives the space of removed files back in small steps.
 //!
-//! fjall removes journals and tables of 64 MB. Some disks and file systems take 30 ms and more to free as much at once,
-//! and every sync waits for that. A removed file lives on while somebody has it open: so its descriptor is kept from the
+//! fjall removes journals of 64 MB, and several tables at once. Some disks and file systems take 30 ms and more to free as
+//! much, and every sync waits for that. A removed file lives on while somebody has it open: so its descriptor is kept from the
 //! day it is made, and once it is removed it is cut shorter bit by bit.
 
 use std::ffi::OsStr;
