@@ -133,9 +133,11 @@ impl Server {
         });
     }
 
-    /// Breaks every connection and refuses new ones. Streams that the test holds go on.
+    /// Breaks every connection and refuses new ones. Calls that the test has not looked at are gone
+    /// with their connections; streams that it holds go on.
     pub(crate) async fn go_down(&mut self) {
         self.accepting.shutdown().await;
+        while self.calls.try_recv().is_ok() {}
     }
 
     pub(crate) async fn come_back(&mut self) {
