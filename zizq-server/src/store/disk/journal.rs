@@ -21,13 +21,20 @@ const AHEAD: u64 = 1024 * 1024;
 pub(super) struct Journal {
     folder: PathBuf,
     newest: Mutex<Option<(PathBuf, Arc<File>)>>,
+    /// Bytes that were committed since the last sync began.
+    unsynced: AtomicU64,
     /// Whether what the operating system has may be missing on the disk.
     sync_failed: AtomicBool,
 }
 
 impl Journal {
     pub(super) const fn new(folder: PathBuf) -> Self {
-        Self { folder, newest: Mutex::new(None), sync_failed: AtomicBool::new(false) }
+        Self {
+            folder,
+            newest: Mutex::new(None),
+            unsynced: AtomicU64::new(0),
+            sync_failed: AtomicBool::new(false),
+        }
     }
 
     /// Whether what was written may be missing on the disk, though nobody would tell.
@@ -46,6 +53,7 @@ impl Journal {
     /// # Errors
     /// When the disk fails.
     pub(super) fn sync(&self) -> io::Result<()> {
+        self.unsynced.store(0, Ordering::Relaxed);
         // fjall syncs a journal before it begins the next, so all before the newest are on the disk.
         let synced = self.newest().and_then(|newest| newest.map_or(Ok(()), |file| file.sync_data()));
         if synced.is_err() {
@@ -75,23 +83,23 @@ impl Journal {
 /// Syncs the journal again and again while it is written, so that little is left to do when fjall syncs it.
 #[derive(Debug, Clone)]
 pub(super) struct Ahead {
-    unsynced: Arc<AtomicU64>,
+    journal: Arc<Journal>,
     wake: Sender<()>,
 }
 
 impl Ahead {
     pub(super) fn start(journal: Arc<Journal>) -> io::Result<Self> {
         let (wake, woken) = crossbeam_channel::bounded(1);
+        let ahead = Self { journal: journal.clone(), wake };
         thread::Builder::new().name("sync-ahead".to_owned()).spawn(move || run(&journal, &woken))?;
-        Ok(Self { unsynced: Arc::default(), wake })
+        Ok(ahead)
     }
 
     /// So many bytes were committed.
     pub(super) fn note(&self, bytes: u64) {
-        if self.unsynced.fetch_add(bytes, Ordering::Relaxed) + bytes >= AHEAD {
-            self.unsynced.store(0, Ordering::Relaxed);
+        if self.journal.unsynced.fetch_add(bytes, Ordering::Relaxed) + bytes >= AHEAD {
             // Where it is awake already, it goes on.
-            self.wake.try_send(()).unwrap_or_default();
+            self.wake.try_send(()).ok();
         }
     }
 }
