@@ -59,6 +59,7 @@ async fn killed_under_load() {
                 server.kill9().await;
                 tokio::time::sleep(Duration::from_millis(random.u64(..100))).await;
                 server.restart().await;
+                world.restarted();
                 check(&world, &format!("cycle {cycle} of seed {seed}"));
             }
         }

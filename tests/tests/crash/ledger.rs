@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 use protocol::lease::LeaseToken;
+use tests::wait::now_ms;
 
 use crate::fate::{End, Fate};
 use crate::worker::Kind;
@@ -286,9 +287,10 @@ impl Ledger {
 
 impl Job {
     fn note(&mut self, delivery: &Delivery, what: &str) {
-        let age = delivery.at.elapsed();
-        let (lease, generation) = (delivery.lease, delivery.generation);
-        self.history.push(format!("{lease} of server {generation}, {age:?} old: {what}"));
+        let Delivery { lease, generation, at, to, .. } = delivery;
+        let age = at.elapsed();
+        self.history
+            .push(format!("{}: {lease} of server {generation} to {to:?}, {age:?} old: {what}", now_ms()));
     }
 
     fn take_note(&mut self, delivery: &Delivery) -> Vec<String> {

@@ -46,14 +46,16 @@ impl Link {
 
     /// Sends it.
     pub(crate) async fn send(&self, world: &World, call: Call<'_>) -> Result<Answered, Gone> {
-        let generation = world.generation();
+        let (generation, serving) = (world.generation(), world.serving());
         let (status, body) = match exchange(call).await {
             Ok(answer) if answer.0 != StatusCode::SERVICE_UNAVAILABLE => answer,
             gone => {
-                let killed = world.generation() > 0;
-                world.ledger.law(killed, || "no answer from a server that was never killed".to_owned());
+                let unexcused = serving.is_some() && world.serving() == serving;
+                world
+                    .ledger
+                    .law(!unexcused, || format!("no answer from a server that was not killed: {gone:?}"));
                 tokio::time::sleep(PAUSE).await;
-                return Err(gone.err().unwrap_or(Gone::NotSent));
+                return Err(gone.map_or_else(|(gone, _)| gone, |_| Gone::NotSent));
             }
         };
         world.ledger.law(!status.is_server_error(), || format!("an answer {status}: {body:?}"));
@@ -62,10 +64,15 @@ impl Link {
     }
 }
 
-async fn exchange(call: Call<'_>) -> Result<(StatusCode, Bytes), Gone> {
+/// The answer, or why there is none, and what the client says of it.
+async fn exchange(call: Call<'_>) -> Result<(StatusCode, Bytes), (Gone, String)> {
     let response = call.try_response().await;
-    let response = response.map_err(|e| if e.is_connect() { Gone::NotSent } else { Gone::Unanswered })?;
+    let response = response.map_err(|error| {
+        let gone = if error.is_connect() { Gone::NotSent } else { Gone::Unanswered };
+        (gone, format!("{error:?}"))
+    })?;
     let (head, body) = response.into_parts();
-    let body = within("the body of an answer", body.collect()).await.map_err(|_| Gone::Unanswered)?;
+    let body = within("the body of an answer", body.collect()).await;
+    let body = body.map_err(|error| (Gone::Unanswered, format!("{error:?}")))?;
     Ok((head.status, body.to_bytes()))
 }

@@ -35,6 +35,7 @@ pub(crate) async fn run(world: &World, server: &mut Server, random: &mut fastran
         }
         tokio::time::sleep(Duration::from_millis(random.u64(..500))).await;
         server.restart().await;
+        world.restarted();
         check(world, "during the soak");
         eprintln!(
             "{:?} to go: {:?}",

@@ -75,7 +75,7 @@ impl Worker {
 
     /// Opens a stream and works on what comes, until it breaks.
     async fn follow(self: &Arc<Self>, format: StreamFormat, last_event_id: &mut String) {
-        let generation = self.world.generation();
+        let (generation, serving) = (self.world.generation(), self.world.serving());
         let queues = fate::QUEUES.join(",");
         let mut path = format!("/jobs/take?queue={queues}&prefetch={PREFETCH}");
         if format == StreamFormat::EventStream {
@@ -93,8 +93,13 @@ impl Worker {
         let mut open = true;
         while open && self.world.working() && self.world.generation() == generation {
             let jobs = match stream.jobs().await {
-                Some(jobs) => jobs,
-                None => break,
+                Ok(jobs) => jobs,
+                Err(end) => {
+                    let unexcused = serving.is_some() && self.world.serving() == serving;
+                    let which = || format!("{:?} {:?} ended: {end}", self.kind, self.link.client().wire());
+                    self.world.ledger.law(!unexcused, which);
+                    break;
+                }
             };
             if let Decoder::EventStream(decoder) = &stream.decoder
                 && !decoder.last_event_id().is_empty()
@@ -210,14 +215,15 @@ impl Decoder {
 }
 
 impl Stream {
-    /// The jobs of the next piece, which may be none; `None` at the end.
-    async fn jobs(&mut self) -> Option<Vec<Value>> {
+    /// The jobs of the next piece, which may be none; at the end, what the client says of it.
+    async fn jobs(&mut self) -> Result<Vec<Value>, String> {
         // A stream that says nothing for longer than heartbeats are apart is dead.
-        let frame = within("a sign of life on a stream", self.body.frame()).await?.ok()?;
+        let frame = within("a sign of life on a stream", self.body.frame()).await;
+        let frame = frame.ok_or("no more frames")?.map_err(|error| format!("{error:?}"))?;
         let mut jobs = Vec::new();
         if let Some(bytes) = frame.data_ref() {
             self.decoder.read(bytes, &mut jobs);
         }
-        Some(jobs)
+        Ok(jobs)
     }
 }

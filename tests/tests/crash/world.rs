@@ -17,6 +17,8 @@ pub(crate) struct World {
     generation: AtomicU64,
     /// When the server of each generation was killed.
     kills: Mutex<Vec<Instant>>,
+    /// Whether there is a server that nobody has begun to end.
+    serving: AtomicBool,
     producing: AtomicBool,
     working: AtomicBool,
     /// Between two jobs of a producer, in microseconds; the greatest number: as producers like it.
@@ -34,6 +36,7 @@ impl World {
             ledger: Ledger::default(),
             generation: AtomicU64::new(0),
             kills: Mutex::default(),
+            serving: AtomicBool::new(true),
             producing: AtomicBool::new(true),
             working: AtomicBool::new(true),
             pace: AtomicU64::new(u64::MAX),
@@ -48,8 +51,19 @@ impl World {
 
     /// To be called before the server is killed, so that whatever fails afterwards is known to be due to that.
     pub(crate) fn about_to_kill(&self) {
+        self.serving.store(false, Ordering::SeqCst);
         self.kills.lock().unwrap().push(Instant::now());
         self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// To be called once the server is there again.
+    pub(crate) fn restarted(&self) {
+        self.serving.store(true, Ordering::SeqCst);
+    }
+
+    /// The generation of the server, as long as nobody has begun to end it: it must answer, and keep its streams.
+    pub(crate) fn serving(&self) -> Option<u64> {
+        self.serving.load(Ordering::SeqCst).then(|| self.generation())
     }
 
     /// When the server of this generation was killed. What it sent may have been read later than that.

@@ -72,6 +72,7 @@ async fn flow_control_killed_under_load() {
         world.about_to_kill();
         server.kill9().await;
         server.restart().await;
+        world.restarted();
         check(world, &format!("cycle {cycle}"));
     }
     let fired = flow.fired.lock().unwrap().len();
