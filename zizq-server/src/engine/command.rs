@@ -20,7 +20,7 @@ use super::budget::{BindingChange, BudgetCommand};
 use super::bulk::NewBulk;
 use super::cron::CronCommand;
 use super::firing::Firing;
-use super::id::Stamp;
+use super::id::{QueueId, Stamp};
 use super::job::Job;
 use super::notice::Waiter;
 use super::outbox::Outbox;
@@ -82,6 +82,8 @@ pub enum Command {
         descending: bool,
         limit: usize,
     },
+    /// The numbers of the queues of these names, those that there are.
+    QueueIds(Vec<QueueName>),
     /// How many jobs there are, in these queues or in all.
     Count {
         queues: Option<Vec<QueueName>>,
@@ -159,6 +161,7 @@ pub enum Reply {
     InFlight(Vec<Seen>),
     /// In the order of the ids.
     Changed(Vec<Changed>),
+    QueueIds(Vec<QueueId>),
     Counts(JobCounts),
     /// There is nothing to wait for: the job has ended.
     Ended,

@@ -256,6 +256,9 @@ impl Engine {
             Command::ListInFlight { queues, from, descending, limit } => {
                 Ok(Reply::InFlight(self.list_in_flight(queues.as_deref(), from, descending, limit)))
             }
+            Command::QueueIds(names) => {
+                Ok(Reply::QueueIds(names.iter().filter_map(|name| self.queues.known(name)).collect()))
+            }
             Command::Count { queues } => Ok(Reply::Counts(self.queues.counts(queues.as_deref()))),
             Command::Pause { queue, paused } => Ok(self.pause(&queue, paused)),
             Command::Queues { names } => Ok(Reply::Queues(self.queue_states(names.as_deref()))),

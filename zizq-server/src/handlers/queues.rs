@@ -3,7 +3,6 @@
 use http::StatusCode;
 use protocol::job::Status;
 use protocol::name::QueueName;
-use rustc_hash::FxHashSet;
 use serde_json::{Value, json};
 
 use super::out_of_step;
@@ -20,28 +19,36 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
         let names = app.reader.queues().await?;
         return Ok(reply::value(StatusCode::OK, request.format, &json!({"queues": names})));
     }
-    let queues = shown(app, states(app, None).await?).await?;
+    let mut states = states(app.engine.call(Command::Queues { names: None }).await?)?;
+    states.sort_by(|a, b| a.name.cmp(&b.name));
+    let oldest = app.reader.oldest_ready(None).await?;
+    let queues: Vec<Value> = states.iter().map(|state| queue(state, oldest.get(&state.name))).collect();
     Ok(reply::value(StatusCode::OK, request.format, &json!({"queues": queues})))
 }
 
 pub(crate) async fn one(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    let states = states(app, Some(vec![name(request)?])).await?;
-    answer(app, request, states).await
+    let names = Some(vec![name(request)?]);
+    answer(app, request, Command::Queues { names }).await
 }
 
 pub(crate) async fn pause(app: &App, request: &Request, paused: bool) -> Answer {
     request.no_query()?;
-    let command = Command::Pause { queue: name(request)?, paused };
-    match app.engine.call(command).await? {
-        Reply::Queues(states) => answer(app, request, states).await,
-        _ => Err(out_of_step()),
-    }
+    answer(app, request, Command::Pause { queue: name(request)?, paused }).await
 }
 
-async fn answer(app: &App, request: &Request, states: Vec<QueueState>) -> Answer {
-    let shown = shown(app, states).await?;
-    Ok(reply::value(StatusCode::OK, request.format, shown.first().ok_or_else(out_of_step)?))
+/// The queue that a command is about, as it is afterwards.
+async fn answer(app: &App, request: &Request, command: Command) -> Answer {
+    let state = states(app.engine.call(command).await?)?.pop().ok_or_else(out_of_step)?;
+    let oldest = app.reader.oldest_ready(Some(std::slice::from_ref(&state.name))).await?;
+    Ok(reply::value(StatusCode::OK, request.format, &queue(&state, oldest.get(&state.name))))
+}
+
+fn states(reply: Reply) -> Result<Vec<QueueState>, Refusal> {
+    match reply {
+        Reply::Queues(states) => Ok(states),
+        _ => Err(out_of_step()),
+    }
 }
 
 fn name(request: &Request) -> Result<QueueName, Refusal> {
@@ -49,31 +56,15 @@ fn name(request: &Request) -> Result<QueueName, Refusal> {
     QueueName::new(text).map_err(|e| Refusal::not_found(format!("no queue has this name: {e}")))
 }
 
-/// The queues in the order of their names.
-async fn states(app: &App, names: Option<Vec<QueueName>>) -> Result<Vec<QueueState>, Refusal> {
-    let Reply::Queues(mut states) = app.engine.call(Command::Queues { names }).await? else {
-        return Err(out_of_step());
-    };
-    states.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(states)
-}
-
-async fn shown(app: &App, states: Vec<QueueState>) -> Result<Vec<Value>, Refusal> {
-    let with_ready = states.iter().filter(|state| state.counts.of(Status::Ready) > 0);
-    let with_ready: FxHashSet<QueueName> = with_ready.map(|state| state.name.clone()).collect();
-    // Looking for none would read all the names of queues.
-    let oldest = if with_ready.is_empty() { None } else { Some(app.reader.oldest_ready(with_ready).await?) };
-    let oldest = oldest.unwrap_or_default();
-    Ok(states.iter().map(|state| queue(state, oldest.get(&state.name).copied())).collect())
-}
-
-fn queue(state: &QueueState, oldest_ready_at: Option<u64>) -> Value {
+fn queue(state: &QueueState, oldest_ready_at: Option<&u64>) -> Value {
     let counts: serde_json::Map<String, Value> = Status::ALL
         .into_iter()
         .map(|status| (status.as_str().to_owned(), json!(state.counts.of(status))))
         .collect();
     let mut shown =
         json!({"name": state.name, "paused": state.paused, "counts": counts, "workers": state.workers});
+    // The store was read a moment later.
+    let oldest_ready_at = oldest_ready_at.filter(|_| state.counts.of(Status::Ready) > 0);
     if let (Some(at), Some(members)) = (oldest_ready_at, shown.as_object_mut()) {
         members.insert("oldest_ready_at".to_owned(), json!(at));
     }

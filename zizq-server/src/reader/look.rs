@@ -37,6 +37,8 @@ pub(super) struct Look {
 pub(super) struct Start {
     pub from: Option<JobId>,
     pub descending: bool,
+    /// The queues that are asked for, as far as they were there; none: all.
+    pub queues: Option<Vec<QueueId>>,
     /// The first jobs in flight, as they were before the snapshot was taken.
     pub held: Vec<Seen>,
 }
@@ -79,28 +81,38 @@ impl Look {
             Turn::Plain(place) => (None, Some(place)),
             Turn::Jq(admission) => (Some(Sieve::open(admission, expression)?), None),
         };
-        let queues = view::queues(&self.snapshot)?;
+        // Who asks for jobs by their ids gets the names of their queues one by one.
+        let queues = if filter.ids.is_some() { Vec::new() } else { self.queues(start.queues.as_deref())? };
         self.select_in(&queues, filter, sieve, start, about, visit)
     }
 
-    /// Since when the job of each queue is ready that was enqueued first among its ready ones, where it has one.
+    /// These queues, or all.
+    fn queues(&self, ids: Option<&[QueueId]>) -> Result<Vec<(QueueId, QueueRecord)>, ReadError> {
+        let Some(ids) = ids else { return Ok(view::queues(&self.snapshot)?) };
+        let mut queues = Vec::with_capacity(ids.len());
+        for id in ids {
+            queues.extend(view::queue(&self.snapshot, *id)?.map(|queue| (*id, queue)));
+        }
+        Ok(queues)
+    }
+
+    /// Since when the job of each of these queues, or of all, is ready that was enqueued first among its ready ones,
+    /// where it has one.
     pub(super) fn oldest_ready(
         &self,
-        asked: &FxHashSet<QueueName>,
+        queues: Option<&[QueueId]>,
     ) -> Result<FxHashMap<QueueName, u64>, ReadError> {
         let filter = Filter { statuses: Some(vec![Status::Ready]), ..Filter::default() };
         let mut oldest = FxHashMap::default();
-        for queue in view::queues(&self.snapshot)? {
+        for queue in self.queues(queues)? {
             if self.abandoned.load(Ordering::Relaxed) {
                 break;
             }
-            if asked.contains(&queue.1.name) {
-                let start = Start { from: None, descending: false, held: Vec::new() };
-                self.select_in(std::slice::from_ref(&queue), &filter, None, start, 1, |seen| {
-                    oldest.insert(seen.queue, seen.job.ready_at);
-                    Ok(false)
-                })?;
-            }
+            let start = Start { from: None, descending: false, queues: None, held: Vec::new() };
+            self.select_in(std::slice::from_ref(&queue), &filter, None, start, 1, |seen| {
+                oldest.insert(seen.queue, seen.job.ready_at);
+                Ok(false)
+            })?;
         }
         Ok(oldest)
     }
@@ -115,11 +127,11 @@ impl Look {
         about: usize,
         mut visit: impl FnMut(Seen) -> Result<bool, ReadError>,
     ) -> Result<(), ReadError> {
-        let names: QueueNames = queues.iter().map(|(id, queue)| (*id, queue.name.clone())).collect();
+        let mut names: QueueNames = queues.iter().map(|(id, queue)| (*id, queue.name.clone())).collect();
         let mut jobs = self.source(filter, start, queues)?;
         let size = if sieve.is_some() { CHUNK } else { about.clamp(1, CHUNK) };
         loop {
-            let chunk = self.chunk(&mut jobs, filter, &names, size)?;
+            let chunk = self.chunk(&mut jobs, filter, &mut names, size)?;
             let ended = chunk.len() < size;
             let mut found = self.overlay(chunk)?;
             found.retain(|seen| filter.accepts(&seen.job, &seen.queue, seen.status));
@@ -142,7 +154,7 @@ impl Look {
         &self,
         jobs: &mut Jobs<'_>,
         filter: &Filter,
-        names: &QueueNames,
+        names: &mut QueueNames,
         size: usize,
     ) -> Result<Vec<Seen>, ReadError> {
         let mut chunk = Vec::with_capacity(size);
@@ -155,7 +167,8 @@ impl Look {
                 Found::Held(seen) => Some(seen),
                 Found::Stored(job) if job.is_gone(self.now) => None,
                 Found::Stored(job) => {
-                    names.get(&job.queue).map(|queue| Seen { status: job.status, queue: queue.clone(), job })
+                    let queue = self.name(names, job.queue)?;
+                    queue.map(|queue| Seen { status: job.status, queue, job })
                 }
             };
             chunk.extend(seen.filter(|seen| filter.accepts_all_but_status(&seen.job, &seen.queue)));
@@ -164,6 +177,15 @@ impl Look {
             }
         }
         Ok(chunk)
+    }
+
+    fn name(&self, names: &mut QueueNames, id: QueueId) -> Result<Option<QueueName>, ReadError> {
+        if let Some(name) = names.get(&id) {
+            return Ok(Some(name.clone()));
+        }
+        let name = readable(view::queue(&self.snapshot, id))?.map(|queue| queue.name);
+        names.extend(name.iter().map(|name| (id, name.clone())));
+        Ok(name)
     }
 
     /// Puts what the engine knows over what the store says.

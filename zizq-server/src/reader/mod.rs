@@ -14,11 +14,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::QueueName;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock;
 use crate::engine::command::{Command, Reply, Seen};
+use crate::engine::id::QueueId;
 use crate::filter::Filter;
 use crate::handle::{CallError, Handle};
 use crate::jq::{self, Admission, Helpers, JqError};
@@ -127,7 +128,8 @@ impl Reader {
         from: Option<JobId>,
         descending: bool,
     ) -> Result<Start, ReadError> {
-        let mut start = Start { from, descending, held: Vec::new() };
+        let queues = self.queue_ids(filter.queues.as_deref()).await?;
+        let mut start = Start { from, descending, queues, held: Vec::new() };
         if filter.wants_status(Status::InFlight) && filter.ids.is_none() {
             let command = start.list_in_flight(filter);
             if let Reply::InFlight(held) = self.engine.call(command).await? {
@@ -135,6 +137,14 @@ impl Reader {
             }
         }
         Ok(start)
+    }
+
+    async fn queue_ids(&self, names: Option<&[QueueName]>) -> Result<Option<Vec<QueueId>>, ReadError> {
+        let Some(names) = names else { return Ok(None) };
+        match self.engine.call(Command::QueueIds(names.to_vec())).await? {
+            Reply::QueueIds(ids) => Ok(Some(ids)),
+            _ => Ok(Some(Vec::new())),
+        }
     }
 
     /// A page of jobs behind `from`, and whether there are more.
@@ -193,16 +203,17 @@ impl Reader {
         .await
     }
 
-    /// Since when the oldest ready job of each of these queues is ready, the one that was enqueued first.
+    /// Since when the oldest ready job of each of these queues, or of all, is ready, the one that was enqueued first.
     ///
     /// # Errors
     /// [`ReadError`].
     pub(crate) async fn oldest_ready(
         &self,
-        queues: FxHashSet<QueueName>,
+        queues: Option<&[QueueName]>,
     ) -> Result<FxHashMap<QueueName, u64>, ReadError> {
         let _place = self.scans.acquire().await.map_err(|_| CallError::Stopped)?;
-        self.blocking(move |look| look.oldest_ready(&queues)).await
+        let ids = self.queue_ids(queues).await?;
+        self.blocking(move |look| look.oldest_ready(ids.as_deref())).await
     }
 
     /// The names of the queues that have jobs, sorted.

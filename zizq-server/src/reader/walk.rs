@@ -136,7 +136,7 @@ impl Held {
         queues: Option<Vec<QueueName>>,
         start: Start,
     ) -> Self {
-        let Start { from, descending, held } = start;
+        let Start { from, descending, held, .. } = start;
         let more = held.len() >= Self::PAGE;
         Self { engine, runtime, queues, page: held.into(), last: from, descending, more }
     }
