@@ -69,7 +69,10 @@ impl Worker {
         if let Value::Array(jobs) = answer.body["jobs"].take()
             && answer.same_server
         {
-            self.work(jobs, generation).await;
+            let jobs = self.note(&jobs, generation);
+            if !self.world.breaks_off() {
+                self.work(jobs, generation).await;
+            }
         }
     }
 
@@ -108,18 +111,23 @@ impl Worker {
             }
             let most = jobs.len() <= PREFETCH;
             self.world.ledger.law(most, || format!("{} jobs on a stream that takes {PREFETCH}", jobs.len()));
+            let jobs = self.note(&jobs, generation);
+            if self.world.breaks_off() {
+                // Who has forgotten its jobs must not say that it still has them.
+                last_event_id.clear();
+                break;
+            }
             open = self.work(jobs, generation).await;
         }
     }
 
-    /// Does the work and reports it; `false` when the server was killed meanwhile, when it did not answer, or when the
-    /// worker breaks off.
-    async fn work(self: &Arc<Self>, jobs: Vec<Value>, generation: u64) -> bool {
-        // First take note of all: by the time the work is done, another server may have handed them out again.
-        let jobs: Vec<Delivery> = jobs.iter().filter_map(|job| self.read(job, generation)).collect();
-        if self.world.breaks_off() {
-            return false;
-        }
+    /// Takes note of all jobs, before any work: by the time that is done, another server may have handed them out again.
+    fn note(&self, jobs: &[Value], generation: u64) -> Vec<Delivery> {
+        jobs.iter().filter_map(|job| self.read(job, generation)).collect()
+    }
+
+    /// Does the work and reports it; `false` when the server was killed meanwhile, or when it did not answer.
+    async fn work(self: &Arc<Self>, jobs: Vec<Delivery>, generation: u64) -> bool {
         let (mut done, mut answered) = (Vec::new(), true);
         for job in jobs {
             if let Some(hold) = job.fate().hold

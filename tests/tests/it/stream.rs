@@ -55,6 +55,23 @@ async fn the_format_follows_accept() {
     }
 }
 
+/// Clients of HTTP/2 bound how many empty frames they take from a connection, hyper's 100 in its life; then they end it,
+/// and every job that it holds is handed out again.
+#[tokio::test]
+async fn what_a_format_has_no_words_for_is_not_sent() {
+    let server = Server::with(SLOW_BEAT).await;
+    for format in [StreamFormat::NdJson, StreamFormat::MessagePack] {
+        let client = server.client_as(Wire { http: Http::Two, ..Wire::default() });
+        let mut stream = client.take(format, "queue=q&prefetch=2").await;
+        for _ in 0..120 {
+            let job = client.add("q").await;
+            assert_eq!(id(&stream.next_job().await), id(&job));
+            // The stream is told by itself that this job is not its any more.
+            client.delete(&format!("/jobs/{}", id(&job))).await.expect_nothing();
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_idle_stream_beats() {
     let server = Server::with(FAST_BEAT).await;

@@ -95,7 +95,11 @@ impl JobStream {
                 let bytes = tokio::select! {
                     biased;
                     items = poll_fn(|context| self.outbox.poll_take(context)) => match items {
-                        Some(items) => self.encode(&encoder, &items),
+                        Some(items) => match self.encode(&encoder, &items) {
+                            // Clients of HTTP/2 end a connection on which too many empty frames came.
+                            bytes if bytes.is_empty() => continue,
+                            bytes => bytes,
+                        },
                         None => break,
                     },
                     () = sleep_until(silent_until) => Bytes::from_static(encoder.heartbeat()),
