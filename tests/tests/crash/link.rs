@@ -50,10 +50,10 @@ impl Link {
         let (status, body) = match exchange(call).await {
             Ok(answer) if answer.0 != StatusCode::SERVICE_UNAVAILABLE => answer,
             gone => {
-                let unexcused = serving.is_some() && world.serving() == serving;
+                let excused = !world.serves_on(serving);
                 world
                     .ledger
-                    .law(!unexcused, || format!("no answer from a server that was not killed: {gone:?}"));
+                    .law(excused, || format!("no answer from a server that was not killed: {gone:?}"));
                 tokio::time::sleep(PAUSE).await;
                 return Err(gone.map_or_else(|(gone, _)| gone, |_| Gone::NotSent));
             }

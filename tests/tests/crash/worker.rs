@@ -98,9 +98,9 @@ impl Worker {
             let jobs = match stream.jobs().await {
                 Ok(jobs) => jobs,
                 Err(end) => {
-                    let unexcused = serving.is_some() && self.world.serving() == serving;
+                    let excused = !self.world.serves_on(serving);
                     let which = || format!("{:?} {:?} ended: {end}", self.kind, self.link.client().wire());
-                    self.world.ledger.law(!unexcused, which);
+                    self.world.ledger.law(excused, which);
                     break;
                 }
             };

@@ -66,6 +66,11 @@ impl World {
         self.serving.load(Ordering::SeqCst).then(|| self.generation())
     }
 
+    /// Whether it is the server that was [serving](Self::serving) before, and nobody has begun to end it since.
+    pub(crate) fn serves_on(&self, before: Option<u64>) -> bool {
+        before.is_some() && self.serving() == before
+    }
+
     /// When the server of this generation was killed. What it sent may have been read later than that.
     pub(crate) fn killed(&self, generation: u64) -> Option<Instant> {
         self.kills.lock().unwrap().get(usize::try_from(generation).unwrap()).copied()

@@ -37,7 +37,7 @@ pub(super) struct Look {
 pub(super) struct Start {
     pub from: Option<JobId>,
     pub descending: bool,
-    /// The queues that are asked for, as far as they were there; none: all.
+    /// The queues to walk through, as far as they were there; none: all.
     pub queues: Option<Vec<QueueId>>,
     /// The first jobs in flight, as they were before the snapshot was taken.
     pub held: Vec<Seen>,
@@ -81,8 +81,7 @@ impl Look {
             Turn::Plain(place) => (None, Some(place)),
             Turn::Jq(admission) => (Some(Sieve::open(admission, expression)?), None),
         };
-        // Who asks for jobs by their ids gets the names of their queues one by one.
-        let queues = if filter.ids.is_some() { Vec::new() } else { self.queues(start.queues.as_deref())? };
+        let queues = self.queues(start.queues.as_deref())?;
         self.select_in(&queues, filter, sieve, start, about, visit)
     }
 

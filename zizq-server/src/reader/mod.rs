@@ -128,7 +128,11 @@ impl Reader {
         from: Option<JobId>,
         descending: bool,
     ) -> Result<Start, ReadError> {
-        let queues = self.queue_ids(filter.queues.as_deref()).await?;
+        let queues = match &filter.ids {
+            // Nothing is walked through: jobs are looked up one by one, and so are the names of their queues.
+            Some(_) => Some(Vec::new()),
+            None => self.queue_ids(filter.queues.as_deref()).await?,
+        };
         let mut start = Start { from, descending, queues, held: Vec::new() };
         if filter.wants_status(Status::InFlight) && filter.ids.is_none() {
             let command = start.list_in_flight(filter);
