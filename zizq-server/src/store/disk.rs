@@ -1,6 +1,7 @@
 //! The store on disk: one keyspace of [fjall](https://docs.rs/fjall). Only what is here and `store/torn.rs` knows fjall.
 
 mod journal;
+mod memtables;
 mod reclaim;
 mod removal;
 
@@ -143,7 +144,7 @@ impl Open {
         let jobs = database.keyspace("jobs", options)?;
         sync_folders(&at.folder)?;
         at.journal.was_read();
-        let ahead = Ahead::start(at.journal.clone())?;
+        let ahead = Ahead::start(at.journal.clone(), jobs.tree.clone())?;
         let removal = Removal::watch(&[at.folder.clone(), jobs.path().join("tables")]);
         let removal = removal.inspect_err(|error| {
             tracing::warn!(%error, "cannot watch the files of the store; freeing their space may take long at once");

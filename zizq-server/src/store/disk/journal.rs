@@ -9,13 +9,18 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use fjall::AnyTree;
 
+use super::memtables::Memtables;
 use crate::store::torn;
 
 /// How much is committed before the disk is told, in bytes. It is what may be left to do while commits wait.
 const AHEAD: u64 = 1024 * 1024;
+/// After the last commit, when to look once more for memtables that can be freed: the disk has them by then.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Journal {
@@ -80,7 +85,8 @@ impl Journal {
     }
 }
 
-/// Syncs the journal again and again while it is written, so that little is left to do when fjall syncs it.
+/// What need not be done while somebody waits for a commit, done again and again while there are commits: the journal is
+/// synced, so that little is left to do when fjall syncs it, and old memtables are freed.
 #[derive(Debug, Clone)]
 pub(super) struct Ahead {
     journal: Arc<Journal>,
@@ -88,10 +94,10 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    pub(super) fn start(journal: Arc<Journal>) -> io::Result<Self> {
+    pub(super) fn start(journal: Arc<Journal>, tree: AnyTree) -> io::Result<Self> {
         let (wake, woken) = crossbeam_channel::bounded(1);
         let ahead = Self { journal: journal.clone(), wake };
-        thread::Builder::new().name("sync-ahead".to_owned()).spawn(move || run(&journal, &woken))?;
+        thread::Builder::new().name("sync-ahead".to_owned()).spawn(move || run(&journal, &tree, &woken))?;
         Ok(ahead)
     }
 
@@ -104,11 +110,26 @@ impl Ahead {
     }
 }
 
-fn run(journal: &Journal, woken: &Receiver<()>) {
-    for () in woken {
-        if let Err(error) = journal.sync() {
-            tracing::error!(%error, "cannot force the journal onto the disk");
-            return;
+fn run(journal: &Journal, tree: &AnyTree, woken: &Receiver<()>) {
+    let mut memtables = Memtables::default();
+    let mut idle = true;
+    loop {
+        memtables.tend(tree);
+        let woke = if idle {
+            woken.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            woken.recv_timeout(LOOK_AGAIN)
+        };
+        idle = woke.is_err();
+        match woke {
+            Ok(()) => {
+                if let Err(error) = journal.sync() {
+                    tracing::error!(%error, "cannot force the journal onto the disk");
+                    return;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }

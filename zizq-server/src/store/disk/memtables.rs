@@ -1,0 +1,52 @@
+//! Memtables that are on the disk by now: what they hold is freed here.
+//!
+//! fjall lets go of them under a lock that every read and write needs, and to free the hundred thousand entries of one
+//! takes 5 to 10 ms. Whoever lets go last has to do it: so each is held here until nobody else has it.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use fjall::{AbstractTree, AnyTree};
+
+#[derive(Default)]
+pub(super) struct Memtables(Vec<Arc<dyn Any + Send + Sync>>);
+
+impl Memtables {
+    /// Holds the one that is written to at present, and frees those that nobody else has any more.
+    pub(super) fn tend(&mut self, tree: &AnyTree) {
+        let newest: Arc<dyn Any + Send + Sync> = tree.active_memtable();
+        if self.0.last().is_none_or(|last| !Arc::ptr_eq(last, &newest)) {
+            self.0.push(newest);
+        }
+        self.0.retain(|memtable| Arc::strong_count(memtable) > 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fjall::{Database, KeyspaceCreateOptions};
+
+    use super::*;
+
+    #[test]
+    fn a_memtable_is_freed_once_the_store_has_let_go_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::builder(&folder).open().unwrap();
+        let jobs = database.keyspace("jobs", KeyspaceCreateOptions::default).unwrap();
+        let mut memtables = Memtables::default();
+        memtables.tend(&jobs.tree);
+        let read = jobs.tree.active_memtable();
+        let first = Arc::downgrade(&read);
+        // fjall lets go of one when it flushes the next.
+        for n in 0..3 {
+            jobs.insert("key", n.to_string()).unwrap();
+            jobs.rotate_memtable_and_wait().unwrap();
+            memtables.tend(&jobs.tree);
+        }
+        drop(read);
+        assert!(first.upgrade().is_some());
+        memtables.tend(&jobs.tree);
+        assert!(first.upgrade().is_none());
+        assert!(memtables.0.len() <= 3, "of four, only what fjall has is left");
+    }
+}
