@@ -41,7 +41,7 @@ impl Memory {
     /// That of a store of jobs.
     #[must_use]
     pub const fn for_jobs(cache: u64) -> Self {
-        Self { cache, gathered: 32 * 1024 * 1024 }
+        Self { cache, gathered: 24 * 1024 * 1024 }
     }
 }
 
