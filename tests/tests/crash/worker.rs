@@ -14,7 +14,7 @@ use tests::wait::within;
 
 use crate::fate;
 use crate::ledger::Delivery;
-use crate::link::Link;
+use crate::link::{self, Link};
 use crate::outcome::{self, Leases};
 use crate::world::{PAUSE, World};
 
@@ -88,8 +88,10 @@ impl Worker {
         if !last_event_id.is_empty() {
             call = call.header("last-event-id", last_event_id);
         }
-        let answer = call.try_response().await;
-        let Some(answer) = answer.ok().filter(|answer| answer.status() == 200) else {
+        let answer = link::head(call).await;
+        let excused = answer.is_some() || !self.world.serves_on(serving);
+        self.world.ledger.law(excused, || format!("no answer to {:?}, which opens a stream", self.kind));
+        let Some(answer) = answer.and_then(Result::ok).filter(|answer| answer.status() == 200) else {
             return tokio::time::sleep(PAUSE).await;
         };
         let mut stream = Stream { body: answer.into_body(), decoder: Decoder::new(format) };
