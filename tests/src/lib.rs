@@ -12,6 +12,7 @@ pub mod process;
 pub mod raw;
 pub mod server;
 pub mod stream;
+pub mod usage;
 pub mod wait;
 pub mod worker;
 

@@ -20,7 +20,6 @@ mod standard;
 mod take;
 mod target;
 mod template;
-mod usage;
 mod watchdog;
 mod worker;
 

@@ -11,7 +11,7 @@ use super::contender::Contender;
 use super::daemon::Daemon;
 use super::http::{Connection, Request, Version};
 use super::peers::{Dialect, Wire};
-use super::usage::Usage;
+use crate::usage::Usage;
 
 /// What a server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

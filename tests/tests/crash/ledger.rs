@@ -187,14 +187,19 @@ impl Ledger {
         state.jobs[usize::try_from(delivery.n).unwrap()].note(delivery, "renewed");
     }
 
-    /// Its worker is about to delete it, for which no lease is needed: that the job is not there any more can be due to
-    /// another worker. Says whether one has tried.
-    pub(crate) fn deleting(&self, delivery: &Delivery) -> bool {
+    /// Its worker is about to delete it.
+    pub(crate) fn deleting(&self, delivery: &Delivery) {
         let mut state = self.state();
         let job = &mut state.jobs[usize::try_from(delivery.n).unwrap()];
         job.note(delivery, "deleting");
         job.deletes.insert(delivery.lease);
-        job.deletes.len() > 1
+    }
+
+    /// Whether another worker has tried to delete the job, for which no lease is needed: then it may not be there any more.
+    pub(crate) fn deleted_by_another(&self, delivery: &Delivery) -> bool {
+        let state = self.state();
+        let job = &state.jobs[usize::try_from(delivery.n).unwrap()];
+        job.deletes.iter().any(|lease| *lease != delivery.lease)
     }
 
     /// The last word on a job was accepted, by the server of this generation at the latest. An older token is honoured

@@ -91,7 +91,10 @@ async fn delete(world: &World, link: &Link, job: &Delivery) -> bool {
     };
     match answer.status {
         StatusCode::NO_CONTENT => world.ledger.ended(job, world.generation()),
-        _ => world.ledger.refused(job, sent_before || world.ledger.deleting(job), &format!("{answer:?}")),
+        _ => {
+            let excused = sent_before || world.ledger.deleted_by_another(job);
+            world.ledger.refused(job, excused, &format!("{answer:?}"));
+        }
     }
     true
 }
@@ -176,6 +179,6 @@ fn settle(world: &World, job: &Delivery, settled: &Settled<'_>) {
     }
     let lost_in_crash = world.generation() != job.generation && !outlived;
     // What was sent before and not answered may have been done.
-    let excused = lost_in_crash || settled.sent_before;
+    let excused = lost_in_crash || settled.sent_before || world.ledger.deleted_by_another(job);
     world.ledger.refused(job, excused, &format!("{:?}, old lease: {outlived}", settled.answer));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::load::target::{Target, Used};
-use crate::load::usage::Usage;
+use crate::usage::Usage;
 
 /// Something that is measured.
 #[derive(Debug, PartialEq, Eq)]

@@ -4,13 +4,13 @@ use std::fs;
 
 /// What a process used so far.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Usage {
+pub struct Usage {
     /// CPU time of all its threads, in seconds.
-    pub(super) cpu_seconds: f64,
+    pub cpu_seconds: f64,
     /// The resident set, in bytes.
-    pub(super) rss: u64,
+    pub rss: u64,
     /// The largest resident set so far, in bytes.
-    pub(super) peak_rss: u64,
+    pub peak_rss: u64,
 }
 
 /// Linux reports times to user space in this unit whatever the kernel's own tick is.
@@ -18,7 +18,8 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 impl Usage {
     /// Reads it; `None` where there is no such process, or no `/proc`.
-    pub(super) fn of(pid: u32) -> Option<Self> {
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         Self::parse(&stat, &status)
