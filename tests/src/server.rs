@@ -9,6 +9,7 @@ use tokio::process::Command;
 use crate::binaries::binary;
 use crate::client::{Client, Wire};
 use crate::process::Process;
+use crate::wait::until;
 
 /// A running `zizq-server` with a folder of its own. It is killed when dropped.
 #[derive(Debug)]
@@ -87,8 +88,17 @@ impl Server {
 
     /// Starts it again after its end: same folder, same port, same flags.
     pub async fn restart(&mut self) {
-        self.process = spawn(self.folder.path(), self.port(), &self.flags);
-        assert_eq!(address(&mut self.process).await, self.address, "the port after a restart");
+        let start = async || {
+            let mut process = spawn(self.folder.path(), self.port(), &self.flags);
+            let line = process.line().await;
+            // While it was down, somebody's connection may have got the port as its own end.
+            let taken =
+                line.is_empty() && process.log().trim_end().ends_with("Address already in use (os error 98)");
+            (!taken).then_some((process, line))
+        };
+        let (process, line) = until("the port from before", start).await;
+        assert_eq!(address_in(&line), self.address, "the port after a restart");
+        self.process = process;
     }
 
     /// As [`Self::restart`], with other flags from now on.
@@ -110,9 +120,12 @@ fn spawn(folder: &Path, port: u16, flags: &[String]) -> Process {
 
 /// Waits for the line that says where it listens: host and port.
 pub async fn address(process: &mut Process) -> String {
-    let line = process.line().await;
+    address_in(&process.line().await).to_owned()
+}
+
+fn address_in(line: &str) -> &str {
     match line.split_once("http://") {
-        Some((_, address)) => address.trim_end_matches('/').to_owned(),
+        Some((_, address)) => address.trim_end_matches('/'),
         None => panic!("the server said {line:?} instead of where it listens"),
     }
 }
