@@ -17,8 +17,8 @@ report() { # PATH LEASE BODY
   curl -s -o /dev/null --retry 10 --retry-connrefused -H "Zizq-Lease: $2" --json "$3" "$SERVER/jobs/$1"
 }
 
-renew() { # ID LEASE
-  while sleep 10; do report "$1/heartbeat" "$2" '{}'; done
+renew() { # ID LEASE; as long as this script lives
+  while sleep 10 && kill -0 $$ 2>/dev/null; do report "$1/heartbeat" "$2" '{}'; done
 }
 
 while :; do
