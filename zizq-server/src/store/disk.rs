@@ -1,5 +1,6 @@
 //! The store on disk: one keyspace of [fjall](https://docs.rs/fjall). Only what is here and `store/torn.rs` knows fjall.
 
+mod ahead;
 mod journal;
 mod memtables;
 mod reclaim;
@@ -13,7 +14,8 @@ use bytes::Bytes;
 use fjall::compaction::Leveled;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
 
-use journal::{Ahead, Journal};
+use ahead::Ahead;
+use journal::Journal;
 use reclaim::Reclaim;
 use removal::Removal;
 

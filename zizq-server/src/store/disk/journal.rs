@@ -8,19 +8,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use fjall::AnyTree;
-
-use super::memtables::Memtables;
 use crate::store::torn;
-
-/// How much is committed before the disk is told, in bytes. It is what may be left to do while commits wait.
-const AHEAD: u64 = 1024 * 1024;
-/// After the last commit, when to look once more for memtables that can be freed: the disk has them by then.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Journal {
@@ -40,6 +29,11 @@ impl Journal {
             unsynced: AtomicU64::new(0),
             sync_failed: AtomicBool::new(false),
         }
+    }
+
+    /// So many bytes were committed; says how many there are that no sync has begun with.
+    pub(super) fn note(&self, bytes: u64) -> u64 {
+        self.unsynced.fetch_add(bytes, Ordering::Relaxed) + bytes
     }
 
     /// Whether what was written may be missing on the disk, though nobody would tell.
@@ -81,55 +75,6 @@ impl Journal {
                     Err(error) => return Err(error),
                 },
             }
-        }
-    }
-}
-
-/// What need not be done while somebody waits for a commit, done again and again while there are commits: the journal is
-/// synced, so that little is left to do when fjall syncs it, and old memtables are freed.
-#[derive(Debug, Clone)]
-pub(super) struct Ahead {
-    journal: Arc<Journal>,
-    wake: Sender<()>,
-}
-
-impl Ahead {
-    pub(super) fn start(journal: Arc<Journal>, tree: AnyTree) -> io::Result<Self> {
-        let (wake, woken) = crossbeam_channel::bounded(1);
-        let ahead = Self { journal: journal.clone(), wake };
-        thread::Builder::new().name("sync-ahead".to_owned()).spawn(move || run(&journal, &tree, &woken))?;
-        Ok(ahead)
-    }
-
-    /// So many bytes were committed.
-    pub(super) fn note(&self, bytes: u64) {
-        if self.journal.unsynced.fetch_add(bytes, Ordering::Relaxed) + bytes >= AHEAD {
-            // Where it is awake already, it goes on.
-            self.wake.try_send(()).ok();
-        }
-    }
-}
-
-fn run(journal: &Journal, tree: &AnyTree, woken: &Receiver<()>) {
-    let mut memtables = Memtables::default();
-    let mut idle = true;
-    loop {
-        memtables.tend(tree);
-        let woke = if idle {
-            woken.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        } else {
-            woken.recv_timeout(LOOK_AGAIN)
-        };
-        idle = woke.is_err();
-        match woke {
-            Ok(()) => {
-                if let Err(error) = journal.sync() {
-                    tracing::error!(%error, "cannot force the journal onto the disk");
-                    return;
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
