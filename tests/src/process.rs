@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
+use crate::usage::Usage;
 use crate::wait::within;
 
 /// Ends with its owner. Where that is a failing test, what it logged is shown.
@@ -62,6 +63,12 @@ impl Process {
     #[must_use]
     pub fn pid(&self) -> Option<Pid> {
         Pid::from_raw(self.child.id()?.cast_signed())
+    }
+
+    /// What it used so far; `None` once its end was waited for.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        Usage::of(self.pid()?.as_raw_nonzero().get().unsigned_abs())
     }
 
     /// Whether it has not ended yet.

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use serde_json::{Value, json};
-use tests::usage::Usage;
 use tests::wait::until;
 use tests::{Client, Server, Wire, id};
 use tokio::sync::watch;
@@ -111,10 +110,9 @@ async fn while_workers_take_the_batches_nothing_is_lost() {
 async fn ten_thousand_folds_take_ten_times_as_long_as_a_thousand() {
     let mut server = Server::with(["--enqueue-commit-mode", "buffered"]).await;
     let client = server.client();
-    let pid = server.process().pid().unwrap().as_raw_nonzero().get().cast_unsigned();
     let sum = |n| batched("sum", "true", "$existing + $new", json!(n));
     // Time of the processor: others may be busy on this machine, too.
-    let mut used = vec![Usage::of(pid).unwrap().cpu_seconds];
+    let mut used = vec![server.process().usage().unwrap().cpu_seconds];
     for part in 0..10 {
         for n in 0..100 {
             // Some by themselves, most in bulk.
@@ -123,7 +121,7 @@ async fn ten_thousand_folds_take_ten_times_as_long_as_a_thousand() {
             let jobs: Vec<Value> = (first + 1..first + 10).map(sum).collect();
             client.post("/jobs/bulk", &json!({"jobs": jobs})).await.expect(200);
         }
-        used.push(Usage::of(pid).unwrap().cpu_seconds);
+        used.push(server.process().usage().unwrap().cpu_seconds);
     }
     println!("CPU seconds after each thousand folds: {used:.2?}");
     assert_eq!(payloads(&client).await.into_values().collect::<Vec<_>>(), [json!(49_995_000)]);
