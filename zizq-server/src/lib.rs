@@ -11,6 +11,7 @@ mod folder;
 pub mod fuzz;
 pub mod handle;
 mod handlers;
+pub mod hash;
 mod http;
 pub mod jq;
 mod logs;

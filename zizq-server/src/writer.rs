@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::hash::HashMap;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
-use rustc_hash::FxHashMap;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::clock;
@@ -90,7 +90,7 @@ pub fn start<S: Store>(
         firings,
         requests,
         permits,
-        later: FxHashMap::default(),
+        later: HashMap::default(),
         full: false,
         looked_at: 0,
         opened_at: clock::now(),
@@ -108,7 +108,7 @@ struct Writer<S: Store> {
     requests: Receiver<Request>,
     permits: Arc<Semaphore>,
     /// Who waits for the end of a bulk.
-    later: FxHashMap<Stamp, Caller>,
+    later: HashMap<Stamp, Caller>,
     /// Whether the disk was full when it was last looked at.
     full: bool,
     looked_at: u64,

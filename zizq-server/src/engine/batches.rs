@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
+use crate::hash::HashMap;
 use protocol::enqueue::NewJob;
 use protocol::flow::Key;
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::lease::LeaseToken;
 use protocol::payload::Payload;
-use rustc_hash::FxHashMap;
 
 use super::command::{Reject, Reply};
 use super::firing::Firing;
@@ -71,7 +71,7 @@ pub enum Step {
 }
 
 /// The batches that are open, by their keys.
-pub(super) type Open = FxHashMap<Key, Arc<Job>>;
+pub(super) type Open = HashMap<Key, Arc<Job>>;
 
 impl Job {
     /// What changes whenever something is folded into it.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::hash::HashMap;
 use protocol::budget::{Binding, BudgetView, MAX_BINDINGS, NewBinding, Policy, PolicyPatch};
 use protocol::enqueue::NewJob;
 use protocol::flow::Flow;
 use protocol::job::Status;
 use protocol::name::BudgetKey;
-use rustc_hash::FxHashMap;
 
 use super::Engine;
 use super::command::{Reject, Reply};
@@ -144,7 +144,7 @@ impl Engine {
         &mut self,
         jobs: impl Iterator<Item = (usize, &'a NewJob)>,
     ) -> Result<(), Reject> {
-        let mut new: FxHashMap<&BudgetKey, Policy> = FxHashMap::default();
+        let mut new: HashMap<&BudgetKey, Policy> = HashMap::default();
         for (i, job) in jobs {
             let Some(flow) = job.flow.as_ref().filter(|flow| !flow.budgets.is_empty()) else { continue };
             for (key, policy) in &job.create_budgets {

@@ -8,9 +8,9 @@ mod gates;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::hash::{HashMap, HashSet};
 use protocol::budget::{Binding, BudgetView, Policy, Strategy};
 use protocol::name::BudgetKey;
-use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use super::id::{QueueId, Stamp};
@@ -60,7 +60,7 @@ struct Budget {
     /// Gates up to this cost are open.
     open_to: u32,
     /// The draws on it.
-    draws: FxHashSet<DrawId>,
+    draws: HashSet<DrawId>,
     /// How many cron entries and bulks that are being taken in will draw on it, by cost.
     expected: BTreeMap<u32, usize>,
     wakes_at: Option<u64>,
@@ -72,16 +72,16 @@ struct Draw {
     /// Jobs that have not ended.
     unfinished: u64,
     /// Queues that have lanes for it.
-    queues: FxHashSet<QueueId>,
+    queues: HashSet<QueueId>,
     changed: bool,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Budgets {
-    by_id: FxHashMap<BudgetId, Budget>,
+    by_id: HashMap<BudgetId, Budget>,
     by_key: BTreeMap<BudgetKey, BudgetId>,
-    draws: FxHashMap<DrawId, Draw>,
-    by_costs: FxHashMap<Costs, DrawId>,
+    draws: HashMap<DrawId, Draw>,
+    by_costs: HashMap<Costs, DrawId>,
     next_budget: u32,
     last_draw: u32,
     idle_draws: usize,
@@ -133,7 +133,7 @@ impl Budgets {
             pool,
             sleepers: BTreeMap::new(),
             open_to,
-            draws: FxHashSet::default(),
+            draws: HashSet::default(),
             expected: BTreeMap::new(),
             wakes_at: None,
         };
@@ -147,7 +147,7 @@ impl Budgets {
             }
         }
         self.by_costs.insert(costs.clone(), id);
-        self.draws.insert(id, Draw { costs, unfinished, queues: FxHashSet::default(), changed: false });
+        self.draws.insert(id, Draw { costs, unfinished, queues: HashSet::default(), changed: false });
     }
 
     pub(super) fn len(&self) -> usize {

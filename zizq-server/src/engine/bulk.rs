@@ -7,11 +7,11 @@
 use std::collections::VecDeque;
 use std::mem;
 
+use crate::hash::HashSet;
 use bytes::Bytes;
 use protocol::budget::Binding;
 use protocol::enqueue::{EnqueueError, NewJob, parse_bulk};
 use protocol::media::Format;
-use rustc_hash::FxHashSet;
 
 use super::command::{Enqueued, Reject, Reply};
 use super::id::Stamp;
@@ -49,7 +49,7 @@ impl NewBulk {
 
     /// Jobs, and the body that they were read from.
     pub fn new(format: Format, body: Bytes, jobs: Vec<NewJob>) -> Self {
-        let (mut seen, mut drawing) = (FxHashSet::default(), Vec::new());
+        let (mut seen, mut drawing) = (HashSet::default(), Vec::new());
         for (i, job) in jobs.iter().enumerate() {
             if let Some(flow) = job.flow.as_ref().filter(|flow| !flow.budgets.is_empty())
                 && seen.insert((&flow.budgets, &job.create_budgets))

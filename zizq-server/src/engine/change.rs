@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::hash::HashSet;
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::QueueName;
 use protocol::patch::Patch;
 use protocol::stream::CancelReason;
-use rustc_hash::FxHashSet;
 
 use super::command::{Change, Changed, Reject, Reply, Seen};
 use super::id::QueueId;
@@ -187,7 +187,7 @@ impl Engine {
         descending: bool,
         limit: usize,
     ) -> Vec<Seen> {
-        let queues: Option<FxHashSet<QueueId>> =
+        let queues: Option<HashSet<QueueId>> =
             queues.map(|names| names.iter().filter_map(|name| self.queues.known(name)).collect());
         let asked = |job: &Job| {
             let behind = from.is_none_or(|from| if descending { job.id < from } else { job.id > from });

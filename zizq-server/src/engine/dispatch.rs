@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rustc_hash::FxHashMap;
+use crate::hash::HashMap;
 
 use super::Engine;
 use super::budgets::DrawId;
@@ -18,7 +18,7 @@ use crate::store::view::Part;
 pub(super) struct Heads {
     active: bool,
     order: BTreeSet<(u16, Stamp, QueueId)>,
-    listed: FxHashMap<QueueId, (u16, Stamp)>,
+    listed: HashMap<QueueId, (u16, Stamp)>,
 }
 
 impl Heads {

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use rustc_hash::FxHashMap;
+use crate::hash::HashMap;
 
 use super::Engine;
 use super::budgets::{Budgets, DrawId, Gate};
@@ -16,8 +16,8 @@ use super::ready::{Head, Lanes};
 
 #[derive(Debug, Default)]
 pub(super) struct Drawing {
-    draws: FxHashMap<DrawId, DrawLanes>,
-    gates: FxHashMap<Gate, AtGate>,
+    draws: HashMap<DrawId, DrawLanes>,
+    gates: HashMap<Gate, AtGate>,
     /// The first job at each gate where the queue is awake.
     awake: BTreeSet<(u16, Stamp, Gate)>,
 }

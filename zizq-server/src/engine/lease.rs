@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::hash::HashMap;
 use protocol::id::JobId;
 use protocol::lease::LeaseToken;
-use rustc_hash::FxHashMap;
 
 use super::job::Job;
 use crate::store::record::LeaseEnd;
@@ -36,7 +36,7 @@ pub(super) struct Lease {
 
 #[derive(Debug, Default)]
 pub(super) struct Leases {
-    by_job: FxHashMap<JobId, Lease>,
+    by_job: HashMap<JobId, Lease>,
     /// In the order of delivery: leases that may have to be written down. Most are over before their time comes.
     unsaved: VecDeque<(u64, LeaseToken, JobId)>,
     /// Of the attempts that may not take for ever.

@@ -43,10 +43,10 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::ops::Range;
 use std::{cmp, mem};
 
+use crate::hash::{HashMap, HashSet};
 use protocol::id::JobId;
 use protocol::job::Backoff;
 use protocol::outcome::LeasedJob;
-use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::events::Event;
 use crate::store::batch::Batch;
@@ -92,7 +92,7 @@ pub struct Settings {
 }
 
 /// Jobs that were looked up in the store for a command.
-pub type Found = FxHashMap<JobId, Job>;
+pub type Found = HashMap<JobId, Job>;
 
 #[derive(Debug)]
 pub struct Engine {
@@ -116,7 +116,7 @@ pub struct Engine {
     firings: VecDeque<Firing>,
     bulks: Bulks,
     /// For lanes with a long history: the first stamp that can be live. See [`crate::store::view::lanes`].
-    cursors: FxHashMap<LaneKey, Stamp>,
+    cursors: HashMap<LaneKey, Stamp>,
     /// When the leases of a stream are to be looked at.
     checks: BinaryHeap<cmp::Reverse<(u64, u64)>>,
     /// Queues that may have jobs for waiting streams.
@@ -130,14 +130,14 @@ pub struct Engine {
     /// Streams that wait for a job of any queue, the longest waiting first, with when they began to.
     waiting_for_all: VecDeque<(u64, u64)>,
     /// Queues that streams wait for by name.
-    awaited: FxHashSet<QueueId>,
-    wanted: FxHashSet<Wanted>,
+    awaited: HashSet<QueueId>,
+    wanted: HashSet<Wanted>,
     /// What the ready jobs in memory weigh, in bytes.
     ready_bytes: usize,
     /// Whether somebody listens to what happens.
     watched: bool,
     events: Vec<Event>,
-    waiters: FxHashMap<JobId, Vec<Waiter>>,
+    waiters: HashMap<JobId, Vec<Waiter>>,
     /// Those whose waiting is over, with what they waited for.
     woken: Vec<(Waiter, Option<Seen>)>,
     batch: Batch,
@@ -170,7 +170,7 @@ impl Engine {
             self.batch.remove_queue(*id);
         }
         if !gone.is_empty() && !self.cursors.is_empty() {
-            let gone: FxHashSet<_> = gone.into_iter().collect();
+            let gone: HashSet<_> = gone.into_iter().collect();
             for ((queue, draw, priority), _) in self.cursors.extract_if(|(id, ..), _| gone.contains(id)) {
                 self.batch.remove_cursor(queue, draw, priority);
             }

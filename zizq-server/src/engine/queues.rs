@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
+use crate::hash::{HashMap, HashSet};
 use protocol::job::Status;
 use protocol::name::QueueName;
-use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::budgets::DrawId;
 use super::command::{JobCounts, QueueState};
@@ -36,8 +36,8 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 pub(super) struct Queues {
-    by_name: FxHashMap<QueueName, QueueId>,
-    by_id: FxHashMap<QueueId, Queue>,
+    by_name: HashMap<QueueName, QueueId>,
+    by_id: HashMap<QueueId, Queue>,
     changed: Vec<QueueId>,
     /// Queues that had no job when they were last looked at.
     may_go: Vec<QueueId>,
@@ -230,7 +230,7 @@ impl Queues {
         match names {
             None => self.by_id.values().for_each(&mut add),
             Some(names) => {
-                let distinct: FxHashSet<&QueueName> = names.iter().collect();
+                let distinct: HashSet<&QueueName> = names.iter().collect();
                 let ids = distinct.into_iter().filter_map(|name| self.by_name.get(name));
                 ids.filter_map(|id| self.by_id.get(id)).for_each(&mut add);
             }

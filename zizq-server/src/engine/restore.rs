@@ -5,10 +5,10 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::hash::{HashMap, HashSet};
 use protocol::id::JobId;
 use protocol::lease::{DEFAULT_LEASE_MS, LeaseToken};
 use protocol::name::CronName;
-use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use super::budgets::{BudgetId, Budgets, DrawId};
@@ -89,12 +89,12 @@ impl Engine {
             heads: Heads::default(),
             waits: 0,
             waiting_for_all: VecDeque::new(),
-            awaited: FxHashSet::default(),
-            wanted: FxHashSet::default(),
+            awaited: HashSet::default(),
+            wanted: HashSet::default(),
             ready_bytes: 0,
             watched: false,
             events: Vec::new(),
-            waiters: FxHashMap::default(),
+            waiters: HashMap::default(),
             woken: Vec::new(),
             batch: Batch::default(),
             clear: false,
@@ -139,7 +139,7 @@ impl Engine {
     /// Workers of before get their time to come back, once: the length of their lease, counted from the first start that
     /// they have not been heard of since.
     fn load_leases(&mut self, leases: Vec<(JobId, LeaseRecord, Option<Job>)>) {
-        let mut resumable: FxHashMap<u128, u64> = FxHashMap::default();
+        let mut resumable: HashMap<u128, u64> = HashMap::default();
         for (id, record, job) in leases {
             let Some(mut job) = job else {
                 self.batch.remove_lease(id);

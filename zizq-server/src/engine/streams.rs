@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::hash::{HashMap, HashSet};
 use protocol::id::JobId;
 use protocol::lease::LeaseToken;
-use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use super::command::{About, Link, StreamKind};
@@ -51,7 +51,7 @@ pub(super) struct Stream {
     /// When its leases are looked at next.
     pub check_at: Option<u64>,
     /// The queues it waits for at present; of no meaning where it takes all.
-    pub waits_for: FxHashSet<QueueId>,
+    pub waits_for: HashSet<QueueId>,
     pub waits_for_all: bool,
     /// Whether it stands in the list of streams to feed.
     pub to_feed: bool,
@@ -105,8 +105,8 @@ impl Stream {
 
 #[derive(Debug, Default)]
 pub(super) struct Streams {
-    by_key: FxHashMap<u64, Stream>,
-    by_id: FxHashMap<u128, u64>,
+    by_key: HashMap<u64, Stream>,
+    by_id: HashMap<u128, u64>,
     next: u64,
     /// Streams with something pending.
     touched: Vec<u64>,

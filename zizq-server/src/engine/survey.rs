@@ -1,7 +1,7 @@
 //! What can be seen of queues and workers.
 
+use crate::hash::HashMap;
 use protocol::name::QueueName;
-use rustc_hash::FxHashMap;
 
 use super::Engine;
 use super::command::{QueueState, Reply, WorkerState};
@@ -18,7 +18,7 @@ impl Engine {
     }
 
     pub(super) fn queue_states(&self, names: Option<&[QueueName]>) -> Vec<QueueState> {
-        let mut by_queue: FxHashMap<QueueId, u64> = FxHashMap::default();
+        let mut by_queue: HashMap<QueueId, u64> = HashMap::default();
         let mut for_all = 0;
         for stream in self.connected() {
             match &stream.takes {

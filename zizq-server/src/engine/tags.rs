@@ -7,9 +7,9 @@
 use std::mem;
 use std::sync::Arc;
 
+use crate::hash::HashMap;
 use protocol::flow::{Batch as Foldable, Key};
 use protocol::id::JobId;
-use rustc_hash::FxHashMap;
 
 use super::Engine;
 use super::command::Command;
@@ -40,13 +40,13 @@ type Change = (JobId, Option<Holder>);
 #[derive(Debug, Default)]
 pub(super) struct Tags {
     /// As of now.
-    known: FxHashMap<Tag, Holders>,
+    known: HashMap<Tag, Holders>,
     /// What has happened to tags that are not known.
-    noted: FxHashMap<Tag, Vec<Change>>,
+    noted: HashMap<Tag, Vec<Change>>,
     /// Known tags that have changed, with what the store says of them.
-    changed: FxHashMap<Tag, Holders>,
+    changed: HashMap<Tag, Holders>,
     /// Jobs that can be asked for by a tag and were put somewhere in this turn.
-    fresh: FxHashMap<JobId, Arc<Job>>,
+    fresh: HashMap<JobId, Arc<Job>>,
 }
 
 impl Tags {

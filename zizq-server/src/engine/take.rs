@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::hash::HashSet;
 use protocol::job::Status;
 use protocol::lease::DEFAULT_LEASE_MS;
-use rustc_hash::FxHashSet;
 
 use super::Engine;
 use super::command::{About, Link, OpenStream, Opened, Reject, Reply, StreamKind};
@@ -256,7 +256,7 @@ impl Stream {
             missed: Vec::new(),
             pending: Vec::new(),
             check_at: None,
-            waits_for: FxHashSet::default(),
+            waits_for: HashSet::default(),
             waits_for_all: false,
             to_feed: false,
         }

@@ -3,13 +3,13 @@
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::hash::HashMap;
 use protocol::flow::Key;
-use rustc_hash::FxHashMap;
 use tokio::sync::OwnedMutexGuard;
 
 /// Keys that somebody has, or waits for.
 #[derive(Debug, Default)]
-pub(super) struct Keys(Mutex<FxHashMap<Key, Arc<tokio::sync::Mutex<()>>>>);
+pub(super) struct Keys(Mutex<HashMap<Key, Arc<tokio::sync::Mutex<()>>>>);
 
 /// The right to fold into the batch of a key, once it has come.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Keys {
         turns
     }
 
-    fn known(&self) -> MutexGuard<'_, FxHashMap<Key, Arc<tokio::sync::Mutex<()>>>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<Key, Arc<tokio::sync::Mutex<()>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

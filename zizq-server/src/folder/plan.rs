@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
+use crate::hash::HashMap;
 use protocol::enqueue::NewJob;
 use protocol::flow::{Batch, Key};
 use protocol::media::Format;
 use protocol::payload::Payload;
-use rustc_hash::FxHashMap;
 
 use crate::engine::batches::{Plan, Planned, Step};
 use crate::engine::job::Job;
@@ -130,8 +130,8 @@ impl Request {
     }
 
     /// The last job that was folded into each batch: by its number, and where it was opened by one of the jobs.
-    fn last_folds(&self, steps: &[Step]) -> FxHashMap<(u32, Option<usize>), usize> {
-        let (mut opened, mut last) = (FxHashMap::default(), FxHashMap::default());
+    fn last_folds(&self, steps: &[Step]) -> HashMap<(u32, Option<usize>), usize> {
+        let (mut opened, mut last) = (HashMap::default(), HashMap::default());
         for (n, (step, number)) in steps.iter().zip(&self.batches).enumerate() {
             let Some(number) = *number else { continue };
             match step {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::hash::HashSet;
 use http::StatusCode;
 use protocol::body;
 use protocol::body::Malformed;
@@ -10,7 +11,6 @@ use protocol::enqueue::EnqueueError;
 use protocol::error::excerpt;
 use protocol::name::CronName;
 use protocol::object::Object;
-use rustc_hash::FxHashSet;
 use serde_json::json;
 
 use super::{enqueue, out_of_step};
@@ -70,7 +70,7 @@ async fn put(app: &App, request: &Request) -> Answer {
         recurrence::zone(name).map_err(Refusal::bad_request)?;
     }
     let mut entries = Vec::with_capacity(body.entries.len());
-    let mut names = FxHashSet::default();
+    let mut names = HashSet::default();
     for (i, Object(entry)) in body.entries.into_iter().enumerate() {
         let name = entry.name.clone();
         let name = name.ok_or_else(|| Refusal::bad_request(format!("entries[{i}]: missing field `name`")))?;

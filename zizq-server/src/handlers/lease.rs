@@ -1,5 +1,6 @@
 //! `POST /jobs/{id}/heartbeat`, `POST /jobs/heartbeat`, `POST /jobs/{id}/release`, `POST /jobs/release`.
 
+use crate::hash::HashSet;
 use http::StatusCode;
 use protocol::body;
 use protocol::lease::{
@@ -8,7 +9,6 @@ use protocol::lease::{
 };
 use protocol::object::Object;
 use protocol::outcome::LeasedJob;
-use rustc_hash::FxHashSet;
 use serde::Deserialize;
 
 use super::out_of_step;
@@ -55,7 +55,7 @@ pub(crate) async fn heartbeat_bulk(app: &App, request: &Request) -> Answer {
     let body: Bulk<JobHeartbeat> = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
     check_length(body.jobs.len())?;
-    let mut seen = FxHashSet::default();
+    let mut seen = HashSet::default();
     let beats = body.jobs.into_iter().map(|Object(beat)| beat).filter(|beat| seen.insert(beat.id));
     let beats: Vec<JobHeartbeat> = beats.collect();
     for (i, beat) in beats.iter().enumerate() {
@@ -98,7 +98,7 @@ pub(crate) async fn release_bulk(app: &App, request: &Request) -> Answer {
     let body: Bulk<JobRelease> = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
     check_length(body.jobs.len())?;
-    let mut seen = FxHashSet::default();
+    let mut seen = HashSet::default();
     let jobs = body.jobs.into_iter().map(|Object(job)| job).filter(|job| seen.insert(job.id)).collect();
     bulk_answer(request, &not_done(app, Command::Release(jobs)).await?)
 }

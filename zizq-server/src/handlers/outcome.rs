@@ -1,12 +1,12 @@
 //! `POST /jobs/{id}/success`, `POST /jobs/success`, `POST /jobs/{id}/failure`.
 
+use crate::hash::HashSet;
 use http::StatusCode;
 use protocol::body;
 use protocol::encode;
 use protocol::id::JobId;
 use protocol::object::Object;
 use protocol::outcome::{self, Failure, LeasedJob, MAX_RESULT_BYTES, NotDone};
-use rustc_hash::FxHashSet;
 use serde::Deserialize;
 
 use super::out_of_step;
@@ -54,7 +54,7 @@ pub(crate) async fn succeed_bulk(app: &App, request: &Request) -> Answer {
     }
     let with_tokens = body.jobs.into_iter().flatten().map(|Object(job)| job);
     let without = body.ids.into_iter().flatten().map(|id| LeasedJob { id, lease: None });
-    let mut seen = FxHashSet::default();
+    let mut seen = HashSet::default();
     let jobs: Vec<LeasedJob> = with_tokens.chain(without).filter(|job| seen.insert(job.id)).collect();
     check_length(jobs.len())?;
     bulk_answer(request, &not_done(app, Command::Succeed(jobs)).await?)

@@ -3,10 +3,10 @@
 use std::io;
 use std::rc::Rc;
 
+use crate::hash::HashMap;
 use jaq_interpret::Val;
 use protocol::error::excerpt;
 use protocol::media::Format;
-use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::program::{self, Library, Program};
@@ -59,7 +59,7 @@ pub(crate) struct Folded {
 /// The helper's part: expressions it has compiled.
 #[derive(Default)]
 pub(super) struct Folding {
-    known: FxHashMap<String, Rc<Program>>,
+    known: HashMap<String, Rc<Program>>,
     bytes: usize,
 }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::hash::{HashMap, HashSet};
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::QueueName;
-use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::sieve::Sieve;
 use super::walk::{Held, Walk};
@@ -51,7 +51,7 @@ impl Start {
     }
 }
 
-type QueueNames = FxHashMap<QueueId, QueueName>;
+type QueueNames = HashMap<QueueId, QueueName>;
 
 impl Look {
     pub(super) fn ask(&self, command: Command) -> Result<Reply, ReadError> {
@@ -100,9 +100,9 @@ impl Look {
     pub(super) fn oldest_ready(
         &self,
         queues: Option<&[QueueId]>,
-    ) -> Result<FxHashMap<QueueName, u64>, ReadError> {
+    ) -> Result<HashMap<QueueName, u64>, ReadError> {
         let filter = Filter { statuses: Some(vec![Status::Ready]), ..Filter::default() };
-        let mut oldest = FxHashMap::default();
+        let mut oldest = HashMap::default();
         for queue in self.queues(queues)? {
             if self.abandoned.load(Ordering::Relaxed) {
                 break;
@@ -191,7 +191,7 @@ impl Look {
     fn overlay(&self, mut jobs: Vec<Seen>) -> Result<Vec<Seen>, ReadError> {
         let maybe_held = |seen: &&Seen| matches!(seen.status, Status::Ready | Status::InFlight);
         let ids: Vec<JobId> = jobs.iter().filter(maybe_held).map(|seen| seen.job.id).collect();
-        let mut in_flight = FxHashMap::default();
+        let mut in_flight = HashMap::default();
         if !ids.is_empty()
             && let Reply::InFlight(held) = self.ask(Command::Inspect(ids))?
         {
@@ -240,7 +240,7 @@ impl Look {
     fn held(&self, filter: &Filter, mut start: Start) -> Result<Held, ReadError> {
         if !filter.wants_status(Status::Ready) {
             // Without the ready lanes nothing shows a job that was handed out just before the snapshot was taken.
-            let before: FxHashSet<JobId> = start.held.iter().map(|seen| seen.job.id).collect();
+            let before: HashSet<JobId> = start.held.iter().map(|seen| seen.job.id).collect();
             if let Reply::InFlight(held) = self.ask(start.list_in_flight(filter))? {
                 start.held.extend(held.into_iter().filter(|seen| !before.contains(&seen.job.id)));
             }

@@ -11,10 +11,10 @@ pub(crate) use change::Changes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::hash::HashMap;
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::QueueName;
-use rustc_hash::FxHashMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock;
@@ -214,7 +214,7 @@ impl Reader {
     pub(crate) async fn oldest_ready(
         &self,
         queues: Option<&[QueueName]>,
-    ) -> Result<FxHashMap<QueueName, u64>, ReadError> {
+    ) -> Result<HashMap<QueueName, u64>, ReadError> {
         let _place = self.scans.acquire().await.map_err(|_| CallError::Stopped)?;
         let ids = self.queue_ids(queues).await?;
         self.blocking(move |look| look.oldest_ready(ids.as_deref())).await

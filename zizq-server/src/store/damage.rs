@@ -10,9 +10,9 @@
 
 pub mod draws;
 
+use crate::hash::HashSet;
 use protocol::job::Status;
 use protocol::name::QueueName;
-use rustc_hash::FxHashSet;
 
 use super::batch::Batch;
 use super::keys::{self, Area, Key, Parts, Place};
@@ -85,7 +85,7 @@ pub fn job_key(key: &[u8]) -> Option<Place> {
 /// A queue whose record is lost, with its jobs counted anew. If the damage has not left it its name, it gets one by
 /// which it can be found.
 fn rebuilt_queue<S: Snapshot>(snapshot: &S, id: QueueId, damaged: &[u8]) -> Result<QueueRecord, StoreError> {
-    let mut others = FxHashSet::default();
+    let mut others = HashSet::default();
     for entry in entries(snapshot, Area::Queue) {
         let (key, record) = entry?;
         others.extend(record::decode_queue_name(&record).filter(|_| key[..] != keys::queue(id)[..]));

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
+use crate::hash::HashMap;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
@@ -82,7 +82,7 @@ fn run(events: &OwnedFd, ended: &PipeReader, mut files: Files) -> io::Result<()>
 
 #[derive(Debug, Default)]
 struct Files {
-    folders: FxHashMap<i32, PathBuf>,
+    folders: HashMap<i32, PathBuf>,
     open: Vec<File>,
 }
 
