@@ -20,10 +20,9 @@ use crate::turn::{Answer, Core};
 
 /// How many commands may wait for the engine before callers are made to wait.
 const MAX_WAITING: usize = 8_192;
-/// How many commands one turn takes.
-const MAX_TURN: usize = 1_024;
-/// A turn with this many new jobs takes no more commands, so that what comes next does not wait long.
-const MAX_NEW_JOBS: usize = 1_024;
+/// A turn with this many jobs to enqueue, acknowledge and so on takes no more commands, so that what comes next does not
+/// wait long, and the connections are busy with what one turn has delivered while the engine is with the next.
+const MAX_TURN: usize = 256;
 /// How often is looked whether the disk is full, in milliseconds.
 const LOOK_EVERY_MS: u64 = 20;
 /// When the store fails again soon after it was opened again, the pause doubles, up to a limit.
@@ -142,18 +141,18 @@ impl<S: Store> Writer<S> {
         while let Some(first) = self.wait() {
             let now = clock::now();
             let (mut commands, mut callers) = (Vec::new(), Vec::new());
-            let (mut stop, mut new_jobs) = (false, 0);
-            for request in first.into_iter().chain(self.requests.clone().try_iter().take(MAX_TURN)) {
+            let (mut stop, mut size) = (false, 0);
+            for request in first.into_iter().chain(self.requests.clone().try_iter()) {
+                size += request.command.size();
                 let caller = self.take_up(&request.command, request.reply);
                 if caller.is_enqueue && self.is_full(now) {
                     caller.fail(&StoreError::Full);
-                    continue;
+                } else {
+                    stop |= matches!(request.command, Command::Stop);
+                    callers.push(caller);
+                    commands.push(request.command);
                 }
-                stop |= matches!(request.command, Command::Stop);
-                new_jobs += request.command.new_jobs().len();
-                callers.push(caller);
-                commands.push(request.command);
-                if new_jobs >= MAX_NEW_JOBS {
+                if size >= MAX_TURN {
                     break;
                 }
             }

@@ -130,6 +130,19 @@ impl Command {
         }
     }
 
+    /// How much there is to do: a job is one.
+    pub fn size(&self) -> usize {
+        let jobs = match self {
+            Self::Succeed(jobs) => jobs.len(),
+            Self::Heartbeat(jobs) => jobs.len(),
+            Self::Release(jobs) => jobs.len(),
+            Self::Change { ids, .. } => ids.len(),
+            Self::Inspect(ids) => ids.len(),
+            enqueue => enqueue.new_jobs().len(),
+        };
+        jobs.max(1)
+    }
+
     /// The keys of the batches that it is about.
     pub(super) fn batch_keys(&self) -> impl Iterator<Item = &Key> {
         let (asked, planned) = match self {
