@@ -1,7 +1,9 @@
 //! More than the server can take at once: connections, bodies, and heads that nobody can read.
 
+use http_body_util::{BodyExt, Collected};
 use protocol::frame::StreamFormat;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::{Value, json};
 use tests::client::{Client, Http, Wire};
 use tests::wait::{until, within};
 use tests::{Server, id, raw};
@@ -105,6 +107,43 @@ async fn large_bodies_wait_for_each_other_and_not_in_memory() {
     }
     let peak = server.process().usage().unwrap().peak_rss.saturating_sub(before) >> 20;
     assert!(peak < 150, "{peak} MiB for two bodies at a time");
+}
+
+/// One connection of HTTP/2 could take all memory with answers that it does not read.
+#[tokio::test]
+async fn answers_that_nobody_reads_do_not_pile_up() {
+    const JOBS: usize = 2_000;
+    let mut server = Server::start().await;
+    let client = server.client_as(Wire { http: Http::Two, ..Wire::default() });
+    let payload = "x".repeat(8_000);
+    for _ in 0..4 {
+        let job = || json!({"queue": "q", "type": "t", "payload": payload});
+        client.enqueue_all(std::iter::repeat_with(job).take(JOBS / 4)).await;
+    }
+    let before = server.process().usage().unwrap().rss;
+    let path = format!("/jobs?limit={JOBS}");
+    let mut unread = Vec::new();
+    for _ in 0..40 {
+        unread.push(within("the head of an answer", client.get(&path).response()).await);
+    }
+    let grown = server.process().usage().unwrap().peak_rss.saturating_sub(before) >> 20;
+    assert!(grown < 300, "{grown} MiB for pages of which eight may be large");
+
+    // Others are served, and who reads at last gets all of it: long pages first, then short ones, with what comes next.
+    let short = server.client().get(&path).await.expect(200);
+    // All at once, for they share the window of the connection.
+    let bodies: JoinSet<_> = unread.into_iter().map(|answer| answer.into_body().collect()).collect();
+    let bodies = within("the rest of the answers", bodies.join_all()).await;
+    let page = |body: Collected<_>| serde_json::from_slice::<Value>(&body.to_bytes()).unwrap();
+    let pages: Vec<Value> = bodies.into_iter().map(|body| page(body.unwrap())).collect();
+    let lengths = pages.iter().map(|page| page["jobs"].as_array().unwrap().len());
+    let (long, rest): (Vec<usize>, _) = lengths.partition(|length| *length > JOBS / 2);
+    assert_eq!(long.len(), 8, "{long:?} and {rest:?}");
+    assert!(rest.iter().all(|length| (1..20).contains(length)), "{rest:?}");
+    let next = short["pages"]["next"].as_str().unwrap();
+    let seen = short["jobs"].as_array().unwrap().len();
+    let next = client.get(next).await.expect(200);
+    assert_eq!(next["jobs"].as_array().unwrap().len(), JOBS - seen, "the next page is long again");
 }
 
 #[tokio::test]

@@ -44,13 +44,24 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let page = Page::read(&mut query, |query| query.value::<JobId>("from"))?;
     let filter = filters::read(&mut query)?;
     query.finish()?;
-    let (jobs, more) = app.reader.list(filter.clone(), page.from, page.descending, page.limit).await?;
+    let mut share = None;
+    let most = || {
+        let (most, taken) = app.budget.page();
+        share = Some(taken);
+        most
+    };
+    let (jobs, more) = app.reader.list(filter.clone(), page.from, page.descending, page.limit, most).await?;
     let ends = jobs.first().zip(jobs.last()).map(|(first, last)| (first.job.id, last.job.id));
     let pages = page.links("/jobs", ends, more, &filters::params(&filter));
-    let mut body = Vec::with_capacity(256 + jobs.len() * 512);
+    let size: usize = jobs.iter().map(|seen| 512 + seen.job.payload.bytes().len()).sum();
+    let mut body = Vec::with_capacity(256 + size);
     let write = |out: &mut Vec<u8>, shown: &Seen| write_shown(out, request, shown);
     encode::write_jobs(&mut body, request.format, jobs.iter(), write, Some(&pages));
-    Ok(reply::bytes(StatusCode::OK, request.format, body))
+    let answer = reply::bytes(StatusCode::OK, request.format, body);
+    Ok(match share {
+        Some(share) => share.until_sent(answer),
+        None => answer,
+    })
 }
 
 pub(crate) async fn count(app: &App, request: &Request) -> Answer {

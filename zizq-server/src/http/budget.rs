@@ -3,20 +3,22 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures_util::FutureExt;
 use http::Response;
-use http_body_util::{BodyExt, Either, Full};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::reply::{Body, Refusal};
+use super::unread::keep_until_sent;
 
 /// Bodies up to this size do not wait for larger ones, in bytes.
-const SMALL: usize = 64 * 1024;
+pub(super) const SMALL: usize = 64 * 1024;
 /// What all small bodies may take together, in bytes.
 const ALL_SMALL: usize = 64 * 1024 * 1024;
 /// As many bodies of the largest size may be there at a time.
 const LARGEST_AT_A_TIME: usize = 2;
+/// A page of large jobs ends before its limit, at about this many bytes.
+const PAGE: usize = 16 * 1024 * 1024;
+/// As many pages of this size may be read or wait for their readers at a time. Beyond them pages end at [`SMALL`].
+const PAGES_AT_A_TIME: usize = 8;
 /// Memory is counted in pieces of this size, in bytes.
 const PIECE: usize = 1024;
 /// How many threads work on large bodies.
@@ -25,14 +27,12 @@ const WORKERS: usize = 2;
 pub(crate) struct Budget {
     small: Arc<Semaphore>,
     large: Arc<Semaphore>,
+    pages: Arc<Semaphore>,
     workers: Semaphore,
 }
 
 /// Memory that is taken, until it is dropped.
-pub(crate) struct Share {
-    _permit: Option<OwnedSemaphorePermit>,
-    is_large: bool,
-}
+pub(crate) struct Share(#[expect(dead_code, reason = "is there to be dropped")] Option<OwnedSemaphorePermit>);
 
 impl Budget {
     pub(crate) fn new(max_body_size: usize) -> Self {
@@ -40,17 +40,23 @@ impl Budget {
         Self {
             small: Arc::new(Semaphore::new(ALL_SMALL / PIECE)),
             large: Arc::new(Semaphore::new(large.min(Semaphore::MAX_PERMITS))),
+            pages: Arc::new(Semaphore::new(PAGES_AT_A_TIME)),
             workers: Semaphore::new(WORKERS),
         }
     }
 
     /// Waits until there is memory for a body of this size.
     pub(crate) async fn take(&self, bytes: usize) -> Share {
-        let is_large = bytes > SMALL;
-        let pool = if is_large { &self.large } else { &self.small };
+        let pool = if bytes > SMALL { &self.large } else { &self.small };
         let pieces = u32::try_from(bytes.div_ceil(PIECE)).unwrap_or(u32::MAX);
         let permit = if pieces == 0 { None } else { pool.clone().acquire_many_owned(pieces).await.ok() };
-        Share { _permit: permit, is_large }
+        Share(permit)
+    }
+
+    /// How many bytes a page of jobs may have. Nobody waits: where others do not read theirs, pages get shorter.
+    pub(crate) fn page(&self) -> (usize, Share) {
+        let permit = self.pages.clone().try_acquire_owned().ok();
+        (if permit.is_some() { PAGE } else { SMALL }, Share(permit))
     }
 
     /// Does work on so many bytes; on another thread where they are many, so that it holds up no connection.
@@ -72,41 +78,25 @@ impl Budget {
 }
 
 impl Share {
-    /// Keeps the memory of a large body taken until the answer to it has been sent: that can be large, too.
+    /// Keeps the memory taken until the answer has been sent, if that is large, too.
     pub(crate) fn until_sent(self, answer: Response<Body>) -> Response<Body> {
-        if !self.is_large {
-            return answer;
-        }
-        answer.map(|body| match body {
-            Either::Left(mut whole) => {
-                let bytes =
-                    whole.frame().now_or_never().flatten().and_then(|Ok(frame)| frame.into_data().ok());
-                let owner = Sent { bytes: bytes.unwrap_or_default(), _share: self };
-                Either::Left(Full::new(Bytes::from_owner(owner)))
-            }
-            stream @ Either::Right(_) => stream,
-        })
-    }
-}
-
-struct Sent {
-    bytes: Bytes,
-    _share: Share,
-}
-
-impl AsRef<[u8]> for Sent {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        keep_until_sent(answer, |_| self)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
     use http::StatusCode;
+    use http_body_util::BodyExt;
     use protocol::media::Format;
 
     const MIB: usize = 1024 * 1024;
+
+    fn answer(bytes: usize) -> Response<Body> {
+        crate::http::reply::bytes(StatusCode::OK, Format::Json, vec![7; bytes])
+    }
 
     #[tokio::test]
     async fn large_bodies_wait_for_their_turn_and_small_ones_do_not() {
@@ -116,16 +106,31 @@ mod tests {
         assert!(budget.take(SMALL + 1).now_or_never().is_none());
         let _small = budget.take(SMALL).await;
         let _empty = budget.take(0).await;
-        drop(second);
-        let answer = crate::http::reply::bytes(StatusCode::OK, Format::Json, vec![7; 3]);
-        let answer = first.until_sent(answer);
+        let small = second.until_sent(answer(SMALL));
+        let large = first.until_sent(answer(SMALL + 1));
         let third = budget.take(32 * MIB).await;
-        assert!(budget.take(SMALL + 1).now_or_never().is_none(), "the answer is not sent yet");
-        let sent = answer.into_body().collect().await.unwrap().to_bytes();
-        assert_eq!(&sent[..], [7; 3]);
+        assert!(budget.take(SMALL + 1).now_or_never().is_none(), "the large answer is not sent yet");
+        let sent = large.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(&sent[..], [7; SMALL + 1]);
         assert!(budget.take(SMALL + 1).now_or_never().is_none(), "its bytes are still there");
         drop(sent);
         drop(budget.take(32 * MIB).await);
-        drop(third);
+        drop((small, third));
+    }
+
+    #[test]
+    fn pages_get_shorter_while_large_ones_are_not_read() {
+        let budget = Budget::new(MIB);
+        let unread: Vec<_> = std::iter::repeat_with(|| budget.page())
+            .take(PAGES_AT_A_TIME)
+            .map(|(bytes, share)| {
+                assert_eq!(bytes, PAGE);
+                share.until_sent(answer(SMALL + 1))
+            })
+            .collect();
+        let (bytes, share) = budget.page();
+        assert_eq!(bytes, SMALL);
+        drop((unread, share));
+        assert_eq!(budget.page().0, PAGE);
     }
 }

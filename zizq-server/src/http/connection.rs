@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::socket::Socket;
+use super::unread::Cut;
 use super::{App, closed, refuse, respond};
 
 /// A peer that has vanished is noticed within this time.
@@ -93,17 +94,25 @@ impl Host {
     async fn serve(&self, socket: TcpStream, peer: SocketAddr, watcher: Watcher) -> Result<(), Failed> {
         prepare(&socket)?;
         let app = self.app.clone();
-        let service = service_fn(move |request| respond(app.clone(), peer, request));
-        match &self.tls {
-            None => {
-                let io = TokioIo::new(Socket::new(socket));
-                watcher.watch(self.http.serve_connection(io, service).into_owned()).await
+        let cut = Cut::default();
+        let when_cut = cut.clone();
+        let service = service_fn(move |request| respond(app.clone(), peer, cut.clone(), request));
+        let serve = async {
+            match &self.tls {
+                None => {
+                    let io = TokioIo::new(Socket::new(socket));
+                    watcher.watch(self.http.serve_connection(io, service).into_owned()).await
+                }
+                Some(tls) => {
+                    let socket = timeout(HANDSHAKE_TIMEOUT, tls.accept(socket)).await??;
+                    let io = TokioIo::new(Socket::new(socket));
+                    watcher.watch(self.http.serve_connection(io, service).into_owned()).await
+                }
             }
-            Some(tls) => {
-                let socket = timeout(HANDSHAKE_TIMEOUT, tls.accept(socket)).await??;
-                let io = TokioIo::new(Socket::new(socket));
-                watcher.watch(self.http.serve_connection(io, service).into_owned()).await
-            }
+        };
+        tokio::select! {
+            served = serve => served,
+            () = when_cut.notified() => Err("an answer was not read in time".into()),
         }
     }
 

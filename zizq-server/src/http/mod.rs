@@ -9,6 +9,7 @@ pub(crate) mod route;
 mod socket;
 pub(crate) mod stream;
 pub(crate) mod tls;
+mod unread;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -53,10 +54,11 @@ pub(crate) async fn closed(closing: &mut watch::Receiver<bool>) {
     drop(closing.wait_for(|closing| *closing).await);
 }
 
-/// Answers one request. There is an answer to everything.
+/// Answers one request. There is an answer to everything. Where it is not read in time, the connection is cut.
 pub(crate) async fn respond(
     app: Arc<App>,
     peer: SocketAddr,
+    cut: unread::Cut,
     request: ::http::Request<Incoming>,
 ) -> Result<::http::Response<Body>, Infallible> {
     let (parts, body) = request.into_parts();
@@ -85,7 +87,8 @@ pub(crate) async fn respond(
             None => answer,
         }
     };
-    Ok(answer.unwrap_or_else(|refusal| refusal.into_response(format.unwrap_or(Format::Json))))
+    let answer = answer.unwrap_or_else(|refusal| refusal.into_response(format.unwrap_or(Format::Json)));
+    Ok(unread::limit(answer, &cut))
 }
 
 /// Answers a request on a connection that is one too many.

@@ -191,9 +191,13 @@ impl Pace {
 
     /// How long the next part may take.
     fn patience(&self) -> Duration {
-        let in_all = BODY_PAUSE + Duration::from_secs((self.bytes / MIN_PACE) as u64);
-        in_all.saturating_sub(self.since.elapsed()).min(BODY_PAUSE)
+        time_for(self.bytes).saturating_sub(self.since.elapsed()).min(BODY_PAUSE)
     }
+}
+
+/// How long so many bytes may take in all, whichever way they go.
+pub(crate) fn time_for(bytes: usize) -> Duration {
+    BODY_PAUSE + Duration::from_secs((bytes / MIN_PACE) as u64)
 }
 
 /// Reads on for a while and keeps nothing, so that a sender who does not listen before it is done hears the answer.

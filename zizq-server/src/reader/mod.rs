@@ -39,8 +39,6 @@ pub(crate) enum ReadError {
     Jq(#[from] JqError),
 }
 
-/// A page of large jobs ends before its limit, at about this many bytes.
-const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
 /// How many scans run at a time; others wait, so that they do not take the machine away from the engine.
 const MAX_SCANS: usize = 4;
 /// How many calls change jobs by a filter at a time.
@@ -151,7 +149,8 @@ impl Reader {
         }
     }
 
-    /// A page of jobs behind `from`, and whether there are more.
+    /// A page of jobs behind `from`, of about `most` bytes, and whether there are more. `most` is asked when it
+    /// is the turn of this page.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -161,17 +160,19 @@ impl Reader {
         from: Option<JobId>,
         descending: bool,
         limit: usize,
+        most: impl FnOnce() -> usize,
     ) -> Result<(Vec<Seen>, bool), ReadError> {
         let turn = self.turn(&filter, &self.scans).await?;
+        let most = most();
         let start = self.start(&filter, from, descending).await?;
         self.blocking(move |look| {
             let (mut page, mut bytes) = (Vec::new(), 0);
             look.select(&filter, turn, start, limit + 1, |seen| {
                 bytes += seen.job.weight();
                 page.push(seen);
-                Ok(page.len() <= limit && (bytes <= MAX_PAGE_BYTES || page.len() == 1))
+                Ok(page.len() <= limit && (bytes <= most || page.len() == 1))
             })?;
-            let more = page.len() > limit || (page.len() > 1 && bytes > MAX_PAGE_BYTES);
+            let more = page.len() > limit || (page.len() > 1 && bytes > most);
             if more {
                 page.pop();
             }
