@@ -1,7 +1,7 @@
 //! Hash maps whose order is the same in every run, so that a seed of the simulation always tells the same story.
 //!
-//! Not with the hash of rustc: ids of jobs that came in together differ in the middle of their 128 bits, and it maps 256
-//! of those to one value.
+//! Not with the hash of rustc: ids of jobs that came in together differ in the middle of their 128 bits, and it gives 256
+//! of those one place in a map.
 
 use foldhash::fast::FixedState;
 

@@ -17,6 +17,7 @@ use crate::engine::command::{Command, Reply};
 use crate::folder::{self, Folder};
 use crate::handle::Handle;
 use crate::http::budget::Budget;
+use crate::http::unread::Unread;
 use crate::http::{App, connection, tls};
 use crate::logs::Logs;
 use crate::open_files;
@@ -75,6 +76,7 @@ impl Server {
             logs,
             limits: Limits { max_connections, ..limits },
             budget: Budget::new(config.limits.max_body_size),
+            unread: Unread::default(),
             events,
             heartbeat_ms: millis(config.heartbeat_interval),
             closing,

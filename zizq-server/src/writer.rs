@@ -1,5 +1,5 @@
-//! The engine's thread: it drains the commands that have arrived, turns the engine once, and answers. While it
-//! works the next commands gather, and so every commit serves all that came in the meantime.
+//! The engine's thread: it takes the commands that have arrived, turns the engine once, and answers. While it
+//! works the next commands gather, and so a commit serves many of them.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};

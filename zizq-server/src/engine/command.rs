@@ -130,7 +130,7 @@ impl Command {
         }
     }
 
-    /// How much there is to do: a job is one.
+    /// How much there is to do, about: a job that is named is one.
     pub fn size(&self) -> usize {
         let jobs = match self {
             Self::Succeed(jobs) => jobs.len(),
@@ -138,6 +138,8 @@ impl Command {
             Self::Release(jobs) => jobs.len(),
             Self::Change { ids, .. } => ids.len(),
             Self::Inspect(ids) => ids.len(),
+            Self::OpenBatches(keys) => keys.len(),
+            Self::ListInFlight { limit, .. } => *limit,
             enqueue => enqueue.new_jobs().len(),
         };
         jobs.max(1)

@@ -44,12 +44,7 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let page = Page::read(&mut query, |query| query.value::<JobId>("from"))?;
     let filter = filters::read(&mut query)?;
     query.finish()?;
-    let mut share = None;
-    let most = || {
-        let (most, taken) = app.budget.page();
-        share = Some(taken);
-        most
-    };
+    let most = || app.unread.page();
     let (jobs, more) = app.reader.list(filter.clone(), page.from, page.descending, page.limit, most).await?;
     let ends = jobs.first().zip(jobs.last()).map(|(first, last)| (first.job.id, last.job.id));
     let pages = page.links("/jobs", ends, more, &filters::params(&filter));
@@ -57,11 +52,7 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let mut body = Vec::with_capacity(256 + size);
     let write = |out: &mut Vec<u8>, shown: &Seen| write_shown(out, request, shown);
     encode::write_jobs(&mut body, request.format, jobs.iter(), write, Some(&pages));
-    let answer = reply::bytes(StatusCode::OK, request.format, body);
-    Ok(match share {
-        Some(share) => share.until_sent(answer),
-        None => answer,
-    })
+    Ok(reply::bytes(StatusCode::OK, request.format, body))
 }
 
 pub(crate) async fn count(app: &App, request: &Request) -> Answer {

@@ -15,10 +15,6 @@ pub(super) const SMALL: usize = 64 * 1024;
 const ALL_SMALL: usize = 64 * 1024 * 1024;
 /// As many bodies of the largest size may be there at a time.
 const LARGEST_AT_A_TIME: usize = 2;
-/// A page of large jobs ends before its limit, at about this many bytes.
-const PAGE: usize = 16 * 1024 * 1024;
-/// As many pages of this size may be read or wait for their readers at a time. Beyond them pages end at [`SMALL`].
-const PAGES_AT_A_TIME: usize = 8;
 /// Memory is counted in pieces of this size, in bytes.
 const PIECE: usize = 1024;
 /// How many threads work on large bodies.
@@ -27,7 +23,6 @@ const WORKERS: usize = 2;
 pub(crate) struct Budget {
     small: Arc<Semaphore>,
     large: Arc<Semaphore>,
-    pages: Arc<Semaphore>,
     workers: Semaphore,
 }
 
@@ -40,7 +35,6 @@ impl Budget {
         Self {
             small: Arc::new(Semaphore::new(ALL_SMALL / PIECE)),
             large: Arc::new(Semaphore::new(large.min(Semaphore::MAX_PERMITS))),
-            pages: Arc::new(Semaphore::new(PAGES_AT_A_TIME)),
             workers: Semaphore::new(WORKERS),
         }
     }
@@ -51,12 +45,6 @@ impl Budget {
         let pieces = u32::try_from(bytes.div_ceil(PIECE)).unwrap_or(u32::MAX);
         let permit = if pieces == 0 { None } else { pool.clone().acquire_many_owned(pieces).await.ok() };
         Share(permit)
-    }
-
-    /// How many bytes a page of jobs may have. Nobody waits: where others do not read theirs, pages get shorter.
-    pub(crate) fn page(&self) -> (usize, Share) {
-        let permit = self.pages.clone().try_acquire_owned().ok();
-        (if permit.is_some() { PAGE } else { SMALL }, Share(permit))
     }
 
     /// Does work on so many bytes; on another thread where they are many, so that it holds up no connection.
@@ -116,21 +104,5 @@ mod tests {
         drop(sent);
         drop(budget.take(32 * MIB).await);
         drop((small, third));
-    }
-
-    #[test]
-    fn pages_get_shorter_while_large_ones_are_not_read() {
-        let budget = Budget::new(MIB);
-        let unread: Vec<_> = std::iter::repeat_with(|| budget.page())
-            .take(PAGES_AT_A_TIME)
-            .map(|(bytes, share)| {
-                assert_eq!(bytes, PAGE);
-                share.until_sent(answer(SMALL + 1))
-            })
-            .collect();
-        let (bytes, share) = budget.page();
-        assert_eq!(bytes, SMALL);
-        drop((unread, share));
-        assert_eq!(budget.page().0, PAGE);
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::socket::Socket;
-use super::unread::Cut;
+use super::unread::Peer;
 use super::{App, closed, refuse, respond};
 
 /// A peer that has vanished is noticed within this time.
@@ -94,9 +94,9 @@ impl Host {
     async fn serve(&self, socket: TcpStream, peer: SocketAddr, watcher: Watcher) -> Result<(), Failed> {
         prepare(&socket)?;
         let app = self.app.clone();
-        let cut = Cut::default();
-        let when_cut = cut.clone();
-        let service = service_fn(move |request| respond(app.clone(), peer, cut.clone(), request));
+        let connection = Arc::<Peer>::default();
+        let answers = connection.clone();
+        let service = service_fn(move |request| respond(app.clone(), peer, answers.clone(), request));
         let serve = async {
             match &self.tls {
                 None => {
@@ -112,7 +112,7 @@ impl Host {
         };
         tokio::select! {
             served = serve => served,
-            () = when_cut.notified() => Err("an answer was not read in time".into()),
+            () = connection.cut() => Err("an answer was not read in time".into()),
         }
     }
 

@@ -9,7 +9,7 @@ pub(crate) mod route;
 mod socket;
 pub(crate) mod stream;
 pub(crate) mod tls;
-mod unread;
+pub(crate) mod unread;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -40,6 +40,7 @@ pub(crate) struct App {
     pub folder: Arc<Folder>,
     pub limits: Limits,
     pub budget: Budget,
+    pub unread: unread::Unread,
     pub events: Arc<Hub>,
     pub logs: Logs,
     /// The longest silence on a stream, in milliseconds.
@@ -58,7 +59,7 @@ pub(crate) async fn closed(closing: &mut watch::Receiver<bool>) {
 pub(crate) async fn respond(
     app: Arc<App>,
     peer: SocketAddr,
-    cut: unread::Cut,
+    connection: Arc<unread::Peer>,
     request: ::http::Request<Incoming>,
 ) -> Result<::http::Response<Body>, Infallible> {
     let (parts, body) = request.into_parts();
@@ -87,8 +88,8 @@ pub(crate) async fn respond(
             None => answer,
         }
     };
-    let answer = answer.unwrap_or_else(|refusal| refusal.into_response(format.unwrap_or(Format::Json)));
-    Ok(unread::limit(answer, &cut))
+    let answer = answer.and_then(|answer| app.unread.limit(answer, &connection));
+    Ok(answer.unwrap_or_else(|refusal| refusal.into_response(format.unwrap_or(Format::Json))))
 }
 
 /// Answers a request on a connection that is one too many.

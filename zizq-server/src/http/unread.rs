@@ -1,6 +1,8 @@
-//! What nobody reads does not stay for ever: a large answer is to be read at the pace at which bodies are to come.
+//! Large answers are bounded until they have been sent: in memory, all of them together, and in time, by the pace at
+//! which bodies are to come.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -12,22 +14,84 @@ use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use super::budget::SMALL;
-use super::reply::Body;
+use super::reply::{Body, Refusal};
 use super::request::time_for;
 
-/// Ends a connection.
-pub(crate) type Cut = Arc<Notify>;
+/// A page of large jobs ends before its limit, at about this many bytes.
+const PAGE: usize = 16 * 1024 * 1024;
+/// While more than this waits for its readers, in bytes, pages end at [`SMALL`].
+const MANY: usize = 64 * 1024 * 1024;
+/// While more than this waits for its readers, in bytes, no large answers are given.
+const TOO_MANY: usize = 128 * 1024 * 1024;
 
-/// The answer; its connection is cut where it is large and is not read in time.
-pub(crate) fn limit(answer: Response<Body>, cut: &Cut) -> Response<Body> {
-    keep_until_sent(answer, |bytes| {
-        let (cut, time) = (cut.clone(), time_for(bytes));
-        let watch = tokio::spawn(async move {
-            sleep(time).await;
-            cut.notify_one();
-        });
-        Watch(watch.abort_handle())
-    })
+/// What large answers take that are not sent yet, in bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Unread(Arc<AtomicUsize>);
+
+/// A connection: what it has not sent yet, and how to end it.
+#[derive(Debug, Default)]
+pub(crate) struct Peer {
+    unread: Arc<AtomicUsize>,
+    cut: Arc<Notify>,
+}
+
+impl Peer {
+    /// Returns when the connection is to be ended.
+    pub(crate) async fn cut(&self) {
+        self.cut.notified().await;
+    }
+}
+
+impl Unread {
+    /// How many bytes a page of jobs may have. Nobody waits: where others do not read theirs, pages get shorter.
+    pub(crate) fn page(&self) -> usize {
+        if self.0.load(Ordering::Relaxed) < MANY { PAGE } else { SMALL }
+    }
+
+    /// The answer; where it is large, the connection is cut if it is not read in time.
+    ///
+    /// # Errors
+    /// 503 when too much waits already.
+    pub(crate) fn limit(&self, answer: Response<Body>, peer: &Peer) -> Result<Response<Body>, Refusal> {
+        let is_large =
+            matches!(answer.body(), Either::Left(whole) if whole.size_hint().lower() > SMALL as u64);
+        if is_large && self.0.load(Ordering::Relaxed) > TOO_MANY {
+            return Err(Refusal::unavailable(
+                "too many large answers are not read yet; try again in a moment",
+            ));
+        }
+        Ok(keep_until_sent(answer, |bytes| {
+            let counted = Counted::add(&self.0, bytes);
+            let on_connection = Counted::add(&peer.unread, bytes);
+            // The answers of a connection share its pace.
+            let time = time_for(peer.unread.load(Ordering::Relaxed));
+            let cut = peer.cut.clone();
+            let watch = tokio::spawn(async move {
+                sleep(time).await;
+                cut.notify_one();
+            });
+            (counted, on_connection, Watch(watch.abort_handle()))
+        }))
+    }
+}
+
+/// Bytes that are counted until it is dropped.
+struct Counted {
+    sum: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Counted {
+    fn add(sum: &Arc<AtomicUsize>, bytes: usize) -> Self {
+        sum.fetch_add(bytes, Ordering::Relaxed);
+        Self { sum: sum.clone(), bytes }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.sum.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 struct Watch(AbortHandle);
@@ -77,22 +141,44 @@ mod tests {
     use crate::http::reply;
 
     const HOUR: Duration = Duration::from_secs(3600);
+    const MIB: usize = 1024 * 1024;
+
+    fn answer(bytes: usize) -> Response<Body> {
+        reply::bytes(StatusCode::OK, Format::Json, vec![7; bytes])
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_large_answer_that_is_not_read_ends_its_connection() {
-        let cut = Cut::default();
-        let answer = |bytes| limit(reply::bytes(StatusCode::OK, Format::Json, vec![7; bytes]), &cut);
-        let small = answer(SMALL);
-        let sent = answer(SMALL + 1).into_body().collect().await.unwrap().to_bytes();
+        let (unread, peer) = (Unread::default(), Peer::default());
+        let small = unread.limit(answer(SMALL), &peer).unwrap();
+        let sent = unread.limit(answer(SMALL + 1), &peer).unwrap();
+        let sent = sent.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(&sent[..], [7; SMALL + 1]);
         drop(sent);
-        assert!(timeout(HOUR, cut.notified()).await.is_err(), "nothing was left unread that counts");
+        assert!(timeout(HOUR, peer.cut()).await.is_err(), "nothing was left unread that counts");
         drop(small);
 
         let since = Instant::now();
-        let unread = answer(1 << 20);
-        timeout(HOUR, cut.notified()).await.unwrap();
-        assert_eq!(since.elapsed().as_secs(), time_for(1 << 20).as_secs());
-        drop(unread);
+        let first = unread.limit(answer(MIB), &peer).unwrap();
+        let second = unread.limit(answer(MIB), &peer).unwrap();
+        drop(first);
+        timeout(HOUR, peer.cut()).await.unwrap();
+        assert_eq!(since.elapsed().as_secs(), time_for(2 * MIB).as_secs(), "both go over one connection");
+        drop(second);
+    }
+
+    #[tokio::test]
+    async fn pages_get_shorter_and_large_answers_are_refused_while_too_much_is_unread() {
+        let (unread, peer) = (Unread::default(), Peer::default());
+        let mut kept = Vec::new();
+        let mut pages = Vec::new();
+        while let Ok(answer) = unread.limit(answer(PAGE), &peer) {
+            kept.push(answer);
+            pages.push(unread.page());
+        }
+        assert_eq!(pages, [[PAGE; 3].as_slice(), &[SMALL; 6]].concat());
+        unread.limit(answer(SMALL), &peer).unwrap();
+        drop(kept);
+        assert_eq!(unread.page(), PAGE);
     }
 }
