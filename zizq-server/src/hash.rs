@@ -13,6 +13,8 @@ mod tests {
     use std::collections::BTreeSet;
     use std::hash::BuildHasher;
 
+    use protocol::id::JobId;
+
     use super::*;
     use crate::engine::id::{Home, QueueId, Stamps};
 
@@ -21,10 +23,11 @@ mod tests {
 
     #[test]
     fn jobs_that_came_in_together_are_spread_over_a_map() {
+        let map = HashMap::<JobId, ()>::default();
         let home = Home { queue: QueueId(1), priority: 32_768 };
         let mut stamps = Stamps::starting_at(1_900_000_000_000);
         let ids = std::iter::repeat_with(|| home.id(stamps.next(0))).take(4096);
-        let slots: BTreeSet<u64> = ids.map(|id| FixedState::default().hash_one(id) % SLOTS).collect();
+        let slots: BTreeSet<u64> = ids.map(|id| map.hasher().hash_one(id) % SLOTS).collect();
         // As many as a random choice has, 1 - 1/e, and not the 16 of one in 256.
         assert!(slots.len() > 2_400, "only {} of {SLOTS} slots are used", slots.len());
     }

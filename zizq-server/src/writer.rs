@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::hash::HashMap;
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -14,6 +13,7 @@ use crate::engine::command::{Command, Reply};
 use crate::engine::firing::Firing;
 use crate::engine::id::Stamp;
 use crate::handle::{Handle, ReplyTo, Request};
+use crate::hash::HashMap;
 use crate::store::{Store, StoreError};
 use crate::syncer::{Caller, Syncer};
 use crate::turn::{Answer, Core};

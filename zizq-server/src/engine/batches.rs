@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use crate::hash::HashMap;
 use protocol::enqueue::NewJob;
 use protocol::flow::Key;
 use protocol::id::JobId;
@@ -20,6 +19,7 @@ use super::job::Job;
 use super::notice::Waiter;
 use super::tags::Tag;
 use super::{Engine, Found};
+use crate::hash::HashMap;
 
 /// Jobs some of which belong to batches.
 #[derive(Debug)]

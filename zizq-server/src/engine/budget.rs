@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::hash::HashMap;
 use protocol::budget::{Binding, BudgetView, MAX_BINDINGS, NewBinding, Policy, PolicyPatch};
 use protocol::enqueue::NewJob;
 use protocol::flow::Flow;
@@ -12,6 +11,7 @@ use protocol::name::BudgetKey;
 use super::Engine;
 use super::command::{Reject, Reply};
 use super::job::Job;
+use crate::hash::HashMap;
 
 /// One request about budgets.
 #[derive(Debug, Clone)]

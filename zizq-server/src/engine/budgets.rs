@@ -8,13 +8,13 @@ mod gates;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::hash::{HashMap, HashSet};
 use protocol::budget::{Binding, BudgetView, Policy, Strategy};
 use protocol::name::BudgetKey;
 use smallvec::SmallVec;
 
 use super::id::{QueueId, Stamp};
 use super::pool::Pool;
+use crate::hash::{HashMap, HashSet};
 use crate::store::batch::Batch;
 use crate::store::record::{BudgetRecord, DrawRecord};
 use gates::Sleepers;

@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::mem;
 
-use crate::hash::HashSet;
 use bytes::Bytes;
 use protocol::budget::Binding;
 use protocol::enqueue::{EnqueueError, NewJob, parse_bulk};
@@ -16,6 +15,7 @@ use protocol::media::Format;
 use super::command::{Enqueued, Reject, Reply};
 use super::id::Stamp;
 use super::{Engine, Found};
+use crate::hash::HashSet;
 use crate::store::bulk::{BulkRecord, StoredBulks};
 
 /// A bulk with more jobs is large.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::hash::HashSet;
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::QueueName;
@@ -16,6 +15,7 @@ use super::lease::Lease;
 use super::outbox::Item;
 use super::{Engine, Found};
 use crate::filter::Filter;
+use crate::hash::HashSet;
 
 impl Engine {
     pub(super) fn change(

@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::hash::HashMap;
 use protocol::id::JobId;
 use protocol::lease::LeaseToken;
 
 use super::job::Job;
+use crate::hash::HashMap;
 use crate::store::record::LeaseEnd;
 
 /// A lease is written down when it has lived this long, in milliseconds.

@@ -43,12 +43,12 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::ops::Range;
 use std::{cmp, mem};
 
-use crate::hash::{HashMap, HashSet};
 use protocol::id::JobId;
 use protocol::job::Backoff;
 use protocol::outcome::LeasedJob;
 
 use crate::events::Event;
+use crate::hash::{HashMap, HashSet};
 use crate::store::batch::Batch;
 use crate::store::keys::{self, Place};
 use crate::store::view::LaneKey;

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use crate::hash::{HashMap, HashSet};
 use protocol::job::Status;
 use protocol::name::QueueName;
 
@@ -11,6 +10,7 @@ use super::command::{JobCounts, QueueState};
 use super::drawing::Drawing;
 use super::id::QueueId;
 use super::ready::{Head, Lanes};
+use crate::hash::{HashMap, HashSet};
 use crate::store::batch::Batch;
 use crate::store::record::{Counts, QueueRecord};
 

@@ -5,7 +5,6 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::hash::{HashMap, HashSet};
 use protocol::id::JobId;
 use protocol::lease::{DEFAULT_LEASE_MS, LeaseToken};
 use protocol::name::CronName;
@@ -25,6 +24,7 @@ use super::streams::{State, Stream, Streams, Takes};
 use super::tags::Tags;
 use super::transition::TOKEN_COUNT_BITS;
 use super::{Engine, Settings};
+use crate::hash::{HashMap, HashSet};
 use crate::store::batch::Batch;
 use crate::store::bulk::StoredBulks;
 use crate::store::record::{

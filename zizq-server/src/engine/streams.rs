@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::hash::{HashMap, HashSet};
 use protocol::id::JobId;
 use protocol::lease::LeaseToken;
 use smallvec::SmallVec;
@@ -11,6 +10,7 @@ use smallvec::SmallVec;
 use super::command::{About, Link, StreamKind};
 use super::id::QueueId;
 use super::outbox::{Item, Outbox};
+use crate::hash::{HashMap, HashSet};
 
 /// Which queues a stream takes jobs from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! What can be seen of queues and workers.
 
-use crate::hash::HashMap;
 use protocol::name::QueueName;
 
 use super::Engine;
 use super::command::{QueueState, Reply, WorkerState};
 use super::id::QueueId;
 use super::streams::{State, Stream, Takes};
+use crate::hash::HashMap;
 
 impl Engine {
     pub(super) fn pause(&mut self, name: &QueueName, paused: bool) -> Reply {

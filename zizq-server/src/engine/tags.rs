@@ -7,13 +7,13 @@
 use std::mem;
 use std::sync::Arc;
 
-use crate::hash::HashMap;
 use protocol::flow::{Batch as Foldable, Key};
 use protocol::id::JobId;
 
 use super::Engine;
 use super::command::Command;
 use super::job::Job;
+use crate::hash::HashMap;
 use crate::store::batch::Batch;
 use crate::store::record::Holder;
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::hash::HashSet;
 use protocol::job::Status;
 use protocol::lease::DEFAULT_LEASE_MS;
 
@@ -11,6 +10,7 @@ use super::command::{About, Link, OpenStream, Opened, Reject, Reply, StreamKind}
 use super::lease::Lease;
 use super::outbox::{Delivery, Item};
 use super::streams::{State, Stream, Takes};
+use crate::hash::HashSet;
 use crate::store::record::MAX_EVENT;
 
 impl Engine {

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use crate::hash::HashMap;
 use protocol::enqueue::NewJob;
 use protocol::flow::{Batch, Key};
 use protocol::media::Format;
@@ -11,6 +10,7 @@ use protocol::payload::Payload;
 
 use crate::engine::batches::{Plan, Planned, Step};
 use crate::engine::job::Job;
+use crate::hash::HashMap;
 use crate::jq::fold::{Folded, Item, Task, Turn};
 use crate::jq::{Admission, FoldError};
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::hash::HashSet;
 use http::StatusCode;
 use protocol::body;
 use protocol::body::Malformed;
@@ -19,6 +18,7 @@ use crate::engine::cron::CronCommand;
 use crate::engine::crons::NewEntry;
 use crate::engine::recurrence;
 use crate::folder::{self, Refused};
+use crate::hash::HashSet;
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;

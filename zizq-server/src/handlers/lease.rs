@@ -1,6 +1,5 @@
 //! `POST /jobs/{id}/heartbeat`, `POST /jobs/heartbeat`, `POST /jobs/{id}/release`, `POST /jobs/release`.
 
-use crate::hash::HashSet;
 use http::StatusCode;
 use protocol::body;
 use protocol::lease::{
@@ -14,6 +13,7 @@ use serde::Deserialize;
 use super::out_of_step;
 use super::outcome::{bulk_answer, check_length, lease_lost, not_done, not_in_flight};
 use crate::engine::command::{Command, Reply};
+use crate::hash::HashSet;
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;

@@ -1,6 +1,5 @@
 //! `POST /jobs/{id}/success`, `POST /jobs/success`, `POST /jobs/{id}/failure`.
 
-use crate::hash::HashSet;
 use http::StatusCode;
 use protocol::body;
 use protocol::encode;
@@ -12,6 +11,7 @@ use serde::Deserialize;
 use super::out_of_step;
 use crate::engine::command::{Command, Reject, Reply};
 use crate::handle::CallError;
+use crate::hash::HashSet;
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;

@@ -102,19 +102,27 @@ impl Drop for Watch {
     }
 }
 
+/// A stream is not: it is made as it is read.
+fn is_large(body: &Body) -> bool {
+    matches!(body, Either::Left(whole) if whole.size_hint().lower() > SMALL as u64)
+}
+
 /// The answer; where it is large, what `keep` makes of its size is kept until all of it has been sent.
 pub(crate) fn keep_until_sent<T: Send + 'static>(
     answer: Response<Body>,
     keep: impl FnOnce(usize) -> T,
 ) -> Response<Body> {
+    if !is_large(answer.body()) {
+        return answer;
+    }
     answer.map(|body| match body {
-        Either::Left(mut whole) if whole.size_hint().lower() > SMALL as u64 => {
+        Either::Left(mut whole) => {
             let bytes = whole.frame().now_or_never().flatten().and_then(|Ok(frame)| frame.into_data().ok());
             let bytes = bytes.unwrap_or_default();
             let _kept = keep(bytes.len());
             Either::Left(Full::new(Bytes::from_owner(Unsent { bytes, _kept })))
         }
-        other => other,
+        stream @ Either::Right(_) => stream,
     })
 }
 

@@ -3,13 +3,13 @@
 use std::io;
 use std::rc::Rc;
 
-use crate::hash::HashMap;
 use jaq_interpret::Val;
 use protocol::error::excerpt;
 use protocol::media::Format;
 use serde::{Deserialize, Serialize};
 
 use super::program::{self, Library, Program};
+use crate::hash::HashMap;
 
 /// The names under which both payloads are known to an expression.
 const VARIABLES: [&str; 2] = ["existing", "new"];

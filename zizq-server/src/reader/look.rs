@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::hash::{HashMap, HashSet};
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::QueueName;
@@ -17,6 +16,7 @@ use crate::engine::id::{QueueId, Stamp};
 use crate::engine::job::Job;
 use crate::filter::Filter;
 use crate::handle::Handle;
+use crate::hash::{HashMap, HashSet};
 use crate::store::disk::DiskSnapshot;
 use crate::store::record::QueueRecord;
 use crate::store::view::{self, Run};

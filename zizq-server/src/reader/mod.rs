@@ -11,7 +11,6 @@ pub(crate) use change::Changes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::hash::HashMap;
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::QueueName;
@@ -22,6 +21,7 @@ use crate::engine::command::{Command, Reply, Seen};
 use crate::engine::id::QueueId;
 use crate::filter::Filter;
 use crate::handle::{CallError, Handle};
+use crate::hash::HashMap;
 use crate::jq::{self, Admission, Helpers, JqError};
 use crate::store::disk::DiskStore;
 use crate::store::record::ErrorRecord;

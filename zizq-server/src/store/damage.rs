@@ -10,7 +10,6 @@
 
 pub mod draws;
 
-use crate::hash::HashSet;
 use protocol::job::Status;
 use protocol::name::QueueName;
 
@@ -21,6 +20,7 @@ use super::{Entry, Snapshot, StoreError, bulk, view};
 use crate::engine::budgets::DrawId;
 use crate::engine::id::{QueueId, Stamp};
 use crate::engine::job::Job;
+use crate::hash::HashSet;
 
 const STATUSES: [Status; 4] = [Status::Scheduled, Status::Ready, Status::Completed, Status::Dead];
 
