@@ -192,7 +192,8 @@ fn match_path(pattern: &str, path: &str) -> Option<Vec<String>> {
     for expected in pattern.split('/') {
         let segment = segments.next()?;
         if expected == "{}" {
-            params.push(percent_decode_str(segment).decode_utf8_lossy().into_owned());
+            // No name is anything but UTF-8.
+            params.push(percent_decode_str(segment).decode_utf8().ok()?.into_owned());
         } else if segment != expected {
             return None;
         }
@@ -218,6 +219,7 @@ mod tests {
             Ok((Call::GetError, vec!["x".to_owned(), "3".to_owned()]))
         );
         assert_eq!(call(Method::GET, "/jobs/"), Ok((Call::GetJob, vec![String::new()])));
+        assert_eq!(call(Method::GET, "/queues/%FF"), Err(NoRoute::NotFound));
         assert_eq!(call(Method::GET, "/nope"), Err(NoRoute::NotFound));
         assert_eq!(call(Method::GET, "/"), Err(NoRoute::NotFound));
     }

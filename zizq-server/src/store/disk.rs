@@ -1,6 +1,7 @@
 //! The store on disk: one keyspace of [fjall](https://docs.rs/fjall). Only what is here and `store/torn.rs` knows fjall.
 
 mod ahead;
+mod begun;
 mod journal;
 mod memtables;
 mod reclaim;
@@ -125,6 +126,7 @@ impl DiskStore {
 
 impl Open {
     fn at(at: &At) -> Result<Self, StoreError> {
+        begun::take_away(&at.folder)?;
         if at.journal.is_doubtful() {
             torn::write_anew(&at.folder)?;
         }

@@ -1,0 +1,102 @@
+//! A folder in which fjall was interrupted while it made a new store: its last step is to write the file `version`. Until
+//! then nothing can have been stored, and fjall can neither open such a folder nor make a store in it.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
+
+/// The bytes of the file `version`.
+const VERSION_BYTES: u64 = 4;
+
+/// Takes away what was begun in a folder and not finished. Anything that could be more than that stays.
+///
+/// # Errors
+/// When the folder cannot be read or written.
+pub(super) fn take_away(folder: &Path) -> io::Result<()> {
+    let (version, journal) = (folder.join("version"), folder.join("0.jnl"));
+    let is_whole = fs::metadata(&version).is_ok_and(|file| file.len() >= VERSION_BYTES);
+    if is_whole || !(version.exists() || journal.exists()) {
+        return Ok(());
+    }
+    // Whoever makes a store here at this moment has the lock.
+    let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock"))?;
+    if lock.try_lock().is_err() || has_keyspaces(folder)? || has_bytes(&journal)? {
+        return Ok(());
+    }
+    tracing::info!(folder = %folder.display(), "a store was begun here and not finished, with nothing in it; it is begun anew");
+    for file in [journal, version] {
+        match fs::remove_file(file) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn has_keyspaces(folder: &Path) -> io::Result<bool> {
+    match fs::read_dir(folder.join("keyspaces")) {
+        Ok(mut keyspaces) => Ok(keyspaces.next().is_some()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether there is anything in a journal, which fjall makes of zeros.
+fn has_bytes(journal: &Path) -> io::Result<bool> {
+    let mut start = Vec::new();
+    match File::open(journal) {
+        Ok(file) => file.take(4096).read_to_end(&mut start)?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => 0,
+        Err(e) => return Err(e),
+    };
+    Ok(start.iter().any(|byte| *byte != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::DiskStore;
+    use super::*;
+
+    #[test]
+    fn a_store_whose_making_was_interrupted_is_made_anew() {
+        // In the order in which fjall makes them.
+        let made: [&[(&str, &[u8])]; 5] = [
+            &[],
+            &[("lock", b"")],
+            &[("lock", b""), ("0.jnl", b"")],
+            &[("lock", b""), ("0.jnl", &[0; 10_000])],
+            &[("lock", b""), ("0.jnl", &[0; 10_000]), ("version", b"")],
+        ];
+        for files in made {
+            let folder = tempfile::tempdir().unwrap();
+            fs::create_dir(folder.path().join("keyspaces")).unwrap();
+            for (name, bytes) in files {
+                fs::write(folder.path().join(name), bytes).unwrap();
+            }
+            for _ in 0..2 {
+                DiskStore::open(folder.path(), 1 << 20).unwrap_or_else(|e| panic!("{files:?}: {e}"));
+            }
+        }
+    }
+
+    #[test]
+    fn what_may_be_more_than_begun_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = folder.path().join("0.jnl");
+        fs::write(&journal, b"\x01something").unwrap();
+        take_away(folder.path()).unwrap();
+        assert!(journal.exists(), "a journal with something in it");
+        fs::write(&journal, b"").unwrap();
+        fs::create_dir_all(folder.path().join("keyspaces/0")).unwrap();
+        take_away(folder.path()).unwrap();
+        assert!(journal.exists(), "there is a keyspace");
+        fs::remove_dir(folder.path().join("keyspaces/0")).unwrap();
+        let lock = File::create(folder.path().join("lock")).unwrap();
+        lock.lock().unwrap();
+        take_away(folder.path()).unwrap();
+        assert!(journal.exists(), "somebody else is at it");
+        drop(lock);
+        take_away(folder.path()).unwrap();
+        assert!(!journal.exists());
+    }
+}
