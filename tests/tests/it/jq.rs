@@ -228,3 +228,32 @@ async fn several_attacks_at_once_leave_room_for_others() {
     }
     assert_eq!(matching(&client, ".").await, [] as [String; 0]);
 }
+
+#[tokio::test]
+async fn who_waits_too_long_for_the_expressions_of_others_is_told_to_come_again() {
+    let server = Server::with(["--filter-timeout", "12s", "--enqueue-commit-mode", "buffered"]).await;
+    let client = server.client();
+    add(&client, [Value::Null]).await;
+    let helpers = std::thread::available_parallelism().unwrap().get().max(2);
+    let endless = (0..helpers).map(|_| {
+        let client = client.clone();
+        tokio::spawn(async move { client.get(&list("def f: f; f")).await.expect_refusal(422, "too long") })
+    });
+    let endless: Vec<_> = endless.collect();
+    loop {
+        let answer = client.get(&list(". == null")).await;
+        if answer.status == 503 {
+            assert_eq!(answer.header("retry-after"), "1");
+            answer.expect_refusal(503, "too many jq expressions are being evaluated");
+            break;
+        }
+        // Not all of them had begun.
+        answer.expect(200);
+    }
+    let batched = json!({"queue": "q", "type": "t", "payload": 1, "batch": {"key": "b", "when": "true", "fold": "$new"}});
+    client.enqueue(&batched).await;
+    for endless in endless {
+        endless.await.unwrap();
+    }
+    assert_eq!(client.get(&list(". == null")).await.expect(200)["jobs"].as_array().unwrap().len(), 1);
+}

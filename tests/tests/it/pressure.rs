@@ -179,6 +179,40 @@ async fn a_connection_on_which_a_large_answer_is_not_read_is_cut() {
 }
 
 #[tokio::test]
+async fn head_is_get_without_the_body() {
+    let server = Server::start().await;
+    let socket = TcpStream::connect(server.address()).await.unwrap();
+    let client = http2::Builder::new(TokioExecutor::new());
+    let (mut requests, connection) = client.handshake(TokioIo::new(socket)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    for (path, status) in [("/health", 200), ("/jobs?limit=x", 400), ("/nothing", 404), ("/events", 405)] {
+        let mut lengths = Vec::new();
+        for method in ["GET", "HEAD"] {
+            if (path, method) == ("/events", "GET") {
+                continue;
+            }
+            let request = Request::builder().method(method).uri(format!("{}{path}", server.url()));
+            let request = request.body(Empty::<Bytes>::new()).unwrap();
+            let answer = within("an answer", requests.send_request(request)).await.unwrap();
+            assert_eq!(answer.status(), status, "{method} {path}");
+            lengths.push(answer.headers()["content-length"].clone());
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(body.is_empty(), method == "HEAD", "{method} {path}");
+            let head = format!("{method} {path} HTTP/1.1\r\n");
+            let answer = raw::exchange(server.address(), head.as_bytes(), b"").await;
+            assert_eq!(
+                (answer.status, answer.body.is_empty()),
+                (status, method == "HEAD"),
+                "{method} {path}"
+            );
+        }
+        lengths.dedup();
+        assert_eq!(lengths.len(), 1, "{path}");
+    }
+    connection.abort();
+}
+
+#[tokio::test]
 async fn what_is_no_request_gets_a_sentence_too() {
     let server = Server::start().await;
     let long = "x".repeat(70_000);

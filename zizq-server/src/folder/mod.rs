@@ -19,7 +19,7 @@ use crate::engine::firing::Firing;
 use crate::engine::job::Job;
 use crate::engine::notice::Waiter;
 use crate::handle::{CallError, Handle};
-use crate::jq::{self, FoldError, Helpers};
+use crate::jq::{self, Admission, Busy, FoldError, Helpers};
 use keys::Keys;
 use plan::{Limit, Request};
 
@@ -39,6 +39,7 @@ pub(crate) enum Refused {
     },
     /// Nothing is wrong with them.
     Unavailable(String),
+    Busy(Busy),
     Engine(CallError),
 }
 
@@ -91,7 +92,9 @@ impl Folder {
     pub(crate) async fn check(&self, job: &NewJob) -> Result<(), Refused> {
         // It is folded into nothing if it is not ready.
         let job = NewJob { ready_at: Some(u64::MAX), ..job.clone() };
-        self.fold(&Arc::new(Request::new(vec![job], clock::now())), &[].into()).await.map(|_| ())
+        let request = Arc::new(Request::new(vec![job], clock::now()));
+        let admission = self.helpers.admit_soon().await.map_err(Refused::Busy)?;
+        fold(admission, self.limit, &request, &[].into()).await.map(|_| ())
     }
 
     /// Enqueues the job of a cron entry.
@@ -125,7 +128,12 @@ impl Folder {
         let _turns = self.keys.lock(&request.keys).await;
         for _ in 0..MAX_ATTEMPTS {
             let open: Arc<[_]> = self.open_batches(&request).await?.into();
-            let (plan, jobs) = match self.fold(&request, &open).await {
+            // Nobody hears of a cron entry, so it has all the time.
+            let admission = match &firing {
+                Some(_) => self.helpers.admit().await,
+                None => self.helpers.admit_soon().await.map_err(Refused::Busy)?,
+            };
+            let (plan, jobs) = match fold(admission, self.limit, &request, &open).await {
                 // Nobody would hear of it: it is better to have one batch more than one job less.
                 Err(Refused::Job { error, .. }) if firing.as_ref().is_some_and(|firing| firing.is_due) => {
                     tracing::warn!(firing = ?firing.as_ref().map(|f| &f.name), error, "a cron job opens a new batch");
@@ -157,17 +165,16 @@ impl Folder {
             Err(error) => Err(Refused::Engine(error)),
         }
     }
+}
 
-    /// Finds out what to do, where it holds up nobody.
-    async fn fold(
-        &self,
-        request: &Arc<Request>,
-        open: &Arc<[Option<Arc<Job>>]>,
-    ) -> Result<(Plan, Vec<NewJob>), Refused> {
-        let stopping = || Refused::Engine(CallError::Stopped);
-        let admission = self.helpers.admit().await.ok_or_else(stopping)?;
-        let (request, open, limit) = (request.clone(), open.clone(), self.limit);
-        let folded = tokio::task::spawn_blocking(move || request.fold(admission, &open, limit)).await;
-        Ok(folded.map_err(|_| stopping())??)
-    }
+/// Finds out what to do, where it holds up nobody.
+async fn fold(
+    admission: Admission,
+    limit: Limit,
+    request: &Arc<Request>,
+    open: &Arc<[Option<Arc<Job>>]>,
+) -> Result<(Plan, Vec<NewJob>), Refused> {
+    let (request, open) = (request.clone(), open.clone());
+    let folded = tokio::task::spawn_blocking(move || request.fold(admission, &open, limit)).await;
+    Ok(folded.map_err(|_| Refused::Engine(CallError::Stopped))??)
 }

@@ -27,6 +27,7 @@ impl From<ReadError> for Refusal {
         match error {
             ReadError::Store(error) => error.into(),
             ReadError::Engine(error) => error.into(),
+            ReadError::Busy(error) => Self::unavailable(error.to_string()),
             ReadError::Jq(error) => match error {
                 JqError::Invalid(_) => Self::bad_request(error.to_string()),
                 JqError::Stopped(_) => Self::unprocessable(error.to_string()),
@@ -44,6 +45,7 @@ impl From<Refused> for Refusal {
         match refused {
             Refused::Job { error, .. } => Self::unprocessable(error),
             Refused::Engine(error) => error.into(),
+            Refused::Busy(error) => Self::unavailable(error.to_string()),
             Refused::Unavailable(error) => {
                 tracing::error!(%error, "cannot fold");
                 Self::unavailable(error)

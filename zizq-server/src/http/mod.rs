@@ -64,7 +64,7 @@ pub(crate) async fn respond(
 ) -> Result<::http::Response<Body>, Infallible> {
     let (parts, body) = request.into_parts();
     let accepted = accept(&parts);
-    let is_get = parts.method == ::http::Method::GET;
+    let (is_get, is_head) = (parts.method == ::http::Method::GET, parts.method == ::http::Method::HEAD);
     let is_stream = is_get && parts.uri.path() == "/jobs/take";
     let format = Format::from_accept(accepted.as_deref());
     let answer = if is_stream {
@@ -89,7 +89,8 @@ pub(crate) async fn respond(
         }
     };
     let answer = answer.and_then(|answer| app.unread.limit(answer, &connection));
-    Ok(answer.unwrap_or_else(|refusal| refusal.into_response(format.unwrap_or(Format::Json))))
+    let answer = answer.unwrap_or_else(|refusal| refusal.into_response(format.unwrap_or(Format::Json)));
+    Ok(if is_head { reply::head_of(answer) } else { answer })
 }
 
 /// Answers a request on a connection that is one too many.
@@ -97,8 +98,10 @@ pub(crate) async fn refuse(
     limit: usize,
     request: ::http::Request<Incoming>,
 ) -> Result<::http::Response<Body>, Infallible> {
-    let format = Format::from_accept(accept(&request.into_parts().0).as_deref()).unwrap_or(Format::Json);
-    Ok(Refusal::too_many_connections(limit).into_response(format))
+    let (parts, _) = request.into_parts();
+    let format = Format::from_accept(accept(&parts).as_deref()).unwrap_or(Format::Json);
+    let answer = Refusal::too_many_connections(limit).into_response(format);
+    Ok(if parts.method == ::http::Method::HEAD { reply::head_of(answer) } else { answer })
 }
 
 /// 406, with what would have been acceptable.

@@ -3,10 +3,11 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Method, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{Either, Full};
+use hyper::body::Body as _;
 use protocol::body::Malformed;
 use protocol::encode;
 use protocol::enqueue::EnqueueError;
@@ -21,6 +22,15 @@ use crate::store::StoreError;
 
 /// A body that is there, or one that is made while it is sent.
 pub(crate) type Body = Either<Full<Bytes>, UnsyncBoxBody<Bytes, Infallible>>;
+
+/// The answer to `HEAD`: what `GET` is answered, without the body (RFC 9110, 9.3.2). hyper leaves it out for HTTP/1.1 only.
+pub(crate) fn head_of(answer: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = answer.into_parts();
+    if let Some(bytes) = body.size_hint().exact() {
+        parts.headers.insert(CONTENT_LENGTH, bytes.into());
+    }
+    Response::from_parts(parts, Either::Left(Full::default()))
+}
 
 /// Why a request was refused: a status, one sentence, and what belongs to it.
 #[derive(Debug)]

@@ -59,6 +59,13 @@ pub(crate) enum Call {
     Reset,
 }
 
+impl Call {
+    /// Whether `GET` opens something that goes on.
+    const fn is_stream(self) -> bool {
+        matches!(self, Self::TakeStream | Self::ListenEvents | Self::ReadLog)
+    }
+}
+
 /// Calls about cron groups and their entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CronCall {
@@ -157,7 +164,7 @@ pub(crate) enum NoRoute {
     MethodNotAllowed(Vec<Method>),
 }
 
-/// Finds the call. Segments are decoded after the path has been split, so that `%2F` is no separator.
+/// Finds the call; `HEAD` is `GET` except of a stream. Segments are decoded after the path has been split, so that `%2F` is no separator.
 ///
 /// # Errors
 /// [`NoRoute`].
@@ -172,7 +179,8 @@ pub(crate) fn find(method: &Method, path: &str) -> Result<Matched, NoRoute> {
         } else if fixed {
             break;
         }
-        if route_method == method {
+        let is_head = method == Method::HEAD && route_method == Method::GET && !call.is_stream();
+        if route_method == method || is_head {
             return Ok(Matched { call: *call, params });
         }
         allowed.push(route_method.clone());
@@ -232,6 +240,9 @@ mod tests {
             not_allowed(&[Method::POST, Method::GET, Method::PATCH, Method::DELETE])
         );
         assert_eq!(call(Method::GET, "/jobs/bulk"), not_allowed(&[Method::POST]));
+        assert_eq!(call(Method::HEAD, "/health"), Ok((Call::Health, vec![])));
+        assert_eq!(call(Method::HEAD, "/events"), not_allowed(&[Method::GET]));
+        assert_eq!(call(Method::HEAD, "/reset"), not_allowed(&[Method::POST]));
         assert_eq!(call(Method::DELETE, "/jobs/take"), not_allowed(&[Method::GET, Method::POST]));
         assert_eq!(call(Method::PUT, "/jobs/x"), not_allowed(&[Method::GET, Method::PATCH, Method::DELETE]));
     }

@@ -14,9 +14,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 use session::Helper;
 pub(crate) use session::{FoldError, Session};
+
+/// How long a request waits for others' expressions to come to their end: an answer is due within half a minute.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What an expression may use.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +45,11 @@ pub(crate) enum JqError {
     Unavailable(String),
 }
 
+/// Other expressions take all the time there is for them.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("too many jq expressions are being evaluated; try again in a moment")]
+pub(crate) struct Busy;
+
 /// The helpers of a server, each started when it is first needed.
 #[derive(Debug)]
 pub(crate) struct Helpers {
@@ -59,9 +68,17 @@ impl Helpers {
     }
 
     /// Waits until a helper may work.
-    pub(crate) async fn admit(self: &Arc<Self>) -> Option<Admission> {
-        let permit = self.permits.clone().acquire_owned().await.ok()?;
-        Some(Admission { helpers: self.clone(), permit })
+    pub(crate) async fn admit(self: &Arc<Self>) -> Admission {
+        let permit = self.permits.clone().acquire_owned().await.expect("nobody closes it");
+        Admission { helpers: self.clone(), permit }
+    }
+
+    /// As [`Self::admit`], for somebody who waits for an answer.
+    ///
+    /// # Errors
+    /// [`Busy`] after [`PATIENCE`].
+    pub(crate) async fn admit_soon(self: &Arc<Self>) -> Result<Admission, Busy> {
+        timeout(PATIENCE, self.admit()).await.map_err(|_| Busy)
     }
 
     fn put_back(&self, helper: Helper) {

@@ -22,7 +22,7 @@ use crate::engine::id::QueueId;
 use crate::filter::Filter;
 use crate::handle::{CallError, Handle};
 use crate::hash::HashMap;
-use crate::jq::{self, Admission, Helpers, JqError};
+use crate::jq::{self, Admission, Busy, Helpers, JqError};
 use crate::store::disk::DiskStore;
 use crate::store::record::ErrorRecord;
 use crate::store::{Store, StoreError, view};
@@ -37,6 +37,8 @@ pub(crate) enum ReadError {
     Engine(#[from] CallError),
     #[error(transparent)]
     Jq(#[from] JqError),
+    #[error(transparent)]
+    Busy(#[from] Busy),
 }
 
 /// How many scans run at a time; others wait, so that they do not take the machine away from the engine.
@@ -97,7 +99,7 @@ impl Reader {
     /// Waits until a scan may go on. Those with jq wait for each other only: they can take long.
     async fn turn(&self, filter: &Filter, places: &Arc<Semaphore>) -> Result<Turn, ReadError> {
         if filter.jq.is_some() {
-            return Ok(Turn::Jq(self.jq.admit().await.ok_or(CallError::Stopped)?));
+            return Ok(Turn::Jq(self.jq.admit_soon().await?));
         }
         let place = places.clone().acquire_owned().await;
         Ok(Turn::Plain(place.map_err(|_| CallError::Stopped)?))
