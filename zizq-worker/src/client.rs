@@ -74,7 +74,7 @@ impl Client {
         })
     }
 
-    /// The address of the server.
+    /// The address of the server, with what it takes to get in.
     pub(crate) const fn server(&self) -> &Url {
         &self.server
     }
@@ -246,6 +246,14 @@ pub(crate) fn builder_for(url: &Url) -> ClientBuilder {
     if is_local(url) { builder.no_proxy() } else { builder }
 }
 
+/// An address as others may see it: without name and password.
+pub(crate) fn shown(url: &Url) -> Url {
+    let mut shown = url.clone();
+    // What has a host can have a name and a password, and so can be without.
+    shown.set_username("").and_then(|()| shown.set_password(None)).ok();
+    shown
+}
+
 fn is_local(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
@@ -253,7 +261,15 @@ fn is_local(url: &Url) -> bool {
 }
 
 async fn send(request: RequestBuilder) -> Result<Response, CallError> {
-    request.send().await.map_err(|e| CallError::NoAnswer(cause(&e)))
+    request.send().await.map_err(|e| {
+        let cause = cause(&e);
+        let hint = match cause.as_str() {
+            text if text.contains("InvalidContentType") => "; it seems not to speak TLS: try http://",
+            text if text.contains("invalid HTTP version") => "; it seems to speak TLS: try https://",
+            _ => "",
+        };
+        CallError::NoAnswer(cause + hint)
+    })
 }
 
 async fn read<T: DeserializeOwned>(answer: Response) -> Result<T, CallError> {
@@ -311,6 +327,16 @@ mod tests {
             ("http://localhost.example.org", false),
         ] {
             assert_eq!(is_local(&Url::parse(url).unwrap()), local, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        for (url, seen) in [
+            ("http://me:secret@localhost:1/x", "http://localhost:1/x"),
+            ("http://localhost:1/", "http://localhost:1/"),
+        ] {
+            assert_eq!(shown(&Url::parse(url).unwrap()).as_str(), seen);
         }
     }
 

@@ -23,8 +23,8 @@ pub(crate) enum Event {
     Renewed { asked: Vec<Lease>, reply: HeartbeatsReply },
     /// Leases could not be renewed; it is time to try again.
     RenewalFailed,
-    /// A report got its final answer.
-    Settled { lease: Lease, accepted: bool },
+    /// A report got its final answer. Where it was refused, with a sentence that says why.
+    Settled { lease: Lease, refused: Option<String> },
     /// How many jobs are ready, as far as the server could be asked.
     Remaining(Option<u64>),
     /// Whoever started this worker is gone.

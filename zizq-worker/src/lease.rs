@@ -1,5 +1,6 @@
 //! The keeper of leases: tells the server which jobs are still being worked on.
 
+use std::mem;
 use std::time::Duration;
 
 use protocol::lease::HeartbeatsReply;
@@ -20,14 +21,21 @@ const MAX_LEASES: usize = 1_000;
 /// After a failure the list is out of date, so the pool is asked for a new one.
 pub(crate) async fn run(client: Client, mut lists: mpsc::Receiver<Vec<Beat>>, events: mpsc::Sender<Event>) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+    let mut said = false;
     while let Some(asked) = lists.recv().await {
         let event = match renew(&client, &asked).await {
             Ok(reply) => {
                 backoff.reset();
+                said = false;
                 Event::Renewed { asked: asked.into_iter().map(|beat| beat.lease).collect(), reply }
             }
             Err(e) => {
-                tracing::warn!(jobs = asked.len(), "leases could not be renewed: {e}");
+                let jobs = asked.len();
+                if mem::replace(&mut said, true) {
+                    tracing::debug!(jobs, "leases still could not be renewed: {e}");
+                } else {
+                    tracing::warn!(jobs, "leases could not be renewed: {e}");
+                }
                 tokio::time::sleep(backoff.next()).await;
                 Event::RenewalFailed
             }

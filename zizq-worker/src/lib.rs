@@ -82,6 +82,7 @@ pub async fn run(
     }
     let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let (spool, left) = open_spool(&config);
+    let kept_in = spool.as_ref().map(|spool| spool.folder().to_owned());
     let mut outbox =
         Outbox { client: client.clone(), spool, events: events_in.clone(), stats: stats.clone() };
     if !left.is_empty() {
@@ -98,7 +99,7 @@ pub async fn run(
     services.spawn(reload::run(hangup, flags, events_in.clone()));
 
     let source = Source { client, lease: config.lease, events: events_in, stats: stats.clone() };
-    let tasks = Tasks { source, shared, stats, services, events, reports, renewals };
+    let tasks = Tasks { source, shared, stats, services, events, reports, renewals, spool: kept_in };
     let pool = Pool::new(&config, tasks).map_err(anyhow::Error::msg).context("cannot set up the routes")?;
     Ok(pool.run(phase).await)
 }

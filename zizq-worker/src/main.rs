@@ -42,6 +42,13 @@ fn say(mut to: impl io::Write, text: &str) {
     drop(to.write_all(text.as_bytes()));
 }
 
+/// What was asked for goes to the standard output.
+fn answer(text: &str) -> Result<(), String> {
+    let mut to = io::stdout();
+    let said = to.write_all(text.as_bytes()).and_then(|()| to.flush());
+    said.map_err(|e| format!("cannot write to the standard output: {e}"))
+}
+
 fn start(flags: Flags) -> ExitCode {
     let config = match Config::read(&flags) {
         Ok(config) => config,
@@ -95,14 +102,12 @@ fn guard_others(mark: &str, cgroups: Option<&Path>) -> ExitCode {
 fn check(flags: &Flags) -> Result<(), String> {
     let config = Config::read(flags).map_err(|e| e.to_string())?;
     let limits = config.foresee_limits().map_err(|e| e.to_string())?;
-    say(io::stdout(), &format!("{config}{limits}the configuration is right\n"));
-    Ok(())
+    answer(&format!("{config}{limits}the configuration is right\n"))
 }
 
 fn init(path: &Path) -> Result<(), String> {
     if path == Path::new("-") {
-        say(io::stdout(), SAMPLE);
-        return Ok(());
+        return answer(SAMPLE);
     }
     let cannot = |e: io::Error| format!("cannot write {}: {e}", path.display());
     let mut file = File::create_new(path).map_err(cannot)?;

@@ -57,8 +57,8 @@ pub(crate) struct Outbox {
     pub(crate) stats: Arc<Stats>,
 }
 
-/// What became of a call: for each job whether the report was accepted.
-type Answered = Vec<(Lease, bool)>;
+/// What became of a call: for each job why the report was refused, if it was.
+type Answered = Vec<(Lease, Option<String>)>;
 
 impl Outbox {
     /// Delivers what earlier workers left behind.
@@ -75,6 +75,11 @@ impl Outbox {
             }
             if let Some(Ok(answered)) = running.join_next().await {
                 self.settle(&answered);
+                for (lease, refused) in answered {
+                    if let Some(why) = refused {
+                        tracing::info!(job = %lease.id, "{why}; what an earlier worker left behind, the server may have had already");
+                    }
+                }
             }
         }
     }
@@ -127,8 +132,8 @@ impl Outbox {
     }
 
     async fn tell(&self, answered: Answered) {
-        for (lease, accepted) in answered {
-            if self.events.send(Event::Settled { lease, accepted }).await.is_err() {
+        for (lease, refused) in answered {
+            if self.events.send(Event::Settled { lease, refused }).await.is_err() {
                 break;
             }
         }
@@ -170,16 +175,15 @@ impl Batch {
 
 /// Makes one call again and again until the server has answered for good, and says what it answered.
 async fn deliver(client: Client, call: Call) -> Answered {
-    let refused = match persist(&client, &call).await {
-        Ok(refused) => refused,
-        Err(e) => {
-            for lease in call.leases() {
-                tracing::warn!(job = %lease.id, "{} was not accepted: {e}", call.what());
-            }
-            call.leases().map(|lease| lease.id).collect()
+    let what = call.what();
+    match persist(&client, &call).await {
+        Ok(refused) => {
+            let too_late = || format!("{what} came too late: the job is not this worker's any more");
+            let leases = call.leases();
+            leases.map(|lease| (lease, refused.contains(&lease.id).then(too_late))).collect()
         }
-    };
-    call.leases().map(|lease| (lease, !refused.contains(&lease.id))).collect()
+        Err(e) => call.leases().map(|lease| (lease, Some(format!("{what} was not accepted: {e}")))).collect(),
+    }
 }
 
 /// The jobs that were not this worker's any more, or the server's last word.
@@ -193,12 +197,7 @@ async fn persist(client: &Client, call: &Call) -> Result<Vec<JobId>, CallError> 
             Err(CallError::Busy { retry_after, .. }) => pause = pause.max(retry_after.unwrap_or_default()),
             Err(CallError::NoAnswer(_)) => {}
             Err(last @ CallError::Refused { .. }) => return Err(last),
-            Ok(refused) => {
-                for id in &refused {
-                    tracing::warn!(job = %id, "{} came too late: the job is not this worker's any more", call.what());
-                }
-                return Ok(refused);
-            }
+            Ok(refused) => return Ok(refused),
         }
         if let Err(e) = answer {
             let jobs = call.leases().count();

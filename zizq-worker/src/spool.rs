@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use reqwest::Url;
 use rustix::fs::{FlockOperation, flock};
 use tokio::time::Instant;
 
+use crate::client::shown;
 use crate::report::{Lease, Report, Verdict};
 
 /// After so many bytes the next outcomes go to the next file.
@@ -61,10 +63,16 @@ pub(crate) fn default_folder() -> PathBuf {
 }
 
 impl Spool {
+    /// Where it lies.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The spool for a server, and what earlier workers left in it.
     pub(crate) fn open(folder: &Path, server: &Url) -> io::Result<(Self, Vec<Report>)> {
-        let folder = folder.join(utf8_percent_encode(server.as_str(), NON_ALPHANUMERIC).to_string());
-        fs::create_dir_all(&folder)?;
+        // Whatever the password is by now, it is the same server.
+        let folder = folder.join(utf8_percent_encode(shown(server).as_str(), NON_ALPHANUMERIC).to_string());
+        make(&folder)?;
         let mut spool = Self {
             folder,
             files: HashMap::new(),
@@ -169,8 +177,8 @@ impl Spool {
         let name = format!("{}-{:016x}-{}.ndjson", std::process::id(), fastrand::u64(..), self.next);
         let path = self.folder.join(name);
         // Another worker may have taken the empty folder away at its end.
-        fs::create_dir_all(&self.folder)?;
-        let file = File::options().create_new(true).append(true).open(&path)?;
+        make(&self.folder)?;
+        let file = File::options().create_new(true).append(true).mode(0o600).open(&path)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let number = self.next;
         self.files.insert(number, Open { path, file, bytes: 0, pending: 0 });
@@ -227,6 +235,11 @@ impl Spool {
     pub(crate) fn pending(&self) -> usize {
         self.pending.len()
     }
+}
+
+/// Makes a folder for nobody else: outcomes have results and tokens in them.
+fn make(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 impl Open {
@@ -286,6 +299,23 @@ mod tests {
         spool.settled((1..=4).map(|n| report(n).lease));
         drop(spool);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
+    }
+
+    #[test]
+    fn a_new_password_finds_what_was_kept_and_nobody_else_may_look() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let of = |url| Spool::open(folder.path(), &Url::parse(url).unwrap()).unwrap();
+        let (mut spool, _) = of("http://me:old@127.0.0.1:1");
+        spool.keep(&[report(1)]);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(spool.folder()), 0o700);
+        let file = fs::read_dir(spool.folder()).unwrap().next().unwrap().unwrap().path();
+        assert_eq!(mode(&file), 0o600);
+        assert!(!file.to_string_lossy().contains("old"), "{file:?}");
+        drop(spool);
+        assert_eq!(of("http://me:new@127.0.0.1:1").1, [report(1)]);
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::backoff::Backoff;
-use crate::client::{ANSWER_TIMEOUT, CallError, Client, Take, cause};
+use crate::client::{ANSWER_TIMEOUT, CallError, Client, Take, cause, shown};
 use crate::event::Event;
 use crate::shutdown::Phase;
 use crate::stats::Stats;
@@ -119,7 +119,7 @@ impl Subscription {
             if let Broken::Call(CallError::Busy { retry_after: Some(asked), .. }) = &broken {
                 pause = pause.max(*asked);
             }
-            let (queue, server) = (&self.queues, self.client.server());
+            let (queue, server) = (&self.queues, shown(self.client.server()));
             tracing::warn!(%queue, %server, "no stream of jobs: {broken}; next try in {pause:.1?}");
             self.tell(Event::StreamTurned).await;
             tokio::select! {

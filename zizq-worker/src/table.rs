@@ -301,12 +301,13 @@ impl Table {
         self.effects.push(Effect::Report(Report { lease: Lease { id, token: held.token }, verdict }));
     }
 
-    /// The server answered a report for good.
-    pub(crate) fn settled(&mut self, lease: Lease, accepted: bool) {
-        let Some(held) = self.jobs.get_mut(&lease.id) else { return };
-        let State::Reporting { verdict, next } = &mut held.state else { return };
+    /// The server answered a report for good. Says whether the job is still this worker's, by a later lease.
+    pub(crate) fn settled(&mut self, lease: Lease, accepted: bool) -> bool {
+        let Some(held) = self.jobs.get_mut(&lease.id) else { return false };
+        let is_renewed = held.newest_token() != lease.token;
+        let State::Reporting { verdict, next } = &mut held.state else { return is_renewed };
         if held.token != lease.token {
-            return;
+            return is_renewed;
         }
         match next.take() {
             Some(job) if accepted => {
@@ -321,6 +322,7 @@ impl Table {
             }
             None => self.forget(lease.id),
         }
+        is_renewed
     }
 
     /// The server says that this lease is gone. Says whether there was something to end.

@@ -22,6 +22,7 @@ use reqwest::header::HeaderValue;
 use self::file::{File, OneOrMore, RouteTable, RunLine, Span};
 use crate::args::{Flags, server_url};
 use crate::cgroup::{self, Place};
+use crate::client::shown;
 use crate::live::Live;
 use crate::logging::{LogFormat, LogLevel};
 use crate::route::{ConcurrencyFlag, Route, RouteMap, Target};
@@ -138,6 +139,24 @@ impl Config {
         })
     }
 
+    /// What stays as it is while a worker runs, by the names of its keys.
+    pub(crate) fn fixed(&self) -> [(&'static str, String); 11] {
+        let Self { server, worker_id, lease, spool, cgroup, listen, until, live, log, .. } = self;
+        [
+            ("server", server.to_string()),
+            ("worker_id", format!("{worker_id:?}")),
+            ("lease", format!("{lease:?}")),
+            ("spool", spool.display().to_string()),
+            ("cgroup", format!("{cgroup:?}")),
+            ("listen", format!("{listen:?}")),
+            ("max_jobs", format!("{:?}", until.max_jobs)),
+            ("max_idle", format!("{:?}", until.max_idle)),
+            ("live", format!("{live:?}")),
+            ("log_level", format!("{:?}", log.0)),
+            ("log_format", format!("{:?}", log.1)),
+        ]
+    }
+
     /// A line about whether limits are of a job or of each process, if there is something to say.
     ///
     /// # Errors
@@ -237,7 +256,7 @@ fn default_worker_id() -> String {
 impl fmt::Display for Config {
     /// What it means, for whoever checks it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "takes jobs from {}", self.server)?;
+        writeln!(f, "takes jobs from {}", shown(&self.server))?;
         for route in &self.routes {
             let list = |names: Vec<&str>| names.join(", ");
             write!(
@@ -250,10 +269,10 @@ impl fmt::Display for Config {
                 write!(f, ", type {}", list(route.types.iter().map(|t| t.as_str()).collect()))?;
             }
             let what = match &route.target {
-                Target::Command(_) => "command",
-                Target::Http(_) => "endpoint",
+                Target::Command(_) => "a command",
+                Target::Http(_) => "an endpoint",
             };
-            writeln!(f, ", {} at a time, a {what}", route.concurrency)?;
+            writeln!(f, ", {} at a time, {what}", route.concurrency)?;
         }
         if let Some(total) = self.total {
             writeln!(f, "{total} jobs at a time in all")?;

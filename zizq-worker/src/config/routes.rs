@@ -43,6 +43,10 @@ pub(super) fn route(mut table: RouteTable, defaults: Defaults) -> Said<Route> {
         if queues.is_empty() {
             return Err("it has no `queue`".to_owned());
         }
+        let timeout = table.timeout.map(|span| span.0).or(defaults.timeout);
+        if timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err("with a timeout of 0s no job could run".to_owned());
+        }
         let kind = kind(&table)?;
         let rules = Rules::with(kind, &table.outcome).map_err(|e| format!("outcome: {e}"))?;
         Ok(Route {
@@ -50,7 +54,7 @@ pub(super) fn route(mut table: RouteTable, defaults: Defaults) -> Said<Route> {
             queues,
             types,
             concurrency: table.concurrency.unwrap_or(defaults.concurrency),
-            timeout: table.timeout.map(|span| span.0).or(defaults.timeout),
+            timeout,
             rules,
             target: match kind {
                 Kind::Command => Target::Command(command(table, defaults)?),

@@ -106,6 +106,7 @@ fn a_file_that_is_wrong_is_explained_with_its_line() {
         (route("run = 'x'\nlimits = {mem = '3MB'}"), "there is no key `mem`; did you mean `memory`?"),
         (route("run = 'x'\nzzz = 1"), "there is no key `zzz`; there are name, queue, type, "),
         (route("run = 'x'\ntimeout = 3"), "worker.toml:4: invalid type: integer `3`, expected a duration"),
+        (route("run = 'x'\ntimeout = '0s'"), "route `q`: with a timeout of 0s no job could run"),
         (route("run = 'x'\ntimeout = '3'"), "`3` is no duration: time unit needed"),
         (route("run = 'x'\nurl = 'http://h'"), "route `q`: it has both `run` and `url`"),
         (route(""), "route `q`: it has neither `run` nor `url`"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpgid};
 
 use crate::cgroup::{JobGroup, Spent};
 
@@ -32,9 +32,15 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Waits until nothing is left of the process group.
+    /// Waits until nothing is left of the process group. Its leader has been buried before.
     pub(super) async fn emptied(&self) {
-        while self.leader.is_some_and(|leader| test_kill_process_group(leader).is_ok()) {
+        let Some(leader) = self.leader else { return };
+        loop {
+            // What the leader has started became our child when the leader died, and is of the group until it is buried.
+            while matches!(waitpgid(leader, WaitOptions::NOHANG), Ok(Some(_))) {}
+            if test_kill_process_group(leader).is_err() {
+                return;
+            }
             tokio::time::sleep(POLL).await;
         }
     }
@@ -57,5 +63,29 @@ impl<'a> Group<'a> {
 impl Drop for Group<'_> {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt as _;
+    use std::process::Command;
+
+    use rustix::process::{getpid, set_child_subreaper};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_group_is_empty_once_what_its_leader_started_has_died() {
+        set_child_subreaper(Some(getpid())).unwrap();
+        let mut leader =
+            Command::new("sh").args(["-c", "sleep 1000; true"]).process_group(0).spawn().unwrap();
+        let pid = Pid::from_raw(leader.id().try_into().unwrap()).unwrap();
+        let group = Group::of(pid, None);
+        assert!(timeout(POLL * 5, group.emptied()).await.is_err(), "it sleeps");
+        group.signal(Signal::TERM);
+        leader.wait().unwrap();
+        timeout(Duration::from_secs(30), group.emptied()).await.unwrap();
     }
 }

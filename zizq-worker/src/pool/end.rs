@@ -72,11 +72,19 @@ impl Pool {
     /// Whether there is something left to wait for.
     pub(super) fn time_is_up(&mut self) -> bool {
         match self.phase {
-            Phase::Work | Phase::Drain => {
+            Phase::Work | Phase::Drain if !self.runs.is_empty() => {
                 self.advance(Phase::Stop);
                 true
             }
-            Phase::Stop | Phase::Kill => false,
+            _ => false,
+        }
+    }
+
+    /// Once no job runs any more, the server has a moment to take the last reports.
+    pub(super) fn wait_for_reports_only(&mut self) {
+        if self.phase > Phase::Work && self.runs.is_empty() {
+            let latest = Instant::now() + LAST_REPORTS;
+            self.deadline = self.deadline.map(|deadline| deadline.min(latest));
         }
     }
 
@@ -93,7 +101,13 @@ impl Pool {
         self.tasks.services.shutdown().await;
         self.tasks.shared.processes.sweep();
         for id in self.table.ids() {
-            tracing::error!(job = %id, "the server could not be told what became of the job");
+            match &self.tasks.spool {
+                Some(folder) => tracing::warn!(
+                    job = %id, folder = %folder.display(),
+                    "the server could not be told what became of the job; it is kept for the next worker here"
+                ),
+                None => tracing::error!(job = %id, "the server could not be told what became of the job"),
+            }
             self.ended.unreported += 1;
         }
         tracing::info!("ended");

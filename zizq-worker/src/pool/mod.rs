@@ -6,6 +6,7 @@ mod streams;
 mod tick;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub(crate) struct Tasks {
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) reports: mpsc::Sender<Report>,
     pub(crate) renewals: mpsc::Sender<Vec<Beat>>,
+    /// Where outcomes are kept until the server has them, if they can be.
+    pub(crate) spool: Option<PathBuf>,
 }
 
 /// A job that runs.
@@ -79,6 +82,8 @@ pub(crate) struct Pool {
     deadline: Option<Instant>,
     shutdown_timeout: Duration,
     grace: Duration,
+    /// What a new configuration does not change.
+    fixed: [(&'static str, String); 11],
     ended: Ended,
 }
 
@@ -109,6 +114,7 @@ impl Pool {
             deadline: None,
             shutdown_timeout: config.shutdown_timeout,
             grace: Duration::ZERO,
+            fixed: config.fixed(),
             ended: Ended::default(),
         };
         pool.set_routes(config)?;
@@ -160,6 +166,7 @@ impl Pool {
             if self.is_done() {
                 break;
             }
+            self.wait_for_reports_only();
             let deadline = self.deadline.unwrap_or_else(Instant::now);
             tokio::select! {
                 Some(event) = self.tasks.events.recv() => self.happened(event),
@@ -201,7 +208,16 @@ impl Pool {
                     }
                 }
             }
-            Event::Settled { lease, accepted } => self.table.settled(lease, accepted),
+            Event::Settled { lease, refused } => {
+                let is_still_ours = self.table.settled(lease, refused.is_none());
+                match refused {
+                    Some(why) if is_still_ours => {
+                        tracing::debug!(job = %lease.id, "{why}; it is reported by its new lease");
+                    }
+                    Some(why) => tracing::warn!(job = %lease.id, "{why}"),
+                    None => {}
+                }
+            }
             Event::Remaining(ready) => self.remaining(ready),
             Event::HungUp => self.advance(Phase::Drain),
             Event::Reload(config) => self.reload(&config),

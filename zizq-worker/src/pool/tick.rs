@@ -70,6 +70,12 @@ impl Pool {
             Ok(()) => {
                 self.shutdown_timeout = config.shutdown_timeout;
                 tracing::info!(routes = config.routes.len(), "the configuration was read again");
+                let (now, before) = (config.fixed(), self.fixed.iter());
+                let changed = now.iter().zip(before).filter(|(now, before)| now != before);
+                let changed = changed.map(|((key, _), _)| *key).collect::<Vec<_>>().join(", ");
+                if !changed.is_empty() {
+                    tracing::warn!("only a restart changes what is new in {changed}");
+                }
                 self.renew();
             }
             Err(e) => tracing::error!("the new configuration cannot be used, the old one stays: {e}"),

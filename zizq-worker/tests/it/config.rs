@@ -1,5 +1,7 @@
 //! `check`, `init`, and a file that changes while the worker runs.
 
+use std::process::Stdio;
+
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -73,4 +75,20 @@ async fn a_file_is_read_again_while_jobs_run_on() {
     other["queue"] = json!("r");
     r.job("t:1", &other).await;
     assert_eq!(server.success().await, [(id(3), lease(13))]);
+
+    file.write("lease = '50s'\nlisten = '127.0.0.1:0'\n[[route]]\nqueue = 'r'\nrun = 'echo r'\n");
+    worker.signal(Signal::HUP);
+    worker.message("only a restart changes what is new in lease, listen").await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_is_not_right() {
+    for arguments in [&["init", "-"][..], &["check", "--run", "q=true"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let child = command().args(arguments).stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+        let output = child.wait_with_output().await.unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.starts_with("error: cannot write to the standard output: "), "{said}");
+    }
 }

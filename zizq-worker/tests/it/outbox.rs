@@ -67,6 +67,7 @@ async fn finished_work_that_is_handed_out_again_is_reported_not_repeated() {
     call.answer("422 Unprocessable Entity", &json!({"not_found": [], "lost": [id(1)]}).to_string());
     assert_eq!(server.success().await, [(id(1), lease(22))]);
     assert_eq!(worker.count("begun"), 1);
+    assert_eq!(worker.count("the success came too late: the job is not this worker's any more"), 0);
 }
 
 #[tokio::test]
