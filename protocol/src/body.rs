@@ -1,6 +1,10 @@
 //! Request bodies: bytes in either format become a typed value, or one sentence that says what is wrong where.
 
-use serde::Deserialize;
+use std::borrow::Cow;
+
+use serde::de::IgnoredAny;
+use serde::de::value::CowStrDeserializer;
+use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment};
 
@@ -55,6 +59,25 @@ pub(crate) fn members<'a, T: Deserialize<'a>>(format: Format, body: &'a [u8]) ->
     }
 }
 
+/// Reads one of several names, and only that: serde also takes an object or a number for it.
+pub(crate) fn name<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(CowStrDeserializer::new(Cow::deserialize(deserializer)?))
+}
+
+/// As [`name`], where there may be none.
+pub(crate) fn opt_name<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let name = Option::<Cow<'_, str>>::deserialize(deserializer)?;
+    name.map(|name| T::deserialize(CowStrDeserializer::new(name))).transpose()
+}
+
 fn explain_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Malformed {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let error = match serde_path_to_error::deserialize::<_, Object<T>>(&mut deserializer) {
@@ -64,16 +87,16 @@ fn explain_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Malformed {
         },
         Err(e) => e,
     };
+    // A number that is too large for anything is valid JSON all the same.
+    let is_json = || serde_json::from_slice::<IgnoredAny>(body).is_ok();
     match error.inner().classify() {
-        Category::Data => {
+        category if category == Category::Data || is_json() => {
             let text = error.inner().to_string();
             // Positions help with broken syntax; a wrong value is found by its path.
             let sentence = text.rsplit_once(" at line ").map_or(text.as_str(), |(sentence, _)| sentence);
             Malformed(at(error.path(), sentence))
         }
-        Category::Io | Category::Syntax | Category::Eof => {
-            Malformed(format!("the body is not valid JSON: {}", error.inner()))
-        }
+        _ => Malformed(format!("the body is not valid JSON: {}", error.inner())),
     }
 }
 
@@ -142,6 +165,8 @@ mod tests {
             sentence(r#"{"list": []} x"#),
             "the body is not valid JSON: trailing characters at line 1 column 14"
         );
+        let large = r#"{"list": [{"backoff": {"base_ms": 1, "exponent": 1e400, "jitter_ms": 0}}]}"#;
+        assert_eq!(sentence(large), "list[0]: backoff.exponent: number out of range");
         assert!(sentence(r#"{"list": "#).starts_with("the body is not valid JSON: EOF"));
         assert!(sentence(r#"{"list": [], "list": []}"#).contains("duplicate field `list`"));
         let not_utf8 = parse::<Outer>(Format::Json, b"{\"a\": \"\xff\"}").unwrap_err().0;

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use crate::body::{Malformed, members};
+use crate::body::{Malformed, members, opt_name};
 use crate::budget::{KeyedBindingRequest, NewBinding, Policy, check_bindings};
 use crate::flow::{Batch, Flow, Key, Unique, UniqueWhile};
 use crate::job::{Backoff, DEFAULT_PRIORITY, Retention};
@@ -147,7 +147,7 @@ struct Request<P> {
     retention: Option<Object<Retention>>,
     #[serde(default)]
     unique_key: Option<Key>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "opt_name")]
     unique_while: Option<UniqueWhile>,
     #[serde(default)]
     batch: Option<Object<Batch>>,
@@ -238,6 +238,16 @@ mod tests {
         assert_eq!(
             refusal(&with("unique_while", json!("active"))),
             "jobs[1]: unique_while: it means nothing without unique_key"
+        );
+        for (wrong, shown) in [(json!(5), "integer `5`"), (json!({"active": null}), "map")] {
+            assert_eq!(
+                refusal(&with("unique_while", wrong)),
+                format!("jobs[1]: unique_while: invalid type: {shown}, expected a string")
+            );
+        }
+        assert!(
+            refusal(&with("unique_while", json!("x")))
+                .starts_with("jobs[1]: unique_while: unknown variant `x`")
         );
         assert_eq!(
             refusal(&with("timeout_ms", json!(0))),

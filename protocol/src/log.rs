@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::body::{Malformed, parse};
+use crate::body::{Malformed, name, parse};
 use crate::media::Format;
 
 /// How much of an attempt's output is kept, in bytes: every line counts with its line end.
@@ -28,7 +28,7 @@ pub enum Output {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line<'a> {
     /// Where it was printed to; standard output if not given.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "name")]
     pub stream: Output,
     /// The text without its line end.
     #[serde(borrow)]
