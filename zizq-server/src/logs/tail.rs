@@ -5,12 +5,16 @@ use std::collections::BTreeMap;
 
 use protocol::log::MAX_KEPT_BYTES;
 
-use super::text::is_end;
+use super::text::{is_continued, is_end};
 
 /// The size of a stored chunk, in bytes. The last one may be smaller.
 pub(super) const CHUNK: usize = 4096;
 /// So many chunks hold all that is kept, and a byte before it, wherever it begins.
 pub(super) const CHUNKS: u64 = MAX_KEPT_BYTES.div_ceil(CHUNK) as u64 + 2;
+
+/// Of a line of which there is room for more than this, the end is kept; otherwise nothing is, and what is kept begins with
+/// a whole line. In bytes.
+const MAX_UNTOLD: usize = 1024;
 
 /// What is known of the output of one attempt.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -103,7 +107,7 @@ impl Tail {
         Part { missed: begin - from, text: text.unwrap_or_default().to_vec(), end }
     }
 
-    /// Where the first line begins that is kept whole.
+    /// Where the first line begins that is kept: whole, or the end of one of which much would be lost otherwise.
     fn kept_from(&self) -> u64 {
         let limit = self.end().saturating_sub(MAX_KEPT_BYTES as u64);
         if limit == 0 && self.start == 0 {
@@ -114,6 +118,11 @@ impl Tail {
         let at = usize::try_from(before - self.start).unwrap_or(usize::MAX);
         let rest = self.text.get(at..).unwrap_or_default();
         let line = rest.iter().position(|&byte| is_end(byte)).map_or(rest.len(), |end| end + 1);
+        if line > MAX_UNTOLD {
+            // Not in the middle of a character.
+            let within = rest.iter().skip(1).take_while(|&&byte| is_continued(byte)).count();
+            return before + 1 + within as u64;
+        }
         before + line as u64
     }
 }
@@ -139,12 +148,18 @@ mod tests {
     /// The end of these lines that fits.
     fn expected(all: &[String]) -> Vec<String> {
         let mut room = MAX_KEPT_BYTES;
-        let fits = |line: &&String| {
-            let left = room.checked_sub(line.len() + 1);
-            room = left.unwrap_or_default();
-            left.is_some()
-        };
-        let mut kept: Vec<String> = all.iter().rev().take_while(fits).cloned().collect();
+        let mut kept = Vec::new();
+        for line in all.iter().rev() {
+            if let Some(left) = room.checked_sub(line.len() + 1) {
+                room = left;
+                kept.push(line.clone());
+                continue;
+            }
+            if room >= MAX_UNTOLD {
+                kept.push(line[line.len() + 1 - room..].to_owned());
+            }
+            break;
+        }
         kept.reverse();
         kept
     }
@@ -192,8 +207,26 @@ mod tests {
                 seen.clear();
             }
             seen.extend(lines(&last.text));
-            assert!(all.ends_with(&seen), "seed {seed}: what follows is what was printed");
+            if let Some((first, rest)) = seen.split_first() {
+                let (before, last) = all.split_at(all.len() - rest.len());
+                assert_eq!(rest, last, "seed {seed}: what follows is what was printed");
+                assert!(before.last().is_some_and(|line| line.ends_with(first)), "seed {seed}");
+            }
         }
+    }
+
+    #[test]
+    fn of_a_long_line_before_the_last_the_end_is_kept() {
+        let mut printed = Vec::new();
+        text::push(&mut printed, Output::Stdout, &"ä".repeat(32_000));
+        text::push(&mut printed, Output::Stdout, &"y".repeat(2_000));
+        let mut tail = Tail::default();
+        tail.push(&printed);
+        let part = tail.part(0);
+        let [cut, whole] = &lines(&part.text)[..] else { panic!("{}", lines(&part.text).len()) };
+        assert_eq!((cut.len(), whole.len()), (63_534, 2_000), "one byte less than fits is half a character");
+        assert!(cut.chars().all(|letter| letter == 'ä'));
+        assert_eq!(part.missed + part.text.len() as u64, part.end);
     }
 
     #[test]
@@ -212,7 +245,8 @@ mod tests {
             BTreeMap::from([(7, chunk(b'a', CHUNK)), (9, chunk(b'b', CHUNK)), (10, b"c\xffd\xff".to_vec())]);
         let tail = Tail::of_chunks(chunks);
         assert_eq!((tail.start, tail.end()), (9 * CHUNK as u64, 10 * CHUNK as u64 + 4));
-        assert_eq!(tail.part(0).text, b"d\xff", "the first line that is known whole");
+        let text = tail.part(0).text;
+        assert!(text.ends_with(b"bc\xffd\xff") && text.len() == CHUNK + 3, "the end of the first line, too");
         assert_eq!(Tail::of_chunks(BTreeMap::new()), Tail::default());
     }
 }

@@ -13,6 +13,11 @@ pub(crate) const fn is_end(byte: u8) -> bool {
     byte >= END_STDERR
 }
 
+/// Whether a byte goes on with the character that the one before it is of.
+pub(super) const fn is_continued(byte: u8) -> bool {
+    byte & 0xc0 == 0x80
+}
+
 /// Appends text that was printed, line by line. Of a line that is longer than all that is kept, the end is taken.
 pub(crate) fn push(text: &mut Vec<u8>, output: Output, printed: &str) {
     const MAX_LINE: usize = MAX_KEPT_BYTES - 1;
