@@ -72,6 +72,14 @@ async fn what_cannot_be_accepted_is_refused_before_anything_else() {
 }
 
 #[tokio::test]
+async fn a_compressed_body_is_415() {
+    let server = Server::start().await;
+    let answer =
+        server.client().post("/jobs", &json!({"queue": "q"})).header("content-encoding", "gzip").await;
+    answer.expect_refusal(415, "content-encoding: `gzip`");
+}
+
+#[tokio::test]
 async fn an_unknown_content_type_is_415() {
     let server = Server::start().await;
     for http in [Http::One, Http::Two] {

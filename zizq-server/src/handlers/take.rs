@@ -112,7 +112,7 @@ fn about(worker: Option<&str>, format: &'static str, peer: SocketAddr) -> Result
     if let Some(name) = worker.filter(|name| name.len() > MAX_BYTES) {
         let length = name.len();
         return Err(Refusal::bad_request(format!(
-            "Worker-Id: a name has at most {MAX_BYTES} bytes, this one has {length}"
+            "Worker-Id, or `worker`: a name has at most {MAX_BYTES} bytes, this one has {length}"
         )));
     }
     Ok(About { worker: worker.map(str::to_owned), format, remote: Some(peer) })

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use http_body_util::BodyExt;
 use hyper::body::Body;
@@ -57,13 +57,22 @@ impl Request {
     /// # Errors
     /// 415 where it is none of ours.
     pub(crate) fn body_format(&self) -> Result<Format, Refusal> {
+        let unsupported = |error: String| {
+            Refusal::media_type(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, error, &Format::SUPPORTED)
+        };
+        let encoding = self.header(CONTENT_ENCODING).filter(|_| !self.body.is_empty());
+        if let Some(encoding) = encoding.filter(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+            let given = protocol::error::excerpt(&encoding);
+            return Err(unsupported(format!(
+                "content-encoding: `{given}` is not supported; send the body as it is"
+            )));
+        }
         let content_type = self.header(CONTENT_TYPE);
         // An empty body is of every type.
         let content_type = content_type.filter(|_| !self.body.is_empty());
         Format::from_content_type(content_type.as_deref()).ok_or_else(|| {
             let given = protocol::error::excerpt(content_type.as_deref().unwrap_or_default());
-            let error = format!("content-type: `{given}` is not supported");
-            Refusal::media_type(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, error, &Format::SUPPORTED)
+            unsupported(format!("content-type: `{given}` is not supported"))
         })
     }
 

@@ -199,7 +199,7 @@ fn match_path(pattern: &str, path: &str) -> Option<Vec<String>> {
     let mut segments = path.split('/');
     for expected in pattern.split('/') {
         let segment = segments.next()?;
-        if expected == "{}" {
+        if expected == "{}" && !segment.is_empty() {
             // No name is anything but UTF-8.
             params.push(percent_decode_str(segment).decode_utf8().ok()?.into_owned());
         } else if segment != expected {
@@ -226,7 +226,7 @@ mod tests {
             call(Method::GET, "/jobs/x/errors/3"),
             Ok((Call::GetError, vec!["x".to_owned(), "3".to_owned()]))
         );
-        assert_eq!(call(Method::GET, "/jobs/"), Ok((Call::GetJob, vec![String::new()])));
+        assert_eq!(call(Method::GET, "/jobs/"), Err(NoRoute::NotFound));
         assert_eq!(call(Method::GET, "/queues/%FF"), Err(NoRoute::NotFound));
         assert_eq!(call(Method::GET, "/nope"), Err(NoRoute::NotFound));
         assert_eq!(call(Method::GET, "/"), Err(NoRoute::NotFound));

@@ -73,9 +73,9 @@ fn parse(expression: &str) -> Result<Main, String> {
             },
         )
     })?;
-    // jaq panics where an expression wants to read other files.
+    // jaq panics where an expression wants to read other files, and where it jumps to a label.
     catch_unwind(AssertUnwindSafe(|| module.conv(expression)))
-        .map_err(|_| "it can not include or import anything".to_owned())
+        .map_err(|_| "it can not include or import anything, and `label` is not known here".to_owned())
 }
 
 impl Program {
@@ -210,7 +210,9 @@ mod tests {
             let sentence = refused(expression);
             assert!(sentence.starts_with("undefined"), "{expression}: {sentence}");
         }
-        assert_eq!(refused("include \"x\"; ."), "it can not include or import anything");
+        let refused_both = "it can not include or import anything, and `label` is not known here";
+        assert_eq!(refused("include \"x\"; ."), refused_both);
+        assert_eq!(refused("label $out | break $out"), refused_both);
         assert_eq!(refused(".a =="), "term is expected, not the end of the expression");
         assert_eq!(refused(".a )"), "token is expected, not `)`");
         assert_eq!(refused("nope(1)"), "undefined filter `nope`");
