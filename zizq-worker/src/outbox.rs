@@ -77,7 +77,7 @@ impl Outbox {
                 self.settle(&answered);
                 for (lease, refused) in answered {
                     if let Some(why) = refused {
-                        tracing::info!(job = %lease.id, "{why}; what an earlier worker left behind, the server may have had already");
+                        tracing::warn!(job = %lease.id, "{why}; an earlier worker left it behind, and the server may have it already");
                     }
                 }
             }

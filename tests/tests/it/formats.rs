@@ -74,9 +74,15 @@ async fn what_cannot_be_accepted_is_refused_before_anything_else() {
 #[tokio::test]
 async fn a_compressed_body_is_415() {
     let server = Server::start().await;
-    let answer =
-        server.client().post("/jobs", &json!({"queue": "q"})).header("content-encoding", "gzip").await;
-    answer.expect_refusal(415, "content-encoding: `gzip`");
+    let client = server.client();
+    let job = json!({"queue": "q", "type": "t", "payload": 1});
+    for path in ["/jobs", "/jobs/0000000000000000000000000/log"] {
+        let answer = client.post(path, &job).header("content-encoding", "gzip").await;
+        answer.expect_refusal(415, "content-encoding: `gzip`");
+    }
+    for plain in ["", "identity"] {
+        client.post("/jobs", &job).header("content-encoding", plain).await.expect(201);
+    }
 }
 
 #[tokio::test]

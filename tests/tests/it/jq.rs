@@ -231,16 +231,19 @@ async fn several_attacks_at_once_leave_room_for_others() {
 
 #[tokio::test]
 async fn who_waits_too_long_for_the_expressions_of_others_is_told_to_come_again() {
-    let server = Server::with(["--filter-timeout", "12s", "--enqueue-commit-mode", "buffered"]).await;
+    let server = Server::with(["--filter-timeout", "1m", "--enqueue-commit-mode", "buffered"]).await;
     let client = server.client();
     add(&client, [Value::Null]).await;
     let helpers = std::thread::available_parallelism().unwrap().get().max(2);
     let endless = (0..helpers).map(|_| {
         let client = client.clone();
-        tokio::spawn(async move { client.get(&list("def f: f; f")).await.expect_refusal(422, "too long") })
+        tokio::spawn(async move { client.get(&list("def f: f; f")).await })
     });
+    // They go on for longer than anybody waits for them.
     let endless: Vec<_> = endless.collect();
+    let since = Instant::now();
     loop {
+        assert!(since.elapsed() < Duration::from_secs(50), "nobody is told to come again");
         let answer = client.get(&list(". == null")).await;
         if answer.status == 503 {
             assert_eq!(answer.header("retry-after"), "1");
@@ -252,8 +255,5 @@ async fn who_waits_too_long_for_the_expressions_of_others_is_told_to_come_again(
     }
     let batched = json!({"queue": "q", "type": "t", "payload": 1, "batch": {"key": "b", "when": "true", "fold": "$new"}});
     client.enqueue(&batched).await;
-    for endless in endless {
-        endless.await.unwrap();
-    }
-    assert_eq!(client.get(&list(". == null")).await.expect(200)["jobs"].as_array().unwrap().len(), 1);
+    endless.iter().for_each(tokio::task::JoinHandle::abort);
 }

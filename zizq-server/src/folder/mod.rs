@@ -128,10 +128,11 @@ impl Folder {
         let _turns = self.keys.lock(&request.keys).await;
         for _ in 0..MAX_ATTEMPTS {
             let open: Arc<[_]> = self.open_batches(&request).await?.into();
-            // Nobody hears of a cron entry, so it has all the time.
-            let admission = match &firing {
-                Some(_) => self.helpers.admit().await,
-                None => self.helpers.admit_soon().await.map_err(Refused::Busy)?,
+            // Nobody waits for an entry whose time has come, so it has all the time.
+            let admission = if firing.as_ref().is_some_and(|firing| firing.is_due) {
+                self.helpers.admit().await
+            } else {
+                self.helpers.admit_soon().await.map_err(Refused::Busy)?
             };
             let (plan, jobs) = match fold(admission, self.limit, &request, &open).await {
                 // Nobody would hear of it: it is better to have one batch more than one job less.

@@ -68,6 +68,7 @@ pub(crate) async fn append(app: &App, request: &Request) -> Answer {
 
 /// Whether the body is plain text, and not lines of JSON. One line of JSON is JSON, too.
 fn is_text(request: &Request) -> Result<bool, Refusal> {
+    request.is_plain(&[TEXT, LINES])?;
     let content_type = request.header(CONTENT_TYPE).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     let is = |media_type: &str| essence.eq_ignore_ascii_case(media_type);

@@ -57,23 +57,30 @@ impl Request {
     /// # Errors
     /// 415 where it is none of ours.
     pub(crate) fn body_format(&self) -> Result<Format, Refusal> {
-        let unsupported = |error: String| {
-            Refusal::media_type(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, error, &Format::SUPPORTED)
-        };
-        let encoding = self.header(CONTENT_ENCODING).filter(|_| !self.body.is_empty());
-        if let Some(encoding) = encoding.filter(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-            let given = protocol::error::excerpt(&encoding);
-            return Err(unsupported(format!(
-                "content-encoding: `{given}` is not supported; send the body as it is"
-            )));
-        }
+        self.is_plain(&Format::SUPPORTED)?;
         let content_type = self.header(CONTENT_TYPE);
         // An empty body is of every type.
         let content_type = content_type.filter(|_| !self.body.is_empty());
         Format::from_content_type(content_type.as_deref()).ok_or_else(|| {
             let given = protocol::error::excerpt(content_type.as_deref().unwrap_or_default());
-            unsupported(format!("content-type: `{given}` is not supported"))
+            let error = format!("content-type: `{given}` is not supported");
+            Refusal::media_type(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, error, &Format::SUPPORTED)
         })
+    }
+
+    /// That the body is not compressed.
+    ///
+    /// # Errors
+    /// 415 where it is, with the types that would do.
+    pub(crate) fn is_plain(&self, supported: &[&str]) -> Result<(), Refusal> {
+        match self.header(CONTENT_ENCODING) {
+            Some(encoding) if !matches!(&*encoding.to_ascii_lowercase(), "" | "identity") => {
+                let given = protocol::error::excerpt(&encoding);
+                let error = format!("content-encoding: `{given}` is not supported; send the body as it is");
+                Err(Refusal::media_type(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, error, supported))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(crate) fn query(&self) -> Result<Query<'_>, Refusal> {

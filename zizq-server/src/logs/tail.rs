@@ -31,7 +31,7 @@ pub(super) struct Tail {
 pub(crate) struct Part {
     /// How many bytes, from where was asked for, are not kept any more.
     pub missed: u64,
-    /// Whole lines.
+    /// Lines; the first may be the end of one.
     pub text: Vec<u8>,
     /// Where it ends.
     pub end: u64,

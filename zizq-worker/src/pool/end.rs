@@ -51,6 +51,8 @@ impl Pool {
         self.streams.follow(phase);
         let patience = match phase {
             Phase::Work | Phase::Drain => self.shutdown_timeout,
+            // Without a job that runs there is nobody to be graceful to.
+            Phase::Stop if self.runs.is_empty() => LAST_REPORTS,
             Phase::Stop => self.grace + LAST_REPORTS,
             Phase::Kill => LAST_REPORTS,
         };
@@ -72,19 +74,11 @@ impl Pool {
     /// Whether there is something left to wait for.
     pub(super) fn time_is_up(&mut self) -> bool {
         match self.phase {
-            Phase::Work | Phase::Drain if !self.runs.is_empty() => {
+            Phase::Work | Phase::Drain => {
                 self.advance(Phase::Stop);
                 true
             }
-            _ => false,
-        }
-    }
-
-    /// Once no job runs any more, the server has a moment to take the last reports.
-    pub(super) fn wait_for_reports_only(&mut self) {
-        if self.phase > Phase::Work && self.runs.is_empty() {
-            let latest = Instant::now() + LAST_REPORTS;
-            self.deadline = self.deadline.map(|deadline| deadline.min(latest));
+            Phase::Stop | Phase::Kill => false,
         }
     }
 
@@ -102,9 +96,9 @@ impl Pool {
         self.tasks.shared.processes.sweep();
         for id in self.table.ids() {
             match &self.tasks.spool {
-                Some(folder) => tracing::warn!(
+                Some(folder) => tracing::error!(
                     job = %id, folder = %folder.display(),
-                    "the server could not be told what became of the job; it is kept for the next worker here"
+                    "the server could not be told what became of the job; if it has ended, the next worker here tells it"
                 ),
                 None => tracing::error!(job = %id, "the server could not be told what became of the job"),
             }

@@ -166,7 +166,6 @@ impl Pool {
             if self.is_done() {
                 break;
             }
-            self.wait_for_reports_only();
             let deadline = self.deadline.unwrap_or_else(Instant::now);
             tokio::select! {
                 Some(event) = self.tasks.events.recv() => self.happened(event),

@@ -83,7 +83,7 @@ async fn a_worker_without_jobs_ends_at_once() {
 #[tokio::test]
 async fn a_server_that_is_gone_does_not_keep_a_worker_for_ever() {
     let mut server = Server::start().await;
-    let flags = ["--run", "q=true", "--shutdown-timeout", "1h", "--grace", "1h"];
+    let flags = ["--run", "q=true", "--shutdown-timeout", "100ms", "--grace", "1h"];
     let mut worker = Worker::start(&server, &flags);
     let mut stream = server.stream().await;
     stream.hello("s", false).await;
@@ -95,7 +95,9 @@ async fn a_server_that_is_gone_does_not_keep_a_worker_for_ever() {
     worker.signal(Signal::TERM);
     let line = worker.message("the server could not be told").await;
     assert_eq!(line["job"], id(1));
-    assert!(std::path::Path::new(line["folder"].as_str().unwrap()).is_dir(), "{line}");
+    let files = std::fs::read_dir(line["folder"].as_str().unwrap()).unwrap();
+    let kept: String = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    assert!(kept.contains(&id(1)), "{kept}");
     assert_eq!(worker.end().await.code(), Some(1));
 }
 

@@ -99,7 +99,8 @@ impl Worker {
     }
 
     pub(crate) async fn end(mut self) -> ExitStatus {
-        timeout(PATIENCE, self.child.wait()).await.expect("the worker goes on").unwrap()
+        let ended = timeout(PATIENCE, self.child.wait()).await;
+        ended.unwrap_or_else(|_| panic!("the worker goes on: {:#?}", self.log.lock().unwrap())).unwrap()
     }
 }
 
