@@ -253,6 +253,7 @@ async fn who_waits_too_long_for_the_expressions_of_others_is_told_to_come_again(
         // Not all of them had begun.
         answer.expect(200);
     }
+    // Who enqueues does not wait for who looks.
     let batched = json!({"queue": "q", "type": "t", "payload": 1, "batch": {"key": "b", "when": "true", "fold": "$new"}});
     client.enqueue(&batched).await;
     endless.iter().for_each(tokio::task::JoinHandle::abort);

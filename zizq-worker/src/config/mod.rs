@@ -66,6 +66,9 @@ pub struct Config {
     pub log: (LogLevel, Option<LogFormat>),
 }
 
+/// Keys, and what they are set to.
+pub(crate) type Fixed = [(&'static str, String); 11];
+
 /// When a worker ends by itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Until {
@@ -140,7 +143,7 @@ impl Config {
     }
 
     /// What stays as it is while a worker runs, by the names of its keys.
-    pub(crate) fn fixed(&self) -> [(&'static str, String); 11] {
+    pub(crate) fn fixed(&self) -> Fixed {
         let Self { server, worker_id, lease, spool, cgroup, listen, until, live, log, .. } = self;
         [
             ("server", server.to_string()),

@@ -20,7 +20,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 use self::pauses::Pauses;
 use self::streams::Streams;
 use crate::clock;
-use crate::config::{Config, Until};
+use crate::config::{Config, Fixed, Until};
 use crate::event::{Event, Progress};
 use crate::exec::{Handler, Handlers, Ran, Shared, Stop};
 use crate::outcome::Outcome;
@@ -83,7 +83,7 @@ pub(crate) struct Pool {
     shutdown_timeout: Duration,
     grace: Duration,
     /// What a new configuration does not change.
-    fixed: [(&'static str, String); 11],
+    fixed: Fixed,
     ended: Ended,
 }
 
