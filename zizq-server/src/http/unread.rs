@@ -53,9 +53,7 @@ impl Unread {
     /// # Errors
     /// 503 when too much waits already.
     pub(crate) fn limit(&self, answer: Response<Body>, peer: &Peer) -> Result<Response<Body>, Refusal> {
-        let is_large =
-            matches!(answer.body(), Either::Left(whole) if whole.size_hint().lower() > SMALL as u64);
-        if is_large && self.0.load(Ordering::Relaxed) > TOO_MANY {
+        if is_large(answer.body()) && self.0.load(Ordering::Relaxed) > TOO_MANY {
             return Err(Refusal::unavailable(
                 "too many large answers are not read yet; try again in a moment",
             ));
@@ -102,7 +100,7 @@ impl Drop for Watch {
     }
 }
 
-/// A stream is not: it is made as it is read.
+/// Whether a body is more than a small one. A stream is not: it is made as it is read.
 fn is_large(body: &Body) -> bool {
     matches!(body, Either::Left(whole) if whole.size_hint().lower() > SMALL as u64)
 }
