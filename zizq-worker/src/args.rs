@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use reqwest::Url;
 
 use crate::cgroup::Place;
+use crate::cli::CliCommand;
 use crate::ctl::CtlCommand;
 use crate::exec::launch::LaunchArgs;
 use crate::live::Live;
@@ -38,6 +39,9 @@ pub struct Args {
 /// What else the program can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// What people ask a server for.
+    #[command(flatten)]
+    Cli(CliCommand),
     /// Say whether a configuration is right, and what it means
     Check(Box<Flags>),
     /// Write a sample configuration with every key explained

@@ -55,7 +55,7 @@ pub enum CtlCommand {
 }
 
 /// Reads a time, or a duration from now on.
-fn time(text: &str) -> Result<u64, String> {
+pub(crate) fn time(text: &str) -> Result<u64, String> {
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     if let Ok(ms) = text.parse() {
         return Ok(ms);

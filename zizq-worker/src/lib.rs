@@ -12,6 +12,7 @@
 pub mod args;
 mod backoff;
 pub mod cgroup;
+pub mod cli;
 mod client;
 mod clock;
 pub mod config;

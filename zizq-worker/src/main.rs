@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     let Args { command, flags } = Args::parse();
     let done = match command {
         None => return start(flags),
+        Some(Command::Cli(command)) => return command.run(),
         Some(Command::Check(flags)) => check(&flags),
         Some(Command::Init { path }) => init(&path),
         Some(Command::Ctl(said)) => said.run(),

@@ -22,6 +22,7 @@ mod model;
 mod official_client;
 mod ops;
 mod order;
+mod people;
 mod poll;
 mod pressure;
 mod probe;

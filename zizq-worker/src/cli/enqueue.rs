@@ -1,0 +1,250 @@
+//! `zizq-worker enqueue`.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use protocol::name::{JobType, QueueName};
+use reqwest::{Method, StatusCode};
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
+use super::server::{Server, refused};
+use super::source::{Item, Source, is_interactive};
+use super::{CliError, Target, jobs, print};
+use crate::backoff::Backoff;
+use crate::ctl::time;
+
+/// The most jobs in one call.
+const MAX_JOBS: usize = 1000;
+/// A call is full with this many bytes of payloads.
+const FULL: usize = 4 << 20;
+/// How long a server may be away before the command gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Which jobs to put where.
+#[derive(Debug, clap::Args)]
+pub struct Enqueue {
+    /// The queue; it exists as soon as a job is in it
+    queue: QueueName,
+    /// The type of the jobs, a name for what is to be done
+    #[arg(long = "type", value_name = "TYPE")]
+    job_type: JobType,
+    /// One job with this payload, any JSON value
+    #[arg(long, value_name = "JSON", conflicts_with_all = ["each", "text"])]
+    payload: Option<String>,
+    /// One job for each file, with the payload {"file": "/its/path"}
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "text")]
+    each: Vec<PathBuf>,
+    /// Each line of the standard input is a text; without this it is JSON
+    #[arg(long)]
+    text: bool,
+    /// Lower runs first, 0 to 65535 [default: 32768]
+    #[arg(long, value_name = "N")]
+    priority: Option<u16>,
+    /// Not before: in how long (10m), when (2027-01-01T12:00:00Z), or in milliseconds since 1970
+    #[arg(long, value_name = "WHEN", value_parser = time)]
+    at: Option<u64>,
+    /// Failures after which it is not tried again [default: the server's, 25]
+    #[arg(long, value_name = "N")]
+    retry_limit: Option<u32>,
+    /// Only if no job with this key waits already; for one job
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["each", "text"])]
+    unique_key: Option<String>,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Serialize)]
+struct Bulk<'a> {
+    jobs: Vec<NewJob<'a>>,
+}
+
+#[derive(Serialize)]
+struct NewJob<'a> {
+    queue: &'a QueueName,
+    #[serde(rename = "type")]
+    job_type: &'a JobType,
+    payload: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ready_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_limit: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unique_key: Option<&'a str>,
+}
+
+/// What the server has taken so far.
+#[derive(Default)]
+struct Taken {
+    jobs: u64,
+    /// Of these, those that were there already.
+    duplicates: u64,
+    /// The last one.
+    last: Value,
+}
+
+impl Enqueue {
+    pub(super) async fn run(self) -> Result<ExitCode, CliError> {
+        let server = self.target.connect()?;
+        let source = self.source()?;
+        let bar = bar(source.total);
+        let mut taken = Taken::default();
+        let sent = self.send_all(&server, source, &bar, &mut taken).await;
+        bar.finish_and_clear();
+        if sent.is_err() && taken.jobs > 0 {
+            let so_far = jobs(taken.jobs);
+            drop(writeln!(io::stderr(), "{so_far} are enqueued: all before the place that is named below"));
+        }
+        sent.and_then(|()| self.conclude(&taken))
+    }
+
+    async fn send_all(
+        &self,
+        server: &Server,
+        mut source: Source,
+        bar: &ProgressBar,
+        taken: &mut Taken,
+    ) -> Result<(), CliError> {
+        // Names the calls of this run, so that one that is sent again is not carried out again.
+        let run = format!("{:016x}", fastrand::u64(..));
+        let (mut part, mut size) = (Vec::new(), 0);
+        loop {
+            let item = source.next().transpose();
+            let is_over = !matches!(item, Ok(Some(_)));
+            if (is_over || part.len() == MAX_JOBS || size >= FULL) && !part.is_empty() {
+                let key = format!("{run}-{}", taken.jobs);
+                self.send(server, &part, &key, bar, taken).await?;
+                bar.set_position(taken.jobs);
+                (part, size) = (Vec::new(), 0);
+            }
+            let Some(item) = item? else { return Ok(()) };
+            size += item.payload.get().len();
+            part.push(item);
+        }
+    }
+
+    fn source(&self) -> Result<Source, CliError> {
+        match &self.payload {
+            Some(json) => Source::one(json),
+            None if !self.each.is_empty() => Source::files(&self.each),
+            None if is_interactive() && !self.text => Ok(Source::null()),
+            None => Ok(Source::lines(self.text)),
+        }
+    }
+
+    /// Sends some jobs, all or none of which the server takes; again while it is away.
+    async fn send(
+        &self,
+        server: &Server,
+        part: &[Item],
+        key: &str,
+        bar: &ProgressBar,
+        taken: &mut Taken,
+    ) -> Result<(), CliError> {
+        let bulk = Bulk { jobs: part.iter().map(|item| self.job(item)).collect() };
+        let body = serde_json::to_vec(&bulk).map_err(|e| CliError::Failed(e.to_string()))?;
+        let begin = part.first().map_or("", |item| item.place.as_str());
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let request = server.request(Method::POST, &["jobs", "bulk"], &[]);
+            let request = request.header("content-type", "application/json").header("idempotency-key", key);
+            let error = match server.ask(request.body(body.clone())).await {
+                Ok((status, answer)) if status.is_success() => return self.note(answer, taken),
+                Ok((status, answer)) if status.is_client_error() => {
+                    return Err(refusal(part, status, &answer));
+                }
+                Ok((status, answer)) => refused(status, &answer),
+                Err(e) => e,
+            };
+            let pause = backoff.next();
+            let goes_on = matches!(error, CliError::NoServer(_)) && Instant::now() + pause < give_up;
+            // Before the first answer nobody knows whether there is a server at all.
+            if !goes_on || taken.jobs == 0 {
+                let from = if begin.is_empty() { String::new() } else { format!(" (from {begin} on)") };
+                return Err(CliError::NoServer(format!("{error}{from}")));
+            }
+            bar.set_message(format!("waiting for the server: {error}"));
+            tokio::time::sleep(pause).await;
+            bar.set_message("");
+        }
+    }
+
+    fn job<'a>(&'a self, item: &'a Item) -> NewJob<'a> {
+        NewJob {
+            queue: &self.queue,
+            job_type: &self.job_type,
+            payload: &item.payload,
+            priority: self.priority,
+            ready_at: self.at,
+            retry_limit: self.retry_limit,
+            unique_key: self.unique_key.as_deref(),
+        }
+    }
+
+    /// Counts what the server has answered, and passes it on to programs.
+    fn note(&self, mut answer: Value, taken: &mut Taken) -> Result<(), CliError> {
+        let Some(Value::Array(mut jobs)) = answer.get_mut("jobs").map(Value::take) else {
+            return Err(CliError::Failed("the server's answer has no `jobs`".to_owned()));
+        };
+        if self.target.json {
+            let lines: Vec<String> = jobs.iter().map(|job| format!("{job}\n")).collect();
+            print(&lines.concat())?;
+        }
+        taken.jobs += jobs.len() as u64;
+        taken.duplicates +=
+            jobs.iter().filter(|job| job.get("duplicate") == Some(&Value::Bool(true))).count() as u64;
+        taken.last = jobs.pop().unwrap_or_default();
+        Ok(())
+    }
+
+    fn conclude(&self, taken: &Taken) -> Result<ExitCode, CliError> {
+        if taken.jobs == 0 {
+            let what = "nothing to enqueue: the standard input is empty. --payload JSON enqueues one job";
+            return Err(CliError::Usage(what.to_owned()));
+        }
+        if self.target.json {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let queue = &self.queue;
+        let member = |name: &str| taken.last.get(name).and_then(Value::as_str).unwrap_or_default();
+        let line = match (taken.jobs, taken.duplicates) {
+            (1, 0) => format!("{} is in queue {queue}, {}\n", member("id"), member("status")),
+            (1, _) => format!("{} is there already, {}\n", member("id"), member("status")),
+            (n, _) => format!("{} are in queue {queue}\n", jobs(n)),
+        };
+        print(&line)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Says which job it is that the server does not take.
+fn refusal(part: &[Item], status: StatusCode, answer: &Value) -> CliError {
+    let error = refused(status, answer).to_string();
+    let named = error.strip_prefix("jobs[").and_then(|rest| rest.split_once("]: "));
+    let found = named.and_then(|(n, why)| Some((part.get(n.parse::<usize>().ok()?)?, why)));
+    let begin = part.first().map_or("", |item| item.place.as_str());
+    CliError::Failed(match found {
+        Some((item, why)) if item.place.is_empty() => why.to_owned(),
+        Some((item, why)) => format!("{}: {why}; nothing from {begin} on is enqueued", item.place),
+        None => error,
+    })
+}
+
+/// Shows how far it is, on a terminal.
+fn bar(total: Option<u64>) -> ProgressBar {
+    let (bar, template) = match total {
+        Some(total) => {
+            (ProgressBar::new(total), "{wide_bar} {human_pos} of {human_len} jobs, {eta} to go {msg}")
+        }
+        None => (ProgressBar::no_length(), "{human_pos} jobs, {per_sec} {msg}"),
+    };
+    bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

@@ -1,0 +1,116 @@
+//! The command line for people: enqueue, look, retry, follow. Everything goes through the public HTTP API.
+
+mod enqueue;
+mod failed;
+mod retry;
+mod server;
+mod source;
+mod status;
+mod table;
+mod tail;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Subcommand;
+use indicatif::{HumanCount, HumanDuration};
+
+use crate::clock;
+use server::Target;
+
+/// The exit code where no server answers: `EX_UNAVAILABLE` of sysexits.h.
+const UNAVAILABLE: u8 = 69;
+
+/// What people ask a server for.
+#[derive(Debug, Subcommand)]
+pub enum CliCommand {
+    /// Put jobs into a queue: one, one per file, or one per line of the standard input
+    Enqueue(enqueue::Enqueue),
+    /// Show the queues: what waits, what runs, what has died, who works on it
+    Status(status::Status),
+    /// Show the jobs that have failed, the latest first, each with its last error
+    Failed(failed::Failed),
+    /// Make dead jobs ready again
+    Retry(retry::Retry),
+    /// Follow what a job prints until its attempt ends
+    Tail(tail::Tail),
+}
+
+/// Why a command came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// What was typed cannot be meant.
+    #[error("{0}")]
+    Usage(String),
+    /// The server refused, or something went wrong on the way.
+    #[error("{0}")]
+    Failed(String),
+    /// No server answers.
+    #[error("{0}")]
+    NoServer(String),
+}
+
+impl CliError {
+    const fn code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::NoServer(_) => UNAVAILABLE,
+        }
+    }
+}
+
+impl CliCommand {
+    /// Does it. The exit code is 0 where all went well, 1 where the server refused or a followed job failed, 2 for wrong
+    /// usage, 69 where no server answers.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        match self.carry_out() {
+            Ok(code) => code,
+            Err(e) => {
+                // Where nobody reads, nothing is to be done about it.
+                drop(writeln!(io::stderr(), "error: {e}"));
+                ExitCode::from(e.code())
+            }
+        }
+    }
+
+    fn carry_out(self) -> Result<ExitCode, CliError> {
+        if rustls::crypto::ring::default_provider().install_default().is_err() {
+            tracing::debug!("a TLS provider is installed already");
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|e| CliError::Failed(format!("cannot start: {e}")))?;
+        let code = runtime.block_on(async {
+            match self {
+                Self::Enqueue(enqueue) => enqueue.run().await,
+                Self::Status(status) => status.run().await,
+                Self::Failed(failed) => failed.run().await,
+                Self::Retry(retry) => retry.run().await,
+                Self::Tail(tail) => tail.run().await,
+            }
+        });
+        // Only a name lookup could still be going on, on a thread of its own.
+        runtime.shutdown_background();
+        code
+    }
+}
+
+/// Prints to the standard output. A reader that has gone, such as `head`, ends the command.
+fn print(text: &str) -> Result<(), CliError> {
+    let mut to = io::stdout().lock();
+    let printed = to.write_all(text.as_bytes()).and_then(|()| to.flush());
+    printed.map_err(|e| CliError::Failed(format!("cannot write to the standard output: {e}")))
+}
+
+/// `1 job`, `1,234 jobs`.
+fn jobs(n: u64) -> String {
+    format!("{} {}", HumanCount(n), if n == 1 { "job" } else { "jobs" })
+}
+
+/// How long ago a time was, or how long it is until then, such as `5m`: milliseconds since 1970 in, a length out.
+fn distance(at: u64) -> String {
+    let ms = clock::now_ms().abs_diff(at);
+    format!("{:#}", HumanDuration(Duration::from_millis(ms)))
+}

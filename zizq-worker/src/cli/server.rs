@@ -1,0 +1,122 @@
+//! The server, to the command line: JSON in, JSON out, and a sentence where that fails.
+
+use protocol::error::excerpt;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde_json::Value;
+
+use super::CliError;
+use crate::args::server_url;
+use crate::client::{ANSWER_TIMEOUT, builder_for, cause, shown};
+
+const DEFAULT_SERVER: &str = "http://127.0.0.1:7890";
+
+/// Which server is asked, and how its answer is printed.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Target {
+    /// The server [default: http://127.0.0.1:7890]
+    #[arg(long, env = "ZIZQ_SERVER", value_name = "URL", value_parser = server_url)]
+    server: Option<Url>,
+    /// Print JSON as the server gives it, for programs
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// A server to ask.
+#[derive(Debug)]
+pub(super) struct Server {
+    url: Url,
+    calls: reqwest::Client,
+}
+
+impl Target {
+    /// Gets ready to ask. Nothing is sent yet.
+    pub(super) fn connect(&self) -> Result<Server, CliError> {
+        let url = match &self.server {
+            Some(url) => url.clone(),
+            None => server_url(DEFAULT_SERVER).map_err(CliError::Usage)?,
+        };
+        let calls = builder_for(&url).build();
+        let calls = calls.map_err(|e| CliError::Failed(format!("cannot make calls: {}", cause(&e))))?;
+        Ok(Server { url, calls })
+    }
+}
+
+impl Server {
+    /// The address, as others may see it.
+    pub(super) fn shown(&self) -> String {
+        shown(&self.url).to_string().trim_end_matches('/').to_owned()
+    }
+
+    pub(super) fn request(&self, method: Method, path: &[&str], query: &[(&str, &str)]) -> RequestBuilder {
+        let mut url = self.url.clone();
+        // A URL with a host has a path.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.calls.request(method, url)
+    }
+
+    /// Sends a request, and waits for the head of the answer.
+    pub(super) async fn open(&self, request: RequestBuilder) -> Result<Response, CliError> {
+        request.send().await.map_err(|e| self.no_answer(&cause(&e)))
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub(super) async fn ask(&self, request: RequestBuilder) -> Result<(StatusCode, Value), CliError> {
+        let answer = self.open(request.timeout(ANSWER_TIMEOUT)).await?;
+        self.read(answer).await
+    }
+
+    async fn read(&self, answer: Response) -> Result<(StatusCode, Value), CliError> {
+        let status = answer.status();
+        let body = answer.bytes().await.map_err(|e| self.no_answer(&cause(&e)))?;
+        if body.is_empty() {
+            return Ok((status, Value::Null));
+        }
+        match serde_json::from_slice(&body) {
+            Ok(value) => Ok((status, value)),
+            Err(_) => Err(CliError::Failed(format!(
+                "what answers at {} is no Zizq server: {status}: {}",
+                self.shown(),
+                excerpt(&String::from_utf8_lossy(&body))
+            ))),
+        }
+    }
+
+    /// As [`Self::ask`], where only success will do.
+    pub(super) async fn expect(&self, request: RequestBuilder) -> Result<Value, CliError> {
+        self.expect_late(request.timeout(ANSWER_TIMEOUT)).await
+    }
+
+    /// As [`Self::expect`], for a call that may work on a million jobs before it answers.
+    pub(super) async fn expect_late(&self, request: RequestBuilder) -> Result<Value, CliError> {
+        let answer = self.open(request).await?;
+        match self.read(answer).await? {
+            (status, value) if status.is_success() => Ok(value),
+            (status, value) => Err(refused(status, &value)),
+        }
+    }
+
+    pub(super) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, CliError> {
+        self.expect(self.request(Method::GET, path, query)).await
+    }
+
+    fn no_answer(&self, cause: &str) -> CliError {
+        let shown = self.shown();
+        CliError::NoServer(format!(
+            "no answer from {shown}: {cause}. Is zizq-server running there? --server or ZIZQ_SERVER names another one"
+        ))
+    }
+}
+
+/// What the server says of a call that it refuses.
+pub(super) fn refused(status: StatusCode, body: &Value) -> CliError {
+    match body.get("error").and_then(Value::as_str) {
+        Some(error) if status == StatusCode::SERVICE_UNAVAILABLE => CliError::NoServer(error.to_owned()),
+        Some(error) => CliError::Failed(error.to_owned()),
+        None => CliError::Failed(format!("the server answered {status}")),
+    }
+}
