@@ -14,6 +14,7 @@ mod handlers;
 pub mod hash;
 mod http;
 pub mod jq;
+pub mod logging;
 mod logs;
 mod open_files;
 mod reader;

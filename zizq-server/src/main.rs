@@ -4,12 +4,11 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing_subscriber::EnvFilter;
-use zizq_server::config::{Cli, Config, LogFormat, Task};
+use zizq_server::config::{Cli, Config, Task};
+use zizq_server::logging;
 use zizq_server::serve::Server;
 
 /// Memory goes from one thread to the other with every job; this allocator is made for that.
@@ -24,30 +23,20 @@ fn main() -> ExitCode {
         Task::Serve(config) => config,
         Task::JqHelper { memory } => return zizq_server::jq::helper::run(memory),
     };
-    match start_logging(&config).and_then(|()| run(&config)) {
-        Ok(()) => ExitCode::SUCCESS,
+    let mut log = match logging::init(&config) {
+        Ok(log) => log,
         Err(error) => {
             eprintln!("zizq-server: {error:#}");
-            ExitCode::FAILURE
+            return ExitCode::FAILURE;
         }
-    }
-}
-
-fn start_logging(config: &Config) -> anyhow::Result<()> {
-    // The store speaks of its own workings at `info`, and of a folder in use, which we say better.
-    let quiet = "fjall=warn,lsm_tree=warn,fjall::locked_file=off";
-    let filter = match config.log_level.as_str() {
-        level @ ("info" | "warn" | "error") => format!("{level},{quiet}"),
-        filter => filter.to_owned(),
     };
-    let filter = EnvFilter::try_new(filter)
-        .with_context(|| format!("--log-level: `{}` is no level and no filter", config.log_level))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match config.log_format() {
-        LogFormat::Pretty => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+    let ended = run(&config);
+    if let Err(error) = &ended {
+        // Behind what is logged already, and nobody need read that.
+        writeln!(log, "zizq-server: {error:#}").ok();
     }
-    Ok(())
+    log.finish();
+    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// How long reads that are under way may hold up the end.

@@ -5,13 +5,16 @@ use std::io::IsTerminal as _;
 use clap::ValueEnum;
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{FilterExt as _, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, fmt};
+use zizq_log::{Log, log_panics};
 
 /// The target of what jobs print.
 pub(crate) const JOB_OUTPUT: &str = "job";
+/// The target of what became of jobs: one line for each.
+pub(crate) const OUTCOME: &str = "outcome";
 
 /// The least important messages to log.
 #[derive(Debug, Clone, Copy, Default, ValueEnum, Deserialize)]
@@ -40,8 +43,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging.
-pub fn init(level: LogLevel, format: Option<LogFormat>) {
+/// Starts logging. Nobody who logs waits for whoever reads it; what is given back writes the last lines at the end.
+pub fn init(level: LogLevel, format: Option<LogFormat>) -> Log {
     let terminal = std::io::stderr().is_terminal();
     let format = format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
     let level = match level {
@@ -52,12 +55,20 @@ pub fn init(level: LogLevel, format: Option<LogFormat>) {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let others = if level == LevelFilter::TRACE { level } else { level.min(LevelFilter::WARN) };
-    let targets =
-        Targets::new().with_default(others).with_target("zizq_worker", level).with_target(JOB_OUTPUT, level);
-    let layer = fmt::layer().with_writer(crate::live::stderr);
+    let targets = Targets::new()
+        .with_default(others)
+        .with_target("zizq_worker", level)
+        .with_target(JOB_OUTPUT, level)
+        .with_target(OUTCOME, level)
+        .with_target(zizq_log::TARGET, LevelFilter::WARN);
+    let log = Log::start(crate::live::stderr());
+    let layer = fmt::layer().with_writer(log.clone());
     let layer = match format {
         LogFormat::Pretty => layer.with_ansi(terminal).with_target(false).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
-    tracing_subscriber::registry().with(layer.with_filter(targets)).init();
+    let few = log.few(&[JOB_OUTPUT, OUTCOME]);
+    tracing_subscriber::registry().with(layer.with_filter(targets.and(few))).init();
+    log_panics();
+    log
 }

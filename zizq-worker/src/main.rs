@@ -57,14 +57,13 @@ fn start(flags: Flags) -> ExitCode {
     };
     let (level, format) = config.log;
     config.live.start(format);
-    logging::init(level, format);
-    match work(config, flags) {
-        Ok(code) => code,
-        Err(e) => {
-            tracing::error!("{e:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let log = logging::init(level, format);
+    let code = work(config, flags).unwrap_or_else(|e| {
+        tracing::error!("{e:#}");
+        ExitCode::FAILURE
+    });
+    log.finish();
+    code
 }
 
 fn work(config: Config, flags: Flags) -> anyhow::Result<ExitCode> {

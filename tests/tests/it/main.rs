@@ -18,6 +18,7 @@ mod leases;
 mod lifecycle;
 mod load;
 mod log;
+mod logging;
 mod model;
 mod official_client;
 mod ops;

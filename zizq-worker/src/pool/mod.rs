@@ -23,6 +23,7 @@ use crate::clock;
 use crate::config::{Config, Fixed, Until};
 use crate::event::{Event, Progress};
 use crate::exec::{Handler, Handlers, Ran, Shared, Stop};
+use crate::logging::OUTCOME;
 use crate::outcome::Outcome;
 use crate::report::{Beat, Report};
 use crate::route::{RouteMap, RouteName, Stream};
@@ -285,18 +286,20 @@ impl Pool {
         let cpu_ms = usage.map(|usage| usage.cpu_ms);
         let peak_bytes = usage.and_then(|usage| usage.peak_bytes);
         match &outcome {
-            Outcome::Success(_) => tracing::info!(job = %id, ms, cpu_ms, peak_bytes, "succeeded"),
+            Outcome::Success(_) => {
+                tracing::info!(target: OUTCOME, job = %id, ms, cpu_ms, peak_bytes, "succeeded")
+            }
             Outcome::Failure(failure) => {
                 let word = if failure.kill == Some(true) { "failed for good" } else { "failed" };
-                tracing::warn!(job = %id, ms, cpu_ms, peak_bytes, "{word}: {}", failure.message);
+                tracing::warn!(target: OUTCOME, job = %id, ms, cpu_ms, peak_bytes, "{word}: {}", failure.message);
             }
             Outcome::Release { reason, .. } => {
-                tracing::warn!(job = %id, ms, "given back for later: {reason}")
+                tracing::warn!(target: OUTCOME, job = %id, ms, "given back for later: {reason}")
             }
             Outcome::BackOff { reason } => {
-                tracing::error!(job = %id, "could not be run, given back: {reason}");
+                tracing::error!(target: OUTCOME, job = %id, "could not be run, given back: {reason}");
             }
-            Outcome::Stopped => tracing::warn!(job = %id, ms, "was ended"),
+            Outcome::Stopped => tracing::warn!(target: OUTCOME, job = %id, ms, "was ended"),
         }
         let route = handler.map_or_else(|| "".into(), |handler| handler.route.name.clone());
         let outcome = self.paused(outcome, &route);
