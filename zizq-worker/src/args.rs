@@ -113,6 +113,11 @@ pub struct Flags {
     #[arg(long, env = "ZIZQ_GRACE", value_name = "TIME", value_parser = humantime::parse_duration)]
     pub grace: Option<Duration>,
 
+    /// How long what a command has started may go on after its end, to print its last lines; then it must end, too
+    /// [default: 1s]
+    #[arg(long, env = "ZIZQ_LINGER", value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub linger: Option<Duration>,
+
     /// Where outcomes are kept until the server has them [default: a folder of the user's state]
     #[arg(long, env = "ZIZQ_SPOOL", value_name = "FOLDER")]
     pub spool: Option<PathBuf>,

@@ -12,10 +12,13 @@ use zizq_worker::args::{Args, Command, Flags};
 use zizq_worker::config::{Config, SAMPLE};
 use zizq_worker::exec::{Processes, guard, launch};
 use zizq_worker::shutdown::Phase;
-use zizq_worker::{live, logging, shutdown};
+use zizq_worker::{ctl, live, logging, shutdown};
 
 fn main() -> ExitCode {
-    let Args { command, flags } = Args::parse();
+    let Args { command, flags } = Args::try_parse().unwrap_or_else(|e| {
+        ctl::misused(&e);
+        e.exit()
+    });
     let done = match command {
         None => return start(flags),
         Some(Command::Cli(command)) => return command.run(),

@@ -30,6 +30,7 @@ pub(super) struct File {
     pub(super) lease: Option<Span>,
     pub(super) timeout: Option<Span>,
     pub(super) shutdown_timeout: Option<Span>,
+    pub(super) linger: Option<Span>,
     pub(super) grace: Option<Span>,
     pub(super) spool: Option<PathBuf>,
     pub(super) cgroup: Option<Cgroup>,
@@ -58,6 +59,7 @@ pub(super) struct RouteTable {
     pub(super) outcome: BTreeMap<String, Action>,
 
     pub(super) run: Option<RunLine>,
+    pub(super) linger: Option<Span>,
     pub(super) grace: Option<Span>,
     pub(super) payload: Option<PayloadTo>,
     pub(super) cwd: Option<PathBuf>,

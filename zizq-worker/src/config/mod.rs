@@ -33,6 +33,7 @@ pub const SAMPLE: &str = include_str!("sample.toml");
 const DEFAULT_SERVER: &str = "http://127.0.0.1:7890";
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+const DEFAULT_LINGER: Duration = Duration::from_secs(1);
 const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 
 /// What a worker does.
@@ -112,6 +113,7 @@ impl Config {
         let defaults = routes::Defaults {
             concurrency: file.concurrency.unwrap_or(NonZeroU16::MIN),
             timeout: flags.timeout.or(span(file.timeout)),
+            linger: flags.linger.or(span(file.linger)).unwrap_or(DEFAULT_LINGER),
             grace,
         };
         let name = flags.worker_id.clone().or(file.worker_id);

@@ -19,6 +19,7 @@ use crate::template::{Script, Template};
 pub(super) struct Defaults {
     pub(super) concurrency: NonZeroU16,
     pub(super) timeout: Option<Duration>,
+    pub(super) linger: Duration,
     pub(super) grace: Duration,
 }
 
@@ -68,6 +69,7 @@ pub(super) fn route(mut table: RouteTable, defaults: Defaults) -> Said<Route> {
 /// Whether a route is a command or an endpoint, and that it has no keys of the other.
 fn kind(table: &RouteTable) -> Said<Kind> {
     let command = [
+        ("linger", table.linger.is_some()),
         ("grace", table.grace.is_some()),
         ("payload", table.payload.is_some()),
         ("cwd", table.cwd.is_some()),
@@ -115,6 +117,7 @@ fn command(table: RouteTable, defaults: Defaults) -> Said<CommandSpec> {
     Ok(CommandSpec {
         run,
         payload: table.payload.unwrap_or_default(),
+        linger: table.linger.map_or(defaults.linger, |span| span.0),
         grace: table.grace.map_or(defaults.grace, |span| span.0),
         cwd: table.cwd,
         inherit: table.inherit_env.map(|inherit| inherit.0).unwrap_or_default(),

@@ -76,6 +76,7 @@ impl Runner {
         let program = ready.command.get_program().display().to_string();
         let terms = Terms {
             timeout: self.route.timeout,
+            linger: spec.linger,
             grace: spec.grace,
             cpu_limited: spec.limits.cpu_seconds.is_some(),
         };

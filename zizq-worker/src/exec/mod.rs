@@ -8,6 +8,7 @@ pub mod guard;
 mod http;
 mod joblog;
 pub mod launch;
+mod lines;
 mod memory;
 mod output;
 mod processes;

@@ -166,7 +166,7 @@ fn message(fact: &Fact, detail: &str) -> String {
     let how = fact.to_string();
     let how = start_of(&how, MAX_MESSAGE);
     if fact.is_of_command() {
-        return match detail.lines().map(str::trim).rfind(|line| !line.is_empty()) {
+        return match detail.split(['\n', '\r']).map(str::trim).rfind(|line| !line.is_empty()) {
             Some(line) => format!("{} ({how})", start_of(line, MAX_MESSAGE)),
             None => how.to_owned(),
         };

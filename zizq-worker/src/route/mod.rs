@@ -52,6 +52,8 @@ pub(crate) enum Target {
 pub(crate) struct CommandSpec {
     pub(crate) run: Run,
     pub(crate) payload: PayloadTo,
+    /// How long what it has started may go on after it.
+    pub(crate) linger: Duration,
     /// How long it has between TERM and KILL.
     pub(crate) grace: Duration,
     pub(crate) cwd: Option<PathBuf>,

@@ -82,6 +82,12 @@ impl Worker {
         self.log.lock().unwrap().iter().filter(|line| line["message"] == message).count()
     }
 
+    /// How many lines of the log begin so.
+    pub(crate) fn count_of(&self, start: &str) -> usize {
+        let begins = |line: &&Value| line["message"].as_str().is_some_and(|text| text.starts_with(start));
+        self.log.lock().unwrap().iter().filter(begins).count()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid().try_into().unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
