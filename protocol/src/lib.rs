@@ -28,6 +28,7 @@ pub mod patch;
 pub mod payload;
 pub mod stream;
 pub mod take;
+pub mod unit;
 
 /// The version of the HTTP contract that this crate speaks.
 pub const CONTRACT_VERSION: &str = "0.7.0";

@@ -23,13 +23,7 @@ fn main() -> ExitCode {
         Task::Serve(config) => config,
         Task::JqHelper { memory } => return zizq_server::jq::helper::run(memory),
     };
-    let mut log = match logging::init(&config) {
-        Ok(log) => log,
-        Err(error) => {
-            eprintln!("zizq-server: {error:#}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let mut log = logging::init(&config);
     let ended = run(&config);
     if let Err(error) = &ended {
         // Behind what is logged already, and nobody need read that.

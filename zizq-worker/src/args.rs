@@ -5,7 +5,9 @@ use std::num::{NonZeroU16, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Parser, Subcommand};
+use protocol::unit;
 use reqwest::Url;
 
 use crate::cgroup::Place;
@@ -98,19 +100,19 @@ pub struct Flags {
     pub worker_id: Option<String>,
 
     /// How long a job stays this worker's after the server last heard of it [default: 30s]
-    #[arg(long, env = "ZIZQ_LEASE", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "ZIZQ_LEASE", value_name = "TIME", value_parser = unit::duration)]
     pub lease: Option<Duration>,
 
     /// How long a job may run [default: for ever]
-    #[arg(long, env = "ZIZQ_TIMEOUT", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "ZIZQ_TIMEOUT", value_name = "TIME", value_parser = unit::duration)]
     pub timeout: Option<Duration>,
 
     /// How long running jobs may take to finish after SIGTERM or SIGINT, before they are ended [default: 30s]
-    #[arg(long, env = "ZIZQ_SHUTDOWN_TIMEOUT", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "ZIZQ_SHUTDOWN_TIMEOUT", value_name = "TIME", value_parser = unit::duration)]
     pub shutdown_timeout: Option<Duration>,
 
     /// How long a command that must end has between SIGTERM and SIGKILL [default: 5s]
-    #[arg(long, env = "ZIZQ_GRACE", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "ZIZQ_GRACE", value_name = "TIME", value_parser = unit::duration)]
     pub grace: Option<Duration>,
 
     /// How long what a command has started may go on after its end, to print its last lines; then it must end, too
@@ -127,7 +129,7 @@ pub struct Flags {
     pub cgroup: Option<Place>,
 
     /// Serve /ready, /health and /metrics here
-    #[arg(long, env = "ZIZQ_LISTEN", value_name = "HOST:PORT")]
+    #[arg(long, env = "ZIZQ_LISTEN", value_name = "ADDRESS:PORT", value_parser = address)]
     pub listen: Option<SocketAddr>,
 
     /// End after this many jobs
@@ -135,11 +137,11 @@ pub struct Flags {
     pub max_jobs: Option<NonZeroU64>,
 
     /// End when there was nothing to do for this long
-    #[arg(long, env = "ZIZQ_MAX_IDLE", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "ZIZQ_MAX_IDLE", value_name = "TIME", value_parser = unit::duration)]
     pub max_idle: Option<Duration>,
 
     /// Run the jobs that are there, then end
-    #[arg(long, visible_alias = "drain", env = "ZIZQ_ONCE")]
+    #[arg(long, visible_alias = "drain", env = "ZIZQ_ONCE", value_parser = BoolishValueParser::new())]
     pub once: bool,
 
     /// Show what runs, on a terminal [default: auto]
@@ -161,4 +163,9 @@ pub(crate) fn server_url(text: &str) -> Result<Url, String> {
         return Err(format!("`{text}` has a `?` or `#` part, which the address of a server has not"));
     }
     Ok(url)
+}
+
+/// Where to listen.
+pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("`{text}` is no address and port; write it like 127.0.0.1:7891"))
 }

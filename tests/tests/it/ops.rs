@@ -115,6 +115,8 @@ async fn bad_flags_are_refused() {
         (&["--max-deliveries", "0"], "--max-deliveries"),
         (&["--log-format", "xml"], "json"),
         (&["--log-level", "hyper=loud"], "loud"),
+        (&["--log-level", "verbose"], "off, error, warn, info, debug, trace"),
+        (&["--cache-size", "64"], "64MB"),
         (&["frobnicate"], "frobnicate"),
     ] {
         let folder = TempDir::new().unwrap();

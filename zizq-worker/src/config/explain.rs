@@ -16,8 +16,21 @@ pub(super) fn sentence(path: &Path, text: &str, error: &toml::de::Error) -> Stri
         None => path.display().to_string(),
     };
     let message = error.message().trim();
-    let said = unknown_key(message).unwrap_or_else(|| message.replace('\n', "; "));
+    let said = unknown_key(message).unwrap_or_else(|| in_words(message));
     format!("{place}: {said}")
+}
+
+/// Without the names that only programmers have for numbers.
+fn in_words(message: &str) -> String {
+    let mut said = message.replace('\n', "; ");
+    for (type_name, words) in [
+        ("a nonzero u16", "a number from 1 to 65535"),
+        ("a nonzero u64", "a number from 1"),
+        ("expected i32", "expected a number"),
+    ] {
+        said = said.replace(type_name, words);
+    }
+    said
 }
 
 /// What to say about a key that is not known, if that is what the message is about.

@@ -11,7 +11,7 @@ use reqwest::Method;
 
 use super::file::{LimitsTable, RouteTable, RunLine};
 use crate::outcome::{Kind, Rules};
-use crate::route::{CommandSpec, HttpSpec, Limits, Route, Run, Target, User, http_url};
+use crate::route::{CommandSpec, HttpSpec, Inherit, Limits, Route, Run, Target, User, http_url};
 use crate::template::{Script, Template};
 
 /// What routes have that do not say otherwise.
@@ -25,6 +25,9 @@ pub(super) struct Defaults {
 
 /// How long an endpoint may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The least memory of a job that can be meant.
+const MIN_MEMORY: u64 = 1_000_000;
 
 type Said<T> = Result<T, String>;
 
@@ -114,17 +117,31 @@ fn command(table: RouteTable, defaults: Defaults) -> Said<CommandSpec> {
         }
         None => return Err("it has no `run`".to_owned()),
     };
+    let inherit = table.inherit_env.map(|inherit| inherit.0).unwrap_or_default();
+    if let Inherit::Only(names) = &inherit {
+        names.iter().try_for_each(|name| variable(name).map_err(|e| format!("inherit_env: {e}")))?;
+    }
+    let env = table.env.unwrap_or_default();
+    env.keys().try_for_each(|name| variable(name).map_err(|e| format!("env: {e}")))?;
     Ok(CommandSpec {
         run,
         payload: table.payload.unwrap_or_default(),
         linger: table.linger.map_or(defaults.linger, |span| span.0),
         grace: table.grace.map_or(defaults.grace, |span| span.0),
         cwd: table.cwd,
-        inherit: table.inherit_env.map(|inherit| inherit.0).unwrap_or_default(),
-        env: templates(table.env.unwrap_or_default())?,
+        inherit,
+        env: templates(env)?,
         user: table.user.as_deref().map(|name| user(name, Path::new("/etc/passwd"))).transpose()?,
         limits: limits(table.limits.unwrap_or_default())?,
     })
+}
+
+/// Checks the name of a variable. The environment has no way to say that it cannot hold another.
+fn variable(name: &str) -> Said<()> {
+    match name.is_empty() || name.contains(['=', '\0']) {
+        true => Err(format!("`{name}` is no name of a variable: it is empty, or has a `=` or a NUL in it")),
+        false => Ok(()),
+    }
 }
 
 fn templates(texts: BTreeMap<String, String>) -> Said<BTreeMap<String, Template>> {
@@ -137,14 +154,18 @@ fn templates(texts: BTreeMap<String, String>) -> Said<BTreeMap<String, Template>
 
 fn limits(table: LimitsTable) -> Said<Limits> {
     let cpu = table.cpu_time.map(|span| span.0);
-    if cpu.is_some_and(|cpu| cpu < Duration::from_secs(1)) {
+    if cpu.is_some_and(|cpu| cpu < Duration::from_secs(1) || cpu.subsec_nanos() != 0) {
         return Err("limits: `cpu_time` is in whole seconds, and at least one".to_owned());
     }
     if table.nice.is_some_and(|nice| !(-20..=19).contains(&nice)) {
         return Err("limits: `nice` is from -20 to 19".to_owned());
     }
+    let memory = table.memory.map(|size| size.0);
+    if memory.is_some_and(|memory| memory < MIN_MEMORY) {
+        return Err("limits: with less than 1MB of `memory` no command could run".to_owned());
+    }
     Ok(Limits {
-        memory: table.memory.map(|size| size.0),
+        memory,
         cpu_seconds: cpu.map(|cpu| cpu.as_secs()),
         processes: table.processes.map(Into::into),
         files: table.files.map(Into::into),
@@ -187,12 +208,25 @@ fn http(table: RouteTable) -> Said<HttpSpec> {
     } else {
         Some(http_url(&source, "http://HOST/PATH")?)
     };
-    let method = table.method.unwrap_or_else(|| "POST".to_owned());
-    let method =
-        Method::from_bytes(method.as_bytes()).map_err(|_| format!("`{method}` is no method of HTTP"))?;
+    let method = method(&table.method.unwrap_or_else(|| "POST".to_owned()))?;
+    for (key, span) in
+        [("connect_timeout", table.connect_timeout), ("first_byte_timeout", table.first_byte_timeout)]
+    {
+        if span.is_some_and(|span| span.0.is_zero()) {
+            return Err(format!("`{key}`: within 0s nothing could answer"));
+        }
+    }
     let headers = templates(table.headers.unwrap_or_default())?;
     if let Some(bad) = headers.keys().find(|name| reqwest::header::HeaderName::try_from(*name).is_err()) {
         return Err(format!("`{bad}` is no name of a header"));
+    }
+    let fixed = headers.iter().filter(|(_, value)| !value.has_placeholders());
+    for (name, value) in fixed {
+        if reqwest::header::HeaderValue::from_str(value.source()).is_err() {
+            return Err(format!(
+                "headers: the value of `{name}` cannot be sent: it has a line break or the like"
+            ));
+        }
     }
     Ok(HttpSpec {
         url,
@@ -209,6 +243,17 @@ fn http(table: RouteTable) -> Said<HttpSpec> {
         identity: identity(table.cert, table.key)?,
         base,
     })
+}
+
+/// Methods are written in capitals: `post` would be sent as it is, and no server knows it.
+fn method(text: &str) -> Said<Method> {
+    let method = Method::from_bytes(text.as_bytes()).map_err(|_| format!("`{text}` is no method of HTTP"))?;
+    match text.to_ascii_uppercase() {
+        capitals if capitals != text => {
+            Err(format!("methods of HTTP are written in capitals: `{capitals}`, not `{text}`"))
+        }
+        _ => Ok(method),
+    }
 }
 
 /// A key of Standard Webhooks: `whsec_` and base64; or where it is: `env:NAME`, `file:PATH`.
