@@ -6,6 +6,7 @@
 
 pub mod body;
 pub mod budget;
+pub mod certificate;
 pub mod cron;
 pub mod encode;
 pub mod enqueue;

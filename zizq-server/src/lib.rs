@@ -16,6 +16,7 @@ mod http;
 pub mod jq;
 pub mod logging;
 mod logs;
+pub mod notify;
 mod open_files;
 mod reader;
 pub mod serve;

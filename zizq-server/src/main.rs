@@ -5,11 +5,20 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+<<<<<<< HEAD
 use zizq_server::config::{Cli, Config, Task};
 use zizq_server::logging;
 use zizq_server::serve::Server;
+=======
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use zizq_server::config::{Cli, Config, LogFormat, Task};
+use zizq_server::notify;
+use zizq_server::serve::{Reloader, Server};
+>>>>>>> 0e57cac (Server: SIGHUP reads certificate and key again, a service manager is told, doubtful certificates are warned of)
 
 /// Memory goes from one thread to the other with every job; this allocator is made for that.
 #[global_allocator]
@@ -46,13 +55,29 @@ fn run(config: &Config) -> anyhow::Result<()> {
 
 async fn serve(config: &Config) -> anyhow::Result<()> {
     let asked_to_stop = signals()?;
+    // Before the start, which it might else end.
+    let hangups = signal(SignalKind::hangup())?;
     let server = Server::start(config).await?;
     let url = server.url()?;
     announce(&url)?;
     tracing::info!(url, root_dir = %config.root_dir.display(), "listening");
+    tokio::spawn(reload(hangups, server.reloader()));
+    notify::is_ready(&url);
     server.run(asked_to_stop).await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Reads files again with every SIGHUP.
+async fn reload(mut hangups: Signal, reloader: Reloader) {
+    while hangups.recv().await.is_some() {
+        notify::is_reloading();
+        let reloader = reloader.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || reloader.reload()).await {
+            tracing::error!(%error, "the files could not be read again");
+        }
+        notify::has_reloaded();
+    }
 }
 
 /// A message for every SIGTERM and SIGINT.

@@ -9,7 +9,6 @@ use anyhow::Context;
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
-use tokio_rustls::TlsAcceptor;
 
 use crate::clock;
 use crate::config::{Config, Limits, millis};
@@ -17,15 +16,16 @@ use crate::engine::command::{Command, Reply};
 use crate::folder::{self, Folder};
 use crate::handle::Handle;
 use crate::http::budget::Budget;
+use crate::http::tls::Acceptors;
 use crate::http::unread::Unread;
-use crate::http::{App, connection, tls};
+use crate::http::{App, connection};
 use crate::logs::Logs;
-use crate::open_files;
 use crate::reader::Reader;
 use crate::store::disk::{DiskStore, Memory};
 use crate::store::{Store, StoreError};
 use crate::turn::Core;
 use crate::writer;
+use crate::{notify, open_files};
 
 /// How many clients may connect at once before the next has to try again a second later. The operating system may have a
 /// lower limit (`net.core.somaxconn`).
@@ -37,7 +37,7 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// A server that is ready to serve.
 pub struct Server {
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Acceptors>,
     app: Arc<App>,
     close: watch::Sender<bool>,
     engine: JoinHandle<Result<(), StoreError>>,
@@ -50,7 +50,7 @@ impl Server {
     /// # Errors
     /// When the folder is in use or unreadable, or the port is taken: one sentence for the person who started it.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
-        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let tls = config.tls.as_ref().map(Acceptors::read).transpose()?;
         let (host, port) = (config.host.as_str(), config.port);
         // First of all: who mistypes the host must not find a new folder.
         let listener =
@@ -93,6 +93,12 @@ impl Server {
         Ok(format!("{scheme}://{}", self.listener.local_addr()?))
     }
 
+    /// What reads the certificate again.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        Reloader(self.tls.clone())
+    }
+
     /// Serves until it is asked to stop, then lets the workers finish, unless it is asked once more, and stops.
     ///
     /// # Errors
@@ -101,11 +107,13 @@ impl Server {
         let (engine, logs) = (self.app.engine.clone(), self.app.logs.clone());
         let closing = self.close.subscribe();
         let serving = tokio::spawn(connection::accept(self.listener, self.tls, self.app, closing));
+        tokio::spawn(notify::follow(engine.clone()));
         let mut watched = tokio::task::spawn_blocking(|| self.engine.join());
         tokio::select! {
             ended = &mut watched => return stopped(ended),
             _ = asked_to_stop.recv() => tracing::info!("shutting down"),
         }
+        notify::is_stopping();
         tokio::select! {
             () = drain(&engine, self.drain_timeout) => {}
             Some(()) = asked_to_stop.recv() => tracing::info!("not waiting any longer"),
@@ -117,6 +125,25 @@ impl Server {
         let ended = watched.await;
         stopped(ended)?;
         stopping.map(|_| ()).context("the engine did not stop properly")
+    }
+}
+
+/// Reads again what may change while the server runs.
+#[derive(Clone)]
+pub struct Reloader(Option<Acceptors>);
+
+impl Reloader {
+    /// Reads certificate and key again, and says what came of it. What is wrong stays as it was.
+    pub fn reload(&self) {
+        match self.0.as_ref().map(Acceptors::read_again) {
+            Some(Ok(())) => {
+                tracing::info!("certificate and key were read again; new connections use them");
+            }
+            Some(Err(error)) => {
+                tracing::error!("the certificate stays as it was, for what there is now is wrong: {error:#}");
+            }
+            None => tracing::info!("nothing to read again: without TLS, a server has no files of that kind"),
+        }
     }
 }
 

@@ -38,6 +38,7 @@ mod space;
 mod sse;
 mod stream;
 mod timeouts;
+mod tls;
 mod unique;
 mod walks;
 mod worker;

@@ -12,9 +12,9 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 
 use super::socket::Socket;
+use super::tls::Acceptors;
 use super::unread::Peer;
 use super::{App, closed, refuse, respond};
 
@@ -38,14 +38,14 @@ const MAX_REFUSALS: usize = 64;
 /// What connections are served with.
 struct Host {
     http: auto::Builder<TokioExecutor>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Acceptors>,
     app: Arc<App>,
 }
 
 /// Serves connections until `closing` turns true and those that are open have come to their end.
 pub(crate) async fn accept(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Acceptors>,
     app: Arc<App>,
     mut closing: watch::Receiver<bool>,
 ) {
@@ -104,7 +104,7 @@ impl Host {
                     watcher.watch(self.http.serve_connection(io, service).into_owned()).await
                 }
                 Some(tls) => {
-                    let socket = timeout(HANDSHAKE_TIMEOUT, tls.accept(socket)).await??;
+                    let socket = timeout(HANDSHAKE_TIMEOUT, tls.current().accept(socket)).await??;
                     let io = TokioIo::new(Socket::new(socket));
                     watcher.watch(self.http.serve_connection(io, service).into_owned()).await
                 }
@@ -124,7 +124,9 @@ impl Host {
         http.http1().keep_alive(false);
         match &self.tls {
             None => http.serve_connection(TokioIo::new(socket), service).await,
-            Some(tls) => http.serve_connection(TokioIo::new(tls.accept(socket).await?), service).await,
+            Some(tls) => {
+                http.serve_connection(TokioIo::new(tls.current().accept(socket).await?), service).await
+            }
         }
     }
 }
