@@ -59,7 +59,6 @@ pub fn size(text: &str) -> Result<u64, String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 mod tests {
     use super::*;
 

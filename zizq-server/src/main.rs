@@ -7,18 +7,9 @@ use std::time::Duration;
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-<<<<<<< HEAD
 use zizq_server::config::{Cli, Config, Task};
-use zizq_server::logging;
-use zizq_server::serve::Server;
-=======
-use tracing_subscriber::Layer;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use zizq_server::config::{Cli, Config, LogFormat, Task};
-use zizq_server::notify;
 use zizq_server::serve::{Reloader, Server};
->>>>>>> 0e57cac (Server: SIGHUP reads certificate and key again, a service manager is told, doubtful certificates are warned of)
+use zizq_server::{logging, notify};
 
 /// Memory goes from one thread to the other with every job; this allocator is made for that.
 #[global_allocator]
