@@ -25,6 +25,10 @@ use crate::route::{ConcurrencyFlag, RouteFlag, http_url};
 /// worker's fault, anything else is tried again. A URL gets the payload as a POST; any 2xx is success, 4xx is final,
 /// anything else is tried again. `{{ ... }}` in a command or URL is a jq expression over the job, such as
 /// {{ .payload.name }}. A file, `--config`, can say everything that flags can, and more: `zizq-worker init` writes one.
+///
+/// The exit code of a worker that ends by itself (--once, --max-jobs, --max-idle) is 0 when all its jobs succeeded, 1 when
+/// one failed, had to be ended or could not be reported, 69 when there was no server, and 75 when jobs are left that nobody
+/// gets now. A worker that serves ends with 0 on a signal, unless jobs had to be ended or could not be reported.
 #[derive(Debug, Parser)]
 #[command(name = "zizq-worker", version, max_term_width = 100)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -117,7 +121,7 @@ pub struct Flags {
 
     /// How long what a command has started may go on after its end, to print its last lines; then it must end, too
     /// [default: 1s]
-    #[arg(long, env = "ZIZQ_LINGER", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, env = "ZIZQ_LINGER", value_name = "TIME", value_parser = unit::duration)]
     pub linger: Option<Duration>,
 
     /// Where outcomes are kept until the server has them [default: a folder of the user's state]
@@ -140,13 +144,26 @@ pub struct Flags {
     #[arg(long, env = "ZIZQ_MAX_IDLE", value_name = "TIME", value_parser = unit::duration)]
     pub max_idle: Option<Duration>,
 
-    /// Run the jobs that are there, then end
+    /// Run the jobs that are there, then end: 0 when all succeeded, 1 when one failed, 75 when some are left that nobody
+    /// gets now, as on a paused queue
     #[arg(long, visible_alias = "drain", env = "ZIZQ_ONCE", value_parser = BoolishValueParser::new())]
     pub once: bool,
+
+    /// With --once, wait also for jobs that are to be tried again
+    #[arg(long, env = "ZIZQ_WAIT_FOR_RETRIES", requires = "once", value_parser = BoolishValueParser::new())]
+    pub wait_for_retries: bool,
+
+    /// End with code 69 when there was no server for this long [default: never; with --once 1m]
+    #[arg(long, env = "ZIZQ_SERVER_TIMEOUT", value_name = "TIME", value_parser = unit::duration)]
+    pub server_timeout: Option<Duration>,
 
     /// Show what runs, on a terminal [default: auto]
     #[arg(long, env = "ZIZQ_LIVE", value_enum, value_name = "WHEN")]
     pub live: Option<Live>,
+
+    /// What a job is called where it is shown: text with jq in it [default: the first text in its payload]
+    #[arg(long, env = "ZIZQ_LABEL", value_name = "TEMPLATE")]
+    pub label: Option<String>,
 
     /// The least important messages to log [default: info]
     #[arg(long, env = "ZIZQ_LOG_LEVEL", value_enum)]

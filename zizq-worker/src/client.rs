@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::config::Config;
-use crate::event::Progress;
+use crate::event::{Left, Progress};
 use crate::exec::Usage;
 use crate::outcome::JobResult;
 use crate::report::{Beat, Lease};
@@ -166,6 +166,29 @@ impl Client {
         Ok(count)
     }
 
+    /// What is left in these queues, where that is ready or waits for its next attempt.
+    pub(crate) async fn left(&self, queues: &str) -> Result<Left, CallError> {
+        let mut url = self.url(&["jobs", "count"]);
+        url.query_pairs_mut()
+            .append_pair("queue", queues)
+            .append_pair("status", "scheduled")
+            .append_pair("attempts", "1..");
+        let Count { count: retries } = read(checked(send(self.calls.get(url)).await?).await?).await?;
+        let mut left = Left { retries, ready: self.count_ready(queues).await?, ..Left::default() };
+        if left.ready == 0 {
+            return Ok(left);
+        }
+        for queue in queues.split(',') {
+            let call = send(self.calls.get(self.url(&["queues", queue]))).await?;
+            let Queue { paused, counts } = read(checked(call).await?).await?;
+            if paused && counts.ready > 0 {
+                left.held += counts.ready;
+                left.paused.push(queue.to_owned());
+            }
+        }
+        Ok(left)
+    }
+
     /// Renews leases.
     pub(crate) async fn heartbeat(
         &self,
@@ -224,6 +247,17 @@ struct WithUsage<'a> {
 #[derive(Debug, Deserialize)]
 struct Count {
     count: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Queue {
+    paused: bool,
+    counts: Counts,
+}
+
+#[derive(Debug, Deserialize)]
+struct Counts {
+    ready: u64,
 }
 
 /// Makes a call whose answer matters only by its status.

@@ -25,12 +25,24 @@ pub(crate) enum Event {
     RenewalFailed,
     /// A report got its final answer. Where it was refused, with a sentence that says why.
     Settled { lease: Lease, refused: Option<String> },
-    /// How many jobs are ready, as far as the server could be asked.
-    Remaining(Option<u64>),
+    /// How many jobs are left, as far as the server could be asked.
+    Remaining(Option<Left>),
     /// Whoever started this worker is gone.
     HungUp,
     /// The configuration was read again.
     Reload(Box<Config>),
+}
+
+/// Jobs that are left.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// How many are ready.
+    pub(crate) ready: u64,
+    /// How many of them are in queues that are paused, and in which.
+    pub(crate) held: u64,
+    pub(crate) paused: Vec<String>,
+    /// How many wait for their next attempt.
+    pub(crate) retries: u64,
 }
 
 /// How far a job is.

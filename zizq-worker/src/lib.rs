@@ -17,8 +17,10 @@ mod client;
 mod clock;
 pub mod config;
 pub mod ctl;
+pub mod ended;
 mod event;
 pub mod exec;
+mod label;
 mod lease;
 pub mod live;
 pub mod logging;
@@ -29,6 +31,7 @@ mod pool;
 mod private;
 mod reload;
 mod report;
+mod rest;
 mod retry_after;
 pub mod route;
 mod serve;
@@ -38,6 +41,7 @@ mod stats;
 mod stream;
 mod table;
 mod template;
+mod thin;
 
 use std::sync::Arc;
 
@@ -49,10 +53,11 @@ use tokio::task::JoinSet;
 use crate::args::Flags;
 use crate::client::Client;
 use crate::config::Config;
+use crate::ended::{Ended, Why};
 use crate::exec::{Processes, Shared};
 use crate::outbox::Outbox;
 use crate::pool::{Pool, Tasks};
-use crate::shutdown::{Ended, Phase};
+use crate::shutdown::Phase;
 use crate::spool::Spool;
 use crate::stats::Stats;
 use crate::stream::Source;
@@ -91,12 +96,14 @@ pub async fn run(
         tokio::select! {
             () = outbox.deliver_old(left) => {}
             // Whatever could not be delivered stays where it is.
-            _ = phase.wait_for(|&phase| phase != Phase::Work) => return Ok(Ended::default()),
+            _ = phase.wait_for(|&phase| phase != Phase::Work) => return Ok(config.until.early(Why::Asked)),
+            time = exec::after(config.until.server_timeout) => return Ok(config.until.early(Why::NoServer(time))),
         }
     }
     services.spawn(outbox.run(reports_out));
     services.spawn(lease::run(client.clone(), renewals_out, events_in.clone()));
-    services.spawn(live::run(stats.clone()));
+    services.spawn(rest::run(client.clone(), stats.clone()));
+    live::show(stats.clone());
     services.spawn(reload::run(hangup, flags, events_in.clone()));
 
     let source = Source { client, lease: config.lease, events: events_in, stats: stats.clone() };

@@ -1,6 +1,7 @@
 //! The log: what the worker does, and every line that its jobs print. It goes to standard error.
 
 use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
 use serde::Deserialize;
@@ -13,11 +14,18 @@ use zizq_log::{Log, log_panics};
 
 /// The target of what jobs print.
 pub(crate) const JOB_OUTPUT: &str = "job";
-/// The target of what became of jobs: one line for each.
-pub(crate) const OUTCOME: &str = "outcome";
+/// The target of jobs that succeeded: one line for each, while people can read that.
+pub(crate) const SUCCESS: &str = "success";
+
+/// Whether the log is for people: then a message says everything, and members that say it again are left out.
+pub(crate) fn is_for_people() -> bool {
+    FOR_PEOPLE.load(Ordering::Relaxed)
+}
+
+static FOR_PEOPLE: AtomicBool = AtomicBool::new(false);
 
 /// The least important messages to log.
-#[derive(Debug, Clone, Copy, Default, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogLevel {
     /// What needs a person.
@@ -47,6 +55,7 @@ pub enum LogFormat {
 pub fn init(level: LogLevel, format: Option<LogFormat>) -> Log {
     let terminal = std::io::stderr().is_terminal();
     let format = format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
+    FOR_PEOPLE.store(format == LogFormat::Pretty, Ordering::Relaxed);
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -59,7 +68,7 @@ pub fn init(level: LogLevel, format: Option<LogFormat>) -> Log {
         .with_default(others)
         .with_target("zizq_worker", level)
         .with_target(JOB_OUTPUT, level)
-        .with_target(OUTCOME, level)
+        .with_target(SUCCESS, level)
         .with_target(zizq_log::TARGET, LevelFilter::WARN);
     let log = Log::start(crate::live::stderr());
     let layer = fmt::layer().with_writer(log.clone());
@@ -67,7 +76,7 @@ pub fn init(level: LogLevel, format: Option<LogFormat>) -> Log {
         LogFormat::Pretty => layer.with_ansi(terminal).with_target(false).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
-    let few = log.few(&[JOB_OUTPUT, OUTCOME]);
+    let few = log.few(&[JOB_OUTPUT, SUCCESS]);
     tracing_subscriber::registry().with(layer.with_filter(targets.and(few))).init();
     log_panics();
     log

@@ -89,7 +89,7 @@ fn work(config: Config, flags: Flags) -> anyhow::Result<ExitCode> {
     })?;
     // Only a name lookup could still be going on, on a thread of its own.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    Ok(if ended.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(ExitCode::from(ended.code()))
 }
 
 fn guard_others(mark: &str, cgroups: Option<&Path>) -> ExitCode {

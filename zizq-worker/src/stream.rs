@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::error::excerpt;
 use protocol::frame::sse::{Decoder, Item, LastEventId};
 use protocol::frame::{FrameError, StreamFormat};
 use protocol::job::DeliveredJob;
@@ -172,6 +173,7 @@ impl Subscription {
                     self.position = Some(position);
                 }
                 if let Err(e) = self.event(&event, &data).await {
+                    let event = excerpt(&event);
                     tracing::error!(queue = %self.queues, "an event `{event}` of the server cannot be read: {e}");
                 }
             }
@@ -191,6 +193,7 @@ impl Subscription {
             "cancel" => self.tell(Event::Cancelled(serde_json::from_str(data)?)).await,
             "drain" => {
                 let Drain { reason } = serde_json::from_str(data)?;
+                let reason = excerpt(&reason);
                 tracing::info!(queue = %self.queues, "the server is going down ({reason}); running jobs go on");
             }
             other => tracing::debug!("the server sent an event `{other}`, which this version does not know"),
@@ -202,7 +205,7 @@ impl Subscription {
         let Hello { stream, resumed, heartbeat_ms, server, .. } = hello;
         self.backoff.reset();
         self.stats.stream_is(&self.queues, true);
-        tracing::info!(queue = %self.queues, resumed, "connected to {server}");
+        tracing::info!(queue = %self.queues, resumed, "connected to {}", excerpt(&server));
         self.patience = Duration::from_millis(heartbeat_ms.max(500)).saturating_mul(MISSED_HEARTBEATS);
         let goes_on = resumed && self.position.as_ref().is_some_and(|position| position.stream == stream);
         if !goes_on {

@@ -40,7 +40,9 @@ pub(super) struct File {
     pub(super) listen: Option<SocketAddr>,
     pub(super) max_jobs: Option<NonZeroU64>,
     pub(super) max_idle: Option<Span>,
+    pub(super) server_timeout: Option<Span>,
     pub(super) live: Option<Live>,
+    pub(super) label: Option<String>,
     pub(super) log_level: Option<LogLevel>,
     pub(super) log_format: Option<LogFormat>,
     #[serde(default)]

@@ -23,9 +23,11 @@ use self::file::{File, OneOrMore, RouteTable, RunLine, Span};
 use crate::args::{Flags, server_url};
 use crate::cgroup::{self, Place};
 use crate::client::shown;
+use crate::ended::{Ended, Why};
 use crate::live::Live;
 use crate::logging::{LogFormat, LogLevel};
 use crate::route::{ConcurrencyFlag, Route, RouteMap, Target};
+use crate::template::Template;
 
 /// A configuration with every key explained.
 pub const SAMPLE: &str = include_str!("sample.toml");
@@ -33,6 +35,8 @@ pub const SAMPLE: &str = include_str!("sample.toml");
 const DEFAULT_SERVER: &str = "http://127.0.0.1:7890";
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long `--once` does without a server.
+const SERVER_TIMEOUT_ONCE: Duration = Duration::from_secs(60);
 const DEFAULT_LINGER: Duration = Duration::from_secs(1);
 const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 
@@ -63,12 +67,14 @@ pub struct Config {
     pub until: Until,
     /// Whether to show what runs.
     pub live: Live,
+    /// What jobs are called where they are shown.
+    pub(crate) label: Option<Arc<Template>>,
     /// How to log.
     pub log: (LogLevel, Option<LogFormat>),
 }
 
 /// Keys, and what they are set to.
-pub(crate) type Fixed = [(&'static str, String); 11];
+pub(crate) type Fixed = [(&'static str, String); 12];
 
 /// When a worker ends by itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -79,6 +85,22 @@ pub struct Until {
     pub max_idle: Option<Duration>,
     /// When there is no job any more.
     pub once: bool,
+    /// And none that waits for its next attempt, either.
+    pub wait_for_retries: bool,
+    /// After so long without a server.
+    pub server_timeout: Option<Duration>,
+}
+
+impl Until {
+    /// Whether it ends by itself when its work is done.
+    pub(crate) const fn is_batch(&self) -> bool {
+        self.once || self.max_jobs.is_some() || self.max_idle.is_some()
+    }
+
+    /// An end before anything was begun.
+    pub(crate) const fn early(&self, why: Why) -> Ended {
+        Ended::early(why, self.is_batch())
+    }
 }
 
 /// What is wrong, in a sentence.
@@ -135,8 +157,14 @@ impl Config {
                 max_jobs: flags.max_jobs.or(file.max_jobs),
                 max_idle: flags.max_idle.or(span(file.max_idle)),
                 once: flags.once,
+                wait_for_retries: flags.wait_for_retries,
+                server_timeout: flags
+                    .server_timeout
+                    .or(span(file.server_timeout))
+                    .or(flags.once.then_some(SERVER_TIMEOUT_ONCE)),
             },
             live: flags.live.or(file.live).unwrap_or_default(),
+            label: label(flags.label.as_deref().or(file.label.as_deref()))?,
             log: (
                 flags.log_level.or(file.log_level).unwrap_or_default(),
                 flags.log_format.or(file.log_format),
@@ -156,6 +184,7 @@ impl Config {
             ("listen", format!("{listen:?}")),
             ("max_jobs", format!("{:?}", until.max_jobs)),
             ("max_idle", format!("{:?}", until.max_idle)),
+            ("server_timeout", format!("{:?}", until.server_timeout)),
             ("live", format!("{live:?}")),
             ("log_level", format!("{:?}", log.0)),
             ("log_format", format!("{:?}", log.1)),
@@ -241,6 +270,11 @@ fn all_routes(
 
 fn without_route(queue: &QueueName) -> ConfigError {
     ConfigError(format!("--concurrency names queue `{queue}`, which has no route of its own"))
+}
+
+fn label(text: Option<&str>) -> Result<Option<Arc<Template>>, ConfigError> {
+    let template = text.map(Template::parse).transpose();
+    Ok(template.map_err(|e| ConfigError(format!("--label: {e}")))?.map(Arc::new))
 }
 
 fn worker_id(name: String) -> Result<HeaderValue, ConfigError> {

@@ -117,7 +117,7 @@ async fn bring_to_end(
             return Ok((ended, None));
         }
         () = stopped(&mut stop) => Fact::Stopped,
-        () = after(terms.timeout) => Fact::TimedOut(terms.timeout.unwrap_or_default()),
+        time = after(terms.timeout) => Fact::TimedOut(time),
     };
     let patience = if *stop.borrow() == Stop::Now { Duration::ZERO } else { terms.grace };
     let mut ended = None;

@@ -103,9 +103,7 @@ impl Endpoint {
         let call = pin!(self.exchange(request, first_byte));
         let (fact, detail) = tokio::select! {
             answer = call => answer,
-            () = after(self.route.timeout) => {
-                (Fact::TimedOut(self.route.timeout.unwrap_or_default()), String::new())
-            }
+            time = after(self.route.timeout) => (Fact::TimedOut(time), String::new()),
             () = stopped(&mut stop) => (Fact::Stopped, String::new()),
         };
         judge(&fact, &detail)
@@ -114,7 +112,7 @@ impl Endpoint {
     async fn exchange(&self, request: Request, first_byte: Option<Duration>) -> (Fact, String) {
         let sent = tokio::select! {
             sent = self.client.execute(request) => sent,
-            () = after(first_byte) => return (Fact::TimedOut(first_byte.unwrap_or_default()), String::new()),
+            time = after(first_byte) => return (Fact::TimedOut(time), String::new()),
         };
         match sent {
             Ok(answer) => read(answer).await,

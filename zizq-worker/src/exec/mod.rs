@@ -142,10 +142,13 @@ async fn stopped(stop: &mut watch::Receiver<Stop>) {
     drop(stop.wait_for(|&stop| stop != Stop::No).await);
 }
 
-/// Waits for that long, or for ever.
-async fn after(time: Option<Duration>) {
+/// Waits for that long, or for ever. Says how long that was.
+pub(crate) async fn after(time: Option<Duration>) -> Duration {
     match time {
-        Some(time) => tokio::time::sleep(time).await,
+        Some(time) => {
+            tokio::time::sleep(time).await;
+            time
+        }
         None => std::future::pending().await,
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::lines::Cutter;
 use crate::logging::JOB_OUTPUT;
+use crate::thin;
 
 /// The longest line in the log, in bytes; the rest of it is left out.
 const MAX_LINE: usize = 4 << 10;
@@ -179,6 +180,10 @@ impl LineLog {
     fn line(&mut self, line: &[u8]) {
         if self.is_full() {
             self.left_out += 1;
+            return;
+        }
+        if thin::is_on() {
+            // It is in the log of its job.
             return;
         }
         let text = match line.get(..MAX_LINE) {

@@ -4,6 +4,7 @@ mod end;
 mod pauses;
 mod streams;
 mod tick;
+mod told;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
@@ -19,18 +20,22 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 
 use self::pauses::Pauses;
 use self::streams::Streams;
-use crate::clock;
+use self::told::About;
+pub(crate) use self::told::one_line;
 use crate::config::{Config, Fixed, Until};
+use crate::ended::{Ended, Why};
 use crate::event::{Event, Progress};
 use crate::exec::{Handler, Handlers, Ran, Shared, Stop};
-use crate::logging::OUTCOME;
+use crate::label::Labels;
 use crate::outcome::Outcome;
 use crate::report::{Beat, Report};
 use crate::route::{RouteMap, RouteName, Stream};
-use crate::shutdown::{Ended, Phase};
+use crate::shutdown::Phase;
 use crate::stats::Stats;
 use crate::stream::Source;
 use crate::table::{Effect, Slots, Table};
+use crate::thin::Thinner;
+use crate::{clock, live};
 
 /// The tasks around the pool, and how it talks with them.
 pub(crate) struct Tasks {
@@ -48,6 +53,7 @@ pub(crate) struct Tasks {
 /// A job that runs.
 struct Run {
     id: JobId,
+    about: About,
     since: Instant,
     stop: watch::Sender<Stop>,
     handler: Option<Arc<Handler>>,
@@ -75,6 +81,16 @@ pub(crate) struct Pool {
     tick: Interval,
     idle_since: Instant,
     asks_for_rest: bool,
+    /// How many jobs had been begun when the server said last that none is left.
+    none_left_at: Option<u64>,
+    /// When there was a server last.
+    server_seen: Instant,
+    labels: Labels,
+    thinner: Thinner,
+    /// Jobs that failed and have not succeeded since, where that matters at the end.
+    failing: HashSet<JobId>,
+    began: Instant,
+    why: Option<Why>,
     ticks: u32,
     until: Until,
     total: u16,
@@ -85,7 +101,8 @@ pub(crate) struct Pool {
     grace: Duration,
     /// What a new configuration does not change.
     fixed: Fixed,
-    ended: Ended,
+    /// Jobs that had to be ended.
+    stopped: usize,
 }
 
 impl Pool {
@@ -108,6 +125,13 @@ impl Pool {
             tick: every(tick::PACE),
             idle_since: Instant::now(),
             asks_for_rest: false,
+            none_left_at: None,
+            server_seen: Instant::now(),
+            labels: Labels::default(),
+            thinner: Thinner::new(config.log.0),
+            failing: HashSet::new(),
+            began: Instant::now(),
+            why: None,
             ticks: 0,
             until: config.until,
             total: u16::MAX,
@@ -116,7 +140,7 @@ impl Pool {
             shutdown_timeout: config.shutdown_timeout,
             grace: Duration::ZERO,
             fixed: config.fixed(),
-            ended: Ended::default(),
+            stopped: 0,
         };
         pool.set_routes(config)?;
         Ok(pool)
@@ -128,6 +152,7 @@ impl Pool {
         let map = RouteMap::new(handlers.routes())?;
         let wanted = Stream::of(config.routes.iter().map(|route| &**route));
         self.handlers = handlers;
+        self.labels = Labels::new(config.label.clone());
         let slots = wanted.iter().map(|stream| u64::from(stream.slots)).sum::<u64>();
         self.tasks
             .shared
@@ -182,7 +207,7 @@ impl Pool {
                 Some(end) = self.tasks.services.join_next() => self.broke(&end),
                 Ok(()) = phase.changed() => {
                     let next = *phase.borrow_and_update();
-                    self.advance(next);
+                    self.end(Why::Asked, next);
                 }
                 () = sleep_until(deadline), if self.deadline.is_some() => if !self.time_is_up() { break },
             }
@@ -218,8 +243,8 @@ impl Pool {
                     None => {}
                 }
             }
-            Event::Remaining(ready) => self.remaining(ready),
-            Event::HungUp => self.advance(Phase::Drain),
+            Event::Remaining(left) => self.remaining(left),
+            Event::HungUp => self.end(Why::Asked, Phase::Drain),
             Event::Reload(config) => self.reload(&config),
         }
     }
@@ -233,8 +258,8 @@ impl Pool {
             effects.into_iter().for_each(|effect| self.apply(effect));
         }
         if self.table.is_spent() && self.phase == Phase::Work {
-            tracing::info!("as many jobs as wanted were begun");
-            self.advance(Phase::Drain);
+            let most = self.until.max_jobs.map_or(0, Into::into);
+            self.end(Why::Enough(most), Phase::Drain);
         }
     }
 
@@ -262,8 +287,9 @@ impl Pool {
         tracing::debug!(job = %job.id, queue = %job.queue, job_type = %job.job_type, "started");
         let (stop_in, stop) = watch::channel(Stop::No);
         let (id, handler) = (job.id, self.handlers.of(route).cloned());
-        let since = Instant::now();
-        self.tasks.stats.begins(id, route, since);
+        let (since, about) = (Instant::now(), About::of(&job));
+        let label = if live::is_on() { self.labels.of(&job) } else { String::new() };
+        self.tasks.stats.begins(id, format!("{about} {label}"), since);
         self.idle_since = since;
         let runs = handler.clone();
         let task = self.running.spawn(async move {
@@ -272,35 +298,19 @@ impl Pool {
                 None => not_run(format!("no route for queue `{}`", job.queue)),
             }
         });
-        self.runs.insert(task.id(), Run { id, since, stop: stop_in, handler });
+        self.runs.insert(task.id(), Run { id, about, since, stop: stop_in, handler });
     }
 
     fn finished(&mut self, run: Result<(task::Id, Ran), JoinError>) {
         let (task, ran) = run.unwrap_or_else(|e| (e.id(), not_run(format!("the worker has a bug: {e}"))));
-        let Some(Run { id, since, handler, .. }) = self.runs.remove(&task) else { return };
+        let Some(Run { id, about, since, handler, .. }) = self.runs.remove(&task) else { return };
         let Ran { outcome, usage } = ran;
         let ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.tasks.stats.ends(id, &outcome, ms, usage);
         self.progress.remove(&id);
         self.idle_since = Instant::now();
-        let cpu_ms = usage.map(|usage| usage.cpu_ms);
-        let peak_bytes = usage.and_then(|usage| usage.peak_bytes);
-        match &outcome {
-            Outcome::Success(_) => {
-                tracing::info!(target: OUTCOME, job = %id, ms, cpu_ms, peak_bytes, "succeeded")
-            }
-            Outcome::Failure(failure) => {
-                let word = if failure.kill == Some(true) { "failed for good" } else { "failed" };
-                tracing::warn!(target: OUTCOME, job = %id, ms, cpu_ms, peak_bytes, "{word}: {}", failure.message);
-            }
-            Outcome::Release { reason, .. } => {
-                tracing::warn!(target: OUTCOME, job = %id, ms, "given back for later: {reason}")
-            }
-            Outcome::BackOff { reason } => {
-                tracing::error!(target: OUTCOME, job = %id, "could not be run, given back: {reason}");
-            }
-            Outcome::Stopped => tracing::warn!(target: OUTCOME, job = %id, ms, "was ended"),
-        }
+        self.note(id, &outcome);
+        about.tell(id, &outcome, ms, usage);
         let route = handler.map_or_else(|| "".into(), |handler| handler.route.name.clone());
         let outcome = self.paused(outcome, &route);
         self.table.finished(id, outcome, usage);

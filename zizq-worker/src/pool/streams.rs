@@ -62,6 +62,11 @@ impl Streams {
         self.open.values()
     }
 
+    /// Whether any of them may hold a job now.
+    pub(super) fn are_wanted(&self) -> bool {
+        self.open.values().any(|open| *open.credit.borrow() > 0)
+    }
+
     /// Every queue, as a comma list.
     pub(super) fn queues(&self) -> String {
         self.open.keys().map(String::as_str).collect::<Vec<_>>().join(",")

@@ -231,5 +231,7 @@ async fn a_job_that_cannot_be_started_is_given_back_for_later() {
     let release = server.call("/jobs/release").await;
     assert_eq!(leases(&release.body), [(id(1), lease(11))]);
     assert!(release.body["jobs"][0]["ready_at"].as_u64().unwrap() > 1_700_000_000_000);
-    worker.message("could not be run, given back: could not be started: cannot run `sh`").await;
+    worker
+        .message("q/t could not be run, given back (attempt 3): could not be started: cannot run `sh`")
+        .await;
 }

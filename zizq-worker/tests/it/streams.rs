@@ -88,7 +88,7 @@ async fn a_job_goes_on_while_the_server_restarts() {
     server.go_down().await;
     drop(stream);
     std::fs::write(go, "").unwrap();
-    worker.message("succeeded").await;
+    worker.message("q/t succeeded").await;
     worker.message("the success waits for the server").await;
     while server.heartbeats.try_recv().is_ok() {}
     server.come_back().await;
