@@ -17,6 +17,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
 use crate::engine::{Settings, recurrence};
+use crate::http::guard::{Host, Origin};
 use crate::jq;
 use crate::writer::{CommitMode, CommitModes};
 
@@ -79,6 +80,8 @@ pub struct Config {
     #[arg(long, env = "ZIZQ_PORT", default_value_t = 7890)]
     pub port: u16,
     #[command(flatten)]
+    pub callers: Callers,
+    #[command(flatten)]
     pub tls: Option<Tls>,
     /// The longest silence on a stream
     #[arg(long, env = "ZIZQ_HEARTBEAT_INTERVAL", default_value = "3s", value_parser = pause)]
@@ -100,6 +103,19 @@ pub struct Config {
     /// How to log; pretty on a terminal and json elsewhere if not given
     #[arg(long, env = "ZIZQ_LOG_FORMAT")]
     log_format: Option<LogFormat>,
+}
+
+/// Who may call.
+#[derive(Debug, Clone, Args)]
+pub struct Callers {
+    /// A name that the server is called by, beside localhost and what it listens on, such as `zizq.example.org`; may be
+    /// repeated, or a list with commas. Requests to any other name are answered 421
+    #[arg(long, env = "ZIZQ_ALLOWED_HOST", value_name = "NAME", value_delimiter = ',')]
+    pub allowed_host: Vec<Host>,
+    /// The origin of web pages that may call the server and read its answers, such as `https://app.example.org`; may be
+    /// repeated, or a list with commas. Pages of any other site are answered 403
+    #[arg(long, env = "ZIZQ_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub cors_origin: Vec<Origin>,
 }
 
 /// How to speak TLS.

@@ -27,5 +27,9 @@ mod syncer;
 pub mod turn;
 pub mod writer;
 
+/// What can be called, for tests that go through all of it.
+#[doc(hidden)]
+pub use http::route::all as routes;
+
 /// The name and version of this server, as clients see it.
 pub const SERVER: &str = concat!("zizq-server/", env!("CARGO_PKG_VERSION"));

@@ -15,10 +15,10 @@ use crate::config::{Config, Limits, millis};
 use crate::engine::command::{Command, Reply};
 use crate::folder::{self, Folder};
 use crate::handle::Handle;
-use crate::http::budget::Budget;
+use crate::http::guard::Guard;
 use crate::http::tls::Acceptors;
-use crate::http::unread::Unread;
-use crate::http::{App, connection};
+use crate::http::work::Work;
+use crate::http::{App, connection, memory};
 use crate::logs::Logs;
 use crate::reader::Reader;
 use crate::store::disk::{DiskStore, Memory};
@@ -75,8 +75,9 @@ impl Server {
             engine,
             logs,
             limits: Limits { max_connections, ..limits },
-            budget: Budget::new(config.limits.max_body_size),
-            unread: Unread::default(),
+            guard: guard(config, &listener)?,
+            memory: memory::Memory::new(config.limits.max_body_size, max_connections),
+            work: Work::new(),
             events,
             heartbeat_ms: millis(config.heartbeat_interval),
             closing,
@@ -145,6 +146,13 @@ impl Reloader {
             None => tracing::info!("nothing to read again: without TLS, a server has no files of that kind"),
         }
     }
+}
+
+/// The name that the server was told to listen on is its own.
+fn guard(config: &Config, listener: &TcpListener) -> std::io::Result<Guard> {
+    let mut hosts = config.callers.allowed_host.clone();
+    hosts.extend(config.host.parse());
+    Ok(Guard::new(listener.local_addr()?.ip(), hosts, config.callers.cors_origin.clone()))
 }
 
 /// Listens on the first address of the host that can be had.

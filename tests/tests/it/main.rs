@@ -6,6 +6,7 @@ mod budgets;
 mod bulk;
 mod change;
 mod crons;
+mod door;
 mod endings;
 mod errors;
 mod events;

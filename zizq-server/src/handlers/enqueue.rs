@@ -15,7 +15,7 @@ use crate::engine::command::{Command, Enqueued, Outcome, Reject, Reply, Seen};
 use crate::folder::{self, Refused};
 use crate::handle::CallError;
 use crate::http::App;
-use crate::http::reply::{self, Answer, Body, Refusal};
+use crate::http::reply::{self, Answer, Content, Refusal};
 use crate::http::request::Request;
 
 pub(crate) async fn one(app: &App, request: &Request) -> Answer {
@@ -92,15 +92,15 @@ pub(crate) async fn bulk(app: &App, request: &Request) -> Answer {
         }
         Ok(Read::Jobs(jobs))
     };
-    let jobs = match app.budget.work(bytes, read).await?? {
+    let jobs = match app.work.on(bytes, read).await?? {
         Read::Large(bulk) => ask(app, Command::EnqueueBulk(bulk), true).await?,
         Read::Jobs(jobs) => enqueue(app, jobs, true).await?,
     };
     let format = request.format;
-    app.budget.work(bytes, move || bulk_answer(&jobs, format)).await
+    app.work.on(bytes, move || bulk_answer(&jobs, format)).await
 }
 
-fn bulk_answer(jobs: &[Enqueued], format: Format) -> Response<Body> {
+fn bulk_answer(jobs: &[Enqueued], format: Format) -> Response<Content> {
     let mut body = Vec::with_capacity(32 + jobs.len() * 256);
     let write = |out: &mut Vec<u8>, job: &Enqueued| encode::write_job(out, format, &view(job), None);
     encode::write_jobs(&mut body, format, jobs.iter(), write, None);

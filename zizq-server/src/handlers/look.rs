@@ -23,6 +23,7 @@ pub(crate) async fn job(app: &App, request: &Request) -> Answer {
         Some(time) => wait::for_end(app, id, time).await.ok().flatten(),
         None => None,
     };
+    request.make_room().await?;
     let seen = match ended {
         Some(ended) => ended,
         None => app.reader.job(id).await?,
@@ -44,7 +45,7 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let page = Page::read(&mut query, |query| query.value::<JobId>("from"))?;
     let filter = filters::read(&mut query)?;
     query.finish()?;
-    let most = || app.unread.page();
+    let most = || request.page();
     let (jobs, more) = app.reader.list(filter.clone(), page.from, page.descending, page.limit, most).await?;
     let ends = jobs.first().zip(jobs.last()).map(|(first, last)| (first.job.id, last.job.id));
     let pages = page.links("/jobs", ends, more, &filters::params(&filter));

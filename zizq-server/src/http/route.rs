@@ -64,6 +64,29 @@ impl Call {
     const fn is_stream(self) -> bool {
         matches!(self, Self::TakeStream | Self::ListenEvents | Self::ReadLog)
     }
+
+    /// Whether it answers in media types of its own.
+    pub(crate) const fn negotiates(self) -> bool {
+        self.is_stream()
+    }
+
+    /// Whether its answer may be long, and is made as soon as it is asked for. Those that wait first for something to
+    /// happen make room when it has.
+    pub(crate) const fn answers_at_length(self) -> bool {
+        use CronCall::{GetCron, ListCrons};
+        matches!(
+            self,
+            Self::ListQueues
+                | Self::ListWorkers
+                | Self::ListJobs
+                | Self::ListErrors
+                | Self::GetError
+                | Self::ReadLog
+                | Self::ListBudgets
+                | Self::EnqueueBulk
+                | Self::Cron(ListCrons | GetCron)
+        )
+    }
 }
 
 /// Calls about cron groups and their entries.
@@ -149,6 +172,11 @@ const ROUTES: [(Method, &str, Call); 62] = [
     (Method::POST, "/reset", Call::Reset),
 ];
 
+/// All routes: methods, and paths in which `{}` stands for a variable segment.
+pub fn all() -> impl Iterator<Item = (Method, &'static str)> {
+    ROUTES.iter().map(|(method, pattern, _)| (method.clone(), *pattern))
+}
+
 /// A call and the variable segments of its path.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Matched {
@@ -186,12 +214,6 @@ pub(crate) fn find(method: &Method, path: &str) -> Result<Matched, NoRoute> {
         allowed.push(route_method.clone());
     }
     Err(if allowed.is_empty() { NoRoute::NotFound } else { NoRoute::MethodNotAllowed(allowed) })
-}
-
-/// The id in the path of a job's log.
-pub(crate) fn log_of(path: &str) -> Option<&str> {
-    let id = path.strip_prefix("/jobs/")?.strip_suffix("/log")?;
-    (!id.contains('/')).then_some(id)
 }
 
 fn match_path(pattern: &str, path: &str) -> Option<Vec<String>> {

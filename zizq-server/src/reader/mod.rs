@@ -238,23 +238,29 @@ impl Reader {
         .await
     }
 
-    /// Some failed attempts of a job; none where there is no such job.
+    /// Some failed attempts of a job, of about `most` bytes, and whether there are more; none where there is no such
+    /// job.
     ///
     /// # Errors
     /// [`ReadError`].
     pub(crate) async fn errors(
         &self,
         id: JobId,
+        most: usize,
         attempts: impl FnOnce(u32) -> Vec<u32> + Send + 'static,
-    ) -> Result<Option<Vec<(u32, ErrorRecord)>>, ReadError> {
+    ) -> Result<Option<(Vec<(u32, ErrorRecord)>, bool)>, ReadError> {
         self.blocking(move |look| {
             let Some(seen) = look.job(id)? else { return Ok(None) };
-            let mut errors = Vec::new();
+            let (mut errors, mut bytes) = (Vec::new(), 0);
             for attempt in attempts(seen.job.attempts) {
-                let error = readable(view::error(&look.snapshot, id, attempt))?;
-                errors.extend(error.map(|error| (attempt, error)));
+                let Some(error) = readable(view::error(&look.snapshot, id, attempt))? else { continue };
+                bytes += error.weight();
+                if bytes > most && !errors.is_empty() {
+                    return Ok(Some((errors, true)));
+                }
+                errors.push((attempt, error));
             }
-            Ok(Some(errors))
+            Ok(Some((errors, false)))
         })
         .await
     }

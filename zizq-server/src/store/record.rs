@@ -316,6 +316,15 @@ pub struct ErrorRecord {
     pub failed_at: u64,
 }
 
+impl ErrorRecord {
+    /// About how many bytes it takes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        128 + self.message.len() + length(&self.error_type) + length(&self.backtrace)
+    }
+}
+
 pub fn encode_error(error: &ErrorRecord, out: &mut Vec<u8>) {
     encode(error, out);
 }

@@ -343,7 +343,16 @@ async fn damaged_records_do_not_stop_reads() {
     let (jobs, _) = reader.list(Filter::default(), None, false, 100, || usize::MAX).await.unwrap();
     let ready = in_area(&all, Area::Ready).len() + in_area(&all, Area::Drawing).len();
     assert_eq!(jobs.len(), ready - 1 + in_area(&all, Area::Scheduled).len() + 1);
-    assert_eq!(reader.errors(ids[9], |attempts| (1..=attempts).collect()).await.unwrap().unwrap().len(), 0);
+    assert_eq!(
+        reader
+            .errors(ids[9], usize::MAX, |attempts| (1..=attempts).collect())
+            .await
+            .unwrap()
+            .unwrap()
+            .0
+            .len(),
+        0
+    );
 }
 
 /// A job in flight is read again when the lane before it has moved back; memory has it still.
