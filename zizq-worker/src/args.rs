@@ -8,15 +8,15 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{Parser, Subcommand};
 use protocol::unit;
-use reqwest::Url;
 
+use crate::access::AccessFlags;
 use crate::cgroup::Place;
 use crate::cli::CliCommand;
 use crate::ctl::CtlCommand;
 use crate::exec::launch::LaunchArgs;
 use crate::live::Live;
 use crate::logging::{LogFormat, LogLevel};
-use crate::route::{ConcurrencyFlag, RouteFlag, http_url};
+use crate::route::{ConcurrencyFlag, RouteFlag};
 
 /// Runs the jobs of a Zizq server as commands and HTTP calls.
 ///
@@ -79,9 +79,9 @@ pub struct Flags {
     #[arg(long, env = "ZIZQ_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// The server to take jobs from [default: http://127.0.0.1:7890]
-    #[arg(long, env = "ZIZQ_SERVER", value_name = "URL", value_parser = server_url)]
-    pub server: Option<Url>,
+    /// How the server is reached.
+    #[command(flatten)]
+    pub access: AccessFlags,
 
     /// Run a shell command for every job of a queue; repeatable
     #[arg(long, value_name = "QUEUE=COMMAND", value_parser = RouteFlag::command)]
@@ -123,6 +123,10 @@ pub struct Flags {
     /// [default: 1s]
     #[arg(long, env = "ZIZQ_LINGER", value_name = "TIME", value_parser = unit::duration)]
     pub linger: Option<Duration>,
+
+    /// Give commands the address of the server with its name and password, which ZIZQ_SERVER is otherwise without
+    #[arg(long, env = "ZIZQ_PASS_CREDENTIALS", value_parser = BoolishValueParser::new())]
+    pub pass_credentials: bool,
 
     /// Where outcomes are kept until the server has them [default: a folder of the user's state]
     #[arg(long, env = "ZIZQ_SPOOL", value_name = "FOLDER")]
@@ -172,14 +176,6 @@ pub struct Flags {
     /// How to write the log [default: pretty on a terminal, otherwise json]
     #[arg(long, env = "ZIZQ_LOG_FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
-}
-
-pub(crate) fn server_url(text: &str) -> Result<Url, String> {
-    let url = http_url(text, "http://HOST:PORT")?;
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err(format!("`{text}` has a `?` or `#` part, which the address of a server has not"));
-    }
-    Ok(url)
 }
 
 /// Where to listen.

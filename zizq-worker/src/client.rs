@@ -1,6 +1,8 @@
 //! The calls to the server.
 
 use std::error::Error;
+use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::error::{ErrorBody, excerpt};
@@ -18,14 +20,12 @@ use crate::event::{Left, Progress};
 use crate::exec::Usage;
 use crate::outcome::JobResult;
 use crate::report::{Beat, Lease};
-use crate::{clock, retry_after};
+use crate::{clock, proxy, retry_after, trust};
 
 const WORKER_ID: HeaderName = HeaderName::from_static("worker-id");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const ZIZQ_LEASE: HeaderName = HeaderName::from_static("zizq-lease");
 
-/// How long it may take to connect, to anything.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an answer may take: the contract promises one within this time.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -36,13 +36,13 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
     /// Nobody knows whether the call was received.
-    #[error("no answer from the server: {0}")]
+    #[error("no answer from the server{via}: {0}", via = proxy::via())]
     NoAnswer(String),
     /// Not now.
-    #[error("the server answered {status}: {message}")]
+    #[error("the server{via} answered {status}: {message}", via = proxy::via())]
     Busy { status: StatusCode, message: String, retry_after: Option<Duration> },
     /// Never.
-    #[error("the server answered {status}: {message}")]
+    #[error("the server{via} answered {status}: {message}", via = proxy::via())]
     Refused { status: StatusCode, message: String },
 }
 
@@ -50,6 +50,8 @@ pub(crate) enum CallError {
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     server: Url,
+    /// What commands are told of it.
+    for_commands: Arc<[(&'static str, OsString)]>,
     calls: reqwest::Client,
     streams: reqwest::Client,
 }
@@ -64,19 +66,26 @@ pub(crate) struct Take<'a> {
 }
 
 impl Client {
-    pub(crate) fn new(config: &Config) -> reqwest::Result<Self> {
+    pub(crate) fn new(config: &Config) -> Result<Self, String> {
         let headers = HeaderMap::from_iter([(WORKER_ID, config.worker_id.clone())]);
-        let builder = || builder_for(&config.server).default_headers(headers.clone());
+        let builder = || Ok::<_, String>(config.access.builder()?.default_headers(headers.clone()));
+        let built = |builder: ClientBuilder| builder.build().map_err(|e| cause(&e));
         Ok(Self {
-            server: config.server.clone(),
-            calls: builder().timeout(ANSWER_TIMEOUT).build()?,
-            streams: builder().pool_max_idle_per_host(0).build()?,
+            server: config.access.url.clone(),
+            for_commands: config.access.variables(config.pass_credentials).into(),
+            calls: built(builder()?.timeout(ANSWER_TIMEOUT))?,
+            streams: built(builder()?.pool_max_idle_per_host(0))?,
         })
     }
 
     /// The address of the server, with what it takes to get in.
     pub(crate) const fn server(&self) -> &Url {
         &self.server
+    }
+
+    /// The variables by which commands find it.
+    pub(crate) fn for_commands(&self) -> impl Iterator<Item = (&'static str, &OsString)> {
+        self.for_commands.iter().map(|(name, value)| (*name, value))
     }
 
     /// Opens a stream of jobs.
@@ -268,32 +277,6 @@ async fn done(request: RequestBuilder) -> Result<(), CallError> {
     Ok(())
 }
 
-/// How to call `url`: as plainly as can be. Who wants a redirect followed has given the wrong URL; nothing on this
-/// machine is behind a proxy; and `http` needs no certificates, which a bare machine may not have.
-pub(crate) fn builder_for(url: &Url) -> ClientBuilder {
-    let builder = ClientBuilder::new()
-        .user_agent(concat!("zizq-worker/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .http1_only();
-    let builder = if url.scheme() == "http" { builder.tls_certs_only([]) } else { builder };
-    if is_local(url) { builder.no_proxy() } else { builder }
-}
-
-/// An address as others may see it: without name and password.
-pub(crate) fn shown(url: &Url) -> Url {
-    let mut shown = url.clone();
-    // What has a host can have a name and a password, and so can be without.
-    shown.set_username("").and_then(|()| shown.set_password(None)).ok();
-    shown
-}
-
-fn is_local(url: &Url) -> bool {
-    let Some(host) = url.host_str() else { return false };
-    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    host == "localhost" || host.ends_with(".localhost") || ip.is_ok_and(|ip| ip.is_loopback())
-}
-
 async fn send(request: RequestBuilder) -> Result<Response, CallError> {
     request.send().await.map_err(|e| {
         let cause = cause(&e);
@@ -339,40 +322,22 @@ fn sentence(body: &[u8]) -> String {
 }
 
 /// What is behind an error: its last cause is the one that helps, those before it say which layer passed it on.
-pub(crate) fn cause(error: &dyn Error) -> String {
+pub(crate) fn cause(error: &(dyn Error + 'static)) -> String {
     let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+    loop {
+        if let Some(sentence) = trust::sentence(cause) {
+            return sentence;
+        }
+        match cause.source() {
+            Some(deeper) => cause = deeper,
+            None => return cause.to_string(),
+        }
     }
-    cause.to_string()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn local_hosts() {
-        for (url, local) in [
-            ("http://127.0.0.1:7890", true),
-            ("http://[::1]:7890", true),
-            ("http://localhost", true),
-            ("http://10.0.0.1", false),
-            ("http://localhost.example.org", false),
-        ] {
-            assert_eq!(is_local(&Url::parse(url).unwrap()), local, "{url}");
-        }
-    }
-
-    #[test]
-    fn a_password_is_not_shown() {
-        for (url, seen) in [
-            ("http://me:secret@localhost:1/x", "http://localhost:1/x"),
-            ("http://localhost:1/", "http://localhost:1/"),
-        ] {
-            assert_eq!(shown(&Url::parse(url).unwrap()).as_str(), seen);
-        }
-    }
 
     #[test]
     fn an_error_body_is_read_and_anything_else_is_shortened() {

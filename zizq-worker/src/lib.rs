@@ -9,6 +9,7 @@
 //! The pool is the one owner of what this worker holds; every other task does one thing and tells it
 //! what happened. What follows from what is the business of its table of jobs, which does no I/O.
 
+pub mod access;
 pub mod args;
 mod backoff;
 pub mod cgroup;
@@ -29,6 +30,7 @@ mod outbox;
 mod outcome;
 mod pool;
 mod private;
+mod proxy;
 mod reload;
 mod report;
 mod rest;
@@ -42,6 +44,7 @@ mod stream;
 mod table;
 mod template;
 mod thin;
+mod trust;
 
 use std::sync::Arc;
 
@@ -75,7 +78,9 @@ pub async fn run(
     processes: Processes,
     mut phase: watch::Receiver<Phase>,
 ) -> anyhow::Result<Ended> {
-    let client = Client::new(&config).context("cannot set up the connection to the server")?;
+    let client = Client::new(&config)
+        .map_err(anyhow::Error::msg)
+        .context("cannot set up the connection to the server")?;
     let (events_in, events) = mpsc::channel(CHANNEL);
     let (reports, reports_out) = mpsc::channel(CHANNEL);
     let (renewals, renewals_out) = mpsc::channel(1);
@@ -87,6 +92,9 @@ pub async fn run(
         services.spawn(serve::run(serve::bind(address).await?, stats.clone()));
     }
     let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    for doubt in &config.doubts {
+        tracing::warn!("{doubt}");
+    }
     let (spool, left) = open_spool(&config);
     let kept_in = spool.as_ref().map(|spool| spool.folder().to_owned());
     let mut outbox =
@@ -114,12 +122,17 @@ pub async fn run(
 
 /// Without a place on disk a worker works all the same.
 fn open_spool(config: &Config) -> (Option<Spool>, Vec<report::Report>) {
-    match Spool::open(&config.spool, &config.server) {
+    let Some(folder) = &config.spool else {
+        tracing::error!("{}; if this worker is killed, jobs may run again", spool::NO_FOLDER);
+        return (None, Vec::new());
+    };
+    match Spool::open(folder, &config.access.url) {
         Ok((spool, left)) => (Some(spool), left),
         Err(e) => {
-            let folder = config.spool.display();
+            let folder = folder.display();
             tracing::error!(
-                "outcomes cannot be kept in {folder}: {e}; if this worker is killed, jobs may run again"
+                "outcomes cannot be kept in {folder}: {e}; name a folder of this user's with --spool; \
+                 if this worker is killed, jobs may run again"
             );
             (None, Vec::new())
         }

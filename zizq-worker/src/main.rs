@@ -104,6 +104,9 @@ fn guard_others(mark: &str, cgroups: Option<&Path>) -> ExitCode {
 
 fn check(flags: &Flags) -> Result<(), String> {
     let config = Config::read(flags).map_err(|e| e.to_string())?;
+    for doubt in &config.doubts {
+        say(io::stderr(), &format!("warning: {doubt}\n"));
+    }
     let limits = config.foresee_limits().map_err(|e| e.to_string())?;
     answer(&format!("{config}{limits}the configuration is right\n"))
 }

@@ -12,8 +12,9 @@ use reqwest::header::CONTENT_TYPE;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use crate::access::shown;
 use crate::backoff::Backoff;
-use crate::client::{ANSWER_TIMEOUT, CallError, Client, Take, cause, shown};
+use crate::client::{ANSWER_TIMEOUT, CallError, Client, Take, cause};
 use crate::event::Event;
 use crate::shutdown::Phase;
 use crate::stats::Stats;

@@ -5,17 +5,15 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 
 use super::CliError;
-use crate::args::server_url;
-use crate::client::{ANSWER_TIMEOUT, builder_for, cause, shown};
-
-const DEFAULT_SERVER: &str = "http://127.0.0.1:7890";
+use crate::access::{AccessFlags, Written, shown};
+use crate::client::{ANSWER_TIMEOUT, cause};
+use crate::proxy;
 
 /// Which server is asked, and how its answer is printed.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Target {
-    /// The server [default: http://127.0.0.1:7890]
-    #[arg(long, env = "ZIZQ_SERVER", value_name = "URL", value_parser = server_url)]
-    server: Option<Url>,
+    #[command(flatten)]
+    access: AccessFlags,
     /// Print JSON as the server gives it, for programs
     #[arg(long)]
     pub(super) json: bool,
@@ -31,13 +29,10 @@ pub(super) struct Server {
 impl Target {
     /// Gets ready to ask. Nothing is sent yet.
     pub(super) fn connect(&self) -> Result<Server, CliError> {
-        let url = match &self.server {
-            Some(url) => url.clone(),
-            None => server_url(DEFAULT_SERVER).map_err(CliError::Usage)?,
-        };
-        let calls = builder_for(&url).build();
-        let calls = calls.map_err(|e| CliError::Failed(format!("cannot make calls: {}", cause(&e))))?;
-        Ok(Server { url, calls })
+        let access = self.access.access(Written::default()).map_err(CliError::Usage)?;
+        let calls = access.builder().and_then(|builder| builder.build().map_err(|e| cause(&e)));
+        let calls = calls.map_err(|e| CliError::Failed(format!("cannot make calls: {e}")))?;
+        Ok(Server { url: access.url, calls })
     }
 }
 
@@ -107,7 +102,8 @@ impl Server {
     fn no_answer(&self, cause: &str) -> CliError {
         let shown = self.shown();
         CliError::NoServer(format!(
-            "no answer from {shown}: {cause}. Is zizq-server running there? --server or ZIZQ_SERVER names another one"
+            "no answer from {shown}{via}: {cause}. Is zizq-server running there? --server or ZIZQ_SERVER names another one",
+            via = proxy::via()
         ))
     }
 }

@@ -25,6 +25,12 @@ use crate::route::{Inherit, PayloadTo};
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     pub(super) server: Option<String>,
+    #[serde(default, deserialize_with = "path")]
+    pub(super) server_file: Option<PathBuf>,
+    #[serde(default, deserialize_with = "path")]
+    pub(super) server_ca: Option<PathBuf>,
+    pub(super) proxy: Option<String>,
+    pub(super) pass_credentials: Option<bool>,
     pub(super) worker_id: Option<String>,
     pub(super) concurrency: Option<NonZeroU16>,
     pub(super) total_concurrency: Option<NonZeroU16>,

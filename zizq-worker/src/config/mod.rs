@@ -16,23 +16,22 @@ use std::time::Duration;
 
 use protocol::lease::{MAX_LEASE_MS, MIN_LEASE_MS};
 use protocol::name::QueueName;
-use reqwest::Url;
 use reqwest::header::HeaderValue;
 
 use self::file::{File, OneOrMore, RouteTable, RunLine, Span};
-use crate::args::{Flags, server_url};
+use crate::access::{Access, Written};
+use crate::args::Flags;
 use crate::cgroup::{self, Place};
-use crate::client::shown;
 use crate::ended::{Ended, Why};
 use crate::live::Live;
 use crate::logging::{LogFormat, LogLevel};
 use crate::route::{ConcurrencyFlag, Route, RouteMap, Target};
+use crate::spool;
 use crate::template::Template;
 
 /// A configuration with every key explained.
 pub const SAMPLE: &str = include_str!("sample.toml");
 
-const DEFAULT_SERVER: &str = "http://127.0.0.1:7890";
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long `--once` does without a server.
@@ -43,8 +42,10 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 /// What a worker does.
 #[derive(Debug)]
 pub struct Config {
-    /// The server to take jobs from.
-    pub server: Url,
+    /// How the server is reached.
+    pub access: Access,
+    /// Whether commands get the name and the password of the server.
+    pub(crate) pass_credentials: bool,
     /// The name of this worker.
     pub worker_id: HeaderValue,
     /// The routes, no two for the same jobs.
@@ -57,8 +58,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// How long a command has between TERM and KILL.
     pub grace: Duration,
-    /// Where outcomes are kept until the server has them.
-    pub spool: PathBuf,
+    /// Where outcomes are kept until the server has them, if there is a place.
+    pub spool: Option<PathBuf>,
     /// Where commands get cgroups.
     pub cgroup: Option<Place>,
     /// Where to serve readiness and metrics.
@@ -71,10 +72,12 @@ pub struct Config {
     pub(crate) label: Option<Arc<Template>>,
     /// How to log.
     pub log: (LogLevel, Option<LogFormat>),
+    /// What is right and may not be meant, in sentences.
+    pub doubts: Vec<String>,
 }
 
 /// Keys, and what they are set to.
-pub(crate) type Fixed = [(&'static str, String); 12];
+pub(crate) type Fixed = [(&'static str, String); 15];
 
 /// When a worker ends by itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -127,10 +130,13 @@ impl Config {
             let lease = humantime::format_duration(lease);
             return Err(ConfigError(format!("--lease must be from 1s to 12h, not {lease}")));
         }
-        let server = match (&flags.server, &file.server) {
-            (Some(url), _) => url.clone(),
-            (None, text) => server_url(text.as_deref().unwrap_or(DEFAULT_SERVER))?,
+        let written = Written {
+            server: file.server,
+            server_file: file.server_file,
+            server_ca: file.server_ca,
+            proxy: file.proxy,
         };
+        let access = flags.access.access(written)?;
         let grace = flags.grace.or(span(file.grace)).unwrap_or(DEFAULT_GRACE);
         let defaults = routes::Defaults {
             concurrency: file.concurrency.unwrap_or(NonZeroU16::MIN),
@@ -139,10 +145,14 @@ impl Config {
             grace,
         };
         let name = flags.worker_id.clone().or(file.worker_id);
+        let routes = all_routes(flags, file.route, defaults)?;
+        let mut doubts = access.doubts.clone();
+        doubts.extend(routes.iter().flat_map(|route| route.doubts.iter().cloned()));
         Ok(Self {
-            server,
+            access,
+            pass_credentials: flags.pass_credentials || file.pass_credentials.unwrap_or(false),
             worker_id: worker_id(name.unwrap_or_else(default_worker_id))?,
-            routes: all_routes(flags, file.route, defaults)?,
+            routes,
             total: flags.total_concurrency.or(file.total_concurrency),
             lease,
             shutdown_timeout: flags
@@ -150,7 +160,7 @@ impl Config {
                 .or(span(file.shutdown_timeout))
                 .unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT),
             grace,
-            spool: flags.spool.clone().or(file.spool).unwrap_or_else(crate::spool::default_folder),
+            spool: flags.spool.clone().or(file.spool).or_else(spool::default_folder),
             cgroup: flags.cgroup.clone().or(file.cgroup.map(|cgroup| cgroup.0)),
             listen: flags.listen.or(file.listen),
             until: Until {
@@ -169,17 +179,23 @@ impl Config {
                 flags.log_level.or(file.log_level).unwrap_or_default(),
                 flags.log_format.or(file.log_format),
             ),
+            doubts,
         })
     }
 
     /// What stays as it is while a worker runs, by the names of its keys.
     pub(crate) fn fixed(&self) -> Fixed {
-        let Self { server, worker_id, lease, spool, cgroup, listen, until, live, log, .. } = self;
+        let Self {
+            access, pass_credentials, worker_id, lease, spool, cgroup, listen, until, live, log, ..
+        } = self;
         [
-            ("server", server.to_string()),
+            ("server", access.url.to_string()),
+            ("server_ca", format!("{:?}", access.ca)),
+            ("proxy", format!("{:?}", access.proxy)),
+            ("pass_credentials", pass_credentials.to_string()),
             ("worker_id", format!("{worker_id:?}")),
             ("lease", format!("{lease:?}")),
-            ("spool", spool.display().to_string()),
+            ("spool", format!("{spool:?}")),
             ("cgroup", format!("{cgroup:?}")),
             ("listen", format!("{listen:?}")),
             ("max_jobs", format!("{:?}", until.max_jobs)),
@@ -295,7 +311,7 @@ fn default_worker_id() -> String {
 impl fmt::Display for Config {
     /// What it means, for whoever checks it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "takes jobs from {}", shown(&self.server))?;
+        writeln!(f, "takes jobs from {}", self.access.shown())?;
         for route in &self.routes {
             let list = |names: Vec<&str>| names.join(", ");
             write!(
@@ -316,6 +332,9 @@ impl fmt::Display for Config {
         if let Some(total) = self.total {
             writeln!(f, "{total} jobs at a time in all")?;
         }
-        writeln!(f, "keeps outcomes in {}", self.spool.display())
+        match &self.spool {
+            Some(folder) => writeln!(f, "keeps outcomes in {}", folder.display()),
+            None => writeln!(f, "{}", spool::NO_FOLDER),
+        }
     }
 }

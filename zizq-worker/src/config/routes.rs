@@ -10,9 +10,11 @@ use base64::prelude::BASE64_STANDARD;
 use reqwest::Method;
 
 use super::file::{LimitsTable, RouteTable, RunLine};
+use crate::access::{open_to_all, others_can_read};
 use crate::outcome::{Kind, Rules};
 use crate::route::{CommandSpec, HttpSpec, Inherit, Limits, Route, Run, Target, User, http_url};
 use crate::template::{Script, Template};
+use crate::trust::{self, Identity};
 
 /// What routes have that do not say otherwise.
 #[derive(Debug, Clone, Copy)]
@@ -52,21 +54,37 @@ pub(super) fn route(mut table: RouteTable, defaults: Defaults) -> Said<Route> {
             return Err("with a timeout of 0s no job could run".to_owned());
         }
         let kind = kind(&table)?;
+        let key = table.key.clone();
         let rules = Rules::with(kind, &table.outcome).map_err(|e| format!("outcome: {e}"))?;
+        let (concurrency, target) = (
+            table.concurrency.unwrap_or(defaults.concurrency),
+            match kind {
+                Kind::Command => Target::Command(command(table, defaults)?),
+                Kind::Http => Target::Http(http(table)?),
+            },
+        );
         Ok(Route {
             name: name.as_str().into(),
             queues,
             types,
-            concurrency: table.concurrency.unwrap_or(defaults.concurrency),
+            doubts: doubts(&name, &target, key.as_deref()),
+            concurrency,
             timeout,
             rules,
-            target: match kind {
-                Kind::Command => Target::Command(command(table, defaults)?),
-                Kind::Http => Target::Http(http(table)?),
-            },
+            target,
         })
     };
     build().map_err(|e| format!("route `{name}`: {e}"))
+}
+
+/// What is doubtful about the certificates of a route.
+fn doubts(name: &str, target: &Target, key: Option<&Path>) -> Vec<String> {
+    let Target::Http(spec) = target else { return Vec::new() };
+    let of =
+        |what: &str, doubt: Option<String>| doubt.map(|doubt| format!("route `{name}`: `{what}`: {doubt}"));
+    let key = key.filter(|path| others_can_read(path)).map(|path| open_to_all(path, "the private key"));
+    let cert = spec.identity.as_ref().and_then(Identity::doubt);
+    [of("ca", trust::doubt(&spec.ca)), of("cert", cert), of("key", key)].into_iter().flatten().collect()
 }
 
 /// Whether a route is a command or an endpoint, and that it has no keys of the other.
@@ -239,7 +257,7 @@ fn http(table: RouteTable) -> Said<HttpSpec> {
         first_byte_timeout: table.first_byte_timeout.map(|span| span.0),
         max_connections_per_host: table.max_connections_per_host,
         private_addresses: table.private_addresses.unwrap_or(true),
-        ca: table.ca.map(|path| pem("ca", &path)).transpose()?,
+        ca: table.ca.map(|path| trust::read("ca", &path)).transpose()?.unwrap_or_default(),
         identity: identity(table.cert, table.key)?,
         base,
     })
@@ -274,18 +292,9 @@ fn secret(text: &str) -> Said<Vec<u8>> {
     })
 }
 
-fn pem(key: &str, path: &Path) -> Said<Vec<u8>> {
-    std::fs::read(path).map_err(|e| format!("`{key}`: cannot read {}: {e}", path.display()))
-}
-
-fn identity(cert: Option<PathBuf>, key: Option<PathBuf>) -> Said<Option<Vec<u8>>> {
+fn identity(cert: Option<PathBuf>, key: Option<PathBuf>) -> Said<Option<Identity>> {
     match (cert, key) {
-        (Some(cert), Some(key)) => {
-            let mut both = pem("cert", &cert)?;
-            both.push(b'\n');
-            both.extend(pem("key", &key)?);
-            Ok(Some(both))
-        }
+        (Some(cert), Some(key)) => Identity::read(&cert, &key).map(Some),
         (None, None) => Ok(None),
         _ => Err("`cert` and `key` go together".to_owned()),
     }

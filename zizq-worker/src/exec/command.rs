@@ -5,8 +5,9 @@ use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use clap::CommandFactory as _;
 use protocol::job::DeliveredJob;
 use serde_json::Value;
 use tempfile::NamedTempFile;
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use super::attend::{Remains, Terms, attend};
 use super::processes::{LEASE_VARIABLE, StartTerms};
 use super::{Ran, Shared, Stop, launch, memory};
+use crate::args::Args;
 use crate::cgroup::JobGroup;
 use crate::outcome::{Fact, Said};
 use crate::route::{CommandSpec, Inherit, Limits, PayloadTo, Route, Run, Target};
@@ -151,7 +153,11 @@ impl Runner {
 
     fn environment(&self, command: &mut Command, spec: &CommandSpec, job: &DeliveredJob) {
         match &spec.inherit {
-            Inherit::All => {}
+            Inherit::All => {
+                for name in own_variables() {
+                    command.env_remove(name);
+                }
+            }
             Inherit::None => {
                 command.env_clear();
             }
@@ -170,11 +176,32 @@ impl Runner {
             .env("ZIZQ_JOB_PRIORITY", job.priority.to_string())
             .env("ZIZQ_JOB_ATTEMPT", job.attempts.saturating_add(1).to_string())
             .env(LEASE_VARIABLE, job.lease.to_string())
-            .env("ZIZQ_SERVER", self.shared.client.server().as_str().trim_end_matches('/'));
+            .envs(self.shared.client.for_commands());
         if let Some(parent) = trace_parent(job) {
             command.env("TRACEPARENT", parent);
         }
     }
+}
+
+/// What was set for the worker, and is not for its commands unless they ask for it by name: its flags, its certificates,
+/// and its service manager.
+fn own_variables() -> &'static [String] {
+    static OWN: LazyLock<Vec<String>> = LazyLock::new(|| {
+        const OTHERS: [&str; 8] = [
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+            "NOTIFY_SOCKET",
+            "WATCHDOG_USEC",
+            "WATCHDOG_PID",
+            "STATE_DIRECTORY",
+            "CREDENTIALS_DIRECTORY",
+            "LISTEN_FDS",
+        ];
+        let command = Args::command();
+        let flags = command.get_arguments().filter_map(|flag| Some(flag.get_env()?.to_str()?.to_owned()));
+        flags.chain(OTHERS.map(str::to_owned)).collect()
+    });
+    &OWN
 }
 
 fn spec(route: &Route) -> Result<&CommandSpec, String> {

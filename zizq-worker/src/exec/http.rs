@@ -9,16 +9,19 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use protocol::job::DeliveredJob;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
-use reqwest::{Certificate, Client, Identity, Request, Response, Url};
+use reqwest::{Client, Request, Response, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 use super::command::{trace_member, trace_parent};
 use super::{Shared, Stop, after, stopped, webhook};
-use crate::client::{builder_for, cause};
+use crate::access::plain;
+use crate::client::cause;
 use crate::outcome::{Fact, Outcome, Said};
+use crate::proxy::is_local;
 use crate::route::{HttpSpec, Route, Target, http_url};
 use crate::template::Input;
+use crate::trust::Trust;
 use crate::{clock, private, retry_after};
 
 /// How much of an answer is read: enough for a message, and for the connection to be used again.
@@ -60,23 +63,14 @@ impl Hosts {
 impl Endpoint {
     pub(super) fn new(route: Arc<Route>, shared: &Shared) -> Result<Self, String> {
         let spec = spec(&route)?;
-        let mut builder = match &spec.base {
-            Some(url) => builder_for(url),
-            None => builder_for(&Url::parse("https://any.invalid").map_err(|e| e.to_string())?),
-        };
-        builder = builder
+        let any = Url::parse("https://any.invalid").map_err(|e| e.to_string())?;
+        let base = spec.base.as_ref().unwrap_or(&any);
+        let trust = Trust { known: true, named: spec.ca.clone(), how: "ca = \"FILE\"" };
+        let mut builder = plain(base, &trust, spec.identity.as_ref())?
             .connect_timeout(spec.connect_timeout)
             .pool_max_idle_per_host(usize::from(route.concurrency.get()));
-        if let Some(pem) = &spec.ca {
-            let own = Certificate::from_pem_bundle(pem).map_err(|e| format!("`ca`: {}", cause(&e)))?;
-            if own.is_empty() {
-                return Err("`ca`: there is no certificate in the file".to_owned());
-            }
-            builder = builder.tls_certs_merge(own);
-        }
-        if let Some(pem) = &spec.identity {
-            builder = builder
-                .identity(Identity::from_pem(pem).map_err(|e| format!("`cert`, `key`: {}", cause(&e)))?);
+        if is_local(base) {
+            builder = builder.no_proxy();
         }
         if !spec.private_addresses {
             builder = builder.dns_resolver(Arc::new(private::PublicOnly)).no_proxy();

@@ -111,7 +111,7 @@ async fn the_environment_is_what_the_route_says() {
         let text = std::fs::read_to_string(&out).unwrap();
         let has = |start: &str| text.lines().any(|line| line.starts_with(start));
         assert!(has("CUSTOMER=O'Neil $(x)") && has("FIXED=a b") && has("ZIZQ_JOB_ID=") && has("/"), "{text}");
-        assert_eq!((has("HOME="), has("ZIZQ_SPOOL=")), (home, path), "{inherit}: {text}");
+        assert_eq!((has("HOME="), has("CARGO_PKG_NAME=")), (home, path), "{inherit}: {text}");
         worker.stop(&mut server).await;
     }
 }
