@@ -20,7 +20,7 @@ async fn proxy() -> (String, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
         loop {
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut request = [0; 4096];
-            socket.read(&mut request).await.ok();
+            assert!(socket.read(&mut request).await.is_ok_and(|n| n > 0));
             counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let answer = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
             socket.write_all(answer.as_bytes()).await.ok();
