@@ -49,7 +49,11 @@ pub enum Command {
     #[command(flatten)]
     Cli(CliCommand),
     /// Say whether a configuration is right, and what it means
-    Check(Box<Flags>),
+    ///
+    /// Every mistake is told, with its line. Programs and folders that are not here are warned of. The exit code is 0 where
+    /// it is right, warnings or not; 2 where it is wrong; with --online also 69 where no server answers, 1 where the server
+    /// refuses.
+    Check(Box<CheckFlags>),
     /// Write a sample configuration with every key explained
     Init {
         /// Where to; `-` is standard output
@@ -70,6 +74,17 @@ pub enum Command {
         /// Where their cgroups are
         cgroups: Option<PathBuf>,
     },
+}
+
+/// What to check.
+#[derive(Debug, clap::Args)]
+pub struct CheckFlags {
+    /// Ask the server, too: whether it answers, and whether it knows the queues
+    #[arg(long)]
+    pub online: bool,
+    /// The configuration.
+    #[command(flatten)]
+    pub flags: Flags,
 }
 
 /// How to run jobs.

@@ -5,7 +5,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 
 use super::CliError;
-use crate::access::{AccessFlags, Written, shown};
+use crate::access::{Access, AccessFlags, Written, shown};
 use crate::client::{ANSWER_TIMEOUT, cause};
 use crate::proxy;
 
@@ -29,14 +29,18 @@ pub(super) struct Server {
 impl Target {
     /// Gets ready to ask. Nothing is sent yet.
     pub(super) fn connect(&self) -> Result<Server, CliError> {
-        let access = self.access.access(Written::default()).map_err(CliError::Usage)?;
-        let calls = access.builder().and_then(|builder| builder.build().map_err(|e| cause(&e)));
-        let calls = calls.map_err(|e| CliError::Failed(format!("cannot make calls: {e}")))?;
-        Ok(Server { url: access.url, calls })
+        Server::at(&self.access.access(Written::default()).map_err(CliError::Usage)?)
     }
 }
 
 impl Server {
+    /// Gets ready to ask. Nothing is sent yet.
+    pub(super) fn at(access: &Access) -> Result<Self, CliError> {
+        let calls = access.builder().and_then(|builder| builder.build().map_err(|e| cause(&e)));
+        let calls = calls.map_err(|e| CliError::Failed(format!("cannot make calls: {e}")))?;
+        Ok(Self { url: access.url.clone(), calls })
+    }
+
     /// The address, as others may see it.
     pub(super) fn shown(&self) -> String {
         shown(&self.url).to_string().trim_end_matches('/').to_owned()

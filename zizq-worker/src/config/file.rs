@@ -12,6 +12,7 @@ use protocol::name::{JobType, QueueName};
 use protocol::unit;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use toml::Spanned;
 
 use crate::args::address;
 use crate::cgroup::Place;
@@ -52,13 +53,16 @@ pub(super) struct File {
     pub(super) log_level: Option<LogLevel>,
     pub(super) log_format: Option<LogFormat>,
     #[serde(default)]
-    pub(super) route: Vec<RouteTable>,
+    pub(super) route: Vec<Spanned<RouteTable>>,
 }
 
 /// A `[[route]]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RouteTable {
+    /// Where it stands: file and line.
+    #[serde(skip)]
+    pub(super) place: Option<String>,
     #[serde(default, deserialize_with = "label")]
     pub(super) name: Option<String>,
     #[serde(default)]

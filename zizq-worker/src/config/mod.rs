@@ -2,6 +2,8 @@
 
 mod explain;
 mod file;
+mod lookup;
+mod mistakes;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,7 @@ use std::time::Duration;
 use protocol::lease::{MAX_LEASE_MS, MIN_LEASE_MS};
 use protocol::name::QueueName;
 use reqwest::header::HeaderValue;
+use toml::Spanned;
 
 use self::file::{File, OneOrMore, RouteTable, RunLine, Span};
 use crate::access::{Access, Written};
@@ -123,66 +126,87 @@ impl Config {
     /// # Errors
     /// With a sentence for whoever wrote the flags or the file.
     pub fn read(flags: &Flags) -> Result<Self, ConfigError> {
-        let file = flags.config.as_deref().map_or_else(|| Ok(File::default()), read_file)?;
-        let span = |span: Option<Span>| span.map(|span| span.0);
-        let lease = flags.lease.or(span(file.lease)).unwrap_or(DEFAULT_LEASE);
-        if !(MIN_LEASE_MS.into()..=MAX_LEASE_MS.into()).contains(&lease.as_millis()) {
-            let lease = humantime::format_duration(lease);
-            return Err(ConfigError(format!("--lease must be from 1s to 12h, not {lease}")));
-        }
-        let written = Written {
-            server: file.server,
-            server_file: file.server_file,
-            server_ca: file.server_ca,
-            proxy: file.proxy,
-        };
-        let access = flags.access.access(written)?;
-        let grace = flags.grace.or(span(file.grace)).unwrap_or(DEFAULT_GRACE);
-        let defaults = routes::Defaults {
-            concurrency: file.concurrency.unwrap_or(NonZeroU16::MIN),
-            timeout: flags.timeout.or(span(file.timeout)),
-            linger: flags.linger.or(span(file.linger)).unwrap_or(DEFAULT_LINGER),
-            grace,
-        };
-        let name = flags.worker_id.clone().or(file.worker_id);
-        let routes = all_routes(flags, file.route, defaults)?;
-        let mut doubts = access.doubts.clone();
-        doubts.extend(routes.iter().flat_map(|route| route.doubts.iter().cloned()));
-        Ok(Self {
-            access,
-            pass_credentials: flags.pass_credentials || file.pass_credentials.unwrap_or(false),
-            worker_id: worker_id(name.unwrap_or_else(default_worker_id))?,
-            routes,
-            total: flags.total_concurrency.or(file.total_concurrency),
-            lease,
-            shutdown_timeout: flags
-                .shutdown_timeout
-                .or(span(file.shutdown_timeout))
-                .unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT),
-            grace,
-            spool: flags.spool.clone().or(file.spool).or_else(spool::default_folder),
-            cgroup: flags.cgroup.clone().or(file.cgroup.map(|cgroup| cgroup.0)),
-            listen: flags.listen.or(file.listen),
-            until: Until {
-                max_jobs: flags.max_jobs.or(file.max_jobs),
-                max_idle: flags.max_idle.or(span(file.max_idle)),
-                once: flags.once,
-                wait_for_retries: flags.wait_for_retries,
-                server_timeout: flags
-                    .server_timeout
-                    .or(span(file.server_timeout))
-                    .or(flags.once.then_some(SERVER_TIMEOUT_ONCE)),
-            },
-            live: flags.live.or(file.live).unwrap_or_default(),
-            label: label(flags.label.as_deref().or(file.label.as_deref()))?,
-            log: (
-                flags.log_level.or(file.log_level).unwrap_or_default(),
-                flags.log_format.or(file.log_format),
-            ),
-            doubts,
+        let Some(path) = flags.config.as_deref() else { return settle(flags, File::default()) };
+        let text = read_text(path)?;
+        let settled = toml::from_str(&text)
+            .map_err(|e: toml::de::Error| {
+                let line = explain::line(&text, e.span().map_or(0, |span| span.start));
+                ConfigError(format!("{}:{line}: {}", path.display(), explain::in_words(e.message())))
+            })
+            .and_then(|mut file: File| {
+                for route in &mut file.route {
+                    let line = explain::line(&text, route.span().start);
+                    route.get_mut().place = Some(format!("{}:{line}", path.display()));
+                }
+                settle(flags, file)
+            });
+        settled.map_err(|first| match mistakes::mistakes(path, &text) {
+            // What is wrong is not in the file alone.
+            all if all.is_empty() => first,
+            all => ConfigError(all.join("\n")),
         })
     }
+}
 
+/// What flags and file mean together.
+fn settle(flags: &Flags, file: File) -> Result<Config, ConfigError> {
+    let span = |span: Option<Span>| span.map(|span| span.0);
+    let lease = flags.lease.or(span(file.lease)).unwrap_or(DEFAULT_LEASE);
+    if !(MIN_LEASE_MS.into()..=MAX_LEASE_MS.into()).contains(&lease.as_millis()) {
+        let lease = humantime::format_duration(lease);
+        return Err(ConfigError(format!("--lease must be from 1s to 12h, not {lease}")));
+    }
+    let written = Written {
+        server: file.server,
+        server_file: file.server_file,
+        server_ca: file.server_ca,
+        proxy: file.proxy,
+    };
+    let access = flags.access.access(written)?;
+    let grace = flags.grace.or(span(file.grace)).unwrap_or(DEFAULT_GRACE);
+    let defaults = routes::Defaults {
+        concurrency: file.concurrency.unwrap_or(NonZeroU16::MIN),
+        timeout: flags.timeout.or(span(file.timeout)),
+        linger: flags.linger.or(span(file.linger)).unwrap_or(DEFAULT_LINGER),
+        grace,
+    };
+    let name = flags.worker_id.clone().or(file.worker_id);
+    let routes = all_routes(flags, file.route.into_iter().map(Spanned::into_inner), defaults)?;
+    let mut doubts = access.doubts.clone();
+    doubts.extend(routes.iter().flat_map(|route| route.doubts.iter().cloned()));
+    Ok(Config {
+        access,
+        pass_credentials: flags.pass_credentials || file.pass_credentials.unwrap_or(false),
+        worker_id: worker_id(name.unwrap_or_else(default_worker_id))?,
+        routes,
+        total: flags.total_concurrency.or(file.total_concurrency),
+        lease,
+        shutdown_timeout: flags
+            .shutdown_timeout
+            .or(span(file.shutdown_timeout))
+            .unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT),
+        grace,
+        spool: flags.spool.clone().or(file.spool).or_else(spool::default_folder),
+        cgroup: flags.cgroup.clone().or(file.cgroup.map(|cgroup| cgroup.0)),
+        listen: flags.listen.or(file.listen),
+        until: Until {
+            max_jobs: flags.max_jobs.or(file.max_jobs),
+            max_idle: flags.max_idle.or(span(file.max_idle)),
+            once: flags.once,
+            wait_for_retries: flags.wait_for_retries,
+            server_timeout: flags
+                .server_timeout
+                .or(span(file.server_timeout))
+                .or(flags.once.then_some(SERVER_TIMEOUT_ONCE)),
+        },
+        live: flags.live.or(file.live).unwrap_or_default(),
+        label: label(flags.label.as_deref().or(file.label.as_deref()))?,
+        log: (flags.log_level.or(file.log_level).unwrap_or_default(), flags.log_format.or(file.log_format)),
+        doubts,
+    })
+}
+
+impl Config {
     /// What stays as it is while a worker runs, by the names of its keys.
     pub(crate) fn fixed(&self) -> Fixed {
         let Self {
@@ -207,6 +231,12 @@ impl Config {
         ]
     }
 
+    /// Programs and folders that are named and not here, in sentences.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        self.routes.iter().filter_map(|route| lookup::missing(route)).collect()
+    }
+
     /// A line about whether limits are of a job or of each process, if there is something to say.
     ///
     /// # Errors
@@ -228,15 +258,21 @@ impl Config {
     }
 }
 
-fn read_file(path: &Path) -> Result<File, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    toml::from_str(&text).map_err(|e| ConfigError(explain::sentence(path, &text, &e)))
+fn read_text(path: &Path) -> Result<String, ConfigError> {
+    let shown = path.display();
+    let bytes = std::fs::read(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
+    String::from_utf8(bytes).map_err(|e| {
+        let good = e.utf8_error().valid_up_to();
+        let line =
+            e.as_bytes().get(..good).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count() + 1;
+        ConfigError(format!("{shown}:{line}: this line is not UTF-8, in which the file has to be"))
+    })
 }
 
 /// The routes of flags and file.
 fn all_routes(
     flags: &Flags,
-    tables: Vec<RouteTable>,
+    tables: impl Iterator<Item = RouteTable>,
     mut defaults: routes::Defaults,
 ) -> Result<Vec<Arc<Route>>, ConfigError> {
     let mut limit_of = HashMap::new();

@@ -25,6 +25,17 @@ pub(super) struct Defaults {
     pub(super) grace: Duration,
 }
 
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            concurrency: NonZeroU16::MIN,
+            timeout: None,
+            linger: super::DEFAULT_LINGER,
+            grace: super::DEFAULT_GRACE,
+        }
+    }
+}
+
 /// How long an endpoint may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -54,7 +65,7 @@ pub(super) fn route(mut table: RouteTable, defaults: Defaults) -> Said<Route> {
             return Err("with a timeout of 0s no job could run".to_owned());
         }
         let kind = kind(&table)?;
-        let key = table.key.clone();
+        let (key, table_place) = (table.key.clone(), table.place.clone());
         let rules = Rules::with(kind, &table.outcome).map_err(|e| format!("outcome: {e}"))?;
         let (concurrency, target) = (
             table.concurrency.unwrap_or(defaults.concurrency),
@@ -68,6 +79,7 @@ pub(super) fn route(mut table: RouteTable, defaults: Defaults) -> Said<Route> {
             queues,
             types,
             doubts: doubts(&name, &target, key.as_deref()),
+            place: table_place,
             concurrency,
             timeout,
             rules,

@@ -40,6 +40,8 @@ pub struct Route {
     pub(crate) rules: Rules,
     /// What to do with a job.
     pub(crate) target: Target,
+    /// Where it was written down, if that was in a file: the file and the line.
+    pub(crate) place: Option<String>,
     /// What is right and may not be meant, in sentences.
     pub(crate) doubts: Vec<String>,
 }
