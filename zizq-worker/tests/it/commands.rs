@@ -40,11 +40,10 @@ async fn a_command_gets_the_job_and_its_success_is_reported_with_the_lease() {
     assert_eq!(stdin, r#"{"n":1.50,"big":12345678901234567890123}"#);
     let expected = format!(
         "ZIZQ_CTL_FD=3\nZIZQ_JOB_ATTEMPT=3\nZIZQ_JOB_ID={}\nZIZQ_JOB_LEASE={}\nZIZQ_JOB_PRIORITY=5\nZIZQ_JOB_QUEUE=q\n\
-         ZIZQ_JOB_TYPE=t\nZIZQ_SERVER=http://{}\nZIZQ_SPOOL={}\n",
+         ZIZQ_JOB_TYPE=t\nZIZQ_SERVER=http://{}\n",
         id(1),
         lease(11),
         server.address,
-        folder.path().display(),
     );
     assert_eq!(std::fs::read_to_string(file("env")).unwrap(), expected);
 }
