@@ -1,8 +1,8 @@
 //! Which jobs a call is about. Everything but the jq expression is decided here.
 
 use std::fmt;
-use std::str::FromStr;
 
+use protocol::error::excerpt;
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::{BudgetKey, JobType, QueueName};
@@ -82,38 +82,40 @@ pub struct Span {
     to: Option<u64>,
 }
 
-impl Span {
-    pub fn contains(self, n: u64) -> bool {
-        self.from.is_none_or(|from| from <= n) && self.to.is_none_or(|to| n <= to)
-    }
-}
-
 /// Why a text is no range.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSpan {
     #[error("a range is written N, A..B, A.. or ..B, with whole numbers")]
     Malformed,
     #[error("the range ends before it begins")]
     Reversed,
+    #[error("{end} is out of range 0 to {highest}")]
+    Beyond { end: String, highest: u64 },
 }
 
-impl FromStr for Span {
-    type Err = InvalidSpan;
+impl Span {
+    pub fn contains(self, n: u64) -> bool {
+        self.from.is_none_or(|from| from <= n) && self.to.is_none_or(|to| n <= to)
+    }
 
-    fn from_str(text: &str) -> Result<Self, InvalidSpan> {
-        let number = |text: &str| match text {
+    /// Reads a range of a field whose values go up to `highest`.
+    ///
+    /// # Errors
+    /// [`InvalidSpan`].
+    pub fn parse(text: &str, highest: u64) -> Result<Self, InvalidSpan> {
+        let end = |text: &str| match text {
             "" => Ok(None),
             digits if digits.bytes().all(|b| b.is_ascii_digit()) => {
-                // What is beyond every number is as good as the greatest.
-                Ok(Some(digits.parse::<u64>().unwrap_or(u64::MAX)))
+                let n = digits.parse().ok().filter(|n| *n <= highest);
+                n.map(Some).ok_or_else(|| InvalidSpan::Beyond { end: excerpt(digits), highest })
             }
             _ => Err(InvalidSpan::Malformed),
         };
         let Some((from, to)) = text.split_once("..") else {
-            let n = number(text)?.ok_or(InvalidSpan::Malformed)?;
+            let n = end(text)?.ok_or(InvalidSpan::Malformed)?;
             return Ok(Self { from: Some(n), to: Some(n) });
         };
-        let span = Self { from: number(from)?, to: number(to)? };
+        let span = Self { from: end(from)?, to: end(to)? };
         match (span.from, span.to) {
             (Some(from), Some(to)) if from > to => Err(InvalidSpan::Reversed),
             _ => Ok(span),
@@ -145,14 +147,19 @@ mod tests {
             ("3..", vec![3, u64::MAX], vec![2]),
             ("..", vec![0, u64::MAX], vec![]),
         ] {
-            let span: Span = text.parse().unwrap();
+            let span = Span::parse(text, u64::MAX).unwrap();
             assert_eq!(span.to_string(), text);
             assert!(inside.into_iter().all(|n| span.contains(n)), "{text}");
             assert!(!outside.into_iter().any(|n| span.contains(n)), "{text}");
         }
         for bad in ["", "x", "-1", "1..x", "1.5", "1...2", "1,2", "+1", " 1"] {
-            assert_eq!(bad.parse::<Span>(), Err(InvalidSpan::Malformed), "{bad}");
+            assert_eq!(Span::parse(bad, 9), Err(InvalidSpan::Malformed), "{bad}");
         }
-        assert_eq!("4..2".parse::<Span>(), Err(InvalidSpan::Reversed));
+        assert_eq!(Span::parse("4..2", 9), Err(InvalidSpan::Reversed));
+        assert!(Span::parse("7..9", 9).is_ok());
+        for beyond in ["10", "10..", "..10", "3..10", "99999999999999999999999"] {
+            let invalid = Span::parse(beyond, 9);
+            assert!(matches!(invalid, Err(InvalidSpan::Beyond { highest: 9, .. })), "{beyond}: {invalid:?}");
+        }
     }
 }

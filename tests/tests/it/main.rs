@@ -32,6 +32,7 @@ mod probe;
 mod query;
 mod queues;
 mod readers;
+mod requests;
 mod restart;
 mod retention;
 mod retries;

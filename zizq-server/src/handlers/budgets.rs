@@ -144,7 +144,7 @@ async fn change_one(app: &App, request: &Request, change: BindingChange) -> Answ
 
 async fn change_bulk(app: &App, request: &Request, change: BindingChange) -> Answer {
     let mut query = request.query()?;
-    let filter = filters::read(&mut query)?;
+    let filter = filters::read_for_change(&mut query)?;
     query.finish()?;
     let ended = filter.statuses.iter().flatten().find(|status| status.is_terminal());
     if let Some(status) = ended {

@@ -5,7 +5,8 @@ use protocol::job::ErrorRecord;
 use protocol::page::Pages;
 use serde::Serialize;
 
-use super::look::Page;
+use super::page::Page;
+use super::position::is_behind_attempt;
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
@@ -13,16 +14,17 @@ use crate::store::record;
 
 pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
-    let page = Page::read(&mut query, |query| query.number("from", 0, u64::MAX))?;
+    let page = Page::read(&mut query)?;
     query.finish()?;
     let id = request.job_id()?;
-    let (from, descending, limit) = (page.from, page.descending, page.limit);
-    let asked = move |attempts: u32| page_of(attempts, from, descending, limit);
+    let (from, descending, limit) = (page.from.clone(), page.descending, page.limit);
+    let asked = move |attempts: u32| page_of(attempts, from.as_deref(), descending, limit);
     let found = app.reader.errors(id, request.page(), asked).await?;
     let (mut errors, cut) = found.ok_or_else(|| Refusal::not_found(format!("no job has the id `{id}`")))?;
     let more = cut || errors.len() > limit;
     errors.truncate(limit);
-    let ends = errors.first().zip(errors.last()).map(|(first, last)| (u64::from(first.0), u64::from(last.0)));
+    let ends = errors.first().zip(errors.last());
+    let ends = ends.map(|(first, last)| (first.0.to_string(), last.0.to_string()));
     let pages = page.links(&format!("/jobs/{id}/errors"), ends, more, "");
     let errors: Vec<ErrorRecord> = errors.into_iter().map(|(attempt, error)| shown(attempt, error)).collect();
     Ok(reply::value(StatusCode::OK, request.format, &Errors { errors, pages }))
@@ -36,11 +38,8 @@ struct Errors {
 }
 
 /// The attempts of a page, and one more where there is one.
-fn page_of(attempts: u32, from: Option<u64>, descending: bool, limit: usize) -> Vec<u32> {
-    let behind = |attempt: &u32| {
-        let attempt = u64::from(*attempt);
-        from.is_none_or(|from| if descending { attempt < from } else { attempt > from })
-    };
+fn page_of(attempts: u32, from: Option<&str>, descending: bool, limit: usize) -> Vec<u32> {
+    let behind = |attempt: &u32| from.is_none_or(|from| is_behind_attempt(*attempt, from, descending));
     let all = 1..=attempts;
     if descending {
         all.rev().filter(behind).take(limit + 1).collect()

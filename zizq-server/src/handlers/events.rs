@@ -108,8 +108,12 @@ fn is_asked_for(event: &Event, filter: &Filter) -> bool {
 
 fn shown(event: &Event) -> serde_json::Value {
     let name = |status: Option<Status>| status.map(Status::as_str);
-    json!({
+    let mut shown = json!({
         "id": event.id, "queue": event.queue, "type": event.job_type, "from": name(event.from),
         "to": name(event.to), "at": event.at, "priority": event.priority, "attempts": event.attempts,
-    })
+    });
+    if let (Some(error), Some(members)) = (&event.error, shown.as_object_mut()) {
+        members.insert("last_error".to_owned(), json!(error));
+    }
+    shown
 }

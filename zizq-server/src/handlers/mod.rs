@@ -12,6 +12,8 @@ pub(crate) mod lease;
 pub(crate) mod log;
 pub(crate) mod look;
 pub(crate) mod outcome;
+mod page;
+mod position;
 pub(crate) mod queues;
 pub(crate) mod server;
 pub(crate) mod take;

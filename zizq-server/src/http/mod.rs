@@ -123,6 +123,9 @@ async fn answer(
     })?;
     request.body = upload.read(app.limits.max_body_size, held).await?;
     request.params = matched.params;
+    if matched.call.is_without_body(&request.parts.method) {
+        request.no_body()?;
+    }
     if matched.call.answers_at_length() {
         request.make_room().await?;
     } else {

@@ -36,6 +36,11 @@ impl<'a> Query<'a> {
         Ok(Self { params })
     }
 
+    /// The value of a parameter, which stays to be taken.
+    pub(crate) fn peek(&self, name: &str) -> Option<&str> {
+        self.params.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
+    }
+
     /// Takes a parameter as text.
     pub(crate) fn text(&mut self, name: &str) -> Option<Cow<'a, str>> {
         let at = self.params.iter().position(|(known, _)| known == name)?;
@@ -51,7 +56,20 @@ impl<'a> Query<'a> {
         T: FromStr,
         T::Err: Display,
     {
-        self.text(name).filter(|text| !text.is_empty()).map(|text| parse(name, &text)).transpose()
+        self.read(name, T::from_str)
+    }
+
+    /// Takes a parameter as what `read` makes of its text; an empty one counts as absent.
+    ///
+    /// # Errors
+    /// 400 where it makes nothing of it.
+    pub(crate) fn read<T, E: Display>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, Refusal> {
+        let text = self.text(name).filter(|text| !text.is_empty());
+        text.map(|text| read(&text).map_err(|e| invalid(name, &text, e))).transpose()
     }
 
     /// Takes a whole number from `lowest` to `highest`.
@@ -67,13 +85,13 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// Takes a yes or no.
+    /// Takes a yes or no; absent: no. An empty one is neither: it would turn a trial into the real thing.
     ///
     /// # Errors
     /// 400 where it is neither `true` nor `false`.
     pub(crate) fn flag(&mut self, name: &str) -> Result<bool, Refusal> {
         match self.text(name).as_deref() {
-            None | Some("" | "false") => Ok(false),
+            None | Some("false") => Ok(false),
             Some("true") => Ok(true),
             Some(other) => {
                 let other = excerpt(other);
@@ -116,7 +134,11 @@ where
     T: FromStr,
     T::Err: Display,
 {
-    text.parse().map_err(|e| Refusal::bad_request(format!("{name}: `{}`: {e}", excerpt(text))))
+    text.parse().map_err(|e| invalid(name, text, e))
+}
+
+fn invalid(name: &str, text: &str, error: impl Display) -> Refusal {
+    Refusal::bad_request(format!("{name}: `{}`: {error}", excerpt(text)))
 }
 
 fn decode(text: &str) -> Result<Cow<'_, str>, Refusal> {

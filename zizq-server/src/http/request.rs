@@ -112,6 +112,21 @@ impl Request {
         self.query()?.finish()
     }
 
+    /// For calls whose body says nothing. What somebody has put there, such as filters, would be passed over.
+    ///
+    /// # Errors
+    /// 400 where it says something.
+    pub(crate) fn no_body(&self) -> Result<(), Refusal> {
+        const EMPTY_MAP: &[u8] = &[0x80];
+        const NIL: &[u8] = &[0xc0];
+        match self.body.trim_ascii() {
+            b"" | b"{}" | b"null" | EMPTY_MAP | NIL => Ok(()),
+            _ => Err(Refusal::bad_request(
+                "the body: this call has none; filters belong in the query, such as `?queue=mails`",
+            )),
+        }
+    }
+
     /// The job the path names.
     ///
     /// # Errors

@@ -60,6 +60,15 @@ pub(crate) enum Call {
 }
 
 impl Call {
+    /// Whether a body would be passed over where something is changed.
+    pub(crate) fn is_without_body(self, method: &Method) -> bool {
+        let is_poke = matches!(
+            self,
+            Self::Reset | Self::PauseQueue | Self::ResumeQueue | Self::Cron(CronCall::RunEntry)
+        );
+        is_poke || *method == Method::DELETE
+    }
+
     /// Whether `GET` opens something that goes on.
     const fn is_stream(self) -> bool {
         matches!(self, Self::TakeStream | Self::ListenEvents | Self::ReadLog)

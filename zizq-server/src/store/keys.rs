@@ -39,7 +39,9 @@ use crate::engine::id::{QueueId, Stamp};
 pub type Key = SmallVec<[u8; 20]>;
 
 /// How the store is to be read. It becomes another when earlier versions of the server cannot read what is written.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
+/// The earliest format that can still be read. In format 1 no job says itself why it failed.
+pub const FIRST_FORMAT: u8 = 1;
 
 /// The first byte of every key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -355,7 +355,7 @@ fn area<S: Snapshot, T>(
 pub fn check_format<S: Snapshot>(snapshot: &S) -> Result<(), StoreError> {
     let key = keys::meta("format");
     match snapshot.get(&key)?.as_deref() {
-        None | Some([keys::FORMAT]) => Ok(()),
+        None | Some([keys::FIRST_FORMAT..=keys::FORMAT]) => Ok(()),
         Some([format]) => Err(StoreError::UnknownFormat(*format)),
         Some(_) => Err(Damaged("format").at(&key)),
     }

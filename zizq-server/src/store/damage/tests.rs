@@ -316,9 +316,16 @@ fn whatever_record_is_damaged_everything_else_goes_on() {
 #[test]
 fn a_folder_of_a_later_version_is_refused() {
     let (core, _) = stocked(MemoryStore::default());
-    let later = damaged(core.store(), &keys::meta("format"), Bytes::from_static(&[2]));
-    let refused = Core::open(later, SETTINGS, START, 1).err().unwrap();
-    assert!(matches!(refused, StoreError::UnknownFormat(2)), "{refused}");
+    let with = |format: u8| damaged(core.store(), &keys::meta("format"), Bytes::from(vec![format]));
+    for format in [0, keys::FORMAT + 1] {
+        let refused = Core::open(with(format), SETTINGS, START, 1).err().unwrap();
+        assert!(matches!(refused, StoreError::UnknownFormat(f) if f == format), "{refused}");
+    }
+    for format in keys::FIRST_FORMAT..=keys::FORMAT {
+        let core = Core::open(with(format), SETTINGS, START, 1).unwrap();
+        let written = core.store().snapshot().get(&keys::meta("format")).unwrap();
+        assert_eq!(written.as_deref(), Some(&[keys::FORMAT][..]), "as it is written from now on");
+    }
 }
 
 /// Reads for people pass over what is damaged.
