@@ -40,6 +40,27 @@ pub fn write_job_with_result(
     }
 }
 
+/// Adds a member to the object that begins at `start` and is the last of what was written.
+pub fn add_value<T: Serialize + ?Sized>(
+    out: &mut Vec<u8>,
+    start: usize,
+    format: Format,
+    name: &str,
+    value: &T,
+) {
+    if format == Format::MessagePack {
+        add_map_entry(out, start);
+        write(out, format, name);
+        return write(out, format, value);
+    }
+    out.pop();
+    out.push(b',');
+    write(out, format, name);
+    out.push(b':');
+    write(out, format, value);
+    out.push(b'}');
+}
+
 /// Adds a member to the job that begins at `start` and is the last of what was written.
 fn add_member(out: &mut Vec<u8>, start: usize, format: Format, name: &str, value: &Payload) {
     match format {

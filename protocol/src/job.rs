@@ -55,6 +55,7 @@ impl Status {
 /// How the pause before a retry grows: `base_ms + attempts^exponent * 1000 + attempts * random(0, jitter_ms)`
 /// milliseconds, with the attempt that just failed counted.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Backoff {
     /// The constant part, in milliseconds.
     #[serde(deserialize_with = "integer")]
@@ -78,6 +79,7 @@ fn finite_exponent<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<
 
 /// How long a job is kept after its end. An absent member means the server's default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Retention {
     /// After a success, in milliseconds.
     #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]

@@ -7,7 +7,8 @@ use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::id::JobId;
-use crate::number::{opt_integer, opt_time};
+use crate::number::opt_integer;
+use crate::time::opt_time;
 
 /// The shortest lease a client can ask for, in milliseconds.
 pub const MIN_LEASE_MS: u64 = 1_000;
@@ -92,6 +93,7 @@ impl<'de> Deserialize<'de> for LeaseToken {
 
 /// `POST /jobs/{id}/heartbeat`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Heartbeat {
     /// How long the lease shall last from now, in milliseconds; absent: as long as it was given for.
     #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]
@@ -106,6 +108,7 @@ pub struct Heartbeat {
 
 /// One job of `POST /jobs/heartbeat`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct JobHeartbeat {
     /// The job.
     pub id: JobId,
@@ -158,14 +161,19 @@ pub struct HeartbeatsReply {
 
 /// `POST /jobs/{id}/release`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Release {
     /// When the job shall be ready again, in milliseconds since the Unix epoch; absent: now.
     #[serde(default, deserialize_with = "opt_time", skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<u64>,
+    /// How long it shall wait from now, in milliseconds, where no `ready_at` says until when.
+    #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
 }
 
 /// One job of `POST /jobs/release`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct JobRelease {
     /// The job.
     pub id: JobId,
@@ -175,4 +183,7 @@ pub struct JobRelease {
     /// See [`Release::ready_at`].
     #[serde(default, deserialize_with = "opt_time", skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<u64>,
+    /// See [`Release::delay_ms`].
+    #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
 }

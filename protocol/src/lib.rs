@@ -28,7 +28,9 @@ pub mod page;
 pub mod patch;
 pub mod payload;
 pub mod stream;
+pub mod synonyms;
 pub mod take;
+pub mod time;
 pub mod unit;
 
 /// The version of the HTTP contract that this crate speaks.

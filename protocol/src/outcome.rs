@@ -5,12 +5,13 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::body::{Malformed, members};
+use crate::body::{Malformed, members, parse_tolerant_known};
 use crate::id::JobId;
 use crate::lease::LeaseToken;
 use crate::media::Format;
-use crate::number::opt_time;
+use crate::number::opt_integer;
 use crate::payload::Payload;
+use crate::time::opt_time;
 use crate::{json, msgpack};
 
 /// The largest result of a job, in bytes.
@@ -41,6 +42,7 @@ pub fn parse_success(format: Format, body: &Bytes) -> Result<Option<Payload>, Ma
 
 #[derive(Deserialize)]
 #[serde(bound(deserialize = "R: Deserialize<'de>"))]
+#[serde(deny_unknown_fields)]
 struct Success<R> {
     #[serde(default, deserialize_with = "given")]
     result: Option<R>,
@@ -51,8 +53,19 @@ fn given<'de, D: Deserializer<'de>, R: Deserialize<'de>>(deserializer: D) -> Res
     R::deserialize(deserializer).map(Some)
 }
 
+/// Reads the body of `POST /jobs/{id}/failure`. Members that are not known are passed over, as newer clients may send
+/// more, unless it is clear what they mean.
+///
+/// # Errors
+/// [`Malformed`], in one sentence that names the field.
+pub fn parse_failure(format: Format, body: &[u8]) -> Result<Failure, Malformed> {
+    const MEMBERS: [&str; 6] = ["message", "error_type", "backtrace", "retry_at", "delay_ms", "kill"];
+    parse_tolerant_known(format, body, &MEMBERS)
+}
+
 /// `POST /jobs/{id}/failure`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Failure {
     /// What went wrong, in words.
     pub message: String,
@@ -65,6 +78,9 @@ pub struct Failure {
     /// When to try again, in milliseconds since the Unix epoch; absent: by the job's backoff.
     #[serde(default, deserialize_with = "opt_time", skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<u64>,
+    /// How long to wait from now before the next attempt, in milliseconds, where no `retry_at` says until when.
+    #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
     /// Do not try again.
     #[serde(default, skip_serializing_if = "is_not_true")]
     pub kill: Option<bool>,
@@ -77,6 +93,7 @@ fn is_not_true(flag: &Option<bool>) -> bool {
 
 /// A job and, where the caller knows it, the token of its delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LeasedJob {
     /// The job.
     pub id: JobId,
@@ -87,6 +104,7 @@ pub struct LeasedJob {
 
 /// `POST /jobs/success`: `{"ids": [...]}`, `{"jobs": [{"id", "lease"}]}`, or both.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Successes {
     /// Jobs without tokens.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -6,6 +6,7 @@ use protocol::error::excerpt;
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::{BudgetKey, JobType, QueueName};
+use protocol::time::{self, InvalidTime};
 
 use crate::engine::job::Job;
 
@@ -91,6 +92,8 @@ pub enum InvalidSpan {
     Reversed,
     #[error("{end} is out of range 0 to {highest}")]
     Beyond { end: String, highest: u64 },
+    #[error(transparent)]
+    Time(#[from] InvalidTime),
 }
 
 impl Span {
@@ -103,14 +106,25 @@ impl Span {
     /// # Errors
     /// [`InvalidSpan`].
     pub fn parse(text: &str, highest: u64) -> Result<Self, InvalidSpan> {
-        let end = |text: &str| match text {
-            "" => Ok(None),
-            digits if digits.bytes().all(|b| b.is_ascii_digit()) => {
-                let n = digits.parse().ok().filter(|n| *n <= highest);
-                n.map(Some).ok_or_else(|| InvalidSpan::Beyond { end: excerpt(digits), highest })
+        Self::of_ends(text, |digits| {
+            if !digits.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(InvalidSpan::Malformed);
             }
-            _ => Err(InvalidSpan::Malformed),
-        };
+            let n = digits.parse().ok().filter(|n| *n <= highest);
+            n.ok_or_else(|| InvalidSpan::Beyond { end: excerpt(digits), highest })
+        })
+    }
+
+    /// Reads a range of times: in milliseconds, or by RFC 3339.
+    ///
+    /// # Errors
+    /// [`InvalidSpan`].
+    pub fn parse_times(text: &str) -> Result<Self, InvalidSpan> {
+        Self::of_ends(text, |end| Ok(time::parse(end)?))
+    }
+
+    fn of_ends(text: &str, end: impl Fn(&str) -> Result<u64, InvalidSpan>) -> Result<Self, InvalidSpan> {
+        let end = |text: &str| if text.is_empty() { Ok(None) } else { end(text).map(Some) };
         let Some((from, to)) = text.split_once("..") else {
             let n = end(text)?.ok_or(InvalidSpan::Malformed)?;
             return Ok(Self { from: Some(n), to: Some(n) });

@@ -123,8 +123,12 @@ impl Client {
 
     /// Gives jobs back; answers which of them were not this worker's to give back.
     pub(crate) async fn release(&self, leases: &[(Lease, Option<u64>)]) -> Result<Vec<JobId>, CallError> {
-        let one =
-            |&(lease, ready_at): &(Lease, _)| JobRelease { id: lease.id, lease: Some(lease.token), ready_at };
+        let one = |&(lease, ready_at): &(Lease, _)| JobRelease {
+            id: lease.id,
+            lease: Some(lease.token),
+            ready_at,
+            delay_ms: None,
+        };
         self.bulk("release", &Jobs { jobs: leases.iter().map(one).collect() }).await
     }
 

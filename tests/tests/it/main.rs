@@ -17,6 +17,7 @@ mod fuzz;
 mod jq;
 mod large_bulk;
 mod leases;
+mod libraries;
 mod lifecycle;
 mod load;
 mod log;

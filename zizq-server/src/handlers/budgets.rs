@@ -37,14 +37,14 @@ pub(crate) async fn get(app: &App, request: &Request) -> Answer {
 }
 
 pub(crate) async fn create(app: &App, request: &Request) -> Answer {
-    let policy: PolicyRequest = body::parse(request.body_format()?, &request.body)?;
+    let policy: PolicyRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
     request.no_query()?;
     let policy = policy.check().map_err(Refusal::unprocessable)?;
     one(app, request, BudgetCommand::Create(new_key(request, 0)?, policy), StatusCode::CREATED).await
 }
 
 pub(crate) async fn put(app: &App, request: &Request) -> Answer {
-    let policy: PolicyRequest = body::parse(request.body_format()?, &request.body)?;
+    let policy: PolicyRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
     request.no_query()?;
     let policy = policy.check().map_err(Refusal::unprocessable)?;
     one(app, request, BudgetCommand::Put(new_key(request, 0)?, policy), StatusCode::OK).await
@@ -90,10 +90,11 @@ pub(crate) async fn unbind(app: &App, request: &Request) -> Answer {
 
 pub(crate) async fn replace(app: &App, request: &Request) -> Answer {
     #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
     struct Replacement {
         budgets: Vec<Object<KeyedBindingRequest>>,
     }
-    let Replacement { budgets } = body::parse(request.body_format()?, &request.body)?;
+    let Replacement { budgets } = body::parse_tolerant(request.body_format()?, &request.body)?;
     let bindings = check_bindings(budgets).map_err(Refusal::unprocessable)?;
     change_one(app, request, BindingChange::Replace(bindings)).await
 }
@@ -123,12 +124,12 @@ pub(crate) async fn clear_bulk(app: &App, request: &Request) -> Answer {
 }
 
 fn read_bind(request: &Request, at: usize) -> Result<BindingChange, Refusal> {
-    let new: BindingRequest = body::parse_optional(request.body_format()?, &request.body)?;
+    let new: BindingRequest = body::parse_tolerant_optional(request.body_format()?, &request.body)?;
     Ok(BindingChange::Add(new.check(new_key(request, at)?).map_err(Refusal::unprocessable)?))
 }
 
 fn read_rebind(request: &Request, at: usize) -> Result<BindingChange, Refusal> {
-    let new: BindingRequest = body::parse_optional(request.body_format()?, &request.body)?;
+    let new: BindingRequest = body::parse_tolerant_optional(request.body_format()?, &request.body)?;
     Ok(BindingChange::Put(new.check(new_key(request, at)?).map_err(Refusal::unprocessable)?))
 }
 

@@ -68,6 +68,7 @@ fn read_patch(request: &Request) -> Result<Patch, Refusal> {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Retry {
     #[serde(default)]
     reset_attempts: Option<bool>,
@@ -113,7 +114,7 @@ async fn bulk(
         && is_of_all
         && let Some(members) = answer.as_object_mut()
     {
-        members.insert("note".to_owned(), json!("no filter is given, which means all jobs"));
+        members.insert("scope".to_owned(), json!("all jobs, as no filter is given"));
     }
     Ok(reply::value(StatusCode::OK, request.format, &answer))
 }

@@ -63,7 +63,7 @@ async fn get(app: &App, request: &Request) -> Answer {
 }
 
 async fn put(app: &App, request: &Request) -> Answer {
-    let body: GroupRequest = body::parse(request.body_format()?, &request.body)?;
+    let body: GroupRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
     request.no_query()?;
     let group = new_name(request, 0)?;
     if let Some(name) = &body.timezone {
@@ -100,7 +100,7 @@ async fn delete(app: &App, request: &Request) -> Answer {
 }
 
 async fn add(app: &App, request: &Request) -> Answer {
-    let entry: EntryRequest = body::parse(request.body_format()?, &request.body)?;
+    let entry: EntryRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
     request.no_query()?;
     let group = new_name(request, 0)?;
     let name = entry.name.clone().ok_or_else(|| Refusal::bad_request("the body: missing field `name`"))?;
@@ -114,7 +114,7 @@ async fn get_entry(app: &App, request: &Request) -> Answer {
 }
 
 async fn put_entry(app: &App, request: &Request) -> Answer {
-    let entry: EntryRequest = body::parse(request.body_format()?, &request.body)?;
+    let entry: EntryRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
     request.no_query()?;
     let (group, name) = (new_name(request, 0)?, new_name(request, 1)?);
     if let Some(other) = entry.name.as_ref().filter(|other| **other != name) {
@@ -140,8 +140,8 @@ async fn run(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let command = CronCommand::Run(known_group(request)?, known_entry(request)?);
     match ask(app, command).await? {
-        Reply::Enqueued(jobs) => enqueue::answer_one(request, &jobs),
-        Reply::Firing(firing) => enqueue::answer_one(request, &app.folder.fire(firing).await?),
+        Reply::Enqueued(jobs) => enqueue::answer_one(request, &jobs, &[]),
+        Reply::Firing(firing) => enqueue::answer_one(request, &app.folder.fire(firing).await?, &[]),
         _ => Err(out_of_step()),
     }
 }

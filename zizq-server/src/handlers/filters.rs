@@ -3,7 +3,6 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use protocol::error::excerpt;
 use protocol::job::Status;
-use protocol::number::MAX_TIME_MS;
 
 use crate::filter::{Filter, Span};
 use crate::http::query::Query;
@@ -42,7 +41,7 @@ pub(super) fn read(query: &mut Query<'_>) -> Result<Filter, Refusal> {
     Ok(Filter {
         budgets: sorted(query.list("budgets.key")?),
         priority: span(query, "priority", u64::from(u16::MAX))?,
-        ready_at: span(query, "ready_at", MAX_TIME_MS)?,
+        ready_at: query.read("ready_at", Span::parse_times)?,
         attempts: span(query, "attempts", u64::from(u32::MAX))?,
         jq,
         ..read_listed(query)?

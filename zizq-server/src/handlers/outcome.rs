@@ -6,9 +6,11 @@ use protocol::encode;
 use protocol::id::JobId;
 use protocol::object::Object;
 use protocol::outcome::{self, Failure, LeasedJob, MAX_RESULT_BYTES, NotDone};
+use protocol::time;
 use serde::Deserialize;
 
 use super::out_of_step;
+use crate::clock;
 use crate::engine::command::{Command, Reject, Reply};
 use crate::handle::CallError;
 use crate::hash::HashSet;
@@ -39,6 +41,7 @@ pub(crate) async fn succeed(app: &App, request: &Request) -> Answer {
 
 /// [`protocol::outcome::Successes`], with its elements made sure to be objects.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Successes {
     #[serde(default)]
     ids: Option<Vec<JobId>>,
@@ -61,11 +64,14 @@ pub(crate) async fn succeed_bulk(app: &App, request: &Request) -> Answer {
 }
 
 pub(crate) async fn fail(app: &App, request: &Request) -> Answer {
-    let failure: Failure = body::parse(request.body_format()?, &request.body)?;
+    let failure = outcome::parse_failure(request.body_format()?, &request.body)?;
     let mut query = request.query()?;
     let lease = request.lease(&mut query)?;
     query.finish()?;
+    let retry_at = time::resolve(failure.retry_at, "retry_at", failure.delay_ms, clock::now());
     let failure = Failure {
+        retry_at: retry_at.map_err(Refusal::bad_request)?,
+        delay_ms: None,
         message: cut(failure.message),
         backtrace: failure.backtrace.map(cut),
         error_type: failure.error_type.map(cut),

@@ -4,6 +4,7 @@ pub(crate) mod connection;
 pub(crate) mod guard;
 pub(crate) mod memory;
 mod pace;
+pub(crate) mod prefer;
 pub(crate) mod query;
 pub(crate) mod reply;
 pub(crate) mod request;

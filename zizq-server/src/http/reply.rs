@@ -187,6 +187,12 @@ impl Refusal {
         self
     }
 
+    /// With one more header, where there is none yet.
+    pub(crate) fn with_header(mut self, name: http::HeaderName, value: HeaderValue) -> Self {
+        self.0.header.get_or_insert((name, value));
+        self
+    }
+
     /// The response. Clients that asked for a format that does not exist get JSON.
     pub(crate) fn into_response(self, format: Format) -> Response<Content> {
         let Reason { status, body, header } = *self.0;

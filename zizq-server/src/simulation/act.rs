@@ -214,7 +214,7 @@ impl fmt::Display for Act {
             }
             Self::Release(jobs) => {
                 write!(f, "release")?;
-                jobs.iter().try_for_each(|JobRelease { id, lease, ready_at }| {
+                jobs.iter().try_for_each(|JobRelease { id, lease, ready_at, .. }| {
                     write!(f, " {} {ready_at:?}", held(LeasedJob { id: *id, lease: *lease }))
                 })
             }

@@ -238,7 +238,7 @@ impl Model {
 
     pub(super) fn release(&mut self, jobs: &[JobRelease], answer: &Answer) -> Result<()> {
         let mut lists = Lists::of(answer, jobs.iter().map(|job| job.id))?;
-        for JobRelease { id, lease, ready_at } in jobs {
+        for JobRelease { id, lease, ready_at, .. } in jobs {
             let verdict = self.settle_verdict(LeasedJob { id: *id, lease: *lease }, &mut lists)?;
             let Some(mut job) = self.take_back(*id, verdict) else { continue };
             job.deliveries -= 1;

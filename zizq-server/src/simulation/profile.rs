@@ -436,6 +436,7 @@ impl World {
                 1 => Some(now + rng.u64(..2_000)),
                 _ => None,
             },
+            delay_ms: None,
         };
         self.targets(rng).into_iter().map(|job| release(job, rng)).collect()
     }

@@ -396,7 +396,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// The jobs of the run behind `from` in the asked direction.
+    /// The jobs of the run from `from` on in the asked direction, that of this stamp included.
     pub fn walk<S: Snapshot>(
         self,
         snapshot: &S,
@@ -406,8 +406,8 @@ impl Run {
         let key = |stamp| keys::job(self.place(stamp));
         let (start, end) = match (from, descending) {
             (None, _) => (key(self.first), self.end()),
-            (Some(from), false) => (key(self.first.max(from.next())), self.end()),
-            (Some(from), true) => (key(self.first), key(from)),
+            (Some(from), false) => (key(self.first.max(from)), self.end()),
+            (Some(from), true) => (key(self.first), from.checked_next().map_or_else(|| self.end(), key)),
         };
         snapshot.scan(&start, &end, descending).map(|entry| {
             let (key, record) = entry?;

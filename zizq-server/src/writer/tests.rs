@@ -161,7 +161,7 @@ impl World {
 }
 
 fn new_job() -> NewJob {
-    parse_job(Format::Json, &Bytes::from_static(br#"{"queue":"q","type":"t","payload":1}"#)).unwrap()
+    parse_job(Format::Json, &Bytes::from_static(br#"{"queue":"q","type":"t","payload":1}"#), 0).unwrap().job
 }
 
 /// The next job of a stream; none when the stream has ended.

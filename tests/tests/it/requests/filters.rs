@@ -129,14 +129,14 @@ async fn a_trial_without_a_filter_says_that_it_is_about_all() {
     let server = Server::start().await;
     let client = server.client();
     some_jobs(&client).await;
-    let note = "no filter is given, which means all jobs";
+    let scope = "all jobs, as no filter is given";
     let delete = client.delete("/jobs?dry_run=true").await.expect(200);
-    assert_eq!(delete, json!({"deleted": 3, "note": note}));
+    assert_eq!(delete, json!({"deleted": 3, "scope": scope}));
     let patch = client.patch("/jobs?dry_run=true", &json!({"priority": 1})).await.expect(200);
-    assert_eq!(patch, json!({"patched": 2, "note": note}));
+    assert_eq!(patch, json!({"patched": 2, "scope": scope}));
     for query in ["queue=q&dry_run=true", "priority=0..&dry_run=true"] {
         let trial = client.delete(&format!("/jobs?{query}")).await.expect(200);
-        assert_eq!(trial.get("note"), None, "{query}");
+        assert_eq!(trial.get("scope"), None, "{query}");
     }
     assert_eq!(
         client.patch("/jobs", &json!({})).await.expect(200),

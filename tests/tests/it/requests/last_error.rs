@@ -6,9 +6,8 @@ use tests::{Client, Item, Server, Wire, id};
 const NEVER: u64 = 253_402_300_799_999;
 
 async fn failed(client: &Client, failure: &Value) -> Value {
-    let queued = client
-        .enqueue(&json!({"queue": "q", "type": "t", "payload": 1, "retention": {"completed_ms": 600_000}}));
-    let queued = queued.await;
+    let job = json!({"queue": "q", "type": "t", "payload": 1, "retention": {"completed_ms": 600_000}});
+    let queued = client.enqueue(&job).await;
     assert_eq!(queued.get("last_error"), None, "a job that has not failed says nothing");
     let taken = client.poll_one("q").await;
     assert_eq!(taken.get("last_error"), None);
@@ -87,9 +86,8 @@ async fn last_error_holds_the_start_of_a_long_message() {
 async fn last_error_tells_of_attempts_that_the_server_ended() {
     let server = Server::with(["--max-deliveries", "1"]).await;
     let client = server.client();
-    let slow = client
-        .enqueue(&json!({"queue": "slow", "type": "t", "payload": 1, "timeout_ms": 1, "retry_limit": 0}));
-    let slow = slow.await;
+    let job = json!({"queue": "slow", "type": "t", "payload": 1, "timeout_ms": 1, "retry_limit": 0});
+    let slow = client.enqueue(&job).await;
     client.poll_one("slow").await;
     let lost = client.add("lost").await;
     drop(client.lines("queue=lost").await.next_job().await);

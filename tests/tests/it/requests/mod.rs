@@ -3,6 +3,8 @@
 mod filters;
 mod heartbeats;
 mod last_error;
+mod members;
+mod times;
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;

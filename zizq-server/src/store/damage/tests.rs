@@ -163,7 +163,7 @@ fn stocked<S: Store>(store: S) -> (Core<S>, Vec<JobId>) {
 fn with_bulk(store: MemoryStore) -> MemoryStore {
     let job = r#"{"queue":"bulk","type":"t","payload":"of some length, so that there are three parts"}"#;
     let body = format!(r#"{{"jobs":[{job},{job},{job},{job},{job},{job}]}}"#);
-    let bulk = NewBulk::parse(Format::Json, body.into()).unwrap();
+    let bulk = NewBulk::parse(Format::Json, body.into(), 0).unwrap();
     let mut core = Core::open(store, SETTINGS, START, 1).unwrap();
     for command in [Command::EnqueueBulk(bulk), Command::Drain, Command::Drain, Command::Drain, Command::Stop]
     {
