@@ -41,7 +41,10 @@ pub fn parse_tolerant<'a, T: Deserialize<'a>>(format: Format, body: &'a [u8]) ->
 }
 
 /// As [`parse_tolerant`], but a member that is one of the `known` under another name is refused.
-pub(crate) fn parse_tolerant_known<'a, T: Deserialize<'a>>(
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_tolerant_known<'a, T: Deserialize<'a>>(
     format: Format,
     body: &'a [u8],
     known: &[&'static str],

@@ -110,6 +110,11 @@ pub const MEMBERS: [&str; 14] = [
 /// # Errors
 /// [`EnqueueError`], in one sentence that names the field.
 pub fn parse_job(format: Format, body: &Bytes, now: u64) -> Result<Parsed, EnqueueError> {
+    if is_array(format, body) {
+        return malformed(
+            "the body: an object is expected; POST /jobs/bulk takes several jobs: {\"jobs\": [...]}",
+        );
+    }
     match format {
         Format::Json => {
             json::check(body)?;
@@ -132,6 +137,9 @@ pub fn parse_job(format: Format, body: &Bytes, now: u64) -> Result<Parsed, Enque
 /// # Errors
 /// [`EnqueueError`] for the first bad job.
 pub fn parse_bulk(format: Format, body: &Bytes, now: u64) -> Result<ParsedBulk, EnqueueError> {
+    if is_array(format, body) {
+        return malformed("the body: it is an array; put it into an object: {\"jobs\": [...]}");
+    }
     match format {
         Format::Json => {
             json::check(body)?;
@@ -146,6 +154,13 @@ pub fn parse_bulk(format: Format, body: &Bytes, now: u64) -> Result<ParsedBulk, 
                 Ok(Payload::from_checked(format, body.slice(span)))
             })
         }
+    }
+}
+
+fn is_array(format: Format, body: &[u8]) -> bool {
+    match format {
+        Format::Json => body.trim_ascii_start().first() == Some(&b'['),
+        Format::MessagePack => matches!(body.first(), Some(0x90..=0x9f | 0xdc | 0xdd)),
     }
 }
 

@@ -5,7 +5,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::body::{Malformed, members, parse_tolerant_known};
+use crate::body::{Malformed, parse_tolerant_known};
 use crate::id::JobId;
 use crate::lease::LeaseToken;
 use crate::media::Format;
@@ -17,7 +17,8 @@ use crate::{json, msgpack};
 /// The largest result of a job, in bytes.
 pub const MAX_RESULT_BYTES: usize = 1024 * 1024;
 
-/// Reads the body of `POST /jobs/{id}/success`, which may be left out: `{"result": <any JSON>}`.
+/// Reads the body of `POST /jobs/{id}/success`, which may be left out: `{"result": <any JSON>}`. Members that are not
+/// known are passed over, as in [`parse_failure`]: the work is done, and a refusal would have it done again.
 ///
 /// # Errors
 /// [`Malformed`], in one sentence that names the field.
@@ -28,13 +29,13 @@ pub fn parse_success(format: Format, body: &Bytes) -> Result<Option<Payload>, Ma
     match format {
         Format::Json => {
             json::check(body)?;
-            let success: Success<&RawValue> = members(format, body)?;
+            let success: Success<&RawValue> = parse_tolerant_known(format, body, &["result"])?;
             let result = success.result.map(|text| Payload::from_json(body, text.get())).transpose();
             result.map_err(|Malformed(e)| Malformed(e.replacen("payload", "result", 1)))
         }
         Format::MessagePack => {
             let span = msgpack::result_of_success(body)?.into_iter().next();
-            let _: Success<IgnoredAny> = members(format, body)?;
+            let _: Success<IgnoredAny> = parse_tolerant_known(format, body, &["result"])?;
             Ok(span.map(|span| Payload::from_checked(format, body.slice(span))))
         }
     }
@@ -46,6 +47,9 @@ pub fn parse_success(format: Format, body: &Bytes) -> Result<Option<Payload>, Ma
 struct Success<R> {
     #[serde(default, deserialize_with = "given")]
     result: Option<R>,
+    /// What the run has used. Workers say it; it is not kept so far.
+    #[serde(default, rename = "usage")]
+    _usage: IgnoredAny,
 }
 
 /// A value that is there, be it null.

@@ -22,6 +22,9 @@ use crate::jq;
 use crate::writer::{CommitMode, CommitModes};
 
 /// A job queue that pushes ready jobs to workers.
+/// The most connections at a time where nobody says how many.
+pub(crate) const DEFAULT_CONNECTIONS: usize = 20_000;
+
 #[derive(Debug, Parser)]
 #[command(name = "zizq-server", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -187,9 +190,9 @@ pub struct Limits {
     /// How much is gathered in memory before it is sorted out to disk, where a test wants less than usual
     #[arg(long, env = "ZIZQ_MEMTABLE_SIZE", value_parser = from_to("64KB", "1GiB"), hide = true)]
     pub memtable_size: Option<usize>,
-    /// The most connections at a time; more are answered 503
-    #[arg(long, env = "ZIZQ_MAX_CONNECTIONS", default_value_t = 20_000, value_parser = connections)]
-    pub max_connections: usize,
+    /// The most connections at a time; more are answered 503. If not given, 20,000, or as many as there can be files open
+    #[arg(long, env = "ZIZQ_MAX_CONNECTIONS", value_parser = connections)]
+    pub max_connections: Option<usize>,
     /// The space that is kept free on the disk: with less, no jobs are taken. If not given, 5% of the disk, at most 1GiB
     #[arg(long, env = "ZIZQ_MIN_FREE_DISK", value_parser = from_to("0B", "1PiB"))]
     pub min_free_disk: Option<usize>,
@@ -369,6 +372,13 @@ fn exponent(text: &str) -> Result<f32, String> {
         Ok(exponent)
     } else {
         Err("it must be between 0 and 100".to_owned())
+    }
+}
+
+impl Limits {
+    /// The most connections at a time, as far as it has been decided yet.
+    pub fn connections(&self) -> usize {
+        self.max_connections.unwrap_or(DEFAULT_CONNECTIONS)
     }
 }
 

@@ -86,8 +86,8 @@ pub struct Span {
 /// Why a text is no range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSpan {
-    #[error("a range is written N, A..B, A.. or ..B, with whole numbers")]
-    Malformed,
+    #[error("a range is written N, A..B, A.. or ..B, with whole numbers{0}")]
+    Malformed(String),
     #[error("the range ends before it begins")]
     Reversed,
     #[error("{end} is out of range 0 to {highest}")]
@@ -108,7 +108,7 @@ impl Span {
     pub fn parse(text: &str, highest: u64) -> Result<Self, InvalidSpan> {
         Self::of_ends(text, |digits| {
             if !digits.bytes().all(|b| b.is_ascii_digit()) {
-                return Err(InvalidSpan::Malformed);
+                return Err(InvalidSpan::malformed(text));
             }
             let n = digits.parse().ok().filter(|n| *n <= highest);
             n.ok_or_else(|| InvalidSpan::Beyond { end: excerpt(digits), highest })
@@ -126,7 +126,7 @@ impl Span {
     fn of_ends(text: &str, end: impl Fn(&str) -> Result<u64, InvalidSpan>) -> Result<Self, InvalidSpan> {
         let end = |text: &str| if text.is_empty() { Ok(None) } else { end(text).map(Some) };
         let Some((from, to)) = text.split_once("..") else {
-            let n = end(text)?.ok_or(InvalidSpan::Malformed)?;
+            let n = end(text)?.ok_or_else(|| InvalidSpan::malformed(text))?;
             return Ok(Self { from: Some(n), to: Some(n) });
         };
         let span = Self { from: end(from)?, to: end(to)? };
@@ -135,6 +135,32 @@ impl Span {
             _ => Ok(span),
         }
     }
+}
+
+impl InvalidSpan {
+    fn malformed(text: &str) -> Self {
+        Self::Malformed(range_of(text).map_or_else(String::new, |range| format!("; did you mean {range}?")))
+    }
+}
+
+/// The range that somebody meant who wrote it as a comparison (`>3`, `<=5`) or otherwise than we do (`1-5`, `1...5`).
+pub(crate) fn range_of(text: &str) -> Option<String> {
+    const SIGNS: [&str; 8] = [">=", "=>", "<=", "=<", ">", "<", "==", "="];
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    if let Some((sign, rest)) = SIGNS.iter().find_map(|sign| Some((*sign, text.trim().strip_prefix(sign)?))) {
+        let n = number(rest)?;
+        return Some(match sign {
+            ">=" | "=>" => format!("{n}.."),
+            ">" => format!("{}..", n.checked_add(1)?),
+            "<=" | "=<" => format!("..{n}"),
+            "<" => format!("..{}", n.checked_sub(1)?),
+            _ => n.to_string(),
+        });
+    }
+    ["...", "..=", "..", "-", ":", ","].iter().find_map(|between| {
+        let (from, to) = text.split_once(between)?;
+        Some(format!("{}..{}", number(from)?, number(to)?))
+    })
 }
 
 impl fmt::Display for Span {
@@ -167,7 +193,20 @@ mod tests {
             assert!(!outside.into_iter().any(|n| span.contains(n)), "{text}");
         }
         for bad in ["", "x", "-1", "1..x", "1.5", "1...2", "1,2", "+1", " 1"] {
-            assert_eq!(Span::parse(bad, 9), Err(InvalidSpan::Malformed), "{bad}");
+            assert!(matches!(Span::parse(bad, 9), Err(InvalidSpan::Malformed(_))), "{bad}");
+        }
+        for (meant, range) in [
+            (">3", "4.."),
+            (">=3", "3.."),
+            ("<3", "..2"),
+            ("<= 3", "..3"),
+            ("=3", "3"),
+            ("1-5", "1..5"),
+            ("1...5", "1..5"),
+            ("1..=5", "1..5"),
+        ] {
+            let error = Span::parse(meant, 9).unwrap_err().to_string();
+            assert!(error.ends_with(&format!("; did you mean {range}?")), "{meant}: {error}");
         }
         assert_eq!(Span::parse("4..2", 9), Err(InvalidSpan::Reversed));
         assert!(Span::parse("7..9", 9).is_ok());

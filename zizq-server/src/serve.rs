@@ -74,7 +74,7 @@ impl Server {
             folder,
             engine,
             logs,
-            limits: Limits { max_connections, ..limits },
+            limits: Limits { max_connections: Some(max_connections), ..limits },
             guard: guard(config, &listener)?,
             memory: memory::Memory::new(config.limits.max_body_size, max_connections),
             work: Work::new(),

@@ -108,6 +108,8 @@ pub enum Command {
         queue: QueueName,
         paused: bool,
     },
+    /// Forget that a queue without jobs is paused.
+    ForgetQueue(QueueName),
     /// How these queues are, or all that have a job or are paused.
     Queues {
         names: Option<Vec<QueueName>>,

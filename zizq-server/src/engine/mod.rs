@@ -261,6 +261,7 @@ impl Engine {
             }
             Command::Count { queues } => Ok(Reply::Counts(self.queues.counts(queues.as_deref()))),
             Command::Pause { queue, paused } => Ok(self.pause(&queue, paused)),
+            Command::ForgetQueue(queue) => self.forget_queue(&queue),
             Command::Queues { names } => Ok(Reply::Queues(self.queue_states(names.as_deref()))),
             Command::Workers => Ok(Reply::Workers(self.workers())),
             Command::Drain => self.drain(),

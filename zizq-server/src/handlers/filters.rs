@@ -11,8 +11,8 @@ use crate::http::reply::Refusal;
 /// What stays as it is in the value of a query parameter (RFC 3986, unreserved).
 pub(super) const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-const LISTS: [&str; 5] = ["id", "queue", "type", "status", "budgets.key"];
-const RANGES: [&str; 3] = ["priority", "ready_at", "attempts"];
+const NAMES: [&str; 9] =
+    ["id", "queue", "type", "status", "budgets.key", "priority", "ready_at", "attempts", JQ];
 const JQ: &str = "filter";
 
 /// Takes every filter out of the query of a call that changes what it matches. One that is there and says nothing, as
@@ -21,11 +21,10 @@ pub(super) fn read_for_change(query: &mut Query<'_>) -> Result<Filter, Refusal> 
     let says_nothing = |name: &&str| {
         query.peek(name).is_some_and(|value| match *name {
             JQ => value.trim().is_empty(),
-            name if RANGES.contains(&name) => matches!(value, "" | ".."),
             _ => value.split(',').all(str::is_empty),
         })
     };
-    if let Some(name) = LISTS.iter().chain(&RANGES).chain(&[JQ]).find(|name| says_nothing(name)) {
+    if let Some(name) = NAMES.iter().find(|name| says_nothing(name)) {
         let error = format!("{name}: the filter says nothing; give it a value, or leave it out to mean all");
         return Err(Refusal::bad_request(error));
     }
@@ -59,7 +58,7 @@ pub(super) fn read_listed(query: &mut Query<'_>) -> Result<Filter, Refusal> {
     })
 }
 
-fn span(query: &mut Query<'_>, name: &str, highest: u64) -> Result<Option<Span>, Refusal> {
+fn span(query: &mut Query<'_>, name: &'static str, highest: u64) -> Result<Option<Span>, Refusal> {
     query.read(name, |text| Span::parse(text, highest))
 }
 

@@ -71,7 +71,7 @@ fn is_text(request: &Request) -> Result<bool, Refusal> {
     if is(TEXT) {
         return Ok(true);
     }
-    if is(LINES) || is(Format::Json.media_type()) || essence.is_empty() {
+    if is(LINES) || Format::of_body(Some(&content_type), &request.body) == Some(Format::Json) {
         return Ok(false);
     }
     let error = format!("content-type: `{}` is not supported here", protocol::error::excerpt(&content_type));

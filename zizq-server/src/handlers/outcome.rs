@@ -4,10 +4,12 @@ use http::StatusCode;
 use protocol::body;
 use protocol::encode;
 use protocol::id::JobId;
+use protocol::lease::LeaseToken;
 use protocol::object::Object;
 use protocol::outcome::{self, Failure, LeasedJob, MAX_RESULT_BYTES, NotDone};
 use protocol::time;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::out_of_step;
 use crate::clock;
@@ -46,16 +48,30 @@ struct Successes {
     #[serde(default)]
     ids: Option<Vec<JobId>>,
     #[serde(default)]
-    jobs: Option<Vec<Object<LeasedJob>>>,
+    jobs: Option<Vec<Object<Done>>>,
+}
+
+/// A [`LeasedJob`] that is done.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Done {
+    id: JobId,
+    #[serde(default)]
+    lease: Option<LeaseToken>,
+    /// What its run has used. Workers say it; it is not kept so far.
+    #[serde(default, rename = "usage")]
+    _usage: IgnoredAny,
 }
 
 pub(crate) async fn succeed_bulk(app: &App, request: &Request) -> Answer {
-    let body: Successes = body::parse(request.body_format()?, &request.body)?;
+    let body: Successes =
+        body::parse_tolerant_known(request.body_format()?, &request.body, &["ids", "jobs"])?;
     request.no_query()?;
     if body.ids.is_none() && body.jobs.is_none() {
         return Err(Refusal::bad_request("the body: `ids` or `jobs` is expected"));
     }
-    let with_tokens = body.jobs.into_iter().flatten().map(|Object(job)| job);
+    let with_tokens =
+        body.jobs.into_iter().flatten().map(|Object(Done { id, lease, .. })| LeasedJob { id, lease });
     let without = body.ids.into_iter().flatten().map(|id| LeasedJob { id, lease: None });
     let mut seen = HashSet::default();
     let jobs: Vec<LeasedJob> = with_tokens.chain(without).filter(|job| seen.insert(job.id)).collect();

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use protocol::job::Status;
 use protocol::name::QueueName;
+use protocol::synonyms;
 use serde_json::{Value, json};
 
 use super::out_of_step;
@@ -10,6 +11,9 @@ use crate::engine::command::{Command, QueueState, Reply, WorkerState};
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
+
+/// So many names are looked at to find what was meant.
+const MAX_NAMES: usize = 1_000;
 
 pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
@@ -37,11 +41,39 @@ pub(crate) async fn pause(app: &App, request: &Request, paused: bool) -> Answer 
     answer(app, request, Command::Pause { queue: name(request)?, paused }).await
 }
 
+pub(crate) async fn forget(app: &App, request: &Request) -> Answer {
+    request.no_query()?;
+    app.engine.call(Command::ForgetQueue(name(request)?)).await?;
+    Ok(reply::no_content())
+}
+
 /// The queue that a command is about, as it is afterwards.
 async fn answer(app: &App, request: &Request, command: Command) -> Answer {
     let state = states(app.engine.call(command).await?)?.pop().ok_or_else(out_of_step)?;
     let oldest = app.reader.oldest_ready(Some(std::slice::from_ref(&state.name))).await?;
-    Ok(reply::value(StatusCode::OK, request.format, &queue(&state, oldest.get(&state.name))))
+    let mut shown = queue(&state, oldest.get(&state.name));
+    if let (Some(note), Some(members)) = (note(app, &state).await?, shown.as_object_mut()) {
+        members.insert("note".to_owned(), json!(note));
+    }
+    Ok(reply::value(StatusCode::OK, request.format, &shown))
+}
+
+/// A sentence about a queue without jobs: its name may not be the one that was meant.
+async fn note(app: &App, state: &QueueState) -> Result<Option<String>, Refusal> {
+    if state.counts.stored.total() > 0 {
+        return Ok(None);
+    }
+    let names = app.reader.queues().await?;
+    let names: Vec<&str> = names.iter().take(MAX_NAMES).map(QueueName::as_str).collect();
+    let meant = synonyms::suggest(&state.name, &names).map(|meant| format!("; did you mean `{meant}`?"));
+    Ok(match (state.paused, meant) {
+        (false, None) => None,
+        (false, Some(meant)) => Some(format!("no job is in this queue{meant}")),
+        (true, meant) => Some(format!(
+            "no job is in this queue; the pause is kept until it is resumed, or forgotten by DELETE{}",
+            meant.unwrap_or_default()
+        )),
+    })
 }
 
 fn states(reply: Reply) -> Result<Vec<QueueState>, Refusal> {

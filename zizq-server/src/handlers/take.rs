@@ -15,7 +15,7 @@ use protocol::encode;
 use protocol::frame::StreamFormat;
 use protocol::frame::sse::LastEventId;
 use protocol::lease::{DEFAULT_LEASE_MS, DEFAULT_RESUME_MS, MAX_LEASE_MS, MIN_LEASE_MS};
-use protocol::media::negotiate;
+use protocol::media::{Format, negotiate};
 use protocol::name::QueueName;
 use protocol::take::{MAX_POLL_LIMIT, MAX_WAIT_MS, Poll};
 use serde_json::json;
@@ -213,6 +213,9 @@ fn poll_response(request: &Request, hold: Hold, items: &[Item]) -> Response<Cont
     let mut out = Vec::with_capacity(64 + jobs.len() * 512);
     let write = |out: &mut Vec<u8>, job: &Delivery| write_delivery(out, format, job);
     encode::write_jobs(&mut out, format, jobs.into_iter(), write, None);
+    if format == Format::Json {
+        out.push(b'\n');
+    }
     let length = out.len();
     let piece = request.peer.piece(out);
     let frames = stream! {

@@ -56,7 +56,7 @@ pub(crate) async fn accept(
     app: Arc<App>,
     mut closing: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(app.limits.max_connections));
+    let places = Arc::new(Semaphore::new(app.limits.connections()));
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let memory = app.memory.clone();
     let watch = AbortOnDrop(tokio::spawn(async move { memory.watch().await }));
@@ -136,7 +136,7 @@ impl Host {
 
     /// Says that there are too many connections. A client of HTTP/2 may ask more than once.
     async fn refuse(&self, socket: TcpStream) -> Result<(), Failed> {
-        let limit = self.app.limits.max_connections;
+        let limit = self.app.limits.connections();
         let connection = self.app.memory.connect();
         let held = connection.clone();
         let service = service_fn(move |request| refuse(limit, held.clone(), request));

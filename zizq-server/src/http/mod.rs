@@ -2,6 +2,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod guard;
+mod meant;
 pub(crate) mod memory;
 mod pace;
 pub(crate) mod prefer;
@@ -119,7 +120,11 @@ async fn answer(
         return Err(not_acceptable(accepted, &Format::SUPPORTED));
     }
     let matched = matched.map_err(|e| match e {
-        NoRoute::NotFound => Refusal::not_found(format!("there is nothing at {}", excerpt(path))),
+        NoRoute::NotFound => {
+            let hint = meant::path(&request.parts.method, path);
+            let hint = hint.map_or_else(String::new, |meant| format!("; did you mean {}?", excerpt(&meant)));
+            Refusal::not_found(format!("there is nothing at {}{hint}", excerpt(path)))
+        }
         NoRoute::MethodNotAllowed(allowed) => Refusal::method_not_allowed(&request.parts.method, &allowed),
     })?;
     request.body = upload.read(app.limits.max_body_size, held).await?;
@@ -185,6 +190,7 @@ async fn call(app: &Arc<App>, request: &Request, call: Call, accepted: Option<&s
         Call::ClearBindingsBulk => handlers::budgets::clear_bulk(app, request).await,
         Call::ListQueues => handlers::queues::list(app, request).await,
         Call::GetQueue => handlers::queues::one(app, request).await,
+        Call::ForgetQueue => handlers::queues::forget(app, request).await,
         Call::PauseQueue => handlers::queues::pause(app, request, true).await,
         Call::ResumeQueue => handlers::queues::pause(app, request, false).await,
         Call::ListWorkers => handlers::queues::workers(app, request).await,

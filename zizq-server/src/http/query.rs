@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 use protocol::error::excerpt;
+use protocol::synonyms;
 
 use super::reply::Refusal;
 
@@ -13,6 +14,8 @@ use super::reply::Refusal;
 #[derive(Debug)]
 pub(crate) struct Query<'a> {
     params: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// What was asked for, while there were parameters.
+    asked: Vec<&'static str>,
 }
 
 impl<'a> Query<'a> {
@@ -33,7 +36,7 @@ impl<'a> Query<'a> {
             }
             params.push((name, value));
         }
-        Ok(Self { params })
+        Ok(Self { params, asked: Vec::new() })
     }
 
     /// The value of a parameter, which stays to be taken.
@@ -42,7 +45,11 @@ impl<'a> Query<'a> {
     }
 
     /// Takes a parameter as text.
-    pub(crate) fn text(&mut self, name: &str) -> Option<Cow<'a, str>> {
+    pub(crate) fn text(&mut self, name: &'static str) -> Option<Cow<'a, str>> {
+        if self.params.is_empty() {
+            return None;
+        }
+        self.asked.push(name);
         let at = self.params.iter().position(|(known, _)| known == name)?;
         Some(self.params.swap_remove(at).1)
     }
@@ -51,7 +58,7 @@ impl<'a> Query<'a> {
     ///
     /// # Errors
     /// 400 where it is none.
-    pub(crate) fn value<T>(&mut self, name: &str) -> Result<Option<T>, Refusal>
+    pub(crate) fn value<T>(&mut self, name: &'static str) -> Result<Option<T>, Refusal>
     where
         T: FromStr,
         T::Err: Display,
@@ -65,7 +72,7 @@ impl<'a> Query<'a> {
     /// 400 where it makes nothing of it.
     pub(crate) fn read<T, E: Display>(
         &mut self,
-        name: &str,
+        name: &'static str,
         read: impl FnOnce(&str) -> Result<T, E>,
     ) -> Result<Option<T>, Refusal> {
         let text = self.text(name).filter(|text| !text.is_empty());
@@ -76,7 +83,12 @@ impl<'a> Query<'a> {
     ///
     /// # Errors
     /// 400 where it is none, or out of this range.
-    pub(crate) fn number(&mut self, name: &str, lowest: u64, highest: u64) -> Result<Option<u64>, Refusal> {
+    pub(crate) fn number(
+        &mut self,
+        name: &'static str,
+        lowest: u64,
+        highest: u64,
+    ) -> Result<Option<u64>, Refusal> {
         let Some(text) = self.text(name).filter(|text| !text.is_empty()) else { return Ok(None) };
         let number = text.parse::<u64>().ok().filter(|n| (lowest..=highest).contains(n));
         number.map(Some).ok_or_else(|| {
@@ -89,7 +101,7 @@ impl<'a> Query<'a> {
     ///
     /// # Errors
     /// 400 where it is neither `true` nor `false`.
-    pub(crate) fn flag(&mut self, name: &str) -> Result<bool, Refusal> {
+    pub(crate) fn flag(&mut self, name: &'static str) -> Result<bool, Refusal> {
         match self.text(name).as_deref() {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
@@ -104,7 +116,7 @@ impl<'a> Query<'a> {
     ///
     /// # Errors
     /// 400 for an element that is no value.
-    pub(crate) fn list<T>(&mut self, name: &str) -> Result<Option<Vec<T>>, Refusal>
+    pub(crate) fn list<T>(&mut self, name: &'static str) -> Result<Option<Vec<T>>, Refusal>
     where
         T: FromStr,
         T::Err: Display,
@@ -122,10 +134,28 @@ impl<'a> Query<'a> {
     pub(crate) fn finish(self) -> Result<(), Refusal> {
         match self.params.first() {
             None => Ok(()),
-            Some((name, _)) => {
-                Err(Refusal::bad_request(format!("query parameter `{}` is not known here", excerpt(name))))
+            Some((name, value)) => {
+                let hint =
+                    self.meant(name, value).map_or_else(String::new, |it| format!("; did you mean `{it}`?"));
+                let name = excerpt(name);
+                Err(Refusal::bad_request(format!("query parameter `{name}` is not known here{hint}")))
             }
         }
+    }
+}
+
+impl Query<'_> {
+    /// What somebody meant by a parameter that nobody asked for.
+    fn meant(&self, name: &str, value: &str) -> Option<String> {
+        // `attempts>=3` is a parameter `attempts>` to the one who splits at `=`.
+        if let Some(at) = name.find(['<', '>']) {
+            let (name, sign) = name.split_at(at);
+            let comparison = if value.is_empty() { sign.to_owned() } else { format!("{sign}={value}") };
+            let range = crate::filter::range_of(&comparison).filter(|_| self.asked.contains(&name));
+            return range.map(|range| format!("{name}={range}"));
+        }
+        let meant = synonyms::suggest(name, &self.asked)?;
+        Some(if value.is_empty() { meant.to_owned() } else { format!("{meant}={}", excerpt(value)) })
     }
 }
 

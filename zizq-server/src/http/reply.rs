@@ -265,8 +265,11 @@ impl From<StoreError> for Refusal {
 /// What a handler gives back.
 pub(crate) type Answer = Result<Response<Content>, Refusal>;
 
-/// A body of bytes in a format.
-pub(crate) fn bytes(status: StatusCode, format: Format, body: Vec<u8>) -> Response<Content> {
+/// A body of bytes in a format. JSON ends with a line end, for those who read it in a terminal.
+pub(crate) fn bytes(status: StatusCode, format: Format, mut body: Vec<u8>) -> Response<Content> {
+    if format == Format::Json {
+        body.push(b'\n');
+    }
     let mut response = Response::new(Content::Whole(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));

@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 use hyper::body::Body;
 use protocol::id::JobId;
 use protocol::lease::LeaseToken;
-use protocol::media::Format;
+use protocol::media::{Format, is_form};
 use tokio::time::{Instant, timeout};
 
 use super::memory::{Held, Peer};
@@ -78,9 +78,14 @@ impl Request {
         let content_type = self.header(CONTENT_TYPE);
         // An empty body is of every type.
         let content_type = content_type.filter(|_| !self.body.is_empty());
-        Format::from_content_type(content_type.as_deref()).ok_or_else(|| {
+        Format::of_body(content_type.as_deref(), &self.body).ok_or_else(|| {
             let given = protocol::error::excerpt(content_type.as_deref().unwrap_or_default());
-            let error = format!("content-type: `{given}` is not supported");
+            let hint = if is_form(content_type.as_deref()) {
+                "; curl sends it by default: give it `-H 'content-type: application/json'` and an object"
+            } else {
+                ""
+            };
+            let error = format!("content-type: `{given}` is not supported{hint}");
             Refusal::media_type(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, error, &Format::SUPPORTED)
         })
     }

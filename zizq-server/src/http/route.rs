@@ -10,6 +10,7 @@ pub(crate) enum Call {
     Version,
     ListQueues,
     GetQueue,
+    ForgetQueue,
     PauseQueue,
     ResumeQueue,
     ListWorkers,
@@ -116,11 +117,12 @@ pub(crate) enum CronCall {
 }
 
 /// Fixed segments come before `{}`, so that `/jobs/count` is not taken for a job.
-const ROUTES: [(Method, &str, Call); 62] = [
+pub(super) const ROUTES: [(Method, &str, Call); 63] = [
     (Method::GET, "/health", Call::Health),
     (Method::GET, "/version", Call::Version),
     (Method::GET, "/queues", Call::ListQueues),
     (Method::GET, "/queues/{}", Call::GetQueue),
+    (Method::DELETE, "/queues/{}", Call::ForgetQueue),
     (Method::POST, "/queues/{}/pause", Call::PauseQueue),
     (Method::POST, "/queues/{}/resume", Call::ResumeQueue),
     (Method::GET, "/workers", Call::ListWorkers),

@@ -163,6 +163,7 @@ impl Model {
             Act::Unwait { id, key } => self.unwait(*id, *key),
             Act::EnqueueAndWait { job, key, .. } => self.enqueue_and_wait(job, *key, answer)?,
             Act::Pause(queue, paused) => self.pause(queue, *paused, answer)?,
+            Act::ForgetQueue(queue) => self.forget_queue(queue, answer)?,
             Act::Drain => {
                 self.draining = true;
                 self.streams.values_mut().for_each(|stream| stream.tell(Told::Drain));

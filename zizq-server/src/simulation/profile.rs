@@ -162,10 +162,10 @@ impl World {
             87 | 88 if self.profile.drawing > 0 && chance(rng, 50) => self.budget_act(rng),
             87 if self.profile.crons => self.cron_act(rng),
             87 => self.change(rng),
-            88 => Act::Pause(
-                self.profile.queues[rng.usize(..self.profile.queues.len())].clone(),
-                chance(rng, 35),
-            ),
+            88 => {
+                let queue = self.profile.queues[rng.usize(..self.profile.queues.len())].clone();
+                if chance(rng, 20) { Act::ForgetQueue(queue) } else { Act::Pause(queue, chance(rng, 35)) }
+            }
             89..92 => self.any_link(rng).map_or(Act::Inspect(Vec::new()), Act::Beat),
             92..94 => self.any_link(rng).map_or(Act::Inspect(Vec::new()), Act::Drained),
             94..97 => self.look(rng),

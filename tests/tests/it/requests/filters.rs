@@ -54,9 +54,9 @@ async fn an_empty_filter_in_a_changing_call_is_refused() {
                 ("type", vec!["", ","]),
                 ("status", vec!["", ","]),
                 ("budgets.key", vec!["", ","]),
-                ("priority", vec!["", ".."]),
-                ("ready_at", vec!["", ".."]),
-                ("attempts", vec!["", ".."]),
+                ("priority", vec![""]),
+                ("ready_at", vec![""]),
+                ("attempts", vec![""]),
                 ("filter", vec!["", "+", "%20%09"]),
             ] {
                 for value in empty {

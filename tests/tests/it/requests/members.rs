@@ -3,7 +3,7 @@
 use http::Method;
 use protocol::media::Format;
 use serde_json::{Value, json};
-use tests::{Client, Server, Wire, id, lease};
+use tests::{Server, Wire, id, lease};
 
 fn job(member: &str, value: Value) -> Value {
     let mut job = json!({"queue": "q", "type": "t", "payload": {"delay": 1, "meta": 2}});
@@ -11,9 +11,28 @@ fn job(member: &str, value: Value) -> Value {
     job
 }
 
-async fn send(client: &Client, method: &Method, path: &str, body: &Value) -> tests::Answer {
-    client.call(method.clone(), path).value(body).await
-}
+/// Calls, what they are sent, which name is refused, and what was meant by it, where that is said.
+const REFUSED: [(&str, &str, &str, &str); 19] = [
+    ("POST /jobs/take", r#"{"queue": "a"}"#, "queue", "`queues`"),
+    ("POST /jobs/take", r#"{"visibility_timeout": 5}"#, "visibility_timeout", "`lease_ms`"),
+    ("POST /jobs/take", r#"{"colour": 5}"#, "colour", ""),
+    ("POST /jobs/ID/heartbeat", r#"{"lease": 5}"#, "lease", "`lease_ms`"),
+    ("POST /jobs/heartbeat", r#"{"jobs": [{"id": "ID", "percent": 5}]}"#, "jobs[0]: percent", "`progress`"),
+    ("POST /jobs/heartbeat", r#"{"jobs": [], "lease_ms": 5}"#, "lease_ms", ""),
+    ("POST /jobs/ID/release", r#"{"delay": 5}"#, "delay", "`delay_ms`"),
+    ("POST /jobs/release", r#"{"jobs": [{"id": "ID", "run_at": 5}]}"#, "jobs[0]: run_at", "`ready_at`"),
+    ("POST /jobs/ID/retry", r#"{"reset": true}"#, "reset", "`reset_attempts`"),
+    ("POST /jobs/retry", r#"{"queue": "a"}"#, "queue", ""),
+    ("PATCH /jobs/ID", r#"{"prioriti": 0}"#, "prioriti", "`priority`"),
+    ("PATCH /jobs", r#"{"priority": 1, "run_at": 0}"#, "run_at", "`ready_at`"),
+    ("PATCH /jobs/ID", r#"{"retention": {"dead": 0}}"#, "retention.dead", "`dead_ms`"),
+    ("PATCH /jobs/ID", r#"{"payload": 0}"#, "payload", ""),
+    ("PATCH /budgets/b", r#"{"allocations": 6}"#, "allocations", "`allocation`"),
+    ("PATCH /budgets/b", r#"{"strategy": {"bursts": 6}}"#, "strategy.bursts", "`burst`"),
+    ("PATCH /jobs/budgets/b", r#"{"cost": 1, "costs": 6}"#, "costs", "`cost`"),
+    ("PATCH /crons/g", r#"{"pause": true}"#, "pause", "`paused`"),
+    ("PATCH /crons/g/entries/e", r#"{"paused": true, "timezone": "UTC"}"#, "timezone", ""),
+];
 
 #[tokio::test]
 async fn unknown_members_of_our_own_calls_and_of_patches_are_refused() {
@@ -26,147 +45,57 @@ async fn unknown_members_of_our_own_calls_and_of_patches_are_refused() {
         client.post("/crons/g/entries", &entry).await.expect(201);
         client.add("q").await;
         let taken = client.poll_one("q").await;
-        let of = |verb: &str| format!("/jobs/{}{verb}", id(&taken));
-        let leased = |name: &str| json!({"jobs": [{"id": id(&taken), "lease": lease(&taken), name: 1}]});
-        let (post, patch) = (Method::POST, Method::PATCH);
         let before = client.get("/jobs").await.expect(200);
-        for (method, path, body, sentence) in [
-            (
-                &post,
-                "/jobs/take".to_owned(),
-                json!({"queue": "a"}),
-                "queue: there is no such member here; did you mean `queues`?",
-            ),
-            (
-                &post,
-                "/jobs/take".to_owned(),
-                json!({"timeout": 5}),
-                "timeout: there is no such member here; did you mean `",
-            ),
-            (
-                &post,
-                "/jobs/take".to_owned(),
-                json!({"colour": 5}),
-                "colour: there is no such member here; there are queues, limit, wait_ms",
-            ),
-            (
-                &post,
-                of("/heartbeat"),
-                json!({"lease": 5}),
-                "lease: there is no such member here; did you mean `lease_ms`?",
-            ),
-            (
-                &post,
-                "/jobs/heartbeat".to_owned(),
-                leased("percent"),
-                "jobs[0]: percent: there is no such member here; did you mean `progress`?",
-            ),
-            (
-                &post,
-                "/jobs/heartbeat".to_owned(),
-                json!({"jobs": [], "lease_ms": 5}),
-                "lease_ms: there is no such member here",
-            ),
-            (
-                &post,
-                of("/release"),
-                json!({"delay": 5}),
-                "delay: there is no such member here; did you mean `delay_ms`?",
-            ),
-            (
-                &post,
-                "/jobs/release".to_owned(),
-                leased("run_at"),
-                "jobs[0]: run_at: there is no such member here; did you mean `ready_at`?",
-            ),
-            (
-                &post,
-                of("/success"),
-                json!({"results": 5}),
-                "results: there is no such member here; did you mean `result`?",
-            ),
-            (
-                &post,
-                "/jobs/success".to_owned(),
-                json!({"id": "x"}),
-                "id: there is no such member here; did you mean `ids`?",
-            ),
-            (
-                &post,
-                "/jobs/success".to_owned(),
-                leased("result"),
-                "jobs[0]: result: there is no such member here",
-            ),
-            (
-                &post,
-                of("/retry"),
-                json!({"reset": true}),
-                "reset: there is no such member here; did you mean `reset_attempts`?",
-            ),
-            (&post, "/jobs/retry".to_owned(), json!({"queue": "a"}), "queue: there is no such member here"),
-            (
-                &patch,
-                of(""),
-                json!({"prioriti": 0}),
-                "prioriti: there is no such member here; did you mean `priority`?",
-            ),
-            (
-                &patch,
-                "/jobs".to_owned(),
-                json!({"priority": 1, "run_at": 0}),
-                "run_at: there is no such member here; did you mean `ready_at`?",
-            ),
-            (
-                &patch,
-                of(""),
-                json!({"retention": {"dead": 0}}),
-                "retention.dead: there is no such member here; did you mean `dead_ms`?",
-            ),
-            (&patch, of(""), json!({"payload": 0}), "payload: there is no such member here"),
-            (
-                &patch,
-                "/budgets/b".to_owned(),
-                json!({"allocations": 6}),
-                "allocations: there is no such member here; did you mean `allocation`?",
-            ),
-            (
-                &patch,
-                "/budgets/b".to_owned(),
-                json!({"strategy": {"bursts": 6}}),
-                "strategy.bursts: there is no such member here; did you mean `burst`?",
-            ),
-            (
-                &patch,
-                "/jobs/budgets/b".to_owned(),
-                json!({"cost": 1, "costs": 6}),
-                "costs: there is no such member here; did you mean `cost`?",
-            ),
-            (
-                &patch,
-                "/crons/g".to_owned(),
-                json!({"pause": true}),
-                "pause: there is no such member here; did you mean `paused`?",
-            ),
-            (
-                &patch,
-                "/crons/g/entries/e".to_owned(),
-                json!({"paused": true, "timezone": "UTC"}),
-                "timezone: there is no such member here; did you mean `",
-            ),
-        ] {
-            let refused = send(&client, method, &path, &body).await.expect_refusal(400, "");
-            let sentence = sentence.trim_end_matches("did you mean `");
+        for (call, body, name, meant) in REFUSED {
+            let (method, path) = call.split_once(' ').unwrap();
+            let with_id = |text: &str| text.replace("ID", id(&taken));
+            let body: Value = serde_json::from_str(&with_id(body)).unwrap();
+            let answer = client.call(method.parse().unwrap(), &with_id(path)).value(&body).await;
+            let refused = answer.expect_refusal(400, name);
             assert!(
-                refused.starts_with(sentence) || refused.contains("there are "),
-                "{path} {body}: {refused}"
+                refused.starts_with(&format!("{name}: there is no such member here; ")),
+                "{call}: {refused}"
             );
+            let rest =
+                if meant.is_empty() { "; there are ".to_owned() } else { format!("; did you mean {meant}?") };
+            assert!(refused.contains(&rest), "{call} {body}: {refused}");
         }
         assert_eq!(client.get("/jobs").await.expect(200), before, "nothing was done");
-        let line =
-            client.poke(&of("/log")).bytes("application/x-ndjson", "{\"line\":\"a\",\"level\":\"info\"}");
+        let line = client.poke(&format!("/jobs/{}/log", id(&taken)));
+        let line = line.bytes("application/x-ndjson", "{\"line\":\"a\",\"level\":\"info\"}");
         line.await.expect_refusal(400, "level");
         client.poke("/reset").await.expect_nothing();
     }
+}
+
+/// Our worker says what a run has used, with every outcome.
+#[tokio::test]
+async fn an_outcome_may_say_what_its_run_has_used() {
+    let server = Server::start().await;
+    let client = server.client();
+    let usage = json!({"cpu_ms": 5});
+    for queue in ["one", "many", "failed"] {
+        client.add(queue).await;
+        let taken = client.poll_one(queue).await;
+        let path = format!("/jobs/{}", id(&taken));
+        match queue {
+            "one" => {
+                client
+                    .post(&format!("{path}/success"), &json!({"result": 1, "usage": usage}))
+                    .await
+                    .expect_nothing();
+            }
+            "many" => {
+                let jobs = json!({"jobs": [{"id": id(&taken), "lease": lease(&taken), "usage": usage}]});
+                client.post("/jobs/success", &jobs).await.expect_nothing();
+            }
+            _ => {
+                let failure = json!({"message": "m", "kill": true, "usage": usage});
+                client.post(&format!("{path}/failure"), &failure).await.expect(200);
+            }
+        }
+    }
+    assert_eq!((client.count("status=in_flight").await, client.count("").await), (0, 1));
 }
 
 #[tokio::test]
@@ -326,6 +255,21 @@ async fn calls_of_the_public_contract_take_what_newer_clients_send() {
             .value(&json!({"entries": [entry], "label": 1}))
             .await
             .expect(200);
+        // So is an ack, for the work is done; but not a result under another name, nor a list that is none.
+        client.add("done").await;
+        let taken = client.poll_one("done").await;
+        let success = format!("/jobs/{}/success", id(&taken));
+        let refused =
+            client.post(&success, &json!({"return_value": 5})).await.expect_refusal(400, "return_value");
+        assert_eq!(refused, "return_value: there is no such member here; did you mean `result`?");
+        let refused =
+            client.post("/jobs/success", &json!({"id": id(&taken)})).await.expect_refusal(400, "id");
+        assert_eq!(refused, "id: there is no such member here; did you mean `ids`?");
+        client.post(&success, &json!({"message": "m"})).await.expect_nothing();
+        client.add("done").await;
+        let taken = client.poll_one("done").await;
+        let many = json!({"jobs": [{"id": id(&taken), "lease": lease(&taken), "label": 1}], "label": 1});
+        client.post("/jobs/success", &many).await.expect_nothing();
         // A failure says what is meant where that is clear.
         client.add("again").await;
         let taken = client.poll_one("again").await;

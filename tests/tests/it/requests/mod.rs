@@ -2,6 +2,7 @@
 
 mod filters;
 mod heartbeats;
+mod hints;
 mod last_error;
 mod members;
 mod times;
