@@ -113,7 +113,7 @@ async fn a_parameter_that_is_almost_right_is_corrected() {
         ("/jobs?cursor=x", "`from=x`"),
         ("/jobs?sort=desc", "`order=desc`"),
         ("/jobs?attempts%3E=3", "`attempts=3..`"),
-        ("/jobs?attempts>3", "`attempts=4..`"),
+        ("/jobs?attempts%3E3", "`attempts=4..`"),
         ("/jobs/count?priorty=3", "`priority=3`"),
         ("/queues?detail=true", "`details=true`"),
     ] {
