@@ -19,6 +19,9 @@ pub const DEFAULT_LEASE_MS: u64 = 30_000;
 /// How long the leases of a broken SSE stream wait for its worker, in milliseconds, unless the worker says otherwise.
 pub const DEFAULT_RESUME_MS: u64 = 5_000;
 
+/// How much of the reason of a release is kept, in bytes.
+pub const MAX_REASON_BYTES: usize = 1_024;
+
 /// A fencing token: unique per delivery, and larger than that of every earlier delivery.
 ///
 /// To clients it is an opaque text of 16 characters.
@@ -160,7 +163,7 @@ pub struct HeartbeatsReply {
 }
 
 /// `POST /jobs/{id}/release`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
     /// When the job shall be ready again, in milliseconds since the Unix epoch; absent: now.
@@ -169,10 +172,13 @@ pub struct Release {
     /// How long it shall wait from now, in milliseconds, where no `ready_at` says until when.
     #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
+    /// Why the job is given back, in words; [`MAX_REASON_BYTES`] of it are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// One job of `POST /jobs/release`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobRelease {
     /// The job.
@@ -186,4 +192,7 @@ pub struct JobRelease {
     /// See [`Release::delay_ms`].
     #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
+    /// See [`Release::reason`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }

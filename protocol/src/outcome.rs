@@ -82,7 +82,7 @@ pub struct Failure {
     /// When to try again, in milliseconds since the Unix epoch; absent: by the job's backoff.
     #[serde(default, deserialize_with = "opt_time", skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<u64>,
-    /// How long to wait from now before the next attempt, in milliseconds, where no `retry_at` says until when.
+    /// If it is tried again, then after this time instead of the job's backoff, in milliseconds.
     #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
     /// Do not try again.

@@ -168,6 +168,9 @@ struct JobDefaults {
     /// The longest an attempt may take; unlimited if not given
     #[arg(long, env = "ZIZQ_DEFAULT_TIMEOUT", value_parser = timeout)]
     default_timeout: Option<Duration>,
+    /// How long an open SSE stream alone renews a lease; after that only heartbeats do. 0: without end
+    #[arg(long, env = "ZIZQ_MAX_STREAM_RENEWAL", default_value = "12h", value_parser = unit::duration)]
+    max_stream_renewal: Duration,
 }
 
 /// When an answer is given.
@@ -251,6 +254,10 @@ impl Config {
             in_flight_limit: jobs.global_in_flight_limit,
             max_budgets: jobs.max_budgets,
             timeout_ms: jobs.default_timeout.map(millis),
+            stream_renewal_ms: match millis(jobs.max_stream_renewal) {
+                0 => u64::MAX,
+                ms => ms,
+            },
         }
     }
 

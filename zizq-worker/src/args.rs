@@ -21,8 +21,8 @@ use crate::route::{ConcurrencyFlag, RouteFlag};
 /// Runs the jobs of a Zizq server as commands and HTTP calls.
 ///
 /// A command gets the payload as JSON on its standard input and the job's id, type, queue, priority, attempt and lease
-/// in the environment (ZIZQ_JOB_ID, ...). Exit code 0 is success, 64 to 78 except 75 is final, 126 and 127 are this
-/// worker's fault, anything else is tried again. A URL gets the payload as a POST; any 2xx is success, 4xx is final,
+/// in the environment (ZIZQ_JOB_ID, ...). Exit code 0 is success, 64 to 78 except 75 is final, anything else is
+/// tried again; a command that cannot be started is this worker's fault, and counts for no attempt. A URL gets the payload as a POST; any 2xx is success, 4xx is final,
 /// anything else is tried again. `{{ ... }}` in a command or URL is a jq expression over the job, such as
 /// {{ .payload.name }}. A file, `--config`, can say everything that flags can, and more: `zizq-worker init` writes one.
 ///

@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use protocol::error::{ErrorBody, excerpt};
 use protocol::id::JobId;
-use protocol::lease::{HeartbeatsReply, JobHeartbeat, JobRelease};
+use protocol::lease::{HeartbeatsReply, JobHeartbeat, JobRelease, MAX_REASON_BYTES};
 use protocol::outcome::{Failure, NotDone};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName};
 use reqwest::{ClientBuilder, RequestBuilder, Response, StatusCode, Url};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::config::Config;
 use crate::event::{Left, Progress};
 use crate::exec::Usage;
-use crate::outcome::JobResult;
-use crate::report::{Beat, Lease};
+use crate::outcome::{JobResult, start_of};
+use crate::report::{Beat, GivenBack, Lease};
 use crate::{clock, proxy, retry_after, trust};
 
 const WORKER_ID: HeaderName = HeaderName::from_static("worker-id");
@@ -32,13 +32,19 @@ pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest that a server is left alone because it says so.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
+/// How much of the message about the progress of a job is sent, in bytes.
+const MAX_MESSAGE: usize = 1_024;
+
 /// Why a call did not do what it should.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
     /// Nobody knows whether the call was received.
     #[error("no answer from the server{via}: {0}", via = proxy::via())]
     NoAnswer(String),
-    /// Not now.
+    /// Whoever answered, it was not our server: the call may not even have come to it.
+    #[error("{status} was answered by something else than a Zizq server{via}: {message}", via = proxy::via())]
+    Foreign { status: StatusCode, message: String },
+    /// Not now, or not in this way: the job of the call has nothing to do with that.
     #[error("the server{via} answered {status}: {message}", via = proxy::via())]
     Busy { status: StatusCode, message: String, retry_after: Option<Duration> },
     /// Never.
@@ -94,7 +100,9 @@ impl Client {
         url.query_pairs_mut()
             .append_pair("queue", take.queues)
             .append_pair("prefetch", &take.prefetch.to_string())
-            .append_pair("lease_ms", &take.lease.as_millis().to_string());
+            .append_pair("lease_ms", &take.lease.as_millis().to_string())
+            // Its heartbeats name what it really works on; a connection lives on when its worker is frozen.
+            .append_pair("renew", "worker");
         let mut request = self.streams.get(url).header(ACCEPT, "text/event-stream");
         if let Some(id) = take.last_event_id {
             request = request.header(LAST_EVENT_ID, id);
@@ -118,28 +126,43 @@ impl Client {
         result: &JobResult,
         usage: Option<Usage>,
     ) -> Result<(), CallError> {
-        self.report(lease, "success", &WithResult { result, usage }).await
+        let body = WithResult { result, usage };
+        done(self.report(lease, "success", &body).await?, StatusCode::NO_CONTENT).await
     }
 
     /// Gives jobs back; answers which of them were not this worker's to give back.
-    pub(crate) async fn release(&self, leases: &[(Lease, Option<u64>)]) -> Result<Vec<JobId>, CallError> {
-        let one = |&(lease, ready_at): &(Lease, _)| JobRelease {
+    pub(crate) async fn release(&self, back: &[GivenBack]) -> Result<Vec<JobId>, CallError> {
+        let one = |GivenBack { lease, delay_ms, reason }: &GivenBack| JobRelease {
             id: lease.id,
             lease: Some(lease.token),
-            ready_at,
-            delay_ms: None,
+            ready_at: None,
+            delay_ms: *delay_ms,
+            reason: reason.as_deref().map(|text| start_of(text, MAX_REASON_BYTES).to_owned()),
         };
-        self.bulk("release", &Jobs { jobs: leases.iter().map(one).collect() }).await
+        self.bulk("release", &Jobs { jobs: back.iter().map(one).collect() }).await
     }
 
     async fn bulk(&self, verb: &str, body: &impl Serialize) -> Result<Vec<JobId>, CallError> {
         let answer = send(self.calls.post(self.url(&["jobs", verb])).json(body)).await?;
-        if answer.status() == StatusCode::UNPROCESSABLE_ENTITY {
-            let NotDone { mut not_found, lost } = read(answer).await?;
-            not_found.extend(lost);
-            return Ok(not_found);
+        match answer.status() {
+            StatusCode::UNPROCESSABLE_ENTITY => {
+                let body = answer.bytes().await.map_err(|e| CallError::NoAnswer(cause(&e)))?;
+                let Ok(NotDone { mut not_found, lost }) = serde_json::from_slice(&body) else {
+                    return Err(refusal(StatusCode::UNPROCESSABLE_ENTITY, &body, None));
+                };
+                not_found.extend(lost);
+                Ok(not_found)
+            }
+            status => match done(answer, StatusCode::NO_CONTENT).await {
+                // Such a call is about many jobs: the server never says that one is not there in this way.
+                Err(CallError::Refused { message, .. })
+                    if [StatusCode::NOT_FOUND, StatusCode::CONFLICT].contains(&status) =>
+                {
+                    Err(CallError::Foreign { status, message })
+                }
+                other => other.map(|()| Vec::new()),
+            },
         }
-        checked(answer).await.map(|_| Vec::new())
     }
 
     /// Reports a failed attempt.
@@ -149,26 +172,31 @@ impl Client {
         failure: &Failure,
         usage: Option<Usage>,
     ) -> Result<(), CallError> {
-        self.report(lease, "failure", &WithUsage { failure, usage }).await
+        let body = WithUsage { failure, usage };
+        done(self.report(lease, "failure", &body).await?, StatusCode::OK).await
     }
 
-    async fn report(&self, lease: Lease, verb: &str, body: &impl Serialize) -> Result<(), CallError> {
+    async fn report(&self, lease: Lease, verb: &str, body: &impl Serialize) -> Result<Response, CallError> {
         let url = self.url(&["jobs", &lease.id.to_string(), verb]);
-        let request = self.calls.post(url).header(ZIZQ_LEASE, lease.token.to_string()).json(body);
-        done(request).await
+        send(self.calls.post(url).header(ZIZQ_LEASE, lease.token.to_string()).json(body)).await
     }
 
     /// Adds what a job printed to its log.
     pub(crate) async fn log(&self, lease: Lease, lines: String) -> Result<(), CallError> {
         let url = self.url(&["jobs", &lease.id.to_string(), "log"]);
         let request = self.calls.post(url).header(ZIZQ_LEASE, lease.token.to_string());
-        done(request.header(CONTENT_TYPE, "application/x-ndjson").body(lines)).await
+        let request = request.header(CONTENT_TYPE, "application/x-ndjson").body(lines);
+        done(send(request).await?, StatusCode::NO_CONTENT).await
     }
 
     /// Puts a job into its queue.
     pub(crate) async fn enqueue(&self, job: &RawValue) -> Result<(), CallError> {
         let request = self.calls.post(self.url(&["jobs"])).header(CONTENT_TYPE, "application/json");
-        done(request.body(job.get().to_owned())).await
+        let answer = send(request.body(job.get().to_owned())).await?;
+        // A duplicate is 200, a new job 201.
+        let expected =
+            if answer.status() == StatusCode::CREATED { StatusCode::CREATED } else { StatusCode::OK };
+        done(answer, expected).await
     }
 
     /// How many jobs of these queues are ready.
@@ -211,6 +239,7 @@ impl Client {
         let one = |beat: &Beat| {
             let Progress { progress, message } = beat.progress.clone().unwrap_or_default();
             let Lease { id, token } = beat.lease;
+            let message = message.map(|text| start_of(&text, MAX_MESSAGE).to_owned());
             JobHeartbeat { id, lease: Some(token), lease_ms: None, progress, message }
         };
         let body = Jobs { jobs: beats.iter().map(one).collect() };
@@ -273,12 +302,23 @@ struct Counts {
     ready: u64,
 }
 
-/// Makes a call whose answer matters only by its status.
-async fn done(request: RequestBuilder) -> Result<(), CallError> {
-    let answer = checked(send(request).await?).await?;
+/// Ends a call that has this status when it goes well: with a JSON object, unless it is 204. In the place of the server
+/// something else may answer, which knows 200 for everything and pages of HTML.
+async fn done(answer: Response, expected: StatusCode) -> Result<(), CallError> {
+    let answer = checked(answer).await?;
+    let status = answer.status();
     // A connection is only used again when its answer was read.
-    drop(answer.bytes().await);
-    Ok(())
+    let body = answer.bytes().await;
+    if status == StatusCode::NO_CONTENT {
+        return Ok(());
+    }
+    let body = body.map_err(|e| CallError::NoAnswer(cause(&e)))?;
+    let is_object =
+        body.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(&body).is_ok();
+    if status == expected && is_object {
+        return Ok(());
+    }
+    Err(CallError::Foreign { status, message: sentence(&body) })
 }
 
 async fn send(request: RequestBuilder) -> Result<Response, CallError> {
@@ -296,7 +336,7 @@ async fn send(request: RequestBuilder) -> Result<Response, CallError> {
 async fn read<T: DeserializeOwned>(answer: Response) -> Result<T, CallError> {
     let status = answer.status();
     let body = answer.bytes().await.map_err(|e| CallError::NoAnswer(cause(&e)))?;
-    serde_json::from_slice(&body).map_err(|_| CallError::Refused { status, message: sentence(&body) })
+    serde_json::from_slice(&body).map_err(|_| CallError::Foreign { status, message: sentence(&body) })
 }
 
 /// Lets through what went well.
@@ -305,16 +345,43 @@ async fn checked(answer: Response) -> Result<Response, CallError> {
     if status.is_success() {
         return Ok(answer);
     }
-    let now = clock::now_ms();
-    let retry_at = retry_after::at(answer.headers(), now);
+    let pause = retry_after::pause(answer.headers(), clock::now_ms());
     let body = answer.bytes().await.unwrap_or_default();
-    let message = sentence(&body);
-    let later = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
-    if !status.is_server_error() && !later.contains(&status) {
-        return Err(CallError::Refused { status, message });
+    Err(refusal(status, &body, pause))
+}
+
+/// What is said about a job: that it is not as the call has it. All else is about the call, its caller, or the server.
+const OF_JOBS: [StatusCode; 5] = [
+    StatusCode::BAD_REQUEST,
+    StatusCode::NOT_FOUND,
+    StatusCode::CONFLICT,
+    StatusCode::PAYLOAD_TOO_LARGE,
+    StatusCode::UNPROCESSABLE_ENTITY,
+];
+
+fn refusal(status: StatusCode, body: &[u8], pause: Option<Duration>) -> CallError {
+    let message = sentence(body);
+    let busy = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+    if !status.is_server_error() && !busy.contains(&status) && !is_ours(body) {
+        return CallError::Foreign { status, message };
     }
-    let retry_after = retry_at.map(|at| Duration::from_millis(at.saturating_sub(now)).min(MAX_RETRY_AFTER));
-    Err(CallError::Busy { status, message, retry_after })
+    if OF_JOBS.contains(&status) {
+        return CallError::Refused { status, message };
+    }
+    CallError::Busy { status, message, retry_after: pause.map(|pause| pause.min(MAX_RETRY_AFTER)) }
+}
+
+/// Whether an error body is one of our server: it has a sentence in `error`. Frameworks of gateways have that, too, but
+/// beside members in which they repeat the status or the path.
+fn is_ours(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Body {
+        #[serde(rename = "error")]
+        _error: String,
+        status: Option<IgnoredAny>,
+        path: Option<IgnoredAny>,
+    }
+    serde_json::from_slice::<Body>(body).is_ok_and(|body| body.status.is_none() && body.path.is_none())
 }
 
 /// What an error body says, or where it is not ours, how it begins.
@@ -342,6 +409,42 @@ pub(crate) fn cause(error: &(dyn Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_our_server_says_about_a_job_settles_anything() {
+        let word = |status: u16, body: &str| match refusal(
+            StatusCode::from_u16(status).unwrap(),
+            body.as_bytes(),
+            None,
+        ) {
+            CallError::Refused { .. } => "refused",
+            CallError::Busy { .. } => "busy",
+            CallError::Foreign { .. } => "foreign",
+            CallError::NoAnswer(_) => "no answer",
+        };
+        let ours = r#"{"error":"no such job"}"#;
+        for status in [400, 404, 409, 413, 422] {
+            assert_eq!(word(status, ours), "refused", "{status}");
+        }
+        for status in [401, 403, 405, 406, 408, 415, 421, 429, 500, 502, 503, 504] {
+            assert_eq!(word(status, ours), "busy", "{status}");
+        }
+        for status in [301, 302, 307, 400, 401, 403, 404, 409, 410, 413, 422] {
+            for body in [
+                "",
+                "404 page not found",
+                "<html>sign in</html>",
+                "{}",
+                r#"{"message":"Not Found"}"#,
+                r#"{"error":{"code":404}}"#,
+                r#"{"timestamp":1,"status":404,"error":"Not Found","path":"/jobs/success"}"#,
+                r#"["error"]"#,
+                r#"{"error":"cut"#,
+            ] {
+                assert_eq!(word(status, body), "foreign", "{status} {body}");
+            }
+        }
+    }
 
     #[test]
     fn an_error_body_is_read_and_anything_else_is_shortened() {

@@ -37,6 +37,8 @@ pub enum Why {
     Idle(Duration),
     /// `--server-timeout`: there was no server for so long.
     NoServer(Duration),
+    /// `--once`: the commands of these routes, a comma list, cannot be run here.
+    CannotServe(String),
     /// A part of the worker has ended, which it never should.
     Broken,
 }
@@ -76,7 +78,7 @@ impl Ended {
     pub const fn code(&self) -> u8 {
         match self.why {
             Why::NoServer(_) => UNAVAILABLE,
-            Why::Broken => FAILED,
+            Why::Broken | Why::CannotServe(_) => FAILED,
             _ if self.stopped > 0 || self.unreported > 0 || (self.is_batch && self.failed > 0) => FAILED,
             Why::NothingLeft { retries: 1.. } => FAILED,
             Why::Held { .. } => TEMPORARY,
@@ -130,6 +132,9 @@ impl fmt::Display for Why {
             }
             Self::NoServer(waited) => {
                 write!(f, "there was no server for {}", humantime::format_duration(*waited))
+            }
+            Self::CannotServe(routes) => {
+                write!(f, "this worker cannot run the jobs of {routes}; the lines above say why")
             }
             Self::Broken => f.write_str("a part of the worker has ended, which it never should"),
         }

@@ -15,6 +15,8 @@ pub(crate) enum Event {
     StreamTurned,
     /// A job came.
     Delivered(Box<DeliveredJob>),
+    /// A job came that cannot be read.
+    Unreadable { lease: Lease, why: String },
     /// A job must stop.
     Cancelled(Cancel),
     /// A job says how far it is.

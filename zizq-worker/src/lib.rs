@@ -18,6 +18,7 @@ mod client;
 mod clock;
 pub mod config;
 pub mod ctl;
+mod delivery;
 pub mod ended;
 mod event;
 pub mod exec;
@@ -109,7 +110,7 @@ pub async fn run(
         }
     }
     services.spawn(outbox.run(reports_out));
-    services.spawn(lease::run(client.clone(), renewals_out, events_in.clone()));
+    services.spawn(lease::run(client.clone(), config.lease, renewals_out, events_in.clone()));
     services.spawn(rest::run(client.clone(), stats.clone()));
     live::show(stats.clone());
     services.spawn(reload::run(hangup, flags, events_in.clone()));

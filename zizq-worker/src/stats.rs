@@ -100,7 +100,7 @@ impl Stats {
         let counter = match outcome {
             Outcome::Success(_) => &self.succeeded,
             Outcome::Failure(failure) if failure.kill == Some(true) => &self.dead,
-            Outcome::Failure(_) => &self.failed,
+            Outcome::Failure(_) | Outcome::Suspect(_) => &self.failed,
             Outcome::Release { .. } | Outcome::BackOff { .. } => &self.released,
             Outcome::Stopped => &self.stopped,
         };

@@ -16,6 +16,7 @@ use crate::access::shown;
 use crate::backoff::Backoff;
 use crate::client::{ANSWER_TIMEOUT, CallError, Client, Take, cause};
 use crate::event::Event;
+use crate::report::Lease;
 use crate::shutdown::Phase;
 use crate::stats::Stats;
 
@@ -183,10 +184,18 @@ impl Subscription {
 
     async fn event(&mut self, event: &str, data: &str) -> Result<(), serde_json::Error> {
         match event {
-            "message" => {
-                let job: DeliveredJob = serde_json::from_str(data)?;
-                self.tell(Event::Delivered(Box::new(job))).await;
-            }
+            "message" => match serde_json::from_str::<DeliveredJob>(data) {
+                Ok(job) => self.tell(Event::Delivered(Box::new(job))).await,
+                Err(e) => {
+                    // As long as it is known which job that was, it need not stay with this worker.
+                    let Ok(lease) = serde_json::from_str::<Lease>(data) else { return Err(e) };
+                    self.tell(Event::Unreadable {
+                        lease,
+                        why: format!("this worker cannot read the job: {e}"),
+                    })
+                    .await;
+                }
+            },
             "hello" => {
                 self.greet(serde_json::from_str(data)?);
                 self.tell(Event::StreamTurned).await;

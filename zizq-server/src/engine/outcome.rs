@@ -95,7 +95,9 @@ impl Engine {
             (_, None) if !retries_left => None,
             (_, None) => {
                 let backoff = failed.backoff.unwrap_or(settings.backoff);
-                Some(now.saturating_add(backoff::delay_ms(backoff, failed.attempts, random)))
+                let by_backoff = || backoff::delay_ms(backoff, failed.attempts, random);
+                let delay = failure.delay_ms.unwrap_or_else(by_backoff);
+                Some(now.saturating_add(delay).min(MAX_TIME_MS))
             }
         };
         if let Some(at) = retry_at {

@@ -1,12 +1,13 @@
 //! Queues by name and number, and how many jobs each has.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use protocol::job::Status;
 use protocol::name::QueueName;
 
 use super::budgets::DrawId;
-use super::command::{JobCounts, QueueState};
+use super::command::{JobCounts, LastRelease, QueueState};
 use super::drawing::Drawing;
 use super::id::QueueId;
 use super::ready::{Head, Lanes};
@@ -32,6 +33,7 @@ pub(super) struct Queue {
     may_go: bool,
     /// How many streams take from it by name.
     takers: usize,
+    pub last_release: Option<Arc<LastRelease>>,
 }
 
 #[derive(Debug, Default)]
@@ -194,6 +196,7 @@ impl Queues {
             paused: queue.record.paused,
             counts: JobCounts { stored: queue.record.counts, in_flight: queue.in_flight },
             workers: 0,
+            last_release: queue.last_release.clone(),
         };
         match names {
             None => {
@@ -248,6 +251,7 @@ impl Queues {
             queue.changed = false;
             queue.may_go = true;
             queue.in_flight = 0;
+            queue.last_release = None;
             queue.lanes = Lanes::new(*id, DrawId::NONE, true);
             queue.drawing = Drawing::default();
         }
@@ -266,6 +270,7 @@ impl Queue {
             changed: false,
             may_go: false,
             takers: 0,
+            last_release: None,
         }
     }
 

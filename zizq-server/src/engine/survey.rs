@@ -66,6 +66,7 @@ impl Engine {
             prefetch: stream.prefetch,
             in_flight: stream.held.len(),
             connected_at: stream.connected_at,
+            last_release: stream.last_release.clone(),
         };
         self.connected().map(state).collect()
     }

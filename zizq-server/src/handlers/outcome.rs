@@ -84,10 +84,10 @@ pub(crate) async fn fail(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let lease = request.lease(&mut query)?;
     query.finish()?;
-    let retry_at = time::resolve(failure.retry_at, "retry_at", failure.delay_ms, clock::now());
+    // The pause itself begins when the engine hears of it.
+    time::resolve(failure.retry_at, "retry_at", failure.delay_ms, clock::now())
+        .map_err(Refusal::bad_request)?;
     let failure = Failure {
-        retry_at: retry_at.map_err(Refusal::bad_request)?,
-        delay_ms: None,
         message: cut(failure.message),
         backtrace: failure.backtrace.map(cut),
         error_type: failure.error_type.map(cut),

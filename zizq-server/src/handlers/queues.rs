@@ -7,7 +7,7 @@ use protocol::synonyms;
 use serde_json::{Value, json};
 
 use super::out_of_step;
-use crate::engine::command::{Command, QueueState, Reply, WorkerState};
+use crate::engine::command::{Command, LastRelease, QueueState, Reply, WorkerState};
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
@@ -100,7 +100,21 @@ fn queue(state: &QueueState, oldest_ready_at: Option<&u64>) -> Value {
     if let (Some(at), Some(members)) = (oldest_ready_at, shown.as_object_mut()) {
         members.insert("oldest_ready_at".to_owned(), json!(at));
     }
+    show_release(&mut shown, state.last_release.as_deref());
     shown
+}
+
+/// Why a worker gave a job back, where one has said so.
+fn show_release(shown: &mut Value, release: Option<&LastRelease>) {
+    let (Some(LastRelease { reason, at, queue, worker }), Some(members)) = (release, shown.as_object_mut())
+    else {
+        return;
+    };
+    let mut release = json!({"reason": reason, "at": at, "queue": queue});
+    if let (Some(name), Some(members)) = (worker, release.as_object_mut()) {
+        members.insert("worker".to_owned(), json!(name));
+    }
+    members.insert("last_release".to_owned(), release);
 }
 
 pub(crate) async fn workers(app: &App, request: &Request) -> Answer {
@@ -129,5 +143,6 @@ fn worker(worker: &WorkerState) -> Value {
         members.extend(worker.about.worker.iter().map(|name| ("worker".to_owned(), json!(name))));
         members.extend(worker.about.remote.iter().map(|peer| ("remote".to_owned(), json!(peer.to_string()))));
     }
+    show_release(&mut shown, worker.last_release.as_deref());
     shown
 }

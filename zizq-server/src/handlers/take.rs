@@ -12,6 +12,7 @@ use http::{Response, StatusCode};
 use hyper::body::Frame;
 use protocol::body;
 use protocol::encode;
+use protocol::error::excerpt;
 use protocol::frame::StreamFormat;
 use protocol::frame::sse::LastEventId;
 use protocol::lease::{DEFAULT_LEASE_MS, DEFAULT_RESUME_MS, MAX_LEASE_MS, MIN_LEASE_MS};
@@ -46,6 +47,8 @@ struct TakeParams {
     prefetch: u32,
     lease_ms: Option<u64>,
     resume_ms: Option<u64>,
+    /// Whether only heartbeats for its jobs renew its leases.
+    renewed_by_worker: bool,
 }
 
 impl TakeParams {
@@ -56,6 +59,14 @@ impl TakeParams {
             prefetch: u32::try_from(prefetch).unwrap_or(u32::MAX),
             lease_ms: query.number("lease_ms", MIN_LEASE_MS, MAX_LEASE_MS)?,
             resume_ms: query.number("resume_ms", 0, MAX_LEASE_MS)?,
+            renewed_by_worker: match query.value::<String>("renew")?.as_deref() {
+                None | Some("stream") => false,
+                Some("worker") => true,
+                Some(other) => {
+                    let error = format!("renew: `{}` is neither `worker` nor `stream`", excerpt(other));
+                    return Err(Refusal::bad_request(error));
+                }
+            },
         })
     }
 }
@@ -86,7 +97,8 @@ pub(crate) async fn stream(app: &Arc<App>, request: &Request, accepted: Option<&
     let heartbeat_ms = lease_ms.map_or(app.heartbeat_ms, |lease| app.heartbeat_ms.min(lease / 4));
     let closing = app.closing.clone();
     let peer = request.peer.clone();
-    let stream = JobStream { hold, opened, outbox, format, lease_ms, heartbeat_ms, closing, peer };
+    let renews = is_sse && !params.renewed_by_worker;
+    let stream = JobStream { hold, opened, outbox, format, lease_ms, heartbeat_ms, renews, closing, peer };
     let mut response = Response::new(Content::stream(stream.frames()));
     set_headers(response.headers_mut(), format.content_type());
     Ok(response)

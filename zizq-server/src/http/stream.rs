@@ -70,6 +70,8 @@ pub(crate) struct JobStream {
     pub lease_ms: Option<u64>,
     /// The longest silence, in milliseconds.
     pub heartbeat_ms: u64,
+    /// Whether it renews its leases by being read.
+    pub renews: bool,
     pub closing: watch::Receiver<bool>,
     /// The connection.
     pub peer: Arc<Peer>,
@@ -108,7 +110,7 @@ impl JobStream {
                 // The peer has taken what was sent before, so it is alive.
                 let now = Instant::now();
                 silent_until = now + pause;
-                if self.format == StreamFormat::EventStream && now >= renew_at {
+                if self.renews && now >= renew_at {
                     renew_at = now + pause;
                     self.hold.engine.tell(Command::Beat(self.hold.link));
                 }

@@ -168,6 +168,9 @@ impl Model {
         if attempts > job.retry_limit.unwrap_or(self.settings.retry_limit) {
             return Ok(None);
         }
+        if let Some(ms) = failure.delay_ms {
+            return Ok(Some(self.now + ms));
+        }
         let Backoff { base_ms, exponent, jitter_ms } = job.backoff.unwrap_or(self.settings.backoff);
         let least = f64::from(base_ms) + f64::from(attempts).powf(f64::from(exponent)) * 1000.0;
         let most = least + f64::from(attempts) * f64::from(jitter_ms);

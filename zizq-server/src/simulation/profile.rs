@@ -110,6 +110,7 @@ impl Profile {
             in_flight_limit: one(rng, &[0, 0, 0, 1, 4]),
             timeout_ms: one(rng, &[None, None, None, Some(2_500)]),
             max_budgets: one(rng, &[3, 100]),
+            stream_renewal_ms: one(rng, &[0, 3_000, u64::MAX, u64::MAX]),
         };
         let names = ["a", "b", "c", "d"].into_iter().take(rng.usize(1..=4));
         let large = chance(rng, 6);
@@ -410,6 +411,7 @@ impl World {
                 3..5 => Some(now + rng.u64(..3_000)),
                 _ => None,
             },
+            delay_ms: chance(rng, 20).then(|| rng.u64(..3_000)),
             kill: chance(rng, 15).then_some(true),
             ..Failure::default()
         }
@@ -437,6 +439,7 @@ impl World {
                 _ => None,
             },
             delay_ms: None,
+            reason: None,
         };
         self.targets(rng).into_iter().map(|job| release(job, rng)).collect()
     }

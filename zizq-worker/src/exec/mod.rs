@@ -1,6 +1,7 @@
 //! Runs one job.
 
 mod attend;
+mod broken;
 mod command;
 mod control;
 mod group;

@@ -3,6 +3,7 @@
 mod end;
 mod pauses;
 mod streams;
+mod suspects;
 mod tick;
 mod told;
 
@@ -18,8 +19,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
-use self::pauses::Pauses;
+use self::pauses::{LIMIT, Pauses};
 use self::streams::Streams;
+use self::suspects::Suspects;
 use self::told::About;
 pub(crate) use self::told::one_line;
 use crate::config::{Config, Fixed, Until};
@@ -27,15 +29,22 @@ use crate::ended::{Ended, Why};
 use crate::event::{Event, Progress};
 use crate::exec::{Handler, Handlers, Ran, Shared, Stop};
 use crate::label::Labels;
-use crate::outcome::Outcome;
+use crate::live;
+use crate::outcome::{Outcome, millis};
 use crate::report::{Beat, Report};
+use crate::retry_after::LONGEST;
 use crate::route::{RouteMap, RouteName, Stream};
 use crate::shutdown::Phase;
 use crate::stats::Stats;
 use crate::stream::Source;
 use crate::table::{Effect, Slots, Table};
 use crate::thin::Thinner;
-use crate::{clock, live};
+
+/// How long a route rests at most when jobs fail one after another in the same way: they may be at fault after all.
+const SUSPICION: Duration = Duration::from_secs(30);
+
+/// After so many rests in a row a worker that is to end gives a route up.
+const TRIES_ONCE: u32 = 3;
 
 /// The tasks around the pool, and how it talks with them.
 pub(crate) struct Tasks {
@@ -74,8 +83,14 @@ pub(crate) struct Pool {
     progress_is_news: bool,
     /// Routes that this worker cannot serve, for a while.
     at_fault: Pauses<RouteName>,
+    /// Failures that may be this worker's.
+    suspects: Suspects,
+    /// Routes that are given up: this worker ends when the others have nothing left.
+    given_up: HashSet<RouteName>,
     /// Routes whose jobs somebody is too busy for.
     busy: Pauses<RouteName>,
+    /// Jobs that were given back.
+    put_back: Pauses<JobId>,
     /// Jobs that nobody told this worker what to do with.
     unknown: Pauses<(QueueName, JobType)>,
     tick: Interval,
@@ -120,7 +135,10 @@ impl Pool {
             progress: HashMap::new(),
             progress_is_news: false,
             at_fault: Pauses::new(),
+            suspects: Suspects::default(),
+            given_up: HashSet::new(),
             busy: Pauses::new(),
+            put_back: Pauses::new(),
             unknown: Pauses::new(),
             tick: every(tick::PACE),
             idle_since: Instant::now(),
@@ -181,6 +199,7 @@ impl Pool {
             .collect();
         self.table.set_routes(map, slots, self.total.into());
         self.streams.set(wanted, self.total);
+        self.given_up.clear();
         Ok(())
     }
 
@@ -219,6 +238,11 @@ impl Pool {
         match event {
             Event::StreamTurned | Event::RenewalFailed => self.renew(),
             Event::Delivered(job) => self.table.delivered(job),
+            Event::Unreadable { lease, why } => {
+                let (pause, _) = self.put_back.hit(lease.id, Instant::now(), LIMIT);
+                tracing::error!(job = %lease.id, "{why}; given back for {pause:.1?}");
+                self.table.unreadable(lease, millis(pause), why);
+            }
             Event::Cancelled(cancel) => {
                 if self.table.cancelled(cancel.id) {
                     tracing::warn!(job = %cancel.id, "to be ended: the server says {:?}", cancel.reason);
@@ -275,10 +299,11 @@ impl Pool {
             Effect::Report(report) => self.unsent.push_back(report),
             Effect::NoRoute(job) => {
                 let key = (job.queue.clone(), job.job_type.clone());
-                let (pause, _) = self.unknown.hit(key, Instant::now());
+                let (pause, _) = self.unknown.hit(key, Instant::now(), LIMIT);
                 let (queue, job_type) = (&job.queue, &job.job_type);
                 tracing::error!(job = %job.id, %queue, %job_type, "no route is for this job; given back for {pause:.1?}");
-                self.table.give_back(job.id, from_now(pause));
+                let reason = format!("this worker has no route for type `{job_type}` of queue `{queue}`");
+                self.table.give_back(job.id, millis(pause), reason);
             }
         }
     }
@@ -305,41 +330,75 @@ impl Pool {
         let (task, ran) = run.unwrap_or_else(|e| (e.id(), not_run(format!("the worker has a bug: {e}"))));
         let Some(Run { id, about, since, handler, .. }) = self.runs.remove(&task) else { return };
         let Ran { outcome, usage } = ran;
+        let route = handler.map_or_else(|| "".into(), |handler| handler.route.name.clone());
+        let outcome = self.told_apart(id, outcome, &route);
         let ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.tasks.stats.ends(id, &outcome, ms, usage);
         self.progress.remove(&id);
         self.idle_since = Instant::now();
         self.note(id, &outcome);
         about.tell(id, &outcome, ms, usage);
-        let route = handler.map_or_else(|| "".into(), |handler| handler.route.name.clone());
-        let outcome = self.paused(outcome, &route);
+        let outcome = self.paused(id, outcome, &route);
         self.table.finished(id, outcome, usage);
         if self.at_fault.is_on(&route, Instant::now()) {
             self.set_credits();
         }
     }
 
-    /// Says when a job that is given back may come again, and lets a route rest that this worker cannot serve.
-    fn paused(&mut self, outcome: Outcome, route: &RouteName) -> Outcome {
+    /// Whose fault a failure is that can be either the job's or this worker's.
+    fn told_apart(&mut self, id: JobId, outcome: Outcome, route: &RouteName) -> Outcome {
+        match outcome {
+            Outcome::Suspect(failure) if self.suspects.is_fault(route, id, &failure.message) => {
+                Outcome::BackOff { reason: format!("one job after another fails so: {}", failure.message) }
+            }
+            Outcome::Suspect(failure) => Outcome::Failure(failure),
+            Outcome::Success(_) | Outcome::Failure(_) => {
+                self.suspects.clear(route);
+                outcome
+            }
+            Outcome::Release { .. } | Outcome::BackOff { .. } | Outcome::Stopped => outcome,
+        }
+    }
+
+    /// Says how long a job is left alone that is given back, and lets a route rest that this worker cannot serve.
+    fn paused(&mut self, id: JobId, outcome: Outcome, route: &RouteName) -> Outcome {
         let now = Instant::now();
         match outcome {
             Outcome::BackOff { reason } => {
-                let (pause, is_new) = self.at_fault.hit(route.clone(), now);
+                let limit = if self.suspects.has(route) { SUSPICION } else { LIMIT };
+                let (rest, is_new) = self.at_fault.hit(route.clone(), now, limit);
                 if is_new {
-                    tracing::error!(%route, "this worker cannot serve the route; it rests for {pause:.1?}: {reason}");
+                    tracing::error!(%route, "this worker cannot serve the route; it rests for {rest:.1?}: {reason}");
                 }
-                Outcome::Release { reason, ready_at: Some(from_now(pause)) }
+                if self.until.once && self.at_fault.in_a_row(route) >= TRIES_ONCE {
+                    self.give_up(route);
+                }
+                // When the route goes on, jobs that were not tried yet have their turn first.
+                Outcome::Release { reason, pause: Some(rest * 2) }
             }
-            Outcome::Release { reason, ready_at: None } => {
-                let (pause, _) = self.busy.hit(route.clone(), now);
-                Outcome::Release { reason, ready_at: Some(from_now(pause)) }
+            Outcome::Release { reason, pause: asked } => {
+                let (own, _) = self.put_back.hit(id, now, LIMIT);
+                let pause = match asked {
+                    Some(asked) => asked.max(own),
+                    None => self.busy.hit(route.clone(), now, LIMIT).0.max(own),
+                };
+                Outcome::Release { reason, pause: Some(pause.min(LONGEST)) }
             }
-            Outcome::Success(_) | Outcome::Failure(_) => {
+            Outcome::Success(_) | Outcome::Failure(_) | Outcome::Suspect(_) => {
                 self.at_fault.clear(route);
                 self.busy.clear(route);
+                self.put_back.clear(&id);
                 outcome
             }
-            Outcome::Release { .. } | Outcome::Stopped => outcome,
+            Outcome::Stopped => outcome,
+        }
+    }
+
+    /// Tries no more to serve a route: this worker is to come to an end.
+    fn give_up(&mut self, route: &RouteName) {
+        if self.given_up.insert(route.clone()) {
+            tracing::error!(%route, "this worker cannot serve the route, and tries no more");
+            self.streams.give_up(&self.given_up);
         }
     }
 }
@@ -348,11 +407,6 @@ fn every(period: Duration) -> Interval {
     let mut interval = interval_at(Instant::now() + period, period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
-}
-
-/// A time from now on, as the server writes it.
-fn from_now(pause: Duration) -> u64 {
-    clock::now_ms().saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn not_run(reason: String) -> Ran {

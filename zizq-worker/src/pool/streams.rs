@@ -1,6 +1,6 @@
 //! The streams of a worker, and how many jobs each may hold.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -51,6 +51,22 @@ impl Streams {
             self.source.stats.board().streams.insert(queues.clone(), is_known);
             self.open.insert(queues, open);
         }
+    }
+
+    /// Closes those that only serve these routes.
+    pub(super) fn give_up(&mut self, routes: &HashSet<RouteName>) {
+        self.open.retain(|queues, open| {
+            let is_served = !open.routes.iter().all(|route| routes.contains(route));
+            if !is_served {
+                self.source.stats.board().streams.remove(queues);
+            }
+            is_served
+        });
+    }
+
+    /// Whether there is none, or will soon be none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
     }
 
     /// Tells them how far the worker is.

@@ -47,6 +47,8 @@ impl Pool {
             self.end(Why::NoServer(most), Phase::Stop);
         } else if !self.table.is_empty() {
             // The server is being told about the last job.
+        } else if self.until.once && self.streams.is_empty() {
+            self.end(Why::CannotServe(self.at_fault.names()), Phase::Drain);
         } else if self.until.once {
             if !self.asks_for_rest && self.tasks.stats.is_ready() {
                 self.ask_for_rest();
@@ -82,7 +84,10 @@ impl Pool {
         let is_sure = self.none_left_at.replace(begun) == Some(begun);
         if ready == 0 {
             let stays = retries > 0 && self.until.wait_for_retries;
-            if is_sure && !stays {
+            // What this worker could not run waits to be tried by another.
+            if is_sure && !self.at_fault.is_empty() {
+                self.end(Why::CannotServe(self.at_fault.names()), Phase::Drain);
+            } else if is_sure && !stays {
                 self.end(Why::NothingLeft { retries }, Phase::Drain);
             }
         } else if is_sure && (ready == held || waited >= self.until.max_idle.unwrap_or(NONE_COMES)) {

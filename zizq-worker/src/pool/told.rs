@@ -68,7 +68,7 @@ impl About {
         match outcome {
             Outcome::Success(_) if thin::is_on() => {}
             Outcome::Success(_) => say!(info, SUCCESS, "{self} succeeded (attempt {attempt}, {ms} ms)"),
-            Outcome::Failure(failure) if failure.kill == Some(true) => {
+            Outcome::Failure(failure) | Outcome::Suspect(failure) if failure.kill == Some(true) => {
                 say!(
                     warn,
                     FAILURE,
@@ -76,7 +76,7 @@ impl About {
                     one_line(&failure.message)
                 );
             }
-            Outcome::Failure(failure) => {
+            Outcome::Failure(failure) | Outcome::Suspect(failure) => {
                 say!(warn, FAILURE, "{self} failed (attempt {attempt}): {}", one_line(&failure.message))
             }
             Outcome::Release { reason, .. } => {
@@ -103,7 +103,7 @@ impl Pool {
         }
         match outcome {
             Outcome::Success(_) => _ = self.failing.remove(&id),
-            Outcome::Failure(_) => _ = self.failing.insert(id),
+            Outcome::Failure(_) | Outcome::Suspect(_) => _ = self.failing.insert(id),
             Outcome::Release { .. } | Outcome::BackOff { .. } | Outcome::Stopped => {}
         }
     }

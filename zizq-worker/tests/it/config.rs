@@ -222,7 +222,7 @@ async fn a_file_is_read_again_while_jobs_run_on() {
     worker.signal(Signal::HUP);
     worker.message("the configuration was read again").await;
     let mut r = server.stream().await;
-    assert_eq!(r.query, "queue=r&prefetch=1&lease_ms=30000");
+    assert_eq!(r.query, "queue=r&prefetch=1&lease_ms=30000&renew=worker");
     r.hello("t", false).await;
     std::fs::write(go, "").unwrap();
     worker.message("old").await;

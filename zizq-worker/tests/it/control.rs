@@ -54,11 +54,27 @@ async fn a_job_decides_about_its_own_failure() {
             "@ctl fail --error-type timeout 'too slow'; exit 1",
             json!({"message": "too slow", "error_type": "timeout"}),
         ),
-        ("@ctl retry-at 1999999999999 later", json!({"message": "later", "retry_at": 1_999_999_999_999_u64})),
+        // A time that is over: at once.
+        ("@ctl retry-at 1700000000000 later", json!({"message": "later", "delay_ms": 0})),
+        // A length, so that the retry limit holds and the server's clock counts.
+        (
+            r#"echo '{"fail": {"message": "later", "retry_at": 1}}' >&3"#,
+            json!({"message": "later", "delay_ms": 0}),
+        ),
         (r#"echo '{"fail": "short"}' >&3"#, json!({"message": "short"})),
     ] {
         let (mut server, _worker) = start(script).await;
         assert_eq!(server.failure(&id(1)).await, expected, "{script}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_wants_to_be_tried_later_says_for_how_long() {
+    for (when, least, most) in [("10m", 540_000, 600_000), ("2100-01-01T00:00:00Z", 1, u64::MAX)] {
+        let (mut server, _worker) = start(&format!("@ctl retry-at {when} later")).await;
+        let failure = server.failure(&id(1)).await;
+        let delay = failure["delay_ms"].as_u64().unwrap();
+        assert!((least..=most).contains(&delay) && failure.get("retry_at").is_none(), "{failure}");
     }
 }
 

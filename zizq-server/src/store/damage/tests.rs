@@ -47,6 +47,7 @@ const SETTINGS: Settings = Settings {
     max_deliveries: 100,
     in_flight_limit: 0,
     timeout_ms: None,
+    stream_renewal_ms: u64::MAX,
     max_budgets: 100,
 };
 

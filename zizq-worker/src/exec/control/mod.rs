@@ -17,6 +17,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use protocol::job::DeliveredJob;
+use protocol::number::MAX_TIME_MS;
 use protocol::outcome::Failure;
 use serde_json::value::RawValue;
 use tokio::io::AsyncReadExt as _;
@@ -29,6 +30,7 @@ use super::output::End;
 use super::{Shared, Stop, stopped};
 use crate::backoff::Backoff;
 use crate::client::CallError;
+use crate::clock;
 use crate::ctl::CONTROL_ERROR;
 use crate::event::{Event, Progress};
 use crate::outcome::{JobResult, Said};
@@ -121,12 +123,12 @@ impl<'a> Control<'a> {
             self.said.result = Some(JobResult(result.to_owned()));
         }
         if fail.is_some() {
-            self.said.failure = fail;
+            self.said.failure = fail.map(from_now);
         }
         if retry_at.is_some() {
             let message =
                 message.clone().unwrap_or_else(|| "the job asked to be tried again later".to_owned());
-            self.said.failure = Some(Failure { message, retry_at, ..Failure::default() });
+            self.said.failure = Some(from_now(Failure { message, retry_at, ..Failure::default() }));
         }
         if progress.is_some() || (message.is_some() && retry_at.is_none()) {
             let news = self.news.get_or_insert_default();
@@ -197,4 +199,11 @@ impl<'a> Control<'a> {
             }
         }
     }
+}
+
+/// A failure whose job waits for a length of time instead of for a time of this machine's clock. Its attempt counts like
+/// any other, and its retry limit holds.
+fn from_now(failure: Failure) -> Failure {
+    let wait = |at: u64| at.min(MAX_TIME_MS).saturating_sub(clock::now_ms());
+    Failure { retry_at: None, delay_ms: failure.retry_at.map(wait).or(failure.delay_ms), ..failure }
 }
