@@ -7,7 +7,7 @@ use tracing_subscriber::filter::FilterExt as _;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use zizq_log::{Log, log_panics};
+use zizq_log::Log;
 
 use crate::config::{Config, LogFormat};
 
@@ -21,6 +21,6 @@ pub fn init(config: &Config) -> Log {
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry().with(layer.with_filter(config.log_level.clone().and(log.few(&[])))).init();
-    log_panics();
+    log.take_panics();
     log
 }

@@ -10,7 +10,7 @@ use tracing_subscriber::filter::{FilterExt as _, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, fmt};
-use zizq_log::{Log, log_panics};
+use zizq_log::Log;
 
 /// The target of what jobs print.
 pub(crate) const JOB_OUTPUT: &str = "job";
@@ -78,6 +78,6 @@ pub fn init(level: LogLevel, format: Option<LogFormat>) -> Log {
     };
     let few = log.few(&[JOB_OUTPUT, SUCCESS]);
     tracing_subscriber::registry().with(layer.with_filter(targets.and(few))).init();
-    log_panics();
+    log.take_panics();
     log
 }

@@ -28,6 +28,8 @@ pub const TARGET: &str = "zizq_log";
 
 /// How long the last lines may take at the end.
 const LAST_LINES: Duration = Duration::from_secs(2);
+/// How long a panic waits until it is written.
+const PANIC: Duration = Duration::from_millis(100);
 
 /// Lines on their way. All clones are the same log. What is written at once, as a line is, is taken whole or not at all;
 /// that never waits and never fails.
@@ -58,6 +60,16 @@ impl Log {
     pub fn finish(&self) -> bool {
         self.tell_left_out(true);
         self.queue.wait_until_empty(LAST_LINES)
+    }
+
+    /// From now on a panic is a line of the log: whoever panics must not wait for whoever reads, either, or not for long. It
+    /// may be the end of the process.
+    pub fn take_panics(&self) {
+        let queue = self.queue.clone();
+        panic::set_hook(Box::new(move |info| {
+            tracing::error!(target: TARGET, "{info}");
+            queue.wait_until_empty(PANIC);
+        }));
     }
 
     fn write_to(&self, mut out: impl Write) {
@@ -128,11 +140,6 @@ pub fn grouped(n: u64) -> String {
         text.push(digit);
     }
     text
-}
-
-/// From now on a panic is a line of the log: whoever panics must not wait for whoever reads, either.
-pub fn log_panics() {
-    panic::set_hook(Box::new(|info| tracing::error!(target: TARGET, "{info}")));
 }
 
 #[cfg(test)]
