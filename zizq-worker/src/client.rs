@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use protocol::error::{ErrorBody, excerpt};
 use protocol::id::JobId;
 use protocol::lease::{HeartbeatsReply, JobHeartbeat, JobRelease, MAX_REASON_BYTES};
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::config::Config;
-use crate::event::{Left, Progress};
+use crate::event::{AfterFailure, Left, Progress};
 use crate::exec::Usage;
 use crate::outcome::{JobResult, start_of};
 use crate::report::{Beat, GivenBack, Lease};
@@ -165,15 +166,16 @@ impl Client {
         }
     }
 
-    /// Reports a failed attempt.
+    /// Reports a failed attempt. Answers what follows, as far as the server says.
     pub(crate) async fn fail(
         &self,
         lease: Lease,
         failure: &Failure,
         usage: Option<Usage>,
-    ) -> Result<(), CallError> {
+    ) -> Result<Option<AfterFailure>, CallError> {
         let body = WithUsage { failure, usage };
-        done(self.report(lease, "failure", &body).await?, StatusCode::OK).await
+        let job = object(self.report(lease, "failure", &body).await?, StatusCode::OK).await?;
+        Ok(serde_json::from_slice(&job).ok())
     }
 
     async fn report(&self, lease: Lease, verb: &str, body: &impl Serialize) -> Result<Response, CallError> {
@@ -305,18 +307,23 @@ struct Counts {
 /// Ends a call that has this status when it goes well: with a JSON object, unless it is 204. In the place of the server
 /// something else may answer, which knows 200 for everything and pages of HTML.
 async fn done(answer: Response, expected: StatusCode) -> Result<(), CallError> {
+    object(answer, expected).await.map(|_| ())
+}
+
+/// As [`done`]; gives the object, or nothing for 204.
+async fn object(answer: Response, expected: StatusCode) -> Result<Bytes, CallError> {
     let answer = checked(answer).await?;
     let status = answer.status();
     // A connection is only used again when its answer was read.
     let body = answer.bytes().await;
     if status == StatusCode::NO_CONTENT {
-        return Ok(());
+        return Ok(Bytes::new());
     }
     let body = body.map_err(|e| CallError::NoAnswer(cause(&e)))?;
     let is_object =
         body.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(&body).is_ok();
     if status == expected && is_object {
-        return Ok(());
+        return Ok(body);
     }
     Err(CallError::Foreign { status, message: sentence(&body) })
 }

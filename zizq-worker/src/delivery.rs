@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::backoff::Backoff;
 use crate::client::{CallError, Client};
+use crate::event::AfterFailure;
 use crate::exec::Usage;
 use crate::outcome::{millis, start_of};
 use crate::report::{GivenBack, Lease, Report, Verdict};
@@ -46,8 +47,26 @@ pub(crate) enum Call {
     One(Report),
 }
 
-/// What became of a call: for each job why the report was refused, if it was.
-pub(crate) type Answered = Vec<(Lease, Option<String>)>;
+/// What became of a call, for each job.
+pub(crate) type Answered = Vec<Settled>;
+
+/// What became of a report.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) lease: Lease,
+    /// Why it was refused, if it was.
+    pub(crate) refused: Option<String>,
+    /// What follows from a failure.
+    pub(crate) after: Option<AfterFailure>,
+}
+
+/// A call that was answered.
+#[derive(Debug, Default)]
+struct Made {
+    /// Jobs that were not this worker's any more.
+    refused: Vec<JobId>,
+    after: Option<AfterFailure>,
+}
 
 /// A call, and how it went so far.
 #[derive(Debug)]
@@ -63,7 +82,7 @@ struct Pending {
 pub(crate) struct Deliveries {
     client: Client,
     waiting: VecDeque<Pending>,
-    running: JoinSet<(Pending, Result<Vec<JobId>, CallError>)>,
+    running: JoinSet<(Pending, Result<Made, CallError>)>,
     /// While there is no server.
     rests_until: Option<Instant>,
     backoff: Backoff,
@@ -146,14 +165,17 @@ impl Deliveries {
         }
     }
 
-    fn judge(&mut self, mut pending: Pending, answer: Result<Vec<JobId>, CallError>) -> Answered {
+    fn judge(&mut self, mut pending: Pending, answer: Result<Made, CallError>) -> Answered {
         pending.tries += 1;
         let error = match answer {
-            Ok(refused) => {
+            Ok(Made { refused, after }) => {
                 self.hears_the_server();
                 let what = pending.call.what();
                 let too_late = || format!("{what} came too late: the job is not this worker's any more");
-                let of = |lease: Lease| (lease, refused.contains(&lease.id).then(too_late));
+                let of = |lease: Lease| {
+                    let refused = refused.contains(&lease.id).then(too_late);
+                    Settled { lease, refused, after }
+                };
                 return pending.call.leases().map(of).collect();
             }
             Err(error) => error,
@@ -216,7 +238,10 @@ impl Deliveries {
                 self.waiting.push_back(Pending::new(plainer));
                 Answered::new()
             }
-            None => call.leases().map(|lease| (lease, Some(why.clone()))).collect(),
+            None => {
+                let of = |lease| Settled { lease, refused: Some(why.clone()), after: None };
+                call.leases().map(of).collect()
+            }
         }
     }
 }
@@ -237,27 +262,37 @@ impl Pending {
     }
 }
 
+impl Made {
+    fn of(refused: Vec<JobId>) -> Self {
+        Self { refused, ..Self::default() }
+    }
+}
+
 impl Call {
-    /// Makes it once. Answers which jobs were not this worker's any more.
-    async fn make(&self, client: &Client) -> Result<Vec<JobId>, CallError> {
+    /// Makes it once.
+    async fn make(&self, client: &Client) -> Result<Made, CallError> {
         let Report { lease, verdict } = match self {
-            Self::Succeed(done) => return client.succeed(done).await,
-            Self::Release(back) => return client.release(back).await,
+            Self::Succeed(done) => return client.succeed(done).await.map(Made::of),
+            Self::Release(back) => return client.release(back).await.map(Made::of),
             Self::One(report) => report,
         };
         match &**verdict {
-            Verdict::Failure { failure, usage } => client.fail(*lease, failure, *usage).await,
+            Verdict::Failure { failure, usage } => {
+                let after = client.fail(*lease, failure, *usage).await?;
+                Ok(Made { after, ..Made::default() })
+            }
             Verdict::Success { result: Some(result), usage } => {
-                client.succeed_with(*lease, result, *usage).await
+                client.succeed_with(*lease, result, *usage).await.map(|()| Made::default())
             }
             // These go in bulk.
-            Verdict::Success { result: None, usage } => return client.succeed(&[(*lease, *usage)]).await,
+            Verdict::Success { result: None, usage } => {
+                client.succeed(&[(*lease, *usage)]).await.map(Made::of)
+            }
             Verdict::Release { delay_ms, reason } => {
                 let back = GivenBack { lease: *lease, delay_ms: *delay_ms, reason: reason.clone() };
-                return client.release(&[back]).await;
+                client.release(&[back]).await.map(Made::of)
             }
         }
-        .map(|()| Vec::new())
     }
 
     fn leases(&self) -> impl Iterator<Item = Lease> {

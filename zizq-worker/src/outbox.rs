@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::client::Client;
-use crate::delivery::{Answered, Call, Deliveries};
+use crate::delivery::{Answered, Call, Deliveries, Settled};
 use crate::event::Event;
 use crate::exec::Usage;
 use crate::report::{GivenBack, Lease, Report, Verdict};
@@ -49,7 +49,7 @@ impl Outbox {
         while !deliveries.is_empty() {
             let answered = deliveries.next().await;
             self.settle(&answered);
-            for (lease, refused) in answered {
+            for Settled { lease, refused, .. } in answered {
                 if let Some(why) = refused {
                     tracing::warn!(job = %lease.id, "{why}; an earlier worker left it behind, and the server may have it already");
                 }
@@ -95,13 +95,13 @@ impl Outbox {
 
     fn settle(&mut self, answered: &Answered) {
         if let Some(spool) = &mut self.spool {
-            spool.settled(answered.iter().map(|(lease, _)| *lease));
+            spool.settled(answered.iter().map(|settled| settled.lease));
         }
     }
 
     async fn tell(&self, answered: Answered) {
-        for (lease, refused) in answered {
-            if self.events.send(Event::Settled { lease, refused }).await.is_err() {
+        for Settled { lease, refused, after } in answered {
+            if self.events.send(Event::Settled { lease, refused, after }).await.is_err() {
                 break;
             }
         }

@@ -66,7 +66,7 @@ pub(crate) struct Slot {
 
 /// A time as people say it: without what is too small to matter.
 pub(crate) fn rounded(time: Duration) -> String {
-    let seconds = time.as_secs();
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     let unit = match seconds {
         0..600 => 1,
         600..36_000 => 60,

@@ -102,6 +102,7 @@ impl Pool {
         self.streams.shutdown().await;
         self.tasks.services.shutdown().await;
         self.tasks.shared.processes.sweep();
+        self.tell_late(Duration::ZERO);
         let mut unreported = 0;
         for id in self.table.ids() {
             match &self.tasks.spool {

@@ -22,8 +22,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_unti
 use self::pauses::{LIMIT, Pauses};
 use self::streams::Streams;
 use self::suspects::Suspects;
-use self::told::About;
 pub(crate) use self::told::one_line;
+use self::told::{About, Line};
 use crate::config::{Config, Fixed, Until};
 use crate::ended::{Ended, Why};
 use crate::event::{Event, Progress};
@@ -102,6 +102,8 @@ pub(crate) struct Pool {
     server_seen: Instant,
     labels: Labels,
     thinner: Thinner,
+    /// What became of jobs about which the server has not said yet what follows.
+    untold: HashMap<JobId, Line>,
     /// Jobs that failed and have not succeeded since, where that matters at the end.
     failing: HashSet<JobId>,
     began: Instant,
@@ -147,6 +149,7 @@ impl Pool {
             server_seen: Instant::now(),
             labels: Labels::default(),
             thinner: Thinner::new(config.log.0),
+            untold: HashMap::new(),
             failing: HashSet::new(),
             began: Instant::now(),
             why: None,
@@ -257,7 +260,8 @@ impl Pool {
                     }
                 }
             }
-            Event::Settled { lease, refused } => {
+            Event::Settled { lease, refused, after } => {
+                self.tell_next(lease.id, after);
                 let is_still_ours = self.table.settled(lease, refused.is_none());
                 match refused {
                     Some(why) if is_still_ours => {
@@ -337,8 +341,9 @@ impl Pool {
         self.progress.remove(&id);
         self.idle_since = Instant::now();
         self.note(id, &outcome);
-        about.tell(id, &outcome, ms, usage);
+        let line = about.line(&outcome, ms, usage);
         let outcome = self.paused(id, outcome, &route);
+        self.tell(id, line, &outcome);
         self.table.finished(id, outcome, usage);
         if self.at_fault.is_on(&route, Instant::now()) {
             self.set_credits();

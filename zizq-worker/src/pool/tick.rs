@@ -6,7 +6,7 @@ use std::time::Duration;
 use protocol::id::JobId;
 use tokio::time::Instant;
 
-use super::{Pool, RouteName};
+use super::{Pool, RouteName, told};
 use crate::config::Config;
 use crate::ended::Why;
 use crate::event::{Event, Left, Progress};
@@ -32,6 +32,7 @@ impl Pool {
             }
             notify::is_alive(&self.tasks.stats);
             self.thinner.look(&self.tasks.stats);
+            self.tell_late(told::PATIENCE);
         }
         if self.phase > Phase::Work {
             return;

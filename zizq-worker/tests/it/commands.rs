@@ -231,6 +231,6 @@ async fn a_job_that_cannot_be_started_is_given_back_for_later() {
     assert_eq!(leases(&release.body), [(id(1), lease(11))]);
     assert_eq!(release.body["jobs"][0]["delay_ms"], 2_000);
     worker
-        .message("q/t could not be run, given back (attempt 3): could not be started: cannot run `sh`")
+        .message("q/t could not be run, given back (attempt 3, again in 2s): could not be started: cannot run `sh`")
         .await;
 }

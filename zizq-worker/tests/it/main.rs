@@ -23,4 +23,5 @@ mod spool;
 mod streams;
 mod surroundings;
 mod templates;
+mod told;
 mod worker;
