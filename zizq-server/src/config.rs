@@ -100,6 +100,10 @@ pub struct Config {
     pub limits: Limits,
     #[command(flatten)]
     pub filters: FilterLimits,
+    /// Go on with what can be read of a damaged folder. What cannot is set aside in `damaged-N` there, with a list. For one
+    /// start: without damage it changes nothing
+    #[arg(long)]
+    pub salvage: bool,
     /// How much to log: off, error, warn, info, debug, trace, or a filter such as `info,hyper=debug`
     #[arg(long, env = "ZIZQ_LOG_LEVEL", default_value = "info", value_parser = log_filter)]
     pub log_level: Targets,

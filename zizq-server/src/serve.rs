@@ -180,7 +180,11 @@ fn make_store(config: &Config) -> anyhow::Result<DiskStore> {
     let Limits { cache_size, memtable_size, min_free_disk, .. } = config.limits;
     let usual = Memory::for_jobs(cache_size as u64);
     let memory = Memory { gathered: memtable_size.map_or(usual.gathered, |bytes| bytes as u64), ..usual };
-    Ok(DiskStore::new(folder, memory, min_free_disk.map(|bytes| bytes as u64)))
+    let store = DiskStore::new(folder, memory, min_free_disk.map(|bytes| bytes as u64));
+    if config.salvage {
+        store.salvage();
+    }
+    Ok(store)
 }
 
 /// The engine with what is stored; or, while the disk is full, with the reason why it has to wait for it.
@@ -197,6 +201,11 @@ fn open_core(
         Err(error @ StoreError::Full) => (Core::closed(store.clone(), config.settings()), Some(error)),
         Err(StoreError::Locked) => anyhow::bail!(
             "another server is using the folder {shown}; stop it, or give this one another --root-dir"
+        ),
+        Err(error @ StoreError::Broken { .. }) => anyhow::bail!(
+            "{error}. The store in {shown} is damaged; nothing in it was changed. Bring the file back if there is a copy \
+             of the folder; or start once with --salvage, to go on with what can be read: what cannot is set aside in \
+             the folder, and a list says what is lost"
         ),
         Err(error) => {
             return Err(anyhow::Error::new(error).context(format!("cannot open the store in {shown}")));

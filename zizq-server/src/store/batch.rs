@@ -202,6 +202,12 @@ impl Batch {
         self.remove(key);
     }
 
+    /// Removes whatever a test wants.
+    #[cfg(test)]
+    pub fn forget(&mut self, key: Key) {
+        self.remove(key);
+    }
+
     /// Writes whatever a test wants.
     #[cfg(test)]
     pub fn put_raw(&mut self, key: &[u8], value: &[u8]) {

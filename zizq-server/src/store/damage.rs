@@ -6,9 +6,10 @@
 //! out again; and jobs whose budget is lost do not wait for it.
 //!
 //! Damage in the files of the store is found by the checksums of fjall before it gets here; this is for what they
-//! cannot know.
+//! cannot know, and for what depends on records that were lost with a part of a file.
 
 pub mod draws;
+pub mod mend;
 
 use protocol::job::Status;
 use protocol::name::QueueName;

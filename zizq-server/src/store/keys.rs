@@ -3,7 +3,7 @@
 //!
 //! | area | key behind the area byte | value |
 //! |---|---|---|
-//! | meta | name | the engine's time, under `clock`; the format of all this, under `format` |
+//! | meta | name | the engine's time, under `clock`; the format of all this, under `format`; how many commits there were, under `commits` |
 //! | queue | queue number | [`super::record::QueueRecord`] |
 //! | cursor | queue, priority | stamp: no live job of the lane comes before it |
 //! | ready | queue, priority, stamp | job record |
@@ -128,6 +128,11 @@ impl Builder {
 
 pub fn meta(name: &str) -> Key {
     Builder::new(Area::Meta).push(name.as_bytes()).0
+}
+
+/// Under which every commit of the store on disk says which one it is.
+pub fn commits() -> Key {
+    meta("commits")
 }
 
 pub fn queue(queue: QueueId) -> Key {
