@@ -193,8 +193,13 @@ fn open_core(
     config: &Config,
     seed: u64,
 ) -> anyhow::Result<(Core<DiskStore>, Option<StoreError>)> {
-    let opened =
-        store.reopen().and_then(|()| Core::open(store.clone(), config.settings(), clock::now(), seed));
+    let mut open =
+        || store.reopen().and_then(|()| Core::open(store.clone(), config.settings(), clock::now(), seed));
+    let mut opened = open();
+    if matches!(opened, Err(StoreError::Unreadable(_))) {
+        // The second time around what cannot be read.
+        opened = open();
+    }
     let shown = config.root_dir.display();
     let (mut core, full) = match opened {
         Ok(core) => (core, None),

@@ -13,7 +13,6 @@ mod errors;
 mod events;
 mod examples;
 mod folds;
-mod footprint;
 mod formats;
 mod fuzz;
 mod jq;

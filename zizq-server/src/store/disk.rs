@@ -190,7 +190,7 @@ impl Open {
         let jobs = open_jobs(&database, at)?;
         sync_folders(&at.folder)?;
         loss.settle(&jobs)?;
-        let commits = jobs.get(keys::commits().as_slice())?;
+        let commits = jobs.get(keys::commits().as_slice()).map_err(|error| noted(&at.is_suspect, error))?;
         let commits = commits.and_then(|bytes| Some(u64::from_be_bytes(bytes.as_ref().try_into().ok()?)));
         at.journal
             .was_read(reached.max(commits.unwrap_or(0)))
@@ -266,7 +266,8 @@ impl At {
     /// Makes an empty store in another folder.
     fn make(&self, folder: &Path) -> Result<(), StoreError> {
         let database = Database::builder(folder).open()?;
-        Ok(drop(open_jobs(&database, self)?))
+        open_jobs(&database, self)?;
+        Ok(())
     }
 
     /// Why fjall could not open the folder: with the name of the file, if one cannot be opened by us either.

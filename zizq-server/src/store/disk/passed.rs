@@ -25,7 +25,7 @@ struct Span {
 
 impl Span {
     fn is_in(&self, (min, max): (&Slice, &Slice)) -> bool {
-        min <= &self.min && &self.max <= max
+        *min <= self.min && self.max <= *max
     }
 
     fn overlaps(&self, other: &Self) -> bool {

@@ -317,7 +317,7 @@ fn rewrite(
     let mut entries = entries.to_vec();
     if entries.is_empty() {
         // A table cannot be empty. Nothing has such a key, and it lies behind what comes before the table.
-        let key = last.map_or_else(|| Key::from_slice(&[0]), |last| behind(last));
+        let key = last.map_or_else(|| Key::from_slice(&[0]), behind);
         entries.push(InternalValue::new_tombstone(key.as_slice(), 0));
     }
     let compression = compression.unwrap_or(CompressionType::None);
