@@ -289,6 +289,78 @@ async fn answers_that_nobody_reads_do_not_pile_up() {
     }
 }
 
+/// All elements of a list, and how many each of its pages has.
+async fn walk(client: &Client, mut path: String, member: &str) -> (Vec<Value>, Vec<usize>) {
+    let (mut all, mut lengths) = (Vec::new(), Vec::new());
+    loop {
+        let answer = client.get(&path).await;
+        assert!(answer.body.len() < 18 << 20, "{} bytes of {path}", answer.body.len());
+        let page = answer.expect(200);
+        let list = page[member].as_array().unwrap();
+        lengths.push(list.len());
+        all.extend(list.iter().cloned());
+        match page["pages"]["next"].as_str() {
+            Some(next) => next.clone_into(&mut path),
+            None => return (all, lengths),
+        }
+    }
+}
+
+#[tokio::test]
+async fn lists_of_names_have_pages_where_they_are_asked_for() {
+    let server = Server::start().await;
+    let client = server.client();
+    let names = ["a", "b c", "d&e=%", "f", "g"];
+    for name in names {
+        client.add(name).await;
+        let path = |of: &str| format!("/{of}/{}", name.replace('%', "%25").replace(' ', "%20"));
+        let policy = json!({"allocation": 1, "strategy": {"type": "while_in_flight"}});
+        client.post(&path("budgets"), &policy).await.expect(201);
+        client.call(http::Method::PUT, &path("crons")).value(&json!({"entries": []})).await.expect(200);
+    }
+    for (path, member, key) in [
+        ("/queues", "queues", ""),
+        ("/queues?details=true", "queues", "name"),
+        ("/crons", "crons", ""),
+        ("/budgets", "budgets", "key"),
+    ] {
+        let name = |value: &Value| if key.is_empty() { value.clone() } else { value[key].clone() };
+        let whole = client.get(path).await.expect(200);
+        assert_eq!(whole.as_object().unwrap().len(), 1, "{path}: {whole}");
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let (paged, lengths) = walk(&client, format!("{path}{separator}limit=2"), member).await;
+        assert_eq!(lengths, [2, 2, 1], "{path}");
+        assert_eq!(paged.iter().map(name).collect::<Vec<_>>(), names, "{path}");
+        assert_eq!(Value::Array(paged), whole[member], "{path}");
+    }
+    client.get("/queues?limit=0").await.expect_refusal(400, "limit");
+}
+
+#[tokio::test]
+async fn a_list_that_nobody_could_read_at_once_ends_at_a_size() {
+    const POLLS: usize = 80;
+    let server = Server::start().await;
+    let client = server.client();
+    // Each names as much as it may.
+    let queues: Vec<String> = (0..1_000).map(|n| format!("{n:0>250}")).collect();
+    let poll = json!({"queues": queues, "wait_ms": 60_000}).to_string();
+    let (requests, _connection) = dial(&server).await;
+    let mut waiting = JoinSet::new();
+    for _ in 0..POLLS {
+        let poll =
+            Request::post(format!("{}/jobs/take", server.url())).body(Full::from(poll.clone())).unwrap();
+        let mut requests = requests.clone();
+        waiting.spawn(async move { requests.send_request(poll).await });
+    }
+    until("the polls to wait", async || {
+        let (workers, _) = walk(&client, "/workers".to_owned(), "workers").await;
+        (workers.len() == POLLS).then_some(())
+    })
+    .await;
+    let (workers, lengths) = walk(&client, "/workers".to_owned(), "workers").await;
+    assert!(lengths.len() == 2 && workers.len() == POLLS, "{lengths:?}");
+}
+
 #[tokio::test]
 async fn a_page_of_errors_ends_at_a_size() {
     const ERRORS: u64 = 400;
@@ -302,21 +374,9 @@ async fn a_page_of_errors_ends_at_a_size() {
         client.fail(&job, &json!({"message": "m", "backtrace": backtrace, "retry_at": 1})).await;
     }
     for order in ["asc", "desc"] {
-        let mut next = format!("{path}?limit=2000&order={order}");
-        let mut pages = Vec::new();
-        loop {
-            let answer = client.get(&next).await;
-            assert!(answer.body.len() < 18 << 20, "{} bytes", answer.body.len());
-            let page = answer.expect(200);
-            let attempts = page["errors"].as_array().unwrap().iter().map(|error| error["attempt"].as_u64());
-            pages.push(attempts.map(Option::unwrap).collect::<Vec<_>>());
-            match page["pages"]["next"].as_str() {
-                Some(link) => link.clone_into(&mut next),
-                None => break,
-            }
-        }
-        assert_eq!(pages.len(), 2, "{pages:?}");
-        let mut all = pages.concat();
+        let (errors, lengths) = walk(&client, format!("{path}?limit=2000&order={order}"), "errors").await;
+        assert_eq!(lengths.len(), 2, "{lengths:?}");
+        let mut all: Vec<u64> = errors.iter().map(|error| error["attempt"].as_u64().unwrap()).collect();
         if order == "desc" {
             all.reverse();
         }

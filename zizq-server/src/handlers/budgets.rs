@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use protocol::body;
 use protocol::budget::{
-    BindingRequest, CostRequest, KeyedBindingRequest, PolicyPatch, PolicyRequest, check_bindings,
+    BindingRequest, BudgetView, CostRequest, KeyedBindingRequest, PolicyPatch, PolicyRequest, check_bindings,
 };
 use protocol::name::BudgetKey;
 use protocol::object::Object;
@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::change::{self, shown};
+use super::listing::Listing;
 use super::{filters, out_of_step};
 use crate::engine::budget::{BindingChange, BudgetCommand};
 use crate::engine::command::{Change, Command, Reply};
@@ -22,10 +23,13 @@ use crate::http::request::Request;
 use crate::reader::Changes;
 
 pub(crate) async fn list(app: &App, request: &Request) -> Answer {
-    request.no_query()?;
+    let mut query = request.query()?;
+    let listing = Listing::read(&mut query)?;
+    query.finish()?;
     match app.engine.call(Command::Budget(BudgetCommand::List)).await? {
         Reply::Budgets(budgets) => {
-            Ok(reply::value(StatusCode::OK, request.format, &json!({"budgets": budgets})))
+            let key = |budget: &BudgetView| budget.key.to_string();
+            listing.answer(request, ("/budgets", "budgets"), budgets, key, |budget| json!(budget))
         }
         _ => Err(out_of_step()),
     }

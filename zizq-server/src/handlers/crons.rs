@@ -12,6 +12,7 @@ use protocol::name::CronName;
 use protocol::object::Object;
 use serde_json::json;
 
+use super::listing::Listing;
 use super::{enqueue, out_of_step};
 use crate::engine::command::{Command, Reply};
 use crate::engine::cron::CronCommand;
@@ -42,9 +43,13 @@ pub(crate) async fn call(app: &App, request: &Request, call: CronCall) -> Answer
 }
 
 async fn list(app: &App, request: &Request) -> Answer {
-    request.no_query()?;
+    let mut query = request.query()?;
+    let listing = Listing::read(&mut query)?;
+    query.finish()?;
     match ask(app, CronCommand::List).await? {
-        Reply::Crons(names) => Ok(reply::value(StatusCode::OK, request.format, &json!({"crons": names}))),
+        Reply::Crons(names) => {
+            listing.answer(request, ("/crons", "crons"), names, ToString::to_string, |name| json!(name))
+        }
         _ => Err(out_of_step()),
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod events;
 mod filters;
 mod follow;
 pub(crate) mod lease;
+mod listing;
 pub(crate) mod log;
 pub(crate) mod look;
 pub(crate) mod outcome;

@@ -6,6 +6,7 @@ use protocol::name::QueueName;
 use protocol::synonyms;
 use serde_json::{Value, json};
 
+use super::listing::Listing;
 use super::out_of_step;
 use crate::engine::command::{Command, LastRelease, QueueState, Reply, WorkerState};
 use crate::http::App;
@@ -18,16 +19,17 @@ const MAX_NAMES: usize = 1_000;
 pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let details = query.flag("details")?;
+    let listing = Listing::read(&mut query)?;
     query.finish()?;
     if !details {
         let names = app.reader.queues().await?;
-        return Ok(reply::value(StatusCode::OK, request.format, &json!({"queues": names})));
+        return listing
+            .answer(request, ("/queues", "queues"), names, ToString::to_string, |name| json!(name));
     }
-    let mut states = states(app.engine.call(Command::Queues { names: None }).await?)?;
-    states.sort_by(|a, b| a.name.cmp(&b.name));
+    let states = states(app.engine.call(Command::Queues { names: None }).await?)?;
     let oldest = app.reader.oldest_ready(None).await?;
-    let queues: Vec<Value> = states.iter().map(|state| queue(state, oldest.get(&state.name))).collect();
-    Ok(reply::value(StatusCode::OK, request.format, &json!({"queues": queues})))
+    let show = |state: &QueueState| queue(state, oldest.get(&state.name));
+    listing.answer(request, ("/queues?details=true", "queues"), states, |state| state.name.to_string(), show)
 }
 
 pub(crate) async fn one(app: &App, request: &Request) -> Answer {
@@ -118,21 +120,27 @@ fn show_release(shown: &mut Value, release: Option<&LastRelease>) {
 }
 
 pub(crate) async fn workers(app: &App, request: &Request) -> Answer {
-    request.no_query()?;
-    let Reply::Workers(mut workers) = app.engine.call(Command::Workers).await? else {
+    let mut query = request.query()?;
+    let listing = Listing::read(&mut query)?;
+    query.finish()?;
+    let Reply::Workers(workers) = app.engine.call(Command::Workers).await? else {
         return Err(out_of_step());
     };
-    workers.sort_by_key(|worker| (worker.connected_at, worker.stream));
-    let workers: Vec<Value> = workers.iter().map(worker).collect();
-    Ok(reply::value(StatusCode::OK, request.format, &json!({"workers": workers})))
+    // In the order in which they came.
+    let key = |worker: &WorkerState| format!("{:013}-{}", worker.connected_at, name_of(worker));
+    listing.answer(request, ("/workers", "workers"), workers, key, worker)
+}
+
+/// Enough to tell streams apart, and to find one in the log of its worker. Who has all of it can take its jobs over.
+fn name_of(worker: &WorkerState) -> String {
+    let mut stream = format!("{:032x}", worker.stream);
+    stream.truncate(12);
+    stream
 }
 
 fn worker(worker: &WorkerState) -> Value {
-    // Enough to tell streams apart, and to find one in the log of its worker. Who has all of it can take its jobs over.
-    let mut stream = format!("{:032x}", worker.stream);
-    stream.truncate(12);
     let mut shown = json!({
-        "stream": stream,
+        "stream": name_of(worker),
         "format": worker.about.format,
         "queues": worker.queues.as_deref().unwrap_or_default(),
         "prefetch": worker.prefetch,
