@@ -18,9 +18,14 @@ impl Known {
     /// Reads what an answer tells of jobs, in JSON or in MessagePack.
     pub(super) fn learn(&mut self, body: &[u8]) {
         let mut rest = body;
+        let (id_mark, lease_mark): (&[u8], &[u8]) = if body.first() == Some(&b'{') {
+            (b"\"id\":\"", b"\"lease\":\"")
+        } else {
+            (b"\xa2id\xb9", b"\xa5lease\xb0")
+        };
         for _ in 0..4 {
-            let Some((id, behind)) = text_of(rest, b"\"id\":\"", b"\xa2id\xb9", ID) else { return };
-            let lease = text_of(behind, b"\"lease\":\"", b"\xa5lease\xb0", LEASE);
+            let Some((id, behind)) = text_of(rest, id_mark, ID) else { return };
+            let lease = text_of(behind, lease_mark, LEASE);
             self.keep(id, lease.map(|(lease, _)| lease));
             rest = behind;
         }
@@ -47,9 +52,8 @@ impl Known {
 }
 
 /// What stands behind a mark, and the bytes after it.
-fn text_of<'a>(bytes: &'a [u8], json: &[u8], msgpack: &[u8], len: usize) -> Option<(String, &'a [u8])> {
-    let mark = if bytes.first() == Some(&b'{') { json } else { msgpack };
-    let start = memmem::find(bytes, mark).or_else(|| memmem::find(bytes, json))? + mark.len();
+fn text_of<'a>(bytes: &'a [u8], mark: &[u8], len: usize) -> Option<(String, &'a [u8])> {
+    let start = memmem::find(bytes, mark)? + mark.len();
     let text = std::str::from_utf8(bytes.get(start..start + len)?).ok()?;
     Some((text.to_owned(), &bytes[start + len..]))
 }

@@ -55,7 +55,7 @@ pub(super) async fn measure(target: &Target, flags: &Random) -> Result<Round> {
         until: Instant::now() + Duration::from_secs(flags.seconds),
         known: RefCell::default(),
         faults: RefCell::default(),
-        latency: RefCell::new(Histogram::new(3)?),
+        latency: RefCell::new(Histogram::new_with_bounds(1, 60_000_000, 3)?),
         answered: Progress::default(),
         refused: Cell::new(0),
         unavailable: Cell::new(0),
