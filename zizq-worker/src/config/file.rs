@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use protocol::name::{JobType, QueueName};
 use protocol::unit;
+use reqwest::Url;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use toml::Spanned;
@@ -54,6 +55,17 @@ pub(super) struct File {
     pub(super) log_format: Option<LogFormat>,
     #[serde(default)]
     pub(super) route: Vec<Spanned<RouteTable>>,
+}
+
+impl File {
+    /// Whether there is something in it that not everybody may read.
+    pub(super) fn holds_a_secret(&self) -> bool {
+        let password = |text: &String| Url::parse(text).is_ok_and(|url| url.password().is_some());
+        let key = |route: &RouteTable| {
+            route.secrets.as_ref().is_some_and(|list| list.0.iter().any(|text| text.starts_with("whsec_")))
+        };
+        self.server.as_ref().is_some_and(password) || self.route.iter().any(|route| key(route.get_ref()))
+    }
 }
 
 /// A `[[route]]`.

@@ -22,7 +22,7 @@ use reqwest::header::HeaderValue;
 use toml::Spanned;
 
 use self::file::{File, OneOrMore, RouteTable, RunLine, Span};
-use crate::access::{Access, Written};
+use crate::access::{Access, Written, open_to_all, others_can_read};
 use crate::args::Flags;
 use crate::cgroup::{self, Place};
 use crate::ended::{Ended, Why};
@@ -138,7 +138,10 @@ impl Config {
                     let line = explain::line(&text, route.span().start);
                     route.get_mut().place = Some(format!("{}:{line}", path.display()));
                 }
-                settle(flags, file)
+                let is_open = file.holds_a_secret() && others_can_read(path);
+                let mut config = settle(flags, file)?;
+                config.doubts.extend(is_open.then(|| open_to_all(path, "the password or the secrets")));
+                Ok(config)
             });
         settled.map_err(|first| match mistakes::mistakes(path, &text) {
             // What is wrong is not in the file alone.

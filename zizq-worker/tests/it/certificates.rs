@@ -1,6 +1,7 @@
 //! Certificates as people make them: what is believed, and what is said of the others.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -219,6 +220,61 @@ async fn a_certificate_of_openssl_req_x509_is_believed_where_it_is_named() {
             let said = said(&made, "localhost", Some(&made.certificate), by_variable).await;
             assert!(said.contains(wanted), "{more:?}: {said}");
         }
+    }
+}
+
+#[tokio::test]
+async fn doubtful_files_of_a_configuration_are_warned_of_and_a_key_of_another_certificate_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str, mode: u32| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        path.display().to_string()
+    };
+    let (ours, other) = (by_itself(params(LOCALHOST, false)), by_itself(expired(params(LOCALHOST, false))));
+    let (cert, old) = (write("cert", &ours.certificate, 0o644), write("old", &other.certificate, 0o644));
+    let (key, open) = (write("key", &ours.key, 0o600), write("open", &ours.key, 0o644));
+    let (key_of_old, both) = (write("old-key", &other.key, 0o600), "url = 'https://h'\n");
+    let route = |lines: &str| format!("[[route]]\nqueue = 'q'\n{both}{lines}\n");
+    for (text, mode, code, said) in [
+        (route(&format!("cert = '{cert}'\nkey = '{key}'")), 0o644, 0, None),
+        (
+            route(&format!("cert = '{cert}'\nkey = '{key_of_old}'")),
+            0o644,
+            2,
+            Some("old-key does not belong to the certificate in"),
+        ),
+        (route(&format!("cert = '{cert}'\nkey = '{cert}'")), 0o644, 2, Some("it holds a certificate")),
+        (route(&format!("cert = '{cert}'\nkey = '{open}'")), 0o644, 0, Some("can read the private key in")),
+        (
+            route(&format!("cert = '{old}'\nkey = '{key_of_old}'")),
+            0o644,
+            0,
+            Some("`cert`: it expired on 2020-01-02"),
+        ),
+        (route(&format!("ca = '{old}'")), 0o644, 0, Some("`ca`: it expired on 2020-01-02")),
+        (format!("server_ca = '{old}'\n{}", route("")), 0o644, 0, Some("it expired on 2020-01-02")),
+        (
+            format!("server = 'http://me:pssst@h'\n{}", route("")),
+            0o644,
+            0,
+            Some("can read the password or the secrets in"),
+        ),
+        (format!("server = 'http://me:pssst@h'\n{}", route("")), 0o640, 0, None),
+        (
+            route("secrets = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'"),
+            0o644,
+            0,
+            Some("can read the password or the secrets in"),
+        ),
+    ] {
+        let path = write("worker.toml", &text, mode);
+        let output = command().args(["check", "--config", &path]).output().await.unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{text}: {error}");
+        assert_eq!(error.lines().count(), usize::from(said.is_some()), "{text}: {error}");
+        assert!(said.is_none_or(|said| error.contains(said)) && !error.contains("pssst"), "{text}: {error}");
     }
 }
 
