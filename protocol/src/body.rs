@@ -21,6 +21,14 @@ pub const MAX_NESTING: usize = 128;
 #[error("{0}")]
 pub struct Malformed(pub String);
 
+/// Refuses a JSON text that nests deeper than any body of the contract: whoever reads it by recursion is safe then.
+///
+/// # Errors
+/// [`Malformed`].
+pub fn check_nesting(text: &[u8]) -> Result<(), Malformed> {
+    json::check_nesting(text, MAX_NESTING)
+}
+
 /// Reads a body that must be an object.
 ///
 /// # Errors

@@ -15,6 +15,8 @@ pub mod flow;
 pub mod frame;
 pub mod id;
 pub mod job;
+#[cfg(feature = "jq")]
+pub mod jq;
 mod json;
 pub mod lease;
 pub mod log;

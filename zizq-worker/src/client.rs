@@ -30,6 +30,8 @@ const ZIZQ_LEASE: HeaderName = HeaderName::from_static("zizq-lease");
 /// How long an answer may take: the contract promises one within this time.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The largest answer that is read: far above what a server with default limits gives.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// The longest that a server is left alone because it says so.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
@@ -147,7 +149,7 @@ impl Client {
         let answer = send(self.calls.post(self.url(&["jobs", verb])).json(body)).await?;
         match answer.status() {
             StatusCode::UNPROCESSABLE_ENTITY => {
-                let body = answer.bytes().await.map_err(|e| CallError::NoAnswer(cause(&e)))?;
+                let body = whole(answer).await?;
                 let Ok(NotDone { mut not_found, lost }) = serde_json::from_slice(&body) else {
                     return Err(refusal(StatusCode::UNPROCESSABLE_ENTITY, &body, None));
                 };
@@ -315,11 +317,11 @@ async fn object(answer: Response, expected: StatusCode) -> Result<Bytes, CallErr
     let answer = checked(answer).await?;
     let status = answer.status();
     // A connection is only used again when its answer was read.
-    let body = answer.bytes().await;
+    let body = whole(answer).await;
     if status == StatusCode::NO_CONTENT {
         return Ok(Bytes::new());
     }
-    let body = body.map_err(|e| CallError::NoAnswer(cause(&e)))?;
+    let body = Bytes::from(body?);
     let is_object =
         body.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(&body).is_ok();
     if status == expected && is_object {
@@ -340,9 +342,24 @@ async fn send(request: RequestBuilder) -> Result<Response, CallError> {
     })
 }
 
+/// The body of an answer, as far as one of our server's can go.
+async fn whole(mut answer: Response) -> Result<Vec<u8>, CallError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|e| CallError::NoAnswer(cause(&e)))? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_ANSWER_BYTES {
+            return Err(CallError::NoAnswer(format!("the answer is larger than {MAX_ANSWER_BYTES} bytes")));
+        }
+    }
+    match protocol::body::check_nesting(&body) {
+        Ok(()) => Ok(body),
+        Err(error) => Err(CallError::NoAnswer(format!("the answer {error}"))),
+    }
+}
+
 async fn read<T: DeserializeOwned>(answer: Response) -> Result<T, CallError> {
     let status = answer.status();
-    let body = answer.bytes().await.map_err(|e| CallError::NoAnswer(cause(&e)))?;
+    let body = whole(answer).await?;
     serde_json::from_slice(&body).map_err(|_| CallError::Foreign { status, message: sentence(&body) })
 }
 
@@ -353,7 +370,7 @@ async fn checked(answer: Response) -> Result<Response, CallError> {
         return Ok(answer);
     }
     let pause = retry_after::pause(answer.headers(), clock::now_ms());
-    let body = answer.bytes().await.unwrap_or_default();
+    let body = whole(answer).await.unwrap_or_default();
     Err(refusal(status, &body, pause))
 }
 

@@ -183,6 +183,7 @@ impl Subscription {
     }
 
     async fn event(&mut self, event: &str, data: &str) -> Result<(), serde_json::Error> {
+        protocol::body::check_nesting(data.as_bytes()).map_err(serde::de::Error::custom)?;
         match event {
             "message" => match serde_json::from_str::<DeliveredJob>(data) {
                 Ok(job) => self.tell(Event::Delivered(Box::new(job))).await,

@@ -33,7 +33,7 @@ impl From<ReadError> for Refusal {
             ReadError::Busy(error) => Self::unavailable(error.to_string()),
             ReadError::Jq(error) => match error {
                 JqError::Invalid(_) => Self::bad_request(error.to_string()),
-                JqError::Stopped(_) => Self::unprocessable(error.to_string()),
+                JqError::NoCondition(_) | JqError::Stopped(_) => Self::unprocessable(error.to_string()),
                 JqError::Unavailable(_) => {
                     tracing::error!(%error, "no jq helper");
                     Self::unavailable(error.to_string())

@@ -9,7 +9,7 @@ use std::time::Instant;
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 
 use super::fold::Folding;
-use super::program::{Library, Program};
+use super::program::Condition;
 use super::wire::{self, TIME_BYTES, packed, read_frame, write_frame};
 
 /// Deep enough for every payload that is accepted; a recursion without end soon comes to its own.
@@ -64,24 +64,24 @@ fn data() -> u64 {
 }
 
 fn work(frames: &Receiver<(u8, Vec<u8>)>) -> io::Result<()> {
-    let library = Library::new();
-    let mut program: Option<Program> = None;
+    let mut condition: Option<Condition> = None;
     let mut folding = Folding::default();
     let mut stdout = stdout().lock();
     while let Ok((kind, body)) = frames.recv() {
-        match (kind, &program) {
-            (wire::COMPILE, _) => match library.compile(&String::from_utf8_lossy(&body), &[]) {
+        match (kind, &condition) {
+            (wire::COMPILE, _) => match compile(&body) {
                 Ok(compiled) => {
-                    program = Some(compiled);
+                    condition = Some(compiled);
                     write_frame(&mut stdout, wire::COMPILED, &[])?;
                 }
                 Err(why) => write_frame(&mut stdout, wire::INVALID, why.as_bytes())?,
             },
-            (wire::EVALUATE, Some(program)) => {
-                let began = Instant::now();
-                let payloads = wire::payloads(&body);
+            (wire::EVALUATE, Some(condition)) => {
+                let (now, body) = body.split_first_chunk::<TIME_BYTES>().ok_or(io::ErrorKind::InvalidData)?;
+                let (began, now) = (Instant::now(), f64::from_be_bytes(*now));
+                let verdict = |(format, payload)| condition.verdict(format, payload, now).byte();
                 let mut matches = vec![0; TIME_BYTES];
-                matches.extend(payloads.map(|(format, payload)| u8::from(program.matches(format, payload))));
+                matches.extend(wire::payloads(body).map(verdict));
                 let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
                 if let Some(time) = matches.first_chunk_mut() {
                     *time = took.to_be_bytes();
@@ -90,7 +90,7 @@ fn work(frames: &Receiver<(u8, Vec<u8>)>) -> io::Result<()> {
             }
             (wire::FOLD, _) => {
                 let tell = |turn| write_frame(&mut stdout, wire::TURN, &packed(&turn)?);
-                match folding.run(&library, &body, tell)? {
+                match folding.run(&body, tell)? {
                     Ok(folded) => write_frame(&mut stdout, wire::FOLDED, &packed(&folded)?)?,
                     Err(why) => write_frame(&mut stdout, wire::WRONG, why.as_bytes())?,
                 }
@@ -99,4 +99,9 @@ fn work(frames: &Receiver<(u8, Vec<u8>)>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn compile(body: &[u8]) -> Result<Condition, String> {
+    let (is_strict, expression) = body.split_first().unwrap_or((&0, &[]));
+    Condition::compile(&String::from_utf8_lossy(expression), *is_strict == 1)
 }

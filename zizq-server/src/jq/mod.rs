@@ -1,8 +1,11 @@
 //! jq expressions over payloads. They are untrusted code, so they run in a helper: another process of this program,
 //! with limits of its own, that can be killed and replaced at any time.
 //!
-//! `program` is the only user of jaq, and runs in the helper alone; `helper` is the helper's side of the pipe,
-//! `session` the server's. Of the expressions of batches `fold` makes use, in the helper too.
+//! What jq means is in [`protocol::jq`], which runs in the helper alone: `program` filters with it, `fold` folds payloads.
+//! `helper` is the helper's side of the pipe, `session` the server's.
+//!
+//! Many filters may be open; the helpers take turns, a batch of payloads each, so that one that takes long holds up
+//! nobody for longer than a few batches.
 
 pub(crate) mod fold;
 pub mod helper;
@@ -10,17 +13,24 @@ mod program;
 mod session;
 mod wire;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use crate::clock;
 use session::Helper;
 pub(crate) use session::{FoldError, Session};
 
 /// How long a request waits for others' expressions to come to their end: an answer is due within half a minute.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// So many helpers are kept without work.
+const MAX_IDLE: usize = 4;
+/// How many expressions may be at work, each with a helper.
+const MAX_SESSIONS: usize = 16;
 
 /// What an expression may use.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +47,9 @@ pub(crate) enum JqError {
     /// It is no program.
     #[error("filter: {0}")]
     Invalid(String),
+    /// It gives something else than a boolean for a job, where jobs are changed.
+    #[error("filter: {0}")]
+    NoCondition(String),
     /// It went beyond its limits.
     #[error("filter: {0}")]
     Stopped(String),
@@ -54,8 +67,10 @@ pub(crate) struct Busy;
 #[derive(Debug)]
 pub(crate) struct Helpers {
     limits: Limits,
-    /// One for each that may be at work.
-    permits: Arc<Semaphore>,
+    /// One for each expression that may be at work.
+    places: Arc<Semaphore>,
+    /// One for each helper that may be busy. They go round, first come, first served.
+    turns: Arc<Semaphore>,
     idle: Mutex<Vec<Helper>>,
 }
 
@@ -63,14 +78,22 @@ impl Helpers {
     pub(crate) fn new(limits: Limits) -> Arc<Self> {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // Two, so that an expression that is about to be stopped does not keep every other one waiting.
-        let permits = Arc::new(Semaphore::new(processors.max(2)));
-        Arc::new(Self { limits, permits, idle: Mutex::default() })
+        let turns = Arc::new(Semaphore::new(processors.max(2)));
+        let places = Arc::new(Semaphore::new(MAX_SESSIONS));
+        Arc::new(Self { limits, places, turns, idle: Mutex::default() })
     }
 
-    /// Waits until a helper may work.
+    /// Waits until one more expression may be at work. What it calls `now` is the time at which it began to wait.
     pub(crate) async fn admit(self: &Arc<Self>) -> Admission {
-        let permit = self.permits.clone().acquire_owned().await.expect("nobody closes it");
-        Admission { helpers: self.clone(), permit }
+        let asked_at = clock::now();
+        let place = self.places.clone().acquire_owned().await.expect("nobody closes it");
+        Admission {
+            helpers: self.clone(),
+            runtime: Handle::current(),
+            asked_at,
+            abandoned: Arc::default(),
+            place,
+        }
     }
 
     /// As [`Self::admit`], for somebody who waits for an answer.
@@ -81,8 +104,12 @@ impl Helpers {
         timeout(PATIENCE, self.admit()).await.map_err(|_| Busy)
     }
 
+    /// Keeps a helper for the next one, unless enough are at hand.
     fn put_back(&self, helper: Helper) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(helper);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MAX_IDLE {
+            idle.push(helper);
+        }
     }
 
     fn take(&self) -> Option<Helper> {
@@ -94,6 +121,33 @@ impl Helpers {
 #[derive(Debug)]
 pub(crate) struct Admission {
     helpers: Arc<Helpers>,
-    #[expect(dead_code, reason = "held for as long as the helper works")]
-    permit: OwnedSemaphorePermit,
+    runtime: Handle,
+    /// In milliseconds since 1970.
+    asked_at: u64,
+    /// Whether nobody waits for the answer any more.
+    abandoned: Arc<AtomicBool>,
+    #[expect(dead_code, reason = "held for as long as the expression is at work")]
+    place: OwnedSemaphorePermit,
+}
+
+impl Admission {
+    /// What `now` is to the expression, in seconds since 1970.
+    pub(crate) fn now(&self) -> f64 {
+        Duration::from_millis(self.asked_at).as_secs_f64()
+    }
+
+    /// Gives up as soon as this is set.
+    pub(crate) fn until(self, abandoned: Arc<AtomicBool>) -> Self {
+        Self { abandoned, ..self }
+    }
+
+    /// Waits until it is this one's turn. It must not be waited for where others run.
+    fn turn(&self) -> OwnedSemaphorePermit {
+        let turn = self.helpers.turns.clone().acquire_owned();
+        self.runtime.block_on(turn).expect("nobody closes it")
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed)
+    }
 }

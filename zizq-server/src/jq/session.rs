@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use protocol::payload::Payload;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::fold::{Folded, Task, Turn};
+use super::program::{Verdict, no_condition};
 use super::wire::{self, TIME_BYTES, packed, push_payload, split_frame, write_frame};
 use super::{Admission, JqError, Limits};
 
@@ -17,6 +19,8 @@ const TIME_PER_PAYLOAD: Duration = Duration::from_micros(100);
 const TIME_PER_BYTE: Duration = Duration::from_nanos(25);
 /// What each payload adds that is folded: the one it is folded into may be a thousand times as long.
 const TIME_PER_FOLD: Duration = Duration::from_millis(1);
+/// How often is looked whether anybody still waits.
+const GLANCE: Duration = Duration::from_millis(50);
 /// How long the answer to what is not needed any more is waited for, before the helper is killed.
 const LAST_WAIT: Duration = Duration::from_millis(100);
 
@@ -28,8 +32,8 @@ pub(super) struct Helper {
     stdout: ChildStdout,
     /// What was read and is no whole frame yet.
     buffer: Vec<u8>,
-    /// The last expression it compiled.
-    expression: String,
+    /// The last expression it compiled, as it was sent.
+    compiled: Vec<u8>,
 }
 
 impl Helper {
@@ -51,28 +55,28 @@ impl Helper {
             .spawn()?;
         match (child.stdin.take(), child.stdout.take()) {
             (Some(stdin), Some(stdout)) => {
-                Ok(Self { child, stdin, stdout, buffer: Vec::new(), expression: String::new() })
+                Ok(Self { child, stdin, stdout, buffer: Vec::new(), compiled: Vec::new() })
             }
             _ => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 
-    /// Waits for the next frame. None when time is up, an error when the helper has ended.
-    fn receive(&mut self, until: Instant) -> io::Result<Option<(u8, Vec<u8>)>> {
+    /// Waits for the next frame. None when time is up, or nobody waits for it any more; an error when the helper has
+    /// ended.
+    fn receive(&mut self, until: Instant, is_over: impl Fn() -> bool) -> io::Result<Option<(u8, Vec<u8>)>> {
         let mut chunk = [0; 16 * 1024];
         loop {
             if let Some(frame) = split_frame(&mut self.buffer) {
                 return Ok(Some(frame));
             }
             let left = until.saturating_duration_since(Instant::now());
-            let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
+            if left.is_zero() || is_over() {
+                return Ok(None);
+            }
+            let timeout = Timespec::try_from(left.min(GLANCE)).map_err(io::Error::other)?;
             match poll(&mut [PollFd::new(&self.stdout, PollFlags::IN)], Some(&timeout)) {
-                Err(rustix::io::Errno::INTR) => continue,
-                ready => {
-                    if ready? == 0 {
-                        return Ok(None);
-                    }
-                }
+                Err(rustix::io::Errno::INTR) | Ok(0) => continue,
+                ready => drop(ready?),
             }
             match self.stdout.read(&mut chunk)? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -119,27 +123,32 @@ pub(crate) struct Session {
     left: Duration,
     /// When the slice that the helper has now was sent, and how many payloads it has.
     sent: Option<(Instant, usize)>,
+    /// Held while the helper is busy.
+    turn: Option<OwnedSemaphorePermit>,
     body: Vec<u8>,
 }
 
 impl Admission {
     /// Compiles an expression. Waits, for as long as the limits say.
     ///
+    /// `is_strict`: for every payload it has to give true, false or null.
+    ///
     /// # Errors
     /// [`JqError`].
-    pub(crate) fn compile(self, expression: &str) -> Result<Session, JqError> {
+    pub(crate) fn compile(self, expression: &str, is_strict: bool) -> Result<Session, JqError> {
         let mut session = self.open()?;
+        let body = [&[u8::from(is_strict)], expression.as_bytes()].concat();
         if let Some(helper) = &mut session.helper {
-            if helper.expression == expression {
+            if helper.compiled == body {
                 return Ok(session);
             }
-            helper.expression.clear();
+            helper.compiled.clear();
         }
-        session.send(wire::COMPILE, expression.as_bytes(), 0)?;
+        session.send(wire::COMPILE, &body, 0)?;
         match session.reply()? {
             (wire::COMPILED, _) => {
                 if let Some(helper) = &mut session.helper {
-                    expression.clone_into(&mut helper.expression);
+                    helper.compiled = body;
                 }
                 Ok(session)
             }
@@ -159,7 +168,7 @@ impl Admission {
         let limits = self.helpers.limits;
         let helper = self.helpers.take().map_or_else(|| Helper::start(limits), Ok);
         let helper = Some(helper.map_err(|error| JqError::Unavailable(error.to_string()))?);
-        Ok(Session { admission: self, helper, left: limits.time, sent: None, body: Vec::new() })
+        Ok(Session { admission: self, helper, left: limits.time, sent: None, turn: None, body: Vec::new() })
     }
 }
 
@@ -175,7 +184,7 @@ pub(crate) enum FoldError {
 impl FoldError {
     fn of(index: usize, error: JqError) -> Self {
         match error {
-            JqError::Invalid(error) | JqError::Stopped(error) => {
+            JqError::Invalid(error) | JqError::NoCondition(error) | JqError::Stopped(error) => {
                 Self::Wrong { index, error: format!("batch: {error}") }
             }
             JqError::Unavailable(error) => {
@@ -193,6 +202,7 @@ impl Session {
     pub(crate) fn begin<'a>(&mut self, payloads: impl Iterator<Item = &'a Payload>) -> Result<(), JqError> {
         let mut body = std::mem::take(&mut self.body);
         body.clear();
+        body.extend_from_slice(&self.admission.now().to_be_bytes());
         let mut count = 0;
         for payload in payloads {
             push_payload(&mut body, payload.format(), payload.bytes());
@@ -216,7 +226,14 @@ impl Session {
                 let (time, matches) = body.split_first_chunk().unwrap_or((&[0; TIME_BYTES], &[]));
                 let took = Duration::from_micros(u64::from_be_bytes(*time));
                 self.left = self.left.saturating_sub(took);
-                Ok((matches.iter().map(|byte| *byte == 1).collect(), took))
+                let verdict = |byte: &u8| match Verdict::from_byte(*byte) {
+                    Verdict::Other(kind) => Err(JqError::NoCondition(no_condition(kind))),
+                    Verdict::TooMuch => Err(JqError::Stopped(
+                        "it builds a value that nests too deeply or is too long, and was stopped".to_owned(),
+                    )),
+                    verdict => Ok(verdict == Verdict::Yes),
+                };
+                Ok((matches.iter().map(verdict).collect::<Result<_, _>>()?, took))
             }
             _ => {
                 self.helper = None;
@@ -238,7 +255,7 @@ impl Session {
             match kind {
                 wire::TURN => {
                     turns.push(postcard::from_bytes(&body).map_err(|_| self.out_of_step())?);
-                    self.sent = sent;
+                    (self.sent, self.turn) = (sent, Some(self.admission.turn()));
                 }
                 wire::FOLDED if index == task.new.len() => {
                     let folded = postcard::from_bytes(&body).map_err(|_| self.out_of_step())?;
@@ -259,7 +276,9 @@ impl Session {
     }
 
     fn send(&mut self, kind: u8, body: &[u8], count: usize) -> Result<(), JqError> {
+        let turn = self.admission.turn();
         let Some(helper) = &mut self.helper else { return Err(gone()) };
+        self.turn = Some(turn);
         self.sent = Some((Instant::now(), count));
         // A helper that has died meanwhile is noticed when its answer is waited for.
         drop(write_frame(&mut helper.stdin, kind, body));
@@ -270,8 +289,12 @@ impl Session {
         let (Some(helper), Some((sent, _))) = (&mut self.helper, self.sent.take()) else {
             return Err(gone());
         };
-        let stopped = match helper.receive(sent + self.left) {
+        let admission = &self.admission;
+        let received = helper.receive(sent + self.left, || admission.is_abandoned());
+        self.turn = None;
+        let stopped = match received {
             Ok(Some(frame)) => return Ok(frame),
+            Ok(None) if admission.is_abandoned() => "nobody waits for it any more".to_owned(),
             Ok(None) => format!("it takes too long and was stopped after {:.1?}", sent.elapsed()),
             Err(_) => helper.last_words(),
         };
@@ -289,7 +312,7 @@ impl Drop for Session {
         let Some(mut helper) = self.helper.take() else { return };
         let idle = match self.sent.take() {
             None => true,
-            Some(_) => matches!(helper.receive(Instant::now() + LAST_WAIT), Ok(Some(_))),
+            Some(_) => matches!(helper.receive(Instant::now() + LAST_WAIT, || false), Ok(Some(_))),
         };
         if idle {
             self.admission.helpers.put_back(helper);

@@ -142,9 +142,7 @@ fn command(table: RouteTable, defaults: Defaults) -> Said<CommandSpec> {
         Some(RunLine::Shell(line)) if line.trim().is_empty() => return Err("the command is empty".to_owned()),
         Some(RunLine::Shell(line)) => Run::Shell(Script::parse(&line)?),
         Some(RunLine::Program(list)) if list.is_empty() => return Err("the command is empty".to_owned()),
-        Some(RunLine::Program(list)) => {
-            Run::Program(list.iter().map(|one| Template::parse(one)).collect::<Said<_>>()?)
-        }
+        Some(RunLine::Program(list)) => Run::Program(Template::parse_command(&list)?),
         None => return Err("it has no `run`".to_owned()),
     };
     let inherit = table.inherit_env.map(|inherit| inherit.0).unwrap_or_default();
