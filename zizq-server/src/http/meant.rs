@@ -48,7 +48,11 @@ fn likeness(pattern: &str, segments: &[&str]) -> Option<(f64, String)> {
             all += LIKE;
             continue;
         }
-        let likeness = strsim::normalized_damerau_levenshtein(expected, &segment.to_lowercase());
+        let segment = segment.to_lowercase();
+        // Who stops in the middle of a word, as in `fail`, means it all the same.
+        let begins = segment.len() >= 4 && expected.starts_with(&segment);
+        let likeness = strsim::normalized_damerau_levenshtein(expected, &segment);
+        let likeness = if begins { likeness.max(LIKE) } else { likeness };
         if likeness < LIKE {
             return None;
         }

@@ -114,7 +114,7 @@ impl Model {
     fn retry(&mut self, mut job: Job, reset_attempts: bool, seen: &Seen) -> Result<()> {
         let entry = self.jobs.get_mut(&job.id).context("it is there")?;
         if reset_attempts {
-            job.attempts = 0;
+            (job.attempts, job.last_error) = (0, None);
             entry.errors.clear();
         }
         (job.status, job.ready_at, job.deliveries) = (Status::Ready, self.now, 0);

@@ -1,10 +1,11 @@
 //! How attempts end, as the model sees it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use protocol::id::JobId;
-use protocol::job::{Backoff, Status};
+use protocol::job::{Backoff, LastError, Status};
 use protocol::lease::{DEFAULT_LEASE_MS, JobHeartbeat, JobRelease, LeaseToken};
 use protocol::outcome::{Failure, LeasedJob, NotDone};
 use protocol::payload::Payload;
@@ -148,7 +149,7 @@ impl Model {
         let failed = self.take_back(job.id, verdict).context("it has a job")?;
         let delay = (seen.status == Status::Scheduled).then(|| seen.ready_at.saturating_sub(self.now));
         let retry_at = self.retry_at(&failed, failure, delay)?;
-        let ended = self.end_attempt(failed, &failure.message, retry_at);
+        let ended = self.end_attempt(failed, None, failure.message.clone(), retry_at);
         let entry_queue = self.jobs.get(&job.id).map(|entry| &entry.queue);
         ensure!(entry_queue.is_none_or(|name| name == queue), "it is not of queue {queue}");
         let as_shown = |job: &Job| (job.status, job.attempts, job.ready_at, job.failed_at, job.purge_at);
@@ -181,12 +182,20 @@ impl Model {
         Ok(Some(self.now + delay))
     }
 
-    fn end_attempt(&mut self, mut job: Job, error: &str, retry_at: Option<u64>) -> Job {
+    fn end_attempt(
+        &mut self,
+        mut job: Job,
+        error_type: Option<&str>,
+        message: String,
+        retry_at: Option<u64>,
+    ) -> Job {
         job.attempts += 1;
         job.failed_at = Some(self.now);
+        let error_type = error_type.map(str::to_owned);
         if let Some(entry) = self.jobs.get_mut(&job.id) {
-            entry.errors.push(error.to_owned());
+            entry.errors.push(error_type.clone().unwrap_or_else(|| message.clone()));
         }
+        job.last_error = Some(Arc::new(LastError { error_type, message, at: self.now }));
         let keep = job.retention.and_then(|r| r.dead_ms).unwrap_or(self.settings.dead_ms);
         match retry_at {
             Some(at) => (job.status, job.ready_at) = (Status::Scheduled, at),
@@ -218,7 +227,9 @@ impl Model {
             let stored = view::find(snapshot, id)?;
             let delay = stored.map(|job| job.ready_at.saturating_sub(self.now));
             let retry_at = self.retry_at(&lease.job, &Failure::default(), delay)?;
-            self.end_attempt(lease.job, "timed_out", retry_at);
+            let began = lease.job.dequeued_at.context("it was handed out")?;
+            let message = format!("still running after {} ms", self.now.saturating_sub(began));
+            self.end_attempt(lease.job, Some("timed_out"), message, retry_at);
         }
         Ok(())
     }
@@ -235,7 +246,8 @@ impl Model {
             }
         } else {
             entry.over = true;
-            self.end_attempt(lease.job, "lease_expired", None);
+            let message = format!("handed out {} times without an outcome", lease.job.deliveries);
+            self.end_attempt(lease.job, Some("lease_expired"), message, None);
         }
     }
 
