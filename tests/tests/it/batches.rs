@@ -269,7 +269,7 @@ async fn in_bulk_all_are_enqueued_or_none() {
         text["payload"] = json!("x");
         for (bad, sentence) in [
             (batched("a", "true", "error(\"no\")", json!({"n": 1})), "batch.fold: `error(\"no\")`: no"),
-            (text, "batch.when: `$existing.n + $new.n <= 100`: cannot use \"x\""),
+            (text, "batch.when: `$existing.n + $new.n <= 100`: Cannot index string"),
             (
                 json!({"queue": "q", "type": "t", "payload": 1, "budgets": [{"key": "none"}]}),
                 "budgets[0]: no budget",
@@ -314,7 +314,7 @@ async fn what_cannot_be_folded_is_refused_in_a_sentence() {
         let said = client.post("/jobs", &texts).await;
         said.expect_refusal(
             422,
-            "batch: of the open batch with this key, when: `$existing.n + $new.n <= 100`: cannot",
+            "batch: of the open batch with this key, when: `$existing.n + $new.n <= 100`: number (1) and string",
         );
         // Too large, and too deep.
         let grows = |payload: &str| batched("g", "true", "$existing + $new", json!(payload.repeat(600)));

@@ -131,7 +131,7 @@ async fn the_commands_of_the_night() {
     let printed = run(code, &server).await;
     worker.abort();
     for expected in [
-        "no worker takes jobs of mails",
+        "dead jobs and why: zizq-worker failed",
         "; dead",
         "\"to\":\"ada@example.com\"",
         "mailbox still full",

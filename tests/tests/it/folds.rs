@@ -321,7 +321,7 @@ async fn run_folds_too_and_a_bad_batch_makes_a_bad_entry() {
         put(&client, "g", &entry(batched("other", "true", "$existing + $new", json!(1)))).await.expect(200);
         let refused = client.poke("/crons/g/entries/e/run").await;
         refused
-            .expect_refusal(422, "batch: of the open batch with this key, fold: `$existing + $new`: cannot");
+            .expect_refusal(422, "batch: of the open batch with this key, fold: `$existing + $new`: string");
         client.poke("/reset").await.expect_nothing();
     }
 }

@@ -26,8 +26,11 @@ use crate::hash::HashMap;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// Bodies up to this size do not wait for larger ones, and an answer counts so much while it is made, in bytes.
+/// An answer counts so much while it is made, in bytes.
 pub(crate) const SMALL: usize = 64 * KIB;
+/// Bodies up to this size do not wait for larger ones, in bytes: a job with the largest payload by default, and more
+/// than almost all bulks.
+const MODEST: usize = 2 * MIB;
 /// About what it costs to have a call open, in bytes.
 const CALL: usize = 8 * KIB;
 /// What the calls of one connection may take, in bytes: mostly their heads.
@@ -43,7 +46,7 @@ const MANY: usize = 64 * MIB;
 /// While more than this waits for its readers, in bytes, no long answers are given.
 const TOO_MANY: usize = 128 * MIB;
 /// What all bodies that are not large may take beside the large ones, in bytes.
-const ALL_SMALL: usize = 64 * MIB;
+const ALL_MODEST: usize = 64 * MIB;
 /// So many bodies may wait until there is memory for more of them: in all, and of one connection, which must have the
 /// window (HTTP/2) for what they have on the way.
 const MAX_WAITING: usize = 64;
@@ -337,8 +340,8 @@ impl Held {
     fn fits(&self) -> bool {
         let memory = &self.peer.memory;
         let [_, body, ..] = self.bytes;
-        let small = if body > SMALL { 0 } else { memory.max_body + ALL_SMALL };
-        memory.sums.of(Kind::Body) <= memory.max_large + small
+        let modest = if body > MODEST { 0 } else { memory.max_body + ALL_MODEST };
+        memory.sums.of(Kind::Body) <= memory.max_large + modest
     }
 
     /// The body is not needed any more.
@@ -511,16 +514,16 @@ mod tests {
         second.take_in(MIB).await.unwrap();
         assert!(second.lane.is_some());
         let mut small = Held::open(&c, 0);
-        small.take_in(SMALL).now_or_never().unwrap().unwrap();
+        small.take_in(MODEST).now_or_never().unwrap().unwrap();
         {
-            let mut waits = std::pin::pin!(third.take_in(SMALL + 1));
+            let mut waits = std::pin::pin!(third.take_in(MODEST + 1));
             assert!(waits.as_mut().now_or_never().is_none());
             first.forget_body();
             waits.await.unwrap();
         }
         assert!(third.lane.is_none(), "there was room again");
         third.take_in(40 * MIB).now_or_never();
-        let waits = first.take_in(MIB).now_or_never();
+        let waits = first.take_in(MODEST + 1).now_or_never();
         assert!(waits.is_none());
         drop(second);
         first.take_in(1).now_or_never().unwrap().unwrap();
@@ -535,9 +538,9 @@ mod tests {
         let mut waiting = [(); 3].map(|()| Held::open(&peer, 0));
         let [a, b, c] = &mut waiting;
         assert!(most.lane.is_some());
-        let (mut a, mut b) = (Box::pin(a.take_in(MIB)), Box::pin(b.take_in(MIB)));
+        let (mut a, mut b) = (Box::pin(a.take_in(MODEST + 1)), Box::pin(b.take_in(MODEST + 1)));
         assert!((&mut a).now_or_never().is_none() && (&mut b).now_or_never().is_none());
-        assert_eq!(c.take_in(MIB).await, Err(Full::Bodies));
+        assert_eq!(c.take_in(MODEST + 1).await, Err(Full::Bodies));
         assert_eq!((a.await, b.await), (Err(Full::Bodies), Err(Full::Bodies)), "they do not wait for ever");
     }
 
