@@ -96,6 +96,8 @@ impl Model {
             count_forgotten(&mut job, token);
         }
         (entry.known, entry.over, entry.uncertain) = (Some(token), true, false);
+        // It was handed out, and so is in no open batch, also if it is put back at once.
+        self.batches.retain(|_, (open, _)| *open != id);
         Some(job)
     }
 

@@ -52,7 +52,7 @@ enum Query {
 type Route = (&'static str, &'static str, u32, Query, About);
 
 /// Every route, how often it is called, and what with.
-const ROUTES: [Route; 62] = {
+const ROUTES: [Route; 63] = {
     use About::*;
     use Query as Q;
     [
@@ -62,6 +62,7 @@ const ROUTES: [Route; 62] = {
         ("GET", "/queues/{queue}", 10, Q::None, Nothing),
         ("POST", "/queues/{queue}/pause", 1, Q::None, Nothing),
         ("POST", "/queues/{queue}/resume", 6, Q::None, Nothing),
+        ("DELETE", "/queues/{queue}", 2, Q::None, Nothing),
         ("GET", "/workers", 5, Q::None, Nothing),
         ("GET", "/events", 1, Q::Listed, Nothing),
         ("POST", "/jobs", 150, Q::Wait, Job),
