@@ -189,7 +189,7 @@ async fn a_key_of_another_certificate_is_refused_in_plain_words() {
 
 #[tokio::test]
 async fn an_expired_certificate_and_a_key_that_all_can_read_are_warned_of_at_start_and_at_sighup() {
-    let soon = tests::wait::now_ms() / 1000 + 3 * 86_400;
+    let soon = tests::wait::now_ms() / 1000 + 3 * 86_400 - 3_600;
     let soon = time::OffsetDateTime::from_unix_timestamp(i64::try_from(soon).unwrap()).unwrap();
     let good = Identity::new();
     for (identity, mode, warning) in [
