@@ -1,6 +1,6 @@
 //! What the worker makes of the ends of jobs, and what comes of that on the server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
@@ -41,18 +41,40 @@ const LIES: [(u16, &str); 6] = [
     (422, r#"{"message":"no"}"#),
 ];
 
+/// The calls that came to a proxy, by path, and its lies so far.
+#[derive(Default)]
+struct Turns {
+    calls: HashMap<String, usize>,
+    lies: usize,
+}
+
+impl Turns {
+    /// The first call of each path meets a lie, the second passes, and so on. Counted over all paths, a call between two
+    /// heartbeats could meet a lie each time: each heartbeat that meets one comes again at once and takes the turn that
+    /// passes.
+    fn lie(&mut self, path: &str) -> Option<(u16, &'static str)> {
+        let calls = self.calls.entry(path.to_owned()).or_default();
+        *calls += 1;
+        if calls.is_multiple_of(2) {
+            return None;
+        }
+        self.lies += 1;
+        Some(LIES[self.lies % LIES.len()])
+    }
+}
+
 /// Passes on what comes to a server, but for every other call that is about outcomes or leases: that is answered by a lie.
 async fn lying_proxy(server: &str) -> (String, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let forward: Forward<HttpConnector, Full<Bytes>> = Forward::builder(TokioExecutor::new()).build_http();
-    let (server, turn) = (server.to_owned(), Arc::new(Mutex::new(0_usize)));
+    let (server, turns) = (server.to_owned(), Arc::new(Mutex::new(Turns::default())));
     let accepting = tokio::spawn(async move {
         loop {
             let (socket, _) = listener.accept().await.unwrap();
-            let (forward, server, turn) = (forward.clone(), server.clone(), turn.clone());
+            let (forward, server, turns) = (forward.clone(), server.clone(), turns.clone());
             tokio::spawn(async move {
-                let service = service_fn(|request| pass(request, forward.clone(), &server, &turn));
+                let service = service_fn(|request| pass(request, forward.clone(), &server, &turns));
                 drop(http1::Builder::new().serve_connection(TokioIo::new(socket), service).await);
             });
         }
@@ -64,19 +86,13 @@ async fn pass(
     request: Request<Incoming>,
     forward: Forward<HttpConnector, Full<Bytes>>,
     server: &str,
-    turn: &Mutex<usize>,
+    turns: &Mutex<Turns>,
 ) -> Result<Response<Either<Incoming, Full<Bytes>>>, Infallible> {
-    if request.method() == Method::POST {
-        let turn = {
-            let mut turn = turn.lock().unwrap();
-            *turn += 1;
-            *turn
-        };
-        if turn.is_multiple_of(2) {
-            let (status, body) = LIES[turn / 2 % LIES.len()];
-            let lie = Response::builder().status(status).header("location", "/sign-in");
-            return Ok(lie.body(Either::Right(Full::from(body))).unwrap());
-        }
+    if request.method() == Method::POST
+        && let Some((status, body)) = turns.lock().unwrap().lie(request.uri().path())
+    {
+        let lie = Response::builder().status(status).header("location", "/sign-in");
+        return Ok(lie.body(Either::Right(Full::from(body))).unwrap());
     }
     let (mut head, body) = request.into_parts();
     head.uri = format!("{server}{}", head.uri.path_and_query().unwrap()).parse::<Uri>().unwrap();
