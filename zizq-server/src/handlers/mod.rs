@@ -34,6 +34,7 @@ impl From<ReadError> for Refusal {
             ReadError::Jq(error) => match error {
                 JqError::Invalid(_) => Self::bad_request(error.to_string()),
                 JqError::NoCondition(_) | JqError::Stopped(_) => Self::unprocessable(error.to_string()),
+                JqError::Busy(_) => Self::unavailable(error.to_string()),
                 JqError::Unavailable(_) => {
                     tracing::error!(%error, "no jq helper");
                     Self::unavailable(error.to_string())

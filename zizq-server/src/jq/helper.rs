@@ -4,7 +4,7 @@ use std::io::{self, stdin, stdout};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 
@@ -14,6 +14,8 @@ use super::wire::{self, TIME_BYTES, packed, read_frame, write_frame};
 
 /// Deep enough for every payload that is accepted; a recursion without end soon comes to its own.
 const STACK: usize = 16 * 1024 * 1024;
+/// After so long it is somebody else's turn. A payload is looked at as a whole, however long that takes.
+const SLICE: Duration = Duration::from_millis(50);
 
 /// Serves until standard input ends, which it does with the server at the latest.
 ///
@@ -65,6 +67,7 @@ fn data() -> u64 {
 
 fn work(frames: &Receiver<(u8, Vec<u8>)>) -> io::Result<()> {
     let mut condition: Option<Condition> = None;
+    let mut batch = Batch::default();
     let mut folding = Folding::default();
     let mut stdout = stdout().lock();
     while let Ok((kind, body)) = frames.recv() {
@@ -77,16 +80,11 @@ fn work(frames: &Receiver<(u8, Vec<u8>)>) -> io::Result<()> {
                 Err(why) => write_frame(&mut stdout, wire::INVALID, why.as_bytes())?,
             },
             (wire::EVALUATE, Some(condition)) => {
-                let (now, body) = body.split_first_chunk::<TIME_BYTES>().ok_or(io::ErrorKind::InvalidData)?;
-                let (began, now) = (Instant::now(), f64::from_be_bytes(*now));
-                let verdict = |(format, payload)| condition.verdict(format, payload, now).byte();
-                let mut matches = vec![0; TIME_BYTES];
-                matches.extend(wire::payloads(body).map(verdict));
-                let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                if let Some(time) = matches.first_chunk_mut() {
-                    *time = took.to_be_bytes();
-                }
-                write_frame(&mut stdout, wire::MATCHES, &matches)?;
+                batch = Batch { body, seen: 0 };
+                write_frame(&mut stdout, wire::MATCHES, &batch.matches(condition)?)?;
+            }
+            (wire::GO_ON, Some(condition)) => {
+                write_frame(&mut stdout, wire::MATCHES, &batch.matches(condition)?)?;
             }
             (wire::FOLD, _) => {
                 let tell = |turn| write_frame(&mut stdout, wire::TURN, &packed(&turn)?);
@@ -99,6 +97,37 @@ fn work(frames: &Receiver<(u8, Vec<u8>)>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Payloads that are looked at in slices.
+#[derive(Default)]
+struct Batch {
+    /// The body of [`wire::EVALUATE`].
+    body: Vec<u8>,
+    /// How many payloads of it have been looked at.
+    seen: usize,
+}
+
+impl Batch {
+    /// Looks at payloads for about a [`SLICE`]. Returns the body of [`wire::MATCHES`].
+    fn matches(&mut self, condition: &Condition) -> io::Result<Vec<u8>> {
+        let (now, payloads) =
+            self.body.split_first_chunk::<TIME_BYTES>().ok_or(io::ErrorKind::InvalidData)?;
+        let (began, now) = (Instant::now(), f64::from_be_bytes(*now));
+        let mut matches = vec![0; TIME_BYTES];
+        for (format, payload) in wire::payloads(payloads).skip(self.seen) {
+            matches.push(condition.verdict(format, payload, now).byte());
+            self.seen += 1;
+            if began.elapsed() >= SLICE {
+                break;
+            }
+        }
+        let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        if let Some(time) = matches.first_chunk_mut() {
+            *time = took.to_be_bytes();
+        }
+        Ok(matches)
+    }
 }
 
 fn compile(body: &[u8]) -> Result<Condition, String> {

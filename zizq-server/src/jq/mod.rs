@@ -4,8 +4,9 @@
 //! What jq means is in [`protocol::jq`], which runs in the helper alone: `program` filters with it, `fold` folds payloads.
 //! `helper` is the helper's side of the pipe, `session` the server's.
 //!
-//! Many filters may be open; the helpers take turns, a batch of payloads each, so that one that takes long holds up
-//! nobody for longer than a few batches.
+//! Many expressions may be at work; the helpers take turns. A filter gives its turn up after a batch of payloads, or after
+//! some milliseconds, so that one that takes long over many payloads holds up nobody. One that takes long over a
+//! single payload keeps its turn until it is stopped; who waits too long for such ones is told to come again.
 
 pub(crate) mod fold;
 pub mod helper;
@@ -13,9 +14,10 @@ mod program;
 mod session;
 mod wire;
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -31,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MAX_IDLE: usize = 4;
 /// How many expressions may be at work, each with a helper.
 const MAX_SESSIONS: usize = 16;
+/// How often is looked whether anybody still waits.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// What an expression may use.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +60,9 @@ pub(crate) enum JqError {
     /// The helper cannot be started or talked to.
     #[error("filters cannot be evaluated at the moment: {0}")]
     Unavailable(String),
+    /// It did not come to its turn.
+    #[error(transparent)]
+    Busy(#[from] Busy),
 }
 
 /// Other expressions take all the time there is for them.
@@ -91,6 +98,7 @@ impl Helpers {
             helpers: self.clone(),
             runtime: Handle::current(),
             asked_at,
+            patience: Duration::MAX,
             abandoned: Arc::default(),
             place,
         }
@@ -99,9 +107,10 @@ impl Helpers {
     /// As [`Self::admit`], for somebody who waits for an answer.
     ///
     /// # Errors
-    /// [`Busy`] after [`PATIENCE`].
+    /// [`Busy`] after [`PATIENCE`]. The same holds for each turn.
     pub(crate) async fn admit_soon(self: &Arc<Self>) -> Result<Admission, Busy> {
-        timeout(PATIENCE, self.admit()).await.map_err(|_| Busy)
+        let admission = timeout(PATIENCE, self.admit()).await.map_err(|_| Busy)?;
+        Ok(Admission { patience: PATIENCE, ..admission })
     }
 
     /// Keeps a helper for the next one, unless enough are at hand.
@@ -124,6 +133,8 @@ pub(crate) struct Admission {
     runtime: Handle,
     /// In milliseconds since 1970.
     asked_at: u64,
+    /// How long each turn is waited for.
+    patience: Duration,
     /// Whether nobody waits for the answer any more.
     abandoned: Arc<AtomicBool>,
     #[expect(dead_code, reason = "held for as long as the expression is at work")]
@@ -142,9 +153,22 @@ impl Admission {
     }
 
     /// Waits until it is this one's turn. It must not be waited for where others run.
-    fn turn(&self) -> OwnedSemaphorePermit {
-        let turn = self.helpers.turns.clone().acquire_owned();
-        self.runtime.block_on(turn).expect("nobody closes it")
+    ///
+    /// # Errors
+    /// [`JqError::Busy`] when that takes too long, or nobody waits for the answer any more.
+    fn turn(&self) -> Result<OwnedSemaphorePermit, JqError> {
+        let since = Instant::now();
+        self.runtime.block_on(async {
+            let mut turn = pin!(self.helpers.turns.clone().acquire_owned());
+            loop {
+                if let Ok(turn) = timeout(GLANCE, turn.as_mut()).await {
+                    return Ok(turn.expect("nobody closes it"));
+                }
+                if self.is_abandoned() || since.elapsed() >= self.patience {
+                    return Err(Busy.into());
+                }
+            }
+        })
     }
 
     fn is_abandoned(&self) -> bool {

@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::fold::{Folded, Task, Turn};
 use super::program::{Verdict, no_condition};
 use super::wire::{self, TIME_BYTES, packed, push_payload, split_frame, write_frame};
-use super::{Admission, JqError, Limits};
+use super::{Admission, Busy, GLANCE, JqError, Limits};
 
 /// What each payload, and each byte of it, adds to the time that an expression may take: far more than any needs that
 /// is not out to waste it.
@@ -19,8 +19,6 @@ const TIME_PER_PAYLOAD: Duration = Duration::from_micros(100);
 const TIME_PER_BYTE: Duration = Duration::from_nanos(25);
 /// What each payload adds that is folded: the one it is folded into may be a thousand times as long.
 const TIME_PER_FOLD: Duration = Duration::from_millis(1);
-/// How often is looked whether anybody still waits.
-const GLANCE: Duration = Duration::from_millis(50);
 /// How long the answer to what is not needed any more is waited for, before the helper is killed.
 const LAST_WAIT: Duration = Duration::from_millis(100);
 
@@ -179,6 +177,8 @@ pub(crate) enum FoldError {
     Wrong { index: usize, error: String },
     /// The helper cannot be started or talked to.
     Unavailable(String),
+    /// Other expressions take all the time there is for them.
+    Busy(Busy),
 }
 
 impl FoldError {
@@ -190,6 +190,7 @@ impl FoldError {
             JqError::Unavailable(error) => {
                 Self::Unavailable(format!("batches cannot be folded at the moment: {error}"))
             }
+            JqError::Busy(busy) => Self::Busy(busy),
         }
     }
 }
@@ -221,24 +222,28 @@ impl Session {
     /// [`JqError`].
     pub(crate) fn finish(&mut self) -> Result<(Vec<bool>, Duration), JqError> {
         let count = self.sent.map_or(0, |(_, count)| count);
-        match self.reply()? {
-            (wire::MATCHES, body) if body.len() == count + TIME_BYTES => {
-                let (time, matches) = body.split_first_chunk().unwrap_or((&[0; TIME_BYTES], &[]));
-                let took = Duration::from_micros(u64::from_be_bytes(*time));
-                self.left = self.left.saturating_sub(took);
-                let verdict = |byte: &u8| match Verdict::from_byte(*byte) {
-                    Verdict::Other(kind) => Err(JqError::NoCondition(no_condition(kind))),
-                    Verdict::TooMuch => Err(JqError::Stopped(
-                        "it builds a value that nests too deeply or is too long, and was stopped".to_owned(),
-                    )),
-                    verdict => Ok(verdict == Verdict::Yes),
-                };
-                Ok((matches.iter().map(verdict).collect::<Result<_, _>>()?, took))
-            }
-            _ => {
+        let (mut matches, mut total) = (Vec::with_capacity(count), Duration::ZERO);
+        loop {
+            let reply = self.reply()?;
+            let (time, verdicts) = match &reply {
+                (wire::MATCHES, body) => body.split_first_chunk().unwrap_or((&[0; TIME_BYTES], &[])),
+                _ => (&[0; TIME_BYTES], &[][..]),
+            };
+            if verdicts.is_empty() || verdicts.len() > count - matches.len() {
                 self.helper = None;
-                Err(JqError::Unavailable("the helper is out of step".to_owned()))
+                return Err(JqError::Unavailable("the helper is out of step".to_owned()));
             }
+            let took = Duration::from_micros(u64::from_be_bytes(*time));
+            self.left = self.left.saturating_sub(took);
+            total += took;
+            for verdict in verdicts {
+                matches.push(is_match(*verdict)?);
+            }
+            if matches.len() == count {
+                return Ok((matches, total));
+            }
+            // Whoever waits for a turn has it first.
+            self.send(wire::GO_ON, &[], count)?;
         }
     }
 
@@ -255,7 +260,12 @@ impl Session {
             match kind {
                 wire::TURN => {
                     turns.push(postcard::from_bytes(&body).map_err(|_| self.out_of_step())?);
-                    (self.sent, self.turn) = (sent, Some(self.admission.turn()));
+                    let turn = self.admission.turn();
+                    if turn.is_err() {
+                        // It goes on with the next ones meanwhile.
+                        self.helper = None;
+                    }
+                    (self.sent, self.turn) = (sent, Some(turn.map_err(|error| FoldError::of(index, error))?));
                 }
                 wire::FOLDED if index == task.new.len() => {
                     let folded = postcard::from_bytes(&body).map_err(|_| self.out_of_step())?;
@@ -276,7 +286,7 @@ impl Session {
     }
 
     fn send(&mut self, kind: u8, body: &[u8], count: usize) -> Result<(), JqError> {
-        let turn = self.admission.turn();
+        let turn = self.admission.turn()?;
         let Some(helper) = &mut self.helper else { return Err(gone()) };
         self.turn = Some(turn);
         self.sent = Some((Instant::now(), count));
@@ -300,6 +310,16 @@ impl Session {
         };
         self.helper = None;
         Err(JqError::Stopped(stopped))
+    }
+}
+
+fn is_match(verdict: u8) -> Result<bool, JqError> {
+    match Verdict::from_byte(verdict) {
+        Verdict::Other(kind) => Err(JqError::NoCondition(no_condition(kind))),
+        Verdict::TooMuch => Err(JqError::Stopped(
+            "it builds a value that nests too deeply or is too long, and was stopped".to_owned(),
+        )),
+        verdict => Ok(verdict == Verdict::Yes),
     }
 }
 

@@ -14,7 +14,10 @@ pub(super) const COMPILED: u8 = b'K';
 /// Helper to server: it is none, and why.
 pub(super) const INVALID: u8 = b'X';
 /// Helper to server: the microseconds it took in 8 bytes, then a byte for each payload, a [`super::program::Verdict`].
+/// Where they take long there are fewer of them than payloads: the helper waits for [`GO_ON`] before it looks at more.
 pub(super) const MATCHES: u8 = b'M';
+/// Server to helper: to look at the next payloads of the last [`EVALUATE`].
+pub(super) const GO_ON: u8 = b'G';
 
 /// Server to helper: payloads to fold, a [`super::fold::Task`].
 pub(super) const FOLD: u8 = b'F';
