@@ -182,7 +182,7 @@ mod tests {
             ("[.a, .b[]]", "a b", false),
             ("..", "", true),
             ("now - .at > 5", "at", false),
-            ("try .a catch .", "", true),
+            ("try .a catch .", "a", true),
             ("any(.a[]; . == 1)", "", true),
             ("del(.a)", "", true),
         ] {
