@@ -29,6 +29,8 @@ pub(super) struct Queue {
     pub to_dispatch: bool,
     /// Whether its record must be written at the end of the turn.
     changed: bool,
+    /// Whether its name is stored apart from its record, as far as is known.
+    named: bool,
     /// Whether it stands in the list of queues that may be of no use any more.
     may_go: bool,
     /// How many streams take from it by name.
@@ -219,6 +221,9 @@ impl Queues {
             if let Some(queue) = self.by_id.get_mut(&id) {
                 queue.changed = false;
                 batch.put_queue(id, &queue.record);
+                if !std::mem::replace(&mut queue.named, true) {
+                    batch.put_queue_name(id, &queue.record.name);
+                }
             }
         }
     }
@@ -268,6 +273,7 @@ impl Queue {
             waiting: VecDeque::new(),
             to_dispatch: false,
             changed: false,
+            named: false,
             may_go: false,
             takers: 0,
             last_release: None,

@@ -24,6 +24,7 @@
 //! | log | job id, attempt, place in the ring | a chunk of what the attempt has printed, in a store of its own |
 //! | bulk | stamp | [`super::bulk::BulkRecord`]: a bulk was accepted |
 //! | bulk | stamp, number | a part of what was sent |
+//! | queue name | queue number | the name of the queue, far from its record, so that one damaged block does not cost both |
 //! | aside | the key of a damaged record | what was found there, see [`super::damage`] |
 
 use protocol::id::JobId;
@@ -69,6 +70,7 @@ pub enum Area {
     Batch = 19,
     Log = 20,
     Bulk = 21,
+    QueueName = 22,
     /// Behind all others, also those to come.
     Aside = 254,
 }
@@ -137,6 +139,10 @@ pub fn commits() -> Key {
 
 pub fn queue(queue: QueueId) -> Key {
     Builder::new(Area::Queue).queue(queue).0
+}
+
+pub fn queue_name(queue: QueueId) -> Key {
+    Builder::new(Area::QueueName).queue(queue).0
 }
 
 pub fn cursor(queue: QueueId, draw: DrawId, priority: u16) -> Key {

@@ -320,7 +320,11 @@ pub fn decode_queue(record: &[u8]) -> Result<QueueRecord, Damaged> {
     decode("queue", record).map(|(queue, _)| queue)
 }
 
-/// The name in a queue's record, which can be there even if the rest is damaged.
+pub fn encode_queue_name(name: &QueueName, out: &mut Vec<u8>) {
+    encode(name, out);
+}
+
+/// The name of a queue, stored alone or at the beginning of a record the rest of which may be damaged.
 pub fn decode_queue_name(record: &[u8]) -> Option<QueueName> {
     decode("queue", record).ok().map(|(name, _)| name)
 }

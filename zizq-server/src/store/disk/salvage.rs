@@ -283,9 +283,10 @@ pub(super) fn mend(tree: &Path, loss: &mut Loss, anything: bool) -> Result<(), F
 impl Loss {
     /// Entries that lie where newer ones were lost. What is said once only stays.
     fn doubt(&mut self, contents: &Contents, lost_above: &[Lost]) {
-        const KEPT: [Area; 8] = [
+        const KEPT: [Area; 9] = [
             Area::Meta,
             Area::Queue,
+            Area::QueueName,
             Area::Cursor,
             Area::DrawCursor,
             Area::Budget,
