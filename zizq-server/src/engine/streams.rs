@@ -34,9 +34,9 @@ pub(super) struct Stream {
     pub rests: bool,
     /// What it holds, in the order of delivery.
     pub held: BTreeMap<LeaseToken, JobId>,
-    /// When its peer last took a heartbeat.
+    /// When its peer last took a heartbeat, by the clock that never steps.
     pub renewed_at: u64,
-    /// When its connection was made.
+    /// When its connection was made, by the clock on the wall.
     pub connected_at: u64,
     pub about: About,
     pub state: State,
@@ -48,7 +48,7 @@ pub(super) struct Stream {
     pub missed: Vec<Item>,
     /// What this turn will send.
     pub pending: Vec<Item>,
-    /// When its leases are looked at next.
+    /// When its leases are looked at next, by the clock that never steps.
     pub check_at: Option<u64>,
     /// The queues it waits for at present; of no meaning where it takes all.
     pub waits_for: HashSet<QueueId>,
@@ -60,9 +60,13 @@ pub(super) struct Stream {
 #[derive(Debug)]
 pub(super) enum State {
     Open(Arc<Outbox>),
-    /// Its connection broke; its leases wait until then, in milliseconds since the Unix epoch.
+    /// Its connection broke; its leases wait until then, by the clock that never steps.
     Broken {
         until: u64,
+    },
+    /// Its connection broke, and nobody waits for it: its leases end as there is time for it.
+    Gone {
+        since: u64,
     },
     /// A poll that has been answered: each of its leases runs by itself.
     Answered,
@@ -96,7 +100,7 @@ impl Stream {
     /// When a lease that began at `since` ends, unless a heartbeat for its job alone says otherwise.
     pub(super) fn lease_end(&self, since: u64) -> Option<u64> {
         match (&self.state, self.kind) {
-            (State::Broken { until }, _) => Some(*until),
+            (State::Broken { until: end } | State::Gone { since: end }, _) => Some(*end),
             (_, StreamKind::Events) => Some(since.max(self.renewed_at) + self.lease_ms?),
             (_, StreamKind::Bound | StreamKind::Poll) => Some(since + self.lease_ms?),
         }
@@ -176,7 +180,7 @@ impl Streams {
                 stream.pending.push(item);
             }
             (State::Broken { .. }, Item::Cancel { .. }) => stream.missed.push(item),
-            (State::Broken { .. } | State::Answered, _) => {}
+            (State::Broken { .. } | State::Gone { .. } | State::Answered, _) => {}
         }
     }
 

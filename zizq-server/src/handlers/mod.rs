@@ -11,6 +11,8 @@ mod follow;
 pub(crate) mod lease;
 pub(crate) mod log;
 pub(crate) mod look;
+mod named;
+pub(crate) mod once;
 pub(crate) mod outcome;
 mod page;
 mod position;

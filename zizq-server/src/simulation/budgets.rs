@@ -77,7 +77,7 @@ impl Model {
                 self.drawn(key) + u64::from(*cost) <= u64::from(budget.policy.allocation)
             }
             Strategy::TimeBased { duration_ms, .. } => {
-                budget.parts_at(self.now, duration_ms) >= u128::from(*cost) * u128::from(duration_ms)
+                budget.parts_at(self.up, duration_ms) >= u128::from(*cost) * u128::from(duration_ms)
             }
         }
     }
@@ -101,7 +101,7 @@ impl Model {
             let Some(budget) = self.budgets.get_mut(key) else { continue };
             if let Strategy::TimeBased { duration_ms, .. } = budget.policy.strategy {
                 let paid = u128::from(*cost) * u128::from(duration_ms);
-                (budget.parts, budget.at) = (budget.parts_at(self.now, duration_ms) - paid, self.now);
+                (budget.parts, budget.at) = (budget.parts_at(self.up, duration_ms) - paid, self.up);
             }
         }
     }
@@ -142,7 +142,7 @@ impl Model {
     /// After a restart every pool is full.
     pub(super) fn fill_budgets(&mut self) {
         for budget in self.budgets.values_mut() {
-            *budget = Budget::full(budget.policy, self.now);
+            *budget = Budget::full(budget.policy, self.up);
         }
     }
 
@@ -161,7 +161,7 @@ impl Model {
         let mut budgets = self.budgets.clone();
         for job in jobs {
             for (key, policy) in &job.create_budgets {
-                budgets.entry(key.clone()).or_insert_with(|| Budget::full(*policy, self.now));
+                budgets.entry(key.clone()).or_insert_with(|| Budget::full(*policy, self.up));
             }
             let budget_of = |binding: &Binding| budgets.get(&binding.key).map(|budget| budget.policy);
             let payable = |b: &Binding| budget_of(b).is_some_and(|policy| b.cost <= policy.highest_cost());
@@ -185,7 +185,7 @@ impl Model {
     }
 
     pub(super) fn budget(&mut self, command: &BudgetCommand, answer: &Answer) -> Result<()> {
-        let (now, full) = (self.now, self.budgets.len() >= self.settings.max_budgets);
+        let (up, full) = (self.up, self.budgets.len() >= self.settings.max_budgets);
         let fits = match command {
             BudgetCommand::Create(key, _) if self.budgets.contains_key(key) => {
                 matches!(answer, Err(Reject::Conflict(_)))
@@ -196,11 +196,11 @@ impl Model {
                     Some(_) if !payable => matches!(answer, Err(Reject::NotAllowed(_))),
                     None if full => matches!(answer, Err(Reject::NotAllowed(_))),
                     Some(budget) => {
-                        budget.change(*policy, now);
+                        budget.change(*policy, up);
                         matches!(answer, Ok(Reply::Budgets(_)))
                     }
                     None => {
-                        self.budgets.insert(key.clone(), Budget::full(*policy, now));
+                        self.budgets.insert(key.clone(), Budget::full(*policy, up));
                         matches!(answer, Ok(Reply::Budgets(_)))
                     }
                 }
@@ -259,7 +259,7 @@ impl Model {
         };
         for NewBinding { binding, create_with } in news {
             if let Some(policy) = create_with {
-                let full = || Budget::full(*policy, self.now);
+                let full = || Budget::full(*policy, self.up);
                 self.budgets.entry(binding.key.clone()).or_insert_with(full);
             }
         }
@@ -271,20 +271,24 @@ impl Model {
             ensure!(matches!(result, Changed::Missing), "it is gone");
             return Ok(());
         };
-        if in_flight || entry.job.status.is_terminal() {
-            let status = if in_flight { Status::InFlight } else { entry.job.status };
+        if entry.job.status.is_terminal() {
+            let status = entry.job.status;
             ensure!(matches!(result, Changed::Refused(s) if *s == status), "it is {status:?}");
             return Ok(());
         }
         let mut budgets = bindings(&entry.job).to_vec();
+        let before = budgets.clone();
+        let mut unfit = None;
         let refused = match change {
             BindingChange::Add(new) if budgets.iter().any(|b| b.key == new.binding.key) => {
-                matches!(result, Changed::Unfit(Reject::Conflict(_)))
+                unfit = Some(matches!(result, Changed::Unfit(Reject::Conflict(_))));
+                true
             }
             BindingChange::Cost(key, _) | BindingChange::Remove(key)
                 if !budgets.iter().any(|b| b.key == *key) =>
             {
-                matches!(result, Changed::Unfit(Reject::Missing(_)))
+                unfit = Some(matches!(result, Changed::Unfit(Reject::Missing(_))));
+                true
             }
             BindingChange::Add(new) => {
                 budgets.push(new.binding.clone());
@@ -310,7 +314,19 @@ impl Model {
                 false
             }
         };
-        ensure!(refused != matches!(result, Changed::Done(_)), "refused: {refused}");
+        let differs = !refused && budgets != before;
+        if in_flight {
+            let as_seen = match result {
+                Changed::Refused(status) => differs && *status == Status::InFlight,
+                Changed::Same(seen) => !differs && seen.status == Status::InFlight,
+                _ => false,
+            };
+            ensure!(as_seen, "it is in flight, and would change: {differs}");
+            return Ok(());
+        }
+        ensure!(unfit != Some(false), "it is unfit for another reason");
+        ensure!(refused == matches!(result, Changed::Unfit(_)), "refused: {refused}");
+        ensure!(differs == matches!(result, Changed::Done(_)), "it draws {before:?}");
         if let Changed::Done(seen) = result {
             ensure!(seen.queue == entry.queue, "it is of queue {}", entry.queue);
             ensure!(bindings(&seen.job) == budgets, "it should draw {budgets:?}");
@@ -330,8 +346,10 @@ impl Model {
                 act,
                 Act::Budget(_)
                     | Act::Enqueue(_)
+                    | Act::Once(..)
                     | Act::EnqueueAndWait { .. }
                     | Act::Fold(_)
+                    | Act::RunEntry(..)
                     | Act::Change { change: Change::Bind(_), .. }
             )
         };
@@ -339,7 +357,7 @@ impl Model {
             let known: BTreeMap<_, _> = self.budgets.iter().map(|(key, b)| (key.clone(), b.policy)).collect();
             ensure!(known == stored, "there should be {known:?}, not {stored:?}");
         }
-        let budget = |(key, policy)| (key, Budget::full(policy, self.now));
+        let budget = |(key, policy)| (key, Budget::full(policy, self.up));
         self.budgets = stored.into_iter().map(budget).collect();
         Ok(())
     }

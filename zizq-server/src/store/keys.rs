@@ -3,7 +3,7 @@
 //!
 //! | area | key behind the area byte | value |
 //! |---|---|---|
-//! | meta | name | the engine's time, under `clock`; the format of all this, under `format` |
+//! | meta | name | the engine's time, under `clock` and `wall` ([`super::record::ClockRecord`]); the format of all this, under `format` |
 //! | queue | queue number | [`super::record::QueueRecord`] |
 //! | cursor | queue, priority | stamp: no live job of the lane comes before it |
 //! | ready | queue, priority, stamp | job record |
@@ -24,6 +24,8 @@
 //! | log | job id, attempt, place in the ring | a chunk of what the attempt has printed, in a store of its own |
 //! | bulk | stamp | [`super::bulk::BulkRecord`]: a bulk was accepted |
 //! | bulk | stamp, number | a part of what was sent |
+//! | answer | the key of a call | [`super::record::AnswerRecord`]: what was answered is kept |
+//! | answer part | the key of a call, 0, number | some of the jobs that were answered, in JSON |
 //! | aside | the key of a damaged record | what was found there, see [`super::damage`] |
 
 use protocol::id::JobId;
@@ -69,6 +71,8 @@ pub enum Area {
     Batch = 19,
     Log = 20,
     Bulk = 21,
+    Answer = 22,
+    AnswerPart = 23,
     /// Behind all others, also those to come.
     Aside = 254,
 }
@@ -128,6 +132,14 @@ impl Builder {
 
 pub fn meta(name: &str) -> Key {
     Builder::new(Area::Meta).push(name.as_bytes()).0
+}
+
+pub fn answer(key: &str) -> Key {
+    Builder::new(Area::Answer).push(key.as_bytes()).0
+}
+
+pub fn answer_part(key: &str, number: u32) -> Key {
+    Builder::new(Area::AnswerPart).push(key.as_bytes()).push(&[0]).push(&number.to_be_bytes()).0
 }
 
 pub fn queue(queue: QueueId) -> Key {

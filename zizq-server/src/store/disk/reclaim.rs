@@ -39,7 +39,7 @@ impl DiskStore {
     /// Gives space back on a thread of its own, if it is worth it and not done already.
     pub(super) fn reclaim(&self) {
         let reclaim = &self.at.reclaim;
-        if clock::now() < reclaim.next_at.load(Ordering::Relaxed)
+        if clock::now().up < reclaim.next_at.load(Ordering::Relaxed)
             || reclaim.running.swap(true, Ordering::SeqCst)
         {
             return;
@@ -48,7 +48,7 @@ impl DiskStore {
         let run = move || {
             store.reclaim_now();
             let reclaim = &store.at.reclaim;
-            reclaim.next_at.store(clock::now() + PAUSE_MS, Ordering::Relaxed);
+            reclaim.next_at.store(clock::now().up + PAUSE_MS, Ordering::Relaxed);
             reclaim.running.store(false, Ordering::SeqCst);
         };
         if let Err(error) = thread::Builder::new().name("reclaim".to_owned()).spawn(run) {
@@ -104,9 +104,9 @@ impl DiskStore {
             return Ok(false);
         }
         open.jobs.rotate_memtable()?;
-        let until = clock::now() + crate::config::millis(PATIENCE);
+        let until = clock::now().up + crate::config::millis(PATIENCE);
         while open.jobs.sealed_memtable_count() > 0 {
-            if clock::now() > until {
+            if clock::now().up > until {
                 return Ok(false);
             }
             thread::sleep(Duration::from_millis(10));
