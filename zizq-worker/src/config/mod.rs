@@ -30,7 +30,8 @@ use crate::route::{ConcurrencyFlag, Route, RouteMap, Target};
 /// A configuration with every key explained.
 pub const SAMPLE: &str = include_str!("sample.toml");
 
-const DEFAULT_SERVER: &str = "http://127.0.0.1:7890";
+/// Where a server listens unless it is told otherwise.
+pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:7890";
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_GRACE: Duration = Duration::from_secs(5);
