@@ -8,9 +8,10 @@ use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment};
 
+use crate::error::excerpt;
 use crate::media::Format;
-use crate::object::Object;
-use crate::{json, msgpack};
+use crate::object::{self, Heard, Object};
+use crate::{json, msgpack, synonyms};
 
 /// The deepest nesting of objects and arrays in a body.
 pub const MAX_NESTING: usize = 128;
@@ -20,16 +21,78 @@ pub const MAX_NESTING: usize = 128;
 #[error("{0}")]
 pub struct Malformed(pub String);
 
-/// Reads a body that must be an object. Unknown members are ignored.
+/// Refuses a JSON text that nests deeper than any body of the contract: whoever reads it by recursion is safe then.
 ///
 /// # Errors
-/// [`Malformed`] where it is not of the format, nests too deeply, or a member has a wrong value.
+/// [`Malformed`].
+pub fn check_nesting(text: &[u8]) -> Result<(), Malformed> {
+    json::check_nesting(text, MAX_NESTING)
+}
+
+/// Reads a body that must be an object.
+///
+/// # Errors
+/// [`Malformed`] where it is not of the format, nests too deeply, or a member is not known or has a wrong value.
 pub fn parse<'a, T: Deserialize<'a>>(format: Format, body: &'a [u8]) -> Result<T, Malformed> {
-    match format {
-        Format::Json => json::check(body)?,
-        Format::MessagePack => msgpack::check(body)?,
-    }
+    check(format, body)?;
     members(format, body)
+}
+
+/// As [`parse`], for a call that newer clients may send more to: members that are not known are passed over.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_tolerant<'a, T: Deserialize<'a>>(format: Format, body: &'a [u8]) -> Result<T, Malformed> {
+    check(format, body)?;
+    let read = tolerant_members(format, body).map(|Heard { value, .. }| value);
+    read.map_err(|refused| refused.error)
+}
+
+/// As [`parse_tolerant`], but a member that is one of the `known` under another name is refused.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_tolerant_known<'a, T: Deserialize<'a>>(
+    format: Format,
+    body: &'a [u8],
+    known: &[&'static str],
+) -> Result<T, Malformed> {
+    check(format, body)?;
+    let Heard { value, unknown } =
+        tolerant_members(format, body).map_err(|refused| refused.explain(known))?;
+    refuse_translated(&unknown, known)?;
+    Ok(value)
+}
+
+/// Refuses a member that is one of the `known` under another name.
+pub(crate) fn refuse_translated(unknown: &[String], known: &[&'static str]) -> Result<(), Malformed> {
+    let meant = |name: &String| Some((name.clone(), synonyms::translate(name, known)?));
+    match unknown.iter().find_map(meant) {
+        None => Ok(()),
+        Some((name, meant)) => {
+            // A name stands in backticks, a sentence does not.
+            let meant = if meant.contains(' ') { meant.to_owned() } else { format!("`{meant}`") };
+            Err(Malformed(format!("{name}: there is no such member here; did you mean {meant}?")))
+        }
+    }
+}
+
+/// As [`parse_tolerant`], for a call whose body may also be left out altogether.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_tolerant_optional<'a, T: Deserialize<'a> + Default>(
+    format: Format,
+    body: &'a [u8],
+) -> Result<T, Malformed> {
+    if body.is_empty() { Ok(T::default()) } else { parse_tolerant(format, body) }
+}
+
+fn check(format: Format, body: &[u8]) -> Result<(), Malformed> {
+    match format {
+        Format::Json => json::check(body),
+        Format::MessagePack => msgpack::check(body),
+    }
 }
 
 /// As [`parse`], for a call whose body may also be left out altogether.
@@ -46,16 +109,58 @@ pub fn parse_optional<'a, T: Deserialize<'a> + Default>(
 /// The part of [`parse`] after the checks of the text. Finding out where an error is costs time, so it is done in a
 /// second pass that only bad bodies pay for.
 pub(crate) fn members<'a, T: Deserialize<'a>>(format: Format, body: &'a [u8]) -> Result<T, Malformed> {
+    try_members(format, body).ok_or_else(|| explain::<T>(format, body))
+}
+
+/// Why a tolerant reading failed, and which members of the object it failed in are not known.
+pub(crate) struct Refused {
+    pub(crate) error: Malformed,
+    pub(crate) unknown: Vec<String>,
+}
+
+impl Refused {
+    /// What is missing may be there under another name.
+    pub(crate) fn explain(self, known: &[&'static str]) -> Malformed {
+        let Self { error: Malformed(error), unknown } = self;
+        let list = error.find("]: ").map_or(0, |at| at + "]: ".len());
+        let place = error.get(..list).filter(|place| place.starts_with("jobs[")).unwrap_or_default();
+        match refuse_translated(&unknown, known) {
+            Err(Malformed(translated)) => Malformed(format!("{place}{translated}")),
+            Ok(()) => Malformed(error),
+        }
+    }
+}
+
+/// As [`members`], passing over what is not known. A body that is known in full is read as fast as by that.
+pub(crate) fn tolerant_members<'a, T: Deserialize<'a>>(
+    format: Format,
+    body: &'a [u8],
+) -> Result<Heard<T>, Refused> {
+    if let Some(value) = try_members(format, body) {
+        return Ok(Heard { value, unknown: Vec::new() });
+    }
+    let (value, unknown) = object::tolerantly(|| try_members(format, body));
+    match value {
+        Some(value) => Ok(Heard { value, unknown }),
+        None => {
+            let (error, _) = object::tolerantly(|| explain::<T>(format, body));
+            Err(Refused { error, unknown })
+        }
+    }
+}
+
+fn try_members<'a, T: Deserialize<'a>>(format: Format, body: &'a [u8]) -> Option<T> {
     let parsed = match format {
         Format::Json => serde_json::from_slice::<Object<T>>(body).ok(),
         Format::MessagePack => rmp_serde::from_slice::<Object<T>>(body).ok(),
     };
-    match parsed {
-        Some(Object(value)) => Ok(value),
-        None => Err(match format {
-            Format::Json => explain_json::<T>(body),
-            Format::MessagePack => explain_msgpack::<T>(body),
-        }),
+    parsed.map(|Object(value)| value)
+}
+
+fn explain<'a, T: Deserialize<'a>>(format: Format, body: &'a [u8]) -> Malformed {
+    match format {
+        Format::Json => explain_json::<T>(body),
+        Format::MessagePack => explain_msgpack::<T>(body),
     }
 }
 
@@ -111,6 +216,8 @@ fn explain_msgpack<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Malformed {
 /// `jobs[3]: backoff.exponent: invalid type …`: elements of a list stand before the member.
 fn at(path: &Path, sentence: &str) -> String {
     const MAX_BYTES: usize = 300;
+    let unknown = unknown_member(sentence);
+    let sentence = unknown.as_deref().unwrap_or(sentence);
     let sentence = sentence.get(..sentence.floor_char_boundary(MAX_BYTES)).unwrap_or(sentence);
     let mut place = String::new();
     for segment in path {
@@ -120,7 +227,7 @@ fn at(path: &Path, sentence: &str) -> String {
                 if !place.is_empty() && !place.ends_with(' ') {
                     place.push('.');
                 }
-                place.push_str(key);
+                place.push_str(&excerpt(key));
             }
             Segment::Enum { .. } | Segment::Unknown => {}
         }
@@ -130,6 +237,18 @@ fn at(path: &Path, sentence: &str) -> String {
         list if list.ends_with(' ') => format!("{list}{sentence}"),
         member => format!("{member}: {sentence}"),
     }
+}
+
+/// What serde says of a member that is not known, put so that it helps.
+fn unknown_member(sentence: &str) -> Option<String> {
+    let rest = sentence.strip_prefix("unknown field `")?;
+    let (name, list) = rest.rsplit_once("`, expected ").or_else(|| rest.rsplit_once("`, there are "))?;
+    let known: Vec<&str> = list.split('`').skip(1).step_by(2).collect();
+    Some(match synonyms::suggest(name, &known) {
+        Some(meant) => format!("there is no such member here; did you mean `{meant}`?"),
+        None if known.is_empty() => "there is no such member here; this body has none".to_owned(),
+        None => format!("there is no such member here; there are {}", known.join(", ")),
+    })
 }
 
 #[cfg(test)]

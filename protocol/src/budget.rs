@@ -73,6 +73,7 @@ pub const MAX_DURATION_MS: u64 = 36_525 * 86_400_000;
 
 /// `{allocation, strategy}`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PolicyRequest {
     #[serde(deserialize_with = "integer")]
     allocation: u32,
@@ -80,6 +81,7 @@ pub struct PolicyRequest {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct StrategyRequest {
     #[serde(rename = "type")]
     kind: String,
@@ -139,6 +141,7 @@ fn policy(
 
 /// A merge patch of a policy: what is absent stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PolicyPatch {
     #[serde(default, deserialize_with = "opt_integer")]
     allocation: Option<u32>,
@@ -147,6 +150,7 @@ pub struct PolicyPatch {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct StrategyPatch {
     #[serde(default, rename = "type")]
     kind: Option<String>,
@@ -183,6 +187,7 @@ impl PolicyPatch {
 
 /// `{cost?, create_with?}`: a binding whose key is in the path.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BindingRequest {
     #[serde(default, deserialize_with = "opt_integer")]
     cost: Option<u32>,
@@ -205,6 +210,7 @@ impl BindingRequest {
 
 /// `{cost}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CostRequest {
     #[serde(deserialize_with = "integer")]
     cost: u32,
@@ -226,6 +232,7 @@ fn checked_cost(cost: u32) -> Result<u32, String> {
 
 /// One element of `budgets`: `{key, cost?, create_with?}`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KeyedBindingRequest {
     key: BudgetKey,
     #[serde(default, deserialize_with = "opt_integer")]

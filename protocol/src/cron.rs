@@ -5,13 +5,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::body::Malformed;
-use crate::enqueue::{EnqueueError, NewJob, parse_job};
+use crate::enqueue::{EnqueueError, NewJob, Parsed, parse_job};
 use crate::media::Format;
 use crate::name::CronName;
 use crate::object::Object;
 
 /// `PUT /crons/{group}`.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GroupRequest {
     /// Absent: as it was, or else false.
     #[serde(default)]
@@ -25,6 +26,7 @@ pub struct GroupRequest {
 
 /// One entry, in the list of its group or alone.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EntryRequest {
     /// Its name within the group; it may be left out where the path names it.
     #[serde(default)]
@@ -43,6 +45,7 @@ pub struct EntryRequest {
 
 /// `PATCH /crons/{group}`.
 #[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GroupPatch {
     /// Absent: as it was.
     #[serde(default)]
@@ -54,6 +57,7 @@ pub struct GroupPatch {
 
 /// `PATCH /crons/{group}/entries/{entry}`.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EntryPatch {
     /// Whether it rests.
     pub paused: bool,
@@ -94,11 +98,12 @@ impl Template {
     /// # Errors
     /// As for an enqueue; and 400 for a `ready_at`.
     pub fn parse(value: &Value) -> Result<Self, EnqueueError> {
-        if value.get("ready_at").is_some_and(|at| !at.is_null()) {
-            let error = "ready_at: when the job of a cron entry is ready is said by the expression";
-            return Err(Malformed(error.to_owned()).into());
+        let is_there = |name: &&&str| value.get(**name).is_some_and(|at| !at.is_null());
+        if let Some(name) = ["ready_at", "delay_ms"].iter().find(is_there) {
+            let error = format!("{name}: when the job of a cron entry is ready is said by the expression");
+            return Err(Malformed(error).into());
         }
-        let job = parse_job(Format::Json, &Bytes::from(value.to_string()))?;
+        let Parsed { job, .. } = parse_job(Format::Json, &Bytes::from(value.to_string()), 0)?;
         let member = |name: &&str| Some(((*name).to_owned(), value.get(*name)?.clone()));
         let mut shown: Map<String, Value> = MEMBERS.iter().filter_map(member).collect();
         shown.retain(|name, value| name == "payload" || !value.is_null());

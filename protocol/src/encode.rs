@@ -40,6 +40,27 @@ pub fn write_job_with_result(
     }
 }
 
+/// Adds a member to the object that begins at `start` and is the last of what was written.
+pub fn add_value<T: Serialize + ?Sized>(
+    out: &mut Vec<u8>,
+    start: usize,
+    format: Format,
+    name: &str,
+    value: &T,
+) {
+    if format == Format::MessagePack {
+        add_map_entry(out, start);
+        write(out, format, name);
+        return write(out, format, value);
+    }
+    out.pop();
+    out.push(b',');
+    write(out, format, name);
+    out.push(b':');
+    write(out, format, value);
+    out.push(b'}');
+}
+
 /// Adds a member to the job that begins at `start` and is the last of what was written.
 fn add_member(out: &mut Vec<u8>, start: usize, format: Format, name: &str, value: &Payload) {
     match format {
@@ -114,7 +135,7 @@ mod tests {
     use super::*;
     use crate::flow::{Batch, Expression, Key, UniqueWhile};
     use crate::id::JobId;
-    use crate::job::{Backoff, Retention, Status};
+    use crate::job::{Backoff, LastError, Retention, Status};
     use crate::lease::LeaseToken;
     use crate::name::{JobType, QueueName};
     use bytes::Bytes;
@@ -128,7 +149,8 @@ mod tests {
         let key = Key::new("k").unwrap();
         let (when, fold) = (Expression::new("true").unwrap(), Expression::new("$new").unwrap());
         let batch = Batch { key: key.clone(), when, fold };
-        for optional in 0..=16_u32 {
+        let last_error = LastError { error_type: None, message: "m".to_owned(), at: 3 };
+        for optional in 0..=17_u32 {
             let has = |i: u32| (optional > i).then_some(u64::from(i));
             let view = JobView {
                 id: JobId::from_u128(1),
@@ -142,6 +164,7 @@ mod tests {
                 backoff: has(1).map(|_| Backoff { base_ms: 1, exponent: 2.0, jitter_ms: 3 }),
                 dequeued_at: has(2),
                 failed_at: has(3),
+                last_error: has(16).map(|_| &last_error),
                 completed_at: has(4),
                 retention: has(5).map(|_| Retention::default()),
                 purge_at: has(6),

@@ -5,15 +5,16 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use crate::body::{Malformed, members, opt_name};
+use crate::body::{Malformed, opt_name, refuse_translated, tolerant_members};
 use crate::budget::{KeyedBindingRequest, NewBinding, Policy, check_bindings};
 use crate::flow::{Batch, Flow, Key, Unique, UniqueWhile};
 use crate::job::{Backoff, DEFAULT_PRIORITY, Retention};
 use crate::media::Format;
 use crate::name::{BudgetKey, JobType, QueueName};
-use crate::number::{opt_integer, opt_time};
-use crate::object::Object;
+use crate::number::opt_integer;
+use crate::object::{Heard, Object};
 use crate::payload::Payload;
+use crate::time::{self, opt_time};
 use crate::{json, msgpack};
 
 /// A job that somebody wants to have done.
@@ -66,43 +67,89 @@ fn malformed<T>(error: impl Into<String>) -> Result<T, EnqueueError> {
     Err(Malformed(error.into()).into())
 }
 
-/// Reads the body of `POST /jobs`.
+/// A job as it was sent.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    /// The job.
+    pub job: NewJob,
+    /// The members that nobody knows here, such as `meta` or `backoff.factor`; a newer version may.
+    pub ignored: Vec<String>,
+}
+
+/// The jobs of a bulk as they were sent.
+#[derive(Debug, Clone, Default)]
+pub struct ParsedBulk {
+    /// The jobs.
+    pub jobs: Vec<NewJob>,
+    /// The members of jobs that nobody knows here, with the places of those jobs that have some.
+    pub ignored_of_jobs: Vec<(usize, Vec<String>)>,
+    /// The members beside `jobs` that nobody knows here.
+    pub ignored: Vec<String>,
+}
+
+/// The members of a job.
+pub const MEMBERS: [&str; 14] = [
+    "queue",
+    "type",
+    "payload",
+    "priority",
+    "ready_at",
+    "delay_ms",
+    "retry_limit",
+    "backoff",
+    "retention",
+    "unique_key",
+    "unique_while",
+    "batch",
+    "budgets",
+    "timeout_ms",
+];
+
+/// Reads the body of `POST /jobs`, at the time `now` in milliseconds since the Unix epoch.
 ///
 /// # Errors
 /// [`EnqueueError`], in one sentence that names the field.
-pub fn parse_job(format: Format, body: &Bytes) -> Result<NewJob, EnqueueError> {
+pub fn parse_job(format: Format, body: &Bytes, now: u64) -> Result<Parsed, EnqueueError> {
+    if is_array(format, body) {
+        return malformed(
+            "the body: an object is expected; POST /jobs/bulk takes several jobs: {\"jobs\": [...]}",
+        );
+    }
     match format {
         Format::Json => {
             json::check(body)?;
-            let request: Request<&RawValue> = members(format, body)?;
-            let payload = Payload::from_json(body, request.payload.get())?;
-            request.into_job(payload)
+            let Heard { value, unknown } = tolerant::<Request<&RawValue>>(format, body)?;
+            let payload = Payload::from_json(body, value.payload.get())?;
+            value.parsed(payload, unknown, now)
         }
         Format::MessagePack => {
             let spans = msgpack::payload_of_job(body)?;
-            let request: Request<IgnoredAny> = members(format, body)?;
+            let Heard { value, unknown } = tolerant::<Request<IgnoredAny>>(format, body)?;
             let span = spans.into_iter().next().unwrap_or_default();
             let payload = Payload::from_checked(format, body.slice(span));
-            request.into_job(payload)
+            value.parsed(payload, unknown, now)
         }
     }
 }
 
-/// Reads the body of `POST /jobs/bulk`. A message about one of the jobs begins with `jobs[i]: `.
+/// Reads the body of `POST /jobs/bulk`, at the time `now`. A message about one of the jobs begins with `jobs[i]: `.
 ///
 /// # Errors
 /// [`EnqueueError`] for the first bad job.
-pub fn parse_bulk(format: Format, body: &Bytes) -> Result<Vec<NewJob>, EnqueueError> {
+pub fn parse_bulk(format: Format, body: &Bytes, now: u64) -> Result<ParsedBulk, EnqueueError> {
+    if is_array(format, body) {
+        return malformed("the body: it is an array; put it into an object: {\"jobs\": [...]}");
+    }
     match format {
         Format::Json => {
             json::check(body)?;
-            let bulk: Bulk<&RawValue> = members(format, body)?;
-            collect(bulk, |_, request| Payload::from_json(body, request.payload.get()))
+            let bulk = tolerant::<Bulk<&RawValue>>(format, body)?;
+            collect(bulk, now, |_, request| Payload::from_json(body, request.payload.get()))
         }
         Format::MessagePack => {
             let spans = msgpack::payloads_of_bulk(body)?;
-            let bulk: Bulk<IgnoredAny> = members(format, body)?;
-            collect(bulk, |i, _| {
+            let bulk = tolerant::<Bulk<IgnoredAny>>(format, body)?;
+            collect(bulk, now, |i, _| {
                 let span = spans.get(i).cloned().unwrap_or_default();
                 Ok(Payload::from_checked(format, body.slice(span)))
             })
@@ -110,26 +157,49 @@ pub fn parse_bulk(format: Format, body: &Bytes) -> Result<Vec<NewJob>, EnqueueEr
     }
 }
 
-fn collect<P>(
-    bulk: Bulk<P>,
-    payload: impl Fn(usize, &Request<P>) -> Result<Payload, Malformed>,
-) -> Result<Vec<NewJob>, EnqueueError> {
-    let mut jobs = Vec::with_capacity(bulk.jobs.len());
-    for (i, Object(request)) in bulk.jobs.into_iter().enumerate() {
-        let job = payload(i, &request).map_err(EnqueueError::from).and_then(|p| request.into_job(p));
-        jobs.push(job.map_err(|e| e.inside(&format!("jobs[{i}]: ")))?);
+fn is_array(format: Format, body: &[u8]) -> bool {
+    match format {
+        Format::Json => body.trim_ascii_start().first() == Some(&b'['),
+        Format::MessagePack => matches!(body.first(), Some(0x90..=0x9f | 0xdc | 0xdd)),
     }
-    Ok(jobs)
+}
+
+fn tolerant<'a, T: Deserialize<'a>>(format: Format, body: &'a [u8]) -> Result<Heard<T>, Malformed> {
+    tolerant_members(format, body).map_err(|refused| refused.explain(&MEMBERS))
+}
+
+fn collect<P>(
+    bulk: Heard<Bulk<P>>,
+    now: u64,
+    payload: impl Fn(usize, &Request<P>) -> Result<Payload, Malformed>,
+) -> Result<ParsedBulk, EnqueueError> {
+    let Heard { value: bulk, unknown: ignored } = bulk;
+    if let Some(name) = ignored.iter().find(|name| MEMBERS.contains(&name.as_str())) {
+        return malformed(format!("{name}: it belongs in each of the jobs, not beside them"));
+    }
+    let (mut jobs, mut ignored_of_jobs) = (Vec::with_capacity(bulk.jobs.len()), Vec::new());
+    for (i, Heard { value, unknown }) in bulk.jobs.into_iter().enumerate() {
+        let job = payload(i, &value).map_err(EnqueueError::from);
+        let parsed = job.and_then(|payload| value.parsed(payload, unknown, now));
+        let Parsed { job, ignored } = parsed.map_err(|e| e.inside(&format!("jobs[{i}]: ")))?;
+        jobs.push(job);
+        if !ignored.is_empty() {
+            ignored_of_jobs.push((i, ignored));
+        }
+    }
+    Ok(ParsedBulk { jobs, ignored_of_jobs, ignored })
 }
 
 #[derive(Deserialize)]
 #[serde(bound(deserialize = "P: Deserialize<'de>"))]
+#[serde(deny_unknown_fields)]
 struct Bulk<P> {
-    jobs: Vec<Object<Request<P>>>,
+    jobs: Vec<Heard<Request<P>>>,
 }
 
 #[derive(Deserialize)]
 #[serde(bound(deserialize = "P: Deserialize<'de>"))]
+#[serde(deny_unknown_fields)]
 struct Request<P> {
     queue: QueueName,
     #[serde(rename = "type")]
@@ -139,6 +209,8 @@ struct Request<P> {
     priority: Option<u16>,
     #[serde(default, deserialize_with = "opt_time")]
     ready_at: Option<u64>,
+    #[serde(default, deserialize_with = "opt_integer")]
+    delay_ms: Option<u64>,
     #[serde(default, deserialize_with = "opt_integer")]
     retry_limit: Option<u32>,
     #[serde(default)]
@@ -158,7 +230,13 @@ struct Request<P> {
 }
 
 impl<P> Request<P> {
-    fn into_job(self, payload: Payload) -> Result<NewJob, EnqueueError> {
+    fn parsed(self, payload: Payload, ignored: Vec<String>, now: u64) -> Result<Parsed, EnqueueError> {
+        refuse_translated(&ignored, &MEMBERS)?;
+        Ok(Parsed { job: self.into_job(payload, now)?, ignored })
+    }
+
+    fn into_job(self, payload: Payload, now: u64) -> Result<NewJob, EnqueueError> {
+        let ready_at = time::resolve(self.ready_at, "ready_at", self.delay_ms, now).map_err(Malformed)?;
         if self.batch.is_some() && self.unique_key.is_some() {
             return malformed("batch: it can not be used together with unique_key");
         }
@@ -179,7 +257,7 @@ impl<P> Request<P> {
             job_type: self.job_type,
             payload,
             priority: self.priority.unwrap_or(DEFAULT_PRIORITY),
-            ready_at: self.ready_at,
+            ready_at,
             retry_limit: self.retry_limit,
             backoff: self.backoff.map(|Object(b)| b),
             retention: self.retention.map(|Object(r)| r),
@@ -197,9 +275,9 @@ mod tests {
     use serde_json::json;
 
     fn refusal(body: &serde_json::Value) -> String {
-        let json = parse_bulk(Format::Json, &Bytes::from(body.to_string())).unwrap_err().to_string();
+        let json = parse_bulk(Format::Json, &Bytes::from(body.to_string()), 0).unwrap_err().to_string();
         let packed =
-            parse_bulk(Format::MessagePack, &Bytes::from(rmp_serde::to_vec(body).unwrap())).unwrap_err();
+            parse_bulk(Format::MessagePack, &Bytes::from(rmp_serde::to_vec(body).unwrap()), 0).unwrap_err();
         assert_eq!(json, packed.to_string());
         json
     }
@@ -207,14 +285,14 @@ mod tests {
     #[test]
     fn payload_is_kept_to_the_byte_and_null_is_a_payload() {
         let body = Bytes::from_static(br#"{"queue":"q","type":"t","payload": {"a" : 1.0} ,"priority":7.0}"#);
-        let job = parse_job(Format::Json, &body).unwrap();
+        let Parsed { job, .. } = parse_job(Format::Json, &body, 0).unwrap();
         assert_eq!(&job.payload.bytes()[..], br#"{"a" : 1.0}"#);
         assert_eq!(job.priority, 7);
         let body = Bytes::from_static(br#"{"queue":"q","type":"t","payload":null,"backoff":null}"#);
-        assert_eq!(&parse_job(Format::Json, &body).unwrap().payload.bytes()[..], b"null");
+        assert_eq!(&parse_job(Format::Json, &body, 0).unwrap().job.payload.bytes()[..], b"null");
         let body =
             Bytes::from(rmp_serde::to_vec(&json!({"queue": "q", "type": "t", "payload": null})).unwrap());
-        assert_eq!(&parse_job(Format::MessagePack, &body).unwrap().payload.bytes()[..], [0xc0]);
+        assert_eq!(&parse_job(Format::MessagePack, &body, 0).unwrap().job.payload.bytes()[..], [0xc0]);
     }
 
     #[test]
@@ -263,11 +341,58 @@ mod tests {
         assert_eq!(refusal(&both), "jobs[1]: batch: it can not be used together with unique_key");
     }
 
+    /// The names that are ignored, the same in both formats.
+    fn ignored(job: &serde_json::Value) -> Result<Vec<String>, String> {
+        let read = |format, body: Vec<u8>| {
+            let parsed = parse_job(format, &Bytes::from(body), 0).map_err(|e| e.to_string())?;
+            assert_eq!(parsed.job.queue.as_str(), "q");
+            Ok(parsed.ignored)
+        };
+        let json = read(Format::Json, job.to_string().into_bytes());
+        assert_eq!(json, read(Format::MessagePack, rmp_serde::to_vec(job).unwrap()));
+        json
+    }
+
+    #[test]
+    fn members_that_nobody_knows_are_named_and_those_of_other_queues_refused() {
+        let with = |name: &str, value: serde_json::Value| {
+            let mut job = json!({"queue": "q", "type": "t", "payload": {"delay": 1}});
+            job[name] = value;
+            ignored(&job)
+        };
+        assert_eq!(with("priority", json!(1)), Ok(vec![]));
+        assert_eq!(with("trace_id", json!({"queue": 1})), Ok(vec!["trace_id".to_owned()]));
+        let backoff = json!({"base_ms": 1, "exponent": 2, "jitter_ms": 0, "factor": [2]});
+        assert_eq!(with("backoff", backoff), Ok(vec!["backoff.factor".to_owned()]));
+        let budgets = json!([]);
+        assert_eq!(with("budgets", budgets), Ok(vec![]));
+        assert_eq!(
+            with("runAt", json!(5)),
+            Err("runAt: there is no such member here; did you mean `ready_at`?".to_owned())
+        );
+        let args = json!({"queue": "q", "type": "t", "args": [1]});
+        assert_eq!(
+            ignored(&args),
+            Err("args: there is no such member here; did you mean `payload`?".to_owned()),
+            "what is missing may be there under another name"
+        );
+        let bulk = json!({"jobs": [{"queue": "q", "type": "t", "payload": 1}, args]});
+        assert_eq!(refusal(&bulk), "jobs[1]: args: there is no such member here; did you mean `payload`?");
+        assert_eq!(
+            refusal(&json!({"jobs": [], "queue": "q"})),
+            "queue: it belongs in each of the jobs, not beside them"
+        );
+        let body = json!({"jobs": [{"queue": "q", "type": "t", "payload": 1, "a": 1}], "atomic": true});
+        let parsed = parse_bulk(Format::Json, &Bytes::from(body.to_string()), 0).unwrap();
+        assert_eq!(parsed.ignored, ["atomic"]);
+        assert_eq!(parsed.ignored_of_jobs, [(0, vec!["a".to_owned()])]);
+    }
+
     #[test]
     fn nesting_counts_from_the_body() {
         let deep =
             |n: usize| format!(r#"{{"queue":"q","type":"t","payload":{}{}}}"#, "[".repeat(n), "]".repeat(n));
-        assert!(parse_job(Format::Json, &Bytes::from(deep(MAX_NESTING - 1))).is_ok());
-        assert!(parse_job(Format::Json, &Bytes::from(deep(MAX_NESTING))).is_err());
+        assert!(parse_job(Format::Json, &Bytes::from(deep(MAX_NESTING - 1)), 0).is_ok());
+        assert!(parse_job(Format::Json, &Bytes::from(deep(MAX_NESTING)), 0).is_err());
     }
 }

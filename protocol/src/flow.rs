@@ -72,6 +72,7 @@ pub enum UniqueWhile {
 ///
 /// Both expressions see the payload of the open job as `$existing` and that of the later one as `$new`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Batch {
     /// The key.
     pub key: Key,

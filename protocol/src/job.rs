@@ -55,6 +55,7 @@ impl Status {
 /// How the pause before a retry grows: `base_ms + attempts^exponent * 1000 + attempts * random(0, jitter_ms)`
 /// milliseconds, with the attempt that just failed counted.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Backoff {
     /// The constant part, in milliseconds.
     #[serde(deserialize_with = "integer")]
@@ -78,6 +79,7 @@ fn finite_exponent<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<
 
 /// How long a job is kept after its end. An absent member means the server's default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Retention {
     /// After a success, in milliseconds.
     #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]
@@ -86,6 +88,21 @@ pub struct Retention {
     #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]
     pub dead_ms: Option<u64>,
 }
+
+/// What the last failed attempt of a job came to. All of it, and the attempts before, is told by `GET /jobs/{id}/errors`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastError {
+    /// A class of errors that programs can tell apart.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub error_type: Option<String>,
+    /// What went wrong, in words: the first [`MAX_LAST_ERROR_BYTES`] of it.
+    pub message: String,
+    /// When it failed, in milliseconds since the Unix epoch.
+    pub at: u64,
+}
+
+/// How much of a message, and of a type, a [`LastError`] holds, in bytes.
+pub const MAX_LAST_ERROR_BYTES: usize = 1024;
 
 /// A job as the server shows it, without its payload (which [`crate::encode::write_job`] adds as bytes).
 ///
@@ -119,6 +136,9 @@ pub struct JobView<'a> {
     /// When it last failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<u64>,
+    /// Why it last failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<&'a LastError>,
     /// When it succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<u64>,

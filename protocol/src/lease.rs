@@ -7,7 +7,8 @@ use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::id::JobId;
-use crate::number::{opt_integer, opt_time};
+use crate::number::opt_integer;
+use crate::time::opt_time;
 
 /// The shortest lease a client can ask for, in milliseconds.
 pub const MIN_LEASE_MS: u64 = 1_000;
@@ -17,6 +18,9 @@ pub const MAX_LEASE_MS: u64 = 12 * 60 * 60 * 1_000;
 pub const DEFAULT_LEASE_MS: u64 = 30_000;
 /// How long the leases of a broken SSE stream wait for its worker, in milliseconds, unless the worker says otherwise.
 pub const DEFAULT_RESUME_MS: u64 = 5_000;
+
+/// How much of the reason of a release is kept, in bytes.
+pub const MAX_REASON_BYTES: usize = 1_024;
 
 /// A fencing token: unique per delivery, and larger than that of every earlier delivery.
 ///
@@ -92,6 +96,7 @@ impl<'de> Deserialize<'de> for LeaseToken {
 
 /// `POST /jobs/{id}/heartbeat`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Heartbeat {
     /// How long the lease shall last from now, in milliseconds; absent: as long as it was given for.
     #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]
@@ -106,6 +111,7 @@ pub struct Heartbeat {
 
 /// One job of `POST /jobs/heartbeat`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct JobHeartbeat {
     /// The job.
     pub id: JobId,
@@ -157,15 +163,23 @@ pub struct HeartbeatsReply {
 }
 
 /// `POST /jobs/{id}/release`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Release {
     /// When the job shall be ready again, in milliseconds since the Unix epoch; absent: now.
     #[serde(default, deserialize_with = "opt_time", skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<u64>,
+    /// How long it shall wait from now, in milliseconds, where no `ready_at` says until when.
+    #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
+    /// Why the job is given back, in words; [`MAX_REASON_BYTES`] of it are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// One job of `POST /jobs/release`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct JobRelease {
     /// The job.
     pub id: JobId,
@@ -175,4 +189,10 @@ pub struct JobRelease {
     /// See [`Release::ready_at`].
     #[serde(default, deserialize_with = "opt_time", skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<u64>,
+    /// See [`Release::delay_ms`].
+    #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
+    /// See [`Release::reason`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }

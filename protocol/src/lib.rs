@@ -6,6 +6,7 @@
 
 pub mod body;
 pub mod budget;
+pub mod certificate;
 pub mod cron;
 pub mod encode;
 pub mod enqueue;
@@ -14,6 +15,8 @@ pub mod flow;
 pub mod frame;
 pub mod id;
 pub mod job;
+#[cfg(feature = "jq")]
+pub mod jq;
 mod json;
 pub mod lease;
 pub mod log;
@@ -27,7 +30,10 @@ pub mod page;
 pub mod patch;
 pub mod payload;
 pub mod stream;
+pub mod synonyms;
 pub mod take;
+pub mod time;
+pub mod unit;
 
 /// The version of the HTTP contract that this crate speaks.
 pub const CONTRACT_VERSION: &str = "0.7.0";

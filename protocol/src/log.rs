@@ -35,6 +35,16 @@ pub struct Line<'a> {
     pub line: Cow<'a, str>,
 }
 
+/// A [`Line`] as it is sent to the server.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request<'a> {
+    #[serde(default, deserialize_with = "name")]
+    stream: Output,
+    #[serde(borrow)]
+    line: Cow<'a, str>,
+}
+
 /// Reads lines of JSON; empty ones are skipped.
 ///
 /// # Errors
@@ -42,7 +52,8 @@ pub struct Line<'a> {
 pub fn parse_lines(body: &[u8]) -> impl Iterator<Item = Result<Line<'_>, Malformed>> {
     let lines = body.split(|&byte| byte == b'\n').zip(1..);
     lines.filter(|(line, _)| !line.trim_ascii().is_empty()).map(|(line, number)| {
-        parse(Format::Json, line).map_err(|Malformed(error)| Malformed(format!("line {number}: {error}")))
+        let line = parse(Format::Json, line).map(|Request { stream, line }| Line { stream, line });
+        line.map_err(|Malformed(error)| Malformed(format!("line {number}: {error}")))
     })
 }
 
@@ -57,7 +68,7 @@ mod tests {
     #[test]
     fn lines() {
         let line = |stream, line: &'static str| Line { stream, line: line.into() };
-        let body = "{\"stream\":\"stderr\",\"line\":\"a\\tb\"}\n\n{\"line\":\"c\",\"new\":1}\r\n";
+        let body = "{\"stream\":\"stderr\",\"line\":\"a\\tb\"}\n\n{\"line\":\"c\"}\r\n";
         assert_eq!(read(body), Ok(vec![line(Output::Stderr, "a\tb"), line(Output::Stdout, "c")]));
         assert_eq!(read(""), Ok(Vec::new()));
     }
@@ -69,6 +80,10 @@ mod tests {
             ("[\"stdout\",\"a\"]", "line 1: the body: invalid type: sequence, expected an object"),
             ("{\"stream\":\"tty\",\"line\":\"\"}", "line 1: stream: unknown variant `tty`"),
             ("{\"stream\":\"stdout\"}", "line 1: missing field `line`"),
+            (
+                "{\"line\":\"a\",\"strem\":\"stdout\"}",
+                "strem: there is no such member here; did you mean `stream`?",
+            ),
             ("plain", "line 1: the body is not valid JSON"),
         ] {
             let error = read(body).unwrap_err();

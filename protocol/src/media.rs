@@ -35,12 +35,29 @@ impl Format {
         }
     }
 
+    /// As [`Self::from_content_type`], for a body that is there: what begins like JSON is JSON where its sender named no
+    /// type of its own. `curl -d` names that of forms, which nobody sends here.
+    #[must_use]
+    pub fn of_body(header: Option<&str>, body: &[u8]) -> Option<Self> {
+        let format = Self::from_content_type(header);
+        let begins_like_json = || matches!(body.trim_ascii_start().first(), Some(b'{' | b'['));
+        format.or_else(|| (is_form(header) && begins_like_json()).then_some(Self::Json))
+    }
+
     /// Chooses the format of an answer by the request's `Accept`; see [`negotiate`].
     #[must_use]
     pub fn from_accept(header: Option<&str>) -> Option<Self> {
         let offers = [("application/msgpack", Self::MessagePack), ("application/json", Self::Json)];
         negotiate(header, &offers, Self::Json)
     }
+}
+
+/// Whether this is the type of forms, which `curl -d` sends by default.
+#[must_use]
+pub fn is_form(header: Option<&str>) -> bool {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    let essence = header.unwrap_or_default().split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case(FORM)
 }
 
 /// Picks one of `offers` by an `Accept` header, as RFC 9110 section 12.5.1 has it: the most specific range that

@@ -45,21 +45,8 @@ pub fn opt_integer<'de, D: Deserializer<'de>, T: Integer>(deserializer: D) -> Re
     Ok(Option::<Whole<T>>::deserialize(deserializer)?.map(|Whole(n)| n))
 }
 
-/// The latest time there is, in milliseconds since the Unix epoch: the year 10889. Who sends microseconds hears of it.
+/// The latest time there is, in milliseconds since the Unix epoch: the year 10889.
 pub const MAX_TIME_MS: u64 = (1 << 48) - 1;
-
-/// A time in milliseconds since the Unix epoch that may be absent or `null`.
-///
-/// # Errors
-/// As [`integer`], and when it is later than [`MAX_TIME_MS`].
-pub fn opt_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    match opt_integer(deserializer)? {
-        Some(ms) if ms > MAX_TIME_MS => {
-            Err(D::Error::custom(format_args!("{ms} is out of range 0 to {MAX_TIME_MS}")))
-        }
-        time => Ok(time),
-    }
-}
 
 struct IntegerVisitor<T>(PhantomData<T>);
 

@@ -5,18 +5,20 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use crate::body::{Malformed, members};
+use crate::body::{Malformed, parse_tolerant_known};
 use crate::id::JobId;
 use crate::lease::LeaseToken;
 use crate::media::Format;
-use crate::number::opt_time;
+use crate::number::opt_integer;
 use crate::payload::Payload;
+use crate::time::opt_time;
 use crate::{json, msgpack};
 
 /// The largest result of a job, in bytes.
 pub const MAX_RESULT_BYTES: usize = 1024 * 1024;
 
-/// Reads the body of `POST /jobs/{id}/success`, which may be left out: `{"result": <any JSON>}`.
+/// Reads the body of `POST /jobs/{id}/success`, which may be left out: `{"result": <any JSON>}`. Members that are not
+/// known are passed over, as in [`parse_failure`]: the work is done, and a refusal would have it done again.
 ///
 /// # Errors
 /// [`Malformed`], in one sentence that names the field.
@@ -27,13 +29,13 @@ pub fn parse_success(format: Format, body: &Bytes) -> Result<Option<Payload>, Ma
     match format {
         Format::Json => {
             json::check(body)?;
-            let success: Success<&RawValue> = members(format, body)?;
+            let success: Success<&RawValue> = parse_tolerant_known(format, body, &["result"])?;
             let result = success.result.map(|text| Payload::from_json(body, text.get())).transpose();
             result.map_err(|Malformed(e)| Malformed(e.replacen("payload", "result", 1)))
         }
         Format::MessagePack => {
             let span = msgpack::result_of_success(body)?.into_iter().next();
-            let _: Success<IgnoredAny> = members(format, body)?;
+            let _: Success<IgnoredAny> = parse_tolerant_known(format, body, &["result"])?;
             Ok(span.map(|span| Payload::from_checked(format, body.slice(span))))
         }
     }
@@ -41,9 +43,13 @@ pub fn parse_success(format: Format, body: &Bytes) -> Result<Option<Payload>, Ma
 
 #[derive(Deserialize)]
 #[serde(bound(deserialize = "R: Deserialize<'de>"))]
+#[serde(deny_unknown_fields)]
 struct Success<R> {
     #[serde(default, deserialize_with = "given")]
     result: Option<R>,
+    /// What the run has used. Workers say it; it is not kept so far.
+    #[serde(default, rename = "usage")]
+    _usage: IgnoredAny,
 }
 
 /// A value that is there, be it null.
@@ -51,8 +57,19 @@ fn given<'de, D: Deserializer<'de>, R: Deserialize<'de>>(deserializer: D) -> Res
     R::deserialize(deserializer).map(Some)
 }
 
+/// Reads the body of `POST /jobs/{id}/failure`. Members that are not known are passed over, as newer clients may send
+/// more, unless it is clear what they mean.
+///
+/// # Errors
+/// [`Malformed`], in one sentence that names the field.
+pub fn parse_failure(format: Format, body: &[u8]) -> Result<Failure, Malformed> {
+    const MEMBERS: [&str; 6] = ["message", "error_type", "backtrace", "retry_at", "delay_ms", "kill"];
+    parse_tolerant_known(format, body, &MEMBERS)
+}
+
 /// `POST /jobs/{id}/failure`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Failure {
     /// What went wrong, in words.
     pub message: String,
@@ -65,6 +82,9 @@ pub struct Failure {
     /// When to try again, in milliseconds since the Unix epoch; absent: by the job's backoff.
     #[serde(default, deserialize_with = "opt_time", skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<u64>,
+    /// If it is tried again, then after this time instead of the job's backoff, in milliseconds.
+    #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]
+    pub delay_ms: Option<u64>,
     /// Do not try again.
     #[serde(default, skip_serializing_if = "is_not_true")]
     pub kill: Option<bool>,
@@ -77,6 +97,7 @@ fn is_not_true(flag: &Option<bool>) -> bool {
 
 /// A job and, where the caller knows it, the token of its delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LeasedJob {
     /// The job.
     pub id: JobId,
@@ -87,6 +108,7 @@ pub struct LeasedJob {
 
 /// `POST /jobs/success`: `{"ids": [...]}`, `{"jobs": [{"id", "lease"}]}`, or both.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Successes {
     /// Jobs without tokens.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -10,8 +10,9 @@ use crate::body::{self, Malformed};
 use crate::job::{Backoff, Retention};
 use crate::media::Format;
 use crate::name::QueueName;
-use crate::number::{Integer, MAX_TIME_MS};
+use crate::number::Integer;
 use crate::object::Object;
+use crate::time::{Given, InvalidTime};
 
 /// What is to be changed of a job. The outer `None` leaves a field as it is, the inner one resets it to the default.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -82,13 +83,14 @@ pub fn parse(format: Format, body: &[u8]) -> Result<Patch, PatchError> {
 
 /// The members as they were given: of the right type, but with any value.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Members {
     #[serde(default, deserialize_with = "given")]
     queue: Option<Option<String>>,
     #[serde(default, deserialize_with = "given")]
     priority: Option<Option<Whole>>,
     #[serde(default, deserialize_with = "given")]
-    ready_at: Option<Option<Whole>>,
+    ready_at: Option<Option<Moment>>,
     #[serde(default, deserialize_with = "given")]
     retry_limit: Option<Option<Whole>>,
     #[serde(default, deserialize_with = "given")]
@@ -98,6 +100,7 @@ struct Members {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct BackoffMembers {
     base_ms: Whole,
     exponent: f64,
@@ -105,6 +108,7 @@ struct BackoffMembers {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RetentionMembers {
     #[serde(default, deserialize_with = "given")]
     completed_ms: Option<Option<Whole>>,
@@ -124,10 +128,15 @@ impl Members {
         let not_null = |name: &str| format!("{name}: it can not be null");
         let queue = self.queue.map(|name| name.ok_or_else(|| not_null("queue"))).transpose()?;
         let priority = self.priority.map(|n| n.ok_or_else(|| not_null("priority"))).transpose()?;
+        let beyond = |time: InvalidTime| format!("ready_at: {time}");
         Ok(Patch {
             queue: queue.map(|name| QueueName::new(&name).map_err(|e| format!("queue: {e}"))).transpose()?,
             priority: priority.map(|n| n.within("priority", u16::LOWEST, u16::HIGHEST)).transpose()?,
-            ready_at: ranged(self.ready_at, "ready_at", i128::from(MAX_TIME_MS))?,
+            ready_at: self
+                .ready_at
+                .map(|at| at.map(|Moment(at)| at).transpose())
+                .transpose()
+                .map_err(beyond)?,
             retry_limit: ranged(self.retry_limit, "retry_limit", u32::HIGHEST)?,
             backoff: self
                 .backoff
@@ -216,6 +225,21 @@ impl<'de> Deserialize<'de> for Whole {
     }
 }
 
+/// A time, which may be out of range. One that is no time, or counts something else than milliseconds, is of a wrong
+/// type.
+struct Moment(Result<u64, InvalidTime>);
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Given::deserialize(deserializer)? {
+            Given(Err(wrong @ (InvalidTime::Unit { .. } | InvalidTime::Malformed(_)))) => {
+                Err(D::Error::custom(wrong))
+            }
+            Given(time) => Ok(Self(time)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,7 +259,9 @@ mod tests {
 
     #[test]
     fn absent_null_and_a_value_are_three_things() {
-        assert!(read(&json!({"unknown": 1})).unwrap().is_empty());
+        assert!(read(&json!({})).unwrap().is_empty());
+        let at = |at| read(&json!({"ready_at": at})).unwrap().ready_at;
+        assert_eq!(at(json!("2026-01-01T00:00:00Z")), Some(Some(1_767_225_600_000)));
         let patch =
             read(&json!({"ready_at": null, "retry_limit": 3.0, "retention": {"dead_ms": null}})).unwrap();
         assert_eq!((patch.ready_at, patch.retry_limit), (Some(None), Some(Some(3))));
@@ -254,6 +280,13 @@ mod tests {
             json!({"priority": 1.5}),
             json!({"backoff": {"base_ms": 1, "exponent": 2}}),
             json!({"retention": []}),
+            json!({"prioriti": 0}),
+            json!({"retention": {"dead": 1}}),
+            json!({"ready_at": 1_767_225_600}),
+            json!({"ready_at": 1_767_225_600.5}),
+            json!({"ready_at": 1.5}),
+            json!({"ready_at": "tomorrow"}),
+            json!({"ready_at": true}),
             json!([]),
         ] {
             assert!(matches!(read(&bad), Err(PatchError::Malformed(_))), "{bad}");

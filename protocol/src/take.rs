@@ -12,6 +12,7 @@ pub const MAX_WAIT_MS: u64 = 60_000;
 
 /// What a poll asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Poll {
     /// The queues; absent or empty: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]

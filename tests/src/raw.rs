@@ -15,6 +15,11 @@ pub async fn send(address: &str, bytes: &[u8]) -> TcpStream {
     connection
 }
 
+/// Sends more bytes. The other side may have closed the connection.
+pub async fn send_more(connection: &mut TcpStream, bytes: &[u8]) {
+    drop(within("more bytes to be taken", connection.write_all(bytes)).await);
+}
+
 /// Reads until `enough` says so of everything that was read, or to the end.
 pub async fn read_until(connection: &mut TcpStream, enough: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let mut received = Vec::new();

@@ -20,9 +20,15 @@ impl Worker {
     /// A worker of `server` with these flags, such as `["--run", "QUEUE=COMMAND"]`.
     #[must_use]
     pub fn start<F: Into<String>>(server: &Server, flags: impl IntoIterator<Item = F>) -> Self {
+        Self::start_at(&server.url(), flags)
+    }
+
+    /// A worker of the server at this address, or of what stands before it.
+    #[must_use]
+    pub fn start_at<F: Into<String>>(server: &str, flags: impl IntoIterator<Item = F>) -> Self {
         let folder = TempDir::with_prefix("zizq-test-").unwrap();
         let mut command = Command::new(binary("zizq-worker"));
-        command.arg("--server").arg(server.url()).args(flags.into_iter().map(Into::into));
+        command.arg("--server").arg(server).args(flags.into_iter().map(Into::into));
         command.env("ZIZQ_SPOOL", folder.path().join("spool"));
         let process = Process::start(command, &folder.path().join("worker.log"));
         Self { process, _folder: folder }

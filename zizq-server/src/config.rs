@@ -1,6 +1,10 @@
 //! Flags and `ZIZQ_*` environment variables.
 
+#[cfg(test)]
+mod tests;
+
 use std::io::IsTerminal;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,12 +12,19 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::tz::TimeZone;
 use protocol::job::Backoff;
+use protocol::unit;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 
 use crate::engine::{Settings, recurrence};
+use crate::http::guard::{Host, Origin};
 use crate::jq;
 use crate::writer::{CommitMode, CommitModes};
 
 /// A job queue that pushes ready jobs to workers.
+/// The most connections at a time where nobody says how many.
+pub(crate) const DEFAULT_CONNECTIONS: usize = 20_000;
+
 #[derive(Debug, Parser)]
 #[command(name = "zizq-server", version, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -66,18 +77,20 @@ pub struct Config {
     #[arg(long, env = "ZIZQ_ROOT_DIR", default_value = "./zizq-root")]
     pub root_dir: PathBuf,
     /// The address to listen on
-    #[arg(long, env = "ZIZQ_HOST", default_value = "127.0.0.1")]
+    #[arg(long, env = "ZIZQ_HOST", default_value = "127.0.0.1", value_parser = host)]
     pub host: String,
     /// The port to listen on; 0 picks a free one
     #[arg(long, env = "ZIZQ_PORT", default_value_t = 7890)]
     pub port: u16,
+    #[command(flatten)]
+    pub callers: Callers,
     #[command(flatten)]
     pub tls: Option<Tls>,
     /// The longest silence on a stream
     #[arg(long, env = "ZIZQ_HEARTBEAT_INTERVAL", default_value = "3s", value_parser = pause)]
     pub heartbeat_interval: Duration,
     /// How long a clean shutdown waits for workers to finish
-    #[arg(long, env = "ZIZQ_DRAIN_TIMEOUT", default_value = "10s", value_parser = duration)]
+    #[arg(long, env = "ZIZQ_DRAIN_TIMEOUT", default_value = "10s", value_parser = unit::duration)]
     pub drain_timeout: Duration,
     #[command(flatten)]
     jobs: JobDefaults,
@@ -87,12 +100,29 @@ pub struct Config {
     pub limits: Limits,
     #[command(flatten)]
     pub filters: FilterLimits,
-    /// How much to log: error, warn, info, debug, trace, or a filter such as `info,hyper=debug`
-    #[arg(long, env = "ZIZQ_LOG_LEVEL", default_value = "info")]
-    pub log_level: String,
+    /// Go on with what can be read of a damaged folder. What cannot is set aside in `damaged-N` there, with a list. For one
+    /// start: without damage it changes nothing
+    #[arg(long)]
+    pub salvage: bool,
+    /// How much to log: off, error, warn, info, debug, trace, or a filter such as `info,hyper=debug`
+    #[arg(long, env = "ZIZQ_LOG_LEVEL", default_value = "info", value_parser = log_filter)]
+    pub log_level: Targets,
     /// How to log; pretty on a terminal and json elsewhere if not given
     #[arg(long, env = "ZIZQ_LOG_FORMAT")]
     log_format: Option<LogFormat>,
+}
+
+/// Who may call.
+#[derive(Debug, Clone, Args)]
+pub struct Callers {
+    /// A name that the server is called by, beside localhost and what it listens on, such as `zizq.example.org`; may be
+    /// repeated, or a list with commas. Requests to any other name are answered 421
+    #[arg(long, env = "ZIZQ_ALLOWED_HOST", value_name = "NAME", value_delimiter = ',')]
+    pub allowed_host: Vec<Host>,
+    /// The origin of web pages that may call the server and read its answers, such as `https://app.example.org`; may be
+    /// repeated, or a list with commas. Pages of any other site are answered 403
+    #[arg(long, env = "ZIZQ_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub cors_origin: Vec<Origin>,
 }
 
 /// How to speak TLS.
@@ -113,19 +143,19 @@ struct JobDefaults {
     #[arg(long, env = "ZIZQ_DEFAULT_RETRY_LIMIT", default_value_t = 25)]
     default_retry_limit: u32,
     /// The constant part of the pause before a retry
-    #[arg(long, env = "ZIZQ_DEFAULT_BACKOFF_BASE", default_value = "15s", value_parser = duration)]
+    #[arg(long, env = "ZIZQ_DEFAULT_BACKOFF_BASE", default_value = "15s", value_parser = backoff)]
     default_backoff_base: Duration,
     /// How steeply the pause grows: attempts^exponent seconds
     #[arg(long, env = "ZIZQ_DEFAULT_BACKOFF_EXPONENT", default_value_t = 4.0, value_parser = exponent)]
     default_backoff_exponent: f32,
     /// The largest random addition to the pause, per attempt
-    #[arg(long, env = "ZIZQ_DEFAULT_BACKOFF_JITTER", default_value = "30s", value_parser = duration)]
+    #[arg(long, env = "ZIZQ_DEFAULT_BACKOFF_JITTER", default_value = "30s", value_parser = backoff)]
     default_backoff_jitter: Duration,
     /// How long completed jobs are kept
-    #[arg(long, env = "ZIZQ_DEFAULT_COMPLETED_JOB_RETENTION", default_value = "0s", value_parser = duration)]
+    #[arg(long, env = "ZIZQ_DEFAULT_COMPLETED_JOB_RETENTION", default_value = "0s", value_parser = unit::duration)]
     default_completed_job_retention: Duration,
     /// How long dead jobs are kept
-    #[arg(long, env = "ZIZQ_DEFAULT_DEAD_JOB_RETENTION", default_value = "7d", value_parser = duration)]
+    #[arg(long, env = "ZIZQ_DEFAULT_DEAD_JOB_RETENTION", default_value = "7d", value_parser = unit::duration)]
     default_dead_job_retention: Duration,
     /// Deliveries without an outcome after which a job is dead
     #[arg(long, env = "ZIZQ_MAX_DELIVERIES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
@@ -142,6 +172,9 @@ struct JobDefaults {
     /// The longest an attempt may take; unlimited if not given
     #[arg(long, env = "ZIZQ_DEFAULT_TIMEOUT", value_parser = timeout)]
     default_timeout: Option<Duration>,
+    /// How long an open SSE stream alone renews a lease; after that only heartbeats do. 0: without end
+    #[arg(long, env = "ZIZQ_MAX_STREAM_RENEWAL", default_value = "12h", value_parser = unit::duration)]
+    max_stream_renewal: Duration,
 }
 
 /// When an answer is given.
@@ -159,22 +192,22 @@ struct Commits {
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Limits {
     /// Memory for what is read from disk
-    #[arg(long, env = "ZIZQ_CACHE_SIZE", default_value = "64MB", value_parser = size)]
+    #[arg(long, env = "ZIZQ_CACHE_SIZE", default_value = "64MB", value_parser = from_to("1MB", "1TiB"))]
     pub cache_size: usize,
     /// How much is gathered in memory before it is sorted out to disk, where a test wants less than usual
-    #[arg(long, env = "ZIZQ_MEMTABLE_SIZE", value_parser = size, hide = true)]
+    #[arg(long, env = "ZIZQ_MEMTABLE_SIZE", value_parser = from_to("64KB", "1GiB"), hide = true)]
     pub memtable_size: Option<usize>,
-    /// The most connections at a time; more are answered 503
-    #[arg(long, env = "ZIZQ_MAX_CONNECTIONS", default_value_t = 20_000, value_parser = connections)]
-    pub max_connections: usize,
+    /// The most connections at a time; more are answered 503. If not given, 20,000, or as many as there can be files open
+    #[arg(long, env = "ZIZQ_MAX_CONNECTIONS", value_parser = connections)]
+    pub max_connections: Option<usize>,
     /// The space that is kept free on the disk: with less, no jobs are taken. If not given, 5% of the disk, at most 1GiB
-    #[arg(long, env = "ZIZQ_MIN_FREE_DISK", value_parser = size)]
+    #[arg(long, env = "ZIZQ_MIN_FREE_DISK", value_parser = from_to("0B", "1PiB"))]
     pub min_free_disk: Option<usize>,
     /// The largest body of a request
-    #[arg(long, env = "ZIZQ_MAX_BODY_SIZE", default_value = "32MiB", value_parser = size)]
+    #[arg(long, env = "ZIZQ_MAX_BODY_SIZE", default_value = "32MiB", value_parser = from_to("1KB", "2GiB"))]
     pub max_body_size: usize,
     /// The largest payload of a job
-    #[arg(long, env = "ZIZQ_MAX_PAYLOAD_SIZE", default_value = "1MiB", value_parser = size)]
+    #[arg(long, env = "ZIZQ_MAX_PAYLOAD_SIZE", default_value = "1MiB", value_parser = from_to("1KB", "1GiB"))]
     pub max_payload_size: usize,
 }
 
@@ -182,10 +215,10 @@ pub struct Limits {
 #[derive(Debug, Clone, Copy, Args)]
 pub struct FilterLimits {
     /// How long a filter, or the folding of a request, may take, not counting the ordinary time for each payload
-    #[arg(long, env = "ZIZQ_FILTER_TIMEOUT", default_value = "2s", value_parser = duration)]
+    #[arg(long, env = "ZIZQ_FILTER_TIMEOUT", default_value = "2s", value_parser = filter_timeout)]
     filter_timeout: Duration,
     /// How much memory a filter, or the folding of a request, may use
-    #[arg(long, env = "ZIZQ_FILTER_MEMORY", default_value = "256MB", value_parser = size)]
+    #[arg(long, env = "ZIZQ_FILTER_MEMORY", default_value = "256MB", value_parser = from_to("16MB", "1TiB"))]
     filter_memory: usize,
 }
 
@@ -225,6 +258,10 @@ impl Config {
             in_flight_limit: jobs.global_in_flight_limit,
             max_budgets: jobs.max_budgets,
             timeout_ms: jobs.default_timeout.map(millis),
+            stream_renewal_ms: match millis(jobs.max_stream_renewal) {
+                0 => u64::MAX,
+                ms => ms,
+            },
         }
     }
 
@@ -254,22 +291,85 @@ pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    if text == "0" {
-        return Ok(Duration::ZERO);
+/// The address alone: where it is one of IPv6, with or without brackets.
+fn host(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    if bare.is_empty() {
+        return Err("it is empty; write 127.0.0.1, or 0.0.0.0 for every network".to_owned());
     }
-    humantime::parse_duration(text).map_err(|e| format!("{e}; write it like 500ms, 15s, 2h or 7d"))
+    if bare.parse::<Ipv6Addr>().is_err() && bare.contains(['/', ':']) {
+        return Err("it is a name or an address alone, as 0.0.0.0; the port is --port".to_owned());
+    }
+    Ok(bare.to_owned())
+}
+
+/// A level, or levels of parts of the program. Where none is given for the rest, that is `info`.
+fn log_filter(text: &str) -> Result<Targets, String> {
+    let level = |text: &str| {
+        let levels = ["off", "error", "warn", "info", "debug", "trace"];
+        let known = levels.contains(&text.to_ascii_lowercase().as_str());
+        known.then(|| text.parse::<LevelFilter>().ok()).flatten().ok_or_else(|| {
+            let levels = levels.join(", ");
+            format!("`{text}` is no level; there are {levels}, and filters such as info,hyper=debug")
+        })
+    };
+    let (mut rest, mut parts) = (LevelFilter::INFO, Vec::new());
+    for part in text.split(',') {
+        match part.split_once('=') {
+            None => rest = level(part)?,
+            Some((target, _)) if target.trim() != target || target.is_empty() => {
+                return Err(format!("before the `=` of `{part}` is no part of the program, such as hyper"));
+            }
+            Some((target, one)) => parts.push((target, level(one)?)),
+        }
+    }
+    // Of what goes missing in the log it speaks itself.
+    let mut filter =
+        Targets::new().with_default(rest).with_target(zizq_log::TARGET, rest.min(LevelFilter::WARN));
+    if rest <= LevelFilter::INFO {
+        // The store speaks of its own workings at `info`, and of a folder in use, which we say better.
+        let quiet = rest.min(LevelFilter::WARN);
+        filter = filter.with_targets([("fjall", quiet), ("lsm_tree", quiet)]);
+        filter = filter.with_target("fjall::locked_file", LevelFilter::OFF);
+    }
+    Ok(filter.with_targets(parts))
+}
+
+/// A pause that a job can keep: its record counts milliseconds in 32 bits.
+fn backoff(text: &str) -> Result<Duration, String> {
+    match unit::duration(text)? {
+        pause if pause.as_millis() <= u32::MAX.into() => Ok(pause),
+        _ => Err("it must be at most 49 days".to_owned()),
+    }
+}
+
+fn filter_timeout(text: &str) -> Result<Duration, String> {
+    match unit::duration(text)? {
+        time if (Duration::from_millis(10)..=Duration::from_secs(3_600)).contains(&time) => Ok(time),
+        _ => Err("it must be between 10ms and 1h".to_owned()),
+    }
+}
+
+/// Reads a size between two others.
+fn from_to(least: &'static str, most: &'static str) -> impl Fn(&str) -> Result<usize, String> + Clone {
+    move |text| {
+        let size = unit::size(text)?;
+        if !(unit::size(least)?..=unit::size(most)?).contains(&size) {
+            return Err(format!("it must be between {least} and {most}"));
+        }
+        usize::try_from(size).map_err(|_| "it is too large for this machine".to_owned())
+    }
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
+    match unit::duration(text)? {
         Duration::ZERO => Err("it would leave no time to run; leave it out for no timeout".to_owned()),
         timeout => Ok(timeout),
     }
 }
 
 fn pause(text: &str) -> Result<Duration, String> {
-    let pause = duration(text)?;
+    let pause = unit::duration(text)?;
     if (Duration::from_millis(10)..=Duration::from_secs(15)).contains(&pause) {
         Ok(pause)
     } else {
@@ -278,7 +378,7 @@ fn pause(text: &str) -> Result<Duration, String> {
 }
 
 fn exponent(text: &str) -> Result<f32, String> {
-    let exponent = f32::from_str(text).map_err(|e| e.to_string())?;
+    let exponent = f32::from_str(text).map_err(|_| format!("`{text}` is no number"))?;
     if (0.0..=100.0).contains(&exponent) {
         Ok(exponent)
     } else {
@@ -286,48 +386,16 @@ fn exponent(text: &str) -> Result<f32, String> {
     }
 }
 
+impl Limits {
+    /// The most connections at a time, as far as it has been decided yet.
+    pub fn connections(&self) -> usize {
+        self.max_connections.unwrap_or(DEFAULT_CONNECTIONS)
+    }
+}
+
 fn connections(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(n @ 1..=1_000_000) => Ok(n),
         _ => Err("it must be a number from 1 to 1000000".to_owned()),
-    }
-}
-
-fn size(text: &str) -> Result<usize, String> {
-    let size =
-        text.parse::<bytesize::ByteSize>().map_err(|e| format!("{e}; write it like 64KB, 256MB or 1GiB"))?;
-    usize::try_from(size.as_u64()).map_err(|_| "it is too large for this machine".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn flags_are_consistent() {
-        use clap::CommandFactory;
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn durations_and_sizes() {
-        assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 86_400)));
-        assert_eq!(duration("0"), Ok(Duration::ZERO));
-        assert!(duration("15").unwrap_err().contains("15s"));
-        assert!(pause("1h").is_err());
-        assert_eq!(size("256MB"), Ok(256_000_000));
-        assert_eq!(size("1MiB"), Ok(1_048_576));
-        assert!(size("many").is_err());
-    }
-
-    #[test]
-    fn serve_is_the_default() {
-        let config = |args: &[&str]| match Cli::try_parse_from(args).map(Cli::into_task) {
-            Ok(Task::Serve(config)) => Some(config.port),
-            _ => None,
-        };
-        assert_eq!(config(&["zizq-server", "--port", "1"]), Some(1));
-        assert_eq!(config(&["zizq-server", "serve", "--port", "2"]), Some(2));
-        assert_eq!(config(&["zizq-server", "--port", "65536"]), None);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use protocol::id::JobId;
-use protocol::job::Status;
+use protocol::job::{LastError, Status};
 use protocol::name::{JobType, QueueName};
 
 /// How many events wait for a listener. What comes beyond that is lost to it, and it is told so.
@@ -26,6 +26,8 @@ pub struct Event {
     pub at: u64,
     pub priority: u16,
     pub attempts: u32,
+    /// Where the job has just failed: why.
+    pub error: Option<Arc<LastError>>,
 }
 
 /// Everybody who listens.
@@ -170,6 +172,7 @@ mod tests {
             at: 1,
             priority: 1,
             attempts: 0,
+            error: None,
         };
         vec![event; n]
     }

@@ -1,11 +1,12 @@
 //! Which jobs a call is about. Everything but the jq expression is decided here.
 
 use std::fmt;
-use std::str::FromStr;
 
+use protocol::error::excerpt;
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::{BudgetKey, JobType, QueueName};
+use protocol::time::{self, InvalidTime};
 
 use crate::engine::job::Job;
 
@@ -82,43 +83,84 @@ pub struct Span {
     to: Option<u64>,
 }
 
+/// Why a text is no range.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSpan {
+    #[error("a range is written N, A..B, A.. or ..B, with whole numbers{0}")]
+    Malformed(String),
+    #[error("the range ends before it begins")]
+    Reversed,
+    #[error("{end} is out of range 0 to {highest}")]
+    Beyond { end: String, highest: u64 },
+    #[error(transparent)]
+    Time(#[from] InvalidTime),
+}
+
 impl Span {
     pub fn contains(self, n: u64) -> bool {
         self.from.is_none_or(|from| from <= n) && self.to.is_none_or(|to| n <= to)
     }
-}
 
-/// Why a text is no range.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidSpan {
-    #[error("a range is written N, A..B, A.. or ..B, with whole numbers")]
-    Malformed,
-    #[error("the range ends before it begins")]
-    Reversed,
-}
-
-impl FromStr for Span {
-    type Err = InvalidSpan;
-
-    fn from_str(text: &str) -> Result<Self, InvalidSpan> {
-        let number = |text: &str| match text {
-            "" => Ok(None),
-            digits if digits.bytes().all(|b| b.is_ascii_digit()) => {
-                // What is beyond every number is as good as the greatest.
-                Ok(Some(digits.parse::<u64>().unwrap_or(u64::MAX)))
+    /// Reads a range of a field whose values go up to `highest`.
+    ///
+    /// # Errors
+    /// [`InvalidSpan`].
+    pub fn parse(text: &str, highest: u64) -> Result<Self, InvalidSpan> {
+        Self::of_ends(text, |digits| {
+            if !digits.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(InvalidSpan::malformed(text));
             }
-            _ => Err(InvalidSpan::Malformed),
-        };
+            let n = digits.parse().ok().filter(|n| *n <= highest);
+            n.ok_or_else(|| InvalidSpan::Beyond { end: excerpt(digits), highest })
+        })
+    }
+
+    /// Reads a range of times: in milliseconds, or by RFC 3339.
+    ///
+    /// # Errors
+    /// [`InvalidSpan`].
+    pub fn parse_times(text: &str) -> Result<Self, InvalidSpan> {
+        Self::of_ends(text, |end| Ok(time::parse(end)?))
+    }
+
+    fn of_ends(text: &str, end: impl Fn(&str) -> Result<u64, InvalidSpan>) -> Result<Self, InvalidSpan> {
+        let end = |text: &str| if text.is_empty() { Ok(None) } else { end(text).map(Some) };
         let Some((from, to)) = text.split_once("..") else {
-            let n = number(text)?.ok_or(InvalidSpan::Malformed)?;
+            let n = end(text)?.ok_or_else(|| InvalidSpan::malformed(text))?;
             return Ok(Self { from: Some(n), to: Some(n) });
         };
-        let span = Self { from: number(from)?, to: number(to)? };
+        let span = Self { from: end(from)?, to: end(to)? };
         match (span.from, span.to) {
             (Some(from), Some(to)) if from > to => Err(InvalidSpan::Reversed),
             _ => Ok(span),
         }
     }
+}
+
+impl InvalidSpan {
+    fn malformed(text: &str) -> Self {
+        Self::Malformed(range_of(text).map_or_else(String::new, |range| format!("; did you mean {range}?")))
+    }
+}
+
+/// The range that somebody meant who wrote it as a comparison (`>3`, `<=5`) or otherwise than we do (`1-5`, `1...5`).
+pub(crate) fn range_of(text: &str) -> Option<String> {
+    const SIGNS: [&str; 8] = [">=", "=>", "<=", "=<", ">", "<", "==", "="];
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    if let Some((sign, rest)) = SIGNS.iter().find_map(|sign| Some((*sign, text.trim().strip_prefix(sign)?))) {
+        let n = number(rest)?;
+        return Some(match sign {
+            ">=" | "=>" => format!("{n}.."),
+            ">" => format!("{}..", n.checked_add(1)?),
+            "<=" | "=<" => format!("..{n}"),
+            "<" => format!("..{}", n.checked_sub(1)?),
+            _ => n.to_string(),
+        });
+    }
+    ["...", "..=", "..", "-", ":", ","].iter().find_map(|between| {
+        let (from, to) = text.split_once(between)?;
+        Some(format!("{}..{}", number(from)?, number(to)?))
+    })
 }
 
 impl fmt::Display for Span {
@@ -145,14 +187,32 @@ mod tests {
             ("3..", vec![3, u64::MAX], vec![2]),
             ("..", vec![0, u64::MAX], vec![]),
         ] {
-            let span: Span = text.parse().unwrap();
+            let span = Span::parse(text, u64::MAX).unwrap();
             assert_eq!(span.to_string(), text);
             assert!(inside.into_iter().all(|n| span.contains(n)), "{text}");
             assert!(!outside.into_iter().any(|n| span.contains(n)), "{text}");
         }
         for bad in ["", "x", "-1", "1..x", "1.5", "1...2", "1,2", "+1", " 1"] {
-            assert_eq!(bad.parse::<Span>(), Err(InvalidSpan::Malformed), "{bad}");
+            assert!(matches!(Span::parse(bad, 9), Err(InvalidSpan::Malformed(_))), "{bad}");
         }
-        assert_eq!("4..2".parse::<Span>(), Err(InvalidSpan::Reversed));
+        for (meant, range) in [
+            (">3", "4.."),
+            (">=3", "3.."),
+            ("<3", "..2"),
+            ("<= 3", "..3"),
+            ("=3", "3"),
+            ("1-5", "1..5"),
+            ("1...5", "1..5"),
+            ("1..=5", "1..5"),
+        ] {
+            let error = Span::parse(meant, 9).unwrap_err().to_string();
+            assert!(error.ends_with(&format!("; did you mean {range}?")), "{meant}: {error}");
+        }
+        assert_eq!(Span::parse("4..2", 9), Err(InvalidSpan::Reversed));
+        assert!(Span::parse("7..9", 9).is_ok());
+        for beyond in ["10", "10..", "..10", "3..10", "99999999999999999999999"] {
+            let invalid = Span::parse(beyond, 9);
+            assert!(matches!(invalid, Err(InvalidSpan::Beyond { highest: 9, .. })), "{beyond}: {invalid:?}");
+        }
     }
 }

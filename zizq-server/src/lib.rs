@@ -14,7 +14,9 @@ mod handlers;
 pub mod hash;
 mod http;
 pub mod jq;
+pub mod logging;
 mod logs;
+pub mod notify;
 mod open_files;
 mod reader;
 pub mod serve;
@@ -24,6 +26,10 @@ pub mod store;
 mod syncer;
 pub mod turn;
 pub mod writer;
+
+/// What can be called, for tests that go through all of it.
+#[doc(hidden)]
+pub use http::route::all as routes;
 
 /// The name and version of this server, as clients see it.
 pub const SERVER: &str = concat!("zizq-server/", env!("CARGO_PKG_VERSION"));

@@ -4,13 +4,12 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tracing_subscriber::EnvFilter;
-use zizq_server::config::{Cli, Config, LogFormat, Task};
-use zizq_server::serve::Server;
+use zizq_server::config::{Cli, Config, Task};
+use zizq_server::serve::{Reloader, Server};
+use zizq_server::{logging, notify};
 
 /// Memory goes from one thread to the other with every job; this allocator is made for that.
 #[global_allocator]
@@ -24,30 +23,14 @@ fn main() -> ExitCode {
         Task::Serve(config) => config,
         Task::JqHelper { memory } => return zizq_server::jq::helper::run(memory),
     };
-    match start_logging(&config).and_then(|()| run(&config)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("zizq-server: {error:#}");
-            ExitCode::FAILURE
-        }
+    let mut log = logging::init(&config);
+    let ended = run(&config);
+    if let Err(error) = &ended {
+        // Behind what is logged already, and nobody need read that.
+        writeln!(log, "zizq-server: {error:#}").ok();
     }
-}
-
-fn start_logging(config: &Config) -> anyhow::Result<()> {
-    // The store speaks of its own workings at `info`, and of a folder in use, which we say better.
-    let quiet = "fjall=warn,lsm_tree=warn,fjall::locked_file=off";
-    let filter = match config.log_level.as_str() {
-        level @ ("info" | "warn" | "error") => format!("{level},{quiet}"),
-        filter => filter.to_owned(),
-    };
-    let filter = EnvFilter::try_new(filter)
-        .with_context(|| format!("--log-level: `{}` is no level and no filter", config.log_level))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match config.log_format() {
-        LogFormat::Pretty => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
-    Ok(())
+    log.finish();
+    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// How long reads that are under way may hold up the end.
@@ -63,13 +46,29 @@ fn run(config: &Config) -> anyhow::Result<()> {
 
 async fn serve(config: &Config) -> anyhow::Result<()> {
     let asked_to_stop = signals()?;
+    // Before the start, which it might else end.
+    let hangups = signal(SignalKind::hangup())?;
     let server = Server::start(config).await?;
     let url = server.url()?;
     announce(&url)?;
     tracing::info!(url, root_dir = %config.root_dir.display(), "listening");
+    tokio::spawn(reload(hangups, server.reloader()));
+    notify::is_ready(&url);
     server.run(asked_to_stop).await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Reads files again with every SIGHUP.
+async fn reload(mut hangups: Signal, reloader: Reloader) {
+    while hangups.recv().await.is_some() {
+        notify::is_reloading();
+        let reloader = reloader.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || reloader.reload()).await {
+            tracing::error!(%error, "the files could not be read again");
+        }
+        notify::has_reloaded();
+    }
 }
 
 /// A message for every SIGTERM and SIGINT.

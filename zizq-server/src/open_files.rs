@@ -2,12 +2,15 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::config::DEFAULT_CONNECTIONS;
+
 /// What the store and the rest of the process need beside the connections.
 const OTHERS: u64 = 1_024;
 
 /// Lets the process have as many files open as it is allowed to, and says how many connections that is enough for, of
 /// those that are wanted.
-pub(crate) fn make_room(wanted: usize) -> usize {
+pub(crate) fn make_room(asked: Option<usize>) -> usize {
+    let wanted = asked.unwrap_or(DEFAULT_CONNECTIONS);
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     // None means that there is no limit.
@@ -17,7 +20,8 @@ pub(crate) fn make_room(wanted: usize) -> usize {
     };
     let files = files.unwrap_or(u64::MAX);
     let connections = connections_of(files, wanted);
-    if connections < wanted {
+    // Who asked for none of them misses none.
+    if connections < wanted && asked.is_some() {
         tracing::warn!(
             open_files = files,
             connections,

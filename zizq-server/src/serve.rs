@@ -9,23 +9,23 @@ use anyhow::Context;
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
-use tokio_rustls::TlsAcceptor;
 
 use crate::clock;
 use crate::config::{Config, Limits, millis};
 use crate::engine::command::{Command, Reply};
 use crate::folder::{self, Folder};
 use crate::handle::Handle;
-use crate::http::budget::Budget;
-use crate::http::unread::Unread;
-use crate::http::{App, connection, tls};
+use crate::http::guard::Guard;
+use crate::http::tls::Acceptors;
+use crate::http::work::Work;
+use crate::http::{App, connection, memory};
 use crate::logs::Logs;
-use crate::open_files;
 use crate::reader::Reader;
 use crate::store::disk::{DiskStore, Memory};
 use crate::store::{Store, StoreError};
 use crate::turn::Core;
 use crate::writer;
+use crate::{notify, open_files};
 
 /// How many clients may connect at once before the next has to try again a second later. The operating system may have a
 /// lower limit (`net.core.somaxconn`).
@@ -37,7 +37,7 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// A server that is ready to serve.
 pub struct Server {
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Acceptors>,
     app: Arc<App>,
     close: watch::Sender<bool>,
     engine: JoinHandle<Result<(), StoreError>>,
@@ -50,7 +50,7 @@ impl Server {
     /// # Errors
     /// When the folder is in use or unreadable, or the port is taken: one sentence for the person who started it.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
-        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let tls = config.tls.as_ref().map(Acceptors::read).transpose()?;
         let (host, port) = (config.host.as_str(), config.port);
         // First of all: who mistypes the host must not find a new folder.
         let listener =
@@ -74,9 +74,10 @@ impl Server {
             folder,
             engine,
             logs,
-            limits: Limits { max_connections, ..limits },
-            budget: Budget::new(config.limits.max_body_size),
-            unread: Unread::default(),
+            limits: Limits { max_connections: Some(max_connections), ..limits },
+            guard: guard(config, &listener)?,
+            memory: memory::Memory::new(config.limits.max_body_size, max_connections),
+            work: Work::new(),
             events,
             heartbeat_ms: millis(config.heartbeat_interval),
             closing,
@@ -93,6 +94,12 @@ impl Server {
         Ok(format!("{scheme}://{}", self.listener.local_addr()?))
     }
 
+    /// What reads the certificate again.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        Reloader(self.tls.clone())
+    }
+
     /// Serves until it is asked to stop, then lets the workers finish, unless it is asked once more, and stops.
     ///
     /// # Errors
@@ -101,11 +108,13 @@ impl Server {
         let (engine, logs) = (self.app.engine.clone(), self.app.logs.clone());
         let closing = self.close.subscribe();
         let serving = tokio::spawn(connection::accept(self.listener, self.tls, self.app, closing));
+        tokio::spawn(notify::follow(engine.clone()));
         let mut watched = tokio::task::spawn_blocking(|| self.engine.join());
         tokio::select! {
             ended = &mut watched => return stopped(ended),
             _ = asked_to_stop.recv() => tracing::info!("shutting down"),
         }
+        notify::is_stopping();
         tokio::select! {
             () = drain(&engine, self.drain_timeout) => {}
             Some(()) = asked_to_stop.recv() => tracing::info!("not waiting any longer"),
@@ -118,6 +127,32 @@ impl Server {
         stopped(ended)?;
         stopping.map(|_| ()).context("the engine did not stop properly")
     }
+}
+
+/// Reads again what may change while the server runs.
+#[derive(Clone)]
+pub struct Reloader(Option<Acceptors>);
+
+impl Reloader {
+    /// Reads certificate and key again, and says what came of it. What is wrong stays as it was.
+    pub fn reload(&self) {
+        match self.0.as_ref().map(Acceptors::read_again) {
+            Some(Ok(())) => {
+                tracing::info!("certificate and key were read again; new connections use them");
+            }
+            Some(Err(error)) => {
+                tracing::error!("the certificate stays as it was, for what there is now is wrong: {error:#}");
+            }
+            None => tracing::info!("nothing to read again: without TLS, a server has no files of that kind"),
+        }
+    }
+}
+
+/// The name that the server was told to listen on is its own.
+fn guard(config: &Config, listener: &TcpListener) -> std::io::Result<Guard> {
+    let mut hosts = config.callers.allowed_host.clone();
+    hosts.extend(config.host.parse());
+    Ok(Guard::new(listener.local_addr()?.ip(), hosts, config.callers.cors_origin.clone()))
 }
 
 /// Listens on the first address of the host that can be had.
@@ -145,7 +180,11 @@ fn make_store(config: &Config) -> anyhow::Result<DiskStore> {
     let Limits { cache_size, memtable_size, min_free_disk, .. } = config.limits;
     let usual = Memory::for_jobs(cache_size as u64);
     let memory = Memory { gathered: memtable_size.map_or(usual.gathered, |bytes| bytes as u64), ..usual };
-    Ok(DiskStore::new(folder, memory, min_free_disk.map(|bytes| bytes as u64)))
+    let store = DiskStore::new(folder, memory, min_free_disk.map(|bytes| bytes as u64));
+    if config.salvage {
+        store.salvage();
+    }
+    Ok(store)
 }
 
 /// The engine with what is stored; or, while the disk is full, with the reason why it has to wait for it.
@@ -154,14 +193,24 @@ fn open_core(
     config: &Config,
     seed: u64,
 ) -> anyhow::Result<(Core<DiskStore>, Option<StoreError>)> {
-    let opened =
-        store.reopen().and_then(|()| Core::open(store.clone(), config.settings(), clock::now(), seed));
+    let mut open =
+        || store.reopen().and_then(|()| Core::open(store.clone(), config.settings(), clock::now(), seed));
+    let mut opened = open();
+    if matches!(opened, Err(StoreError::Unreadable(_))) {
+        // The second time around what cannot be read.
+        opened = open();
+    }
     let shown = config.root_dir.display();
     let (mut core, full) = match opened {
         Ok(core) => (core, None),
         Err(error @ StoreError::Full) => (Core::closed(store.clone(), config.settings()), Some(error)),
         Err(StoreError::Locked) => anyhow::bail!(
             "another server is using the folder {shown}; stop it, or give this one another --root-dir"
+        ),
+        Err(error @ StoreError::Broken { .. }) => anyhow::bail!(
+            "{error}. The store in {shown} is damaged; nothing in it was changed. Bring the file back if there is a copy \
+             of the folder; or start once with --salvage, to go on with what can be read: what cannot is set aside in \
+             the folder, and a list says what is lost"
         ),
         Err(error) => {
             return Err(anyhow::Error::new(error).context(format!("cannot open the store in {shown}")));

@@ -6,7 +6,7 @@ use crate::engine::firing::Firing;
 use crate::engine::id::{Home, QueueId, Stamp};
 use crate::engine::{Engine, Found, REFILL, Settings, Stored, TIMERS_REFILL, Tag, Wanted};
 use crate::events::Hub;
-use crate::store::damage::{self, draws};
+use crate::store::damage::{self, draws, mend};
 use crate::store::keys::{self, Key, Place};
 use crate::store::{Snapshot, Store, StoreError, bulk, view};
 use protocol::job::Status;
@@ -248,16 +248,18 @@ fn set_aside<S: Store>(store: &mut S, what: &'static str, key: &Key) -> Result<(
 fn load<S: Store>(store: &mut S) -> Result<Stored, StoreError> {
     loop {
         let snapshot = store.snapshot();
-        let recounted = match draws::recounted(&snapshot) {
-            Err(StoreError::Damaged { what, key }) => {
+        let mended = mend::mended(&snapshot).transpose().or_else(|| draws::recounted(&snapshot).transpose());
+        match mended {
+            Some(Ok(batch)) => {
+                store.commit(batch)?;
+                continue;
+            }
+            Some(Err(StoreError::Damaged { what, key })) => {
                 set_aside(store, what, &key)?;
                 continue;
             }
-            recounted => recounted?,
-        };
-        if let Some(batch) = recounted {
-            store.commit(batch)?;
-            continue;
+            Some(Err(error)) => return Err(error),
+            None => {}
         }
         match read_all(&snapshot) {
             Err(StoreError::Damaged { what, key }) => set_aside(store, what, &key)?,

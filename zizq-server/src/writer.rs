@@ -129,6 +129,11 @@ impl<S: Store> Writer<S> {
             let served = self.serve(&syncer);
             let error = served.as_ref().err().unwrap_or(&StoreError::Closed);
             self.later.drain().for_each(|(_, caller)| caller.fail(error));
+            if served.is_ok() {
+                // The last that is done: everything is forced onto the disk, whatever was asked for. If that fails, its end
+                // says so.
+                syncer.send(Vec::new()).ok();
+            }
             failed = match (served, syncer.finish()) {
                 (Ok(()), Ok(())) => return Ok(()),
                 // When the disk fails, what the store says afterwards is a consequence.

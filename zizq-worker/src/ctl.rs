@@ -13,6 +13,11 @@ use crate::clock;
 /// The variable that names the control channel.
 pub(crate) const CONTROL_VARIABLE: &str = "ZIZQ_CTL_FD";
 
+/// The class of the error of a job that has decided something about itself, and nobody can read what.
+pub(crate) const CONTROL_ERROR: &str = "control_line";
+/// Before this, in 1973, a time was hardly meant: it counts seconds.
+pub(crate) const FIRST_TIME: u64 = 100_000_000_000;
+
 /// What a job can say.
 #[derive(Debug, Subcommand)]
 pub enum CtlCommand {
@@ -58,6 +63,11 @@ pub enum CtlCommand {
 pub(crate) fn time(text: &str) -> Result<u64, String> {
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     if let Ok(ms) = text.parse() {
+        if ms < FIRST_TIME {
+            return Err(format!(
+                "{text} counts milliseconds since 1970, which is long ago; a duration has a unit: {text}s"
+            ));
+        }
         return Ok(ms);
     }
     if let Ok(span) = humantime::parse_duration(text) {
@@ -89,19 +99,47 @@ impl CtlCommand {
         })
     }
 
-    /// Says it to the worker.
+    /// Says it to the worker. What was to decide something and cannot be said makes the job fail, for a script may go on
+    /// as if nothing had happened.
     ///
     /// # Errors
     /// With a sentence: outside of a job, or where it cannot be said.
     pub fn run(&self) -> Result<(), String> {
-        let number = std::env::var(CONTROL_VARIABLE).map_err(|_| {
-            format!("there is no {CONTROL_VARIABLE} in the environment: this works only inside a job")
+        let number = channel()?;
+        let line = self.line().inspect_err(|why| {
+            if !matches!(self, Self::Progress { .. }) {
+                write(number, &misuse(why)).ok();
+            }
         })?;
-        let number: u32 =
-            number.parse().map_err(|_| format!("{CONTROL_VARIABLE} is no number: `{number}`"))?;
-        let line = self.line()?;
         write(number, &line).map_err(|e| format!("the worker cannot be told: {e}"))
     }
+}
+
+/// Inside a job: makes it fail where it called `zizq-worker ctl` as nobody can, unless that was about progress.
+pub fn misused(error: &clap::Error) {
+    let mut words = std::env::args().skip(1);
+    if words.next().as_deref() != Some("ctl") || words.next().is_none_or(|word| word == "progress") {
+        return;
+    }
+    if error.use_stderr()
+        && let Ok(number) = channel()
+    {
+        let text = error.to_string();
+        let why = text.lines().next().unwrap_or_default();
+        write(number, &misuse(why.strip_prefix("error: ").unwrap_or(why))).ok();
+    }
+}
+
+fn misuse(why: &str) -> String {
+    let message = format!("`zizq-worker ctl` was called with what it cannot read: {why}");
+    json!({"fail": {"message": message, "error_type": CONTROL_ERROR}}).to_string()
+}
+
+fn channel() -> Result<u32, String> {
+    let number = std::env::var(CONTROL_VARIABLE).map_err(|_| {
+        format!("there is no {CONTROL_VARIABLE} in the environment: this works only inside a job")
+    })?;
+    number.parse().map_err(|_| format!("{CONTROL_VARIABLE} is no number: `{number}`"))
 }
 
 fn raw(member: &str, text: &str) -> Result<String, String> {

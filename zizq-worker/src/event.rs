@@ -1,9 +1,10 @@
 //! What the tasks of a worker tell its pool.
 
 use protocol::id::JobId;
-use protocol::job::DeliveredJob;
+use protocol::job::{DeliveredJob, Status};
 use protocol::lease::HeartbeatsReply;
 use protocol::stream::Cancel;
+use serde::Deserialize;
 
 use crate::config::Config;
 use crate::report::Lease;
@@ -15,6 +16,8 @@ pub(crate) enum Event {
     StreamTurned,
     /// A job came.
     Delivered(Box<DeliveredJob>),
+    /// A job came that cannot be read.
+    Unreadable { lease: Lease, why: String },
     /// A job must stop.
     Cancelled(Cancel),
     /// A job says how far it is.
@@ -24,13 +27,35 @@ pub(crate) enum Event {
     /// Leases could not be renewed; it is time to try again.
     RenewalFailed,
     /// A report got its final answer. Where it was refused, with a sentence that says why.
-    Settled { lease: Lease, refused: Option<String> },
-    /// How many jobs are ready, as far as the server could be asked.
-    Remaining(Option<u64>),
+    Settled { lease: Lease, refused: Option<String>, after: Option<AfterFailure> },
+    /// How many jobs are left, as far as the server could be asked.
+    Remaining(Option<Left>),
     /// Whoever started this worker is gone.
     HungUp,
     /// The configuration was read again.
     Reload(Box<Config>),
+}
+
+/// A job after a failed attempt, as the server says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(crate) struct AfterFailure {
+    pub(crate) status: Status,
+    /// When it will be tried again, in milliseconds since the Unix epoch.
+    pub(crate) ready_at: u64,
+    /// How often it may be tried again, where it says so itself.
+    pub(crate) retry_limit: Option<u32>,
+}
+
+/// Jobs that are left.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// How many are ready.
+    pub(crate) ready: u64,
+    /// How many of them are in queues that are paused, and in which.
+    pub(crate) held: u64,
+    pub(crate) paused: Vec<String>,
+    /// How many wait for their next attempt.
+    pub(crate) retries: u64,
 }
 
 /// How far a job is.

@@ -11,19 +11,27 @@ use crate::client::{CallError, Client};
 use crate::event::Event;
 use crate::report::Beat;
 
-/// How long the answer to a heartbeat may take: another one is soon due.
+/// How long the answer to a heartbeat may take at most, and at least.
 const TIMEOUT: Duration = Duration::from_secs(10);
+const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
 /// The most leases in one call.
 const MAX_LEASES: usize = 1_000;
 
 /// Renews each list of leases once, one after the other.
 ///
 /// After a failure the list is out of date, so the pool is asked for a new one.
-pub(crate) async fn run(client: Client, mut lists: mpsc::Receiver<Vec<Beat>>, events: mpsc::Sender<Event>) {
+pub(crate) async fn run(
+    client: Client,
+    lease: Duration,
+    mut lists: mpsc::Receiver<Vec<Beat>>,
+    events: mpsc::Sender<Event>,
+) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     let mut said = false;
+    // Another heartbeat is soon due.
+    let patience = (lease / 3).clamp(LEAST_TIMEOUT, TIMEOUT);
     while let Some(asked) = lists.recv().await {
-        let event = match renew(&client, &asked).await {
+        let event = match renew(&client, &asked, patience).await {
             Ok(reply) => {
                 backoff.reset();
                 said = false;
@@ -46,13 +54,39 @@ pub(crate) async fn run(client: Client, mut lists: mpsc::Receiver<Vec<Beat>>, ev
     }
 }
 
-async fn renew(client: &Client, beats: &[Beat]) -> Result<HeartbeatsReply, CallError> {
+async fn renew(client: &Client, beats: &[Beat], patience: Duration) -> Result<HeartbeatsReply, CallError> {
     let mut all = HeartbeatsReply::default();
     for some in beats.chunks(MAX_LEASES) {
-        let reply = client.heartbeat(some, TIMEOUT).await?;
+        let reply = match client.heartbeat(some, patience).await {
+            Err(CallError::Refused { message, .. }) => {
+                tracing::warn!(jobs = some.len(), "a heartbeat was refused: {message}; said more plainly");
+                plainly(client, some, patience).await?
+            }
+            other => other?,
+        };
         all.jobs.extend(reply.jobs);
         all.lost.extend(reply.lost);
         all.cancel.extend(reply.cancel);
+    }
+    Ok(all)
+}
+
+/// Renews leases that the server did not renew together: without anything but the leases, each by itself. One that it
+/// does not want to hear of at all takes no other with it.
+async fn plainly(client: &Client, beats: &[Beat], patience: Duration) -> Result<HeartbeatsReply, CallError> {
+    let mut all = HeartbeatsReply::default();
+    for beat in beats {
+        let plain = Beat { progress: None, ..beat.clone() };
+        match client.heartbeat(&[plain], patience).await {
+            Ok(reply) => {
+                all.lost.extend(reply.lost);
+                all.cancel.extend(reply.cancel);
+            }
+            Err(CallError::Refused { message, .. }) => {
+                tracing::warn!(job = %beat.lease.id, "its lease cannot be renewed: {message}");
+            }
+            Err(e) => return Err(e),
+        }
     }
     Ok(all)
 }

@@ -9,6 +9,7 @@
 //! The pool is the one owner of what this worker holds; every other task does one thing and tells it
 //! what happened. What follows from what is the business of its table of jobs, which does no I/O.
 
+pub mod access;
 pub mod args;
 mod backoff;
 pub mod cgroup;
@@ -17,8 +18,11 @@ mod client;
 mod clock;
 pub mod config;
 pub mod ctl;
+mod delivery;
+pub mod ended;
 mod event;
 pub mod exec;
+mod label;
 mod lease;
 pub mod live;
 pub mod logging;
@@ -27,8 +31,10 @@ mod outbox;
 mod outcome;
 mod pool;
 mod private;
+mod proxy;
 mod reload;
 mod report;
+mod rest;
 mod retry_after;
 pub mod route;
 mod serve;
@@ -38,6 +44,8 @@ mod stats;
 mod stream;
 mod table;
 mod template;
+mod thin;
+mod trust;
 
 use std::sync::Arc;
 
@@ -49,10 +57,11 @@ use tokio::task::JoinSet;
 use crate::args::Flags;
 use crate::client::Client;
 use crate::config::Config;
+use crate::ended::{Ended, Why};
 use crate::exec::{Processes, Shared};
 use crate::outbox::Outbox;
 use crate::pool::{Pool, Tasks};
-use crate::shutdown::{Ended, Phase};
+use crate::shutdown::Phase;
 use crate::spool::Spool;
 use crate::stats::Stats;
 use crate::stream::Source;
@@ -70,7 +79,9 @@ pub async fn run(
     processes: Processes,
     mut phase: watch::Receiver<Phase>,
 ) -> anyhow::Result<Ended> {
-    let client = Client::new(&config).context("cannot set up the connection to the server")?;
+    let client = Client::new(&config)
+        .map_err(anyhow::Error::msg)
+        .context("cannot set up the connection to the server")?;
     let (events_in, events) = mpsc::channel(CHANNEL);
     let (reports, reports_out) = mpsc::channel(CHANNEL);
     let (renewals, renewals_out) = mpsc::channel(1);
@@ -82,6 +93,9 @@ pub async fn run(
         services.spawn(serve::run(serve::bind(address).await?, stats.clone()));
     }
     let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    for doubt in &config.doubts {
+        tracing::warn!("{doubt}");
+    }
     let (spool, left) = open_spool(&config);
     let kept_in = spool.as_ref().map(|spool| spool.folder().to_owned());
     let mut outbox =
@@ -91,12 +105,14 @@ pub async fn run(
         tokio::select! {
             () = outbox.deliver_old(left) => {}
             // Whatever could not be delivered stays where it is.
-            _ = phase.wait_for(|&phase| phase != Phase::Work) => return Ok(Ended::default()),
+            _ = phase.wait_for(|&phase| phase != Phase::Work) => return Ok(config.until.early(Why::Asked)),
+            time = exec::after(config.until.server_timeout) => return Ok(config.until.early(Why::NoServer(time))),
         }
     }
     services.spawn(outbox.run(reports_out));
-    services.spawn(lease::run(client.clone(), renewals_out, events_in.clone()));
-    services.spawn(live::run(stats.clone()));
+    services.spawn(lease::run(client.clone(), config.lease, renewals_out, events_in.clone()));
+    services.spawn(rest::run(client.clone(), stats.clone()));
+    live::show(stats.clone());
     services.spawn(reload::run(hangup, flags, events_in.clone()));
 
     let source = Source { client, lease: config.lease, events: events_in, stats: stats.clone() };
@@ -107,12 +123,17 @@ pub async fn run(
 
 /// Without a place on disk a worker works all the same.
 fn open_spool(config: &Config) -> (Option<Spool>, Vec<report::Report>) {
-    match Spool::open(&config.spool, &config.server) {
+    let Some(folder) = &config.spool else {
+        tracing::error!("{}; if this worker is killed, jobs may run again", spool::NO_FOLDER);
+        return (None, Vec::new());
+    };
+    match Spool::open(folder, &config.access.url) {
         Ok((spool, left)) => (Some(spool), left),
         Err(e) => {
-            let folder = config.spool.display();
+            let folder = folder.display();
             tracing::error!(
-                "outcomes cannot be kept in {folder}: {e}; if this worker is killed, jobs may run again"
+                "outcomes cannot be kept in {folder}: {e}; name a folder of this user's with --spool; \
+                 if this worker is killed, jobs may run again"
             );
             (None, Vec::new())
         }

@@ -1,20 +1,31 @@
 //! The log: what the worker does, and every line that its jobs print. It goes to standard error.
 
 use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
 use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{FilterExt as _, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, fmt};
+use zizq_log::Log;
 
 /// The target of what jobs print.
 pub(crate) const JOB_OUTPUT: &str = "job";
+/// The target of jobs that succeeded: one line for each, while people can read that.
+pub(crate) const SUCCESS: &str = "success";
+
+/// Whether the log is for people: then a message says everything, and members that say it again are left out.
+pub(crate) fn is_for_people() -> bool {
+    FOR_PEOPLE.load(Ordering::Relaxed)
+}
+
+static FOR_PEOPLE: AtomicBool = AtomicBool::new(false);
 
 /// The least important messages to log.
-#[derive(Debug, Clone, Copy, Default, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogLevel {
     /// What needs a person.
@@ -40,10 +51,11 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging.
-pub fn init(level: LogLevel, format: Option<LogFormat>) {
+/// Starts logging. Nobody who logs waits for whoever reads it; what is given back writes the last lines at the end.
+pub fn init(level: LogLevel, format: Option<LogFormat>) -> Log {
     let terminal = std::io::stderr().is_terminal();
     let format = format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });
+    FOR_PEOPLE.store(format == LogFormat::Pretty, Ordering::Relaxed);
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -52,12 +64,20 @@ pub fn init(level: LogLevel, format: Option<LogFormat>) {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let others = if level == LevelFilter::TRACE { level } else { level.min(LevelFilter::WARN) };
-    let targets =
-        Targets::new().with_default(others).with_target("zizq_worker", level).with_target(JOB_OUTPUT, level);
-    let layer = fmt::layer().with_writer(crate::live::stderr);
+    let targets = Targets::new()
+        .with_default(others)
+        .with_target("zizq_worker", level)
+        .with_target(JOB_OUTPUT, level)
+        .with_target(SUCCESS, level)
+        .with_target(zizq_log::TARGET, LevelFilter::WARN);
+    let log = Log::start(crate::live::stderr());
+    let layer = fmt::layer().with_writer(log.clone());
     let layer = match format {
         LogFormat::Pretty => layer.with_ansi(terminal).with_target(false).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
-    tracing_subscriber::registry().with(layer.with_filter(targets)).init();
+    let few = log.few(&[JOB_OUTPUT, SUCCESS]);
+    tracing_subscriber::registry().with(layer.with_filter(targets.and(few))).init();
+    log.take_panics();
+    log
 }

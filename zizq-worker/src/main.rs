@@ -8,18 +8,21 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 use tokio::sync::watch;
-use zizq_worker::args::{Args, Command, Flags};
-use zizq_worker::config::{Config, SAMPLE};
+use zizq_worker::args::{Args, CheckFlags, Command, Flags};
+use zizq_worker::config::{Config, ConfigError, SAMPLE};
 use zizq_worker::exec::{Processes, guard, launch};
 use zizq_worker::shutdown::Phase;
-use zizq_worker::{live, logging, shutdown};
+use zizq_worker::{cli, ctl, live, logging, shutdown};
 
 fn main() -> ExitCode {
-    let Args { command, flags } = Args::parse();
+    let Args { command, flags } = Args::try_parse().unwrap_or_else(|e| {
+        ctl::misused(&e);
+        e.exit()
+    });
     let done = match command {
         None => return start(flags),
         Some(Command::Cli(command)) => return command.run(),
-        Some(Command::Check(flags)) => check(&flags),
+        Some(Command::Check(flags)) => return check(&flags),
         Some(Command::Init { path }) => init(&path),
         Some(Command::Ctl(said)) => said.run(),
         Some(Command::Guard { mark, cgroups }) => return guard_others(&mark, cgroups.as_deref()),
@@ -57,14 +60,13 @@ fn start(flags: Flags) -> ExitCode {
     };
     let (level, format) = config.log;
     config.live.start(format);
-    logging::init(level, format);
-    match work(config, flags) {
-        Ok(code) => code,
-        Err(e) => {
-            tracing::error!("{e:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let log = logging::init(level, format);
+    let code = work(config, flags).unwrap_or_else(|e| {
+        tracing::error!("{e:#}");
+        ExitCode::FAILURE
+    });
+    log.finish();
+    code
 }
 
 fn work(config: Config, flags: Flags) -> anyhow::Result<ExitCode> {
@@ -87,7 +89,7 @@ fn work(config: Config, flags: Flags) -> anyhow::Result<ExitCode> {
     })?;
     // Only a name lookup could still be going on, on a thread of its own.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    Ok(if ended.is_well() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(ExitCode::from(ended.code()))
 }
 
 fn guard_others(mark: &str, cgroups: Option<&Path>) -> ExitCode {
@@ -100,10 +102,35 @@ fn guard_others(mark: &str, cgroups: Option<&Path>) -> ExitCode {
     if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn check(flags: &Flags) -> Result<(), String> {
-    let config = Config::read(flags).map_err(|e| e.to_string())?;
-    let limits = config.foresee_limits().map_err(|e| e.to_string())?;
-    answer(&format!("{config}{limits}the configuration is right\n"))
+fn check(check: &CheckFlags) -> ExitCode {
+    match look(check) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((sentences, code)) => {
+            for sentence in sentences.lines() {
+                say(io::stderr(), &format!("error: {sentence}\n"));
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// What a configuration means. The error comes with the exit code.
+fn look(check: &CheckFlags) -> Result<(), (String, u8)> {
+    const WRONG: u8 = 2;
+    let wrong = |e: ConfigError| (e.to_string(), WRONG);
+    let config = Config::read(&check.flags).map_err(wrong)?;
+    let warn =
+        |doubts: &[String]| doubts.iter().for_each(|doubt| say(io::stderr(), &format!("warning: {doubt}\n")));
+    warn(&config.doubts);
+    warn(&config.missing());
+    let limits = config.foresee_limits().map_err(wrong)?;
+    let mut text = format!("{config}{limits}");
+    if check.online {
+        let (server, doubts) = cli::ask(&config)?;
+        warn(&doubts);
+        text += &format!("{server}\n");
+    }
+    answer(&format!("{text}the configuration is right\n")).map_err(|e| (e, WRONG))
 }
 
 fn init(path: &Path) -> Result<(), String> {

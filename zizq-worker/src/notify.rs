@@ -20,6 +20,19 @@ pub(crate) fn is_alive(stats: &Stats) {
     }
 }
 
+/// Tells that the configuration is read again, until [`has_reloaded`] (`Type=notify-reload`).
+pub(crate) fn is_reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(e) => tracing::debug!("no monotonic clock to tell the service manager: {e}"),
+    }
+}
+
+/// Tells that it was read, or stays as it was.
+pub(crate) fn has_reloaded() {
+    tell(&[NotifyState::Ready]);
+}
+
 /// Tells that the worker comes to its end.
 pub(crate) fn is_stopping() {
     tell(&[NotifyState::Stopping]);

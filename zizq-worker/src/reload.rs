@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use crate::args::Flags;
 use crate::config::Config;
 use crate::event::Event;
+use crate::notify;
 
 /// Reads it whenever the signal comes. What is wrong is logged, and changes nothing.
 pub(crate) async fn run(mut hangup: Signal, flags: Flags, events: mpsc::Sender<Event>) {
@@ -18,13 +19,18 @@ pub(crate) async fn run(mut hangup: Signal, flags: Flags, events: mpsc::Sender<E
             }
             continue;
         }
+        notify::is_reloading();
         match Config::read(&flags) {
             Ok(config) => {
+                for doubt in &config.doubts {
+                    tracing::warn!("{doubt}");
+                }
                 if events.send(Event::Reload(Box::new(config))).await.is_err() {
                     break;
                 }
             }
             Err(e) => tracing::error!("the configuration is wrong and stays as it was: {e}"),
         }
+        notify::has_reloaded();
     }
 }

@@ -27,8 +27,8 @@ pub(crate) enum Verdict {
     Success { result: Option<JobResult>, usage: Option<Usage> },
     /// The attempt failed.
     Failure { failure: Failure, usage: Option<Usage> },
-    /// The job was not run to its end and is given back, to be ready at once or then.
-    Release { ready_at: Option<u64> },
+    /// The job was not run to its end and is given back, to be ready at once or after a pause.
+    Release { delay_ms: Option<u64>, reason: Option<String> },
 }
 
 /// A verdict on its way to the server.
@@ -37,6 +37,15 @@ pub(crate) struct Report {
     #[serde(flatten)]
     pub(crate) lease: Lease,
     pub(crate) verdict: Arc<Verdict>,
+}
+
+/// A job to be given back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GivenBack {
+    pub(crate) lease: Lease,
+    /// How long it shall wait.
+    pub(crate) delay_ms: Option<u64>,
+    pub(crate) reason: Option<String>,
 }
 
 /// A lease to renew, and how far its job is.

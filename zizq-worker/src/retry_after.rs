@@ -1,22 +1,27 @@
 //! The header `Retry-After`.
 
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-/// When the other side wants to be asked again, in milliseconds since the Unix epoch. A value that is neither seconds
-/// nor a date is as good as none.
-pub(crate) fn at(headers: &HeaderMap, now_ms: u64) -> Option<u64> {
+/// The longest pause that anybody is granted: whoever asks for more is asked again after this.
+pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long the other side wants to be left alone, at most [`LONGEST`]. A date says so by this machine's clock. A value
+/// that is neither seconds nor a date is as good as none.
+pub(crate) fn pause(headers: &HeaderMap, now_ms: u64) -> Option<Duration> {
     parse(headers.get(RETRY_AFTER)?.to_str().ok()?, now_ms)
 }
 
-fn parse(value: &str, now_ms: u64) -> Option<u64> {
+fn parse(value: &str, now_ms: u64) -> Option<Duration> {
     let value = value.trim();
-    if let Ok(seconds) = value.parse::<u64>() {
-        return Some(now_ms.saturating_add(seconds.saturating_mul(1000)));
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than a number can have are a long time all the same.
+        return Some(value.parse().map_or(LONGEST, |seconds| Duration::from_secs(seconds).min(LONGEST)));
     }
     let date = httpdate::parse_http_date(value).ok()?;
-    u64::try_from(date.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
+    let now = UNIX_EPOCH + Duration::from_millis(now_ms);
+    Some(date.duration_since(now).unwrap_or_default().min(LONGEST))
 }
 
 #[cfg(test)]
@@ -25,12 +30,26 @@ mod tests {
 
     #[test]
     fn seconds_dates_and_nonsense() {
-        assert_eq!(parse("120", 5), Some(120_005));
-        assert_eq!(parse(" 0 ", 5), Some(5));
-        assert_eq!(parse("Sun, 06 Nov 1994 08:49:37 GMT", 5), Some(784_111_777_000));
-        for nonsense in ["", "-1", "1.5", "soon", "Sun, 99 Nov 1994 08:49:37 GMT"] {
-            assert_eq!(parse(nonsense, 5), None, "{nonsense}");
+        let at = 784_111_777_000;
+        let seconds = |value| parse(value, at).map(|pause| pause.as_secs());
+        for (value, expected) in [
+            ("120", 120),
+            (" 0 ", 0),
+            ("86400", 86_400),
+            ("86401", 86_400),
+            ("1797682573901", 86_400),
+            ("18446744073709551615", 86_400),
+            ("99999999999999999999999999", 86_400),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", 0),
+            ("Sun, 06 Nov 1994 08:49:36 GMT", 0),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", 60),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400),
+        ] {
+            assert_eq!(seconds(value), Some(expected), "{value}");
         }
-        assert_eq!(parse("18446744073709551615", 5), Some(u64::MAX));
+        for nonsense in ["", "-1", "+1", "1.5", "soon", "Sun, 99 Nov 1994 08:49:37 GMT"] {
+            assert_eq!(parse(nonsense, at), None, "{nonsense}");
+        }
     }
 }

@@ -28,25 +28,6 @@ impl Phase {
     }
 }
 
-/// What was left of a worker's work when it ended.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Ended {
-    /// Jobs that had to be ended.
-    pub stopped: usize,
-    /// Jobs whose outcome the server did not get.
-    pub unreported: usize,
-    /// The worker itself failed.
-    pub broken: bool,
-}
-
-impl Ended {
-    /// Whether every job that was begun came to its own end.
-    #[must_use]
-    pub const fn is_well(&self) -> bool {
-        self.stopped == 0 && self.unreported == 0 && !self.broken
-    }
-}
-
 /// Goes one phase further with each SIGTERM or SIGINT.
 ///
 /// # Errors

@@ -10,17 +10,19 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Url;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 use tokio::time::Instant;
 
-use crate::client::shown;
+use crate::access::shown;
 use crate::report::{Lease, Report, Verdict};
 
 /// After so many bytes the next outcomes go to the next file.
@@ -52,14 +54,20 @@ struct Open {
     pending: usize,
 }
 
-/// Where outcomes are kept unless the configuration says otherwise.
-pub(crate) fn default_folder() -> PathBuf {
+/// What to say, and to do, where [`default_folder`] knows none.
+pub(crate) const NO_FOLDER: &str = "outcomes are not kept on disk, for there is neither STATE_DIRECTORY nor HOME; \
+     name a folder of this user's with --spool, or set StateDirectory= in the unit of systemd";
+
+/// Where outcomes are kept unless the configuration says otherwise. Never where everybody may write: a folder of a known
+/// name there is that of whoever makes it first.
+pub(crate) fn default_folder() -> Option<PathBuf> {
     let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    // systemd gives a list; a service has one.
-    of("STATE_DIRECTORY")
+    // systemd gives a list, with the first of which any service is content.
+    let state =
+        of("STATE_DIRECTORY").map(|list| list.to_string_lossy().split(':').next().unwrap_or_default().into());
+    state
         .or_else(|| of("XDG_STATE_HOME").map(|folder| folder.join("zizq-worker")))
         .or_else(|| of("HOME").map(|folder| folder.join(".local/state/zizq-worker")))
-        .unwrap_or_else(|| std::env::temp_dir().join("zizq-worker"))
 }
 
 impl Spool {
@@ -73,6 +81,7 @@ impl Spool {
         // Whatever the password is by now, it is the same server.
         let folder = folder.join(utf8_percent_encode(shown(server).as_str(), NON_ALPHANUMERIC).to_string());
         make(&folder)?;
+        check(&folder)?;
         let mut spool = Self {
             folder,
             files: HashMap::new(),
@@ -93,8 +102,19 @@ impl Spool {
 
     /// Takes over a file that nobody holds.
     fn adopt(&mut self, path: PathBuf) -> io::Result<Vec<Report>> {
-        let file = match File::options().read(true).append(true).open(&path) {
-            Ok(file) => file,
+        // Only what lies here itself, and never waiting for the other end of a pipe.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file =
+            File::options().read(true).append(true).custom_flags(flags.bits().cast_signed()).open(&path);
+        let mut file = match file {
+            Ok(file) if file.metadata()?.is_file() => file,
+            Ok(_) => return Ok(no_file(&path)),
+            // A symbolic link, a socket, a folder.
+            Err(e)
+                if [Errno::LOOP, Errno::NXIO, Errno::ISDIR].map(Some).contains(&Errno::from_io_error(&e)) =>
+            {
+                return Ok(no_file(&path));
+            }
             // Its owner has deleted it in the meantime.
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(e),
@@ -102,7 +122,8 @@ impl Spool {
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Ok(Vec::new());
         }
-        let text = fs::read_to_string(&path)?;
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
         let mut reports = Vec::new();
         for line in text.lines() {
             match serde_json::from_str::<Report>(line) {
@@ -178,6 +199,7 @@ impl Spool {
         let path = self.folder.join(name);
         // Another worker may have taken the empty folder away at its end.
         make(&self.folder)?;
+        check(&self.folder)?;
         let file = File::options().create_new(true).append(true).mode(0o600).open(&path)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let number = self.next;
@@ -234,6 +256,39 @@ impl Spool {
     /// How many outcomes the server does not have yet.
     pub(crate) fn pending(&self) -> usize {
         self.pending.len()
+    }
+}
+
+fn no_file(path: &Path) -> Vec<Report> {
+    tracing::warn!("{} is no file and no outcomes are read from it; what is it for?", path.display());
+    Vec::new()
+}
+
+/// Checks that a folder is this user's own, and nobody else's: who can write in it could have jobs reported as done.
+fn check(folder: &Path) -> io::Result<()> {
+    let us = geteuid().as_raw();
+    let wrong = |folder: &Path, why: String| Err(io::Error::other(format!("{}: {why}", folder.display())));
+    let found = fs::symlink_metadata(folder)?;
+    let (owner, mode) = (found.uid(), found.mode() & 0o7777);
+    if !found.is_dir() {
+        return wrong(folder, "it is no folder".to_owned());
+    }
+    if owner != us {
+        return wrong(folder, format!("it belongs to user {owner}, not to user {us}, who runs this worker"));
+    }
+    if mode & 0o077 != 0 {
+        return wrong(folder, format!("it is open to others (mode {mode:o}); chmod 700 it"));
+    }
+    // Whoever owns the folder around it, or can write there, could put another in its place.
+    let around = folder.parent().unwrap_or(folder);
+    let found = fs::metadata(around)?;
+    let (owner, mode) = (found.uid(), found.mode() & 0o7777);
+    if owner != us && owner != 0 {
+        return wrong(around, format!("it belongs to user {owner}, not to user {us}, who runs this worker"));
+    }
+    match mode & 0o1002 {
+        0o002 => wrong(around, format!("everybody can write in it (mode {mode:o}); chmod o-w it")),
+        _ => Ok(()),
     }
 }
 
@@ -316,6 +371,52 @@ mod tests {
         assert!(!file.to_string_lossy().contains("old"), "{file:?}");
         drop(spool);
         assert_eq!(of("http://me:new@127.0.0.1:1").1, [report(1)]);
+    }
+
+    #[test]
+    fn only_files_of_this_users_folder_are_read() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+        let base = tempfile::tempdir().unwrap();
+        let url = Url::parse("http://127.0.0.1:1").unwrap();
+        let (mut spool, _) = open(base.path());
+        spool.keep(&[report(1)]);
+        let folder = spool.folder().to_owned();
+        drop(spool);
+        let kept = fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+        let elsewhere = base.path().join("elsewhere.ndjson");
+        fs::rename(&kept, &elsewhere).unwrap();
+        symlink(&elsewhere, folder.join("link.ndjson")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, folder.join("pipe.ndjson"), rustix::fs::Mode::RUSR).unwrap();
+        fs::create_dir(folder.join("folder.ndjson")).unwrap();
+        assert_eq!(
+            Spool::open(base.path(), &url).unwrap().1,
+            [],
+            "what is no file of the folder is not read"
+        );
+
+        let refused = |why: &str| {
+            let error = Spool::open(base.path(), &url).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        };
+        let chmod = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        chmod(&folder, 0o755);
+        refused("it is open to others (mode 755); chmod 700 it");
+        chmod(&folder, 0o700);
+        chmod(base.path(), 0o777);
+        refused("everybody can write in it (mode 777)");
+        chmod(base.path(), 0o1777);
+        assert!(
+            Spool::open(base.path(), &url).is_ok(),
+            "with the sticky bit only the owner takes names away"
+        );
+        if geteuid().is_root() {
+            std::os::unix::fs::chown(&folder, Some(12_345), None).unwrap();
+            refused("it belongs to user 12345");
+        }
+        fs::remove_dir_all(&folder).unwrap();
+        symlink(base.path(), &folder).unwrap();
+        refused("it is no folder");
     }
 
     #[tokio::test]

@@ -1,16 +1,20 @@
 //! What a worker counts, for whoever looks: metrics, readiness, the live view.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use protocol::id::JobId;
 use tokio::time::Instant;
+use zizq_log::grouped;
 
 use crate::event::Progress;
 use crate::exec::Usage;
 use crate::outcome::Outcome;
+use crate::pool::one_line;
+use crate::rest::Rest;
 
 /// The counters of a worker. Nothing is decided by them.
 #[derive(Debug, Default)]
@@ -35,14 +39,40 @@ pub(crate) struct Board {
     pub(crate) slots: BTreeMap<JobId, Slot>,
     /// Whether each stream is open, by its queues.
     pub(crate) streams: BTreeMap<String, bool>,
+    /// The last jobs that failed, the newest last.
+    pub(crate) failures: VecDeque<Failed>,
+    pub(crate) rest: Rest,
 }
+
+/// A job that has failed.
+#[derive(Debug, Clone)]
+pub(crate) struct Failed {
+    pub(crate) at: Instant,
+    pub(crate) what: String,
+    pub(crate) message: String,
+}
+
+/// How many of those are kept.
+const FAILURES: usize = 5;
 
 /// A job that runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Slot {
-    pub(crate) route: String,
+    /// What it is about.
+    pub(crate) what: String,
     pub(crate) since: Instant,
     pub(crate) progress: Progress,
+}
+
+/// A time as people say it: without what is too small to matter.
+pub(crate) fn rounded(time: Duration) -> String {
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    let unit = match seconds {
+        0..600 => 1,
+        600..36_000 => 60,
+        _ => 3_600,
+    };
+    humantime::format_duration(Duration::from_secs(seconds / unit * unit)).to_string()
 }
 
 impl Stats {
@@ -50,18 +80,27 @@ impl Stats {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn begins(&self, id: JobId, route: &str, since: Instant) {
+    pub(crate) fn begins(&self, id: JobId, what: String, since: Instant) {
         self.started.fetch_add(1, Ordering::Relaxed);
-        let slot = Slot { route: route.to_owned(), since, progress: Progress::default() };
+        let slot = Slot { what, since, progress: Progress::default() };
         self.board().slots.insert(id, slot);
     }
 
     pub(crate) fn ends(&self, id: JobId, outcome: &Outcome, run_ms: u64, usage: Option<Usage>) {
-        self.board().slots.remove(&id);
+        {
+            let mut board = self.board();
+            let slot = board.slots.remove(&id);
+            if let (Some(slot), Outcome::Failure(failure)) = (slot, outcome) {
+                let (at, message) = (Instant::now(), one_line(&failure.message));
+                board.failures.push_back(Failed { at, what: slot.what, message });
+                let surplus = board.failures.len().saturating_sub(FAILURES);
+                board.failures.drain(..surplus);
+            }
+        }
         let counter = match outcome {
             Outcome::Success(_) => &self.succeeded,
             Outcome::Failure(failure) if failure.kill == Some(true) => &self.dead,
-            Outcome::Failure(_) => &self.failed,
+            Outcome::Failure(_) | Outcome::Suspect(_) => &self.failed,
             Outcome::Release { .. } | Outcome::BackOff { .. } => &self.released,
             Outcome::Stopped => &self.stopped,
         };
@@ -77,11 +116,40 @@ impl Stats {
         }
     }
 
+    /// Every queue, as a comma list.
+    pub(crate) fn queues(&self) -> String {
+        self.board().streams.keys().map(String::as_str).collect::<Vec<_>>().join(",")
+    }
+
+    /// How far the work is, in a sentence: `12,345 of 50,000 jobs are done, 3 failed; 4m 10s to go`.
+    pub(crate) fn how_it_goes(&self) -> String {
+        let failed = self.failed.load(Ordering::Relaxed) + self.dead.load(Ordering::Relaxed);
+        let (done, time) = {
+            let board = self.board();
+            let running = u64::try_from(board.slots.len()).unwrap_or_default();
+            (
+                board.rest.done(self.started.load(Ordering::Relaxed), running),
+                board.rest.time_left(Instant::now()),
+            )
+        };
+        let done = match done {
+            Some((done, total)) => format!("{} of {} jobs are done", grouped(done), grouped(total)),
+            None => format!("{} jobs have ended", grouped(self.ended())),
+        };
+        let time = time.map_or_else(String::new, |time| format!("; {} to go", rounded(time)));
+        format!("{done}, {} failed{time}", grouped(failed))
+    }
+
     /// Whether jobs can come: every stream is open, and the worker is not at its end.
     pub(crate) fn is_ready(&self) -> bool {
         let board = self.board();
         let all = !board.streams.is_empty() && board.streams.values().all(|&open| open);
         all && !self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is a server: a stream is open.
+    pub(crate) fn is_reached(&self) -> bool {
+        self.board().streams.values().any(|&open| open)
     }
 
     /// What ended so far.

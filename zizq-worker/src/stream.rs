@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use protocol::error::excerpt;
 use protocol::frame::sse::{Decoder, Item, LastEventId};
 use protocol::frame::{FrameError, StreamFormat};
 use protocol::job::DeliveredJob;
@@ -11,9 +12,11 @@ use reqwest::header::CONTENT_TYPE;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use crate::access::shown;
 use crate::backoff::Backoff;
-use crate::client::{ANSWER_TIMEOUT, CallError, Client, Take, cause, shown};
+use crate::client::{ANSWER_TIMEOUT, CallError, Client, Take, cause};
 use crate::event::Event;
+use crate::report::Lease;
 use crate::shutdown::Phase;
 use crate::stats::Stats;
 
@@ -172,6 +175,7 @@ impl Subscription {
                     self.position = Some(position);
                 }
                 if let Err(e) = self.event(&event, &data).await {
+                    let event = excerpt(&event);
                     tracing::error!(queue = %self.queues, "an event `{event}` of the server cannot be read: {e}");
                 }
             }
@@ -179,11 +183,20 @@ impl Subscription {
     }
 
     async fn event(&mut self, event: &str, data: &str) -> Result<(), serde_json::Error> {
+        protocol::body::check_nesting(data.as_bytes()).map_err(serde::de::Error::custom)?;
         match event {
-            "message" => {
-                let job: DeliveredJob = serde_json::from_str(data)?;
-                self.tell(Event::Delivered(Box::new(job))).await;
-            }
+            "message" => match serde_json::from_str::<DeliveredJob>(data) {
+                Ok(job) => self.tell(Event::Delivered(Box::new(job))).await,
+                Err(e) => {
+                    // As long as it is known which job that was, it need not stay with this worker.
+                    let Ok(lease) = serde_json::from_str::<Lease>(data) else { return Err(e) };
+                    self.tell(Event::Unreadable {
+                        lease,
+                        why: format!("this worker cannot read the job: {e}"),
+                    })
+                    .await;
+                }
+            },
             "hello" => {
                 self.greet(serde_json::from_str(data)?);
                 self.tell(Event::StreamTurned).await;
@@ -191,6 +204,7 @@ impl Subscription {
             "cancel" => self.tell(Event::Cancelled(serde_json::from_str(data)?)).await,
             "drain" => {
                 let Drain { reason } = serde_json::from_str(data)?;
+                let reason = excerpt(&reason);
                 tracing::info!(queue = %self.queues, "the server is going down ({reason}); running jobs go on");
             }
             other => tracing::debug!("the server sent an event `{other}`, which this version does not know"),
@@ -202,7 +216,7 @@ impl Subscription {
         let Hello { stream, resumed, heartbeat_ms, server, .. } = hello;
         self.backoff.reset();
         self.stats.stream_is(&self.queues, true);
-        tracing::info!(queue = %self.queues, resumed, "connected to {server}");
+        tracing::info!(queue = %self.queues, resumed, "connected to {}", excerpt(&server));
         self.patience = Duration::from_millis(heartbeat_ms.max(500)).saturating_mul(MISSED_HEARTBEATS);
         let goes_on = resumed && self.position.as_ref().is_some_and(|position| position.stream == stream);
         if !goes_on {

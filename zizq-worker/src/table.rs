@@ -22,9 +22,12 @@ use protocol::job::DeliveredJob;
 use protocol::lease::LeaseToken;
 
 use crate::exec::Usage;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, millis};
 use crate::report::{Lease, Report, Verdict};
 use crate::route::{RouteMap, RouteName};
+
+/// A job that was not run goes back to its place: there is nothing to say about it.
+const UNTOUCHED: Verdict = Verdict::Release { delay_ms: None, reason: None };
 
 /// What the owner of the table is to do.
 #[derive(Debug)]
@@ -175,13 +178,31 @@ impl Table {
         let Some(lane) = self.lanes.get_mut(route) else { return };
         let surplus = lane.waiting.split_off(keep.min(lane.waiting.len()));
         for id in surplus {
-            self.report(id, Verdict::Release { ready_at: None });
+            self.report(id, UNTOUCHED);
         }
     }
 
     /// Gives back a job that nothing can be done with here.
-    pub(crate) fn give_back(&mut self, id: JobId, ready_at: u64) {
-        self.report(id, Verdict::Release { ready_at: Some(ready_at) });
+    pub(crate) fn give_back(&mut self, id: JobId, delay_ms: u64, reason: String) {
+        self.report(id, Verdict::Release { delay_ms: Some(delay_ms), reason: Some(reason) });
+    }
+
+    /// The server handed out a job that nobody can read here.
+    pub(crate) fn unreadable(&mut self, lease: Lease, delay_ms: u64, reason: String) {
+        match self.jobs.get_mut(&lease.id) {
+            // What runs was read before, and comes to its own end.
+            Some(held) if matches!(held.state, State::Running) => held.token = lease.token,
+            Some(held) if matches!(held.state, State::Stopping(_)) => {
+                held.token = lease.token;
+                held.state = State::Stopping(Then::Release);
+            }
+            _ => {
+                self.forget(lease.id);
+                let state = State::Stopping(Then::Release);
+                self.jobs.insert(lease.id, Held { lane: None, token: lease.token, state });
+                self.give_back(lease.id, delay_ms, reason);
+            }
+        }
     }
 
     /// What is to be done since the last call.
@@ -252,7 +273,7 @@ impl Table {
                 if room.is_none() {
                     tracing::warn!(job = %id, %queue, "more jobs came than were asked for; this one is given back");
                 }
-                self.report(id, Verdict::Release { ready_at: None });
+                self.report(id, UNTOUCHED);
             }
         }
     }
@@ -353,7 +374,7 @@ impl Table {
     pub(crate) fn drain(&mut self) {
         self.draining = true;
         for id in self.lanes.values_mut().flat_map(|lane| mem::take(&mut lane.waiting)).collect::<Vec<_>>() {
-            self.report(id, Verdict::Release { ready_at: None });
+            self.report(id, UNTOUCHED);
         }
         for held in self.jobs.values_mut() {
             if let State::Stopping(then @ Then::Restart(_)) = &mut held.state {
@@ -396,11 +417,16 @@ impl Held {
 fn verdict(outcome: Outcome, usage: Option<Usage>) -> Verdict {
     match outcome {
         Outcome::Success(result) => Verdict::Success { result, usage },
-        Outcome::Failure(failure) => Verdict::Failure { failure, usage },
-        Outcome::Release { ready_at, .. } => Verdict::Release { ready_at },
-        Outcome::BackOff { .. } | Outcome::Stopped => Verdict::Release { ready_at: None },
+        Outcome::Failure(failure) | Outcome::Suspect(failure) => Verdict::Failure { failure, usage },
+        Outcome::Release { pause, reason } => {
+            Verdict::Release { delay_ms: pause.map(millis), reason: Some(reason) }
+        }
+        Outcome::BackOff { reason } => Verdict::Release { delay_ms: None, reason: Some(reason) },
+        Outcome::Stopped => UNTOUCHED,
     }
 }
 
+#[cfg(test)]
+mod law;
 #[cfg(test)]
 mod tests;

@@ -6,8 +6,9 @@ use std::str::FromStr;
 
 use super::{FrameError, Input, is_one_line};
 
-/// The frame that shows that the stream is alive: a comment, which an `EventSource` passes over.
-pub const HEARTBEAT: &[u8] = b": heartbeat\n\n";
+/// The frame that shows that the stream is alive: a comment, which an `EventSource` passes over. It is one line: at a
+/// blank line behind it some libraries would emit a message without data.
+pub const HEARTBEAT: &[u8] = b": heartbeat\n";
 
 /// What stands before the data of an event.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

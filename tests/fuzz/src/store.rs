@@ -74,6 +74,7 @@ pub fn store(data: &[u8]) {
         max_deliveries: 2,
         in_flight_limit: 0,
         timeout_ms: None,
+        stream_renewal_ms: u64::MAX,
         max_budgets: 10,
     };
     let mut now = 1_900_000_000_000;

@@ -122,7 +122,7 @@ mod tests {
         let lines = format!("\n{JSON}\n\n{JSON}\n{{\"id");
         assert_eq!(all(Format::Ndjson, lines.as_bytes()), (lines.len() - 4, vec![42, 42]));
         let events =
-            format!("retry: 1\nevent: hello\ndata: {{}}\n\n: heartbeat\n\nid: s:1\ndata: {JSON}\n\nid: s");
+            format!("retry: 1\nevent: hello\ndata: {{}}\n\n: heartbeat\nid: s:1\ndata: {JSON}\n\nid: s");
         assert_eq!(all(Format::Sse, events.as_bytes()), (events.len() - 5, vec![42]));
     }
 

@@ -61,6 +61,11 @@ pub async fn run(args: Args) -> Result<bool> {
     report.finish()
 }
 
+/// The routes that `random` calls: methods, and paths in which `{}` stands for a variable segment.
+pub fn routes_of_random() -> impl Iterator<Item = (&'static str, String)> {
+    modes::random::routes()
+}
+
 /// One round. Not to come to its end is a fault like any other: the rest is measured all the same.
 async fn round(mode: &Mode, contender: &Contender) -> Round {
     let measured = async {

@@ -13,5 +13,6 @@ mod outcome;
 mod powercut;
 mod producer;
 mod soak;
+mod sync_error;
 mod worker;
 mod world;

@@ -269,7 +269,7 @@ async fn in_bulk_all_are_enqueued_or_none() {
         text["payload"] = json!("x");
         for (bad, sentence) in [
             (batched("a", "true", "error(\"no\")", json!({"n": 1})), "batch.fold: `error(\"no\")`: no"),
-            (text, "batch.when: `$existing.n + $new.n <= 100`: cannot use \"x\""),
+            (text, "batch.when: `$existing.n + $new.n <= 100`: Cannot index string"),
             (
                 json!({"queue": "q", "type": "t", "payload": 1, "budgets": [{"key": "none"}]}),
                 "budgets[0]: no budget",
@@ -293,16 +293,16 @@ async fn what_cannot_be_folded_is_refused_in_a_sentence() {
     for wire in Wire::ALL {
         let client = server.client_as(wire);
         for (when, fold, sentence) in [
-            ("$existing ==", "$new", "batch.when: `$existing ==`: term is expected"),
-            ("true", "", "batch.fold: ``: term is expected"),
-            ("$old", "$new", "batch.when: `$old`: undefined variable"),
-            ("true", "nope", "batch.fold: `nope`: undefined filter `nope`"),
-            ("env", "$new", "batch.when: `env`: undefined"),
-            ("true", "$ENV", "batch.fold: `$ENV`: undefined"),
+            ("$existing ==", "$new", "batch.when: `$existing ==`: a term is expected"),
+            ("true", "", "batch.fold: ``: a term is expected"),
+            ("$old", "$new", "batch.when: `$old`: `$old` is not defined"),
+            ("true", "nope", "batch.fold: `nope`: `nope/0` is not defined in jq 1.7"),
+            ("env", "$new", "batch.when: `env`: `env` is not known here"),
+            ("true", "$ENV", "batch.fold: `$ENV`: `$ENV` is not known here"),
             ("empty", "$new", "batch.when: `empty`: it has no output; exactly one is wanted"),
             ("true", "$existing, $new", "batch.fold: `$existing, $new`: it has more than one output"),
             ("error(\"why\")", "$new", "batch.when: `error(\"why\")`: why"),
-            ("true", "$existing | .a.b += 1", "batch.fold: `$existing | .a.b += 1`: cannot use 5"),
+            ("true", "$existing | .a.b += 1", "batch.fold: `$existing | .a.b += 1`: Cannot index number"),
         ] {
             let job = batched("k", when, fold, json!({"a": 5}));
             client.post("/jobs", &job).await.expect_refusal(422, sentence);
@@ -314,7 +314,7 @@ async fn what_cannot_be_folded_is_refused_in_a_sentence() {
         let said = client.post("/jobs", &texts).await;
         said.expect_refusal(
             422,
-            "batch: of the open batch with this key, when: `$existing.n + $new.n <= 100`: cannot",
+            "batch: of the open batch with this key, when: `$existing.n + $new.n <= 100`: number (1) and string",
         );
         // Too large, and too deep.
         let grows = |payload: &str| batched("g", "true", "$existing + $new", json!(payload.repeat(600)));

@@ -47,7 +47,7 @@ async fn every_field_can_be_set_and_reset() {
         let backoff = json!({"base_ms": 5, "exponent": 1.5, "jitter_ms": 7});
         let all = json!({
             "priority": 7.0, "retry_limit": 3, "backoff": backoff, "ready_at": NEVER,
-            "retention": {"completed_ms": 1, "dead_ms": 2}, "from_the_future": [1]
+            "retention": {"completed_ms": 1, "dead_ms": 2}
         });
         let patched = patch(&client, &job, &all).await;
         for member in ["priority", "retry_limit", "backoff", "ready_at", "retention"] {

@@ -25,9 +25,11 @@ fn example_for(name: &str, server: &Server) -> String {
 
 fn start(program: &str, flag: &str, code: String, server: &Server, folder: &TempDir) -> Process {
     let mut command = Command::new(program);
+    let (programs, path) = (binary("zizq-worker"), std::env::var("PATH").unwrap());
     command
         .arg(flag)
         .arg(code)
+        .env("PATH", format!("{}:{path}", programs.parent().unwrap().display()))
         .env("ZIZQ_SERVER", server.url())
         .env("ZIZQ_SPOOL", folder.path())
         .kill_on_drop(true);
@@ -79,15 +81,15 @@ async fn a_worker_by_long_poll_in_shell() {
 async fn first_steps() {
     let server = Server::start().await;
     let client = server.client();
-    let printed = run(example_for("enqueue", &server), &server).await;
-    assert!(printed.contains("\"status\":\"ready\""), "{printed}");
-    let printed = run(example_for("look", &server), &server).await;
-    assert!(printed.contains("{\"queues\":[\"hello\"]}") && printed.contains("{\"count\":1}"), "{printed}");
+    let printed = run(example("enqueue"), &server).await;
+    assert!(printed.ends_with(" is in queue hello, ready\n"), "{printed}");
+    let printed = run(example("look"), &server).await;
+    assert!(printed.contains("\nhello") && printed.contains("0 jobs dead"), "{printed}");
+    let printed = run(example_for("curl", &server), &server).await;
+    assert!(printed.contains("\"status\":\"ready\"") && printed.contains("\"pages\":"), "{printed}");
 
     let folder = TempDir::with_prefix("zizq-test-").unwrap();
-    let program = binary("zizq-worker").display().to_string();
-    let code = format!("exec {}", example("worker").replace("zizq-worker", &program));
-    let mut worker = start("sh", "-c", code, &server, &folder);
+    let mut worker = start("sh", "-c", format!("exec {}", example("worker")), &server, &folder);
     until_empty(&client).await;
     worker.sigterm().await;
     assert!(worker.log().contains("Ada"), "{}", worker.log());
@@ -113,6 +115,8 @@ async fn the_commands_of_the_night() {
     client.fail(&again, &json!({"message": "mailbox still full", "kill": true})).await;
     // While the commands run, a worker tries one job, so that there is something to watch.
     let (code, job) = (example("night"), id(&jobs[0]));
+    // The job has failed, and `tail` says so by its exit code.
+    let code = code.replace("tail \"$JOB\"", "tail \"$JOB\" || true");
     let code = format!("SERVER={}; JOB={job}; {code}", server.url());
     let worker = tokio::spawn({
         let client = client.clone();
@@ -127,12 +131,13 @@ async fn the_commands_of_the_night() {
     let printed = run(code, &server).await;
     worker.abort();
     for expected in [
-        "\"name\":\"mails\"",
+        "dead jobs and why: zizq-worker failed",
+        "; dead",
         "\"to\":\"ada@example.com\"",
         "mailbox still full",
         "connecting to the mail server\n",
         "\"paused\":true",
-        "{\"retried\":",
+        "jobs of queue mails made ready again",
         "{\"patched\":",
         "{\"deleted\":",
         "\"paused\":false",

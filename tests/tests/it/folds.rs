@@ -296,7 +296,10 @@ async fn run_folds_too_and_a_bad_batch_makes_a_bad_entry() {
         let client = server.client_as(wire);
         let entry = |job: Value| json!({"name": "e", "expression": "0 0 1 1 *", "paused": true, "job": job});
         for (job, sentence) in [
-            (batched("k", "true", "nope", json!(1)), "entry `e`: job.batch.fold: `nope`: undefined filter"),
+            (
+                batched("k", "true", "nope", json!(1)),
+                "entry `e`: job.batch.fold: `nope`: `nope/0` is not defined",
+            ),
             (batched("k", "empty", "1", json!(1)), "entry `e`: job.batch.when: `empty`: it has no output"),
             (batched("", "true", "1", json!(1)), "entry `e`: job.batch.key: a key must not be empty"),
         ] {
@@ -318,7 +321,7 @@ async fn run_folds_too_and_a_bad_batch_makes_a_bad_entry() {
         put(&client, "g", &entry(batched("other", "true", "$existing + $new", json!(1)))).await.expect(200);
         let refused = client.poke("/crons/g/entries/e/run").await;
         refused
-            .expect_refusal(422, "batch: of the open batch with this key, fold: `$existing + $new`: cannot");
+            .expect_refusal(422, "batch: of the open batch with this key, fold: `$existing + $new`: string");
         client.poke("/reset").await.expect_nothing();
     }
 }

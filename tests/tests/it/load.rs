@@ -69,6 +69,22 @@ async fn looking_among_many_jobs() {
     assert!(samples.iter().all(|sample| sample["dispatch_p99_us"].as_f64().is_some()), "{samples:?}");
 }
 
+#[tokio::test]
+async fn random_calls_over_all_routes() {
+    let called: BTreeSet<(String, String)> =
+        tests::load::routes_of_random().map(|(method, path)| (method.to_owned(), path)).collect();
+    let served: BTreeSet<(String, String)> =
+        zizq_server::routes().map(|(method, path)| (method.to_string(), path.to_owned())).collect();
+    assert_eq!(called, served);
+    let medians = medians("random --calls 5000 --connections 6 --rounds 1 --json").await;
+    let [(_, figures)] = Vec::from_iter(&medians)[..] else { panic!("{medians:?}") };
+    assert_eq!(figures["calls"].as_f64(), Some(5_000.0), "{figures}");
+    // Neither is all of it nonsense, nor none of it.
+    let refused = figures["refused"].as_f64().unwrap();
+    assert!((500.0..3_500.0).contains(&refused), "{figures}");
+    assert_eq!(figures["unavailable"].as_f64(), Some(0.0), "{figures}");
+}
+
 /// The peers are packages of the system; where one is missing, the tool must say how to get it.
 #[tokio::test]
 async fn peers() {

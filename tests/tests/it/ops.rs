@@ -12,7 +12,7 @@ use tests::wait::within;
 use tests::{Client, Server, Wire};
 use tokio::process::Command;
 
-const FLAGS: [&str; 25] = [
+const FLAGS: [&str; 26] = [
     "--filter-timeout",
     "--filter-memory",
     "--root-dir",
@@ -36,6 +36,7 @@ const FLAGS: [&str; 25] = [
     "--log-format",
     "--drain-timeout",
     "--max-deliveries",
+    "--max-stream-renewal",
     "--global-in-flight-limit",
     "--version",
 ];
@@ -115,6 +116,8 @@ async fn bad_flags_are_refused() {
         (&["--max-deliveries", "0"], "--max-deliveries"),
         (&["--log-format", "xml"], "json"),
         (&["--log-level", "hyper=loud"], "loud"),
+        (&["--log-level", "verbose"], "off, error, warn, info, debug, trace"),
+        (&["--cache-size", "64"], "64MB"),
         (&["frobnicate"], "frobnicate"),
     ] {
         let folder = TempDir::new().unwrap();

@@ -12,7 +12,7 @@ use tests::binaries::binary;
 use tests::process::Process;
 use tests::server::address;
 use tests::wait::until;
-use tests::{Client, Wire, id, lease};
+use tests::{Answer, Client, Wire, id, lease};
 use tokio::process::Command;
 
 /// A server whose folder lies on a file system of this size.
@@ -82,6 +82,8 @@ impl Small {
                     answer.expect_refusal(507, "full");
                     return ids;
                 }
+                // The store is opened anew.
+                503 => tokio::task::yield_now().await,
                 status => panic!("{status} after {} jobs: {:?}", ids.len(), answer.body),
             }
         }
@@ -105,15 +107,25 @@ impl Small {
     async fn drain(&self) -> BTreeSet<String> {
         let mut ids = BTreeSet::new();
         loop {
-            let jobs = self.client.poll(&json!({"queues": ["q"], "limit": 100})).await;
+            let request = json!({"queues": ["q"], "limit": 100});
+            let jobs = self.open(async || self.client.post("/jobs/take", &request).await).await.value();
+            let jobs = jobs["jobs"].as_array().unwrap().clone();
             if jobs.is_empty() {
                 return ids;
             }
             let done: Vec<Value> =
                 jobs.iter().map(|job| json!({"id": id(job), "lease": lease(job)})).collect();
-            self.client.post("/jobs/success", &json!({"jobs": done})).await.expect_nothing();
+            let done = json!({"jobs": done});
+            let answer = self.open(async || self.client.post("/jobs/success", &done).await).await;
+            // Where the store was opened anew in between, they were done already, or are taken once more.
+            assert!(matches!(answer.status, 204 | 422), "{}: {:?}", answer.status, answer.body);
             ids.extend(jobs.iter().map(|job| id(job).to_owned()));
         }
+    }
+
+    /// What the server answers once its store is open.
+    async fn open(&self, mut ask: impl AsyncFnMut() -> Answer) -> Answer {
+        until("the store to be open", async || Some(ask().await).filter(|answer| answer.status != 503)).await
     }
 }
 
@@ -188,4 +200,79 @@ async fn a_disk_with_no_space_at_all_loses_nothing_and_is_used_again_when_there_
     }
     assert_eq!(server.drain().await, expected);
     assert!(server.process.sigterm().await.success());
+}
+
+/// The server's log, and what jobs print, on a disk without space: neither is a reason not to start.
+#[tokio::test]
+async fn a_log_on_a_full_disk_does_not_keep_the_server_from_starting() {
+    let folder = TempDir::with_prefix("zizq-test-").unwrap();
+    let root = folder.path().join("root");
+    fs::create_dir_all(root.join("logs")).unwrap();
+    let script =
+        r#"mount -t tmpfs -o size=1m tmpfs "$1"; dd if=/dev/zero of="$1/ballast" bs=4k; shift; exec "$@""#;
+    let namespaces = if rustix::process::geteuid().is_root() { "-m" } else { "-Urm" };
+    let mut command = Command::new("unshare");
+    command.args([namespaces, "sh", "-c", script, "sh"]).arg(root.join("logs")).arg(binary("zizq-server"));
+    command.args(["--port", "0", "--log-level", "debug", "--root-dir"]).arg(&root);
+    let mut process = Process::start(command, Path::new("/dev/full"));
+    let client = Client::new(&format!("http://{}", address(&mut process).await), Wire::default());
+    client.add("q").await;
+    let job = client.poll_one("q").await;
+    client.poke(&format!("/jobs/{}/log", id(&job))).bytes("text/plain", "printed").await;
+    client.succeed(&job).await;
+    assert!(process.sigterm().await.success());
+}
+
+/// Full and empty again, by jobs and by what they print, with the reserve that is usual. `ZIZQ_TEST_DISK_MB` and
+/// `ZIZQ_TEST_ROUNDS` make it larger and longer.
+#[tokio::test]
+async fn a_full_disk_recovers_again_and_again() {
+    let from_env = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u32>().unwrap());
+    let disk = from_env("ZIZQ_TEST_DISK_MB").unwrap_or(64);
+    let mut server = Small::start(disk, &[]).await;
+    for round in 0..from_env("ZIZQ_TEST_ROUNDS").unwrap_or(2) {
+        if round % 2 == 1 {
+            server.print_to_the_end().await;
+        }
+        let mut expected = server.enqueue_to_the_end(30_000).await;
+        if round % 3 == 2 {
+            // Somebody else takes what is left, and gives it back.
+            server.fill();
+            server.make_space();
+            expected.insert(id(&server.enqueue_at_last().await).to_owned());
+        }
+        let mut drained = server.drain().await;
+        let begun = std::time::Instant::now();
+        let last = server.enqueue_at_last().await;
+        eprintln!("round {round}: {} jobs, taken again after {:?}", expected.len(), begun.elapsed());
+        drained.extend(server.drain().await);
+        expected.insert(id(&last).to_owned());
+        assert_eq!(drained, expected, "round {round}");
+    }
+    assert!(server.process.sigterm().await.success());
+}
+
+impl Small {
+    /// Lets jobs print until their output is refused, and ends them.
+    async fn print_to_the_end(&self) {
+        let text: String = std::iter::repeat_with(fastrand::alphanumeric).take(60_000).collect();
+        let (mut is_full, mut jobs) = (false, Vec::new());
+        while !is_full {
+            let job = json!({"queue": "prints", "type": "t", "payload": null});
+            if self.client.post("/jobs", &job).await.status == 507 {
+                break;
+            }
+            let job = self.client.poll_one("prints").await;
+            let log = format!("/jobs/{}/log", id(&job));
+            let answer = self.client.poke(&log).bytes("text/plain", text.clone()).await;
+            is_full = answer.status == 507;
+            assert!(is_full || answer.status == 204, "{}: {:?}", answer.status, answer.body);
+            jobs.push(job);
+        }
+        for job in &jobs {
+            let path = format!("/jobs/{}/success", id(job));
+            let answer = self.open(async || self.client.poke(&path).await).await;
+            assert!(matches!(answer.status, 204 | 404), "{}: {:?}", answer.status, answer.body);
+        }
+    }
 }

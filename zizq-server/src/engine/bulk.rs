@@ -61,12 +61,12 @@ impl NewBulk {
         Self { format, body, number, slices: slices(jobs), drawing }
     }
 
-    /// Reads it anew.
+    /// Reads anew what came in at the time `now`.
     ///
     /// # Errors
     /// [`EnqueueError`] where that is no body of `POST /jobs/bulk`.
-    pub fn parse(format: Format, body: Bytes) -> Result<Self, EnqueueError> {
-        let jobs = parse_bulk(format, &body)?;
+    pub fn parse(format: Format, body: Bytes, now: u64) -> Result<Self, EnqueueError> {
+        let jobs = parse_bulk(format, &body, now)?.jobs;
         Ok(Self::new(format, body, jobs))
     }
 

@@ -148,6 +148,7 @@ impl Engine {
         if reset_attempts {
             self.forget_errors(before);
             retried.attempts = 0;
+            retried.last_error = None;
         }
         retried.status = Status::Ready;
         retried.ready_at = self.now;

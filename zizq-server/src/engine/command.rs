@@ -108,6 +108,8 @@ pub enum Command {
         queue: QueueName,
         paused: bool,
     },
+    /// Forget that a queue without jobs is paused.
+    ForgetQueue(QueueName),
     /// How these queues are, or all that have a job or are paused.
     Queues {
         names: Option<Vec<QueueName>>,
@@ -333,12 +335,24 @@ pub struct QueueState {
     pub counts: JobCounts,
     /// How many connected streams take from it.
     pub workers: u64,
+    pub last_release: Option<Arc<LastRelease>>,
+}
+
+/// Why a job was given back, the last time that a worker said so. Only memory knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastRelease {
+    pub reason: String,
+    /// In milliseconds since the Unix epoch.
+    pub at: u64,
+    pub queue: QueueName,
+    /// The name that its worker gave itself.
+    pub worker: Option<String>,
 }
 
 impl QueueState {
     /// A queue that nobody has heard of.
     pub fn empty(name: QueueName) -> Self {
-        Self { name, paused: false, counts: JobCounts::default(), workers: 0 }
+        Self { name, paused: false, counts: JobCounts::default(), workers: 0, last_release: None }
     }
 }
 
@@ -354,6 +368,7 @@ pub struct WorkerState {
     pub in_flight: usize,
     /// In milliseconds since the Unix epoch.
     pub connected_at: u64,
+    pub last_release: Option<Arc<LastRelease>>,
 }
 
 /// A stream that was opened.

@@ -103,6 +103,7 @@ impl Engine {
             retention: new.retention,
             dequeued_at: None,
             failed_at: None,
+            last_error: None,
             completed_at: None,
             purge_at: None,
             result: None,

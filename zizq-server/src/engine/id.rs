@@ -48,6 +48,12 @@ impl Stamp {
         Self(self.0 + 1)
     }
 
+    /// As [`Stamp::next`]; none behind the last.
+    pub fn checked_next(self) -> Option<Self> {
+        let next = self.next();
+        (next.0 >> (8 * Self::BYTES) == 0).then_some(next)
+    }
+
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
         let [.., a, b, c, d, e, f, g, h, i] = self.0.to_be_bytes();
         [a, b, c, d, e, f, g, h, i]

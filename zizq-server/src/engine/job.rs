@@ -1,8 +1,10 @@
 //! A job as the engine holds it.
 
+use std::sync::Arc;
+
 use protocol::flow::{Batch, Flow, Unique};
 use protocol::id::JobId;
-use protocol::job::{Backoff, JobView, Retention, Status};
+use protocol::job::{Backoff, JobView, LastError, Retention, Status};
 use protocol::lease::LeaseToken;
 use protocol::name::{JobType, QueueName};
 use protocol::payload::Payload;
@@ -38,6 +40,8 @@ pub struct Job {
     pub retention: Option<Retention>,
     pub dequeued_at: Option<u64>,
     pub failed_at: Option<u64>,
+    /// Why it failed last, in short.
+    pub last_error: Option<Arc<LastError>>,
     pub completed_at: Option<u64>,
     pub purge_at: Option<u64>,
     /// What came of it, where its worker has said so.
@@ -84,6 +88,7 @@ impl Job {
             + self.flow.as_ref().map_or(0, |flow| flow.weight())
             + self.payload.bytes().len()
             + self.result.as_ref().map_or(0, |result| result.bytes().len())
+            + self.last_error.as_ref().map_or(0, |error| weight_of(error))
     }
 
     /// The key that keeps others out, if it has one.
@@ -111,6 +116,7 @@ impl Job {
             backoff: self.backoff,
             dequeued_at: self.dequeued_at,
             failed_at: self.failed_at,
+            last_error: self.last_error.as_deref(),
             completed_at: self.completed_at,
             retention: self.retention,
             purge_at: self.purge_at,
@@ -126,6 +132,10 @@ impl Job {
             folded: None,
         }
     }
+}
+
+fn weight_of(error: &LastError) -> usize {
+    size_of::<LastError>() + error.message.len() + error.error_type.as_ref().map_or(0, String::len)
 }
 
 #[cfg(test)]
@@ -150,6 +160,7 @@ impl Job {
             retention: None,
             dequeued_at: None,
             failed_at: None,
+            last_error: None,
             completed_at: None,
             purge_at: None,
             result: None,

@@ -89,6 +89,8 @@ pub struct Settings {
     pub in_flight_limit: usize,
     /// The longest an attempt may be in flight, in milliseconds; none: as long as its lease lasts.
     pub timeout_ms: Option<u64>,
+    /// How long an open stream renews a lease by itself, in milliseconds.
+    pub stream_renewal_ms: u64,
 }
 
 /// Jobs that were looked up in the store for a command.
@@ -261,6 +263,7 @@ impl Engine {
             }
             Command::Count { queues } => Ok(Reply::Counts(self.queues.counts(queues.as_deref()))),
             Command::Pause { queue, paused } => Ok(self.pause(&queue, paused)),
+            Command::ForgetQueue(queue) => self.forget_queue(&queue),
             Command::Queues { names } => Ok(Reply::Queues(self.queue_states(names.as_deref()))),
             Command::Workers => Ok(Reply::Workers(self.workers())),
             Command::Drain => self.drain(),

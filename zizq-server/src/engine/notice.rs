@@ -44,6 +44,9 @@ impl Engine {
         if self.watched
             && let Some(queue) = self.queues.name(job.queue)
         {
+            let has_failed = from == Some(Status::InFlight)
+                && matches!(to, Some(Status::Scheduled | Status::Dead))
+                && job.failed_at == Some(self.now);
             self.events.push(Event {
                 id: job.id,
                 queue: queue.clone(),
@@ -53,6 +56,7 @@ impl Engine {
                 at: self.now,
                 priority: job.priority,
                 attempts: job.attempts,
+                error: job.last_error.clone().filter(|_| has_failed),
             });
         }
         if !self.waiters.is_empty() && to.is_none_or(Status::is_terminal) {

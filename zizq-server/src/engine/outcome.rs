@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use protocol::job::Status;
+use protocol::job::{LastError, MAX_LAST_ERROR_BYTES, Status};
 use protocol::number::MAX_TIME_MS;
 use protocol::outcome::{Failure, LeasedJob, NotDone};
 use protocol::payload::Payload;
@@ -77,6 +77,7 @@ impl Engine {
         failed.attempts = failed.attempts.saturating_add(1);
         failed.failed_at = Some(now);
         failed.lapsed = false;
+        failed.last_error = Some(Arc::new(in_short(&failure, now)));
         let error = ErrorRecord {
             message: failure.message,
             error_type: failure.error_type,
@@ -94,7 +95,9 @@ impl Engine {
             (_, None) if !retries_left => None,
             (_, None) => {
                 let backoff = failed.backoff.unwrap_or(settings.backoff);
-                Some(now.saturating_add(backoff::delay_ms(backoff, failed.attempts, random)))
+                let by_backoff = || backoff::delay_ms(backoff, failed.attempts, random);
+                let delay = failure.delay_ms.unwrap_or_else(by_backoff);
+                Some(now.saturating_add(delay).min(MAX_TIME_MS))
             }
         };
         if let Some(at) = retry_at {
@@ -155,4 +158,13 @@ impl Engine {
         };
         self.end_attempt(job, failure);
     }
+}
+
+/// What a job itself says of its failure.
+fn in_short(failure: &Failure, at: u64) -> LastError {
+    let start = |text: &str| {
+        let end = text.floor_char_boundary(MAX_LAST_ERROR_BYTES);
+        text.get(..end).unwrap_or(text).to_owned()
+    };
+    LastError { error_type: failure.error_type.as_deref().map(start), message: start(&failure.message), at }
 }

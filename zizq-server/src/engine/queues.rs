@@ -1,12 +1,13 @@
 //! Queues by name and number, and how many jobs each has.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use protocol::job::Status;
 use protocol::name::QueueName;
 
 use super::budgets::DrawId;
-use super::command::{JobCounts, QueueState};
+use super::command::{JobCounts, LastRelease, QueueState};
 use super::drawing::Drawing;
 use super::id::QueueId;
 use super::ready::{Head, Lanes};
@@ -28,10 +29,13 @@ pub(super) struct Queue {
     pub to_dispatch: bool,
     /// Whether its record must be written at the end of the turn.
     changed: bool,
+    /// Whether its name is stored apart from its record, as far as is known.
+    named: bool,
     /// Whether it stands in the list of queues that may be of no use any more.
     may_go: bool,
     /// How many streams take from it by name.
     takers: usize,
+    pub last_release: Option<Arc<LastRelease>>,
 }
 
 #[derive(Debug, Default)]
@@ -194,6 +198,7 @@ impl Queues {
             paused: queue.record.paused,
             counts: JobCounts { stored: queue.record.counts, in_flight: queue.in_flight },
             workers: 0,
+            last_release: queue.last_release.clone(),
         };
         match names {
             None => {
@@ -216,6 +221,9 @@ impl Queues {
             if let Some(queue) = self.by_id.get_mut(&id) {
                 queue.changed = false;
                 batch.put_queue(id, &queue.record);
+                if !std::mem::replace(&mut queue.named, true) {
+                    batch.put_queue_name(id, &queue.record.name);
+                }
             }
         }
     }
@@ -248,6 +256,7 @@ impl Queues {
             queue.changed = false;
             queue.may_go = true;
             queue.in_flight = 0;
+            queue.last_release = None;
             queue.lanes = Lanes::new(*id, DrawId::NONE, true);
             queue.drawing = Drawing::default();
         }
@@ -264,8 +273,10 @@ impl Queue {
             waiting: VecDeque::new(),
             to_dispatch: false,
             changed: false,
+            named: false,
             may_go: false,
             takers: 0,
+            last_release: None,
         }
     }
 

@@ -9,7 +9,7 @@ use protocol::lease::{DEFAULT_LEASE_MS, HeartbeatsReply, JobHeartbeat, JobReleas
 use protocol::outcome::LeasedJob;
 use protocol::stream::CancelReason;
 
-use super::command::{Link, Reject, Reply, StreamKind, leased};
+use super::command::{LastRelease, Link, Reject, Reply, StreamKind, leased};
 use super::job::Job;
 use super::lease::Lease;
 use super::outbox::Item;
@@ -149,6 +149,9 @@ impl Engine {
         for release in jobs {
             match self.claim(leased(release.id, release.lease), found) {
                 Ok(claim) => {
+                    if let Some(reason) = &release.reason {
+                        self.note_release(release.id, reason);
+                    }
                     if let Some(job) = self.take_back(release.id, claim) {
                         self.release_one(job, release.ready_at);
                     }
@@ -166,6 +169,23 @@ impl Engine {
             Claim::Late(late) => late.attempts,
         };
         Ok(Reply::Attempt(attempts.saturating_add(1)))
+    }
+
+    /// Remembers why a worker gives back what it holds: often that is all that others hear of what is wrong with it.
+    fn note_release(&mut self, id: JobId, reason: &str) {
+        let Some(lease) = self.leases.get(id) else { return };
+        let Some(queue) = self.queues.get_mut(lease.job.queue) else { return };
+        let mut stream = self.streams.get_mut(lease.stream);
+        let release = Arc::new(LastRelease {
+            reason: reason.to_owned(),
+            at: self.now,
+            queue: queue.record.name.clone(),
+            worker: stream.as_ref().and_then(|stream| stream.about.worker.clone()),
+        });
+        if let Some(stream) = &mut stream {
+            stream.last_release = Some(release.clone());
+        }
+        queue.last_release = Some(release);
     }
 
     fn release_one(&mut self, mut job: Arc<Job>, ready_at: Option<u64>) {
@@ -200,6 +220,16 @@ impl Engine {
         }
     }
 
+    /// Closes an open stream of events on which a lease ran out: whoever is behind it does not do its part, and must not
+    /// get the job once more. A worker that lives comes back.
+    fn hang_up(&mut self, key: u64) {
+        let Some(stream) = self.streams.get(key) else { return };
+        if let (State::Open(outbox), StreamKind::Events) = (&stream.state, stream.kind) {
+            outbox.close();
+            self.disconnect(Link { stream: key, number: stream.connection });
+        }
+    }
+
     pub(super) fn check_stream(&mut self, key: u64) {
         let Some(stream) = self.streams.get(key) else { return };
         let mut next: Option<u64> = stream.waits_until(self.now);
@@ -212,12 +242,16 @@ impl Engine {
                 None => {}
             }
         }
+        let has_lapsed = !over.is_empty();
         // The youngest first: each goes in front of the one before.
         for id in over.into_iter().rev() {
             self.streams.tell(key, Item::Cancel { id, reason: CancelReason::LeaseLost });
             if let Some(lease) = self.end_lease(id) {
                 self.give_back(lease.job);
             }
+        }
+        if has_lapsed {
+            self.hang_up(key);
         }
         self.watch(key, next);
         self.drop_if_over(key);

@@ -7,7 +7,7 @@ use protocol::id::JobId;
 use protocol::lease::LeaseToken;
 use smallvec::SmallVec;
 
-use super::command::{About, Link, StreamKind};
+use super::command::{About, LastRelease, Link, StreamKind};
 use super::id::QueueId;
 use super::outbox::{Item, Outbox};
 use crate::hash::{HashMap, HashSet};
@@ -34,11 +34,14 @@ pub(super) struct Stream {
     pub rests: bool,
     /// What it holds, in the order of delivery.
     pub held: BTreeMap<LeaseToken, JobId>,
-    /// When its peer last took a heartbeat.
+    /// When its peer last took a heartbeat, or came.
     pub renewed_at: u64,
+    /// How long that renews a lease, from the delivery or from when the peer came last, in milliseconds.
+    pub renewal_ms: u64,
     /// When its connection was made.
     pub connected_at: u64,
     pub about: About,
+    pub last_release: Option<Arc<LastRelease>>,
     pub state: State,
     /// The number of its current connection.
     pub connection: u64,
@@ -97,7 +100,10 @@ impl Stream {
     pub(super) fn lease_end(&self, since: u64) -> Option<u64> {
         match (&self.state, self.kind) {
             (State::Broken { until }, _) => Some(*until),
-            (_, StreamKind::Events) => Some(since.max(self.renewed_at) + self.lease_ms?),
+            (_, StreamKind::Events) => {
+                let most = since.max(self.connected_at).saturating_add(self.renewal_ms);
+                Some(since.max(self.renewed_at.min(most)) + self.lease_ms?)
+            }
             (_, StreamKind::Bound | StreamKind::Poll) => Some(since + self.lease_ms?),
         }
     }

@@ -3,7 +3,7 @@
 use protocol::name::QueueName;
 
 use super::Engine;
-use super::command::{QueueState, Reply, WorkerState};
+use super::command::{QueueState, Reject, Reply, WorkerState};
 use super::id::QueueId;
 use super::streams::{State, Stream, Takes};
 use crate::hash::HashMap;
@@ -15,6 +15,25 @@ impl Engine {
         // Also where it is paused: it must leave the order of those that have something to hand out.
         self.dispatch_later(id);
         Reply::Queues(self.queue_states(Some(std::slice::from_ref(name))))
+    }
+
+    /// A queue that is paused and has no jobs is kept for the pause alone, and goes with it.
+    pub(super) fn forget_queue(&mut self, name: &QueueName) -> Result<Reply, Reject> {
+        let id = self.queues.known(name);
+        let record = id.and_then(|id| Some((id, &self.queues.get(id)?.record)));
+        match record.map(|(id, record)| (id, record.counts.total(), record.paused)) {
+            Some((_, jobs @ 1.., _)) => Err(Reject::Conflict(format!(
+                "queue `{name}` has {jobs} jobs; delete them first, with DELETE /jobs and this queue as filter"
+            ))),
+            Some((id, 0, true)) => {
+                self.queues.pause(id, false);
+                self.dispatch_later(id);
+                Ok(Reply::Done)
+            }
+            _ => Err(Reject::Missing(format!(
+                "queue `{name}` has no jobs and is not paused, so nothing is kept of it"
+            ))),
+        }
     }
 
     pub(super) fn queue_states(&self, names: Option<&[QueueName]>) -> Vec<QueueState> {
@@ -47,6 +66,7 @@ impl Engine {
             prefetch: stream.prefetch,
             in_flight: stream.held.len(),
             connected_at: stream.connected_at,
+            last_release: stream.last_release.clone(),
         };
         self.connected().map(state).collect()
     }

@@ -46,6 +46,7 @@ impl Engine {
             prefetch: open.prefetch,
             resume_ms: open.resume_ms,
             renewed_at: self.now,
+            renewal_ms: self.settings.stream_renewal_ms,
             connected_at: self.now,
             about: open.about.clone(),
             state: State::Open(open.outbox.clone()),
@@ -73,6 +74,7 @@ impl Engine {
             stream.lease_ms = open.lease_ms;
             stream.resume_ms = open.resume_ms;
             stream.renewed_at = self.now;
+            stream.renewal_ms = self.settings.stream_renewal_ms;
             stream.connected_at = self.now;
             stream.about = open.about.clone();
             stream.state = State::Open(open.outbox.clone());
@@ -120,10 +122,16 @@ impl Engine {
     }
 
     pub(super) fn close(&mut self, link: Link) -> Result<Reply, Reject> {
+        self.disconnect(link);
+        Ok(Reply::Done)
+    }
+
+    /// The connection of a stream is over, or of no use any more.
+    pub(super) fn disconnect(&mut self, link: Link) {
         let now = self.now;
-        let Some(stream) = self.streams.linked(link) else { return Ok(Reply::Done) };
+        let Some(stream) = self.streams.linked(link) else { return };
         if !matches!(stream.state, State::Open(_)) {
-            return Ok(Reply::Done);
+            return;
         }
         let wait_ms = match stream.kind {
             StreamKind::Events => stream.resume_ms.min(stream.lease_ms.unwrap_or(DEFAULT_LEASE_MS)),
@@ -148,7 +156,6 @@ impl Engine {
             self.watch(link.stream, Some(until));
         }
         self.drop_if_over(link.stream);
-        Ok(Reply::Done)
     }
 
     pub(super) fn rest(&mut self, link: Link) -> Result<Reply, Reject> {
@@ -248,8 +255,10 @@ impl Stream {
             rests: false,
             held: std::collections::BTreeMap::new(),
             renewed_at: 0,
+            renewal_ms: u64::MAX,
             connected_at: 0,
             about: About::default(),
+            last_release: None,
             state: State::Answered,
             connection: 0,
             event: 0,

@@ -48,6 +48,7 @@ impl From<FoldError> for Refused {
         match error {
             FoldError::Wrong { index, error } => Self::Job { index, error },
             FoldError::Unavailable(error) => Self::Unavailable(error),
+            FoldError::Busy(busy) => Self::Busy(busy),
         }
     }
 }

@@ -78,9 +78,10 @@ impl Request {
             let job = job.as_deref()?;
             Some(item(None, &job.payload, job.batch()?))
         });
-        let folded = admission.fold(&Task { open: stored.collect(), new }).map_err(|error| match error {
+        let task = Task { now: admission.now(), open: stored.collect(), new };
+        let folded = admission.fold(&task).map_err(|error| match error {
             FoldError::Wrong { index, error } => FoldError::Wrong { index: place(index), error },
-            unavailable @ FoldError::Unavailable(_) => unavailable,
+            other @ (FoldError::Unavailable(_) | FoldError::Busy(_)) => other,
         });
         let (turns, folded) = folded?;
         let mut steps = vec![Step::Plain; self.jobs.len()];

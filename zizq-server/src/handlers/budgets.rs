@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use protocol::body;
 use protocol::budget::{
-    BindingRequest, CostRequest, KeyedBindingRequest, PolicyPatch, PolicyRequest, check_bindings,
+    BindingRequest, BudgetView, CostRequest, KeyedBindingRequest, PolicyPatch, PolicyRequest, check_bindings,
 };
 use protocol::name::BudgetKey;
 use protocol::object::Object;
@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::change::{self, shown};
+use super::listing::Listing;
 use super::{filters, out_of_step};
 use crate::engine::budget::{BindingChange, BudgetCommand};
 use crate::engine::command::{Change, Command, Reply};
@@ -22,10 +23,13 @@ use crate::http::request::Request;
 use crate::reader::Changes;
 
 pub(crate) async fn list(app: &App, request: &Request) -> Answer {
-    request.no_query()?;
+    let mut query = request.query()?;
+    let listing = Listing::read(&mut query)?;
+    query.finish()?;
     match app.engine.call(Command::Budget(BudgetCommand::List)).await? {
         Reply::Budgets(budgets) => {
-            Ok(reply::value(StatusCode::OK, request.format, &json!({"budgets": budgets})))
+            let key = |budget: &BudgetView| budget.key.to_string();
+            listing.answer(request, ("/budgets", "budgets"), budgets, key, |budget| json!(budget))
         }
         _ => Err(out_of_step()),
     }
@@ -37,14 +41,14 @@ pub(crate) async fn get(app: &App, request: &Request) -> Answer {
 }
 
 pub(crate) async fn create(app: &App, request: &Request) -> Answer {
-    let policy: PolicyRequest = body::parse(request.body_format()?, &request.body)?;
+    let policy: PolicyRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
     request.no_query()?;
     let policy = policy.check().map_err(Refusal::unprocessable)?;
     one(app, request, BudgetCommand::Create(new_key(request, 0)?, policy), StatusCode::CREATED).await
 }
 
 pub(crate) async fn put(app: &App, request: &Request) -> Answer {
-    let policy: PolicyRequest = body::parse(request.body_format()?, &request.body)?;
+    let policy: PolicyRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
     request.no_query()?;
     let policy = policy.check().map_err(Refusal::unprocessable)?;
     one(app, request, BudgetCommand::Put(new_key(request, 0)?, policy), StatusCode::OK).await
@@ -90,10 +94,11 @@ pub(crate) async fn unbind(app: &App, request: &Request) -> Answer {
 
 pub(crate) async fn replace(app: &App, request: &Request) -> Answer {
     #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
     struct Replacement {
         budgets: Vec<Object<KeyedBindingRequest>>,
     }
-    let Replacement { budgets } = body::parse(request.body_format()?, &request.body)?;
+    let Replacement { budgets } = body::parse_tolerant(request.body_format()?, &request.body)?;
     let bindings = check_bindings(budgets).map_err(Refusal::unprocessable)?;
     change_one(app, request, BindingChange::Replace(bindings)).await
 }
@@ -123,12 +128,12 @@ pub(crate) async fn clear_bulk(app: &App, request: &Request) -> Answer {
 }
 
 fn read_bind(request: &Request, at: usize) -> Result<BindingChange, Refusal> {
-    let new: BindingRequest = body::parse_optional(request.body_format()?, &request.body)?;
+    let new: BindingRequest = body::parse_tolerant_optional(request.body_format()?, &request.body)?;
     Ok(BindingChange::Add(new.check(new_key(request, at)?).map_err(Refusal::unprocessable)?))
 }
 
 fn read_rebind(request: &Request, at: usize) -> Result<BindingChange, Refusal> {
-    let new: BindingRequest = body::parse_optional(request.body_format()?, &request.body)?;
+    let new: BindingRequest = body::parse_tolerant_optional(request.body_format()?, &request.body)?;
     Ok(BindingChange::Put(new.check(new_key(request, at)?).map_err(Refusal::unprocessable)?))
 }
 
@@ -144,7 +149,7 @@ async fn change_one(app: &App, request: &Request, change: BindingChange) -> Answ
 
 async fn change_bulk(app: &App, request: &Request, change: BindingChange) -> Answer {
     let mut query = request.query()?;
-    let filter = filters::read(&mut query)?;
+    let filter = filters::read_for_change(&mut query)?;
     query.finish()?;
     let ended = filter.statuses.iter().flatten().find(|status| status.is_terminal());
     if let Some(status) = ended {

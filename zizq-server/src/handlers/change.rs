@@ -43,8 +43,6 @@ pub(crate) async fn patch_bulk(app: &App, request: &Request) -> Answer {
     let patch = read_patch(request)?;
     let (filter, dry_run) = read_bulk(request)?;
     refuse_statuses(&filter, "completed and dead jobs can not be changed", Status::is_terminal)?;
-    // Without a change the matches are counted.
-    let dry_run = dry_run || patch.is_empty();
     bulk(app, request, filter, Change::Patch(Arc::new(patch)), dry_run, "patched").await
 }
 
@@ -70,6 +68,7 @@ fn read_patch(request: &Request) -> Result<Patch, Refusal> {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Retry {
     #[serde(default)]
     reset_attempts: Option<bool>,
@@ -82,7 +81,7 @@ fn read_retry(request: &Request) -> Result<Change, Refusal> {
 
 fn read_bulk(request: &Request) -> Result<(Filter, bool), Refusal> {
     let mut query = request.query()?;
-    let filter = filters::read(&mut query)?;
+    let filter = filters::read_for_change(&mut query)?;
     let dry_run = query.flag("dry_run")?;
     query.finish()?;
     Ok((filter, dry_run))
@@ -102,12 +101,22 @@ async fn bulk(
     dry_run: bool,
     done: &str,
 ) -> Answer {
-    let changed = if dry_run {
+    let is_of_all = filter == Filter::default() && !matches!(change, Change::Retry { .. });
+    // Without a change the matches are counted.
+    let changes_nothing = matches!(&change, Change::Patch(patch) if patch.is_empty());
+    let number = if dry_run || changes_nothing {
         app.reader.would_change(filter, &change).await?
     } else {
         app.reader.change(filter, change).await?.changed
     };
-    Ok(reply::value(StatusCode::OK, request.format, &json!({done: changed})))
+    let mut answer = json!({done: number});
+    if dry_run
+        && is_of_all
+        && let Some(members) = answer.as_object_mut()
+    {
+        members.insert("scope".to_owned(), json!("all jobs, as no filter is given"));
+    }
+    Ok(reply::value(StatusCode::OK, request.format, &answer))
 }
 
 pub(super) async fn one(app: &App, id: JobId, change: Change) -> Result<Seen, Refusal> {

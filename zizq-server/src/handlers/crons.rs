@@ -12,6 +12,7 @@ use protocol::name::CronName;
 use protocol::object::Object;
 use serde_json::json;
 
+use super::listing::Listing;
 use super::{enqueue, out_of_step};
 use crate::engine::command::{Command, Reply};
 use crate::engine::cron::CronCommand;
@@ -42,9 +43,13 @@ pub(crate) async fn call(app: &App, request: &Request, call: CronCall) -> Answer
 }
 
 async fn list(app: &App, request: &Request) -> Answer {
-    request.no_query()?;
+    let mut query = request.query()?;
+    let listing = Listing::read(&mut query)?;
+    query.finish()?;
     match ask(app, CronCommand::List).await? {
-        Reply::Crons(names) => Ok(reply::value(StatusCode::OK, request.format, &json!({"crons": names}))),
+        Reply::Crons(names) => {
+            listing.answer(request, ("/crons", "crons"), names, ToString::to_string, |name| json!(name))
+        }
         _ => Err(out_of_step()),
     }
 }
@@ -63,7 +68,7 @@ async fn get(app: &App, request: &Request) -> Answer {
 }
 
 async fn put(app: &App, request: &Request) -> Answer {
-    let body: GroupRequest = body::parse(request.body_format()?, &request.body)?;
+    let body: GroupRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
     request.no_query()?;
     let group = new_name(request, 0)?;
     if let Some(name) = &body.timezone {
@@ -100,7 +105,7 @@ async fn delete(app: &App, request: &Request) -> Answer {
 }
 
 async fn add(app: &App, request: &Request) -> Answer {
-    let entry: EntryRequest = body::parse(request.body_format()?, &request.body)?;
+    let entry: EntryRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
     request.no_query()?;
     let group = new_name(request, 0)?;
     let name = entry.name.clone().ok_or_else(|| Refusal::bad_request("the body: missing field `name`"))?;
@@ -114,7 +119,7 @@ async fn get_entry(app: &App, request: &Request) -> Answer {
 }
 
 async fn put_entry(app: &App, request: &Request) -> Answer {
-    let entry: EntryRequest = body::parse(request.body_format()?, &request.body)?;
+    let entry: EntryRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
     request.no_query()?;
     let (group, name) = (new_name(request, 0)?, new_name(request, 1)?);
     if let Some(other) = entry.name.as_ref().filter(|other| **other != name) {
@@ -140,8 +145,8 @@ async fn run(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let command = CronCommand::Run(known_group(request)?, known_entry(request)?);
     match ask(app, command).await? {
-        Reply::Enqueued(jobs) => enqueue::answer_one(request, &jobs),
-        Reply::Firing(firing) => enqueue::answer_one(request, &app.folder.fire(firing).await?),
+        Reply::Enqueued(jobs) => enqueue::answer_one(request, &jobs, &[]),
+        Reply::Firing(firing) => enqueue::answer_one(request, &app.folder.fire(firing).await?, &[]),
         _ => Err(out_of_step()),
     }
 }

@@ -2,9 +2,11 @@
 
 use http::StatusCode;
 use protocol::job::ErrorRecord;
-use serde_json::json;
+use protocol::page::Pages;
+use serde::Serialize;
 
-use super::look::Page;
+use super::page::Page;
+use super::position::is_behind_attempt;
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
@@ -12,27 +14,32 @@ use crate::store::record;
 
 pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
-    let page = Page::read(&mut query, |query| query.number("from", 0, u64::MAX))?;
+    let page = Page::read(&mut query)?;
     query.finish()?;
     let id = request.job_id()?;
-    let (from, descending, limit) = (page.from, page.descending, page.limit);
-    let asked = move |attempts: u32| page_of(attempts, from, descending, limit);
-    let found = app.reader.errors(id, asked).await?;
-    let mut errors = found.ok_or_else(|| Refusal::not_found(format!("no job has the id `{id}`")))?;
-    let more = errors.len() > limit;
+    let (from, descending, limit) = (page.from.clone(), page.descending, page.limit);
+    let asked = move |attempts: u32| page_of(attempts, from.as_deref(), descending, limit);
+    let found = app.reader.errors(id, request.page(), asked).await?;
+    let (mut errors, cut) = found.ok_or_else(|| Refusal::not_found(format!("no job has the id `{id}`")))?;
+    let more = cut || errors.len() > limit;
     errors.truncate(limit);
-    let ends = errors.first().zip(errors.last()).map(|(first, last)| (u64::from(first.0), u64::from(last.0)));
+    let ends = errors.first().zip(errors.last());
+    let ends = ends.map(|(first, last)| (first.0.to_string(), last.0.to_string()));
     let pages = page.links(&format!("/jobs/{id}/errors"), ends, more, "");
     let errors: Vec<ErrorRecord> = errors.into_iter().map(|(attempt, error)| shown(attempt, error)).collect();
-    Ok(reply::value(StatusCode::OK, request.format, &json!({"errors": errors, "pages": pages})))
+    Ok(reply::value(StatusCode::OK, request.format, &Errors { errors, pages }))
+}
+
+/// A page. It is written as it is: a copy of it as a tree would take as much again.
+#[derive(Serialize)]
+struct Errors {
+    errors: Vec<ErrorRecord>,
+    pages: Pages,
 }
 
 /// The attempts of a page, and one more where there is one.
-fn page_of(attempts: u32, from: Option<u64>, descending: bool, limit: usize) -> Vec<u32> {
-    let behind = |attempt: &u32| {
-        let attempt = u64::from(*attempt);
-        from.is_none_or(|from| if descending { attempt < from } else { attempt > from })
-    };
+fn page_of(attempts: u32, from: Option<&str>, descending: bool, limit: usize) -> Vec<u32> {
+    let behind = |attempt: &u32| from.is_none_or(|from| is_behind_attempt(*attempt, from, descending));
     let all = 1..=attempts;
     if descending {
         all.rev().filter(behind).take(limit + 1).collect()
@@ -50,8 +57,8 @@ pub(crate) async fn one(app: &App, request: &Request) -> Answer {
         Refusal::not_found(format!("job `{id}` has no error of attempt `{attempt}`"))
     };
     let attempt: u32 = text.parse().map_err(|_| not_found())?;
-    let found = app.reader.errors(id, move |_| vec![attempt]).await?;
-    let (attempt, error) = found.and_then(|errors| errors.into_iter().next()).ok_or_else(not_found)?;
+    let found = app.reader.errors(id, usize::MAX, move |_| vec![attempt]).await?;
+    let (attempt, error) = found.and_then(|(errors, _)| errors.into_iter().next()).ok_or_else(not_found)?;
     Ok(reply::value(StatusCode::OK, request.format, &shown(attempt, error)))
 }
 

@@ -7,8 +7,6 @@ use std::time::Duration;
 use async_stream::stream;
 use bytes::Bytes;
 use http::Response;
-use http::request::Parts;
-use http_body_util::{BodyExt, Either, StreamBody};
 use hyper::body::Frame;
 use protocol::frame::{StreamFormat, sse};
 use protocol::job::Status;
@@ -20,8 +18,8 @@ use tokio::time::timeout;
 use super::filters;
 use crate::events::{Event, Heard, Listening};
 use crate::filter::Filter;
-use crate::http::query::Query;
-use crate::http::reply::{Answer, Refusal};
+use crate::http::reply::{Answer, Content, Refusal};
+use crate::http::request::Request;
 use crate::http::stream::{set_headers, write_event};
 use crate::http::{App, closed, not_acceptable};
 
@@ -32,11 +30,11 @@ const MAX_LISTENERS: usize = 64;
 const MAX_PIECES: usize = 8;
 const PIECE_BYTES: usize = 64 * 1024;
 
-pub(crate) fn stream(app: &Arc<App>, parts: &Parts, accepted: Option<&str>) -> Answer {
+pub(crate) fn stream(app: &Arc<App>, request: &Request, accepted: Option<&str>) -> Answer {
     if negotiate(accepted, &[(EVENT_STREAM, ())], ()).is_none() {
         return Err(not_acceptable(accepted, &[EVENT_STREAM]));
     }
-    let mut query = Query::parse(parts.uri.query())?;
+    let mut query = request.query()?;
     let filter = filters::read_listed(&mut query)?;
     query.finish()?;
     if app.events.listeners() >= MAX_LISTENERS {
@@ -56,6 +54,7 @@ pub(crate) fn stream(app: &Arc<App>, parts: &Parts, accepted: Option<&str>) -> A
     };
     let started = thread::Builder::new().name("events".to_owned()).spawn(encode);
     started.map_err(|e| Refusal::unavailable(format!("no thread for a listener: {e}")))?;
+    let peer = request.peer.clone();
     let (heartbeat, mut closing) = (Duration::from_millis(app.heartbeat_ms), app.closing.clone());
     let frames = stream! {
         let _listening: Listening = listening;
@@ -64,7 +63,7 @@ pub(crate) fn stream(app: &Arc<App>, parts: &Parts, accepted: Option<&str>) -> A
         loop {
             tokio::select! {
                 piece = timeout(heartbeat, pieces.recv()) => match piece {
-                    Ok(Some(piece)) => yield Ok(Frame::data(piece)),
+                    Ok(Some(piece)) => yield Ok(Frame::data(peer.piece(piece))),
                     Ok(None) => break,
                     Err(_) => yield Ok(Frame::data(Bytes::from_static(sse::HEARTBEAT))),
                 },
@@ -72,18 +71,18 @@ pub(crate) fn stream(app: &Arc<App>, parts: &Parts, accepted: Option<&str>) -> A
             }
         }
     };
-    let mut response = Response::new(Either::Right(StreamBody::new(frames).boxed_unsync()));
+    let mut response = Response::new(Content::stream(frames));
     set_headers(response.headers_mut(), EVENT_STREAM);
     Ok(response)
 }
 
-fn pieces_of(heard: &Heard, filter: &Filter) -> Vec<Bytes> {
+fn pieces_of(heard: &Heard, filter: &Filter) -> Vec<Vec<u8>> {
     let mut pieces = Vec::new();
     let mut piece = Vec::new();
     let mut write = |event: &str, data: &serde_json::Value| {
         write_event(&mut piece, event, data);
         if piece.len() >= PIECE_BYTES {
-            pieces.push(std::mem::take(&mut piece).into());
+            pieces.push(std::mem::take(&mut piece));
         }
     };
     match heard {
@@ -96,7 +95,7 @@ fn pieces_of(heard: &Heard, filter: &Filter) -> Vec<Bytes> {
         }
     }
     if !piece.is_empty() {
-        pieces.push(piece.into());
+        pieces.push(piece);
     }
     pieces
 }
@@ -109,8 +108,12 @@ fn is_asked_for(event: &Event, filter: &Filter) -> bool {
 
 fn shown(event: &Event) -> serde_json::Value {
     let name = |status: Option<Status>| status.map(Status::as_str);
-    json!({
+    let mut shown = json!({
         "id": event.id, "queue": event.queue, "type": event.job_type, "from": name(event.from),
         "to": name(event.to), "at": event.at, "priority": event.priority, "attempts": event.attempts,
-    })
+    });
+    if let (Some(error), Some(members)) = (&event.error, shown.as_object_mut()) {
+        members.insert("last_error".to_owned(), json!(error));
+    }
+    shown
 }

@@ -4,24 +4,44 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use protocol::error::excerpt;
 use protocol::job::Status;
 
-use crate::filter::Filter;
+use crate::filter::{Filter, Span};
 use crate::http::query::Query;
 use crate::http::reply::Refusal;
 
 /// What stays as it is in the value of a query parameter (RFC 3986, unreserved).
-const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+const NAMES: [&str; 9] =
+    ["id", "queue", "type", "status", "budgets.key", "priority", "ready_at", "attempts", JQ];
+const JQ: &str = "filter";
+
+/// Takes every filter out of the query of a call that changes what it matches. One that is there and says nothing, as
+/// `queue=$QUEUE` where the variable is not set, would be as good as none, and change every job: it is refused.
+pub(super) fn read_for_change(query: &mut Query<'_>) -> Result<Filter, Refusal> {
+    let says_nothing = |name: &&str| {
+        query.peek(name).is_some_and(|value| match *name {
+            JQ => value.trim().is_empty(),
+            _ => value.split(',').all(str::is_empty),
+        })
+    };
+    if let Some(name) = NAMES.iter().find(|name| says_nothing(name)) {
+        let error = format!("{name}: the filter says nothing; give it a value, or leave it out to mean all");
+        return Err(Refusal::bad_request(error));
+    }
+    read(query)
+}
 
 /// Takes every filter out of a query.
 pub(super) fn read(query: &mut Query<'_>) -> Result<Filter, Refusal> {
-    let jq = query.text("filter").map(std::borrow::Cow::into_owned);
+    let jq = query.text(JQ).map(std::borrow::Cow::into_owned);
     if jq.as_ref().is_some_and(|expression| expression.trim().is_empty()) {
         return Err(Refusal::bad_request("filter: the jq expression is empty"));
     }
     Ok(Filter {
         budgets: sorted(query.list("budgets.key")?),
-        priority: query.value("priority")?,
-        ready_at: query.value("ready_at")?,
-        attempts: query.value("attempts")?,
+        priority: span(query, "priority", u64::from(u16::MAX))?,
+        ready_at: query.read("ready_at", Span::parse_times)?,
+        attempts: span(query, "attempts", u64::from(u32::MAX))?,
         jq,
         ..read_listed(query)?
     })
@@ -36,6 +56,10 @@ pub(super) fn read_listed(query: &mut Query<'_>) -> Result<Filter, Refusal> {
         statuses: statuses(query)?,
         ..Filter::default()
     })
+}
+
+fn span(query: &mut Query<'_>, name: &'static str, highest: u64) -> Result<Option<Span>, Refusal> {
+    query.read(name, |text| Span::parse(text, highest))
 }
 
 fn statuses(query: &mut Query<'_>) -> Result<Option<Vec<Status>>, Refusal> {

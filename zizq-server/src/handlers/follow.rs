@@ -11,7 +11,6 @@ use async_stream::stream;
 use bytes::Bytes;
 use futures_util::Stream;
 use http::Response;
-use http_body_util::{BodyExt, Either, StreamBody};
 use hyper::body::Frame;
 use protocol::encode;
 use protocol::frame::StreamFormat;
@@ -23,7 +22,9 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::engine::command::Seen;
-use crate::http::reply::{self, Answer, Refusal};
+use crate::http::memory::Peer;
+use crate::http::reply::{self, Answer, Content, Refusal};
+use crate::http::request::Request;
 use crate::http::stream::{set_headers, write_event};
 use crate::http::{App, closed};
 use crate::logs::{Attempt, Excerpt, LogError, MAX_FOLLOWERS, text};
@@ -33,17 +34,13 @@ const LOOK: Duration = Duration::from_millis(300);
 
 /// Follows the attempt that was asked for; if none was, the one that runs or comes next, or of a job that has ended
 /// the last one.
-pub(super) async fn stream(
-    app: &Arc<App>,
-    seen: &Seen,
-    asked: Option<u32>,
-    last_event: Option<&str>,
-) -> Answer {
+pub(super) async fn stream(app: &Arc<App>, request: &Request, seen: &Seen, asked: Option<u32>) -> Answer {
     let id = seen.job.id;
     let place = app
         .logs
         .place_to_follow()
         .ok_or_else(|| Refusal::unavailable(format!("{MAX_FOLLOWERS} others follow logs already")))?;
+    let last_event = request.header("last-event-id");
     let last: Option<LastEventId> = last_event.and_then(|text| text.parse().ok());
     let number = match asked {
         Some(number) => number,
@@ -57,9 +54,16 @@ pub(super) async fn stream(
         // By this an `EventSource` knows that it need not come back.
         return Ok(reply::no_content());
     }
-    let follower = Follower { app: app.clone(), of, name: number.to_string(), at, changes, _place: place };
-    let body = Either::Right(StreamBody::new(follower.frames()).boxed_unsync());
-    let mut response = Response::new(body);
+    let follower = Follower {
+        app: app.clone(),
+        of,
+        name: number.to_string(),
+        at,
+        changes,
+        peer: request.peer.clone(),
+        _place: place,
+    };
+    let mut response = Response::new(Content::stream(follower.frames()));
     set_headers(response.headers_mut(), StreamFormat::EventStream.content_type());
     Ok(response)
 }
@@ -72,6 +76,8 @@ struct Follower {
     /// How far it has got.
     at: u64,
     changes: watch::Receiver<()>,
+    /// Its connection.
+    peer: Arc<Peer>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -91,7 +97,7 @@ impl Follower {
                 }
                 let Ok(excerpt) = self.read().await else { break };
                 if let Some(bytes) = self.encode(&excerpt) {
-                    yield Ok(frame(bytes));
+                    yield Ok(Frame::data(self.peer.piece(bytes)));
                     silent_until = Instant::now() + heartbeat;
                 }
                 if let Some(end) = ended {

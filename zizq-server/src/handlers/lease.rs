@@ -4,14 +4,16 @@ use http::StatusCode;
 use protocol::body;
 use protocol::lease::{
     Heartbeat, HeartbeatReply, HeartbeatsReply, JobHeartbeat, JobRelease, LeaseToken, MAX_LEASE_MS,
-    MIN_LEASE_MS, Release,
+    MAX_REASON_BYTES, MIN_LEASE_MS, Release,
 };
 use protocol::object::Object;
 use protocol::outcome::LeasedJob;
+use protocol::time;
 use serde::Deserialize;
 
 use super::out_of_step;
 use super::outcome::{bulk_answer, check_length, lease_lost, not_done, not_in_flight};
+use crate::clock;
 use crate::engine::command::{Command, Reply};
 use crate::hash::HashSet;
 use crate::http::App;
@@ -20,6 +22,7 @@ use crate::http::request::Request;
 
 #[derive(Deserialize)]
 #[serde(bound(deserialize = "T: Deserialize<'de>"))]
+#[serde(deny_unknown_fields)]
 struct Bulk<T> {
     jobs: Vec<Object<T>>,
 }
@@ -83,10 +86,12 @@ fn check(beat: &JobHeartbeat, place: &str) -> Result<(), Refusal> {
 }
 
 pub(crate) async fn release(app: &App, request: &Request) -> Answer {
-    let Release { ready_at } = body::parse_optional(request.body_format()?, &request.body)?;
+    let Release { ready_at, delay_ms, reason } = body::parse_optional(request.body_format()?, &request.body)?;
     let lease = only_lease(request)?;
+    let ready_at = resolve(ready_at, delay_ms, "")?;
     let job = LeasedJob { id: request.job_id()?, lease };
-    let release = JobRelease { id: job.id, lease, ready_at };
+    let reason = reason.map(kept);
+    let release = JobRelease { id: job.id, lease, ready_at, delay_ms: None, reason };
     match not_done(app, Command::Release(vec![release])).await? {
         not_done if !not_done.lost.is_empty() => Err(lease_lost(job)),
         not_done if !not_done.not_found.is_empty() => Err(not_in_flight(job)),
@@ -98,9 +103,27 @@ pub(crate) async fn release_bulk(app: &App, request: &Request) -> Answer {
     let body: Bulk<JobRelease> = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
     check_length(body.jobs.len())?;
+    let mut jobs = Vec::with_capacity(body.jobs.len());
     let mut seen = HashSet::default();
-    let jobs = body.jobs.into_iter().map(|Object(job)| job).filter(|job| seen.insert(job.id)).collect();
+    for (i, Object(job)) in body.jobs.into_iter().enumerate() {
+        let ready_at = resolve(job.ready_at, job.delay_ms, &format!("jobs[{i}]: "))?;
+        if seen.insert(job.id) {
+            jobs.push(JobRelease { ready_at, delay_ms: None, reason: job.reason.map(kept), ..job });
+        }
+    }
     bulk_answer(request, &not_done(app, Command::Release(jobs)).await?)
+}
+
+/// When a job that is given back shall be ready.
+fn resolve(ready_at: Option<u64>, delay_ms: Option<u64>, place: &str) -> Result<Option<u64>, Refusal> {
+    let time = time::resolve(ready_at, "ready_at", delay_ms, clock::now());
+    time.map_err(|error| Refusal::bad_request(format!("{place}{error}")))
+}
+
+/// As much of a reason as is kept.
+fn kept(mut reason: String) -> String {
+    reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+    reason
 }
 
 fn only_lease(request: &Request) -> Result<Option<LeaseToken>, Refusal> {

@@ -2,11 +2,8 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::request::Parts;
 use http::{Response, StatusCode};
-use http_body_util::{Either, Full};
 use protocol::body::Malformed;
 use protocol::frame::StreamFormat;
 use protocol::job::Status;
@@ -19,9 +16,8 @@ use super::outcome::{lease_lost, not_in_flight};
 use super::{follow, out_of_step};
 use crate::engine::command::{Command, Reject, Reply, Seen};
 use crate::handle::CallError;
-use crate::http::query::Query;
-use crate::http::reply::{self, Answer, Body, Refusal};
-use crate::http::request::{Request, header, job_id};
+use crate::http::reply::{self, Answer, Content, Refusal};
+use crate::http::request::Request;
 use crate::http::{App, not_acceptable};
 use crate::logs::{Attempt, Excerpt, LogError, text};
 
@@ -51,7 +47,7 @@ pub(crate) async fn append(app: &App, request: &Request) -> Answer {
     }
     let body = request.body.clone();
     let read = move || if is_text { Ok(read_text(&body)) } else { read_lines(&body) };
-    let text = app.budget.work(request.body.len(), read).await??;
+    let text = app.work.on(request.body.len(), read).await??;
     let job = LeasedJob { id: request.job_id()?, lease };
     let number = match app.engine.call(Command::Attempt(job)).await {
         Ok(Reply::Attempt(number)) => number,
@@ -75,7 +71,7 @@ fn is_text(request: &Request) -> Result<bool, Refusal> {
     if is(TEXT) {
         return Ok(true);
     }
-    if is(LINES) || is(Format::Json.media_type()) || essence.is_empty() {
+    if is(LINES) || Format::of_body(Some(&content_type), &request.body) == Some(Format::Json) {
         return Ok(false);
     }
     let error = format!("content-type: `{}` is not supported here", protocol::error::excerpt(&content_type));
@@ -116,14 +112,14 @@ const OFFERS: [(&str, Shape); 5] = [
     (StreamFormat::EventStream.content_type(), Shape::Live),
 ];
 
-pub(crate) async fn read(app: &Arc<App>, parts: &Parts, id: &str, accepted: Option<&str>) -> Answer {
+pub(crate) async fn read(app: &Arc<App>, request: &Request, accepted: Option<&str>) -> Answer {
     let shape = negotiate(accepted, &OFFERS, Shape::Value(Format::Json));
     let shape = shape.ok_or_else(|| not_acceptable(accepted, &OFFERS.map(|(media_type, _)| media_type)))?;
-    let mut query = Query::parse(parts.uri.query())?;
+    let mut query = request.query()?;
     let asked = query.number("attempt", 1, u64::from(u32::MAX))?;
     let asked = asked.map(|number| u32::try_from(number).unwrap_or(u32::MAX));
     query.finish()?;
-    let id = job_id(id)?;
+    let id = request.job_id()?;
     let seen = app.reader.job(id).await?;
     let seen = seen.ok_or_else(|| Refusal::not_found(format!("no job has the id `{id}`")))?;
     let newest = seen.job.attempts.saturating_add(1);
@@ -131,7 +127,7 @@ pub(crate) async fn read(app: &Arc<App>, parts: &Parts, id: &str, accepted: Opti
         return Err(Refusal::not_found(format!("job `{id}` has no attempt {number} so far")));
     }
     if matches!(shape, Shape::Live) {
-        return follow::stream(app, &seen, asked, header(parts, "last-event-id").as_deref()).await;
+        return follow::stream(app, request, &seen, asked).await;
     }
     let running = (seen.status == Status::InFlight).then_some(newest);
     let excerpt = app.logs.read(id, asked.or(running), 0).await?;
@@ -142,7 +138,7 @@ pub(crate) async fn read(app: &Arc<App>, parts: &Parts, id: &str, accepted: Opti
     })
 }
 
-fn shown(format: Format, seen: &Seen, excerpt: &Excerpt) -> Response<Body> {
+fn shown(format: Format, seen: &Seen, excerpt: &Excerpt) -> Response<Content> {
     let lines = text::lines(&excerpt.text).map(|(stream, line)| Line { stream, line });
     let lines: Vec<Line<'_>> = lines.collect();
     let mut shown = json!({"id": seen.job.id, "lines": lines});
@@ -173,8 +169,8 @@ fn plain(text: &[u8]) -> Vec<u8> {
     out
 }
 
-fn body(content_type: &'static str, bytes: Vec<u8>) -> Response<Body> {
-    let mut response = Response::new(Either::Left(Full::new(Bytes::from(bytes))));
+fn body(content_type: &'static str, bytes: Vec<u8>) -> Response<Content> {
+    let mut response = Response::new(Content::Whole(bytes));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }

@@ -9,9 +9,12 @@ pub(crate) mod events;
 mod filters;
 mod follow;
 pub(crate) mod lease;
+mod listing;
 pub(crate) mod log;
 pub(crate) mod look;
 pub(crate) mod outcome;
+mod page;
+mod position;
 pub(crate) mod queues;
 pub(crate) mod server;
 pub(crate) mod take;
@@ -30,7 +33,8 @@ impl From<ReadError> for Refusal {
             ReadError::Busy(error) => Self::unavailable(error.to_string()),
             ReadError::Jq(error) => match error {
                 JqError::Invalid(_) => Self::bad_request(error.to_string()),
-                JqError::Stopped(_) => Self::unprocessable(error.to_string()),
+                JqError::NoCondition(_) | JqError::Stopped(_) => Self::unprocessable(error.to_string()),
+                JqError::Busy(_) => Self::unavailable(error.to_string()),
                 JqError::Unavailable(_) => {
                     tracing::error!(%error, "no jq helper");
                     Self::unavailable(error.to_string())

@@ -4,11 +4,15 @@ use http::StatusCode;
 use protocol::body;
 use protocol::encode;
 use protocol::id::JobId;
+use protocol::lease::LeaseToken;
 use protocol::object::Object;
 use protocol::outcome::{self, Failure, LeasedJob, MAX_RESULT_BYTES, NotDone};
+use protocol::time;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::out_of_step;
+use crate::clock;
 use crate::engine::command::{Command, Reject, Reply};
 use crate::handle::CallError;
 use crate::hash::HashSet;
@@ -39,20 +43,35 @@ pub(crate) async fn succeed(app: &App, request: &Request) -> Answer {
 
 /// [`protocol::outcome::Successes`], with its elements made sure to be objects.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Successes {
     #[serde(default)]
     ids: Option<Vec<JobId>>,
     #[serde(default)]
-    jobs: Option<Vec<Object<LeasedJob>>>,
+    jobs: Option<Vec<Object<Done>>>,
+}
+
+/// A [`LeasedJob`] that is done.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Done {
+    id: JobId,
+    #[serde(default)]
+    lease: Option<LeaseToken>,
+    /// What its run has used. Workers say it; it is not kept so far.
+    #[serde(default, rename = "usage")]
+    _usage: IgnoredAny,
 }
 
 pub(crate) async fn succeed_bulk(app: &App, request: &Request) -> Answer {
-    let body: Successes = body::parse(request.body_format()?, &request.body)?;
+    let body: Successes =
+        body::parse_tolerant_known(request.body_format()?, &request.body, &["ids", "jobs"])?;
     request.no_query()?;
     if body.ids.is_none() && body.jobs.is_none() {
         return Err(Refusal::bad_request("the body: `ids` or `jobs` is expected"));
     }
-    let with_tokens = body.jobs.into_iter().flatten().map(|Object(job)| job);
+    let with_tokens =
+        body.jobs.into_iter().flatten().map(|Object(Done { id, lease, .. })| LeasedJob { id, lease });
     let without = body.ids.into_iter().flatten().map(|id| LeasedJob { id, lease: None });
     let mut seen = HashSet::default();
     let jobs: Vec<LeasedJob> = with_tokens.chain(without).filter(|job| seen.insert(job.id)).collect();
@@ -61,10 +80,13 @@ pub(crate) async fn succeed_bulk(app: &App, request: &Request) -> Answer {
 }
 
 pub(crate) async fn fail(app: &App, request: &Request) -> Answer {
-    let failure: Failure = body::parse(request.body_format()?, &request.body)?;
+    let failure = outcome::parse_failure(request.body_format()?, &request.body)?;
     let mut query = request.query()?;
     let lease = request.lease(&mut query)?;
     query.finish()?;
+    // The pause itself begins when the engine hears of it.
+    time::resolve(failure.retry_at, "retry_at", failure.delay_ms, clock::now())
+        .map_err(Refusal::bad_request)?;
     let failure = Failure {
         message: cut(failure.message),
         backtrace: failure.backtrace.map(cut),

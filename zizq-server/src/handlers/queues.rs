@@ -3,27 +3,33 @@
 use http::StatusCode;
 use protocol::job::Status;
 use protocol::name::QueueName;
+use protocol::synonyms;
 use serde_json::{Value, json};
 
+use super::listing::Listing;
 use super::out_of_step;
-use crate::engine::command::{Command, QueueState, Reply, WorkerState};
+use crate::engine::command::{Command, LastRelease, QueueState, Reply, WorkerState};
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
 
+/// So many names are looked at to find what was meant.
+const MAX_NAMES: usize = 1_000;
+
 pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let details = query.flag("details")?;
+    let listing = Listing::read(&mut query)?;
     query.finish()?;
     if !details {
         let names = app.reader.queues().await?;
-        return Ok(reply::value(StatusCode::OK, request.format, &json!({"queues": names})));
+        return listing
+            .answer(request, ("/queues", "queues"), names, ToString::to_string, |name| json!(name));
     }
-    let mut states = states(app.engine.call(Command::Queues { names: None }).await?)?;
-    states.sort_by(|a, b| a.name.cmp(&b.name));
+    let states = states(app.engine.call(Command::Queues { names: None }).await?)?;
     let oldest = app.reader.oldest_ready(None).await?;
-    let queues: Vec<Value> = states.iter().map(|state| queue(state, oldest.get(&state.name))).collect();
-    Ok(reply::value(StatusCode::OK, request.format, &json!({"queues": queues})))
+    let show = |state: &QueueState| queue(state, oldest.get(&state.name));
+    listing.answer(request, ("/queues?details=true", "queues"), states, |state| state.name.to_string(), show)
 }
 
 pub(crate) async fn one(app: &App, request: &Request) -> Answer {
@@ -37,11 +43,39 @@ pub(crate) async fn pause(app: &App, request: &Request, paused: bool) -> Answer 
     answer(app, request, Command::Pause { queue: name(request)?, paused }).await
 }
 
+pub(crate) async fn forget(app: &App, request: &Request) -> Answer {
+    request.no_query()?;
+    app.engine.call(Command::ForgetQueue(name(request)?)).await?;
+    Ok(reply::no_content())
+}
+
 /// The queue that a command is about, as it is afterwards.
 async fn answer(app: &App, request: &Request, command: Command) -> Answer {
     let state = states(app.engine.call(command).await?)?.pop().ok_or_else(out_of_step)?;
     let oldest = app.reader.oldest_ready(Some(std::slice::from_ref(&state.name))).await?;
-    Ok(reply::value(StatusCode::OK, request.format, &queue(&state, oldest.get(&state.name))))
+    let mut shown = queue(&state, oldest.get(&state.name));
+    if let (Some(note), Some(members)) = (note(app, &state).await?, shown.as_object_mut()) {
+        members.insert("note".to_owned(), json!(note));
+    }
+    Ok(reply::value(StatusCode::OK, request.format, &shown))
+}
+
+/// A sentence about a queue without jobs: its name may not be the one that was meant.
+async fn note(app: &App, state: &QueueState) -> Result<Option<String>, Refusal> {
+    if state.counts.stored.total() > 0 {
+        return Ok(None);
+    }
+    let names = app.reader.queues().await?;
+    let names: Vec<&str> = names.iter().take(MAX_NAMES).map(QueueName::as_str).collect();
+    let meant = synonyms::suggest(&state.name, &names).map(|meant| format!("; did you mean `{meant}`?"));
+    Ok(match (state.paused, meant) {
+        (false, None) => None,
+        (false, Some(meant)) => Some(format!("no job is in this queue{meant}")),
+        (true, meant) => Some(format!(
+            "no job is in this queue; the pause is kept until it is resumed, or forgotten by DELETE{}",
+            meant.unwrap_or_default()
+        )),
+    })
 }
 
 fn states(reply: Reply) -> Result<Vec<QueueState>, Refusal> {
@@ -68,25 +102,45 @@ fn queue(state: &QueueState, oldest_ready_at: Option<&u64>) -> Value {
     if let (Some(at), Some(members)) = (oldest_ready_at, shown.as_object_mut()) {
         members.insert("oldest_ready_at".to_owned(), json!(at));
     }
+    show_release(&mut shown, state.last_release.as_deref());
     shown
 }
 
+/// Why a worker gave a job back, where one has said so.
+fn show_release(shown: &mut Value, release: Option<&LastRelease>) {
+    let (Some(LastRelease { reason, at, queue, worker }), Some(members)) = (release, shown.as_object_mut())
+    else {
+        return;
+    };
+    let mut release = json!({"reason": reason, "at": at, "queue": queue});
+    if let (Some(name), Some(members)) = (worker, release.as_object_mut()) {
+        members.insert("worker".to_owned(), json!(name));
+    }
+    members.insert("last_release".to_owned(), release);
+}
+
 pub(crate) async fn workers(app: &App, request: &Request) -> Answer {
-    request.no_query()?;
-    let Reply::Workers(mut workers) = app.engine.call(Command::Workers).await? else {
+    let mut query = request.query()?;
+    let listing = Listing::read(&mut query)?;
+    query.finish()?;
+    let Reply::Workers(workers) = app.engine.call(Command::Workers).await? else {
         return Err(out_of_step());
     };
-    workers.sort_by_key(|worker| (worker.connected_at, worker.stream));
-    let workers: Vec<Value> = workers.iter().map(worker).collect();
-    Ok(reply::value(StatusCode::OK, request.format, &json!({"workers": workers})))
+    // In the order in which they came.
+    let key = |worker: &WorkerState| format!("{:013}-{}", worker.connected_at, name_of(worker));
+    listing.answer(request, ("/workers", "workers"), workers, key, worker)
+}
+
+/// Enough to tell streams apart, and to find one in the log of its worker. Who has all of it can take its jobs over.
+fn name_of(worker: &WorkerState) -> String {
+    let mut stream = format!("{:032x}", worker.stream);
+    stream.truncate(12);
+    stream
 }
 
 fn worker(worker: &WorkerState) -> Value {
-    // Enough to tell streams apart, and to find one in the log of its worker. Who has all of it can take its jobs over.
-    let mut stream = format!("{:032x}", worker.stream);
-    stream.truncate(12);
     let mut shown = json!({
-        "stream": stream,
+        "stream": name_of(worker),
         "format": worker.about.format,
         "queues": worker.queues.as_deref().unwrap_or_default(),
         "prefetch": worker.prefetch,
@@ -97,5 +151,6 @@ fn worker(worker: &WorkerState) -> Value {
         members.extend(worker.about.worker.iter().map(|name| ("worker".to_owned(), json!(name))));
         members.extend(worker.about.remote.iter().map(|peer| ("remote".to_owned(), json!(peer.to_string()))));
     }
+    show_release(&mut shown, worker.last_release.as_deref());
     shown
 }

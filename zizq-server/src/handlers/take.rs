@@ -7,27 +7,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_stream::stream;
-use bytes::Bytes;
-use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::request::Parts;
-use http_body_util::{BodyExt, Either, StreamBody};
+use http::{Response, StatusCode};
 use hyper::body::Frame;
 use protocol::body;
 use protocol::encode;
+use protocol::error::excerpt;
 use protocol::frame::StreamFormat;
 use protocol::frame::sse::LastEventId;
 use protocol::lease::{DEFAULT_LEASE_MS, DEFAULT_RESUME_MS, MAX_LEASE_MS, MIN_LEASE_MS};
-use protocol::media::negotiate;
+use protocol::media::{Format, negotiate};
 use protocol::name::QueueName;
 use protocol::take::{MAX_POLL_LIMIT, MAX_WAIT_MS, Poll};
+use serde_json::json;
 
 use super::out_of_step;
 use crate::engine::command::{About, Command, OpenStream, Opened, Reply, StreamKind};
 use crate::engine::outbox::{Delivery, Item, Outbox};
 use crate::http::query::Query;
-use crate::http::reply::{Answer, Body, Refusal};
-use crate::http::request::{Request, header};
+use crate::http::reply::{self, Answer, Content, Refusal};
+use crate::http::request::Request;
 use crate::http::stream::{Hold, JobStream, set_headers, write_delivery};
 use crate::http::{App, closed, not_acceptable};
 
@@ -48,6 +47,8 @@ struct TakeParams {
     prefetch: u32,
     lease_ms: Option<u64>,
     resume_ms: Option<u64>,
+    /// Whether only heartbeats for its jobs renew its leases.
+    renewed_by_worker: bool,
 }
 
 impl TakeParams {
@@ -58,19 +59,22 @@ impl TakeParams {
             prefetch: u32::try_from(prefetch).unwrap_or(u32::MAX),
             lease_ms: query.number("lease_ms", MIN_LEASE_MS, MAX_LEASE_MS)?,
             resume_ms: query.number("resume_ms", 0, MAX_LEASE_MS)?,
+            renewed_by_worker: match query.value::<String>("renew")?.as_deref() {
+                None | Some("stream") => false,
+                Some("worker") => true,
+                Some(other) => {
+                    let error = format!("renew: `{}` is neither `worker` nor `stream`", excerpt(other));
+                    return Err(Refusal::bad_request(error));
+                }
+            },
         })
     }
 }
 
-pub(crate) async fn stream(
-    app: &Arc<App>,
-    peer: SocketAddr,
-    parts: &Parts,
-    accepted: Option<&str>,
-) -> Answer {
+pub(crate) async fn stream(app: &Arc<App>, request: &Request, accepted: Option<&str>) -> Answer {
     let format = negotiate(accepted, &OFFERS, StreamFormat::NdJson);
     let format = format.ok_or_else(|| not_acceptable(accepted, &OFFERS.map(|(media_type, _)| media_type)))?;
-    let mut query = Query::parse(parts.uri.query())?;
+    let mut query = request.query()?;
     let params = TakeParams::read(&mut query)?;
     query.finish()?;
 
@@ -83,17 +87,19 @@ pub(crate) async fn stream(
         prefetch: params.prefetch,
         lease_ms,
         resume_ms: params.resume_ms.unwrap_or(DEFAULT_RESUME_MS),
-        resume: header(parts, "last-event-id").filter(|_| is_sse).and_then(|text| last_event(&text)),
+        resume: request.header("last-event-id").filter(|_| is_sse).and_then(|text| last_event(&text)),
         id: random_id()?,
         outbox: outbox.clone(),
-        about: about(header(parts, "worker-id").as_deref(), format_name(format), peer)?,
+        about: about(request.header("worker-id").as_deref(), format_name(format), request.remote)?,
     };
     let (hold, opened) = open_stream(app, open).await?;
     // A lease must not run out between two heartbeats, nor because one was late.
     let heartbeat_ms = lease_ms.map_or(app.heartbeat_ms, |lease| app.heartbeat_ms.min(lease / 4));
     let closing = app.closing.clone();
-    let body = JobStream { hold, opened, outbox, format, lease_ms, heartbeat_ms, closing }.into_body();
-    let mut response = Response::new(body);
+    let peer = request.peer.clone();
+    let renews = is_sse && !params.renewed_by_worker;
+    let stream = JobStream { hold, opened, outbox, format, lease_ms, heartbeat_ms, renews, closing, peer };
+    let mut response = Response::new(Content::stream(stream.frames()));
     set_headers(response.headers_mut(), format.content_type());
     Ok(response)
 }
@@ -162,8 +168,10 @@ pub(crate) async fn poll(app: &Arc<App>, request: &Request) -> Answer {
         resume: None,
         id: random_id()?,
         outbox: outbox.clone(),
-        about: about(worker.as_deref(), "poll", request.peer)?,
+        about: about(worker.as_deref(), "poll", request.remote)?,
     };
+    // Jobs that it could not take at once are better given to others.
+    request.peer.room().await;
     let (hold, _) = open_stream(app, open).await?;
     let mut items = outbox.take();
     if items.is_empty() && wait_ms > 0 {
@@ -177,6 +185,12 @@ pub(crate) async fn poll(app: &Arc<App>, request: &Request) -> Answer {
     // After this no job can come any more, so none is left in the outbox.
     app.engine.call(Command::Rest(hold.link)).await?;
     items.extend(outbox.take());
+    if !request.peer.has_room() {
+        // Others of its polls have been answered meanwhile, and it does not read. Without the hold its jobs go back.
+        drop(hold);
+        let jobs: [(); 0] = [];
+        return Ok(reply::value(StatusCode::OK, request.format, &json!({"jobs": jobs})));
+    }
     Ok(poll_response(request, hold, &items))
 }
 
@@ -204,20 +218,24 @@ fn in_range(name: &str, value: Option<u64>, lowest: u64, highest: u64) -> Result
 }
 
 /// The answer of a poll. Until the connection has taken it, its jobs go back if the client goes away.
-fn poll_response(request: &Request, hold: Hold, items: &[Item]) -> Response<Body> {
+fn poll_response(request: &Request, hold: Hold, items: &[Item]) -> Response<Content> {
     let jobs: Vec<&Delivery> =
         items.iter().filter_map(|item| if let Item::Job(job) = item { Some(job) } else { None }).collect();
     let format = request.format;
     let mut out = Vec::with_capacity(64 + jobs.len() * 512);
     let write = |out: &mut Vec<u8>, job: &Delivery| write_delivery(out, format, job);
     encode::write_jobs(&mut out, format, jobs.into_iter(), write, None);
+    if format == Format::Json {
+        out.push(b'\n');
+    }
     let length = out.len();
+    let piece = request.peer.piece(out);
     let frames = stream! {
         // The connection asks for the body only while its client is there.
         hold.answered();
-        yield Ok(Frame::data(Bytes::from(out)));
+        yield Ok(Frame::data(piece));
     };
-    let mut response = Response::new(Either::Right(StreamBody::new(frames).boxed_unsync()));
+    let mut response = Response::new(Content::stream(frames));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
     response.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
     response

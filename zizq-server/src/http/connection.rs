@@ -11,11 +11,11 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 
 use super::socket::Socket;
-use super::unread::Peer;
+use super::tls::Acceptors;
 use super::{App, closed, refuse, respond};
 
 /// A peer that has vanished is noticed within this time.
@@ -25,6 +25,13 @@ const VANISHED_AFTER: Duration = Duration::from_secs(20);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
 /// The largest head of a request, in bytes: URLs of 64 kB and some headers.
 const MAX_HEAD: u32 = 128 * 1024;
+/// How many calls a connection may have open (HTTP/2): each costs memory, before it has said anything.
+const MAX_STREAMS: u32 = 256;
+/// What may be on the way before it is read, in bytes: of one call, and four times as much of a connection, so that two
+/// bodies that have to wait hold up no other.
+const WINDOW: u32 = 1024 * 1024;
+/// How much of a stream is asked for before it is sent, in bytes.
+const MAX_SEND_BUFFER: usize = 64 * 1024;
 /// How long answers that are under way may take when the server stops.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -38,19 +45,21 @@ const MAX_REFUSALS: usize = 64;
 /// What connections are served with.
 struct Host {
     http: auto::Builder<TokioExecutor>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Acceptors>,
     app: Arc<App>,
 }
 
 /// Serves connections until `closing` turns true and those that are open have come to their end.
 pub(crate) async fn accept(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Acceptors>,
     app: Arc<App>,
     mut closing: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(app.limits.max_connections));
+    let places = Arc::new(Semaphore::new(app.limits.connections()));
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
+    let memory = app.memory.clone();
+    let watch = AbortOnDrop(tokio::spawn(async move { memory.watch().await }));
     let host = Arc::new(Host { http: builder(), tls, app });
     let connections = GracefulShutdown::new();
     loop {
@@ -82,9 +91,18 @@ pub(crate) async fn accept(
             });
         }
     }
-    drop(listener);
+    drop((listener, watch));
     if timeout(LAST_WORDS, connections.shutdown()).await.is_err() {
         tracing::info!("some connections did not end in time and are cut");
+    }
+}
+
+/// A task that ends when this is dropped.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -94,18 +112,18 @@ impl Host {
     async fn serve(&self, socket: TcpStream, peer: SocketAddr, watcher: Watcher) -> Result<(), Failed> {
         prepare(&socket)?;
         let app = self.app.clone();
-        let connection = Arc::<Peer>::default();
-        let answers = connection.clone();
-        let service = service_fn(move |request| respond(app.clone(), peer, answers.clone(), request));
+        let connection = app.memory.connect();
+        let held = connection.clone();
+        let service = service_fn(move |request| respond(app.clone(), peer, held.clone(), request));
         let serve = async {
             match &self.tls {
                 None => {
-                    let io = TokioIo::new(Socket::new(socket));
+                    let io = TokioIo::new(Socket::new(socket, connection.clone()));
                     watcher.watch(self.http.serve_connection(io, service).into_owned()).await
                 }
                 Some(tls) => {
-                    let socket = timeout(HANDSHAKE_TIMEOUT, tls.accept(socket)).await??;
-                    let io = TokioIo::new(Socket::new(socket));
+                    let socket = timeout(HANDSHAKE_TIMEOUT, tls.current().accept(socket)).await??;
+                    let io = TokioIo::new(Socket::new(socket, connection.clone()));
                     watcher.watch(self.http.serve_connection(io, service).into_owned()).await
                 }
             }
@@ -118,13 +136,17 @@ impl Host {
 
     /// Says that there are too many connections. A client of HTTP/2 may ask more than once.
     async fn refuse(&self, socket: TcpStream) -> Result<(), Failed> {
-        let limit = self.app.limits.max_connections;
-        let service = service_fn(move |request| refuse(limit, request));
+        let limit = self.app.limits.connections();
+        let connection = self.app.memory.connect();
+        let held = connection.clone();
+        let service = service_fn(move |request| refuse(limit, held.clone(), request));
         let mut http = self.http.clone();
         http.http1().keep_alive(false);
         match &self.tls {
             None => http.serve_connection(TokioIo::new(socket), service).await,
-            Some(tls) => http.serve_connection(TokioIo::new(tls.accept(socket).await?), service).await,
+            Some(tls) => {
+                http.serve_connection(TokioIo::new(tls.current().accept(socket).await?), service).await
+            }
         }
     }
 }
@@ -139,8 +161,10 @@ fn builder() -> auto::Builder<TokioExecutor> {
     http.http2()
         .timer(TokioTimer::new())
         .max_header_list_size(MAX_HEAD)
-        .max_concurrent_streams(1_024)
-        .adaptive_window(true)
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW * 4)
+        .max_send_buf_size(MAX_SEND_BUFFER)
         .keep_alive_interval(VANISHED_AFTER / 2)
         .keep_alive_timeout(VANISHED_AFTER / 2);
     http

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 use protocol::error::excerpt;
+use protocol::synonyms;
 
 use super::reply::Refusal;
 
@@ -13,6 +14,8 @@ use super::reply::Refusal;
 #[derive(Debug)]
 pub(crate) struct Query<'a> {
     params: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    /// What was asked for, while there were parameters.
+    asked: Vec<&'static str>,
 }
 
 impl<'a> Query<'a> {
@@ -33,11 +36,20 @@ impl<'a> Query<'a> {
             }
             params.push((name, value));
         }
-        Ok(Self { params })
+        Ok(Self { params, asked: Vec::new() })
+    }
+
+    /// The value of a parameter, which stays to be taken.
+    pub(crate) fn peek(&self, name: &str) -> Option<&str> {
+        self.params.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
     }
 
     /// Takes a parameter as text.
-    pub(crate) fn text(&mut self, name: &str) -> Option<Cow<'a, str>> {
+    pub(crate) fn text(&mut self, name: &'static str) -> Option<Cow<'a, str>> {
+        if self.params.is_empty() {
+            return None;
+        }
+        self.asked.push(name);
         let at = self.params.iter().position(|(known, _)| known == name)?;
         Some(self.params.swap_remove(at).1)
     }
@@ -46,19 +58,37 @@ impl<'a> Query<'a> {
     ///
     /// # Errors
     /// 400 where it is none.
-    pub(crate) fn value<T>(&mut self, name: &str) -> Result<Option<T>, Refusal>
+    pub(crate) fn value<T>(&mut self, name: &'static str) -> Result<Option<T>, Refusal>
     where
         T: FromStr,
         T::Err: Display,
     {
-        self.text(name).filter(|text| !text.is_empty()).map(|text| parse(name, &text)).transpose()
+        self.read(name, T::from_str)
+    }
+
+    /// Takes a parameter as what `read` makes of its text; an empty one counts as absent.
+    ///
+    /// # Errors
+    /// 400 where it makes nothing of it.
+    pub(crate) fn read<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, Refusal> {
+        let text = self.text(name).filter(|text| !text.is_empty());
+        text.map(|text| read(&text).map_err(|e| invalid(name, &text, e))).transpose()
     }
 
     /// Takes a whole number from `lowest` to `highest`.
     ///
     /// # Errors
     /// 400 where it is none, or out of this range.
-    pub(crate) fn number(&mut self, name: &str, lowest: u64, highest: u64) -> Result<Option<u64>, Refusal> {
+    pub(crate) fn number(
+        &mut self,
+        name: &'static str,
+        lowest: u64,
+        highest: u64,
+    ) -> Result<Option<u64>, Refusal> {
         let Some(text) = self.text(name).filter(|text| !text.is_empty()) else { return Ok(None) };
         let number = text.parse::<u64>().ok().filter(|n| (lowest..=highest).contains(n));
         number.map(Some).ok_or_else(|| {
@@ -67,13 +97,13 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// Takes a yes or no.
+    /// Takes a yes or no; absent: no. An empty one is neither: it would turn a trial into the real thing.
     ///
     /// # Errors
     /// 400 where it is neither `true` nor `false`.
-    pub(crate) fn flag(&mut self, name: &str) -> Result<bool, Refusal> {
+    pub(crate) fn flag(&mut self, name: &'static str) -> Result<bool, Refusal> {
         match self.text(name).as_deref() {
-            None | Some("" | "false") => Ok(false),
+            None | Some("false") => Ok(false),
             Some("true") => Ok(true),
             Some(other) => {
                 let other = excerpt(other);
@@ -86,7 +116,7 @@ impl<'a> Query<'a> {
     ///
     /// # Errors
     /// 400 for an element that is no value.
-    pub(crate) fn list<T>(&mut self, name: &str) -> Result<Option<Vec<T>>, Refusal>
+    pub(crate) fn list<T>(&mut self, name: &'static str) -> Result<Option<Vec<T>>, Refusal>
     where
         T: FromStr,
         T::Err: Display,
@@ -104,10 +134,28 @@ impl<'a> Query<'a> {
     pub(crate) fn finish(self) -> Result<(), Refusal> {
         match self.params.first() {
             None => Ok(()),
-            Some((name, _)) => {
-                Err(Refusal::bad_request(format!("query parameter `{}` is not known here", excerpt(name))))
+            Some((name, value)) => {
+                let hint =
+                    self.meant(name, value).map_or_else(String::new, |it| format!("; did you mean `{it}`?"));
+                let name = excerpt(name);
+                Err(Refusal::bad_request(format!("query parameter `{name}` is not known here{hint}")))
             }
         }
+    }
+}
+
+impl Query<'_> {
+    /// What somebody meant by a parameter that nobody asked for.
+    fn meant(&self, name: &str, value: &str) -> Option<String> {
+        // `attempts>=3` is a parameter `attempts>` to the one who splits at `=`.
+        if let Some(at) = name.find(['<', '>']) {
+            let (name, sign) = name.split_at(at);
+            let comparison = if value.is_empty() { sign.to_owned() } else { format!("{sign}={value}") };
+            let range = crate::filter::range_of(&comparison).filter(|_| self.asked.contains(&name));
+            return range.map(|range| format!("{name}={range}"));
+        }
+        let meant = synonyms::suggest(name, &self.asked)?;
+        Some(if value.is_empty() { meant.to_owned() } else { format!("{meant}={}", excerpt(value)) })
     }
 }
 
@@ -116,7 +164,11 @@ where
     T: FromStr,
     T::Err: Display,
 {
-    text.parse().map_err(|e| Refusal::bad_request(format!("{name}: `{}`: {e}", excerpt(text))))
+    text.parse().map_err(|e| invalid(name, text, e))
+}
+
+fn invalid(name: &str, text: &str, error: impl Display) -> Refusal {
+    Refusal::bad_request(format!("{name}: `{}`: {error}", excerpt(text)))
 }
 
 fn decode(text: &str) -> Result<Cow<'_, str>, Refusal> {

@@ -1,13 +1,16 @@
 //! Results become responses. The only place that knows status codes.
 
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use futures_util::Stream;
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Method, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{Either, Full};
-use hyper::body::Body as _;
+use http_body_util::{BodyExt, Either, Full as FullBody, StreamBody};
+use hyper::body::{Frame, SizeHint};
 use protocol::body::Malformed;
 use protocol::encode;
 use protocol::enqueue::EnqueueError;
@@ -16,20 +19,78 @@ use protocol::media::Format;
 use protocol::patch::PatchError;
 use serde::Serialize;
 
+use super::memory::{Full, Held};
 use crate::engine::command::Reject;
 use crate::handle::CallError;
 use crate::store::StoreError;
 
-/// A body that is there, or one that is made while it is sent.
-pub(crate) type Body = Either<Full<Bytes>, UnsyncBoxBody<Bytes, Infallible>>;
+/// What an answer says: something that is there, or something that is made while it is sent.
+pub(crate) enum Content {
+    Whole(Vec<u8>),
+    Stream(UnsyncBoxBody<Bytes, Infallible>),
+}
+
+impl Content {
+    pub(crate) fn stream(
+        frames: impl Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + 'static,
+    ) -> Self {
+        Self::Stream(StreamBody::new(frames).boxed_unsync())
+    }
+}
 
 /// The answer to `HEAD`: what `GET` is answered, without the body (RFC 9110, 9.3.2). hyper leaves it out for HTTP/1.1 only.
-pub(crate) fn head_of(answer: Response<Body>) -> Response<Body> {
-    let (mut parts, body) = answer.into_parts();
-    if let Some(bytes) = body.size_hint().exact() {
-        parts.headers.insert(CONTENT_LENGTH, bytes.into());
+pub(crate) fn head_of(answer: Response<Content>) -> Response<Content> {
+    let (mut parts, content) = answer.into_parts();
+    if let Content::Whole(bytes) = content {
+        parts.headers.insert(CONTENT_LENGTH, bytes.len().into());
     }
-    Response::from_parts(parts, Either::Left(Full::default()))
+    Response::from_parts(parts, Content::Whole(Vec::new()))
+}
+
+/// What a connection sends. It counts until it has been sent.
+pub(crate) type Body = Either<FullBody<Bytes>, Kept>;
+
+/// A stream, and what it holds.
+pub(crate) struct Kept {
+    frames: UnsyncBoxBody<Bytes, Infallible>,
+    _held: Held,
+}
+
+impl hyper::body::Body for Kept {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.frames).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frames.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.frames.size_hint()
+    }
+}
+
+/// The answer as it is sent.
+pub(crate) fn send(answer: Response<Content>, mut held: Held) -> Response<Body> {
+    answer.map(|content| match content {
+        Content::Whole(bytes) => {
+            held.made(bytes.len());
+            if bytes.is_empty() {
+                return Either::Left(FullBody::default());
+            }
+            Either::Left(FullBody::new(held.until_sent(bytes)))
+        }
+        Content::Stream(frames) => {
+            held.made(0);
+            Either::Right(Kept { frames, _held: held })
+        }
+    })
 }
 
 /// Why a request was refused: a status, one sentence, and what belongs to it.
@@ -54,6 +115,11 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, error)
     }
 
+    /// 403: whoever calls may not.
+    pub(crate) fn forbidden(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, error)
+    }
+
     /// 404: there is no such thing.
     pub(crate) fn not_found(error: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, error)
@@ -70,9 +136,7 @@ impl Refusal {
 
     /// 408: the request did not come in time.
     pub(crate) fn too_slow(error: impl Into<String>) -> Self {
-        let mut refusal = Self::new(StatusCode::REQUEST_TIMEOUT, error);
-        refusal.0.header = Some((CONNECTION, HeaderValue::from_static("close")));
-        refusal
+        Self::new(StatusCode::REQUEST_TIMEOUT, error)
     }
 
     /// 409: the request is at odds with what is.
@@ -83,6 +147,11 @@ impl Refusal {
     /// 413: more than the server takes.
     pub(crate) fn too_large(error: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, error)
+    }
+
+    /// 421: another server is meant (RFC 9110, 15.5.20).
+    pub(crate) fn misdirected(error: impl Into<String>) -> Self {
+        Self::new(StatusCode::MISDIRECTED_REQUEST, error)
     }
 
     /// 422: well-formed, but not allowed.
@@ -118,8 +187,14 @@ impl Refusal {
         self
     }
 
+    /// With one more header, where there is none yet.
+    pub(crate) fn with_header(mut self, name: http::HeaderName, value: HeaderValue) -> Self {
+        self.0.header.get_or_insert((name, value));
+        self
+    }
+
     /// The response. Clients that asked for a format that does not exist get JSON.
-    pub(crate) fn into_response(self, format: Format) -> Response<Body> {
+    pub(crate) fn into_response(self, format: Format) -> Response<Content> {
         let Reason { status, body, header } = *self.0;
         let media = matches!(status, StatusCode::NOT_ACCEPTABLE | StatusCode::UNSUPPORTED_MEDIA_TYPE);
         let format = if media { Format::Json } else { format };
@@ -171,6 +246,12 @@ impl From<CallError> for Refusal {
     }
 }
 
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        Self::unavailable(full.to_string())
+    }
+}
+
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         if matches!(error, StoreError::Closed) {
@@ -182,26 +263,33 @@ impl From<StoreError> for Refusal {
 }
 
 /// What a handler gives back.
-pub(crate) type Answer = Result<Response<Body>, Refusal>;
+pub(crate) type Answer = Result<Response<Content>, Refusal>;
 
-/// A body of bytes in a format.
-pub(crate) fn bytes(status: StatusCode, format: Format, body: Vec<u8>) -> Response<Body> {
-    let mut response = Response::new(Either::Left(Full::new(Bytes::from(body))));
+/// A body of bytes in a format. JSON ends with a line end, for those who read it in a terminal.
+pub(crate) fn bytes(status: StatusCode, format: Format, mut body: Vec<u8>) -> Response<Content> {
+    if format == Format::Json {
+        body.push(b'\n');
+    }
+    let mut response = Response::new(Content::Whole(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
     response
 }
 
 /// A body of one value.
-pub(crate) fn value<T: Serialize + ?Sized>(status: StatusCode, format: Format, value: &T) -> Response<Body> {
+pub(crate) fn value<T: Serialize + ?Sized>(
+    status: StatusCode,
+    format: Format,
+    value: &T,
+) -> Response<Content> {
     let mut body = Vec::with_capacity(256);
     encode::write(&mut body, format, value);
     bytes(status, format, body)
 }
 
 /// 204: no body, and no content type.
-pub(crate) fn no_content() -> Response<Body> {
-    let mut response = Response::new(Either::Left(Full::default()));
+pub(crate) fn no_content() -> Response<Content> {
+    let mut response = Response::new(Content::Whole(Vec::new()));
     *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }

@@ -3,36 +3,35 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
 use http::request::Parts;
 use http_body_util::BodyExt;
 use hyper::body::Body;
 use protocol::id::JobId;
 use protocol::lease::LeaseToken;
-use protocol::media::Format;
+use protocol::media::{Format, is_form};
 use tokio::time::{Instant, timeout};
 
-use super::budget::{Budget, Share};
+use super::memory::{Held, Peer};
+use super::pace::Pace;
 use super::query::Query;
 use super::reply::Refusal;
 
-/// How much of a body that is too large is still read, so that its sender hears why it is refused, in bytes.
+/// How much of a body that is not wanted is still read, so that its sender hears why, in bytes; how long it may pause, and
+/// how long that may take.
 const MAX_DRAINED: usize = 64 * 1024 * 1024;
-
-/// How much room a body of unknown length gets at first, in bytes.
-const FIRST_GUESS: usize = 64 * 1024;
-
-/// How long a body may pause.
-const BODY_PAUSE: Duration = Duration::from_secs(30);
-
-/// Beyond that a body comes at least this fast, in bytes a second.
-const MIN_PACE: usize = 32 * 1024;
-
-/// How long the rest of such a body may pause.
 const DRAIN_PAUSE: Duration = Duration::from_millis(200);
+const MAX_DRAIN: Duration = Duration::from_secs(10);
+
+/// How much room a body gets at first that does not come in one piece, in bytes.
+const FIRST_ROOM: usize = 256 * 1024;
+
+/// How often is looked whether others need the memory of a body that does not come.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A request whose call is known.
 #[derive(Debug)]
@@ -44,10 +43,28 @@ pub(crate) struct Request {
     /// The format of the answer.
     pub format: Format,
     /// Where it comes from.
-    pub peer: SocketAddr,
+    pub remote: SocketAddr,
+    /// What it holds.
+    pub held: Mutex<Held>,
+    /// The connection.
+    pub peer: Arc<Peer>,
 }
 
 impl Request {
+    /// For answers that may be long: waits until the peer has read enough of the others.
+    ///
+    /// # Errors
+    /// 503 while too many answers are not read.
+    pub(crate) async fn make_room(&self) -> Result<(), Refusal> {
+        self.peer.room().await;
+        Ok(self.held.lock().unwrap_or_else(PoisonError::into_inner).make()?)
+    }
+
+    /// How many bytes a page may have.
+    pub(crate) fn page(&self) -> usize {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).page()
+    }
+
     pub(crate) fn header(&self, name: impl http::header::AsHeaderName) -> Option<Cow<'_, str>> {
         header(&self.parts, name)
     }
@@ -61,9 +78,14 @@ impl Request {
         let content_type = self.header(CONTENT_TYPE);
         // An empty body is of every type.
         let content_type = content_type.filter(|_| !self.body.is_empty());
-        Format::from_content_type(content_type.as_deref()).ok_or_else(|| {
+        Format::of_body(content_type.as_deref(), &self.body).ok_or_else(|| {
             let given = protocol::error::excerpt(content_type.as_deref().unwrap_or_default());
-            let error = format!("content-type: `{given}` is not supported");
+            let hint = if is_form(content_type.as_deref()) {
+                "; curl sends it by default: give it `-H 'content-type: application/json'` and an object"
+            } else {
+                ""
+            };
+            let error = format!("content-type: `{given}` is not supported{hint}");
             Refusal::media_type(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, error, &Format::SUPPORTED)
         })
     }
@@ -93,6 +115,21 @@ impl Request {
     /// 400 where there is one.
     pub(crate) fn no_query(&self) -> Result<(), Refusal> {
         self.query()?.finish()
+    }
+
+    /// For calls whose body says nothing. What somebody has put there, such as filters, would be passed over.
+    ///
+    /// # Errors
+    /// 400 where it says something.
+    pub(crate) fn no_body(&self) -> Result<(), Refusal> {
+        const EMPTY_MAP: &[u8] = &[0x80];
+        const NIL: &[u8] = &[0xc0];
+        match self.body.trim_ascii() {
+            b"" | b"{}" | b"null" | EMPTY_MAP | NIL => Ok(()),
+            _ => Err(Refusal::bad_request(
+                "the body: this call has none; filters belong in the query, such as `?queue=mails`",
+            )),
+        }
     }
 
     /// The job the path names.
@@ -141,123 +178,188 @@ pub(crate) fn accept(parts: &Parts) -> Option<String> {
     Some(values.fold(first, |list, value| list + "," + &value))
 }
 
-/// Reads a body of at most `limit` bytes, as soon as there is memory for it.
-///
-/// # Errors
-/// 413 where it is larger; 408 where it does not come in time; 400 where it breaks off.
-pub(crate) async fn read_body<B>(
-    mut body: B,
-    limit: usize,
-    budget: &Budget,
-) -> Result<(Bytes, Share), Refusal>
+/// The body of a request, on its way.
+pub(crate) struct Upload<B> {
+    body: B,
+    /// Whether all of it has come.
+    ended: bool,
+    /// Its sender waits to be asked for it (RFC 9110, 10.1.1), and has not been.
+    waits: bool,
+}
+
+impl<B> Upload<B>
 where
     B: Body<Data = Bytes, Error: Display> + Unpin,
 {
-    let expected = body.size_hint().exact().and_then(|n| usize::try_from(n).ok());
-    let mut room = expected.unwrap_or(FIRST_GUESS).min(limit);
-    let mut share = budget.take(room).await;
-    let mut whole = BytesMut::new();
-    let mut pace = Pace::new();
-    loop {
-        let frame = match timeout(pace.patience(), body.frame()).await {
-            Ok(Some(Ok(frame))) => frame,
-            Ok(None) => return Ok((whole.freeze(), share)),
-            Ok(Some(Err(e))) => return Err(Refusal::bad_request(format!("the body broke off: {e}"))),
-            Err(_) => return Err(Refusal::too_slow("the body came too slowly")),
+    pub(crate) fn new(parts: &Parts, body: B) -> Self {
+        let ended = body.is_end_stream();
+        let waits = !ended && parts.headers.contains_key(EXPECT);
+        Self { body, ended, waits }
+    }
+
+    /// Reads a body of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// 413 where it is larger; 408 where it does not come in time; 400 where it breaks off; 503 where there is no
+    /// memory for it.
+    pub(crate) async fn read(&mut self, limit: usize, held: &mut Held) -> Result<Bytes, Refusal> {
+        let mut whole = BytesMut::new();
+        let mut pace = Pace::new();
+        let size = self.body.size_hint().exact().and_then(|n| usize::try_from(n).ok());
+        while !self.ended {
+            let Some(data) = self.next(&mut pace, held).await? else { break };
+            if whole.len() + data.len() > limit {
+                let error = format!("the body has more than {limit} bytes, the limit of this server");
+                return Err(Refusal::too_large(error));
+            }
+            held.take_in(data.len()).await?;
+            // Most bodies come in one piece and need not be copied.
+            if whole.is_empty() && size == Some(data.len()) {
+                self.ended = true;
+                return Ok(data);
+            }
+            let rest = size.unwrap_or(limit).saturating_sub(whole.len()).max(data.len());
+            if whole.capacity() - whole.len() < data.len() {
+                whole.reserve(rest.min(FIRST_ROOM.max(whole.len() * 3)).max(data.len()));
+            }
+            whole.extend_from_slice(&data);
+        }
+        Ok(whole.freeze())
+    }
+
+    /// The next piece, if there is one.
+    async fn next(&mut self, pace: &mut Pace, held: &Held) -> Result<Option<Bytes>, Refusal> {
+        self.waits = false;
+        loop {
+            let manners = held.manners();
+            let time = pace.left(manners).min(LOOK);
+            let since = Instant::now();
+            let frame = timeout(time, self.body.frame()).await;
+            let in_time = pace.wait(since.elapsed(), manners);
+            match frame {
+                Ok(Some(Ok(frame))) => {
+                    let Ok(data) = frame.into_data() else { continue };
+                    pace.count(data.len(), manners);
+                    return Ok(Some(data));
+                }
+                Ok(None) => {
+                    self.ended = true;
+                    return Ok(None);
+                }
+                Ok(Some(Err(e))) => return Err(Refusal::bad_request(format!("the body broke off: {e}"))),
+                Err(_) if in_time => {}
+                Err(_) => return Err(Refusal::too_slow("the body came too slowly")),
+            }
+        }
+    }
+
+    /// Reads on for a while and keeps nothing, so that a sender who does not listen before it is done hears the answer.
+    /// True where nothing is left that would be taken for the next request.
+    pub(crate) async fn finish(&mut self) -> bool {
+        if self.ended || self.waits {
+            return self.ended;
+        }
+        let read = async {
+            let mut drained = 0;
+            while drained < MAX_DRAINED {
+                match timeout(DRAIN_PAUSE, self.body.frame()).await {
+                    Ok(Some(Ok(frame))) => drained += frame.data_ref().map_or(0, Bytes::len),
+                    Ok(None) => return true,
+                    Ok(Some(Err(_))) | Err(_) => return false,
+                }
+            }
+            false
         };
-        let Ok(data) = frame.into_data() else { continue };
-        pace.count(data.len());
-        if whole.len() + data.len() > limit {
-            drop((whole, share));
-            drain(body).await;
-            let error = format!("the body has more than {limit} bytes, the limit of this server");
-            return Err(Refusal::too_large(error));
-        }
-        // Most bodies arrive in one piece and need not be copied.
-        if whole.is_empty() && expected == Some(data.len()) {
-            return Ok((data, share));
-        }
-        if whole.len() + data.len() > room {
-            // How much will come is not known. What has come counts as little while it waits.
-            room = limit;
-            share = budget.take(room).await;
-            pace = Pace::new();
-        }
-        if whole.is_empty() {
-            whole.reserve(room);
-        }
-        whole.extend_from_slice(&data);
+        self.ended = timeout(MAX_DRAIN, read).await.unwrap_or(false);
+        self.ended
     }
 }
 
-/// How long one waits for a body: its parts may pause, but not for long, and all in all it must come at some pace.
-struct Pace {
-    since: Instant,
-    bytes: usize,
-}
-
-impl Pace {
-    fn new() -> Self {
-        Self { since: Instant::now(), bytes: 0 }
-    }
-
-    fn count(&mut self, bytes: usize) {
-        self.bytes += bytes;
-    }
-
-    /// How long the next part may take.
-    fn patience(&self) -> Duration {
-        time_for(self.bytes).saturating_sub(self.since.elapsed()).min(BODY_PAUSE)
-    }
-}
-
-/// How long so many bytes may take in all, whichever way they go.
-pub(crate) fn time_for(bytes: usize) -> Duration {
-    BODY_PAUSE + Duration::from_secs((bytes / MIN_PACE) as u64)
-}
-
-/// Reads on for a while and keeps nothing, so that a sender who does not listen before it is done hears the answer.
-async fn drain<B: Body<Data = Bytes> + Unpin>(mut body: B) {
-    let mut drained = 0;
-    while drained < MAX_DRAINED
-        && let Ok(Some(Ok(frame))) = timeout(DRAIN_PAUSE, body.frame()).await
-    {
-        drained += frame.data_ref().map_or(0, Bytes::len);
-    }
+/// About how many bytes the head of a request has.
+pub(crate) fn size_of_head(parts: &Parts) -> usize {
+    let uri = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let headers = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    uri + headers.sum::<usize>()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::memory::Memory;
     use async_stream::stream;
     use http_body_util::StreamBody;
     use hyper::body::Frame;
     use std::convert::Infallible;
     use tokio::time::sleep;
 
-    /// Reads a body of parts of this size that come so long after each other.
-    async fn read(part: usize, pause: Duration, parts: usize) -> Result<usize, Refusal> {
-        let budget = Budget::new(1 << 20);
-        let body = StreamBody::new(Box::pin(stream! {
+    fn body_of(
+        part: usize,
+        pause: Duration,
+        parts: usize,
+    ) -> impl Body<Data = Bytes, Error = Infallible> + Unpin {
+        StreamBody::new(Box::pin(stream! {
             for _ in 0..parts {
                 sleep(pause).await;
                 yield Ok::<_, Infallible>(Frame::data(Bytes::from(vec![0; part])));
             }
-        }));
-        read_body(body, 1 << 20, &budget).await.map(|(bytes, _)| bytes.len())
+        }))
+    }
+
+    fn upload<B: Body<Data = Bytes, Error = Infallible> + Unpin>(body: B) -> Upload<B> {
+        Upload::new(&http::Request::new(()).into_parts().0, body)
+    }
+
+    /// Reads a body of parts of this size that come so long after each other.
+    async fn read(part: usize, pause: Duration, parts: usize) -> Result<usize, Refusal> {
+        let memory = Memory::new(1 << 20, 1);
+        let mut held = Held::open(&memory.connect(), 0);
+        upload(body_of(part, pause, parts)).read(1 << 20, &mut held).await.map(|bytes| bytes.len())
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_may_be_slow_but_not_for_ever() {
-        assert_eq!(read(1, Duration::from_secs(1), 25).await.unwrap(), 25);
-        assert_eq!(read(MIN_PACE, Duration::from_secs(1), 32).await.unwrap(), 1 << 20);
-        for (part, pause) in [(1, Duration::from_secs(1)), (1_000, BODY_PAUSE + Duration::from_secs(1))] {
+        const PACE: usize = 32 * 1024;
+        const PAUSE: Duration = Duration::from_secs(30);
+        let second = Duration::from_secs(1);
+        assert_eq!(read(1, second, 25).await.unwrap(), 25);
+        assert_eq!(read(PACE, second, 32).await.unwrap(), 1 << 20);
+        // What came fast is no excuse for a pause without end.
+        for (part, pause) in [(1, second), (1_000, PAUSE + second), (900_000, PAUSE + second)] {
             let since = Instant::now();
             let refusal = read(part, pause, 1_000_000).await.unwrap_err();
             assert!(format!("{refusal:?}").contains("408"), "{refusal:?}");
-            assert!(since.elapsed() <= BODY_PAUSE + Duration::from_secs(1), "{:?}", since.elapsed());
+            assert!(since.elapsed() <= PAUSE + second, "{:?}", since.elapsed());
         }
-        let refusal = read(MIN_PACE, Duration::from_millis(1), 33).await.unwrap_err();
+        let refusal = read(PACE, Duration::from_millis(1), 33).await.unwrap_err();
         assert!(format!("{refusal:?}").contains("413"), "{refusal:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_go_on_gives_way_where_memory_is_short() {
+        let memory = Memory::new(64 << 20, 1);
+        let (first, second) = (memory.connect(), memory.connect());
+        let idle = |peer: &Arc<Peer>| {
+            let mut held = Held::open(peer, 0);
+            let body = body_of(20 << 20, Duration::from_secs(60), 2);
+            async move {
+                let mut upload = upload(body);
+                let since = Instant::now();
+                let refused = upload.read(64 << 20, &mut held).await.is_err();
+                (refused, since.elapsed().as_secs())
+            }
+        };
+        assert_eq!(idle(&first).await, (true, 30), "one is waited for");
+        let mut most = Held::open(&second, 0);
+        most.take_in(40 << 20).await.unwrap();
+        assert_eq!(idle(&first).await, (true, 2), "not while another one has most of the memory");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_wanted_is_read_for_a_while() {
+        let short = Duration::from_millis(100);
+        assert!(upload(body_of(1 << 20, short, 60)).finish().await);
+        assert!(!upload(body_of(1 << 20, short, 70)).finish().await, "it is too long");
+        assert!(!upload(body_of(1, short, 200)).finish().await, "it takes too long");
+        assert!(!upload(body_of(1, Duration::from_secs(1), 2)).finish().await, "it pauses for too long");
     }
 }

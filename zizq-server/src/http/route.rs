@@ -10,6 +10,7 @@ pub(crate) enum Call {
     Version,
     ListQueues,
     GetQueue,
+    ForgetQueue,
     PauseQueue,
     ResumeQueue,
     ListWorkers,
@@ -60,9 +61,41 @@ pub(crate) enum Call {
 }
 
 impl Call {
+    /// Whether a body would be passed over where something is changed.
+    pub(crate) fn is_without_body(self, method: &Method) -> bool {
+        let is_poke = matches!(
+            self,
+            Self::Reset | Self::PauseQueue | Self::ResumeQueue | Self::Cron(CronCall::RunEntry)
+        );
+        is_poke || *method == Method::DELETE
+    }
+
     /// Whether `GET` opens something that goes on.
     const fn is_stream(self) -> bool {
         matches!(self, Self::TakeStream | Self::ListenEvents | Self::ReadLog)
+    }
+
+    /// Whether it answers in media types of its own.
+    pub(crate) const fn negotiates(self) -> bool {
+        self.is_stream()
+    }
+
+    /// Whether its answer may be long, and is made as soon as it is asked for. Those that wait first for something to
+    /// happen make room when it has.
+    pub(crate) const fn answers_at_length(self) -> bool {
+        use CronCall::{GetCron, ListCrons};
+        matches!(
+            self,
+            Self::ListQueues
+                | Self::ListWorkers
+                | Self::ListJobs
+                | Self::ListErrors
+                | Self::GetError
+                | Self::ReadLog
+                | Self::ListBudgets
+                | Self::EnqueueBulk
+                | Self::Cron(ListCrons | GetCron)
+        )
     }
 }
 
@@ -84,11 +117,12 @@ pub(crate) enum CronCall {
 }
 
 /// Fixed segments come before `{}`, so that `/jobs/count` is not taken for a job.
-const ROUTES: [(Method, &str, Call); 62] = [
+pub(super) const ROUTES: [(Method, &str, Call); 63] = [
     (Method::GET, "/health", Call::Health),
     (Method::GET, "/version", Call::Version),
     (Method::GET, "/queues", Call::ListQueues),
     (Method::GET, "/queues/{}", Call::GetQueue),
+    (Method::DELETE, "/queues/{}", Call::ForgetQueue),
     (Method::POST, "/queues/{}/pause", Call::PauseQueue),
     (Method::POST, "/queues/{}/resume", Call::ResumeQueue),
     (Method::GET, "/workers", Call::ListWorkers),
@@ -149,6 +183,11 @@ const ROUTES: [(Method, &str, Call); 62] = [
     (Method::POST, "/reset", Call::Reset),
 ];
 
+/// All routes: methods, and paths in which `{}` stands for a variable segment.
+pub fn all() -> impl Iterator<Item = (Method, &'static str)> {
+    ROUTES.iter().map(|(method, pattern, _)| (method.clone(), *pattern))
+}
+
 /// A call and the variable segments of its path.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Matched {
@@ -186,12 +225,6 @@ pub(crate) fn find(method: &Method, path: &str) -> Result<Matched, NoRoute> {
         allowed.push(route_method.clone());
     }
     Err(if allowed.is_empty() { NoRoute::NotFound } else { NoRoute::MethodNotAllowed(allowed) })
-}
-
-/// The id in the path of a job's log.
-pub(crate) fn log_of(path: &str) -> Option<&str> {
-    let id = path.strip_prefix("/jobs/")?.strip_suffix("/log")?;
-    (!id.contains('/')).then_some(id)
 }
 
 fn match_path(pattern: &str, path: &str) -> Option<Vec<String>> {

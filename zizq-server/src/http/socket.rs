@@ -4,12 +4,15 @@
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
+
+use super::memory::Peer;
 
 /// How long a connection may take until its version of HTTP is known. Afterwards HTTP has its own patience.
 const FIRST_BYTES: Duration = Duration::from_secs(30);
@@ -19,6 +22,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pub(crate) struct Socket<S> {
     inner: S,
+    peer: Arc<Peer>,
     /// While the version is not known: until when, and how many bytes of the preface of HTTP/2 have come.
     opening: Option<(Pin<Box<Sleep>>, usize)>,
     /// What is written in the place of an empty refusal, and how much of it is.
@@ -26,8 +30,8 @@ pub(crate) struct Socket<S> {
 }
 
 impl<S> Socket<S> {
-    pub(crate) fn new(inner: S) -> Self {
-        Self { inner, opening: Some((Box::pin(sleep(FIRST_BYTES)), 0)), refusal: None }
+    pub(crate) fn new(inner: S, peer: Arc<Peer>) -> Self {
+        Self { inner, peer, opening: Some((Box::pin(sleep(FIRST_BYTES)), 0)), refusal: None }
     }
 }
 
@@ -75,7 +79,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
                 n => *written += n,
             }
         }
-        Pin::new(&mut this.inner).poll_write(context, bytes)
+        this.peer.count(Pin::new(&mut this.inner).poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
@@ -85,7 +89,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     ) -> Poll<io::Result<usize>> {
         match slices.iter().find(|slice| !slice.is_empty()) {
             Some(first) if first.starts_with(REFUSAL) => self.poll_write(context, first),
-            _ => Pin::new(&mut self.inner).poll_write_vectored(context, slices),
+            _ => {
+                let this = &mut *self;
+                this.peer.count(Pin::new(&mut this.inner).poll_write_vectored(context, slices))
+            }
         }
     }
 
@@ -124,13 +131,18 @@ fn with_a_sentence(answer: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::memory::Memory;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    fn socket<S>(inner: S) -> Socket<S> {
+        Socket::new(inner, Memory::new(1, 1).connect().clone())
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_says_nothing_is_closed() {
         for start in ["", "PRI * HTTP/2.0\r\n"] {
             let (mut peer, ours) = tokio::io::duplex(64);
-            let mut socket = Socket::new(ours);
+            let mut socket = socket(ours);
             peer.write_all(start.as_bytes()).await.unwrap();
             let error = socket.read_to_end(&mut Vec::new()).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{start:?}");
@@ -141,7 +153,7 @@ mod tests {
     async fn one_that_has_begun_is_left_in_peace() {
         for start in ["G", "PRI * HTTP/1.1\r\n", std::str::from_utf8(PREFACE).unwrap()] {
             let (mut peer, ours) = tokio::io::duplex(64);
-            let mut socket = Socket::new(ours);
+            let mut socket = socket(ours);
             let bytes = start.as_bytes();
             for part in [bytes.get(..1), bytes.get(1..)].into_iter().flatten().filter(|part| !part.is_empty())
             {
@@ -157,7 +169,7 @@ mod tests {
     async fn refusals_have_a_sentence() {
         // The peer takes them in small pieces.
         let (mut peer, ours) = tokio::io::duplex(7);
-        let mut socket = Socket::new(ours);
+        let mut socket = socket(ours);
         let writer = tokio::spawn(async move {
             let empty =
                 "HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\ndate: x\r\n\r\n";

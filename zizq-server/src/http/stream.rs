@@ -9,7 +9,6 @@ use async_stream::stream;
 use bytes::Bytes;
 use futures_util::Stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use http_body_util::{BodyExt, Either, StreamBody};
 use hyper::body::Frame;
 use protocol::encode;
 use protocol::frame::{StreamFormat, msgpack, ndjson, sse};
@@ -20,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::closed;
-use super::reply::Body;
+use super::memory::Peer;
 use crate::engine::command::{Command, Link, Opened};
 use crate::engine::outbox::{Delivery, Item, Outbox};
 use crate::handle::Handle;
@@ -71,16 +70,16 @@ pub(crate) struct JobStream {
     pub lease_ms: Option<u64>,
     /// The longest silence, in milliseconds.
     pub heartbeat_ms: u64,
+    /// Whether it renews its leases by being read.
+    pub renews: bool,
     pub closing: watch::Receiver<bool>,
+    /// The connection.
+    pub peer: Arc<Peer>,
 }
 
 impl JobStream {
-    /// The body that the connection sends.
-    pub(crate) fn into_body(self) -> Body {
-        Either::Right(StreamBody::new(self.frames()).boxed_unsync())
-    }
-
-    fn frames(self) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
+    /// What the connection sends.
+    pub(crate) fn frames(self) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
         let encoder = Encoder { format: self.format, stream: format!("{:032x}", self.opened.id) };
         let pause = Duration::from_millis(self.heartbeat_ms);
         stream! {
@@ -94,7 +93,8 @@ impl JobStream {
             loop {
                 let bytes = tokio::select! {
                     biased;
-                    items = poll_fn(|context| self.outbox.poll_take(context)) => match items {
+                    // What its reader does not take stays in the outbox, which the engine bounds.
+                    items = self.next(), if self.peer.has_room() => match items {
                         Some(items) => match self.encode(&encoder, &items) {
                             // Clients of HTTP/2 end a connection on which too many empty frames came.
                             bytes if bytes.is_empty() => continue,
@@ -102,6 +102,7 @@ impl JobStream {
                         },
                         None => break,
                     },
+                    () = self.peer.room(), if !self.peer.has_room() => continue,
                     () = sleep_until(silent_until) => Bytes::from_static(encoder.heartbeat()),
                     () = closed(&mut closing) => break,
                 };
@@ -109,12 +110,16 @@ impl JobStream {
                 // The peer has taken what was sent before, so it is alive.
                 let now = Instant::now();
                 silent_until = now + pause;
-                if self.format == StreamFormat::EventStream && now >= renew_at {
+                if self.renews && now >= renew_at {
                     renew_at = now + pause;
                     self.hold.engine.tell(Command::Beat(self.hold.link));
                 }
             }
         }
+    }
+
+    async fn next(&self) -> Option<Vec<Item>> {
+        poll_fn(|context| self.outbox.poll_take(context)).await
     }
 
     fn encode(&self, encoder: &Encoder, items: &[Item]) -> Bytes {
@@ -125,7 +130,7 @@ impl JobStream {
         if self.outbox.was_starved(items) {
             self.hold.engine.tell(Command::Drained(self.hold.link));
         }
-        out.into()
+        if out.is_empty() { Bytes::new() } else { self.peer.piece(out) }
     }
 }
 

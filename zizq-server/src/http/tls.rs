@@ -1,35 +1,98 @@
 //! TLS, where it is asked for.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use protocol::certificate::{Facts, certificates, private_key};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use crate::clock;
 use crate::config::Tls;
 
-/// Reads certificate and key. HTTP/2 is offered before HTTP/1.1 (ALPN, RFC 7301).
+/// What new connections speak TLS with. It changes when the files are read again; what is open goes on with the old.
+#[derive(Clone)]
+pub(crate) struct Acceptors {
+    files: Tls,
+    current: Arc<watch::Sender<TlsAcceptor>>,
+}
+
+impl Acceptors {
+    /// Reads certificate and key.
+    ///
+    /// # Errors
+    /// A sentence for whoever wrote the flags: when a file cannot be read, or the two do not belong together.
+    pub(crate) fn read(files: &Tls) -> anyhow::Result<Self> {
+        let (acceptor, doubts) = load(files)?;
+        warn(&doubts);
+        Ok(Self { files: files.clone(), current: Arc::new(watch::Sender::new(acceptor)) })
+    }
+
+    /// Reads them again. What is wrong is an error, and changes nothing.
+    pub(crate) fn read_again(&self) -> anyhow::Result<()> {
+        let (acceptor, doubts) = load(&self.files)?;
+        warn(&doubts);
+        self.current.send_replace(acceptor);
+        Ok(())
+    }
+
+    /// For a connection that begins now.
+    pub(crate) fn current(&self) -> TlsAcceptor {
+        self.current.borrow().clone()
+    }
+}
+
+fn warn(doubts: &[String]) {
+    for doubt in doubts {
+        tracing::warn!("{doubt}");
+    }
+}
+
+/// What to speak, and what is doubtful about it. HTTP/2 is offered before HTTP/1.1 (ALPN, RFC 7301).
 ///
-/// # Errors
-/// When a file cannot be read, or the two do not belong together.
-pub(crate) fn acceptor(tls: &Tls) -> anyhow::Result<TlsAcceptor> {
-    let shown = |path: &Path| path.display().to_string();
-    let certificates = CertificateDer::pem_file_iter(&tls.tls_cert)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .with_context(|| format!("--tls-cert: cannot read certificates from {}", shown(&tls.tls_cert)))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.tls_key)
-        .with_context(|| format!("--tls-key: cannot read a private key from {}", shown(&tls.tls_key)))?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+/// A configuration of its own for each pair of files: a session of the old certificate is not taken up with the new one.
+fn load(files: &Tls) -> anyhow::Result<(TlsAcceptor, Vec<String>)> {
+    let (cert, key) = (files.tls_cert.display().to_string(), files.tls_key.display().to_string());
+    let pem = std::fs::read(&files.tls_cert).with_context(|| format!("--tls-cert: cannot read {cert}"))?;
+    let chain = certificates(&pem).map_err(|e| anyhow::anyhow!("--tls-cert {cert}: {e}"))?;
+    let pem = std::fs::read(&files.tls_key).with_context(|| format!("--tls-key: cannot read {key}"))?;
+    let private = private_key(&pem).map_err(|e| anyhow::anyhow!("--tls-key {key}: {e}"))?;
+    let now = i64::try_from(clock::now() / 1000).unwrap_or(i64::MAX);
+    let mut doubts = doubts(&cert, chain.first().and_then(|first| Facts::of(first)).as_ref(), now);
+    if others_can_read(&files.tls_key) {
+        doubts.push(format!("--tls-key {key}: every user of this machine can read it; chmod o= {key}"));
+    }
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_single_cert(certificates, key)
-        .with_context(|| {
-            format!("{} and {} do not go together", shown(&tls.tls_cert), shown(&tls.tls_key))
-        })?;
+        .with_single_cert(chain, private);
+    let mut config = match config {
+        Ok(config) => config,
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            bail!("--tls-key {key}: this key does not belong to the certificate in {cert}")
+        }
+        Err(error) => bail!("{cert} and {key} cannot be used: {error}"),
+    };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok((TlsAcceptor::from(Arc::new(config)), doubts))
+}
+
+fn doubts(cert: &str, facts: Option<&Facts>, now: i64) -> Vec<String> {
+    let Some(facts) = facts else { return Vec::new() };
+    let untimely = facts.doubt(now).map(|doubt| format!("--tls-cert {cert}: {doubt}"));
+    let nameless = facts.names.is_empty().then(|| {
+        format!(
+            "--tls-cert {cert}: the certificate names no host, and clients refuse it; \
+             with openssl req -x509 add: -addext subjectAltName=DNS:HOST"
+        )
+    });
+    untimely.into_iter().chain(nameless).collect()
+}
+
+fn others_can_read(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0)
 }

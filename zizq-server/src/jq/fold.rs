@@ -3,12 +3,11 @@
 use std::io;
 use std::rc::Rc;
 
-use jaq_interpret::Val;
 use protocol::error::excerpt;
+use protocol::jq::{Program, Value};
 use protocol::media::Format;
 use serde::{Deserialize, Serialize};
 
-use super::program::{self, Library, Program};
 use crate::hash::HashMap;
 
 /// The names under which both payloads are known to an expression.
@@ -32,6 +31,8 @@ pub(crate) struct Item<'a> {
 /// What is to be folded.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Task<'a> {
+    /// What `now` is, in seconds since 1970.
+    pub now: f64,
     /// The open batches by their numbers; none: there is none of the key yet.
     #[serde(borrow)]
     pub open: Vec<Option<Item<'a>>>,
@@ -68,7 +69,7 @@ struct Open<'a> {
     item: Item<'a>,
     /// Its place among the new ones; none: it was there before.
     new: Option<u32>,
-    payload: Val,
+    payload: Value,
     /// Whether the payload is another than the item's.
     folded: bool,
 }
@@ -80,11 +81,10 @@ impl Folding {
     /// Of telling. What is wrong with the payload that comes next is an answer.
     pub(super) fn run(
         &mut self,
-        library: &Library,
         task: &[u8],
         mut tell: impl FnMut(Turn) -> io::Result<()>,
     ) -> io::Result<Result<Folded, String>> {
-        let Task { open, new } = postcard::from_bytes(task).map_err(io::Error::other)?;
+        let Task { now, open, new } = postcard::from_bytes(task).map_err(io::Error::other)?;
         let mut folded = Folded::default();
         let mut batches: Vec<Option<Open<'_>>> = Vec::with_capacity(open.len());
         for item in open {
@@ -94,7 +94,7 @@ impl Folding {
             );
         }
         for (n, item) in new.into_iter().enumerate() {
-            let turn = match self.one(library, item, n, &mut batches, &mut folded) {
+            let turn = match self.one(now, item, n, &mut batches, &mut folded) {
                 Ok(turn) => turn,
                 Err(why) => return Ok(Err(why)),
             };
@@ -107,7 +107,7 @@ impl Folding {
 
     fn one<'a>(
         &mut self,
-        library: &Library,
+        now: f64,
         item: Item<'a>,
         n: usize,
         batches: &mut [Option<Open<'a>>],
@@ -115,8 +115,8 @@ impl Folding {
     ) -> Result<Turn, String> {
         let payload = item.read().ok_or("payload: it cannot be read")?;
         let both = [payload.clone(), payload.clone()];
-        self.evaluate(library, "when", item.when, both.clone()).map_err(|why| format!("batch.{why}"))?;
-        self.evaluate(library, "fold", item.fold, both).map_err(|why| format!("batch.{why}"))?;
+        self.evaluate(now, "when", item.when, both.clone()).map_err(|why| format!("batch.{why}"))?;
+        self.evaluate(now, "fold", item.fold, both).map_err(|why| format!("batch.{why}"))?;
         let number = item.batch.map(|batch| batch as usize);
         let Some((number, batch)) = number.and_then(|number| Some((number, batches.get_mut(number)?))) else {
             return Ok(Turn::Tried);
@@ -124,9 +124,9 @@ impl Folding {
         if let Some(open) = batch {
             let of_open = |why: String| format!("batch: of the open batch with this key, {why}");
             let both = [open.payload.clone(), payload.clone()];
-            let when = self.evaluate(library, "when", open.item.when, both.clone()).map_err(of_open)?;
-            if when.as_bool() {
-                open.payload = self.evaluate(library, "fold", open.item.fold, both).map_err(of_open)?;
+            let when = self.evaluate(now, "when", open.item.when, both.clone()).map_err(of_open)?;
+            if when.is_true() {
+                open.payload = self.evaluate(now, "fold", open.item.fold, both).map_err(of_open)?;
                 open.folded = true;
                 return Ok(Turn::Folded);
             }
@@ -141,24 +141,24 @@ impl Folding {
     /// The one output of an expression, or a sentence that begins with its name.
     fn evaluate(
         &mut self,
-        library: &Library,
+        now: f64,
         name: &str,
         expression: &str,
-        payloads: [Val; 2],
-    ) -> Result<Val, String> {
-        let program = self.program(library, expression);
-        program.and_then(|program| program.only_output(payloads)).map_err(|why| {
+        payloads: [Value; 2],
+    ) -> Result<Value, String> {
+        let program = self.program(expression);
+        program.and_then(|program| only_output(&program, payloads, now)).map_err(|why| {
             let end = why.floor_char_boundary(MAX_WORDS);
             let (words, more) = (why.get(..end).unwrap_or_default(), if end < why.len() { "…" } else { "" });
             format!("{name}: `{}`: {words}{more}", excerpt(expression))
         })
     }
 
-    fn program(&mut self, library: &Library, expression: &str) -> Result<Rc<Program>, String> {
+    fn program(&mut self, expression: &str) -> Result<Rc<Program>, String> {
         if let Some(program) = self.known.get(expression) {
             return Ok(program.clone());
         }
-        let program = Rc::new(library.compile(expression, &VARIABLES)?);
+        let program = Rc::new(Program::compile(expression, &VARIABLES)?);
         if self.bytes > MAX_KNOWN {
             self.known.clear();
             self.bytes = 0;
@@ -170,8 +170,19 @@ impl Folding {
 }
 
 impl Item<'_> {
-    fn read(&self) -> Option<Val> {
-        program::read(if self.is_json { Format::Json } else { Format::MessagePack }, self.payload)
+    fn read(&self) -> Option<Value> {
+        Value::read(if self.is_json { Format::Json } else { Format::MessagePack }, self.payload)
+    }
+}
+
+/// The output, with these values of the variables and nothing as input.
+fn only_output(program: &Program, payloads: [Value; 2], now: f64) -> Result<Value, String> {
+    let mut outputs = program.run(Value::default(), payloads, now);
+    let output = outputs.next().ok_or("it has no output; exactly one is wanted")?;
+    let output = output.map_err(|why| why.to_string())?;
+    match outputs.next() {
+        None => Ok(output),
+        Some(_) => Err("it has more than one output; exactly one is wanted".to_owned()),
     }
 }
 
@@ -180,8 +191,7 @@ impl Folded {
         if !open.folded {
             return;
         }
-        let mut payload = Vec::new();
-        program::write(&open.payload, &mut payload);
+        let payload = open.payload.to_json().into_bytes();
         match open.new {
             Some(n) => self.new.push((n, payload)),
             None => self.open.extend(u32::try_from(number).map(|number| (number, payload))),
@@ -204,14 +214,14 @@ mod tests {
             turns.push(turn);
             Ok(())
         };
-        let folded = Folding::default().run(&Library::new(), &task, tell).unwrap();
+        let folded = Folding::default().run(&task, tell).unwrap();
         (turns, folded)
     }
 
     /// What a fold of these two payloads comes to.
     fn fold(when: &str, fold: &str, existing: &str, new: &str) -> Result<Option<String>, String> {
         let open = vec![Some(item(Some(0), when, fold, existing))];
-        let (turns, folded) = run(&Task { open, new: vec![item(Some(0), "true", "null", new)] });
+        let (turns, folded) = run(&Task { now: 0.0, open, new: vec![item(Some(0), "true", "null", new)] });
         let folded = folded?.open.pop().map(|(_, payload)| String::from_utf8(payload).unwrap());
         assert_eq!(turns, [if folded.is_some() { Turn::Folded } else { Turn::Opened }]);
         Ok(folded)
@@ -261,11 +271,12 @@ mod tests {
         assert!(folded.contains("\"f\":1.0"), "{folded}");
         for (expression, expected) in [
             ("nan", "null"),
-            ("infinite", "1.7976931348623157e308"),
-            ("-infinite", "-1.7976931348623157e308"),
-            ("1.5 + 1.5", "3.0"),
-            ("9007199254740993 + 0", "9007199254740993"),
-            ("1e300 * 10", "1e301"),
+            ("infinite", "1.7976931348623157e+308"),
+            ("-infinite", "-1.7976931348623157e+308"),
+            ("1.5 + 1.5", "3"),
+            ("9007199254740993", "9007199254740993"),
+            ("9007199254740993 + 0", "9007199254740992"),
+            ("1e300 * 10", "1e+301"),
         ] {
             assert_eq!(
                 fold("true", expression, "0", "0").unwrap().as_deref(),
@@ -290,7 +301,7 @@ mod tests {
             item(Some(0), few, add, "5"),
             item(Some(1), few, add, "6"),
         ];
-        let (turns, folded) = run(&Task { open, new });
+        let (turns, folded) = run(&Task { now: 0.0, open, new });
         use Turn::{Folded as F, Opened as O, Tried as T};
         assert_eq!(turns, [O, F, F, O, T, F, O]);
         let text = |text: &str| text.as_bytes().to_vec();
@@ -302,24 +313,24 @@ mod tests {
     fn what_is_wrong_with_an_expression_is_said_with_its_name() {
         let refused = |when: &str, fold: &str| {
             let (turns, folded) =
-                run(&Task { open: Vec::new(), new: vec![item(None, when, fold, "{\"a\":1}")] });
+                run(&Task { now: 0.0, open: Vec::new(), new: vec![item(None, when, fold, "{\"a\":1}")] });
             assert_eq!(turns, []);
             folded.unwrap_err()
         };
         for (when, fold, sentence) in [
-            ("$existing.a ==", "$new", "batch.when: `$existing.a ==`: term is expected, not the end"),
-            ("", "$new", "batch.when: ``: term is expected, not the end of the expression"),
+            ("$existing.a ==", "$new", "batch.when: `$existing.a ==`: a term is expected, not the end"),
+            ("", "$new", "batch.when: ``: a term is expected, not the end of the expression"),
             ("tru e", "$new", "batch.when: `tru e`: the end of the expression is expected, not `e`"),
-            ("true", "$other", "batch.fold: `$other`: undefined variable `$other`"),
-            ("true", "$ENV", "batch.fold: `$ENV`: undefined"),
-            ("true", "input", "batch.fold: `input`: undefined"),
+            ("true", "$other", "batch.fold: `$other`: `$other` is not defined"),
+            ("true", "$ENV", "batch.fold: `$ENV`: `$ENV` is not known here"),
+            ("true", "input", "batch.fold: `input`: `input` is not known here"),
             ("true", "empty", "batch.fold: `empty`: it has no output; exactly one is wanted"),
             (
                 "true, false",
                 "1",
                 "batch.when: `true, false`: it has more than one output; exactly one is wanted",
             ),
-            ("$existing.a.b", "1", "batch.when: `$existing.a.b`: cannot use 1 as"),
+            ("$existing.a.b", "1", "batch.when: `$existing.a.b`: Cannot index number"),
             ("true", "error(\"no\")", "batch.fold: `error(\"no\")`: no"),
             ("true", "1, error", "batch.fold: `1, error`: it has more than one output"),
         ] {
@@ -329,7 +340,7 @@ mod tests {
         let long = refused("true", "error(\"x\" * 100000)");
         assert!(long.len() < 400, "{}", long.len());
         let of_open = fold("true", "$existing + $new", "1", "\"x\"").unwrap_err();
-        let sentence = "batch: of the open batch with this key, fold: `$existing + $new`: cannot";
+        let sentence = "batch: of the open batch with this key, fold: `$existing + $new`: number (1) and string (\"x\") cannot be added";
         assert!(of_open.starts_with(sentence), "{of_open}");
     }
 }

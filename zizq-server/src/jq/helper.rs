@@ -4,16 +4,18 @@ use std::io::{self, stdin, stdout};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 
 use super::fold::Folding;
-use super::program::{Library, Program};
+use super::program::Condition;
 use super::wire::{self, TIME_BYTES, packed, read_frame, write_frame};
 
 /// Deep enough for every payload that is accepted; a recursion without end soon comes to its own.
 const STACK: usize = 16 * 1024 * 1024;
+/// After so long it is somebody else's turn. A payload is looked at as a whole, however long that takes.
+const SLICE: Duration = Duration::from_millis(50);
 
 /// Serves until standard input ends, which it does with the server at the latest.
 ///
@@ -64,33 +66,29 @@ fn data() -> u64 {
 }
 
 fn work(frames: &Receiver<(u8, Vec<u8>)>) -> io::Result<()> {
-    let library = Library::new();
-    let mut program: Option<Program> = None;
+    let mut condition: Option<Condition> = None;
+    let mut batch = Batch::default();
     let mut folding = Folding::default();
     let mut stdout = stdout().lock();
     while let Ok((kind, body)) = frames.recv() {
-        match (kind, &program) {
-            (wire::COMPILE, _) => match library.compile(&String::from_utf8_lossy(&body), &[]) {
+        match (kind, &condition) {
+            (wire::COMPILE, _) => match compile(&body) {
                 Ok(compiled) => {
-                    program = Some(compiled);
+                    condition = Some(compiled);
                     write_frame(&mut stdout, wire::COMPILED, &[])?;
                 }
                 Err(why) => write_frame(&mut stdout, wire::INVALID, why.as_bytes())?,
             },
-            (wire::EVALUATE, Some(program)) => {
-                let began = Instant::now();
-                let payloads = wire::payloads(&body);
-                let mut matches = vec![0; TIME_BYTES];
-                matches.extend(payloads.map(|(format, payload)| u8::from(program.matches(format, payload))));
-                let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-                if let Some(time) = matches.first_chunk_mut() {
-                    *time = took.to_be_bytes();
-                }
-                write_frame(&mut stdout, wire::MATCHES, &matches)?;
+            (wire::EVALUATE, Some(condition)) => {
+                batch = Batch { body, seen: 0 };
+                write_frame(&mut stdout, wire::MATCHES, &batch.matches(condition)?)?;
+            }
+            (wire::GO_ON, Some(condition)) => {
+                write_frame(&mut stdout, wire::MATCHES, &batch.matches(condition)?)?;
             }
             (wire::FOLD, _) => {
                 let tell = |turn| write_frame(&mut stdout, wire::TURN, &packed(&turn)?);
-                match folding.run(&library, &body, tell)? {
+                match folding.run(&body, tell)? {
                     Ok(folded) => write_frame(&mut stdout, wire::FOLDED, &packed(&folded)?)?,
                     Err(why) => write_frame(&mut stdout, wire::WRONG, why.as_bytes())?,
                 }
@@ -99,4 +97,40 @@ fn work(frames: &Receiver<(u8, Vec<u8>)>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Payloads that are looked at in slices.
+#[derive(Default)]
+struct Batch {
+    /// The body of [`wire::EVALUATE`].
+    body: Vec<u8>,
+    /// How many payloads of it have been looked at.
+    seen: usize,
+}
+
+impl Batch {
+    /// Looks at payloads for about a [`SLICE`]. Returns the body of [`wire::MATCHES`].
+    fn matches(&mut self, condition: &Condition) -> io::Result<Vec<u8>> {
+        let (now, payloads) =
+            self.body.split_first_chunk::<TIME_BYTES>().ok_or(io::ErrorKind::InvalidData)?;
+        let (began, now) = (Instant::now(), f64::from_be_bytes(*now));
+        let mut matches = vec![0; TIME_BYTES];
+        for (format, payload) in wire::payloads(payloads).skip(self.seen) {
+            matches.push(condition.verdict(format, payload, now).byte());
+            self.seen += 1;
+            if began.elapsed() >= SLICE {
+                break;
+            }
+        }
+        let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        if let Some(time) = matches.first_chunk_mut() {
+            *time = took.to_be_bytes();
+        }
+        Ok(matches)
+    }
+}
+
+fn compile(body: &[u8]) -> Result<Condition, String> {
+    let (is_strict, expression) = body.split_first().unwrap_or((&0, &[]));
+    Condition::compile(&String::from_utf8_lossy(expression), *is_strict == 1)
 }

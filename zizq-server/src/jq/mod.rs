@@ -1,8 +1,12 @@
 //! jq expressions over payloads. They are untrusted code, so they run in a helper: another process of this program,
 //! with limits of its own, that can be killed and replaced at any time.
 //!
-//! `program` is the only user of jaq, and runs in the helper alone; `helper` is the helper's side of the pipe,
-//! `session` the server's. Of the expressions of batches `fold` makes use, in the helper too.
+//! What jq means is in [`protocol::jq`], which runs in the helper alone: `program` filters with it, `fold` folds payloads.
+//! `helper` is the helper's side of the pipe, `session` the server's.
+//!
+//! Many expressions may be at work; the helpers take turns. A filter gives its turn up after a batch of payloads, or after
+//! some milliseconds, so that one that takes long over many payloads holds up nobody. One that takes long over a
+//! single payload keeps its turn until it is stopped; who waits too long for such ones is told to come again.
 
 pub(crate) mod fold;
 pub mod helper;
@@ -10,17 +14,27 @@ mod program;
 mod session;
 mod wire;
 
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use crate::clock;
 use session::Helper;
 pub(crate) use session::{FoldError, Session};
 
 /// How long a request waits for others' expressions to come to their end: an answer is due within half a minute.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// So many helpers are kept without work.
+const MAX_IDLE: usize = 4;
+/// How many expressions may be at work, each with a helper.
+const MAX_SESSIONS: usize = 16;
+/// How often is looked whether anybody still waits.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// What an expression may use.
 #[derive(Debug, Clone, Copy)]
@@ -37,12 +51,18 @@ pub(crate) enum JqError {
     /// It is no program.
     #[error("filter: {0}")]
     Invalid(String),
+    /// It gives something else than a boolean for a job, where jobs are changed.
+    #[error("filter: {0}")]
+    NoCondition(String),
     /// It went beyond its limits.
     #[error("filter: {0}")]
     Stopped(String),
     /// The helper cannot be started or talked to.
     #[error("filters cannot be evaluated at the moment: {0}")]
     Unavailable(String),
+    /// It did not come to its turn.
+    #[error(transparent)]
+    Busy(#[from] Busy),
 }
 
 /// Other expressions take all the time there is for them.
@@ -54,8 +74,10 @@ pub(crate) struct Busy;
 #[derive(Debug)]
 pub(crate) struct Helpers {
     limits: Limits,
-    /// One for each that may be at work.
-    permits: Arc<Semaphore>,
+    /// One for each expression that may be at work.
+    places: Arc<Semaphore>,
+    /// One for each helper that may be busy. They go round, first come, first served.
+    turns: Arc<Semaphore>,
     idle: Mutex<Vec<Helper>>,
 }
 
@@ -63,26 +85,40 @@ impl Helpers {
     pub(crate) fn new(limits: Limits) -> Arc<Self> {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // Two, so that an expression that is about to be stopped does not keep every other one waiting.
-        let permits = Arc::new(Semaphore::new(processors.max(2)));
-        Arc::new(Self { limits, permits, idle: Mutex::default() })
+        let turns = Arc::new(Semaphore::new(processors.max(2)));
+        let places = Arc::new(Semaphore::new(MAX_SESSIONS));
+        Arc::new(Self { limits, places, turns, idle: Mutex::default() })
     }
 
-    /// Waits until a helper may work.
+    /// Waits until one more expression may be at work. What it calls `now` is the time at which it began to wait.
     pub(crate) async fn admit(self: &Arc<Self>) -> Admission {
-        let permit = self.permits.clone().acquire_owned().await.expect("nobody closes it");
-        Admission { helpers: self.clone(), permit }
+        let asked_at = clock::now();
+        let place = self.places.clone().acquire_owned().await.expect("nobody closes it");
+        Admission {
+            helpers: self.clone(),
+            runtime: Handle::current(),
+            asked_at,
+            patience: Duration::MAX,
+            abandoned: Arc::default(),
+            place,
+        }
     }
 
     /// As [`Self::admit`], for somebody who waits for an answer.
     ///
     /// # Errors
-    /// [`Busy`] after [`PATIENCE`].
+    /// [`Busy`] after [`PATIENCE`]. The same holds for each turn.
     pub(crate) async fn admit_soon(self: &Arc<Self>) -> Result<Admission, Busy> {
-        timeout(PATIENCE, self.admit()).await.map_err(|_| Busy)
+        let admission = timeout(PATIENCE, self.admit()).await.map_err(|_| Busy)?;
+        Ok(Admission { patience: PATIENCE, ..admission })
     }
 
+    /// Keeps a helper for the next one, unless enough are at hand.
     fn put_back(&self, helper: Helper) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(helper);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MAX_IDLE {
+            idle.push(helper);
+        }
     }
 
     fn take(&self) -> Option<Helper> {
@@ -94,6 +130,48 @@ impl Helpers {
 #[derive(Debug)]
 pub(crate) struct Admission {
     helpers: Arc<Helpers>,
-    #[expect(dead_code, reason = "held for as long as the helper works")]
-    permit: OwnedSemaphorePermit,
+    runtime: Handle,
+    /// In milliseconds since 1970.
+    asked_at: u64,
+    /// How long each turn is waited for.
+    patience: Duration,
+    /// Whether nobody waits for the answer any more.
+    abandoned: Arc<AtomicBool>,
+    #[expect(dead_code, reason = "held for as long as the expression is at work")]
+    place: OwnedSemaphorePermit,
+}
+
+impl Admission {
+    /// What `now` is to the expression, in seconds since 1970.
+    pub(crate) fn now(&self) -> f64 {
+        Duration::from_millis(self.asked_at).as_secs_f64()
+    }
+
+    /// Gives up as soon as this is set.
+    pub(crate) fn until(self, abandoned: Arc<AtomicBool>) -> Self {
+        Self { abandoned, ..self }
+    }
+
+    /// Waits until it is this one's turn. It must not be waited for where others run.
+    ///
+    /// # Errors
+    /// [`JqError::Busy`] when that takes too long, or nobody waits for the answer any more.
+    fn turn(&self) -> Result<OwnedSemaphorePermit, JqError> {
+        let since = Instant::now();
+        self.runtime.block_on(async {
+            let mut turn = pin!(self.helpers.turns.clone().acquire_owned());
+            loop {
+                if let Ok(turn) = timeout(GLANCE, turn.as_mut()).await {
+                    return Ok(turn.expect("nobody closes it"));
+                }
+                if self.is_abandoned() || since.elapsed() >= self.patience {
+                    return Err(Busy.into());
+                }
+            }
+        })
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed)
+    }
 }

@@ -1,228 +1,188 @@
-//! A compiled jq expression. The only user of jaq.
+//! An expression as a filter: whether a payload matches.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use bytes::Bytes;
-use jaq_interpret::{Ctx, Filter, FilterT, ParseCtx, RcIter, Val};
-use jaq_syn::lex::Token;
-use jaq_syn::{Lexer, Main, Parser};
-use jaq1_hifijson::SliceLexer;
-use jaq1_hifijson::token::Lex;
+use protocol::jq::{Failure, Kind, Program};
 use protocol::media::Format;
-use protocol::payload::Payload;
 
-/// What an expression cannot have: it sees the payload and nothing else.
-const WITHHELD: [&str; 4] = ["env", "now", "inputs", "debug"];
-
-/// The standard library, read once.
-pub(super) struct Library {
-    definitions: Vec<jaq_syn::Def>,
+/// A compiled filter.
+pub(super) struct Condition {
+    program: Program,
+    /// Whether each output has to be true, false or null: where jobs are changed, anything else is a slip.
+    is_strict: bool,
 }
 
-pub(super) struct Program(Filter);
+/// Whether a payload matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    No,
+    Yes,
+    /// The expression wants more than it may have.
+    TooMuch,
+    /// The expression gives this instead of a boolean.
+    Other(Kind),
+}
 
-impl Library {
-    pub(super) fn new() -> Self {
-        let mut definitions = jaq1_std::std();
-        // It is defined by what is withheld.
-        definitions.retain(|definition| definition.lhs.name != "input");
-        Self { definitions }
-    }
+/// What a verdict of [`Verdict::Other`] can be about, by its number.
+const KINDS: [Kind; 4] = [Kind::Number, Kind::String, Kind::Array, Kind::Object];
 
-    /// Compiles an expression that may name these variables.
+impl Condition {
+    /// Compiles an expression.
     ///
     /// # Errors
-    /// Why it is none, in words.
-    pub(super) fn compile(&self, expression: &str, variables: &[&str]) -> Result<Program, String> {
-        let main = parse(expression)?;
-        let mut context = ParseCtx::new(variables.iter().map(|name| (*name).to_owned()).collect());
-        context.insert_natives(natives());
-        context.insert_defs(self.definitions.iter().cloned());
-        let filter = context.compile(main);
-        match context.errs.first() {
-            None => Ok(Program(filter)),
-            Some((error, span)) => Err(format!("{error} `{}`", expression.get(span.clone()).unwrap_or("?"))),
+    /// Why it is none, or no condition, in words.
+    pub(super) fn compile(expression: &str, is_strict: bool) -> Result<Self, String> {
+        let program = Program::compile(expression, &[])?;
+        match program.kind() {
+            Some(kind) if is_strict && !matches!(kind, Kind::Boolean | Kind::Null) => Err(no_condition(kind)),
+            _ => Ok(Self { program, is_strict }),
         }
     }
-}
 
-fn natives() -> impl Iterator<Item = (String, usize, jaq_interpret::Native)> {
-    jaq1_core::core().filter(|(name, ..)| !WITHHELD.contains(&name.as_str()))
-}
-
-fn parse(expression: &str) -> Result<Main, String> {
-    let found = |rest: &str| match rest.chars().next() {
-        None => "the end of the expression".to_owned(),
-        Some(_) => format!("`{}`", protocol::error::excerpt(rest)),
-    };
-    let tokens = Lexer::new(expression).lex().map_err(|errors| match errors.first() {
-        Some((expected, rest)) => format!("{} is expected, not {}", expected.as_str(), found(rest)),
-        None => "it is no jq expression".to_owned(),
-    })?;
-    let module = Parser::new(&tokens).parse(|p| p.module(|p| p.term())).map_err(|errors| {
-        let error = errors.into_iter().next();
-        error.map_or_else(
-            || "it is no jq expression".to_owned(),
-            |(expected, token)| {
-                let token = Token::opt_as_str(token, expression);
-                let expected = match expected.as_str() {
-                    "nothing" => "the end of the expression",
-                    other => other,
-                };
-                format!("{expected} is expected, not {}", found(token))
-            },
-        )
-    })?;
-    // jaq panics where an expression wants to read other files, and where it jumps to a label.
-    catch_unwind(AssertUnwindSafe(|| module.conv(expression)))
-        .map_err(|_| "it can not include or import anything, and `label` is not known here".to_owned())
-}
-
-impl Program {
     /// Whether any output is truthy. An error ends the outputs.
-    pub(super) fn matches(&self, format: Format, payload: &[u8]) -> bool {
-        let matches = || {
-            let value = read(format, payload)?;
-            let inputs = RcIter::new(std::iter::empty());
-            let mut outputs = self.0.run((Ctx::new([], &inputs), value)).map_while(Result::ok);
-            Some(outputs.any(|output| output.as_bool()))
-        };
-        catch_unwind(AssertUnwindSafe(matches)).ok().flatten().unwrap_or(false)
-    }
-
-    /// The output, with these values of the variables and nothing as input.
-    ///
-    /// # Errors
-    /// Where it is not exactly one, or what went wrong.
-    pub(super) fn only_output<const N: usize>(&self, variables: [Val; N]) -> Result<Val, String> {
-        let output = || {
-            let inputs = RcIter::new(std::iter::empty());
-            let mut outputs = self.0.run((Ctx::new(variables, &inputs), Val::Null));
-            let output = outputs.next().ok_or("it has no output; exactly one is wanted")?;
-            let output = output.map_err(|error| error.to_string())?;
-            match outputs.next() {
-                None => Ok(output),
-                Some(_) => Err("it has more than one output; exactly one is wanted".to_owned()),
+    pub(super) fn verdict(&self, format: Format, payload: &[u8], now: f64) -> Verdict {
+        let Some(payload) = self.program.read(format, payload) else { return Verdict::No };
+        for output in self.program.run(payload, [], now) {
+            let output = match output {
+                Ok(output) => output,
+                Err(Failure::Raised(_)) => return Verdict::No,
+                Err(Failure::TooMuch(_)) => return Verdict::TooMuch,
+            };
+            match output.kind_of() {
+                Kind::Boolean | Kind::Null => {}
+                kind if self.is_strict => return Verdict::Other(kind),
+                _ => {}
             }
-        };
-        catch_unwind(AssertUnwindSafe(output)).unwrap_or_else(|_| Err("it broke off".to_owned()))
-    }
-}
-
-/// Reads a payload.
-pub(super) fn read(format: Format, payload: &[u8]) -> Option<Val> {
-    if format == Format::Json {
-        return SliceLexer::new(payload).exactly_one(Val::parse).ok();
-    }
-    let payload = Payload::from_checked(format, Bytes::copy_from_slice(payload));
-    SliceLexer::new(&payload.to_format(Format::Json)).exactly_one(Val::parse).ok()
-}
-
-/// Appends a value as JSON. As in jq, what is no number is null, and what is beyond all of them is the greatest.
-pub(super) fn write(value: &Val, out: &mut Vec<u8>) {
-    match value {
-        Val::Null => out.extend_from_slice(b"null"),
-        Val::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
-        Val::Int(n) => out.extend_from_slice(n.to_string().as_bytes()),
-        Val::Float(x) if x.is_nan() => out.extend_from_slice(b"null"),
-        Val::Float(x) => out.extend_from_slice(format!("{:?}", x.clamp(f64::MIN, f64::MAX)).as_bytes()),
-        Val::Num(digits) => out.extend_from_slice(digits.as_bytes()),
-        Val::Str(text) => write_text(text, out),
-        Val::Arr(values) => {
-            out.push(b'[');
-            for (n, value) in values.iter().enumerate() {
-                if n > 0 {
-                    out.push(b',');
-                }
-                write(value, out);
+            if output.is_true() {
+                return Verdict::Yes;
             }
-            out.push(b']');
         }
-        Val::Obj(members) => {
-            out.push(b'{');
-            for (n, (name, value)) in members.iter().enumerate() {
-                if n > 0 {
-                    out.push(b',');
-                }
-                write_text(name, out);
-                out.push(b':');
-                write(value, out);
+        Verdict::No
+    }
+}
+
+/// The sentence for an expression that gives something else than a boolean.
+pub(super) fn no_condition(kind: Kind) -> String {
+    let hint = match kind {
+        Kind::Assigned => "`=` assigns; did you mean `==`?",
+        _ => "did you mean to compare it, as in `== \"x\"`, `> 5` or `!= null`?",
+    };
+    format!("the filter gives {}, but what changes jobs needs true or false; {hint}", kind.words())
+}
+
+impl Verdict {
+    /// As a byte of a frame.
+    pub(super) fn byte(self) -> u8 {
+        match self {
+            Self::No => 0,
+            Self::Yes => 1,
+            Self::TooMuch => 2,
+            Self::Other(kind) => {
+                let number = KINDS.iter().position(|known| *known == kind).unwrap_or_default();
+                u8::try_from(number).map_or(3, |number| number + 3)
             }
-            out.push(b'}');
         }
     }
-}
 
-fn write_text(text: &str, out: &mut Vec<u8>) {
-    let written = serde_json::to_writer(out, text);
-    debug_assert!(written.is_ok(), "text can be appended to a buffer that grows");
+    /// From a byte of a frame.
+    pub(super) fn from_byte(byte: u8) -> Self {
+        match byte {
+            0 => Self::No,
+            1 => Self::Yes,
+            2 => Self::TooMuch,
+            n => Self::Other(KINDS.get(usize::from(n - 3)).copied().unwrap_or(Kind::Object)),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn matches(expression: &str, payload: &str) -> bool {
-        Library::new().compile(expression, &[]).unwrap().matches(Format::Json, payload.as_bytes())
+    fn verdict(expression: &str, payload: &str, is_strict: bool) -> Verdict {
+        let condition = Condition::compile(expression, is_strict).unwrap();
+        condition.verdict(Format::Json, payload.as_bytes(), 1_000.0)
     }
 
     #[test]
     fn any_truthy_output_is_a_match() {
+        use Verdict::{No, Yes};
         for (expression, payload, expected) in [
-            (".user_id == 42", r#"{"user_id": 42}"#, true),
-            (".user_id == 42", r#"{"user_id": 43}"#, false),
-            (".a[].b", r#"{"a": [{"b": null}, {"b": 0}]}"#, true),
-            (".s", r#"{"s": ""}"#, true),
-            (".s", r#"{"s": false}"#, false),
-            ("empty", "1", false),
-            ("error", "1", false),
-            ("true, error", "1", true),
-            ("error, true", "1", false),
-            (".a.b", "[1]", false),
-            (".big == 9007199254740993", r#"{"big": 9007199254740993}"#, true),
-            (r#".name | test("^a.*z$")"#, r#"{"name": "abcz"}"#, true),
-            ("any(.tags[]; . == \"x\")", r#"{"tags": ["y", "x"]}"#, true),
-            ("def f(x): x + 1; f(.n) == 3", r#"{"n": 2}"#, true),
-            (".t | fromdate > 0", r#"{"t": "2026-01-01T00:00:00Z"}"#, true),
+            (".user_id == 42", r#"{"user_id": 42}"#, Yes),
+            (".user_id == 42", r#"{"user_id": 43}"#, No),
+            (".a[].b", r#"{"a": [{"b": null}, {"b": 0}]}"#, Yes),
+            (".s", r#"{"s": ""}"#, Yes),
+            (".s", r#"{"s": false}"#, No),
+            ("empty", "1", No),
+            ("error", "1", No),
+            ("true, error", "1", Yes),
+            ("error, true", "1", No),
+            (".a.b", "[1]", No),
+            (".a.b == null", "{}", Yes),
+            (".big == 9007199254740993", r#"{"big": 9007199254740993}"#, Yes),
+            (r#".name | test("^a.*z$")"#, r#"{"name": "abcz"}"#, Yes),
+            ("any(.tags[]; . == \"x\")", r#"{"tags": ["y", "x"]}"#, Yes),
+            ("def f(x): x + 1; f(.n) == 3", r#"{"n": 2}"#, Yes),
+            (".t | fromdate > 0", r#"{"t": "2026-01-01T00:00:00Z"}"#, Yes),
+            ("now == 1000", "null", Yes),
         ] {
-            assert_eq!(matches(expression, payload), expected, "{expression} of {payload}");
+            assert_eq!(verdict(expression, payload, false), expected, "{expression} of {payload}");
         }
         let packed = rmp_serde::to_vec(&serde_json::json!({"user_id": 42})).unwrap();
-        let program = Library::new().compile(".user_id == 42", &[]).unwrap();
-        assert!(program.matches(Format::MessagePack, &packed));
+        let condition = Condition::compile(".user_id == 42", false).unwrap();
+        assert_eq!(condition.verdict(Format::MessagePack, &packed, 0.0), Yes);
+    }
+
+    #[test]
+    fn a_filter_that_is_no_condition_is_refused_where_jobs_change() {
+        for (expression, gives) in [
+            (".to = \"x\"", "gives its input, changed"),
+            (".a |= 1", "gives its input, changed"),
+            ("{a: 1}", "gives an object"),
+            (".a | [.]", "gives an array"),
+            ("\"x\"", "gives a string"),
+            ("5", "gives a number"),
+        ] {
+            let why = Condition::compile(expression, true).err().unwrap();
+            assert!(why.contains(gives), "{expression}: {why}");
+            assert!(Condition::compile(expression, false).is_ok());
+        }
+        for (expression, payload, expected) in [
+            (".a", r#"{"a": true}"#, Verdict::Yes),
+            (".a", r#"{"a": false}"#, Verdict::No),
+            (".a", "{}", Verdict::No),
+            (".a", r#"{"a": "x"}"#, Verdict::Other(Kind::String)),
+            (".a", r#"{"a": 0}"#, Verdict::Other(Kind::Number)),
+            (".a", r#"{"a": []}"#, Verdict::Other(Kind::Array)),
+            (".", "{}", Verdict::Other(Kind::Object)),
+            (".a.b", "[1]", Verdict::No),
+            (".a == null", "{}", Verdict::Yes),
+        ] {
+            let verdict = verdict(expression, payload, true);
+            assert_eq!(verdict, expected, "{expression} of {payload}");
+            assert_eq!(Verdict::from_byte(verdict.byte()), expected);
+        }
     }
 
     #[test]
     fn only_the_payload_is_seen() {
-        let refused = |expression: &str| Library::new().compile(expression, &[]).err().unwrap_or_default();
         for expression in [
             "env",
             "$ENV",
             "$__prog_args",
             "input",
             "inputs",
-            "now",
             "debug",
+            "stderr",
             "halt",
+            "halt_error",
             "input_filename",
+            "input_line_number",
             "get_search_list",
+            "localtime",
+            "include \"x\"; .",
+            "import \"x\" as x; .",
+            "x::f",
         ] {
-            let sentence = refused(expression);
-            assert!(sentence.starts_with("undefined"), "{expression}: {sentence}");
+            assert!(Condition::compile(expression, false).is_err(), "{expression}");
         }
-        let refused_both = "it can not include or import anything, and `label` is not known here";
-        assert_eq!(refused("include \"x\"; ."), refused_both);
-        assert_eq!(refused("label $out | break $out"), refused_both);
-        assert_eq!(refused(".a =="), "term is expected, not the end of the expression");
-        assert_eq!(refused(".a )"), "token is expected, not `)`");
-        assert_eq!(refused("nope(1)"), "undefined filter `nope`");
-    }
-
-    /// Whoever brings in a later version of jaq looks at what is new in it.
-    #[test]
-    fn natives_are_known() {
-        let mut names: Vec<String> = natives().map(|(name, arity, _)| format!("{name}/{arity}")).collect();
-        names.sort_unstable();
-        assert_eq!(names.join(" "), include_str!("natives.txt").trim());
     }
 }

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use protocol::payload::Payload;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::fold::{Folded, Task, Turn};
+use super::program::{Verdict, no_condition};
 use super::wire::{self, TIME_BYTES, packed, push_payload, split_frame, write_frame};
-use super::{Admission, JqError, Limits};
+use super::{Admission, Busy, GLANCE, JqError, Limits};
 
 /// What each payload, and each byte of it, adds to the time that an expression may take: far more than any needs that
 /// is not out to waste it.
@@ -28,8 +30,8 @@ pub(super) struct Helper {
     stdout: ChildStdout,
     /// What was read and is no whole frame yet.
     buffer: Vec<u8>,
-    /// The last expression it compiled.
-    expression: String,
+    /// The last expression it compiled, as it was sent.
+    compiled: Vec<u8>,
 }
 
 impl Helper {
@@ -51,28 +53,28 @@ impl Helper {
             .spawn()?;
         match (child.stdin.take(), child.stdout.take()) {
             (Some(stdin), Some(stdout)) => {
-                Ok(Self { child, stdin, stdout, buffer: Vec::new(), expression: String::new() })
+                Ok(Self { child, stdin, stdout, buffer: Vec::new(), compiled: Vec::new() })
             }
             _ => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 
-    /// Waits for the next frame. None when time is up, an error when the helper has ended.
-    fn receive(&mut self, until: Instant) -> io::Result<Option<(u8, Vec<u8>)>> {
+    /// Waits for the next frame. None when time is up, or nobody waits for it any more; an error when the helper has
+    /// ended.
+    fn receive(&mut self, until: Instant, is_over: impl Fn() -> bool) -> io::Result<Option<(u8, Vec<u8>)>> {
         let mut chunk = [0; 16 * 1024];
         loop {
             if let Some(frame) = split_frame(&mut self.buffer) {
                 return Ok(Some(frame));
             }
             let left = until.saturating_duration_since(Instant::now());
-            let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
+            if left.is_zero() || is_over() {
+                return Ok(None);
+            }
+            let timeout = Timespec::try_from(left.min(GLANCE)).map_err(io::Error::other)?;
             match poll(&mut [PollFd::new(&self.stdout, PollFlags::IN)], Some(&timeout)) {
-                Err(rustix::io::Errno::INTR) => continue,
-                ready => {
-                    if ready? == 0 {
-                        return Ok(None);
-                    }
-                }
+                Err(rustix::io::Errno::INTR) | Ok(0) => continue,
+                ready => drop(ready?),
             }
             match self.stdout.read(&mut chunk)? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
@@ -119,27 +121,32 @@ pub(crate) struct Session {
     left: Duration,
     /// When the slice that the helper has now was sent, and how many payloads it has.
     sent: Option<(Instant, usize)>,
+    /// Held while the helper is busy.
+    turn: Option<OwnedSemaphorePermit>,
     body: Vec<u8>,
 }
 
 impl Admission {
     /// Compiles an expression. Waits, for as long as the limits say.
     ///
+    /// `is_strict`: for every payload it has to give true, false or null.
+    ///
     /// # Errors
     /// [`JqError`].
-    pub(crate) fn compile(self, expression: &str) -> Result<Session, JqError> {
+    pub(crate) fn compile(self, expression: &str, is_strict: bool) -> Result<Session, JqError> {
         let mut session = self.open()?;
+        let body = [&[u8::from(is_strict)], expression.as_bytes()].concat();
         if let Some(helper) = &mut session.helper {
-            if helper.expression == expression {
+            if helper.compiled == body {
                 return Ok(session);
             }
-            helper.expression.clear();
+            helper.compiled.clear();
         }
-        session.send(wire::COMPILE, expression.as_bytes(), 0)?;
+        session.send(wire::COMPILE, &body, 0)?;
         match session.reply()? {
             (wire::COMPILED, _) => {
                 if let Some(helper) = &mut session.helper {
-                    expression.clone_into(&mut helper.expression);
+                    helper.compiled = body;
                 }
                 Ok(session)
             }
@@ -159,7 +166,7 @@ impl Admission {
         let limits = self.helpers.limits;
         let helper = self.helpers.take().map_or_else(|| Helper::start(limits), Ok);
         let helper = Some(helper.map_err(|error| JqError::Unavailable(error.to_string()))?);
-        Ok(Session { admission: self, helper, left: limits.time, sent: None, body: Vec::new() })
+        Ok(Session { admission: self, helper, left: limits.time, sent: None, turn: None, body: Vec::new() })
     }
 }
 
@@ -170,17 +177,20 @@ pub(crate) enum FoldError {
     Wrong { index: usize, error: String },
     /// The helper cannot be started or talked to.
     Unavailable(String),
+    /// Other expressions take all the time there is for them.
+    Busy(Busy),
 }
 
 impl FoldError {
     fn of(index: usize, error: JqError) -> Self {
         match error {
-            JqError::Invalid(error) | JqError::Stopped(error) => {
+            JqError::Invalid(error) | JqError::NoCondition(error) | JqError::Stopped(error) => {
                 Self::Wrong { index, error: format!("batch: {error}") }
             }
             JqError::Unavailable(error) => {
                 Self::Unavailable(format!("batches cannot be folded at the moment: {error}"))
             }
+            JqError::Busy(busy) => Self::Busy(busy),
         }
     }
 }
@@ -193,6 +203,7 @@ impl Session {
     pub(crate) fn begin<'a>(&mut self, payloads: impl Iterator<Item = &'a Payload>) -> Result<(), JqError> {
         let mut body = std::mem::take(&mut self.body);
         body.clear();
+        body.extend_from_slice(&self.admission.now().to_be_bytes());
         let mut count = 0;
         for payload in payloads {
             push_payload(&mut body, payload.format(), payload.bytes());
@@ -211,17 +222,28 @@ impl Session {
     /// [`JqError`].
     pub(crate) fn finish(&mut self) -> Result<(Vec<bool>, Duration), JqError> {
         let count = self.sent.map_or(0, |(_, count)| count);
-        match self.reply()? {
-            (wire::MATCHES, body) if body.len() == count + TIME_BYTES => {
-                let (time, matches) = body.split_first_chunk().unwrap_or((&[0; TIME_BYTES], &[]));
-                let took = Duration::from_micros(u64::from_be_bytes(*time));
-                self.left = self.left.saturating_sub(took);
-                Ok((matches.iter().map(|byte| *byte == 1).collect(), took))
-            }
-            _ => {
+        let (mut matches, mut total) = (Vec::with_capacity(count), Duration::ZERO);
+        loop {
+            let reply = self.reply()?;
+            let (time, verdicts) = match &reply {
+                (wire::MATCHES, body) => body.split_first_chunk().unwrap_or((&[0; TIME_BYTES], &[])),
+                _ => (&[0; TIME_BYTES], &[][..]),
+            };
+            if verdicts.is_empty() || verdicts.len() > count - matches.len() {
                 self.helper = None;
-                Err(JqError::Unavailable("the helper is out of step".to_owned()))
+                return Err(JqError::Unavailable("the helper is out of step".to_owned()));
             }
+            let took = Duration::from_micros(u64::from_be_bytes(*time));
+            self.left = self.left.saturating_sub(took);
+            total += took;
+            for verdict in verdicts {
+                matches.push(is_match(*verdict)?);
+            }
+            if matches.len() == count {
+                return Ok((matches, total));
+            }
+            // Whoever waits for a turn has it first.
+            self.send(wire::GO_ON, &[], count)?;
         }
     }
 
@@ -238,7 +260,12 @@ impl Session {
             match kind {
                 wire::TURN => {
                     turns.push(postcard::from_bytes(&body).map_err(|_| self.out_of_step())?);
-                    self.sent = sent;
+                    let turn = self.admission.turn();
+                    if turn.is_err() {
+                        // It goes on with the next ones meanwhile.
+                        self.helper = None;
+                    }
+                    (self.sent, self.turn) = (sent, Some(turn.map_err(|error| FoldError::of(index, error))?));
                 }
                 wire::FOLDED if index == task.new.len() => {
                     let folded = postcard::from_bytes(&body).map_err(|_| self.out_of_step())?;
@@ -259,7 +286,9 @@ impl Session {
     }
 
     fn send(&mut self, kind: u8, body: &[u8], count: usize) -> Result<(), JqError> {
+        let turn = self.admission.turn()?;
         let Some(helper) = &mut self.helper else { return Err(gone()) };
+        self.turn = Some(turn);
         self.sent = Some((Instant::now(), count));
         // A helper that has died meanwhile is noticed when its answer is waited for.
         drop(write_frame(&mut helper.stdin, kind, body));
@@ -270,13 +299,27 @@ impl Session {
         let (Some(helper), Some((sent, _))) = (&mut self.helper, self.sent.take()) else {
             return Err(gone());
         };
-        let stopped = match helper.receive(sent + self.left) {
+        let admission = &self.admission;
+        let received = helper.receive(sent + self.left, || admission.is_abandoned());
+        self.turn = None;
+        let stopped = match received {
             Ok(Some(frame)) => return Ok(frame),
+            Ok(None) if admission.is_abandoned() => "nobody waits for it any more".to_owned(),
             Ok(None) => format!("it takes too long and was stopped after {:.1?}", sent.elapsed()),
             Err(_) => helper.last_words(),
         };
         self.helper = None;
         Err(JqError::Stopped(stopped))
+    }
+}
+
+fn is_match(verdict: u8) -> Result<bool, JqError> {
+    match Verdict::from_byte(verdict) {
+        Verdict::Other(kind) => Err(JqError::NoCondition(no_condition(kind))),
+        Verdict::TooMuch => Err(JqError::Stopped(
+            "it builds a value that nests too deeply or is too long, and was stopped".to_owned(),
+        )),
+        verdict => Ok(verdict == Verdict::Yes),
     }
 }
 
@@ -289,7 +332,7 @@ impl Drop for Session {
         let Some(mut helper) = self.helper.take() else { return };
         let idle = match self.sent.take() {
             None => true,
-            Some(_) => matches!(helper.receive(Instant::now() + LAST_WAIT), Ok(Some(_))),
+            Some(_) => matches!(helper.receive(Instant::now() + LAST_WAIT, || false), Ok(Some(_))),
         };
         if idle {
             self.admission.helpers.put_back(helper);

@@ -5,16 +5,19 @@ use std::io::{self, Read, Write};
 use protocol::media::Format;
 use serde::Serialize;
 
-/// Server to helper: an expression, in UTF-8.
+/// Server to helper: 1 where it has to be a condition, else 0, in a byte, then an expression, in UTF-8.
 pub(super) const COMPILE: u8 = b'C';
-/// Server to helper: payloads.
+/// Server to helper: the time in [`TIME_BYTES`], in seconds since 1970, as a double; then payloads.
 pub(super) const EVALUATE: u8 = b'E';
 /// Helper to server: the expression is a program.
 pub(super) const COMPILED: u8 = b'K';
 /// Helper to server: it is none, and why.
 pub(super) const INVALID: u8 = b'X';
-/// Helper to server: the microseconds it took in 8 bytes, then a byte for each payload, 1 for a match.
+/// Helper to server: the microseconds it took in 8 bytes, then a byte for each payload, a [`super::program::Verdict`].
+/// Where they take long there are fewer of them than payloads: the helper waits for [`GO_ON`] before it looks at more.
 pub(super) const MATCHES: u8 = b'M';
+/// Server to helper: to look at the next payloads of the last [`EVALUATE`].
+pub(super) const GO_ON: u8 = b'G';
 
 /// Server to helper: payloads to fold, a [`super::fold::Task`].
 pub(super) const FOLD: u8 = b'F';
@@ -24,7 +27,7 @@ pub(super) const TURN: u8 = b'T';
 pub(super) const FOLDED: u8 = b'D';
 pub(super) const WRONG: u8 = b'W';
 
-/// The length of the time in [`MATCHES`].
+/// The length of the times in [`EVALUATE`] and [`MATCHES`].
 pub(super) const TIME_BYTES: usize = 8;
 
 const HEAD: usize = 5;

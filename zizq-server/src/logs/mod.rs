@@ -21,8 +21,8 @@ use protocol::log::MAX_LOG_BYTES;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::timeout;
 
+use crate::store::StoreError;
 use crate::store::disk::DiskStore;
-use crate::store::{Store, StoreError};
 use keeper::{Keeper, Request};
 use shelf::Shelf;
 
@@ -100,7 +100,7 @@ impl Logs {
     /// [`LogError`] when the disk is full, or too much comes at once.
     pub(crate) async fn append(&self, of: Attempt, text: Vec<u8>) -> Result<(), LogError> {
         const _: () = assert!(MAX_LOG_BYTES < ROOM);
-        if self.jobs.is_full() {
+        if self.jobs.is_full_for_output() {
             return Err(LogError::Full);
         }
         let bytes = u32::try_from(text.len().clamp(MIN_PIECE, ROOM)).unwrap_or(u32::MAX);

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::engine::job::Job;
+use crate::store::Store;
 use crate::store::batch::Batch;
 use crate::store::{Snapshot, keys};
 

@@ -31,7 +31,7 @@ impl Reader {
     /// [`ReadError`]; some jobs may have been changed by then.
     pub(crate) async fn change(&self, mut filter: Filter, change: Change) -> Result<Changes, ReadError> {
         change.narrow(&mut filter);
-        let turn = self.turn(&filter, &self.changes).await?;
+        let turn = self.turn(&filter, &self.changes, true).await?;
         let start = self.start(&filter, None, false).await?;
         let slices = self.slices.clone();
         self.blocking(move |look| {
@@ -40,13 +40,18 @@ impl Reader {
             (only.ids, only.jq) = (None, None);
             let mut slice =
                 Slice { look, only: Arc::new(only), change, ids: Vec::new(), changes: Changes::default() };
+            // An expression may turn out to be no condition at the last job. So none is changed before it saw all.
+            let is_sifted = filter.jq.is_some();
+            let mut sifted = Vec::new();
             look.select(&filter, turn, start, usize::MAX, |seen| {
-                slice.ids.push(seen.job.id);
-                if slice.ids.len() == SLICE {
-                    slice.carry_out(&slices)?;
+                if is_sifted {
+                    sifted.push(seen.job.id);
+                } else {
+                    slice.add(seen.job.id, &slices)?;
                 }
                 Ok(true)
             })?;
+            sifted.into_iter().try_for_each(|id| slice.add(id, &slices))?;
             slice.carry_out(&slices)?;
             Ok(slice.changes)
         })
@@ -59,7 +64,7 @@ impl Reader {
     /// [`ReadError`].
     pub(crate) async fn would_change(&self, mut filter: Filter, change: &Change) -> Result<u64, ReadError> {
         change.narrow(&mut filter);
-        self.count(filter).await
+        self.count_as(filter, true).await
     }
 }
 
@@ -84,6 +89,11 @@ struct Slice<'a> {
 }
 
 impl Slice<'_> {
+    fn add(&mut self, id: JobId, slices: &tokio::sync::Semaphore) -> Result<(), ReadError> {
+        self.ids.push(id);
+        if self.ids.len() == SLICE { self.carry_out(slices) } else { Ok(()) }
+    }
+
     fn carry_out(&mut self, slices: &tokio::sync::Semaphore) -> Result<(), ReadError> {
         if self.ids.is_empty() {
             return Ok(());

@@ -79,7 +79,10 @@ impl Look {
         let expression = filter.jq.as_deref().unwrap_or_default();
         let (sieve, _place) = match turn {
             Turn::Plain(place) => (None, Some(place)),
-            Turn::Jq(admission) => (Some(Sieve::open(admission, expression)?), None),
+            Turn::Jq { admission, is_strict } => {
+                let admission = admission.until(self.abandoned.clone());
+                (Some(Sieve::open(admission, expression, is_strict)?), None)
+            }
         };
         let queues = self.queues(start.queues.as_deref())?;
         self.select_in(&queues, filter, sieve, start, about, visit)

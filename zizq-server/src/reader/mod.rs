@@ -63,7 +63,11 @@ pub(crate) struct Reader {
 /// What lets a scan go on: a place among the others, or a helper of its own.
 enum Turn {
     Plain(OwnedSemaphorePermit),
-    Jq(Admission),
+    Jq {
+        admission: Admission,
+        /// Whether the expression has to give booleans, because jobs are changed by it.
+        is_strict: bool,
+    },
 }
 
 impl Reader {
@@ -97,9 +101,14 @@ impl Reader {
     }
 
     /// Waits until a scan may go on. Those with jq wait for each other only: they can take long.
-    async fn turn(&self, filter: &Filter, places: &Arc<Semaphore>) -> Result<Turn, ReadError> {
+    async fn turn(
+        &self,
+        filter: &Filter,
+        places: &Arc<Semaphore>,
+        is_strict: bool,
+    ) -> Result<Turn, ReadError> {
         if filter.jq.is_some() {
-            return Ok(Turn::Jq(self.jq.admit_soon().await?));
+            return Ok(Turn::Jq { admission: self.jq.admit_soon().await?, is_strict });
         }
         let place = places.clone().acquire_owned().await;
         Ok(Turn::Plain(place.map_err(|_| CallError::Stopped)?))
@@ -164,7 +173,7 @@ impl Reader {
         limit: usize,
         most: impl FnOnce() -> usize,
     ) -> Result<(Vec<Seen>, bool), ReadError> {
-        let turn = self.turn(&filter, &self.scans).await?;
+        let turn = self.turn(&filter, &self.scans, false).await?;
         let most = most();
         let start = self.start(&filter, from, descending).await?;
         self.blocking(move |look| {
@@ -188,6 +197,10 @@ impl Reader {
     /// # Errors
     /// [`ReadError`].
     pub(crate) async fn count(&self, filter: Filter) -> Result<u64, ReadError> {
+        self.count_as(filter, false).await
+    }
+
+    async fn count_as(&self, filter: Filter, is_strict: bool) -> Result<u64, ReadError> {
         if filter.is_of_queue_and_status() {
             let Reply::Counts(counts) =
                 self.engine.call(Command::Count { queues: filter.queues.clone() }).await?
@@ -197,7 +210,7 @@ impl Reader {
             let wanted = Status::ALL.into_iter().filter(|status| filter.wants_status(*status));
             return Ok(wanted.map(|status| counts.of(status)).sum());
         }
-        let turn = self.turn(&filter, &self.scans).await?;
+        let turn = self.turn(&filter, &self.scans, is_strict).await?;
         let start = self.start(&filter, None, false).await?;
         self.blocking(move |look| {
             let mut count = 0;
@@ -238,23 +251,29 @@ impl Reader {
         .await
     }
 
-    /// Some failed attempts of a job; none where there is no such job.
+    /// Some failed attempts of a job, of about `most` bytes, and whether there are more; none where there is no such
+    /// job.
     ///
     /// # Errors
     /// [`ReadError`].
     pub(crate) async fn errors(
         &self,
         id: JobId,
+        most: usize,
         attempts: impl FnOnce(u32) -> Vec<u32> + Send + 'static,
-    ) -> Result<Option<Vec<(u32, ErrorRecord)>>, ReadError> {
+    ) -> Result<Option<(Vec<(u32, ErrorRecord)>, bool)>, ReadError> {
         self.blocking(move |look| {
             let Some(seen) = look.job(id)? else { return Ok(None) };
-            let mut errors = Vec::new();
+            let (mut errors, mut bytes) = (Vec::new(), 0);
             for attempt in attempts(seen.job.attempts) {
-                let error = readable(view::error(&look.snapshot, id, attempt))?;
-                errors.extend(error.map(|error| (attempt, error)));
+                let Some(error) = readable(view::error(&look.snapshot, id, attempt))? else { continue };
+                bytes += error.weight();
+                if bytes > most && !errors.is_empty() {
+                    return Ok(Some((errors, true)));
+                }
+                errors.push((attempt, error));
             }
-            Ok(Some(errors))
+            Ok(Some((errors, false)))
         })
         .await
     }

@@ -25,16 +25,16 @@ pub(super) struct Sieve {
 
 impl Sieve {
     /// # Errors
-    /// When the expression is none.
-    pub(super) fn open(admission: Admission, expression: &str) -> Result<Self, ReadError> {
-        let session = admission.compile(expression)?;
+    /// When the expression is none, or has to be a condition and is not.
+    pub(super) fn open(admission: Admission, expression: &str, is_strict: bool) -> Result<Self, ReadError> {
+        let session = admission.compile(expression, is_strict)?;
         Ok(Self { session, next: Vec::new(), bytes: 0, running: Vec::new(), size: FIRST })
     }
 
     /// Takes jobs in, and gives those back that match, in their order; all of them with the last ones.
     ///
     /// # Errors
-    /// When the expression is stopped.
+    /// When the expression is stopped, or is no condition where it has to be one.
     pub(super) fn pass(&mut self, jobs: Vec<Seen>, last: bool) -> Result<Vec<Seen>, ReadError> {
         self.bytes += jobs.iter().map(|seen| seen.job.payload.bytes().len()).sum::<usize>();
         self.next.extend(jobs);

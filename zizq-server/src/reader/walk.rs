@@ -30,6 +30,7 @@ pub(super) struct Walk {
     runs: Vec<(Option<Head>, Entries)>,
     /// Where the runs that are not at their end stand; the first to come is at the top.
     order: BinaryHeap<(OrderedStamp, Reverse<usize>)>,
+    from: Option<JobId>,
     descending: bool,
     last: Option<Stamp>,
 }
@@ -50,9 +51,9 @@ impl Walk {
         from: Option<JobId>,
         descending: bool,
     ) -> Result<Self, ReadError> {
-        let from = from.map(Stamp::of);
+        let first = from.map(Stamp::of);
         let stored = |run: Run| -> (Option<Head>, Entries) {
-            let entries = run.walk(snapshot, from, descending).filter_map(move |entry| {
+            let entries = run.walk(snapshot, first, descending).filter_map(move |entry| {
                 let entry = readable(entry.map(Some)).map_err(ReadError::from).transpose()?;
                 Some(entry.map(|(stamp, record)| (stamp, Head::Stored(run, record))))
             });
@@ -63,7 +64,8 @@ impl Walk {
             let entries = held.map(|seen| seen.map(|seen| (Stamp::of(seen.job.id), Head::Held(seen))));
             runs.push((None, Box::new(entries)));
         }
-        let mut walk = Self { order: BinaryHeap::with_capacity(runs.len()), runs, descending, last: None };
+        let mut walk =
+            Self { order: BinaryHeap::with_capacity(runs.len()), runs, from, descending, last: None };
         for run in 0..walk.runs.len() {
             walk.advance(run)?;
         }
@@ -84,6 +86,11 @@ impl Walk {
         Ok(())
     }
 
+    /// A position can lie on either side of the job whose stamp it has.
+    fn is_behind(&self, id: JobId) -> bool {
+        self.from.is_none_or(|from| if self.descending { id < from } else { id > from })
+    }
+
     fn pop(&mut self) -> Result<Option<Found>, ReadError> {
         loop {
             let Some((stamp, Reverse(index))) = self.order.pop() else { return Ok(None) };
@@ -96,7 +103,8 @@ impl Walk {
             match head {
                 Some(Head::Held(seen)) => return Ok(Some(Found::Held(seen))),
                 Some(Head::Stored(run, bytes)) => match record::decode_job(run.place(stamp), &bytes) {
-                    Ok(job) => return Ok(Some(Found::Stored(Arc::new(job)))),
+                    Ok(job) if self.is_behind(job.id) => return Ok(Some(Found::Stored(Arc::new(job)))),
+                    Ok(_) => {}
                     Err(error) => tracing::error!(?run, %error, "a job cannot be read and is passed over"),
                 },
                 None => {}

@@ -53,6 +53,7 @@ pub(super) enum Act {
     Unwait { id: JobId, key: u64 },
     EnqueueAndWait { job: NewJob, key: u64, told: Told },
     Pause(QueueName, bool),
+    ForgetQueue(QueueName),
     Drain,
     Stop,
 }
@@ -140,6 +141,7 @@ impl Act {
                 Command::EnqueueAndWait { jobs: vec![job], waiter: told.waiter(key) }
             }
             Self::Pause(queue, paused) => Command::Pause { queue, paused },
+            Self::ForgetQueue(queue) => Command::ForgetQueue(queue),
             Self::Drain => Command::Drain,
             Self::Stop => Command::Stop,
         }
@@ -214,7 +216,7 @@ impl fmt::Display for Act {
             }
             Self::Release(jobs) => {
                 write!(f, "release")?;
-                jobs.iter().try_for_each(|JobRelease { id, lease, ready_at }| {
+                jobs.iter().try_for_each(|JobRelease { id, lease, ready_at, .. }| {
                     write!(f, " {} {ready_at:?}", held(LeasedJob { id: *id, lease: *lease }))
                 })
             }

@@ -10,7 +10,7 @@ use protocol::lease::LeaseToken;
 use super::act::Act;
 use super::crons::is_of_cron;
 use super::ledger::Ledger;
-use super::model::{Model, Saved};
+use super::model::{Lease, Model, Saved};
 use crate::engine::id::Stamp;
 use crate::engine::job::Job;
 
@@ -53,9 +53,12 @@ impl Model {
         let named = acts.iter().flat_map(Act::ids);
         let due = self.jobs.values().filter(|entry| entry.job.due().is_some_and(|due| due <= self.now));
         let closed = |link| acts.iter().any(|act| matches!(act, Act::Close(closed) if Some(*closed) == link));
+        let is_over = |lease: &&Lease| self.lease_end(lease).is_some_and(|end| end <= self.now);
+        // A stream on which a lease runs out is closed with all others that it holds.
+        let lapsed: BTreeSet<u64> = self.leases.values().filter(is_over).map(|lease| lease.stream).collect();
         let ended = self.leases.values().filter(|lease| {
             let stream = self.streams.get(&lease.stream);
-            self.lease_end(lease).is_some_and(|end| end <= self.now)
+            lapsed.contains(&lease.stream)
                 || self.deadline(lease).is_some_and(|at| at <= self.now)
                 || stream.is_some_and(|stream| closed(stream.link))
         });

@@ -177,7 +177,7 @@ impl Model {
 /// Jobs in a bulk that takes several turns; in one turn where they are refused before they come to the engine.
 pub(super) fn act(jobs: Vec<NewJob>) -> Act {
     let body = json!({ "jobs": jobs.iter().map(written).collect::<Vec<_>>() }).to_string();
-    match NewBulk::parse(Format::Json, body.into()) {
+    match NewBulk::parse(Format::Json, body.into(), 0) {
         Ok(bulk) => Act::EnqueueBulk(bulk),
         Err(EnqueueError::NotAllowed(_)) => Act::Enqueue(jobs),
         Err(EnqueueError::Malformed(error)) => panic!("{error:?}"),

@@ -16,7 +16,7 @@ use super::model::Model;
 use super::profile::{chance, one};
 use super::streams::Told;
 use super::world::World;
-use crate::engine::command::{Change, Changed, Reply, Seen};
+use crate::engine::command::{Change, Changed, Reject, Reply, Seen};
 use crate::engine::job::Job;
 use crate::filter::Filter;
 use crate::turn::Answer;
@@ -114,7 +114,7 @@ impl Model {
     fn retry(&mut self, mut job: Job, reset_attempts: bool, seen: &Seen) -> Result<()> {
         let entry = self.jobs.get_mut(&job.id).context("it is there")?;
         if reset_attempts {
-            job.attempts = 0;
+            (job.attempts, job.last_error) = (0, None);
             entry.errors.clear();
         }
         (job.status, job.ready_at, job.deliveries) = (Status::Ready, self.now, 0);
@@ -142,6 +142,18 @@ impl Model {
         let held = in_queue().filter(|entry| self.leases.contains_key(&entry.job.id)).count() as u64;
         ensure!(state.counts.in_flight == held, "{held} are in flight, not {state:?}");
         ensure!(state.counts.stored.total() == in_queue().count() as u64, "{state:?}");
+        Ok(())
+    }
+
+    pub(super) fn forget_queue(&mut self, queue: &QueueName, answer: &Answer) -> Result<()> {
+        let has_jobs = self.jobs.values().any(|entry| entry.queue == *queue);
+        let fits = match answer {
+            Err(Reject::Conflict(_)) => has_jobs,
+            Ok(Reply::Done) => !has_jobs && self.paused.remove(queue),
+            Err(Reject::Missing(_)) => !has_jobs && !self.paused.contains(queue),
+            _ => false,
+        };
+        ensure!(fits, "jobs: {has_jobs}, paused: {:?}, answered {answer:?}", self.paused);
         Ok(())
     }
 }

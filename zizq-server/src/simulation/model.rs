@@ -21,7 +21,7 @@ use super::streams::{State, Stream, Told};
 use super::watchers::Waiters;
 use crate::engine::Settings;
 use crate::engine::batches::{Plan, Step};
-use crate::engine::command::{Enqueued, Link, Outcome, Reject, Reply};
+use crate::engine::command::{Enqueued, Link, Outcome, Reject, Reply, StreamKind};
 use crate::engine::id::QueueId;
 use crate::engine::job::Job;
 use crate::store::Snapshot;
@@ -163,6 +163,7 @@ impl Model {
             Act::Unwait { id, key } => self.unwait(*id, *key),
             Act::EnqueueAndWait { job, key, .. } => self.enqueue_and_wait(job, *key, answer)?,
             Act::Pause(queue, paused) => self.pause(queue, *paused, answer)?,
+            Act::ForgetQueue(queue) => self.forget_queue(queue, answer)?,
             Act::Drain => {
                 self.draining = true;
                 self.streams.values_mut().for_each(|stream| stream.tell(Told::Drain));
@@ -340,11 +341,20 @@ impl Model {
         let ended = |(id, lease): (&JobId, &Lease)| {
             self.lease_end(lease).is_some_and(|end| end <= self.now).then_some(*id)
         };
+        let mut lapsed = BTreeSet::new();
         for id in self.leases.iter().filter_map(ended).collect::<Vec<_>>() {
-            if let Some(lease) = self.leases.get(&id) {
-                self.tell(lease.stream, Told::cancel(id, CancelReason::LeaseLost));
+            if let Some(stream) = self.leases.get(&id).map(|lease| lease.stream) {
+                self.tell(stream, Told::cancel(id, CancelReason::LeaseLost));
+                lapsed.insert(stream);
             }
             self.give_back(id);
+        }
+        // Whoever is behind such a stream does not do its part.
+        for key in lapsed {
+            let stream = self.streams.get(&key).filter(|stream| stream.kind == StreamKind::Events);
+            if let Some(link) = stream.and_then(|stream| stream.link) {
+                self.close(link);
+            }
         }
         self.time_out(snapshot)?;
         self.sweep();

@@ -1,10 +1,11 @@
 //! How attempts end, as the model sees it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use protocol::id::JobId;
-use protocol::job::{Backoff, Status};
+use protocol::job::{Backoff, LastError, Status};
 use protocol::lease::{DEFAULT_LEASE_MS, JobHeartbeat, JobRelease, LeaseToken};
 use protocol::outcome::{Failure, LeasedJob, NotDone};
 use protocol::payload::Payload;
@@ -95,6 +96,8 @@ impl Model {
             count_forgotten(&mut job, token);
         }
         (entry.known, entry.over, entry.uncertain) = (Some(token), true, false);
+        // It was handed out, and so is in no open batch, also if it is put back at once.
+        self.batches.retain(|_, (open, _)| *open != id);
         Some(job)
     }
 
@@ -148,7 +151,7 @@ impl Model {
         let failed = self.take_back(job.id, verdict).context("it has a job")?;
         let delay = (seen.status == Status::Scheduled).then(|| seen.ready_at.saturating_sub(self.now));
         let retry_at = self.retry_at(&failed, failure, delay)?;
-        let ended = self.end_attempt(failed, &failure.message, retry_at);
+        let ended = self.end_attempt(failed, None, failure.message.clone(), retry_at);
         let entry_queue = self.jobs.get(&job.id).map(|entry| &entry.queue);
         ensure!(entry_queue.is_none_or(|name| name == queue), "it is not of queue {queue}");
         let as_shown = |job: &Job| (job.status, job.attempts, job.ready_at, job.failed_at, job.purge_at);
@@ -168,6 +171,9 @@ impl Model {
         if attempts > job.retry_limit.unwrap_or(self.settings.retry_limit) {
             return Ok(None);
         }
+        if let Some(ms) = failure.delay_ms {
+            return Ok(Some(self.now + ms));
+        }
         let Backoff { base_ms, exponent, jitter_ms } = job.backoff.unwrap_or(self.settings.backoff);
         let least = f64::from(base_ms) + f64::from(attempts).powf(f64::from(exponent)) * 1000.0;
         let most = least + f64::from(attempts) * f64::from(jitter_ms);
@@ -178,12 +184,20 @@ impl Model {
         Ok(Some(self.now + delay))
     }
 
-    fn end_attempt(&mut self, mut job: Job, error: &str, retry_at: Option<u64>) -> Job {
+    fn end_attempt(
+        &mut self,
+        mut job: Job,
+        error_type: Option<&str>,
+        message: String,
+        retry_at: Option<u64>,
+    ) -> Job {
         job.attempts += 1;
         job.failed_at = Some(self.now);
+        let error_type = error_type.map(str::to_owned);
         if let Some(entry) = self.jobs.get_mut(&job.id) {
-            entry.errors.push(error.to_owned());
+            entry.errors.push(error_type.clone().unwrap_or_else(|| message.clone()));
         }
+        job.last_error = Some(Arc::new(LastError { error_type, message, at: self.now }));
         let keep = job.retention.and_then(|r| r.dead_ms).unwrap_or(self.settings.dead_ms);
         match retry_at {
             Some(at) => (job.status, job.ready_at) = (Status::Scheduled, at),
@@ -215,7 +229,9 @@ impl Model {
             let stored = view::find(snapshot, id)?;
             let delay = stored.map(|job| job.ready_at.saturating_sub(self.now));
             let retry_at = self.retry_at(&lease.job, &Failure::default(), delay)?;
-            self.end_attempt(lease.job, "timed_out", retry_at);
+            let began = lease.job.dequeued_at.context("it was handed out")?;
+            let message = format!("still running after {} ms", self.now.saturating_sub(began));
+            self.end_attempt(lease.job, Some("timed_out"), message, retry_at);
         }
         Ok(())
     }
@@ -232,13 +248,14 @@ impl Model {
             }
         } else {
             entry.over = true;
-            self.end_attempt(lease.job, "lease_expired", None);
+            let message = format!("handed out {} times without an outcome", lease.job.deliveries);
+            self.end_attempt(lease.job, Some("lease_expired"), message, None);
         }
     }
 
     pub(super) fn release(&mut self, jobs: &[JobRelease], answer: &Answer) -> Result<()> {
         let mut lists = Lists::of(answer, jobs.iter().map(|job| job.id))?;
-        for JobRelease { id, lease, ready_at } in jobs {
+        for JobRelease { id, lease, ready_at, .. } in jobs {
             let verdict = self.settle_verdict(LeasedJob { id: *id, lease: *lease }, &mut lists)?;
             let Some(mut job) = self.take_back(*id, verdict) else { continue };
             job.deliveries -= 1;

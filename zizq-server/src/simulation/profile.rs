@@ -110,6 +110,7 @@ impl Profile {
             in_flight_limit: one(rng, &[0, 0, 0, 1, 4]),
             timeout_ms: one(rng, &[None, None, None, Some(2_500)]),
             max_budgets: one(rng, &[3, 100]),
+            stream_renewal_ms: one(rng, &[0, 3_000, u64::MAX, u64::MAX]),
         };
         let names = ["a", "b", "c", "d"].into_iter().take(rng.usize(1..=4));
         let large = chance(rng, 6);
@@ -162,10 +163,10 @@ impl World {
             87 | 88 if self.profile.drawing > 0 && chance(rng, 50) => self.budget_act(rng),
             87 if self.profile.crons => self.cron_act(rng),
             87 => self.change(rng),
-            88 => Act::Pause(
-                self.profile.queues[rng.usize(..self.profile.queues.len())].clone(),
-                chance(rng, 35),
-            ),
+            88 => {
+                let queue = self.profile.queues[rng.usize(..self.profile.queues.len())].clone();
+                if chance(rng, 20) { Act::ForgetQueue(queue) } else { Act::Pause(queue, chance(rng, 35)) }
+            }
             89..92 => self.any_link(rng).map_or(Act::Inspect(Vec::new()), Act::Beat),
             92..94 => self.any_link(rng).map_or(Act::Inspect(Vec::new()), Act::Drained),
             94..97 => self.look(rng),
@@ -410,6 +411,7 @@ impl World {
                 3..5 => Some(now + rng.u64(..3_000)),
                 _ => None,
             },
+            delay_ms: chance(rng, 20).then(|| rng.u64(..3_000)),
             kill: chance(rng, 15).then_some(true),
             ..Failure::default()
         }
@@ -436,6 +438,8 @@ impl World {
                 1 => Some(now + rng.u64(..2_000)),
                 _ => None,
             },
+            delay_ms: None,
+            reason: None,
         };
         self.targets(rng).into_iter().map(|job| release(job, rng)).collect()
     }

@@ -23,6 +23,7 @@ pub(super) fn quiet() -> World {
         max_deliveries: 100,
         in_flight_limit: 0,
         timeout_ms: None,
+        stream_renewal_ms: u64::MAX,
         max_budgets: 100,
     };
     let mut world = World::with(profile, 0).unwrap();

@@ -25,6 +25,7 @@ pub(super) struct Stream {
     pub resume_ms: u64,
     pub rests: bool,
     pub renewed_at: u64,
+    pub connected_at: u64,
     pub state: State,
     pub event: u64,
     pub link: Option<Link>,
@@ -73,6 +74,7 @@ impl Stream {
             resume_ms: 0,
             rests: false,
             renewed_at: 0,
+            connected_at: 0,
             state,
             event: 0,
             link: None,
@@ -133,7 +135,9 @@ impl Model {
             (State::Broken { until }, _) => Some(until.max(lease.kept.unwrap_or(0))),
             (_, StreamKind::Bound | StreamKind::Poll) => stream.lease_ms.map(alone),
             (_, StreamKind::Events) => {
-                let renewed = lease.since.max(stream.renewed_at) + stream.lease_ms?;
+                let since = lease.since.max(stream.connected_at);
+                let most = since.saturating_add(self.settings.stream_renewal_ms);
+                let renewed = lease.since.max(stream.renewed_at.min(most)) + stream.lease_ms?;
                 Some(renewed.max(lease.kept.unwrap_or(0)))
             }
         }
@@ -167,6 +171,7 @@ impl Model {
             stream.lease_ms = open.lease_ms;
             stream.resume_ms = open.resume_ms;
             stream.renewed_at = now;
+            stream.connected_at = now;
             stream.state = State::Open;
             stream.event = stream.event.max(event);
             stream.link = Some(opened.link);

@@ -205,6 +205,8 @@ impl Model {
             paused: self.paused.contains(name),
             counts,
             workers: takes.count() as u64,
+            // Here nobody says why.
+            last_release: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use protocol::id::JobId;
-use protocol::name::CronName;
+use protocol::name::{CronName, QueueName};
 
 use super::bulk::{self, BulkRecord};
 use super::keys::{self, Area, Key, Place};
@@ -79,8 +79,14 @@ impl Batch {
         self.put(keys::queue(id), |out| record::encode_queue(queue, out));
     }
 
+    /// Stores the name of a queue once more, for when its record is lost.
+    pub fn put_queue_name(&mut self, id: QueueId, name: &QueueName) {
+        self.put(keys::queue_name(id), |out| record::encode_queue_name(name, out));
+    }
+
     pub fn remove_queue(&mut self, id: QueueId) {
         self.remove(keys::queue(id));
+        self.remove(keys::queue_name(id));
     }
 
     pub fn put_cursor(&mut self, queue: QueueId, draw: DrawId, priority: u16, first_live: Stamp) {
@@ -199,6 +205,12 @@ impl Batch {
     /// Moves a damaged record out of the way, to where nothing looks for it.
     pub fn set_aside(&mut self, key: Key, value: &[u8]) {
         self.put(keys::aside(&key), |out| out.extend_from_slice(value));
+        self.remove(key);
+    }
+
+    /// Removes whatever a test wants.
+    #[cfg(test)]
+    pub fn forget(&mut self, key: Key) {
         self.remove(key);
     }
 

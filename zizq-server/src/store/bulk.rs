@@ -80,7 +80,7 @@ pub fn bulks<S: Snapshot>(snapshot: &S) -> Result<StoredBulks, StoreError> {
             Under::Part(id, number) => bulks.stray.push((id, number)),
             Under::Record(id) => {
                 let record = decode_bulk(&value).map_err(|e| e.at(&key))?;
-                let bulk = body(id, record, &mut entries)?.and_then(|body| read(record, body));
+                let bulk = body(id, record, &mut entries)?.and_then(|body| read(id, record, body));
                 bulks.accepted.push(StoredBulk {
                     id,
                     record,
@@ -110,11 +110,11 @@ fn body(
     Ok(Some(body.into()))
 }
 
-fn read(record: BulkRecord, body: Bytes) -> Option<NewBulk> {
+fn read(id: Stamp, record: BulkRecord, body: Bytes) -> Option<NewBulk> {
     if body.len() != record.bytes {
         return None;
     }
-    NewBulk::parse(record.format, body).ok().filter(|bulk| record.done <= bulk.number())
+    NewBulk::parse(record.format, body, id.millis()).ok().filter(|bulk| record.done <= bulk.number())
 }
 
 /// Moves the parts out of the way of a bulk whose record is under this key.

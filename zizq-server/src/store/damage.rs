@@ -6,9 +6,10 @@
 //! out again; and jobs whose budget is lost do not wait for it.
 //!
 //! Damage in the files of the store is found by the checksums of fjall before it gets here; this is for what they
-//! cannot know.
+//! cannot know, and for what depends on records that were lost with a part of a file.
 
 pub mod draws;
+pub mod mend;
 
 use protocol::job::Status;
 use protocol::name::QueueName;
@@ -82,17 +83,19 @@ pub fn job_key(key: &[u8]) -> Option<Place> {
     (keys::job(place)[..] == *key).then_some(place)
 }
 
-/// A queue whose record is lost, with its jobs counted anew. If the damage has not left it its name, it gets one by
-/// which it can be found.
+/// A queue whose record is lost, with its jobs counted anew. If the damage has not left it its name, neither in the record
+/// nor apart from it, it gets one by which it can be found.
 fn rebuilt_queue<S: Snapshot>(snapshot: &S, id: QueueId, damaged: &[u8]) -> Result<QueueRecord, StoreError> {
     let mut others = HashSet::default();
     for entry in entries(snapshot, Area::Queue) {
         let (key, record) = entry?;
         others.extend(record::decode_queue_name(&record).filter(|_| key[..] != keys::queue(id)[..]));
     }
-    let found = record::decode_queue_name(damaged);
+    let apart = snapshot.get(&keys::queue_name(id))?;
+    let apart = apart.and_then(|name| record::decode_queue_name(&name));
+    let found = record::decode_queue_name(damaged).into_iter().chain(apart);
     let made_up = (0_u64..).filter_map(|n| QueueName::new(&format!("damaged-{}-{n}", id.0)).ok());
-    let name = found.into_iter().chain(made_up).find(|name| !others.contains(name));
+    let name = found.chain(made_up).find(|name| !others.contains(name));
     let mut counts = Counts::default();
     let drawing = [(Status::Ready, Area::Drawing)];
     for (status, area) in STATUSES.map(|status| (status, Area::of(status))).into_iter().chain(drawing) {

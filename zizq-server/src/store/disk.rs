@@ -1,34 +1,45 @@
 //! The store on disk: one keyspace of [fjall](https://docs.rs/fjall). Only what is here and `store/torn.rs` knows fjall.
 
+mod accepted;
 mod ahead;
 mod begun;
+mod compact;
+mod intact;
 mod journal;
+mod lock;
+mod manifest;
 mod memtables;
-mod reclaim;
+mod passed;
 mod removal;
+pub(super) mod salvage;
+mod synced;
+mod table;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use fjall::compaction::Leveled;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
 
 use ahead::Ahead;
-use journal::Journal;
-use reclaim::Reclaim;
+use compact::Compactor;
+use intact::{Fault, Part};
+use journal::{Descriptor, Journal};
 use removal::Removal;
+use salvage::Loss;
 
 use super::batch::Batch;
-use super::keys::Key;
+use super::keys::{self, Key};
 use super::space::Space;
 use super::{Entry, Snapshot, Store, StoreError, torn};
 
 /// The size of a table, in bytes. The last table of a compaction is synced while nothing else can read or write.
 const TABLE_BYTES: u64 = 8 * 1024 * 1024;
-/// Threads that flush and compact. The first of them does not compact: while the others do, it spins (fjall 3.1).
-const WORKERS: usize = 3;
+/// Threads that flush.
+const WORKERS: usize = 2;
 
 /// How much memory a store takes, in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -61,11 +72,18 @@ struct At {
     memory: Memory,
     space: Space,
     journal: Arc<Journal>,
-    reclaim: Reclaim,
+    /// Whether it goes on with what can be read of a damaged folder.
+    salvages: AtomicBool,
+    /// Whether something could not be read, or what works in the background has ended.
+    is_suspect: Arc<AtomicBool>,
+    /// Whether the journals take space that is needed.
+    is_cramped: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]
 struct Open {
+    /// Before the others: its threads end first.
+    compactor: Arc<Compactor>,
     database: Database,
     jobs: Keyspace,
     ahead: Ahead,
@@ -77,10 +95,19 @@ impl From<fjall::Error> for StoreError {
         match error {
             fjall::Error::Locked => Self::Locked,
             fjall::Error::Poisoned => Self::Poisoned,
+            fjall::Error::Storage(fjall::LsmError::Io(error)) if is_short(&error) => {
+                Self::Unreadable(error.to_string())
+            }
             fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => error.into(),
+            fjall::Error::Storage(error) => Self::Unreadable(error.to_string()),
             error => Self::Failed(error.to_string()),
         }
     }
+}
+
+/// Whether a file is shorter than it was.
+fn is_short(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::UnexpectedEof
 }
 
 impl DiskStore {
@@ -89,9 +116,10 @@ impl DiskStore {
     #[must_use]
     pub fn new(folder: &Path, memory: Memory, min_free: Option<u64>) -> Self {
         let space = Space::new(folder, min_free);
-        let (folder, reclaim) = (folder.to_owned(), Reclaim::default());
+        let folder = folder.to_owned();
         let journal = Arc::new(Journal::new(folder.clone()));
-        let at = At { folder, memory, space, journal, reclaim };
+        let (salvages, is_suspect, is_cramped) = (AtomicBool::new(false), Arc::default(), Arc::default());
+        let at = At { folder, memory, space, journal, salvages, is_suspect, is_cramped };
         Self { at: Arc::new(at), open: Arc::default() }
     }
 
@@ -109,14 +137,35 @@ impl DiskStore {
         self.open.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)
     }
 
-    /// What works in the background does not say why it failed. Most often it found no space.
+    /// From now on it goes on with what can be read when it is opened and found to be damaged. What is lost is set aside.
+    pub fn salvage(&self) {
+        self.at.salvages.store(true, Ordering::Relaxed);
+    }
+
+    /// What works in the background does not say why it failed. Most often it found no space; it may have met a table
+    /// that it could not read, or a disk that did not take the journal.
     fn reason(&self, error: fjall::Error) -> StoreError {
         match StoreError::from(error) {
-            StoreError::Poisoned if self.is_full() || self.at.space.free() < self.at.memory.gathered => {
-                StoreError::Full
+            StoreError::Poisoned => {
+                self.at.journal.doubt(std::io::Error::other("what works in the background has ended"));
+                if self.is_full() || self.at.space.free() < self.at.memory.gathered {
+                    return StoreError::Full;
+                }
+                self.at.is_suspect.store(true, Ordering::Relaxed);
+                StoreError::Poisoned
             }
             error => error,
         }
+    }
+
+    /// Whether so little space is left that output of jobs should not be taken any more.
+    pub fn is_full_for_output(&self) -> bool {
+        self.at.space.is_low(self.unwritten() + self.at.space.for_output())
+    }
+
+    /// What is gathered in memory and has to get to the disk, in bytes.
+    fn unwritten(&self) -> u64 {
+        self.opened().map_or(0, |open| open.database.write_buffer_size())
     }
 
     fn set(&self, open: Option<Open>) {
@@ -126,34 +175,131 @@ impl DiskStore {
 
 impl Open {
     fn at(at: &At) -> Result<Self, StoreError> {
-        begun::take_away(&at.folder)?;
-        if at.journal.is_doubtful() {
-            torn::write_anew(&at.folder)?;
-        }
+        let mut loss = Loss::new(&at.folder);
+        let reached = at.look(&mut loss)?;
         let database = match open_database(at) {
             Err(error) if is_of_the_journal(&error) => {
-                if torn::cut_end(&at.folder)? {
-                    open_database(at)?
+                if torn::cut_end(&at.folder).map_err(|error| StoreError::of_file(&at.folder, &error))? {
+                    open_database(at).map_err(|error| at.blame(error))?
                 } else {
-                    return Err(error.into());
+                    return Err(at.blame(error));
                 }
             }
-            opened => opened?,
+            opened => opened.map_err(|error| at.blame(error))?,
         };
-        let compaction = Arc::new(Leveled::default().with_table_target_size(TABLE_BYTES));
-        let options = || {
-            let options = KeyspaceCreateOptions::default().max_memtable_size(at.memory.gathered);
-            options.compaction_strategy(compaction.clone())
-        };
-        let jobs = database.keyspace("jobs", options)?;
+        let jobs = open_jobs(&database, at)?;
         sync_folders(&at.folder)?;
-        at.journal.was_read();
+        loss.settle(&jobs)?;
+        let commits = jobs.get(keys::commits().as_slice()).map_err(|error| noted(&at.is_suspect, error))?;
+        let commits = commits.and_then(|bytes| Some(u64::from_be_bytes(bytes.as_ref().try_into().ok()?)));
+        at.journal
+            .was_read(reached.max(commits.unwrap_or(0)))
+            .map_err(|error| StoreError::of_file(&at.folder, &error))?;
+        let compactor =
+            Compactor::start(&database, &jobs, at.space.clone(), [&at.is_suspect, &at.is_cramped])?;
         let ahead = Ahead::start(at.journal.clone(), jobs.tree.clone())?;
         let removal = Removal::watch(&[at.folder.clone(), jobs.path().join("tables")]);
         let removal = removal.inspect_err(|error| {
             tracing::warn!(%error, "cannot watch the files of the store; freeing their space may take long at once");
         });
-        Ok(Self { database, jobs, ahead, _removal: removal.ok().map(Arc::new) })
+        Ok(Self {
+            compactor: Arc::new(compactor),
+            database,
+            jobs,
+            ahead,
+            _removal: removal.ok().map(Arc::new),
+        })
+    }
+}
+
+impl At {
+    /// Makes sure that everything is there before fjall takes what is missing for what never was. Gives back the number of
+    /// the last commit.
+    fn look(&self, loss: &mut Loss) -> Result<u64, StoreError> {
+        let folder = &self.folder;
+        let _lock = lock::take(folder)?;
+        begun::take_away(folder).map_err(|error| StoreError::of_file(folder, &error))?;
+        if self.journal.check().is_err() || synced::read(folder).is_ok_and(|known| known.is_none()) {
+            torn::write_anew(folder).map_err(|error| StoreError::of_file(folder, &error))?;
+        }
+        let salvages = self.salvages.load(Ordering::Relaxed);
+        if self.is_suspect.swap(false, Ordering::Relaxed) {
+            self.mend(loss, salvages)?;
+        }
+        // Each time something else can be broken, but nothing twice.
+        for _ in 0..MAX_REPAIRS {
+            match intact::look(folder) {
+                Ok(reached) => {
+                    if self.is_cramped.swap(false, Ordering::Relaxed) || self.space.is_low(0) {
+                        self.shorten();
+                    }
+                    return Ok(reached);
+                }
+                Err(Fault::Store(error)) => return Err(error),
+                Err(Fault::Broken(broken)) if salvages => {
+                    salvage::repair(folder, &broken, loss, |folder| self.make(folder)).map_err(told)?;
+                }
+                Err(Fault::Broken(broken)) if broken.part == Part::Tables => self.mend(loss, false)?,
+                Err(Fault::Broken(broken)) => return Err(broken.into()),
+            }
+        }
+        Err(StoreError::Failed(format!("{} stays broken whatever is done", folder.display())))
+    }
+
+    /// Writes tables anew that cannot be read as a whole.
+    fn mend(&self, loss: &mut Loss, anything: bool) -> Result<(), StoreError> {
+        let [_, jobs] = intact::trees(&self.folder);
+        salvage::mend(&jobs, loss, anything).map_err(told)
+    }
+
+    /// Leaves out of the newest journal what the tables have, which fjall would not read again either. Where that fails, the
+    /// journal is as it was.
+    fn shorten(&self) {
+        let [_, jobs] = intact::trees(&self.folder);
+        let Some(persisted) = intact::look_at_jobs(&jobs).ok().and_then(|reach| reach.seqno) else { return };
+        match torn::shorten(&self.folder, persisted) {
+            Ok(bytes) => tracing::info!(bytes, "gave back the space of what the tables have by now"),
+            Err(error) => tracing::warn!(%error, "cannot make the journal shorter"),
+        }
+    }
+
+    /// Makes an empty store in another folder.
+    fn make(&self, folder: &Path) -> Result<(), StoreError> {
+        let database = Database::builder(folder).open()?;
+        open_jobs(&database, self)?;
+        Ok(())
+    }
+
+    /// Why fjall could not open the folder: with the name of the file, if one cannot be opened by us either.
+    fn blame(&self, error: fjall::Error) -> StoreError {
+        match StoreError::from(error) {
+            StoreError::Failed(what) | StoreError::Unreadable(what) => StoreError::Failed(
+                unopened(&self.folder).unwrap_or_else(|| format!("{}: {what}", self.folder.display())),
+            ),
+            error => error,
+        }
+    }
+}
+
+/// More than there are kinds of damage that one repair can leave behind.
+const MAX_REPAIRS: usize = 16;
+
+fn told(fault: Fault) -> StoreError {
+    match fault {
+        Fault::Broken(broken) => broken.into(),
+        Fault::Store(error) => error,
+    }
+}
+
+/// The first file below a folder that cannot be opened, with the reason.
+fn unopened(path: &Path) -> Option<String> {
+    let told = |error: std::io::Error| Some(format!("{}: {error}", path.display()));
+    if !path.is_dir() {
+        return File::options().read(true).write(true).open(path).map_or_else(told, |_| None);
+    }
+    match std::fs::read_dir(path) {
+        Ok(mut entries) => entries.find_map(|entry| entry.map_or_else(told, |entry| unopened(&entry.path()))),
+        Err(error) => told(error),
     }
 }
 
@@ -165,6 +311,16 @@ const fn is_of_the_journal(error: &fjall::Error) -> bool {
 
 fn open_database(at: &At) -> fjall::Result<Database> {
     Database::builder(&at.folder).cache_size(at.memory.cache).worker_threads(WORKERS).open()
+}
+
+fn open_jobs(database: &Database, at: &At) -> fjall::Result<Keyspace> {
+    // It never has anything to do: see `compact.rs`.
+    let compaction = Arc::new(Leveled::default().with_l0_threshold(u8::MAX).with_table_target_size(1 << 40));
+    let options = || {
+        let options = KeyspaceCreateOptions::default().max_memtable_size(at.memory.gathered);
+        options.compaction_strategy(compaction.clone())
+    };
+    database.keyspace("jobs", options)
 }
 
 /// Forces the names of what was just made onto the disk: fjall does so for contents and for most folders, but a
@@ -183,35 +339,49 @@ impl Store for DiskStore {
     type Snapshot = DiskSnapshot;
 
     fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
-        let Open { database, jobs, ahead, .. } = self.opened()?;
+        self.at.journal.check()?;
+        if self.at.is_suspect.load(Ordering::Relaxed) {
+            return Err(StoreError::Unreadable("it is opened anew".to_owned()));
+        }
+        if self.at.is_cramped.load(Ordering::Relaxed) {
+            // The journals are made short when it is opened.
+            return Err(StoreError::Full);
+        }
+        let Open { database, jobs, ahead, compactor, .. } = self.opened()?;
         let writes = batch.writes();
         let mut atomic =
-            OwnedWriteBatch::with_capacity(database, writes.len()).durability(Some(PersistMode::Buffer));
-        let (mut removed, mut bytes) = (0, 0);
+            OwnedWriteBatch::with_capacity(database, writes.len() + 1).durability(Some(PersistMode::Buffer));
+        let mut bytes = 0;
         for (key, value) in writes {
             bytes += key.len() + value.map_or(0, <[u8]>::len);
             match value {
                 Some(value) => atomic.insert(&jobs, key.as_slice(), value),
-                None => {
-                    removed += 1;
-                    atomic.remove(&jobs, key.as_slice());
-                }
+                None => atomic.remove(&jobs, key.as_slice()),
             }
         }
-        self.at.reclaim.note_removed(removed);
+        let commit = self.at.journal.next_commit();
+        atomic.insert(&jobs, keys::commits().as_slice(), commit.to_be_bytes());
         atomic.commit().map_err(|error| self.reason(error))?;
-        ahead.note(bytes as u64);
+        ahead.note(commit, bytes as u64);
+        compactor.note();
         Ok(())
     }
 
     fn syncer(&self) -> Box<dyn Fn() -> Result<(), StoreError> + Send> {
-        let journal = self.at.journal.clone();
-        Box::new(move || Ok(journal.sync()?))
+        let (store, descriptor) = (self.clone(), Mutex::<Descriptor>::default());
+        Box::new(move || {
+            store.at.journal.sync(&mut descriptor.lock().unwrap_or_else(PoisonError::into_inner))?;
+            // fjall syncs the journal, too, and tells nobody but those who write to it.
+            let persisted = store.opened()?.database.persist(PersistMode::Buffer);
+            persisted.map_err(|error| store.reason(error))
+        })
     }
 
     fn snapshot(&self) -> DiskSnapshot {
         let open = self.opened().ok();
-        DiskSnapshot(open.map(|open| (Arc::new(open.database.snapshot()), open.jobs)))
+        let (suspect, snapshot) =
+            (self.at.is_suspect.clone(), |open: &Open| Arc::new(open.database.snapshot()));
+        DiskSnapshot(open.map(|open| Reading { snapshot: snapshot(&open), jobs: open.jobs, suspect }))
     }
 
     fn clear(&mut self) -> Result<(), StoreError> {
@@ -219,11 +389,13 @@ impl Store for DiskStore {
     }
 
     fn is_full(&self) -> bool {
-        self.at.space.is_low()
+        self.at.space.is_low(self.unwritten())
     }
 
     fn make_space(&self) {
-        self.reclaim();
+        if let Ok(open) = self.opened() {
+            open.compactor.urge();
+        }
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {
@@ -233,18 +405,36 @@ impl Store for DiskStore {
         }
         self.set(None);
         self.set(Some(Open::at(&self.at)?));
+        self.at.space.hold_back();
         Ok(())
     }
 }
 
 /// Empty where the store was closed.
 #[derive(Clone)]
-pub struct DiskSnapshot(Option<(Arc<fjall::Snapshot>, Keyspace)>);
+pub struct DiskSnapshot(Option<Reading>);
+
+#[derive(Clone)]
+struct Reading {
+    snapshot: Arc<fjall::Snapshot>,
+    jobs: Keyspace,
+    suspect: Arc<AtomicBool>,
+}
+
+/// Where something cannot be read, the store is to be opened anew, around that.
+fn noted(suspect: &AtomicBool, error: fjall::Error) -> StoreError {
+    let error = StoreError::from(error);
+    if matches!(error, StoreError::Unreadable(_)) {
+        suspect.store(true, Ordering::Relaxed);
+    }
+    error
+}
 
 impl Snapshot for DiskSnapshot {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        let (snapshot, jobs) = self.0.as_ref().ok_or(StoreError::Closed)?;
-        Ok(snapshot.get(jobs, key)?.map(|value| Bytes::copy_from_slice(&value)))
+        let Reading { snapshot, jobs, suspect } = self.0.as_ref().ok_or(StoreError::Closed)?;
+        let value = snapshot.get(jobs, key).map_err(|error| noted(suspect, error))?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn scan(
@@ -253,18 +443,22 @@ impl Snapshot for DiskSnapshot {
         to: &Key,
         descending: bool,
     ) -> Box<dyn Iterator<Item = Result<Entry, StoreError>> + Send> {
-        let Some((snapshot, jobs)) = self.0.as_ref() else {
+        let Some(Reading { snapshot, jobs, suspect }) = self.0.as_ref() else {
             return Box::new(std::iter::once(Err(StoreError::Closed)));
         };
         if from >= to {
             return Box::new(std::iter::empty());
         }
         let range = snapshot.range(jobs, from.to_vec()..to.to_vec());
-        let read = |guard: fjall::Guard| {
-            let (key, value) = guard.into_inner()?;
+        let suspect = suspect.clone();
+        let read = move |guard: fjall::Guard| {
+            let (key, value) = guard.into_inner().map_err(|error| noted(&suspect, error))?;
             // A copy: what fjall gives is a part of a block, and would keep all of it in memory.
             Ok((Key::from_slice(&key), Bytes::copy_from_slice(&value)))
         };
         if descending { Box::new(range.rev().map(read)) } else { Box::new(range.map(read)) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //!
 //! | area | key behind the area byte | value |
 //! |---|---|---|
-//! | meta | name | the engine's time, under `clock`; the format of all this, under `format` |
+//! | meta | name | the engine's time, under `clock`; the format of all this, under `format`; how many commits there were, under `commits` |
 //! | queue | queue number | [`super::record::QueueRecord`] |
 //! | cursor | queue, priority | stamp: no live job of the lane comes before it |
 //! | ready | queue, priority, stamp | job record |
@@ -24,6 +24,7 @@
 //! | log | job id, attempt, place in the ring | a chunk of what the attempt has printed, in a store of its own |
 //! | bulk | stamp | [`super::bulk::BulkRecord`]: a bulk was accepted |
 //! | bulk | stamp, number | a part of what was sent |
+//! | queue name | queue number | the name of the queue, far from its record, so that one damaged block does not cost both |
 //! | aside | the key of a damaged record | what was found there, see [`super::damage`] |
 
 use protocol::id::JobId;
@@ -39,7 +40,9 @@ use crate::engine::id::{QueueId, Stamp};
 pub type Key = SmallVec<[u8; 20]>;
 
 /// How the store is to be read. It becomes another when earlier versions of the server cannot read what is written.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
+/// The earliest format that can still be read. In format 1 no job says itself why it failed.
+pub const FIRST_FORMAT: u8 = 1;
 
 /// The first byte of every key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +70,7 @@ pub enum Area {
     Batch = 19,
     Log = 20,
     Bulk = 21,
+    QueueName = 22,
     /// Behind all others, also those to come.
     Aside = 254,
 }
@@ -128,8 +132,17 @@ pub fn meta(name: &str) -> Key {
     Builder::new(Area::Meta).push(name.as_bytes()).0
 }
 
+/// Under which every commit of the store on disk says which one it is.
+pub fn commits() -> Key {
+    meta("commits")
+}
+
 pub fn queue(queue: QueueId) -> Key {
     Builder::new(Area::Queue).queue(queue).0
+}
+
+pub fn queue_name(queue: QueueId) -> Key {
+    Builder::new(Area::QueueName).queue(queue).0
 }
 
 pub fn cursor(queue: QueueId, draw: DrawId, priority: u16) -> Key {

@@ -14,6 +14,8 @@ mod space;
 pub(crate) mod torn;
 pub mod view;
 
+use std::path::{Path, PathBuf};
+
 use bytes::Bytes;
 
 use batch::Batch;
@@ -45,6 +47,17 @@ pub enum StoreError {
         /// Where it lies.
         key: Key,
     },
+    /// A file of the store is not as it was written, or not there. Nothing was changed.
+    #[error("{} {what}", file.display())]
+    Broken {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong with it, as the rest of a sentence.
+        what: String,
+    },
+    /// A part of a table cannot be read. What can be read around it is kept when the store is opened again.
+    #[error("a part of a table cannot be read: {0}")]
+    Unreadable(String),
     /// A later version of the server has written here.
     #[error(
         "the folder has format {0}, which this version does not know; use the version that wrote it, or a later one"
@@ -58,16 +71,28 @@ impl StoreError {
     pub const fn may_pass(&self) -> bool {
         // A disk that fails says so when the store is opened again. Readers that have not come to their end keep the
         // folder locked.
-        matches!(self, Self::Full | Self::Closed | Self::Poisoned | Self::Locked)
+        matches!(self, Self::Full | Self::Closed | Self::Poisoned | Self::Locked | Self::Unreadable(_))
+    }
+
+    /// What happened to a file.
+    pub(crate) fn of_file(file: &Path, error: &std::io::Error) -> Self {
+        match Self::from_kind(error.kind()) {
+            Some(full) => full,
+            None => Self::Failed(format!("{}: {error}", file.display())),
+        }
+    }
+
+    const fn from_kind(kind: std::io::ErrorKind) -> Option<Self> {
+        match kind {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Some(Self::Full),
+            _ => None,
+        }
     }
 }
 
 impl From<std::io::Error> for StoreError {
     fn from(error: std::io::Error) -> Self {
-        match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::Full,
-            _ => Self::Failed(error.to_string()),
-        }
+        Self::from_kind(error.kind()).unwrap_or_else(|| Self::Failed(error.to_string()))
     }
 }
 

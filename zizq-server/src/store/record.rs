@@ -1,11 +1,13 @@
 //! Values of the store. Each begins with the number of its format, so that a later one can read an earlier one.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use postcard::ser_flavors::Flavor;
 use protocol::budget::{Binding, MAX_DURATION_MS, Policy, Strategy};
 use protocol::flow::{Batch, Expression, Flow, Key, Unique, UniqueWhile};
 use protocol::id::JobId;
-use protocol::job::{Backoff, Retention, Status};
+use protocol::job::{Backoff, LastError, Retention, Status};
 use protocol::lease::{LeaseToken, MAX_LEASE_MS};
 use protocol::media::Format;
 use protocol::name::{BudgetKey, CronName, InvalidName, JobType, QueueName};
@@ -115,12 +117,16 @@ enum Extra<'a> {
     Result(bool, &'a [u8]),
     /// Key, condition and fold.
     Batch(&'a str, &'a str, &'a str),
+    /// Type and message of the last failure, and when it was.
+    LastError(Option<&'a str>, &'a str, u64),
 }
 
 fn extras(job: &Job) -> Vec<Extra<'_>> {
     let draw = (!job.draw.is_none()).then_some(Extra::Draw(job.draw.0));
     let result = job.result.as_ref().map(|r| Extra::Result(r.format() == Format::Json, r.bytes()));
-    let draw = draw.into_iter().chain(result);
+    let error = job.last_error.as_deref();
+    let error = error.map(|e| Extra::LastError(e.error_type.as_deref(), &e.message, e.at));
+    let draw = draw.into_iter().chain(result).chain(error);
     let Some(flow) = &job.flow else { return draw.collect() };
     let budgets = flow.budgets.iter().map(|Binding { key, cost }| (key.as_str(), *cost)).collect();
     let budgets = (!flow.budgets.is_empty()).then_some(Extra::Budgets(budgets));
@@ -133,8 +139,16 @@ fn extras(job: &Job) -> Vec<Extra<'_>> {
     timeout.into_iter().chain(unique).chain(batch).chain(budgets).chain(draw).collect()
 }
 
-fn flow(extras: Vec<Extra<'_>>) -> Result<(Flow, DrawId, Option<Payload>), Damaged> {
-    let (mut flow, mut draw, mut result) = (Flow::default(), DrawId::NONE, None);
+/// What the extras of a job say.
+struct Said {
+    flow: Flow,
+    draw: DrawId,
+    result: Option<Payload>,
+    last_error: Option<LastError>,
+}
+
+fn said(extras: Vec<Extra<'_>>) -> Result<Said, Damaged> {
+    let (mut flow, mut draw, mut result, mut last_error) = (Flow::default(), DrawId::NONE, None, None);
     for extra in extras {
         match extra {
             Extra::TimeoutMs(ms) => flow.timeout_ms = Some(ms),
@@ -154,6 +168,10 @@ fn flow(extras: Vec<Extra<'_>>) -> Result<(Flow, DrawId, Option<Payload>), Damag
                 };
                 flow.batch = Some(batch().map_err(|_: String| Damaged("job"))?);
             }
+            Extra::LastError(error_type, message, at) => {
+                let error_type = error_type.map(str::to_owned);
+                last_error = Some(LastError { error_type, message: message.to_owned(), at });
+            }
             Extra::Draw(id) => draw = DrawId(id),
             Extra::Result(is_json, bytes) => {
                 let format = if is_json { Format::Json } else { Format::MessagePack };
@@ -161,7 +179,7 @@ fn flow(extras: Vec<Extra<'_>>) -> Result<(Flow, DrawId, Option<Payload>), Damag
             }
         }
     }
-    Ok((flow, draw, result))
+    Ok(Said { flow, draw, result, last_error })
 }
 
 /// Appends the record of a job.
@@ -186,7 +204,7 @@ pub fn encode_job(job: &Job, out: &mut Vec<u8>) {
         completed_at: job.completed_at,
         purge_at: job.purge_at,
     };
-    let has_extras = job.flow.is_some() || job.result.is_some();
+    let has_extras = job.flow.is_some() || job.result.is_some() || job.last_error.is_some();
     out.push(if has_extras { FORMAT_WITH_EXTRAS } else { FORMAT });
     put(&header, out);
     if has_extras {
@@ -213,7 +231,7 @@ pub fn decode_job(place: Place, record: &Bytes) -> Result<Job, Damaged> {
         header.home.map_or(Home { queue: place.queue, priority: header.priority }, |(queue, priority)| {
             Home { queue: QueueId(queue), priority }
         });
-    let (flow, draw, result) = flow(extras)?;
+    let Said { flow, draw, result, last_error } = said(extras)?;
     // To forget the job, each of its failures would have to be looked for; and who draws on nothing has no draw.
     if header.attempts > CREDIBLE_ATTEMPTS || !draw.is_none() && flow.budgets.is_empty() {
         return Err(Damaged("job"));
@@ -244,6 +262,7 @@ pub fn decode_job(place: Place, record: &Bytes) -> Result<Job, Damaged> {
         retention: header.retention.map(|(completed_ms, dead_ms)| Retention { completed_ms, dead_ms }),
         dequeued_at: header.dequeued_at,
         failed_at: header.failed_at,
+        last_error: last_error.map(Arc::new),
         completed_at: header.completed_at,
         purge_at: header.purge_at,
         result,
@@ -301,7 +320,11 @@ pub fn decode_queue(record: &[u8]) -> Result<QueueRecord, Damaged> {
     decode("queue", record).map(|(queue, _)| queue)
 }
 
-/// The name in a queue's record, which can be there even if the rest is damaged.
+pub fn encode_queue_name(name: &QueueName, out: &mut Vec<u8>) {
+    encode(name, out);
+}
+
+/// The name of a queue, stored alone or at the beginning of a record the rest of which may be damaged.
 pub fn decode_queue_name(record: &[u8]) -> Option<QueueName> {
     decode("queue", record).ok().map(|(name, _)| name)
 }
@@ -314,6 +337,15 @@ pub struct ErrorRecord {
     pub backtrace: Option<String>,
     pub dequeued_at: u64,
     pub failed_at: u64,
+}
+
+impl ErrorRecord {
+    /// About how many bytes it takes.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        128 + self.message.len() + length(&self.error_type) + length(&self.backtrace)
+    }
 }
 
 pub fn encode_error(error: &ErrorRecord, out: &mut Vec<u8>) {
@@ -506,4 +538,26 @@ pub fn encode_entry_state(state: &EntryState, out: &mut Vec<u8>) {
 
 pub fn decode_entry_state(record: &[u8]) -> Result<EntryState, Damaged> {
     decode("cron entry", record).map(|(state, _)| state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_job_says_of_its_last_failure_is_read_back_and_may_be_missing() {
+        let mut job = Job::sample(7);
+        job.attempts = 3;
+        let read = |job: &Job| {
+            let mut record = Vec::new();
+            encode_job(job, &mut record);
+            (record.first().copied(), decode_job(job.place(), &record.into()).unwrap())
+        };
+        assert_eq!(read(&job), (Some(FORMAT), job.clone()), "as jobs were written that said nothing of it");
+        for error_type in [None, Some("E".to_owned())] {
+            let error = LastError { error_type, message: "no such file\nä".to_owned(), at: 5 };
+            job.last_error = Some(error.into());
+            assert_eq!(read(&job), (Some(FORMAT_WITH_EXTRAS), job.clone()));
+        }
+    }
 }

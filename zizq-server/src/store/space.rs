@@ -1,6 +1,9 @@
-//! How much space is left on the disk of the store.
+//! How much space is left on the disk of the store, and what is held back of it.
 
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::FallocateFlags;
 
 /// What is kept free on a large disk, in bytes: room for compactions, and for what ends jobs that are there.
 const RESERVE: u64 = 1024 * 1024 * 1024;
@@ -8,34 +11,68 @@ const RESERVE: u64 = 1024 * 1024 * 1024;
 const RESERVE_PART: u64 = 20;
 /// To open the store takes a little space, in bytes.
 const TO_OPEN: u64 = 8 * 1024 * 1024;
+/// What is held back for that on a large disk, in bytes: others may take everything that is free.
+const BALLAST: u64 = 16 * 1024 * 1024;
+/// The part of a smaller disk that is held back.
+const BALLAST_PART: u64 = 8;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Space {
     folder: PathBuf,
     reserve: u64,
+    ballast: u64,
 }
 
 impl Space {
+    /// Where nothing is to be kept free, nothing is held back either.
     pub(super) fn new(folder: &Path, reserve: Option<u64>) -> Self {
-        let reserve = reserve.unwrap_or_else(|| {
-            let size = rustix::fs::statvfs(folder).map(|disk| disk.f_blocks.saturating_mul(disk.f_frsize));
-            RESERVE.min(size.unwrap_or(u64::MAX) / RESERVE_PART)
-        });
-        Self { folder: folder.to_owned(), reserve }
+        let size = rustix::fs::statvfs(folder).map(|disk| disk.f_blocks.saturating_mul(disk.f_frsize));
+        let size = size.unwrap_or(u64::MAX);
+        let reserve = reserve.unwrap_or_else(|| RESERVE.min(size / RESERVE_PART));
+        let ballast = if reserve == 0 { 0 } else { BALLAST.min(size / BALLAST_PART) };
+        Self { folder: folder.to_owned(), reserve, ballast }
     }
 
-    /// Whether nothing new should be stored.
-    pub(super) fn is_low(&self) -> bool {
-        self.free() < self.reserve
+    /// Whether nothing new should be stored, while so many bytes are still to be written. Where nothing is to be kept free,
+    /// writes will tell.
+    pub(super) fn is_low(&self, unwritten: u64) -> bool {
+        self.reserve > 0 && self.free() < self.reserve.saturating_add(unwritten)
     }
 
+    /// What the output of jobs may take before it is written down, in bytes: it is refused while there is still room for that,
+    /// and before jobs are.
+    pub(super) fn for_output(&self) -> u64 {
+        2 * self.ballast
+    }
+
+    /// Whether the store can be opened, if with what was held back.
     pub(super) fn is_enough_to_open(&self) -> bool {
+        if self.free() < TO_OPEN && fs::remove_file(self.ballast()).is_ok() {
+            tracing::info!("the space that was held back on the disk is used now");
+        }
         self.free() >= TO_OPEN
+    }
+
+    /// Holds space back, unless that is done, or there is too little for it.
+    pub(super) fn hold_back(&self) {
+        let path = self.ballast();
+        if self.ballast == 0 || path.exists() || self.is_low(2 * self.ballast) {
+            return;
+        }
+        let Ok(file) = File::create_new(&path) else { return };
+        if rustix::fs::fallocate(file, FallocateFlags::empty(), 0, self.ballast).is_err() {
+            // Some file systems cannot.
+            fs::remove_file(path).ok();
+        }
     }
 
     /// In bytes. Where the operating system does not say, writes will tell.
     pub(super) fn free(&self) -> u64 {
         rustix::fs::statvfs(&self.folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.folder.join("reserve")
     }
 }
 
@@ -48,8 +85,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let space = |reserve| Space::new(folder.path(), reserve);
         assert!((1..=RESERVE).contains(&space(None).reserve));
-        assert!(!space(Some(0)).is_low());
-        assert!(space(Some(u64::MAX)).is_low());
+        assert!(!space(Some(0)).is_low(0));
+        assert!(space(Some(1)).is_low(u64::MAX) && !space(Some(0)).is_low(u64::MAX));
+        assert!(space(Some(u64::MAX)).is_low(0));
         assert_eq!(Space::new(Path::new("/no such folder"), None).reserve, RESERVE);
+    }
+
+    #[test]
+    fn what_is_held_back_is_there_until_it_is_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        let space = Space::new(folder.path(), Some(1));
+        space.hold_back();
+        let held = folder.path().join("reserve");
+        // Where the file system cannot, nothing is held back.
+        assert!(fs::metadata(&held).is_ok_and(|held| held.len() == space.ballast) || !held.exists());
+        assert!(space.is_enough_to_open());
+        let nothing = Space::new(folder.path(), Some(0));
+        fs::remove_file(held).ok();
+        nothing.hold_back();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -6,9 +6,13 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3;
+
+use super::keys;
 
 /// Cuts the newest journal of a fjall folder behind its last whole batch. What was there is kept as `N.jnl.torn`.
 /// False when there is nothing to cut.
@@ -36,18 +40,56 @@ pub(crate) fn cut_end(folder: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Writes the newest journal of a fjall folder once more: after a failed sync the operating system may hold as written
-/// what the disk does not have, and no later sync would tell.
+/// Writes the journals of a fjall folder once more: after a failed sync the operating system may hold as written what
+/// the disk does not have, and no later sync would tell.
 ///
 /// # Errors
 /// When the files cannot be read or written.
 pub(crate) fn write_anew(folder: &Path) -> io::Result<()> {
-    let Some(journal) = newest_journal(folder)? else { return Ok(()) };
+    for (_, journal) in journals(folder)? {
+        // In its place: there may be no room for another.
+        let bytes = fs::read(&journal)?;
+        let file = File::options().write(true).open(&journal)?;
+        file.write_all_at(bytes.get(..used(&bytes)).unwrap_or_default(), 0)?;
+        file.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Leaves out the batches at the start of the newest journal up to the last one with this number or a smaller one. Says how
+/// many bytes that are.
+///
+/// # Errors
+/// When the file cannot be read or written.
+pub(crate) fn shorten(folder: &Path, persisted: u64) -> io::Result<usize> {
+    let Some(journal) = newest_journal(folder)? else { return Ok(0) };
+    let bytes = fs::read(&journal)?;
+    let start = batches(&bytes).take_while(|batch| batch.seqno <= persisted).last();
+    let start = start.map_or(0, |batch| batch.range.end);
+    if start > 0 {
+        let rest = bytes.get(start..).unwrap_or_default();
+        replace(&journal, rest.get(..used(rest)).unwrap_or_default())?;
+    }
+    Ok(start)
+}
+
+/// Where the zeros at the end of a journal begin.
+fn used(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
+/// Puts other bytes in the place of a journal, all of them or none. Zeros at the end take no space.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(crate) fn replace(journal: &Path, bytes: &[u8]) -> io::Result<()> {
     let copy = journal.with_extension("jnl.copy");
-    fs::write(&copy, fs::read(&journal)?)?;
-    File::open(&copy)?.sync_all()?;
-    fs::rename(&copy, &journal)?;
-    File::open(folder)?.sync_all()
+    fs::write(&copy, bytes.get(..used(bytes)).unwrap_or_default())?;
+    let file = File::options().write(true).open(&copy)?;
+    file.set_len(bytes.len() as u64)?;
+    file.sync_all()?;
+    fs::rename(&copy, journal)?;
+    journal.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 /// The file `N.jnl` with the greatest number.
@@ -55,23 +97,52 @@ pub(crate) fn write_anew(folder: &Path) -> io::Result<()> {
 /// # Errors
 /// When the folder cannot be read.
 pub(crate) fn newest_journal(folder: &Path) -> io::Result<Option<PathBuf>> {
-    let mut newest: Option<(u64, PathBuf)> = None;
+    Ok(journals(folder)?.pop().map(|(_, path)| path))
+}
+
+/// The files `N.jnl`, ordered by their numbers.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub(crate) fn journals(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut journals = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".jnl")?.parse().ok());
-        newest = newest.max(name.map(|number| (number, path)));
+        let number = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".jnl")?.parse().ok());
+        journals.extend(number.map(|number: u64| (number, path)));
     }
-    Ok(newest.map(|(_, path)| path))
+    journals.sort_unstable();
+    Ok(journals)
 }
 
 /// Where the last of the whole batches at the start of a journal ends.
 pub(crate) fn whole_batches(bytes: &[u8]) -> usize {
+    batches(bytes).last().map_or(0, |batch| batch.range.end)
+}
+
+/// The whole batches at the start of a journal.
+pub(crate) fn batches(bytes: &[u8]) -> impl Iterator<Item = JournalBatch> {
     let mut entries = Entries { bytes, at: 0 };
-    let mut whole = 0;
-    while entries.batch().is_some() {
-        whole = entries.at;
-    }
-    whole
+    std::iter::from_fn(move || entries.batch())
+}
+
+/// The next whole batch that begins at a place or behind it, whatever lies before it.
+pub(crate) fn next_batch(bytes: &[u8], from: usize) -> Option<JournalBatch> {
+    let starts = memchr::memchr_iter(Entries::START, bytes.get(from..)?);
+    starts.map(|at| Entries { bytes, at: from + at }).find_map(|mut entries| entries.batch())
+}
+
+/// A whole batch of a journal.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct JournalBatch {
+    /// Where it lies.
+    pub range: Range<usize>,
+    /// Its number among everything that fjall does. No checksum covers it.
+    pub seqno: u64,
+    /// Which commit it is, if it says so: see [`keys::commits`].
+    pub commit: Option<u64>,
+    /// Whether it removes everything that was there before.
+    pub clears: bool,
 }
 
 /// The entries of a journal of fjall 3, little-endian: start (tag, count, seqno), items and clears, end (tag, xxh3 of
@@ -102,27 +173,29 @@ impl<'a> Entries<'a> {
     }
 
     /// Steps over a batch; none where it is not whole.
-    fn batch(&mut self) -> Option<()> {
+    fn batch(&mut self) -> Option<JournalBatch> {
+        let mut batch = JournalBatch { range: self.at..self.at, ..JournalBatch::default() };
         if self.take(1)? != [Self::START] {
             return None;
         }
         let count = self.number(4)?;
-        self.take(8)?;
+        batch.seqno = self.number(8)?;
         let mut checksum = Xxh3::new();
         for _ in 0..count {
             let start = self.at;
-            self.entry()?;
+            self.entry(&mut batch)?;
             checksum.update(self.bytes.get(start..self.at)?);
         }
         if self.take(1)? != [Self::END] {
             return None;
         }
         let expected = self.number(8)?;
-        self.take(MAGIC_LEN)?;
-        (checksum.digest() == expected).then_some(())
+        let is_whole = self.take(MAGIC.len())? == MAGIC && checksum.digest() == expected;
+        batch.range.end = self.at;
+        is_whole.then_some(batch)
     }
 
-    fn entry(&mut self) -> Option<()> {
+    fn entry(&mut self, batch: &mut JournalBatch) -> Option<()> {
         match *self.take(1)? {
             [Self::ITEM] => {
                 // Kind of value, compression, keyspace.
@@ -130,16 +203,23 @@ impl<'a> Entries<'a> {
                 let key = self.length(2)?;
                 self.take(4)?;
                 let value = self.length(4)?;
-                self.take(key.checked_add(value)?).map(drop)
+                let (key, value) = (self.take(key)?, self.take(value)?);
+                if key == keys::commits().as_slice() {
+                    batch.commit = value.try_into().ok().map(u64::from_be_bytes);
+                }
+                Some(())
             }
-            [Self::CLEAR] => self.take(8).map(drop),
+            [Self::CLEAR] => {
+                batch.clears = true;
+                self.take(8).map(drop)
+            }
             _ => None,
         }
     }
 }
 
-/// The length of the magic at the end of a batch.
-const MAGIC_LEN: usize = 4;
+/// The magic at the end of a batch.
+const MAGIC: [u8; 4] = *b"FJL\x03";
 
 #[cfg(test)]
 mod tests {

@@ -355,7 +355,7 @@ fn area<S: Snapshot, T>(
 pub fn check_format<S: Snapshot>(snapshot: &S) -> Result<(), StoreError> {
     let key = keys::meta("format");
     match snapshot.get(&key)?.as_deref() {
-        None | Some([keys::FORMAT]) => Ok(()),
+        None | Some([keys::FIRST_FORMAT..=keys::FORMAT]) => Ok(()),
         Some([format]) => Err(StoreError::UnknownFormat(*format)),
         Some(_) => Err(Damaged("format").at(&key)),
     }
@@ -396,7 +396,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// The jobs of the run behind `from` in the asked direction.
+    /// The jobs of the run from `from` on in the asked direction, that of this stamp included.
     pub fn walk<S: Snapshot>(
         self,
         snapshot: &S,
@@ -406,8 +406,8 @@ impl Run {
         let key = |stamp| keys::job(self.place(stamp));
         let (start, end) = match (from, descending) {
             (None, _) => (key(self.first), self.end()),
-            (Some(from), false) => (key(self.first.max(from.next())), self.end()),
-            (Some(from), true) => (key(self.first), key(from)),
+            (Some(from), false) => (key(self.first.max(from)), self.end()),
+            (Some(from), true) => (key(self.first), from.checked_next().map_or_else(|| self.end(), key)),
         };
         snapshot.scan(&start, &end, descending).map(|entry| {
             let (key, record) = entry?;

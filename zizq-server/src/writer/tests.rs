@@ -81,6 +81,7 @@ const SETTINGS: Settings = Settings {
     max_deliveries: 100,
     in_flight_limit: 0,
     timeout_ms: None,
+    stream_renewal_ms: u64::MAX,
     max_budgets: 100,
 };
 
@@ -161,7 +162,7 @@ impl World {
 }
 
 fn new_job() -> NewJob {
-    parse_job(Format::Json, &Bytes::from_static(br#"{"queue":"q","type":"t","payload":1}"#)).unwrap()
+    parse_job(Format::Json, &Bytes::from_static(br#"{"queue":"q","type":"t","payload":1}"#), 0).unwrap().job
 }
 
 /// The next job of a stream; none when the stream has ended.

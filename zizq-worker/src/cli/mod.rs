@@ -2,6 +2,7 @@
 
 mod enqueue;
 mod failed;
+mod online;
 mod retry;
 mod server;
 mod source;
@@ -17,6 +18,7 @@ use clap::Subcommand;
 use indicatif::{HumanCount, HumanDuration};
 
 use crate::clock;
+use crate::config::Config;
 use server::Target;
 
 /// The exit code where no server answers: `EX_UNAVAILABLE` of sysexits.h.
@@ -46,12 +48,9 @@ pub(crate) enum CliError {
     /// The server refused, or something went wrong on the way.
     #[error("{0}")]
     Failed(String),
-    /// No server answers. The call was not carried out.
+    /// No server answers.
     #[error("{0}")]
     NoServer(String),
-    /// The answer did not come. Nobody knows whether the call was carried out.
-    #[error("{0}")]
-    Lost(String),
 }
 
 impl CliError {
@@ -59,9 +58,29 @@ impl CliError {
         match self {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
-            Self::NoServer(_) | Self::Lost(_) => UNAVAILABLE,
+            Self::NoServer(_) => UNAVAILABLE,
         }
     }
+}
+
+/// Asks the server what it says to a configuration: which it is, in a sentence, and what may not be meant.
+///
+/// # Errors
+/// A sentence, and the exit code: 69 where no server answers.
+pub fn ask(config: &Config) -> Result<(String, Vec<String>), (String, u8)> {
+    in_runtime(online::look(config)).map_err(|e| (e.to_string(), e.code()))
+}
+
+fn in_runtime<T>(task: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider is installed already");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| CliError::Failed(format!("cannot start: {e}")))?;
+    let done = runtime.block_on(task);
+    // Only a name lookup could still be going on, on a thread of its own.
+    runtime.shutdown_background();
+    done
 }
 
 impl CliCommand {
@@ -80,12 +99,7 @@ impl CliCommand {
     }
 
     fn carry_out(self) -> Result<ExitCode, CliError> {
-        if rustls::crypto::ring::default_provider().install_default().is_err() {
-            tracing::debug!("a TLS provider is installed already");
-        }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|e| CliError::Failed(format!("cannot start: {e}")))?;
-        let code = runtime.block_on(async {
+        in_runtime(async {
             match self {
                 Self::Enqueue(enqueue) => enqueue.run().await,
                 Self::Status(status) => status.run().await,
@@ -93,10 +107,7 @@ impl CliCommand {
                 Self::Retry(retry) => retry.run().await,
                 Self::Tail(tail) => tail.run().await,
             }
-        });
-        // Only a name lookup could still be going on, on a thread of its own.
-        runtime.shutdown_background();
-        code
+        })
     }
 }
 

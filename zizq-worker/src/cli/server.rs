@@ -5,16 +5,15 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 
 use super::CliError;
-use crate::args::server_url;
-use crate::client::{ANSWER_TIMEOUT, builder_for, cause, shown};
-use crate::config::DEFAULT_SERVER;
+use crate::access::{Access, AccessFlags, Written, shown};
+use crate::client::{ANSWER_TIMEOUT, cause};
+use crate::proxy;
 
 /// Which server is asked, and how its answer is printed.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Target {
-    /// The server [default: http://127.0.0.1:7890]
-    #[arg(long, env = "ZIZQ_SERVER", value_name = "URL", value_parser = server_url)]
-    server: Option<Url>,
+    #[command(flatten)]
+    access: AccessFlags,
     /// Print JSON as the server gives it, for programs
     #[arg(long)]
     pub(super) json: bool,
@@ -30,17 +29,18 @@ pub(super) struct Server {
 impl Target {
     /// Gets ready to ask. Nothing is sent yet.
     pub(super) fn connect(&self) -> Result<Server, CliError> {
-        let url = match &self.server {
-            Some(url) => url.clone(),
-            None => server_url(DEFAULT_SERVER).map_err(CliError::Usage)?,
-        };
-        let calls = builder_for(&url).build();
-        let calls = calls.map_err(|e| CliError::Failed(format!("cannot make calls: {}", cause(&e))))?;
-        Ok(Server { url, calls })
+        Server::at(&self.access.access(Written::default()).map_err(CliError::Usage)?)
     }
 }
 
 impl Server {
+    /// Gets ready to ask. Nothing is sent yet.
+    pub(super) fn at(access: &Access) -> Result<Self, CliError> {
+        let calls = access.builder().and_then(|builder| builder.build().map_err(|e| cause(&e)));
+        let calls = calls.map_err(|e| CliError::Failed(format!("cannot make calls: {e}")))?;
+        Ok(Self { url: access.url.clone(), calls })
+    }
+
     /// The address, as others may see it.
     pub(super) fn shown(&self) -> String {
         shown(&self.url).to_string().trim_end_matches('/').to_owned()
@@ -60,10 +60,7 @@ impl Server {
 
     /// Sends a request, and waits for the head of the answer.
     pub(super) async fn open(&self, request: RequestBuilder) -> Result<Response, CliError> {
-        request.send().await.map_err(|e| match e.is_connect() {
-            true => self.no_answer(&cause(&e)),
-            false => self.lost(&cause(&e)),
-        })
+        request.send().await.map_err(|e| self.no_answer(&cause(&e)))
     }
 
     /// Sends a request and reads the whole answer.
@@ -74,7 +71,7 @@ impl Server {
 
     async fn read(&self, answer: Response) -> Result<(StatusCode, Value), CliError> {
         let status = answer.status();
-        let body = answer.bytes().await.map_err(|e| self.lost(&cause(&e)))?;
+        let body = answer.bytes().await.map_err(|e| self.no_answer(&cause(&e)))?;
         if body.is_empty() {
             return Ok((status, Value::Null));
         }
@@ -106,14 +103,11 @@ impl Server {
         self.expect(self.request(Method::GET, path, query)).await
     }
 
-    fn lost(&self, cause: &str) -> CliError {
-        CliError::Lost(format!("no answer from {}: {cause}", self.shown()))
-    }
-
     fn no_answer(&self, cause: &str) -> CliError {
         let shown = self.shown();
         CliError::NoServer(format!(
-            "no answer from {shown}: {cause}. Is zizq-server running there? --server or ZIZQ_SERVER names another one"
+            "no answer from {shown}{via}: {cause}. Is zizq-server running there? --server or ZIZQ_SERVER names another one",
+            via = proxy::via()
         ))
     }
 }

@@ -1,23 +1,29 @@
-//! Says in a sentence what is wrong with a file, and where.
-
-use std::path::Path;
+//! Says in a sentence what is wrong with a key.
 
 /// Below this likeness a key was hardly meant.
 const LIKE: f64 = 0.7;
 
-/// The error of a file that cannot be read as a configuration.
-pub(super) fn sentence(path: &Path, text: &str, error: &toml::de::Error) -> String {
-    let line = error.span().map(|span| {
-        let before = text.get(..span.start.min(text.len())).unwrap_or_default();
-        before.matches('\n').count() + 1
-    });
-    let place = match line {
-        Some(line) => format!("{}:{line}", path.display()),
-        None => path.display().to_string(),
-    };
-    let message = error.message().trim();
-    let said = unknown_key(message).unwrap_or_else(|| message.replace('\n', "; "));
-    format!("{place}: {said}")
+/// The number of the line that a place in a text is in.
+pub(super) fn line(text: &str, at: usize) -> usize {
+    text.get(..at.min(text.len())).unwrap_or_default().matches('\n').count() + 1
+}
+
+/// What a message of a library means.
+pub(super) fn in_words(message: &str) -> String {
+    unknown_key(message.trim()).unwrap_or_else(|| plain(message.trim()))
+}
+
+/// Without the names that only programmers have for numbers.
+fn plain(message: &str) -> String {
+    let mut said = message.replace('\n', "; ");
+    for (type_name, words) in [
+        ("a nonzero u16", "a number from 1 to 65535"),
+        ("a nonzero u64", "a number from 1"),
+        ("expected i32", "expected a number"),
+    ] {
+        said = said.replace(type_name, words);
+    }
+    said
 }
 
 /// What to say about a key that is not known, if that is what the message is about.

@@ -6,13 +6,16 @@ use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU64};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use protocol::name::{JobType, QueueName};
+use protocol::unit;
+use reqwest::Url;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+use toml::Spanned;
 
+use crate::args::address;
 use crate::cgroup::Place;
 use crate::live::Live;
 use crate::logging::{LogFormat, LogLevel};
@@ -24,29 +27,55 @@ use crate::route::{Inherit, PayloadTo};
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     pub(super) server: Option<String>,
+    #[serde(default, deserialize_with = "path")]
+    pub(super) server_file: Option<PathBuf>,
+    #[serde(default, deserialize_with = "path")]
+    pub(super) server_ca: Option<PathBuf>,
+    pub(super) proxy: Option<String>,
+    pub(super) pass_credentials: Option<bool>,
     pub(super) worker_id: Option<String>,
     pub(super) concurrency: Option<NonZeroU16>,
     pub(super) total_concurrency: Option<NonZeroU16>,
     pub(super) lease: Option<Span>,
     pub(super) timeout: Option<Span>,
     pub(super) shutdown_timeout: Option<Span>,
+    pub(super) linger: Option<Span>,
     pub(super) grace: Option<Span>,
+    #[serde(default, deserialize_with = "path")]
     pub(super) spool: Option<PathBuf>,
     pub(super) cgroup: Option<Cgroup>,
+    #[serde(default, deserialize_with = "listen")]
     pub(super) listen: Option<SocketAddr>,
     pub(super) max_jobs: Option<NonZeroU64>,
     pub(super) max_idle: Option<Span>,
+    pub(super) server_timeout: Option<Span>,
     pub(super) live: Option<Live>,
+    pub(super) label: Option<String>,
     pub(super) log_level: Option<LogLevel>,
     pub(super) log_format: Option<LogFormat>,
     #[serde(default)]
-    pub(super) route: Vec<RouteTable>,
+    pub(super) route: Vec<Spanned<RouteTable>>,
+}
+
+impl File {
+    /// Whether there is something in it that not everybody may read.
+    pub(super) fn holds_a_secret(&self) -> bool {
+        let password = |text: &String| Url::parse(text).is_ok_and(|url| url.password().is_some());
+        let key = |route: &RouteTable| {
+            route.secrets.as_ref().is_some_and(|list| list.0.iter().any(|text| text.starts_with("whsec_")))
+        };
+        self.server.as_ref().is_some_and(password) || self.route.iter().any(|route| key(route.get_ref()))
+    }
 }
 
 /// A `[[route]]`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RouteTable {
+    /// Where it stands: file and line.
+    #[serde(skip)]
+    pub(super) place: Option<String>,
+    #[serde(default, deserialize_with = "label")]
     pub(super) name: Option<String>,
     #[serde(default)]
     pub(super) queue: OneOrMore<QueueName>,
@@ -58,8 +87,10 @@ pub(super) struct RouteTable {
     pub(super) outcome: BTreeMap<String, Action>,
 
     pub(super) run: Option<RunLine>,
+    pub(super) linger: Option<Span>,
     pub(super) grace: Option<Span>,
     pub(super) payload: Option<PayloadTo>,
+    #[serde(default, deserialize_with = "path")]
     pub(super) cwd: Option<PathBuf>,
     pub(super) inherit_env: Option<InheritEnv>,
     pub(super) env: Option<BTreeMap<String, String>>,
@@ -76,8 +107,11 @@ pub(super) struct RouteTable {
     pub(super) first_byte_timeout: Option<Span>,
     pub(super) max_connections_per_host: Option<NonZeroU16>,
     pub(super) private_addresses: Option<bool>,
+    #[serde(default, deserialize_with = "path")]
     pub(super) ca: Option<PathBuf>,
+    #[serde(default, deserialize_with = "path")]
     pub(super) cert: Option<PathBuf>,
+    #[serde(default, deserialize_with = "path")]
     pub(super) key: Option<PathBuf>,
 }
 
@@ -127,18 +161,13 @@ impl<T> Default for OneOrMore<T> {
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text(deserializer, "a duration such as \"30s\"", |text| {
-            humantime::parse_duration(text).map(Self).map_err(|e| format!("`{text}` is no duration: {e}"))
-        })
+        text(deserializer, "a duration such as \"30s\"", |text| unit::duration(text).map(Self))
     }
 }
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        text(deserializer, "a size such as \"512MB\"", |text| {
-            let size = bytesize::ByteSize::from_str(text);
-            size.map(|size| Self(size.as_u64())).map_err(|e| format!("`{text}` is no size: {e}"))
-        })
+        text(deserializer, "a size such as \"512MB\"", |text| unit::size(text).map(Self))
     }
 }
 
@@ -146,6 +175,26 @@ impl<'de> Deserialize<'de> for Cgroup {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         text(deserializer, "\"auto\" or a folder", |text| text.parse().map(Self))
     }
+}
+
+/// A path. One without a letter would be the folder that the worker was started in.
+fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    text(deserializer, "a path", |text| match text.is_empty() {
+        true => Err("the path is empty; leave the key out instead".to_owned()),
+        false => Ok(Some(text.into())),
+    })
+}
+
+fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    text(deserializer, "an address such as \"127.0.0.1:7891\"", |text| address(text).map(Some))
+}
+
+/// A name that is shown in messages.
+fn label<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    text(deserializer, "a name", |text| match text.trim().is_empty() || text.contains(char::is_control) {
+        true => Err("a name is one visible line; leave the key out instead".to_owned()),
+        false => Ok(Some(text.to_owned())),
+    })
 }
 
 /// Reads a value that is written as a text.

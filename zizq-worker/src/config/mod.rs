@@ -2,6 +2,8 @@
 
 mod explain;
 mod file;
+mod lookup;
+mod mistakes;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -16,31 +18,37 @@ use std::time::Duration;
 
 use protocol::lease::{MAX_LEASE_MS, MIN_LEASE_MS};
 use protocol::name::QueueName;
-use reqwest::Url;
 use reqwest::header::HeaderValue;
+use toml::Spanned;
 
 use self::file::{File, OneOrMore, RouteTable, RunLine, Span};
-use crate::args::{Flags, server_url};
+use crate::access::{Access, Written, open_to_all, others_can_read};
+use crate::args::Flags;
 use crate::cgroup::{self, Place};
-use crate::client::shown;
+use crate::ended::{Ended, Why};
 use crate::live::Live;
 use crate::logging::{LogFormat, LogLevel};
 use crate::route::{ConcurrencyFlag, Route, RouteMap, Target};
+use crate::spool;
+use crate::template::Template;
 
 /// A configuration with every key explained.
 pub const SAMPLE: &str = include_str!("sample.toml");
 
-/// Where a server listens unless it is told otherwise.
-pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:7890";
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long `--once` does without a server.
+const SERVER_TIMEOUT_ONCE: Duration = Duration::from_secs(60);
+const DEFAULT_LINGER: Duration = Duration::from_secs(1);
 const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 
 /// What a worker does.
 #[derive(Debug)]
 pub struct Config {
-    /// The server to take jobs from.
-    pub server: Url,
+    /// How the server is reached.
+    pub access: Access,
+    /// Whether commands get the name and the password of the server.
+    pub(crate) pass_credentials: bool,
     /// The name of this worker.
     pub worker_id: HeaderValue,
     /// The routes, no two for the same jobs.
@@ -53,8 +61,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// How long a command has between TERM and KILL.
     pub grace: Duration,
-    /// Where outcomes are kept until the server has them.
-    pub spool: PathBuf,
+    /// Where outcomes are kept until the server has them, if there is a place.
+    pub spool: Option<PathBuf>,
     /// Where commands get cgroups.
     pub cgroup: Option<Place>,
     /// Where to serve readiness and metrics.
@@ -63,12 +71,16 @@ pub struct Config {
     pub until: Until,
     /// Whether to show what runs.
     pub live: Live,
+    /// What jobs are called where they are shown.
+    pub(crate) label: Option<Arc<Template>>,
     /// How to log.
     pub log: (LogLevel, Option<LogFormat>),
+    /// What is right and may not be meant, in sentences.
+    pub doubts: Vec<String>,
 }
 
 /// Keys, and what they are set to.
-pub(crate) type Fixed = [(&'static str, String); 11];
+pub(crate) type Fixed = [(&'static str, String); 15];
 
 /// When a worker ends by itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -79,6 +91,22 @@ pub struct Until {
     pub max_idle: Option<Duration>,
     /// When there is no job any more.
     pub once: bool,
+    /// And none that waits for its next attempt, either.
+    pub wait_for_retries: bool,
+    /// After so long without a server.
+    pub server_timeout: Option<Duration>,
+}
+
+impl Until {
+    /// Whether it ends by itself when its work is done.
+    pub(crate) const fn is_batch(&self) -> bool {
+        self.once || self.max_jobs.is_some() || self.max_idle.is_some()
+    }
+
+    /// An end before anything was begun.
+    pub(crate) const fn early(&self, why: Why) -> Ended {
+        Ended::early(why, self.is_batch())
+    }
 }
 
 /// What is wrong, in a sentence.
@@ -98,67 +126,118 @@ impl Config {
     /// # Errors
     /// With a sentence for whoever wrote the flags or the file.
     pub fn read(flags: &Flags) -> Result<Self, ConfigError> {
-        let file = flags.config.as_deref().map_or_else(|| Ok(File::default()), read_file)?;
-        let span = |span: Option<Span>| span.map(|span| span.0);
-        let lease = flags.lease.or(span(file.lease)).unwrap_or(DEFAULT_LEASE);
-        if !(MIN_LEASE_MS.into()..=MAX_LEASE_MS.into()).contains(&lease.as_millis()) {
-            let lease = humantime::format_duration(lease);
-            return Err(ConfigError(format!("--lease must be from 1s to 12h, not {lease}")));
-        }
-        let server = match (&flags.server, &file.server) {
-            (Some(url), _) => url.clone(),
-            (None, text) => server_url(text.as_deref().unwrap_or(DEFAULT_SERVER))?,
-        };
-        let grace = flags.grace.or(span(file.grace)).unwrap_or(DEFAULT_GRACE);
-        let defaults = routes::Defaults {
-            concurrency: file.concurrency.unwrap_or(NonZeroU16::MIN),
-            timeout: flags.timeout.or(span(file.timeout)),
-            grace,
-        };
-        let name = flags.worker_id.clone().or(file.worker_id);
-        Ok(Self {
-            server,
-            worker_id: worker_id(name.unwrap_or_else(default_worker_id))?,
-            routes: all_routes(flags, file.route, defaults)?,
-            total: flags.total_concurrency.or(file.total_concurrency),
-            lease,
-            shutdown_timeout: flags
-                .shutdown_timeout
-                .or(span(file.shutdown_timeout))
-                .unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT),
-            grace,
-            spool: flags.spool.clone().or(file.spool).unwrap_or_else(crate::spool::default_folder),
-            cgroup: flags.cgroup.clone().or(file.cgroup.map(|cgroup| cgroup.0)),
-            listen: flags.listen.or(file.listen),
-            until: Until {
-                max_jobs: flags.max_jobs.or(file.max_jobs),
-                max_idle: flags.max_idle.or(span(file.max_idle)),
-                once: flags.once,
-            },
-            live: flags.live.or(file.live).unwrap_or_default(),
-            log: (
-                flags.log_level.or(file.log_level).unwrap_or_default(),
-                flags.log_format.or(file.log_format),
-            ),
+        let Some(path) = flags.config.as_deref() else { return settle(flags, File::default()) };
+        let text = read_text(path)?;
+        let settled = toml::from_str(&text)
+            .map_err(|e: toml::de::Error| {
+                let line = explain::line(&text, e.span().map_or(0, |span| span.start));
+                ConfigError(format!("{}:{line}: {}", path.display(), explain::in_words(e.message())))
+            })
+            .and_then(|mut file: File| {
+                for route in &mut file.route {
+                    let line = explain::line(&text, route.span().start);
+                    route.get_mut().place = Some(format!("{}:{line}", path.display()));
+                }
+                let is_open = file.holds_a_secret() && others_can_read(path);
+                let mut config = settle(flags, file)?;
+                config.doubts.extend(is_open.then(|| open_to_all(path, "the password or the secrets")));
+                Ok(config)
+            });
+        settled.map_err(|first| match mistakes::mistakes(path, &text) {
+            // What is wrong is not in the file alone.
+            all if all.is_empty() => first,
+            all => ConfigError(all.join("\n")),
         })
     }
+}
 
+/// What flags and file mean together.
+fn settle(flags: &Flags, file: File) -> Result<Config, ConfigError> {
+    let span = |span: Option<Span>| span.map(|span| span.0);
+    let lease = flags.lease.or(span(file.lease)).unwrap_or(DEFAULT_LEASE);
+    if !(MIN_LEASE_MS.into()..=MAX_LEASE_MS.into()).contains(&lease.as_millis()) {
+        let lease = humantime::format_duration(lease);
+        return Err(ConfigError(format!("--lease must be from 1s to 12h, not {lease}")));
+    }
+    let written = Written {
+        server: file.server,
+        server_file: file.server_file,
+        server_ca: file.server_ca,
+        proxy: file.proxy,
+    };
+    let access = flags.access.access(written)?;
+    let grace = flags.grace.or(span(file.grace)).unwrap_or(DEFAULT_GRACE);
+    let defaults = routes::Defaults {
+        concurrency: file.concurrency.unwrap_or(NonZeroU16::MIN),
+        timeout: flags.timeout.or(span(file.timeout)),
+        linger: flags.linger.or(span(file.linger)).unwrap_or(DEFAULT_LINGER),
+        grace,
+    };
+    let name = flags.worker_id.clone().or(file.worker_id);
+    let routes = all_routes(flags, file.route.into_iter().map(Spanned::into_inner), defaults)?;
+    let mut doubts = access.doubts.clone();
+    doubts.extend(routes.iter().flat_map(|route| route.doubts.iter().cloned()));
+    Ok(Config {
+        access,
+        pass_credentials: flags.pass_credentials || file.pass_credentials.unwrap_or(false),
+        worker_id: worker_id(name.unwrap_or_else(default_worker_id))?,
+        routes,
+        total: flags.total_concurrency.or(file.total_concurrency),
+        lease,
+        shutdown_timeout: flags
+            .shutdown_timeout
+            .or(span(file.shutdown_timeout))
+            .unwrap_or(DEFAULT_SHUTDOWN_TIMEOUT),
+        grace,
+        spool: flags.spool.clone().or(file.spool).or_else(spool::default_folder),
+        cgroup: flags.cgroup.clone().or(file.cgroup.map(|cgroup| cgroup.0)),
+        listen: flags.listen.or(file.listen),
+        until: Until {
+            max_jobs: flags.max_jobs.or(file.max_jobs),
+            max_idle: flags.max_idle.or(span(file.max_idle)),
+            once: flags.once,
+            wait_for_retries: flags.wait_for_retries,
+            server_timeout: flags
+                .server_timeout
+                .or(span(file.server_timeout))
+                .or(flags.once.then_some(SERVER_TIMEOUT_ONCE)),
+        },
+        live: flags.live.or(file.live).unwrap_or_default(),
+        label: label(flags.label.as_deref().or(file.label.as_deref()))?,
+        log: (flags.log_level.or(file.log_level).unwrap_or_default(), flags.log_format.or(file.log_format)),
+        doubts,
+    })
+}
+
+impl Config {
     /// What stays as it is while a worker runs, by the names of its keys.
     pub(crate) fn fixed(&self) -> Fixed {
-        let Self { server, worker_id, lease, spool, cgroup, listen, until, live, log, .. } = self;
+        let Self {
+            access, pass_credentials, worker_id, lease, spool, cgroup, listen, until, live, log, ..
+        } = self;
         [
-            ("server", server.to_string()),
+            ("server", access.url.to_string()),
+            ("server_ca", format!("{:?}", access.ca)),
+            ("proxy", format!("{:?}", access.proxy)),
+            ("pass_credentials", pass_credentials.to_string()),
             ("worker_id", format!("{worker_id:?}")),
             ("lease", format!("{lease:?}")),
-            ("spool", spool.display().to_string()),
+            ("spool", format!("{spool:?}")),
             ("cgroup", format!("{cgroup:?}")),
             ("listen", format!("{listen:?}")),
             ("max_jobs", format!("{:?}", until.max_jobs)),
             ("max_idle", format!("{:?}", until.max_idle)),
+            ("server_timeout", format!("{:?}", until.server_timeout)),
             ("live", format!("{live:?}")),
             ("log_level", format!("{:?}", log.0)),
             ("log_format", format!("{:?}", log.1)),
         ]
+    }
+
+    /// Programs and folders that are named and not here, in sentences.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        self.routes.iter().filter_map(|route| lookup::missing(route)).collect()
     }
 
     /// A line about whether limits are of a job or of each process, if there is something to say.
@@ -182,15 +261,21 @@ impl Config {
     }
 }
 
-fn read_file(path: &Path) -> Result<File, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    toml::from_str(&text).map_err(|e| ConfigError(explain::sentence(path, &text, &e)))
+fn read_text(path: &Path) -> Result<String, ConfigError> {
+    let shown = path.display();
+    let bytes = std::fs::read(path).map_err(|e| format!("cannot read {shown}: {e}"))?;
+    String::from_utf8(bytes).map_err(|e| {
+        let good = e.utf8_error().valid_up_to();
+        let line =
+            e.as_bytes().get(..good).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count() + 1;
+        ConfigError(format!("{shown}:{line}: this line is not UTF-8, in which the file has to be"))
+    })
 }
 
 /// The routes of flags and file.
 fn all_routes(
     flags: &Flags,
-    tables: Vec<RouteTable>,
+    tables: impl Iterator<Item = RouteTable>,
     mut defaults: routes::Defaults,
 ) -> Result<Vec<Arc<Route>>, ConfigError> {
     let mut limit_of = HashMap::new();
@@ -242,6 +327,11 @@ fn without_route(queue: &QueueName) -> ConfigError {
     ConfigError(format!("--concurrency names queue `{queue}`, which has no route of its own"))
 }
 
+fn label(text: Option<&str>) -> Result<Option<Arc<Template>>, ConfigError> {
+    let template = text.map(Template::parse).transpose();
+    Ok(template.map_err(|e| ConfigError(format!("--label: {e}")))?.map(Arc::new))
+}
+
 fn worker_id(name: String) -> Result<HeaderValue, ConfigError> {
     let visible = !name.is_empty() && name.len() <= 255 && name.bytes().all(|b| b.is_ascii_graphic());
     match HeaderValue::from_str(&name) {
@@ -260,7 +350,7 @@ fn default_worker_id() -> String {
 impl fmt::Display for Config {
     /// What it means, for whoever checks it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "takes jobs from {}", shown(&self.server))?;
+        writeln!(f, "takes jobs from {}", self.access.shown())?;
         for route in &self.routes {
             let list = |names: Vec<&str>| names.join(", ");
             write!(
@@ -281,6 +371,9 @@ impl fmt::Display for Config {
         if let Some(total) = self.total {
             writeln!(f, "{total} jobs at a time in all")?;
         }
-        writeln!(f, "keeps outcomes in {}", self.spool.display())
+        match &self.spool {
+            Some(folder) => writeln!(f, "keeps outcomes in {}", folder.display()),
+            None => writeln!(f, "{}", spool::NO_FOLDER),
+        }
     }
 }

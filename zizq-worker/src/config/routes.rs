@@ -10,20 +10,37 @@ use base64::prelude::BASE64_STANDARD;
 use reqwest::Method;
 
 use super::file::{LimitsTable, RouteTable, RunLine};
+use crate::access::{open_to_all, others_can_read};
 use crate::outcome::{Kind, Rules};
-use crate::route::{CommandSpec, HttpSpec, Limits, Route, Run, Target, User, http_url};
+use crate::route::{CommandSpec, HttpSpec, Inherit, Limits, Route, Run, Target, User, http_url};
 use crate::template::{Script, Template};
+use crate::trust::{self, Identity};
 
 /// What routes have that do not say otherwise.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Defaults {
     pub(super) concurrency: NonZeroU16,
     pub(super) timeout: Option<Duration>,
+    pub(super) linger: Duration,
     pub(super) grace: Duration,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            concurrency: NonZeroU16::MIN,
+            timeout: None,
+            linger: super::DEFAULT_LINGER,
+            grace: super::DEFAULT_GRACE,
+        }
+    }
 }
 
 /// How long an endpoint may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The least memory of a job that can be meant.
+const MIN_MEMORY: u64 = 1_000_000;
 
 type Said<T> = Result<T, String>;
 
@@ -48,26 +65,44 @@ pub(super) fn route(mut table: RouteTable, defaults: Defaults) -> Said<Route> {
             return Err("with a timeout of 0s no job could run".to_owned());
         }
         let kind = kind(&table)?;
+        let (key, table_place) = (table.key.clone(), table.place.clone());
         let rules = Rules::with(kind, &table.outcome).map_err(|e| format!("outcome: {e}"))?;
+        let (concurrency, target) = (
+            table.concurrency.unwrap_or(defaults.concurrency),
+            match kind {
+                Kind::Command => Target::Command(command(table, defaults)?),
+                Kind::Http => Target::Http(http(table)?),
+            },
+        );
         Ok(Route {
             name: name.as_str().into(),
             queues,
             types,
-            concurrency: table.concurrency.unwrap_or(defaults.concurrency),
+            doubts: doubts(&name, &target, key.as_deref()),
+            place: table_place,
+            concurrency,
             timeout,
             rules,
-            target: match kind {
-                Kind::Command => Target::Command(command(table, defaults)?),
-                Kind::Http => Target::Http(http(table)?),
-            },
+            target,
         })
     };
     build().map_err(|e| format!("route `{name}`: {e}"))
 }
 
+/// What is doubtful about the certificates of a route.
+fn doubts(name: &str, target: &Target, key: Option<&Path>) -> Vec<String> {
+    let Target::Http(spec) = target else { return Vec::new() };
+    let of =
+        |what: &str, doubt: Option<String>| doubt.map(|doubt| format!("route `{name}`: `{what}`: {doubt}"));
+    let key = key.filter(|path| others_can_read(path)).map(|path| open_to_all(path, "the private key"));
+    let cert = spec.identity.as_ref().and_then(Identity::doubt);
+    [of("ca", trust::doubt(&spec.ca)), of("cert", cert), of("key", key)].into_iter().flatten().collect()
+}
+
 /// Whether a route is a command or an endpoint, and that it has no keys of the other.
 fn kind(table: &RouteTable) -> Said<Kind> {
     let command = [
+        ("linger", table.linger.is_some()),
         ("grace", table.grace.is_some()),
         ("payload", table.payload.is_some()),
         ("cwd", table.cwd.is_some()),
@@ -107,21 +142,34 @@ fn command(table: RouteTable, defaults: Defaults) -> Said<CommandSpec> {
         Some(RunLine::Shell(line)) if line.trim().is_empty() => return Err("the command is empty".to_owned()),
         Some(RunLine::Shell(line)) => Run::Shell(Script::parse(&line)?),
         Some(RunLine::Program(list)) if list.is_empty() => return Err("the command is empty".to_owned()),
-        Some(RunLine::Program(list)) => {
-            Run::Program(list.iter().map(|one| Template::parse(one)).collect::<Said<_>>()?)
-        }
+        Some(RunLine::Program(list)) => Run::Program(Template::parse_command(&list)?),
         None => return Err("it has no `run`".to_owned()),
     };
+    let inherit = table.inherit_env.map(|inherit| inherit.0).unwrap_or_default();
+    if let Inherit::Only(names) = &inherit {
+        names.iter().try_for_each(|name| variable(name).map_err(|e| format!("inherit_env: {e}")))?;
+    }
+    let env = table.env.unwrap_or_default();
+    env.keys().try_for_each(|name| variable(name).map_err(|e| format!("env: {e}")))?;
     Ok(CommandSpec {
         run,
         payload: table.payload.unwrap_or_default(),
+        linger: table.linger.map_or(defaults.linger, |span| span.0),
         grace: table.grace.map_or(defaults.grace, |span| span.0),
         cwd: table.cwd,
-        inherit: table.inherit_env.map(|inherit| inherit.0).unwrap_or_default(),
-        env: templates(table.env.unwrap_or_default())?,
+        inherit,
+        env: templates(env)?,
         user: table.user.as_deref().map(|name| user(name, Path::new("/etc/passwd"))).transpose()?,
         limits: limits(table.limits.unwrap_or_default())?,
     })
+}
+
+/// Checks the name of a variable. The environment has no way to say that it cannot hold another.
+fn variable(name: &str) -> Said<()> {
+    match name.is_empty() || name.contains(['=', '\0']) {
+        true => Err(format!("`{name}` is no name of a variable: it is empty, or has a `=` or a NUL in it")),
+        false => Ok(()),
+    }
 }
 
 fn templates(texts: BTreeMap<String, String>) -> Said<BTreeMap<String, Template>> {
@@ -134,14 +182,18 @@ fn templates(texts: BTreeMap<String, String>) -> Said<BTreeMap<String, Template>
 
 fn limits(table: LimitsTable) -> Said<Limits> {
     let cpu = table.cpu_time.map(|span| span.0);
-    if cpu.is_some_and(|cpu| cpu < Duration::from_secs(1)) {
+    if cpu.is_some_and(|cpu| cpu < Duration::from_secs(1) || cpu.subsec_nanos() != 0) {
         return Err("limits: `cpu_time` is in whole seconds, and at least one".to_owned());
     }
     if table.nice.is_some_and(|nice| !(-20..=19).contains(&nice)) {
         return Err("limits: `nice` is from -20 to 19".to_owned());
     }
+    let memory = table.memory.map(|size| size.0);
+    if memory.is_some_and(|memory| memory < MIN_MEMORY) {
+        return Err("limits: with less than 1MB of `memory` no command could run".to_owned());
+    }
     Ok(Limits {
-        memory: table.memory.map(|size| size.0),
+        memory,
         cpu_seconds: cpu.map(|cpu| cpu.as_secs()),
         processes: table.processes.map(Into::into),
         files: table.files.map(Into::into),
@@ -184,12 +236,25 @@ fn http(table: RouteTable) -> Said<HttpSpec> {
     } else {
         Some(http_url(&source, "http://HOST/PATH")?)
     };
-    let method = table.method.unwrap_or_else(|| "POST".to_owned());
-    let method =
-        Method::from_bytes(method.as_bytes()).map_err(|_| format!("`{method}` is no method of HTTP"))?;
+    let method = method(&table.method.unwrap_or_else(|| "POST".to_owned()))?;
+    for (key, span) in
+        [("connect_timeout", table.connect_timeout), ("first_byte_timeout", table.first_byte_timeout)]
+    {
+        if span.is_some_and(|span| span.0.is_zero()) {
+            return Err(format!("`{key}`: within 0s nothing could answer"));
+        }
+    }
     let headers = templates(table.headers.unwrap_or_default())?;
     if let Some(bad) = headers.keys().find(|name| reqwest::header::HeaderName::try_from(*name).is_err()) {
         return Err(format!("`{bad}` is no name of a header"));
+    }
+    let fixed = headers.iter().filter(|(_, value)| !value.has_placeholders());
+    for (name, value) in fixed {
+        if reqwest::header::HeaderValue::from_str(value.source()).is_err() {
+            return Err(format!(
+                "headers: the value of `{name}` cannot be sent: it has a line break or the like"
+            ));
+        }
     }
     Ok(HttpSpec {
         url,
@@ -202,10 +267,21 @@ fn http(table: RouteTable) -> Said<HttpSpec> {
         first_byte_timeout: table.first_byte_timeout.map(|span| span.0),
         max_connections_per_host: table.max_connections_per_host,
         private_addresses: table.private_addresses.unwrap_or(true),
-        ca: table.ca.map(|path| pem("ca", &path)).transpose()?,
+        ca: table.ca.map(|path| trust::read("ca", &path)).transpose()?.unwrap_or_default(),
         identity: identity(table.cert, table.key)?,
         base,
     })
+}
+
+/// Methods are written in capitals: `post` would be sent as it is, and no server knows it.
+fn method(text: &str) -> Said<Method> {
+    let method = Method::from_bytes(text.as_bytes()).map_err(|_| format!("`{text}` is no method of HTTP"))?;
+    match text.to_ascii_uppercase() {
+        capitals if capitals != text => {
+            Err(format!("methods of HTTP are written in capitals: `{capitals}`, not `{text}`"))
+        }
+        _ => Ok(method),
+    }
 }
 
 /// A key of Standard Webhooks: `whsec_` and base64; or where it is: `env:NAME`, `file:PATH`.
@@ -226,18 +302,9 @@ fn secret(text: &str) -> Said<Vec<u8>> {
     })
 }
 
-fn pem(key: &str, path: &Path) -> Said<Vec<u8>> {
-    std::fs::read(path).map_err(|e| format!("`{key}`: cannot read {}: {e}", path.display()))
-}
-
-fn identity(cert: Option<PathBuf>, key: Option<PathBuf>) -> Said<Option<Vec<u8>>> {
+fn identity(cert: Option<PathBuf>, key: Option<PathBuf>) -> Said<Option<Identity>> {
     match (cert, key) {
-        (Some(cert), Some(key)) => {
-            let mut both = pem("cert", &cert)?;
-            both.push(b'\n');
-            both.extend(pem("key", &key)?);
-            Ok(Some(both))
-        }
+        (Some(cert), Some(key)) => Identity::read(&cert, &key).map(Some),
         (None, None) => Ok(None),
         _ => Err("`cert` and `key` go together".to_owned()),
     }

@@ -51,7 +51,7 @@ fn what_is_wrong_is_said_in_a_sentence() {
         (&["--run", "a=x", "--server", "http://h/?x"], "has a `?` or `#` part"),
         (&["--run", "a=x", "--lease", "1ms"], "--lease must be from 1s to 12h, not 1ms"),
         (&["--run", "a=x", "--lease", "13h"], "--lease must be from 1s to 12h, not 13h"),
-        (&["--run", "a=x", "--lease", "30"], "time unit needed"),
+        (&["--run", "a=x", "--lease", "30"], "`30` has no unit: is it 30ms, 30s or 30m?"),
         (&["--run", "a=x", "--worker-id", "ä"], "--worker-id must be 1 to 255 visible ASCII characters"),
         (&["--config", "/nowhere.toml"], "cannot read /nowhere.toml"),
     ] {
@@ -65,7 +65,7 @@ fn the_sample_is_right_as_it_is_and_with_everything_switched_on() {
     let config = of_file(SAMPLE).unwrap();
     assert_eq!(config.routes.len(), 2);
     // Every key that is commented out, switched on; what needs files or another machine is left out.
-    let absent = ["ca =", "cert =", "key =", "user =", "\"file:"];
+    let absent = ["server_file =", "ca =", "cert =", "key =", "user =", "\"file:"];
     let all: String = SAMPLE
         .lines()
         .map(|line| line.strip_prefix("#: ").unwrap_or(line))
@@ -107,7 +107,7 @@ fn a_file_that_is_wrong_is_explained_with_its_line() {
         (route("run = 'x'\nzzz = 1"), "there is no key `zzz`; there are name, queue, type, "),
         (route("run = 'x'\ntimeout = 3"), "worker.toml:4: invalid type: integer `3`, expected a duration"),
         (route("run = 'x'\ntimeout = '0s'"), "route `q`: with a timeout of 0s no job could run"),
-        (route("run = 'x'\ntimeout = '3'"), "`3` is no duration: time unit needed"),
+        (route("run = 'x'\ntimeout = '3'"), "worker.toml:4: `3` has no unit: is it 3ms, 3s or 3m?"),
         (route("run = 'x'\nurl = 'http://h'"), "route `q`: it has both `run` and `url`"),
         (route(""), "route `q`: it has neither `run` nor `url`"),
         (route("run = 'x'\nsecrets = 'x'"), "route `q`: `secrets` has no meaning beside `run`"),
@@ -127,5 +127,123 @@ fn a_file_that_is_wrong_is_explained_with_its_line() {
         let error = of_file(&text).unwrap_err();
         assert!(error.contains(sentence), "{text}: {error}");
         assert!(!error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn a_flag_that_means_nothing_is_refused_with_the_choices() {
+    for (flag, value, said) in [
+        ("--config", "", "a value is required for '--config"),
+        ("--server", "", "is not a URL"),
+        ("--server", " ", "is not a URL"),
+        ("--server", "http://", "is not a URL"),
+        ("--server", "http://h:99999", "is not a URL"),
+        ("--run", "", "there is no `=` in it"),
+        ("--run", "=x", "the queue before the `=` is not valid"),
+        ("--run", "q=  ", "the command for queue `q` is empty"),
+        ("--http", "q=", "is not a URL"),
+        ("--concurrency", "", "`` is not a number from 1 to 65535"),
+        ("--concurrency", "-1", "`-1` is not a number from 1 to 65535"),
+        ("--concurrency", "2.5", "`2.5` is not a number from 1 to 65535"),
+        ("--concurrency", "4,", "`` is not a number from 1 to 65535"),
+        ("--total-concurrency", "0", "number would be zero"),
+        ("--total-concurrency", "65536", "number too large"),
+        ("--worker-id", "", "must be 1 to 255 visible ASCII characters"),
+        ("--worker-id", "a b", "must be 1 to 255 visible ASCII characters"),
+        ("--lease", "", "it is empty; write it like"),
+        ("--lease", "30", "`30` has no unit"),
+        ("--lease", "0", "--lease must be from 1s to 12h, not 0s"),
+        ("--lease", "-5s", "is no length of time"),
+        ("--lease", "30M", "could be minutes or months"),
+        ("--lease", "512MB", "is no length of time"),
+        ("--lease", "999999y", "is longer than a thousand years"),
+        ("--timeout", "0s", "with a timeout of 0s no job could run"),
+        ("--timeout", "1ns", "is not a whole number of milliseconds"),
+        ("--shutdown-timeout", "30", "`30` has no unit"),
+        ("--grace", " ", "it is empty"),
+        ("--spool", "", "a value is required for '--spool"),
+        ("--cgroup", "", "is neither `auto` nor the whole path of a cgroup"),
+        ("--cgroup", "yes", "is neither `auto` nor the whole path of a cgroup"),
+        ("--listen", "", "`` is no address and port; write it like 127.0.0.1:7891"),
+        ("--listen", "7891", "write it like 127.0.0.1:7891"),
+        ("--listen", "127.0.0.1:99999", "write it like 127.0.0.1:7891"),
+        ("--max-jobs", "0", "number would be zero"),
+        ("--max-jobs", "-1", "invalid digit"),
+        ("--max-idle", "10", "`10` has no unit"),
+        ("--live", "yes", "[possible values: auto, always, never]"),
+        ("--log-level", "verbose", "[possible values: error, warn, info, debug, trace]"),
+        ("--log-level", "", "[possible values: error, warn, info, debug, trace]"),
+        ("--log-format", "xml", "[possible values: pretty, json]"),
+    ] {
+        let given = if matches!(flag, "--run" | "--http") { &[][..] } else { &["--run", "a=x"] };
+        let joined = format!("{flag}={value}");
+        let flags: Vec<&str> = given.iter().copied().chain([joined.as_str()]).collect();
+        let error = config(&flags).map(|_| ()).unwrap_err();
+        assert!(error.contains(said), "{flag} {value:?}: {error}");
+    }
+    for (flag, value) in
+        [("--shutdown-timeout", "0"), ("--grace", "0s"), ("--max-idle", "900y"), ("--lease", "1h 30m")]
+    {
+        assert!(config(&["--run", "a=x", flag, value]).is_ok(), "{flag} {value}");
+    }
+}
+
+#[test]
+fn a_key_that_means_nothing_is_refused_with_the_choices() {
+    let route = |line: &str| format!("[[route]]\nqueue = 'q'\nrun = 'x'\n{line}\n");
+    let http = |line: &str| format!("[[route]]\nqueue = 'q'\nurl = 'http://h'\n{line}\n");
+    for (text, said) in [
+        ("server = ''".to_owned(), "is not a URL"),
+        ("server = 7890".to_owned(), "invalid type: integer `7890`, expected a string"),
+        ("worker_id = ''".to_owned(), "must be 1 to 255 visible ASCII characters"),
+        ("concurrency = 0".to_owned(), "expected a number from 1 to 65535"),
+        ("concurrency = '4'".to_owned(), "expected a number from 1 to 65535"),
+        ("total_concurrency = 65536".to_owned(), "expected a number from 1 to 65535"),
+        ("lease = 30".to_owned(), "expected a duration such as \"30s\""),
+        ("lease = ''".to_owned(), "it is empty; write it like"),
+        ("grace = '5'".to_owned(), "`5` has no unit"),
+        ("shutdown_timeout = '-1s'".to_owned(), "is no length of time"),
+        ("spool = ''".to_owned(), "the path is empty; leave the key out instead"),
+        ("cgroup = ''".to_owned(), "is neither `auto` nor the whole path of a cgroup"),
+        ("cgroup = true".to_owned(), "expected \"auto\" or a folder"),
+        ("listen = '7891'".to_owned(), "write it like 127.0.0.1:7891"),
+        ("max_jobs = -1".to_owned(), "expected a number from 1"),
+        ("max_idle = '1M'".to_owned(), "could be minutes or months"),
+        ("live = 'yes'".to_owned(), "unknown variant `yes`, expected one of `auto`, `always`, `never`"),
+        ("log_level = 'verbose'".to_owned(), "expected one of `error`, `warn`, `info`, `debug`, `trace`"),
+        ("log_format = ''".to_owned(), "expected `pretty` or `json`"),
+        (route("name = ' '"), "a name is one visible line"),
+        (route("name = \"a\\nb\""), "a name is one visible line"),
+        (route("type = ''"), "a name must not be empty"),
+        (route("cwd = ''"), "the path is empty"),
+        (route("user = ''"), "there is no user ``"),
+        (route("payload = 'file '"), "unknown variant `file `, expected one of `stdin`, `file`, `none`"),
+        (route("inherit_env = 'PATH'"), "expected true, false or a list of names"),
+        (route("inherit_env = ['']"), "inherit_env: `` is no name of a variable"),
+        (route("inherit_env = ['A=B']"), "inherit_env: `A=B` is no name of a variable"),
+        (route("env = {'A=B' = 'c'}"), "env: `A=B` is no name of a variable"),
+        (route("env = {'' = 'c'}"), "env: `` is no name of a variable"),
+        (route("limits = {memory = '512'}"), "`512` has no unit: is it 512MB, or really 512B?"),
+        (route("limits = {memory = 512}"), "expected a size such as \"512MB\""),
+        (route("limits = {memory = '512B'}"), "with less than 1MB of `memory` no command could run"),
+        (route("limits = {memory = '0'}"), "with less than 1MB of `memory` no command could run"),
+        (route("limits = {cpu_time = '1500ms'}"), "`cpu_time` is in whole seconds"),
+        (route("limits = {cpu_time = '0s'}"), "`cpu_time` is in whole seconds"),
+        (route("limits = {processes = 0}"), "expected a number from 1"),
+        (route("limits = {nice = 20}"), "`nice` is from -20 to 19"),
+        (route("limits = {nice = 'high'}"), "expected a number"),
+        (http("method = 'post'"), "methods of HTTP are written in capitals: `POST`, not `post`"),
+        (http("method = ''"), "`` is no method of HTTP"),
+        (http("headers = {'' = 'x'}"), "`` is no name of a header"),
+        (http("headers = {x = \"a\\r\\nb: c\"}"), "the value of `x` cannot be sent"),
+        (http("connect_timeout = '0s'"), "`connect_timeout`: within 0s nothing could answer"),
+        (http("first_byte_timeout = '0'"), "`first_byte_timeout`: within 0s nothing could answer"),
+        (http("max_connections_per_host = 0"), "expected a number from 1 to 65535"),
+        (http("ca = ''"), "the path is empty"),
+        (http("secrets = ''"), "a secret is `whsec_`"),
+    ] {
+        let text = if text.contains("[[route]]") { text } else { format!("{text}\n{}", route("")) };
+        let error = of_file(&text).map(|_| ()).unwrap_err();
+        assert!(error.contains(said), "{text}: {error}");
     }
 }

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use wait4::ResUse;
 
 use super::control::Control;
@@ -36,6 +36,8 @@ pub(super) struct Remains {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms {
     pub(super) timeout: Option<Duration>,
+    /// How long what it has started may go on after it.
+    pub(super) linger: Duration,
     pub(super) grace: Duration,
     pub(super) cpu_limited: bool,
 }
@@ -55,10 +57,10 @@ pub(super) async fn attend(
     let errors = started.stderr.take().map(ChildStderr::from_std).transpose()?;
     let channel = started.control.take();
     let log = JobLog::new(shared, Lease { id: job.id, token: job.lease });
-    let mut out = LineLog::new(job.id, "stdout");
-    let mut err = LineLog::new(job.id, "stderr");
+    let mut out = LineLog::new(job.id, "stdout", since);
+    let mut err = LineLog::new(job.id, "stderr", since);
     let mut tail = Tail::default();
-    let mut control = Control { shared, job, stop: stop.clone(), said: Said::default() };
+    let mut control = Control::new(shared, job, stop.clone());
     let end = End::default();
     let run = async {
         let ended = bring_to_end(&mut started, terms, stop).await;
@@ -70,12 +72,12 @@ pub(super) async fn attend(
         feed(input, stdin, &end),
         pump(output, &end, |bytes| {
             log.push(Output::Stdout, bytes);
-            out.push(bytes);
+            out.push(bytes, Instant::now());
         }),
         pump(errors, &end, |bytes| {
             log.push(Output::Stderr, bytes);
             tail.push(bytes);
-            err.push(bytes);
+            err.push(bytes, Instant::now());
         }),
         control.listen(channel, &end),
         log.send(&end),
@@ -109,9 +111,13 @@ async fn bring_to_end(
 ) -> io::Result<(ResUse, Option<Fact>)> {
     let why = tokio::select! {
         biased;
-        ended = started.ended_with_group() => return Ok((ended?, None)),
+        ended = started.ended() => {
+            let ended = ended?;
+            end_group(started, terms, stop).await;
+            return Ok((ended, None));
+        }
         () = stopped(&mut stop) => Fact::Stopped,
-        () = after(terms.timeout) => Fact::TimedOut(terms.timeout.unwrap_or_default()),
+        time = after(terms.timeout) => Fact::TimedOut(time),
     };
     let patience = if *stop.borrow() == Stop::Now { Duration::ZERO } else { terms.grace };
     let mut ended = None;
@@ -129,6 +135,24 @@ async fn bring_to_end(
         None => started.ended().await?,
     };
     Ok((ended, Some(why)))
+}
+
+/// What a command has started may come to its end by itself, as a `tee` does that writes its last lines. Then it is
+/// asked to end, and at last made to.
+async fn end_group(started: &mut Started<'_>, terms: Terms, mut stop: watch::Receiver<Stop>) {
+    let is_empty = tokio::select! {
+        () = started.group.emptied() => true,
+        () = sleep(terms.linger) => false,
+        () = stopped(&mut stop) => false,
+    };
+    if !is_empty && !terms.grace.is_zero() && *stop.borrow() != Stop::Now {
+        started.group.signal(Signal::TERM);
+        tokio::select! {
+            () = started.group.emptied() => {}
+            _ = timeout(terms.grace, stop.wait_for(|&stop| stop == Stop::Now)) => {}
+        }
+    }
+    started.group.end();
 }
 
 /// Writes the payload. A command need not read it.
@@ -165,7 +189,8 @@ mod tests {
 
     #[test]
     fn who_was_killed_for_want_of_memory_is_named_so() {
-        let terms = Terms { timeout: None, grace: Duration::ZERO, cpu_limited: false };
+        let (linger, grace) = (Duration::ZERO, Duration::ZERO);
+        let terms = Terms { timeout: None, linger, grace, cpu_limited: false };
         let of = |raw, out_of_memory| of_status(ExitStatus::from_raw(raw), terms, Some(out_of_memory));
         assert_eq!(of(9, true), Fact::OutOfMemory);
         assert_eq!(of(9, false), Fact::Signal(9));

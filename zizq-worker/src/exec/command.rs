@@ -1,20 +1,24 @@
 //! A job as a command.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use clap::CommandFactory as _;
 use protocol::job::DeliveredJob;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::sync::watch;
 
 use super::attend::{Remains, Terms, attend};
+use super::broken::Place;
 use super::processes::{LEASE_VARIABLE, StartTerms};
 use super::{Ran, Shared, Stop, launch, memory};
+use crate::args::Args;
 use crate::cgroup::JobGroup;
 use crate::outcome::{Fact, Said};
 use crate::route::{CommandSpec, Inherit, Limits, PayloadTo, Route, Run, Target};
@@ -34,6 +38,8 @@ pub(crate) struct Runner {
 /// A command that is ready to be started.
 struct Ready<'a> {
     command: Command,
+    /// What it becomes, whatever starts it.
+    program: String,
     cgroup: Option<JobGroup<'a>>,
     /// It lives as long as the command.
     payload_file: Option<NamedTempFile>,
@@ -73,9 +79,11 @@ impl Runner {
         stop: watch::Receiver<Stop>,
     ) -> Result<Remains, Fact> {
         let spec = spec(&self.route).map_err(Fact::CannotStart)?;
-        let program = ready.command.get_program().display().to_string();
+        let program = ready.program.clone();
+        let path = path_of(&ready.command);
         let terms = Terms {
             timeout: self.route.timeout,
+            linger: spec.linger,
             grace: spec.grace,
             cpu_limited: spec.limits.cpu_seconds.is_some(),
         };
@@ -86,11 +94,16 @@ impl Runner {
             limits_files: spec.limits.files.is_some(),
         };
         let started = self.shared.processes.start(ready.command, job.lease, start);
-        let started = started.map_err(|e| cannot_start(&program, spec.cwd.as_deref(), &e))?;
+        let place = Place { cwd: spec.cwd.as_deref(), path: &path };
+        let started = started.map_err(|e| cannot_start(spec, &program, place, &e))?;
         let remains = attend(started, stdin, job, terms, &self.shared, stop).await;
         // A payload that stayed in a file goes only now.
         drop(ready.payload_file);
-        remains.map_err(|e| Fact::CannotStart(format!("its end could not be seen: {e}")))
+        let remains = remains.map_err(|e| Fact::CannotStart(format!("its end could not be seen: {e}")))?;
+        if let Some(fault) = fault(spec, &program, place, &remains.fact) {
+            return Err(fault);
+        }
+        Ok(remains)
     }
 
     fn prepare(&self, job: &DeliveredJob) -> Result<Ready<'_>, Fact> {
@@ -116,7 +129,8 @@ impl Runner {
         } else {
             None
         };
-        Ok(Ready { command, cgroup, payload_file })
+        let program = line.into_iter().next().unwrap_or_default();
+        Ok(Ready { command, program, cgroup, payload_file })
     }
 
     fn command(
@@ -150,7 +164,11 @@ impl Runner {
 
     fn environment(&self, command: &mut Command, spec: &CommandSpec, job: &DeliveredJob) {
         match &spec.inherit {
-            Inherit::All => {}
+            Inherit::All => {
+                for name in own_variables() {
+                    command.env_remove(name);
+                }
+            }
             Inherit::None => {
                 command.env_clear();
             }
@@ -169,11 +187,32 @@ impl Runner {
             .env("ZIZQ_JOB_PRIORITY", job.priority.to_string())
             .env("ZIZQ_JOB_ATTEMPT", job.attempts.saturating_add(1).to_string())
             .env(LEASE_VARIABLE, job.lease.to_string())
-            .env("ZIZQ_SERVER", self.shared.client.server().as_str().trim_end_matches('/'));
+            .envs(self.shared.client.for_commands());
         if let Some(parent) = trace_parent(job) {
             command.env("TRACEPARENT", parent);
         }
     }
+}
+
+/// What was set for the worker, and is not for its commands unless they ask for it by name: its flags, its certificates,
+/// and its service manager.
+fn own_variables() -> &'static [String] {
+    static OWN: LazyLock<Vec<String>> = LazyLock::new(|| {
+        const OTHERS: [&str; 8] = [
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+            "NOTIFY_SOCKET",
+            "WATCHDOG_USEC",
+            "WATCHDOG_PID",
+            "STATE_DIRECTORY",
+            "CREDENTIALS_DIRECTORY",
+            "LISTEN_FDS",
+        ];
+        let command = Args::command();
+        let flags = command.get_arguments().filter_map(|flag| Some(flag.get_env()?.to_str()?.to_owned()));
+        flags.chain(OTHERS.map(str::to_owned)).collect()
+    });
+    &OWN
 }
 
 fn spec(route: &Route) -> Result<&CommandSpec, String> {
@@ -242,17 +281,41 @@ fn give(file: &File, uid: u32, gid: u32) -> io::Result<()> {
     std::os::unix::fs::fchown(file, Some(uid), Some(gid))
 }
 
-/// Who is at fault when a command cannot be started: the payload, where it is too long for a command line.
-fn cannot_start(program: &str, cwd: Option<&Path>, error: &io::Error) -> Fact {
+/// Who is at fault when a command cannot be started: the payload, where it is too long for a command line; the job, where
+/// it names the program; otherwise this worker.
+fn cannot_start(spec: &CommandSpec, program: &str, place: Place<'_>, error: &io::Error) -> Fact {
     if error.kind() == io::ErrorKind::ArgumentListTooLong {
         return Fact::BadJob(format!(
             "its arguments are too long for `{program}`; let it read the payload instead"
         ));
     }
-    match cwd.filter(|cwd| !cwd.is_dir()) {
-        Some(cwd) => Fact::CannotStart(format!("its folder {} cannot be used: {error}", cwd.display())),
-        None => Fact::CannotStart(format!("cannot run `{program}`: {error}")),
+    if let Some(why) = place.of_folder() {
+        return Fact::CannotStart(why);
     }
+    let why = place.of_program(program, Some(error)).unwrap_or_else(|| error.to_string());
+    let why = format!("cannot run `{program}`: {why}");
+    if is_of_job(spec) { Fact::NoSuchProgram(why) } else { Fact::CannotStart(why) }
+}
+
+/// What this worker lacks, where a command ended as one does that cannot be executed or was not found.
+fn fault(spec: &CommandSpec, program: &str, place: Place<'_>, fact: &Fact) -> Option<Fact> {
+    let (Fact::Exit(126 | 127), false) = (fact, is_of_job(spec)) else { return None };
+    let why = match &spec.run {
+        Run::Shell(script) => place.of_line(script.line()),
+        Run::Program(_) => place.of_program(program, None),
+    };
+    why.map(|why| Fact::CannotStart(format!("{why} ({fact})")))
+}
+
+/// Whether the job says which program is run.
+fn is_of_job(spec: &CommandSpec) -> bool {
+    matches!(&spec.run, Run::Program(list) if list.first().is_some_and(|program| program.has_placeholders()))
+}
+
+/// Where a command looks for programs.
+fn path_of(command: &Command) -> OsString {
+    let own = command.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, value)| value);
+    own.map(OsStr::to_owned).or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| "/bin:/usr/bin".into())
 }
 
 /// The `traceparent` of W3C Trace Context that the producer put into the payload.

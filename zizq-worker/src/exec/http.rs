@@ -1,24 +1,30 @@
 //! A job as an HTTP call.
 
 use std::collections::HashMap;
+use std::error::Error as _;
+use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use protocol::job::DeliveredJob;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
-use reqwest::{Certificate, Client, Identity, Request, Response, Url};
+use reqwest::{Client, ClientBuilder, Request, Response, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 use super::command::{trace_member, trace_parent};
 use super::{Shared, Stop, after, stopped, webhook};
-use crate::client::{builder_for, cause};
+use crate::access::plain;
+use crate::client::cause;
 use crate::outcome::{Fact, Outcome, Said};
+use crate::proxy::is_local;
 use crate::route::{HttpSpec, Route, Target, http_url};
 use crate::template::Input;
+use crate::trust::Trust;
 use crate::{clock, private, retry_after};
 
 /// How much of an answer is read: enough for a message, and for the connection to be used again.
@@ -38,6 +44,10 @@ pub(crate) struct Endpoint {
     route: Arc<Route>,
     hosts: Arc<Hosts>,
     client: Client,
+    /// As [`Self::client`], with a new connection for each call.
+    anew: Client,
+    /// Whether there may be connections that were used before.
+    has_answered: AtomicBool,
 }
 
 impl Hosts {
@@ -60,29 +70,13 @@ impl Hosts {
 impl Endpoint {
     pub(super) fn new(route: Arc<Route>, shared: &Shared) -> Result<Self, String> {
         let spec = spec(&route)?;
-        let mut builder = match &spec.base {
-            Some(url) => builder_for(url),
-            None => builder_for(&Url::parse("https://any.invalid").map_err(|e| e.to_string())?),
+        let client = |idle: u16| {
+            let builder = client_for(spec)?.pool_max_idle_per_host(usize::from(idle));
+            builder.build().map_err(|e| cause(&e))
         };
-        builder = builder
-            .connect_timeout(spec.connect_timeout)
-            .pool_max_idle_per_host(usize::from(route.concurrency.get()));
-        if let Some(pem) = &spec.ca {
-            let own = Certificate::from_pem_bundle(pem).map_err(|e| format!("`ca`: {}", cause(&e)))?;
-            if own.is_empty() {
-                return Err("`ca`: there is no certificate in the file".to_owned());
-            }
-            builder = builder.tls_certs_merge(own);
-        }
-        if let Some(pem) = &spec.identity {
-            builder = builder
-                .identity(Identity::from_pem(pem).map_err(|e| format!("`cert`, `key`: {}", cause(&e)))?);
-        }
-        if !spec.private_addresses {
-            builder = builder.dns_resolver(Arc::new(private::PublicOnly)).no_proxy();
-        }
-        let client = builder.build().map_err(|e| cause(&e))?;
-        Ok(Self { route, hosts: shared.hosts.clone(), client })
+        let (client, anew) = (client(route.concurrency.get())?, client(0)?);
+        let hosts = shared.hosts.clone();
+        Ok(Self { route, hosts, client, anew, has_answered: AtomicBool::new(false) })
     }
 
     pub(super) async fn call(&self, job: &DeliveredJob, mut stop: watch::Receiver<Stop>) -> Outcome {
@@ -100,25 +94,45 @@ impl Endpoint {
             None => None,
         };
         let first_byte = spec.and_then(|spec| spec.first_byte_timeout);
-        let call = pin!(self.exchange(request, first_byte));
+        let call = pin!(self.exchange(job, request, first_byte));
         let (fact, detail) = tokio::select! {
             answer = call => answer,
-            () = after(self.route.timeout) => {
-                (Fact::TimedOut(self.route.timeout.unwrap_or_default()), String::new())
-            }
+            time = after(self.route.timeout) => (Fact::TimedOut(time), String::new()),
             () = stopped(&mut stop) => (Fact::Stopped, String::new()),
         };
         judge(&fact, &detail)
     }
 
-    async fn exchange(&self, request: Request, first_byte: Option<Duration>) -> (Fact, String) {
+    async fn exchange(
+        &self,
+        job: &DeliveredJob,
+        request: Request,
+        first_byte: Option<Duration>,
+    ) -> (Fact, String) {
         let sent = tokio::select! {
-            sent = self.client.execute(request) => sent,
-            () = after(first_byte) => return (Fact::TimedOut(first_byte.unwrap_or_default()), String::new()),
+            sent = self.send(job, request) => sent,
+            time = after(first_byte) => return (Fact::TimedOut(time), String::new()),
         };
         match sent {
-            Ok(answer) => read(answer).await,
+            Ok(answer) => {
+                let answer = read(answer).await;
+                self.has_answered.store(true, Ordering::Relaxed);
+                answer
+            }
             Err(e) => (Fact::NoAnswer(cause(&e)), String::new()),
+        }
+    }
+
+    /// Makes a call, once more where the other side may just have closed a connection that was used before: it cannot say
+    /// so in time. The call has a key by which a repetition is known, if it came after all.
+    async fn send(&self, job: &DeliveredJob, request: Request) -> reqwest::Result<Response> {
+        match self.client.execute(request).await {
+            Err(e) if was_closed(&e) && self.has_answered.load(Ordering::Relaxed) => {
+                let Ok(again) = self.request(job) else { return Err(e) };
+                tracing::debug!(job = %job.id, "the connection ended before the answer; called again: {}", cause(&e));
+                self.anew.execute(again).await
+            }
+            other => other,
         }
     }
 
@@ -148,6 +162,39 @@ impl Endpoint {
         *request.body_mut() = Some(body.into());
         Ok(request)
     }
+}
+
+/// How to call an endpoint.
+fn client_for(spec: &HttpSpec) -> Result<ClientBuilder, String> {
+    let any = Url::parse("https://any.invalid").map_err(|e| e.to_string())?;
+    let base = spec.base.as_ref().unwrap_or(&any);
+    let trust = Trust { known: true, named: spec.ca.clone(), how: "ca = \"FILE\"" };
+    let mut builder = plain(base, &trust, spec.identity.as_ref())?.connect_timeout(spec.connect_timeout);
+    if is_local(base) {
+        builder = builder.no_proxy();
+    }
+    if !spec.private_addresses {
+        builder = builder.dns_resolver(Arc::new(private::PublicOnly)).no_proxy();
+    }
+    Ok(builder)
+}
+
+/// Whether a connection that had been made ended before an answer.
+fn was_closed(error: &reqwest::Error) -> bool {
+    if error.is_connect() || error.is_timeout() {
+        return false;
+    }
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.into_iter().any(|cause| {
+        let closed = cause
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(|e| e.is_incomplete_message() || e.is_canceled());
+        closed
+            || cause.downcast_ref::<io::Error>().is_some_and(|e| {
+                use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+                matches!(e.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+            })
+    })
 }
 
 fn spec(route: &Route) -> Result<&HttpSpec, String> {
@@ -207,7 +254,7 @@ fn headers(
 
 async fn read(mut answer: Response) -> (Fact, String) {
     let status = answer.status();
-    let retry_at = retry_after::at(answer.headers(), clock::now_ms());
+    let pause = retry_after::pause(answer.headers(), clock::now_ms());
     let elsewhere = answer.headers().get(LOCATION).and_then(|place| place.to_str().ok()).map(str::to_owned);
     let mut body = Vec::new();
     let reading = async {
@@ -224,5 +271,5 @@ async fn read(mut answer: Response) -> (Fact, String) {
     if let Some(place) = elsewhere.filter(|_| status.is_redirection()) {
         detail = format!("it points to {place}, and redirects are not followed");
     }
-    (Fact::Status { status, retry_at }, detail)
+    (Fact::Status { status, pause }, detail)
 }

@@ -9,9 +9,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use protocol::log::{Line, MAX_KEPT_BYTES, Output};
+use tokio::time::Instant;
 
 use super::Shared;
-use super::output::End;
+use super::lines::Cutter;
+use super::output::{End, PARTIAL_LINE};
 use crate::client::CallError;
 use crate::report::Lease;
 
@@ -44,7 +46,16 @@ struct Waiting {
     chunks: VecDeque<(Output, Vec<u8>)>,
     bytes: usize,
     /// The starts of lines whose ends have not come yet.
-    partial: [Vec<u8>; 2],
+    partial: [Partial; 2],
+}
+
+/// The start of a line of one output.
+#[derive(Debug, Default)]
+struct Partial {
+    cutter: Cutter,
+    bytes: Vec<u8>,
+    /// Since when it waits for its end.
+    since: Option<Instant>,
 }
 
 impl<'a> JobLog<'a> {
@@ -76,7 +87,7 @@ impl<'a> JobLog<'a> {
     }
 
     async fn flush(&self, is_last: bool) {
-        let body = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take(is_last);
+        let body = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take(is_last, Instant::now());
         if body.is_empty() {
             return;
         }
@@ -109,12 +120,12 @@ impl Waiting {
         }
     }
 
-    /// The lines that wait, as NDJSON; at last also those without an end.
-    fn take(&mut self, is_last: bool) -> String {
+    /// The lines that wait, as NDJSON; at last, and after a while, also those without an end.
+    fn take(&mut self, is_last: bool, now: Instant) -> String {
         let mut lines: VecDeque<String> = VecDeque::new();
         let mut size = 0;
         let mut add = |output: Output, line: &[u8]| {
-            let text = String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line));
+            let text = String::from_utf8_lossy(line);
             let Ok(json) = serde_json::to_string(&Line { stream: output, line: text }) else { return };
             size += json.len() + 1;
             lines.push_back(json);
@@ -127,23 +138,26 @@ impl Waiting {
         for (output, chunk) in self.chunks.drain(..) {
             let [out, err] = &mut self.partial;
             let partial = if output == Output::Stdout { out } else { err };
-            for piece in chunk.split_inclusive(|&byte| byte == b'\n') {
-                partial.extend_from_slice(piece);
-                if partial.last() == Some(&b'\n') {
-                    add(output, partial.strip_suffix(b"\n").unwrap_or(partial));
-                    partial.clear();
+            let mut rest = &chunk[..];
+            while let Some(piece) = partial.cutter.cut(&mut rest, !partial.bytes.is_empty()) {
+                partial.bytes.extend_from_slice(piece.bytes);
+                partial.since.get_or_insert(now);
+                if piece.is_end {
+                    add(output, &partial.bytes);
+                    partial.bytes.clear();
+                    partial.since = None;
                 }
             }
-            let surplus = partial.len().saturating_sub(MAX_BYTES);
-            partial.drain(..surplus);
+            let surplus = partial.bytes.len().saturating_sub(MAX_BYTES);
+            partial.bytes.drain(..surplus);
         }
         self.bytes = 0;
-        if is_last {
-            let [out, err] = &mut self.partial;
-            for (output, partial) in [(Output::Stdout, out), (Output::Stderr, err)] {
-                if !partial.is_empty() {
-                    add(output, &std::mem::take(partial));
-                }
+        let [out, err] = &mut self.partial;
+        for (output, partial) in [(Output::Stdout, out), (Output::Stderr, err)] {
+            let is_late = partial.since.is_some_and(|since| now - since >= PARTIAL_LINE);
+            if !partial.bytes.is_empty() && (is_last || is_late) {
+                add(output, &std::mem::take(&mut partial.bytes));
+                partial.since = None;
             }
         }
         lines.into_iter().flat_map(|line| [line, "\n".to_owned()]).collect()
@@ -156,29 +170,44 @@ mod tests {
 
     #[test]
     fn lines_are_put_together_and_the_rest_comes_last() {
-        let mut waiting = Waiting::default();
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
         waiting.push(Output::Stdout, b"a\nb");
         waiting.push(Output::Stderr, b"x\r\ny");
         waiting.push(Output::Stdout, b"c\n");
         let line = |stream: &str, line: &str| format!("{{\"stream\":\"{stream}\",\"line\":\"{line}\"}}\n");
-        assert_eq!(waiting.take(false), line("stdout", "a") + &line("stderr", "x") + &line("stdout", "bc"));
-        assert_eq!(waiting.take(false), "");
-        assert_eq!(waiting.take(true), line("stderr", "y"));
+        assert_eq!(
+            waiting.take(false, now),
+            line("stdout", "a") + &line("stderr", "x") + &line("stdout", "bc")
+        );
+        assert_eq!(waiting.take(false, now), "");
+        assert_eq!(waiting.take(true, now), line("stderr", "y"));
+    }
+
+    #[test]
+    fn a_progress_bar_and_a_question_are_shown_while_they_wait() {
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        waiting.push(Output::Stderr, b"\r10%\r20%");
+        waiting.push(Output::Stdout, b"go on? ");
+        let line = |stream: &str, line: &str| format!("{{\"stream\":\"{stream}\",\"line\":\"{line}\"}}\n");
+        assert_eq!(waiting.take(false, now), line("stderr", "10%"));
+        let now = now + PARTIAL_LINE;
+        assert_eq!(waiting.take(false, now), line("stdout", "go on? ") + &line("stderr", "20%"));
+        assert_eq!(waiting.take(true, now), "");
     }
 
     #[test]
     fn of_too_much_the_end_is_kept() {
-        let mut waiting = Waiting::default();
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
         for n in 0..100_000 {
             waiting.push(Output::Stdout, format!("{n}\n").as_bytes());
         }
         waiting.push(Output::Stderr, &[b'x'; 1000]);
-        let body = waiting.take(false);
+        let body = waiting.take(false, now);
         assert!(body.len() < MAX_BODY && body.ends_with("\"line\":\"99999\"}\n"));
         for _ in 0..100 {
             waiting.push(Output::Stderr, &[b'x'; 10_000]);
-            assert_eq!(waiting.take(false), "");
+            assert_eq!(waiting.take(false, now), "");
         }
-        assert!(waiting.partial.iter().all(|partial| partial.len() <= MAX_BYTES));
+        assert!(waiting.partial.iter().all(|partial| partial.bytes.len() <= MAX_BYTES));
     }
 }

@@ -1,6 +1,7 @@
 //! Runs one job.
 
 mod attend;
+mod broken;
 mod command;
 mod control;
 mod group;
@@ -8,6 +9,7 @@ pub mod guard;
 mod http;
 mod joblog;
 pub mod launch;
+mod lines;
 mod memory;
 mod output;
 mod processes;
@@ -141,10 +143,13 @@ async fn stopped(stop: &mut watch::Receiver<Stop>) {
     drop(stop.wait_for(|&stop| stop != Stop::No).await);
 }
 
-/// Waits for that long, or for ever.
-async fn after(time: Option<Duration>) {
+/// Waits for that long, or for ever. Says how long that was.
+pub(crate) async fn after(time: Option<Duration>) -> Duration {
     match time {
-        Some(time) => tokio::time::sleep(time).await,
+        Some(time) => {
+            tokio::time::sleep(time).await;
+            time
+        }
         None => std::future::pending().await,
     }
 }

@@ -7,14 +7,19 @@ use std::time::Duration;
 use protocol::id::JobId;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use super::lines::Cutter;
 use crate::logging::JOB_OUTPUT;
+use crate::thin;
 
 /// The longest line in the log, in bytes; the rest of it is left out.
 const MAX_LINE: usize = 4 << 10;
-/// The most lines of one job and stream that are logged in a second; the rest is left out.
+/// The most lines of one job and stream that are logged in a second, and the most bytes; the rest is left out.
 const MAX_LINES_PER_SECOND: u64 = 1_000;
+const MAX_BYTES_PER_SECOND: usize = 256 << 10;
+/// How long the start of a line waits for its end: a question has none.
+pub(super) const PARTIAL_LINE: Duration = Duration::from_secs(1);
 /// How much of the end of the output is kept.
 const TAIL_BYTES: usize = 8 << 10;
 const TAIL_LINES: usize = 50;
@@ -44,7 +49,7 @@ impl End {
     }
 }
 
-/// Reads a pipe to its end. Says whether it came.
+/// Reads a pipe to its end. Says whether it came. The sink is also called with nothing, from time to time.
 pub(super) async fn pump(
     pipe: Option<impl AsyncRead + Unpin>,
     end: &End,
@@ -53,11 +58,17 @@ pub(super) async fn pump(
     let Some(mut pipe) = pipe else { return true };
     let mut buf = vec![0; 16 << 10];
     let mut over = pin!(end.over());
+    let mut ticks = interval(PARTIAL_LINE / 2);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let read = tokio::select! {
             biased;
             read = pipe.read(&mut buf) => read,
             () = &mut over => return false,
+            _ = ticks.tick() => {
+                sink(&[]);
+                continue;
+            }
         };
         match read {
             Ok(0) => return true,
@@ -99,46 +110,57 @@ impl Tail {
 pub(super) struct LineLog {
     job: JobId,
     stream: &'static str,
-    /// The start of a line whose end has not come yet.
+    cutter: Cutter,
+    /// The start of a line whose end has not come yet, and since when.
     partial: Vec<u8>,
+    since: Instant,
     second: Instant,
+    /// What was logged in this second, and how many lines were not.
     lines: u64,
+    bytes: usize,
+    left_out: u64,
 }
 
 impl LineLog {
-    pub(super) fn new(job: JobId, stream: &'static str) -> Self {
-        Self { job, stream, partial: Vec::new(), second: Instant::now(), lines: 0 }
+    pub(super) fn new(job: JobId, stream: &'static str, now: Instant) -> Self {
+        let (cutter, partial) = (Cutter::default(), Vec::new());
+        Self { job, stream, cutter, partial, since: now, second: now, lines: 0, bytes: 0, left_out: 0 }
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8]) {
-        if self.second.elapsed() >= Duration::from_secs(1) {
-            self.next_second();
+    pub(super) fn push(&mut self, mut bytes: &[u8], now: Instant) {
+        if now - self.second >= Duration::from_secs(1) {
+            self.tell_left_out();
+            (self.second, self.lines, self.bytes, self.left_out) = (now, 0, 0, 0);
         }
-        if self.lines >= MAX_LINES_PER_SECOND
-            && let Some(last) = memchr::memrchr(b'\n', bytes)
+        if self.is_full()
+            && let Some(last) = memchr::memrchr2(b'\n', b'\r', bytes)
         {
             // Whatever comes before the last line is only counted, and that is quick.
             self.partial.clear();
             let (counted, rest) = bytes.split_at(last + 1);
-            self.lines += u64::try_from(memchr::memchr_iter(b'\n', counted).count()).unwrap_or(u64::MAX);
-            return self.push_lines(rest);
+            self.left_out += u64::try_from(self.cutter.skip(counted)).unwrap_or(u64::MAX);
+            bytes = rest;
         }
-        self.push_lines(bytes);
+        while let Some(piece) = self.cutter.cut(&mut bytes, !self.partial.is_empty()) {
+            if piece.is_end && self.partial.is_empty() {
+                self.line(piece.bytes);
+                continue;
+            }
+            if self.partial.is_empty() {
+                self.since = now;
+            }
+            self.begin(piece.bytes);
+            if piece.is_end {
+                self.end_partial();
+            }
+        }
+        if now - self.since >= PARTIAL_LINE {
+            self.end_partial();
+        }
     }
 
-    fn push_lines(&mut self, mut bytes: &[u8]) {
-        while let Some((line, rest)) = memchr::memchr(b'\n', bytes).and_then(|at| bytes.split_at_checked(at))
-        {
-            if self.partial.is_empty() {
-                self.line(line);
-            } else {
-                self.begin(line);
-                let line = std::mem::take(&mut self.partial);
-                self.line(&line);
-            }
-            bytes = rest.get(1..).unwrap_or_default();
-        }
-        self.begin(bytes);
+    const fn is_full(&self) -> bool {
+        self.lines >= MAX_LINES_PER_SECOND || self.bytes >= MAX_BYTES_PER_SECOND
     }
 
     /// Keeps the start of a line, one byte more than is logged: that shows that there was more.
@@ -147,35 +169,45 @@ impl LineLog {
         self.partial.extend_from_slice(piece.get(..room).unwrap_or(piece));
     }
 
-    fn line(&mut self, line: &[u8]) {
-        self.lines += 1;
-        if self.lines > MAX_LINES_PER_SECOND {
-            return;
-        }
-        let (Self { job, stream, .. }, line) = (self, line.strip_suffix(b"\r").unwrap_or(line));
-        let text = match line.get(..MAX_LINE) {
-            Some(start) if start.len() < line.len() => format!("{}…", String::from_utf8_lossy(start)).into(),
-            _ => String::from_utf8_lossy(line),
-        };
-        tracing::info!(target: JOB_OUTPUT, %job, stream, "{text}");
-    }
-
-    fn next_second(&mut self) {
-        let left_out = self.lines.saturating_sub(MAX_LINES_PER_SECOND);
-        if left_out > 0 {
-            let Self { job, stream, .. } = self;
-            tracing::warn!(target: JOB_OUTPUT, %job, stream, "{left_out} more lines came too fast to be logged");
-        }
-        (self.second, self.lines) = (Instant::now(), 0);
-    }
-
-    /// Logs what is left: a last line without an end.
-    pub(super) fn finish(mut self) {
+    /// Logs the start of a line, as far as it has come.
+    fn end_partial(&mut self) {
         if !self.partial.is_empty() {
             let line = std::mem::take(&mut self.partial);
             self.line(&line);
         }
-        self.next_second();
+    }
+
+    fn line(&mut self, line: &[u8]) {
+        if self.is_full() {
+            self.left_out += 1;
+            return;
+        }
+        if thin::is_on() {
+            // It is in the log of its job.
+            return;
+        }
+        let text = match line.get(..MAX_LINE) {
+            Some(start) if start.len() < line.len() => format!("{}…", String::from_utf8_lossy(start)).into(),
+            _ => String::from_utf8_lossy(line),
+        };
+        self.lines += 1;
+        self.bytes += text.len();
+        let Self { job, stream, .. } = self;
+        tracing::info!(target: JOB_OUTPUT, %job, stream, "{text}");
+    }
+
+    fn tell_left_out(&self) {
+        if self.left_out > 0 {
+            let Self { job, stream, left_out, .. } = self;
+            let left_out = zizq_log::grouped(*left_out);
+            tracing::warn!(target: JOB_OUTPUT, %job, stream, "{left_out} more lines came too fast to be logged");
+        }
+    }
+
+    /// Logs what is left: a last line without an end.
+    pub(super) fn finish(mut self) {
+        self.end_partial();
+        self.tell_left_out();
     }
 }
 
@@ -209,15 +241,47 @@ mod tests {
         assert!(bad.len() <= TAIL_BYTES && bad.ends_with('\u{fffd}'));
     }
 
-    #[tokio::test]
-    async fn a_line_without_end_takes_no_memory() {
-        let mut log = LineLog::new(JobId::from_u128(1), "stdout");
+    fn log() -> (LineLog, Instant) {
+        let now = Instant::now();
+        (LineLog::new(JobId::from_u128(1), "stdout", now), now)
+    }
+
+    #[test]
+    fn a_line_without_end_takes_no_memory() {
+        let (mut log, now) = log();
         for _ in 0..100 {
-            log.push(&[b'x'; 10_000]);
+            log.push(&[b'x'; 10_000], now);
         }
         assert_eq!(log.partial.len(), MAX_LINE + 1);
-        log.push(b"\nshort\nrest");
+        log.push(b"\nshort\nrest", now);
         assert_eq!(log.partial, b"rest");
         assert_eq!(log.lines, 2);
+    }
+
+    #[test]
+    fn the_start_of_a_line_is_logged_when_its_end_does_not_come() {
+        let (mut log, now) = log();
+        let at = |ms| now + Duration::from_millis(ms);
+        log.push(b"password: ", at(100));
+        log.push(b"", at(1_000));
+        assert_eq!(log.partial, b"password: ");
+        log.push(b"", at(1_100));
+        assert_eq!((log.partial.len(), log.lines), (0, 1));
+        // One that grows all the time is shown, too.
+        for n in 0..=10 {
+            log.push(b".", at(2_000 + 100 * n));
+        }
+        assert_eq!((log.partial.len(), log.lines), (0, 1));
+    }
+
+    #[test]
+    fn what_is_logged_in_a_second_is_bounded_in_lines_and_in_bytes() {
+        for (line, most) in [("x\n".to_owned(), 1_000), ("x".repeat(4_000) + "\n", 66)] {
+            let (mut log, now) = log();
+            log.push(line.repeat(5_000).as_bytes(), now);
+            assert_eq!((log.lines, log.left_out), (most, 5_000 - most));
+            log.push(line.repeat(10).as_bytes(), now);
+            assert_eq!((log.lines, log.left_out), (most, 5_010 - most));
+        }
     }
 }

@@ -236,13 +236,6 @@ impl Started<'_> {
         try_wait4_pid(number(self.pid))?.ok_or_else(|| io::ErrorKind::WouldBlock.into())
     }
 
-    /// As [`Self::ended`], and kills what is left of its group. Until it is buried, its number is that of its group.
-    pub(super) async fn ended_with_group(&mut self) -> io::Result<ResUse> {
-        self.exited().await?;
-        self.group.end();
-        self.ended().await
-    }
-
     async fn exited(&self) -> io::Result<()> {
         self.exit.readable().await.map(|mut ready| ready.retain_ready())
     }

@@ -19,6 +19,14 @@ pub(crate) use signals::name_of as signal_name;
 /// The longest message of a failure, in bytes; what is behind it is in the backtrace or in the log.
 const MAX_MESSAGE: usize = 1024;
 
+/// The shortest pause before something is tried again, whatever the other side says.
+pub(crate) const LEAST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A length of time in milliseconds.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// What became of the run of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fact {
@@ -34,10 +42,12 @@ pub(crate) enum Fact {
     TimedOut(Duration),
     /// This worker could not even start it.
     CannotStart(String),
+    /// The program that the job itself names could not be started.
+    NoSuchProgram(String),
     /// The payload does not give what the route makes of it.
     BadJob(String),
-    /// An endpoint answered; `retry_at` is what its `Retry-After` says, in milliseconds since the Unix epoch.
-    Status { status: StatusCode, retry_at: Option<u64> },
+    /// An endpoint answered; `pause` is what its `Retry-After` says.
+    Status { status: StatusCode, pause: Option<Duration> },
     /// An endpoint did not answer.
     NoAnswer(String),
     /// The worker was told to end it.
@@ -74,11 +84,13 @@ pub(crate) enum Outcome {
     /// Somebody is too busy for it: it is given back, and no attempt is counted.
     Release {
         reason: String,
-        /// When to try again, in milliseconds since the Unix epoch; absent: with a growing pause.
-        ready_at: Option<u64>,
+        /// How long it wants to be left alone, if it said so. What that comes to is the business of the pool.
+        pause: Option<Duration>,
     },
     /// This worker is at fault: the job is given back, and its route rests for a while.
     BackOff { reason: String },
+    /// The job failed in a way that can be the fault of this worker, too: so it is if other jobs fail in the same way.
+    Suspect(Failure),
     /// It was ended because the worker was told to.
     Stopped,
 }
@@ -97,7 +109,7 @@ impl fmt::Display for Fact {
             Self::OutOfMemory => f.write_str("killed for want of memory"),
             Self::OutOfCpuTime => f.write_str("killed because it used up its CPU time"),
             Self::TimedOut(after) => write!(f, "took longer than {}", humantime::format_duration(*after)),
-            Self::CannotStart(why) => write!(f, "could not be started: {why}"),
+            Self::CannotStart(why) | Self::NoSuchProgram(why) => write!(f, "could not be started: {why}"),
             Self::BadJob(why) => write!(f, "does not fit its route: {why}"),
             Self::Status { status, .. } => write!(f, "the endpoint answered {status}"),
             Self::NoAnswer(why) => write!(f, "the endpoint gave no answer: {why}"),
@@ -115,7 +127,7 @@ impl Fact {
             Self::OutOfMemory => "out_of_memory",
             Self::OutOfCpuTime => "out_of_cpu_time",
             Self::TimedOut(_) => "timed_out",
-            Self::CannotStart(_) => "cannot_start",
+            Self::CannotStart(_) | Self::NoSuchProgram(_) => "cannot_start",
             Self::BadJob(_) => "bad_job",
             Self::Status { .. } => "http_status",
             Self::NoAnswer(_) => "http_error",
@@ -135,19 +147,24 @@ impl Rules {
             return Outcome::Stopped;
         }
         let action = self.action(fact);
-        if let Some(failure) = said.failure.filter(|_| !matches!(action, Action::BackOff | Action::Release)) {
+        let gives_back = matches!(action, Action::BackOff | Action::Suspect | Action::Release);
+        if let Some(failure) = said.failure.filter(|_| !gives_back) {
             return Outcome::Failure(failure);
         }
-        let retry_at = match fact {
-            Fact::Status { retry_at, .. } => *retry_at,
+        let pause = match fact {
+            Fact::Status { pause, .. } => *pause,
             _ => None,
         };
         match action {
             Action::Success => Outcome::Success(said.result),
-            Action::Retry => Outcome::Failure(Failure { retry_at, ..failure(fact, detail) }),
+            Action::Retry => {
+                let delay_ms = pause.map(|pause| millis(pause.max(LEAST_PAUSE)));
+                Outcome::Failure(Failure { delay_ms, ..failure(fact, detail) })
+            }
             Action::Dead => Outcome::Failure(Failure { kill: Some(true), ..failure(fact, detail) }),
-            Action::Release => Outcome::Release { reason: message(fact, detail), ready_at: retry_at },
+            Action::Release => Outcome::Release { reason: message(fact, detail), pause },
             Action::BackOff => Outcome::BackOff { reason: message(fact, detail) },
+            Action::Suspect => Outcome::Suspect(failure(fact, detail)),
         }
     }
 }
@@ -166,7 +183,7 @@ fn message(fact: &Fact, detail: &str) -> String {
     let how = fact.to_string();
     let how = start_of(&how, MAX_MESSAGE);
     if fact.is_of_command() {
-        return match detail.lines().map(str::trim).rfind(|line| !line.is_empty()) {
+        return match detail.split(['\n', '\r']).map(str::trim).rfind(|line| !line.is_empty()) {
             Some(line) => format!("{} ({how})", start_of(line, MAX_MESSAGE)),
             None => how.to_owned(),
         };
@@ -178,7 +195,7 @@ fn message(fact: &Fact, detail: &str) -> String {
 }
 
 /// As much of the text as fits into `max` bytes.
-fn start_of(text: &str, max: usize) -> &str {
+pub(crate) fn start_of(text: &str, max: usize) -> &str {
     let end = (0..=max).rfind(|&end| text.is_char_boundary(end)).unwrap_or(0);
     if text.len() <= max { text } else { text.get(..end).unwrap_or_default() }
 }

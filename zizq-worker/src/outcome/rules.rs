@@ -21,6 +21,9 @@ pub(crate) enum Action {
     Release,
     /// This worker is at fault: back to the queue, no attempt is counted, and the route rests for a growing while.
     BackOff,
+    /// The attempt failed, unless other jobs fail in the same way: then this worker is at fault.
+    #[serde(skip)]
+    Suspect,
 }
 
 /// What a line of the table is about.
@@ -34,6 +37,7 @@ enum When {
     OutOfCpuTime,
     TimedOut,
     CannotStart,
+    NoSuchProgram,
     BadJob,
     NoAnswer,
 }
@@ -68,7 +72,7 @@ fn defaults(kind: Kind) -> Vec<(When, Action)> {
             codes(0, 0, Action::Success),
             codes(75, 75, Action::Retry),
             codes(64, 78, Action::Dead),
-            codes(126, 127, Action::BackOff),
+            codes(126, 127, Action::Suspect),
         ],
         Kind::Http => vec![
             codes(200, 299, Action::Success),
@@ -79,6 +83,7 @@ fn defaults(kind: Kind) -> Vec<(When, Action)> {
             codes(400, 499, Action::Dead),
         ],
     };
+    table.push((When::NoSuchProgram, Action::Suspect));
     table.push((When::CannotStart, Action::BackOff));
     table.push((When::BadJob, Action::Dead));
     table
@@ -150,7 +155,8 @@ impl When {
             | (Self::OutOfMemory, Fact::OutOfMemory)
             | (Self::OutOfCpuTime, Fact::OutOfCpuTime)
             | (Self::TimedOut, Fact::TimedOut(_))
-            | (Self::CannotStart, Fact::CannotStart(_))
+            | (Self::CannotStart, Fact::CannotStart(_) | Fact::NoSuchProgram(_))
+            | (Self::NoSuchProgram, Fact::NoSuchProgram(_))
             | (Self::BadJob, Fact::BadJob(_))
             | (Self::NoAnswer, Fact::NoAnswer(_)) => true,
             _ => false,

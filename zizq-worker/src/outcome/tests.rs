@@ -4,7 +4,7 @@ use super::rules::{Kind, RuleError};
 use super::*;
 
 fn status(code: u16) -> Fact {
-    Fact::Status { status: StatusCode::from_u16(code).unwrap(), retry_at: None }
+    Fact::Status { status: StatusCode::from_u16(code).unwrap(), pause: None }
 }
 
 fn judge(kind: Kind, fact: &Fact, detail: &str) -> Outcome {
@@ -19,6 +19,7 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Failure(_) => "retry",
         Outcome::Release { .. } => "release",
         Outcome::BackOff { .. } => "back_off",
+        Outcome::Suspect(_) => "suspect",
         Outcome::Stopped => "stopped",
     }
 }
@@ -30,7 +31,7 @@ fn every_exit_code_has_its_line() {
             0 => "success",
             75 => "retry",
             64..=74 | 76..=78 => "dead",
-            126 | 127 => "back_off",
+            126 | 127 => "suspect",
             _ => "retry",
         };
         assert_eq!(word(&judge(Kind::Command, &Fact::Exit(code), "")), expected, "{code}");
@@ -84,21 +85,31 @@ fn everything_else_has_its_line_and_its_name() {
     }
     let fault = judge(Kind::Command, &Fact::CannotStart(text()), "");
     assert_eq!(fault, Outcome::BackOff { reason: "could not be started: why".to_owned() });
+    let suspect = judge(Kind::Command, &Fact::NoSuchProgram(text()), "");
+    assert_eq!(word(&suspect), "suspect", "the job names the program");
     assert_eq!(judge(Kind::Http, &Fact::Stopped, ""), Outcome::Stopped);
 }
 
 #[test]
-fn retry_after_says_when() {
-    let at = |code, retry_at| {
-        let fact = Fact::Status { status: StatusCode::from_u16(code).unwrap(), retry_at };
+fn retry_after_says_how_long_and_whether_an_attempt_counts_it_does_not() {
+    let seconds = Duration::from_secs;
+    let after = |code, pause| {
+        let fact = Fact::Status { status: StatusCode::from_u16(code).unwrap(), pause };
         judge(Kind::Http, &fact, "")
     };
     for code in [429, 503] {
-        assert!(matches!(at(code, Some(77)), Outcome::Release { ready_at: Some(77), .. }));
-        assert!(matches!(at(code, None), Outcome::Release { ready_at: None, .. }));
+        for given in [None, Some(seconds(0)), Some(seconds(77))] {
+            assert!(matches!(after(code, given), Outcome::Release { pause, .. } if pause == given), "{code}");
+        }
     }
-    let Outcome::Failure(failure) = at(500, Some(77)) else { panic!() };
-    assert_eq!(failure.retry_at, Some(77));
+    for (given, delay_ms) in
+        [(None, None), (Some(seconds(0)), Some(1_000)), (Some(seconds(77)), Some(77_000))]
+    {
+        let Outcome::Failure(failure) = after(500, given) else { panic!() };
+        assert_eq!((failure.delay_ms, failure.retry_at), (delay_ms, None));
+    }
+    let Outcome::Failure(failure) = after(404, Some(seconds(77))) else { panic!() };
+    assert_eq!((failure.delay_ms, failure.kill), (None, Some(true)));
 }
 
 fn with(kind: Kind, lines: &[(&str, Action)]) -> Result<Rules, RuleError> {
@@ -126,6 +137,7 @@ fn a_route_may_see_it_otherwise() {
         (Fact::Signal(15), "release"),
         (Fact::Signal(11), "dead"),
         (Fact::CannotStart(String::new()), "retry"),
+        (Fact::NoSuchProgram(String::new()), "retry"),
         (Fact::BadJob(String::new()), "dead"),
     ] {
         assert_eq!(word(&rules.judge(&fact, "", Said::default())), expected, "{fact:?}");
@@ -163,7 +175,7 @@ fn what_a_job_says_of_itself_counts() {
         assert_eq!(outcome, Outcome::Failure(own.clone()));
     }
     let outcome = Rules::new(Kind::Command).judge(&Fact::Exit(127), "", said);
-    assert_eq!(word(&outcome), "back_off", "it did not even get to its end");
+    assert_eq!(word(&outcome), "suspect", "it did not even get to its end");
 }
 
 #[test]

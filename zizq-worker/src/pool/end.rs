@@ -1,15 +1,16 @@
 //! How a worker comes to its end.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use super::{Pool, every};
+use crate::ended::{Ended, Why};
 use crate::exec::Stop;
 use crate::notify;
-use crate::shutdown::{Ended, Phase};
+use crate::shutdown::Phase;
 
 /// How long the server has to take the last reports, after the last job was ended.
 const LAST_REPORTS: Duration = Duration::from_secs(5);
@@ -32,11 +33,18 @@ impl Pool {
 
     pub(super) fn broke(&mut self, end: &Result<(), JoinError>) {
         tracing::error!("a part of the worker has ended, which it never should; shutting down: {end:?}");
-        self.ended.broken = true;
-        self.advance(Phase::Drain);
+        self.end(Why::Broken, Phase::Drain);
     }
 
-    pub(super) fn advance(&mut self, phase: Phase) {
+    /// Goes this far towards the end. What is said first about why is what counts, unless something breaks.
+    pub(super) fn end(&mut self, why: Why, phase: Phase) {
+        if self.why.is_none() || why == Why::Broken {
+            self.why = Some(why);
+        }
+        self.advance(phase);
+    }
+
+    fn advance(&mut self, phase: Phase) {
         if phase <= self.phase {
             return;
         }
@@ -62,7 +70,7 @@ impl Pool {
             if stopped > 0 {
                 tracing::warn!(jobs = stopped, "ending the jobs that still run");
             }
-            self.ended.stopped += stopped;
+            self.stopped += stopped;
         }
         if phase == Phase::Kill {
             for run in self.runs.values() {
@@ -94,6 +102,8 @@ impl Pool {
         self.streams.shutdown().await;
         self.tasks.services.shutdown().await;
         self.tasks.shared.processes.sweep();
+        self.tell_late(Duration::ZERO);
+        let mut unreported = 0;
         for id in self.table.ids() {
             match &self.tasks.spool {
                 Some(folder) => tracing::error!(
@@ -102,9 +112,26 @@ impl Pool {
                 ),
                 None => tracing::error!(job = %id, "the server could not be told what became of the job"),
             }
-            self.ended.unreported += 1;
+            unreported += 1;
         }
-        tracing::info!("ended");
-        self.ended
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let stats = &self.tasks.stats;
+        let is_batch = self.until.is_batch();
+        let failed = match is_batch {
+            true => u64::try_from(self.failing.len()).unwrap_or(u64::MAX),
+            false => count(&stats.failed) + count(&stats.dead),
+        };
+        let ended = Ended {
+            why: self.why.unwrap_or(Why::Asked),
+            is_batch,
+            succeeded: count(&stats.succeeded),
+            failed,
+            released: count(&stats.released),
+            stopped: self.stopped,
+            unreported,
+            time: self.began.elapsed(),
+        };
+        ended.tell();
+        ended
     }
 }

@@ -3,7 +3,9 @@
 mod end;
 mod pauses;
 mod streams;
+mod suspects;
 mod tick;
+mod told;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
@@ -17,19 +19,32 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
-use self::pauses::Pauses;
+use self::pauses::{LIMIT, Pauses};
 use self::streams::Streams;
-use crate::clock;
+use self::suspects::Suspects;
+pub(crate) use self::told::one_line;
+use self::told::{About, Line};
 use crate::config::{Config, Fixed, Until};
+use crate::ended::{Ended, Why};
 use crate::event::{Event, Progress};
 use crate::exec::{Handler, Handlers, Ran, Shared, Stop};
-use crate::outcome::Outcome;
+use crate::label::Labels;
+use crate::live;
+use crate::outcome::{Outcome, millis};
 use crate::report::{Beat, Report};
+use crate::retry_after::LONGEST;
 use crate::route::{RouteMap, RouteName, Stream};
-use crate::shutdown::{Ended, Phase};
+use crate::shutdown::Phase;
 use crate::stats::Stats;
 use crate::stream::Source;
 use crate::table::{Effect, Slots, Table};
+use crate::thin::Thinner;
+
+/// How long a route rests at most when jobs fail one after another in the same way: they may be at fault after all.
+const SUSPICION: Duration = Duration::from_secs(30);
+
+/// After so many rests in a row a worker that is to end gives a route up.
+const TRIES_ONCE: u32 = 3;
 
 /// The tasks around the pool, and how it talks with them.
 pub(crate) struct Tasks {
@@ -47,6 +62,7 @@ pub(crate) struct Tasks {
 /// A job that runs.
 struct Run {
     id: JobId,
+    about: About,
     since: Instant,
     stop: watch::Sender<Stop>,
     handler: Option<Arc<Handler>>,
@@ -67,13 +83,31 @@ pub(crate) struct Pool {
     progress_is_news: bool,
     /// Routes that this worker cannot serve, for a while.
     at_fault: Pauses<RouteName>,
+    /// Failures that may be this worker's.
+    suspects: Suspects,
+    /// Routes that are given up: this worker ends when the others have nothing left.
+    given_up: HashSet<RouteName>,
     /// Routes whose jobs somebody is too busy for.
     busy: Pauses<RouteName>,
+    /// Jobs that were given back.
+    put_back: Pauses<JobId>,
     /// Jobs that nobody told this worker what to do with.
     unknown: Pauses<(QueueName, JobType)>,
     tick: Interval,
     idle_since: Instant,
     asks_for_rest: bool,
+    /// How many jobs had been begun when the server said last that none is left.
+    none_left_at: Option<u64>,
+    /// When there was a server last.
+    server_seen: Instant,
+    labels: Labels,
+    thinner: Thinner,
+    /// What became of jobs about which the server has not said yet what follows.
+    untold: HashMap<JobId, Line>,
+    /// Jobs that failed and have not succeeded since, where that matters at the end.
+    failing: HashSet<JobId>,
+    began: Instant,
+    why: Option<Why>,
     ticks: u32,
     until: Until,
     total: u16,
@@ -84,7 +118,8 @@ pub(crate) struct Pool {
     grace: Duration,
     /// What a new configuration does not change.
     fixed: Fixed,
-    ended: Ended,
+    /// Jobs that had to be ended.
+    stopped: usize,
 }
 
 impl Pool {
@@ -102,11 +137,22 @@ impl Pool {
             progress: HashMap::new(),
             progress_is_news: false,
             at_fault: Pauses::new(),
+            suspects: Suspects::default(),
+            given_up: HashSet::new(),
             busy: Pauses::new(),
+            put_back: Pauses::new(),
             unknown: Pauses::new(),
             tick: every(tick::PACE),
             idle_since: Instant::now(),
             asks_for_rest: false,
+            none_left_at: None,
+            server_seen: Instant::now(),
+            labels: Labels::default(),
+            thinner: Thinner::new(config.log.0),
+            untold: HashMap::new(),
+            failing: HashSet::new(),
+            began: Instant::now(),
+            why: None,
             ticks: 0,
             until: config.until,
             total: u16::MAX,
@@ -115,7 +161,7 @@ impl Pool {
             shutdown_timeout: config.shutdown_timeout,
             grace: Duration::ZERO,
             fixed: config.fixed(),
-            ended: Ended::default(),
+            stopped: 0,
         };
         pool.set_routes(config)?;
         Ok(pool)
@@ -127,6 +173,7 @@ impl Pool {
         let map = RouteMap::new(handlers.routes())?;
         let wanted = Stream::of(config.routes.iter().map(|route| &**route));
         self.handlers = handlers;
+        self.labels = Labels::new(config.label.clone());
         let slots = wanted.iter().map(|stream| u64::from(stream.slots)).sum::<u64>();
         self.tasks
             .shared
@@ -155,6 +202,7 @@ impl Pool {
             .collect();
         self.table.set_routes(map, slots, self.total.into());
         self.streams.set(wanted, self.total);
+        self.given_up.clear();
         Ok(())
     }
 
@@ -181,7 +229,7 @@ impl Pool {
                 Some(end) = self.tasks.services.join_next() => self.broke(&end),
                 Ok(()) = phase.changed() => {
                     let next = *phase.borrow_and_update();
-                    self.advance(next);
+                    self.end(Why::Asked, next);
                 }
                 () = sleep_until(deadline), if self.deadline.is_some() => if !self.time_is_up() { break },
             }
@@ -193,6 +241,11 @@ impl Pool {
         match event {
             Event::StreamTurned | Event::RenewalFailed => self.renew(),
             Event::Delivered(job) => self.table.delivered(job),
+            Event::Unreadable { lease, why } => {
+                let (pause, _) = self.put_back.hit(lease.id, Instant::now(), LIMIT);
+                tracing::error!(job = %lease.id, "{why}; given back for {pause:.1?}");
+                self.table.unreadable(lease, millis(pause), why);
+            }
             Event::Cancelled(cancel) => {
                 if self.table.cancelled(cancel.id) {
                     tracing::warn!(job = %cancel.id, "to be ended: the server says {:?}", cancel.reason);
@@ -207,7 +260,8 @@ impl Pool {
                     }
                 }
             }
-            Event::Settled { lease, refused } => {
+            Event::Settled { lease, refused, after } => {
+                self.tell_next(lease.id, after);
                 let is_still_ours = self.table.settled(lease, refused.is_none());
                 match refused {
                     Some(why) if is_still_ours => {
@@ -217,8 +271,8 @@ impl Pool {
                     None => {}
                 }
             }
-            Event::Remaining(ready) => self.remaining(ready),
-            Event::HungUp => self.advance(Phase::Drain),
+            Event::Remaining(left) => self.remaining(left),
+            Event::HungUp => self.end(Why::Asked, Phase::Drain),
             Event::Reload(config) => self.reload(&config),
         }
     }
@@ -232,8 +286,8 @@ impl Pool {
             effects.into_iter().for_each(|effect| self.apply(effect));
         }
         if self.table.is_spent() && self.phase == Phase::Work {
-            tracing::info!("as many jobs as wanted were begun");
-            self.advance(Phase::Drain);
+            let most = self.until.max_jobs.map_or(0, Into::into);
+            self.end(Why::Enough(most), Phase::Drain);
         }
     }
 
@@ -249,10 +303,11 @@ impl Pool {
             Effect::Report(report) => self.unsent.push_back(report),
             Effect::NoRoute(job) => {
                 let key = (job.queue.clone(), job.job_type.clone());
-                let (pause, _) = self.unknown.hit(key, Instant::now());
+                let (pause, _) = self.unknown.hit(key, Instant::now(), LIMIT);
                 let (queue, job_type) = (&job.queue, &job.job_type);
                 tracing::error!(job = %job.id, %queue, %job_type, "no route is for this job; given back for {pause:.1?}");
-                self.table.give_back(job.id, from_now(pause));
+                let reason = format!("this worker has no route for type `{job_type}` of queue `{queue}`");
+                self.table.give_back(job.id, millis(pause), reason);
             }
         }
     }
@@ -261,8 +316,9 @@ impl Pool {
         tracing::debug!(job = %job.id, queue = %job.queue, job_type = %job.job_type, "started");
         let (stop_in, stop) = watch::channel(Stop::No);
         let (id, handler) = (job.id, self.handlers.of(route).cloned());
-        let since = Instant::now();
-        self.tasks.stats.begins(id, route, since);
+        let (since, about) = (Instant::now(), About::of(&job));
+        let label = if live::is_on() { self.labels.of(&job) } else { String::new() };
+        self.tasks.stats.begins(id, format!("{about} {label}"), since);
         self.idle_since = since;
         let runs = handler.clone();
         let task = self.running.spawn(async move {
@@ -271,62 +327,83 @@ impl Pool {
                 None => not_run(format!("no route for queue `{}`", job.queue)),
             }
         });
-        self.runs.insert(task.id(), Run { id, since, stop: stop_in, handler });
+        self.runs.insert(task.id(), Run { id, about, since, stop: stop_in, handler });
     }
 
     fn finished(&mut self, run: Result<(task::Id, Ran), JoinError>) {
         let (task, ran) = run.unwrap_or_else(|e| (e.id(), not_run(format!("the worker has a bug: {e}"))));
-        let Some(Run { id, since, handler, .. }) = self.runs.remove(&task) else { return };
+        let Some(Run { id, about, since, handler, .. }) = self.runs.remove(&task) else { return };
         let Ran { outcome, usage } = ran;
+        let route = handler.map_or_else(|| "".into(), |handler| handler.route.name.clone());
+        let outcome = self.told_apart(id, outcome, &route);
         let ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.tasks.stats.ends(id, &outcome, ms, usage);
         self.progress.remove(&id);
         self.idle_since = Instant::now();
-        let cpu_ms = usage.map(|usage| usage.cpu_ms);
-        let peak_bytes = usage.and_then(|usage| usage.peak_bytes);
-        match &outcome {
-            Outcome::Success(_) => tracing::info!(job = %id, ms, cpu_ms, peak_bytes, "succeeded"),
-            Outcome::Failure(failure) => {
-                let word = if failure.kill == Some(true) { "failed for good" } else { "failed" };
-                tracing::warn!(job = %id, ms, cpu_ms, peak_bytes, "{word}: {}", failure.message);
-            }
-            Outcome::Release { reason, .. } => {
-                tracing::warn!(job = %id, ms, "given back for later: {reason}")
-            }
-            Outcome::BackOff { reason } => {
-                tracing::error!(job = %id, "could not be run, given back: {reason}");
-            }
-            Outcome::Stopped => tracing::warn!(job = %id, ms, "was ended"),
-        }
-        let route = handler.map_or_else(|| "".into(), |handler| handler.route.name.clone());
-        let outcome = self.paused(outcome, &route);
+        self.note(id, &outcome);
+        let line = about.line(&outcome, ms, usage);
+        let outcome = self.paused(id, outcome, &route);
+        self.tell(id, line, &outcome);
         self.table.finished(id, outcome, usage);
         if self.at_fault.is_on(&route, Instant::now()) {
             self.set_credits();
         }
     }
 
-    /// Says when a job that is given back may come again, and lets a route rest that this worker cannot serve.
-    fn paused(&mut self, outcome: Outcome, route: &RouteName) -> Outcome {
+    /// Whose fault a failure is that can be either the job's or this worker's.
+    fn told_apart(&mut self, id: JobId, outcome: Outcome, route: &RouteName) -> Outcome {
+        match outcome {
+            Outcome::Suspect(failure) if self.suspects.is_fault(route, id, &failure.message) => {
+                Outcome::BackOff { reason: format!("one job after another fails so: {}", failure.message) }
+            }
+            Outcome::Suspect(failure) => Outcome::Failure(failure),
+            Outcome::Success(_) | Outcome::Failure(_) => {
+                self.suspects.clear(route);
+                outcome
+            }
+            Outcome::Release { .. } | Outcome::BackOff { .. } | Outcome::Stopped => outcome,
+        }
+    }
+
+    /// Says how long a job is left alone that is given back, and lets a route rest that this worker cannot serve.
+    fn paused(&mut self, id: JobId, outcome: Outcome, route: &RouteName) -> Outcome {
         let now = Instant::now();
         match outcome {
             Outcome::BackOff { reason } => {
-                let (pause, is_new) = self.at_fault.hit(route.clone(), now);
+                let limit = if self.suspects.has(route) { SUSPICION } else { LIMIT };
+                let (rest, is_new) = self.at_fault.hit(route.clone(), now, limit);
                 if is_new {
-                    tracing::error!(%route, "this worker cannot serve the route; it rests for {pause:.1?}: {reason}");
+                    tracing::error!(%route, "this worker cannot serve the route; it rests for {rest:.1?}: {reason}");
                 }
-                Outcome::Release { reason, ready_at: Some(from_now(pause)) }
+                if self.until.once && self.at_fault.in_a_row(route) >= TRIES_ONCE {
+                    self.give_up(route);
+                }
+                // When the route goes on, jobs that were not tried yet have their turn first.
+                Outcome::Release { reason, pause: Some(rest * 2) }
             }
-            Outcome::Release { reason, ready_at: None } => {
-                let (pause, _) = self.busy.hit(route.clone(), now);
-                Outcome::Release { reason, ready_at: Some(from_now(pause)) }
+            Outcome::Release { reason, pause: asked } => {
+                let (own, _) = self.put_back.hit(id, now, LIMIT);
+                let pause = match asked {
+                    Some(asked) => asked.max(own),
+                    None => self.busy.hit(route.clone(), now, LIMIT).0.max(own),
+                };
+                Outcome::Release { reason, pause: Some(pause.min(LONGEST)) }
             }
-            Outcome::Success(_) | Outcome::Failure(_) => {
+            Outcome::Success(_) | Outcome::Failure(_) | Outcome::Suspect(_) => {
                 self.at_fault.clear(route);
                 self.busy.clear(route);
+                self.put_back.clear(&id);
                 outcome
             }
-            Outcome::Release { .. } | Outcome::Stopped => outcome,
+            Outcome::Stopped => outcome,
+        }
+    }
+
+    /// Tries no more to serve a route: this worker is to come to an end.
+    fn give_up(&mut self, route: &RouteName) {
+        if self.given_up.insert(route.clone()) {
+            tracing::error!(%route, "this worker cannot serve the route, and tries no more");
+            self.streams.give_up(&self.given_up);
         }
     }
 }
@@ -335,11 +412,6 @@ fn every(period: Duration) -> Interval {
     let mut interval = interval_at(Instant::now() + period, period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
-}
-
-/// A time from now on, as the server writes it.
-fn from_now(pause: Duration) -> u64 {
-    clock::now_ms().saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn not_run(reason: String) -> Ran {

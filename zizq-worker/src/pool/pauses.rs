@@ -6,14 +6,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The first pause.
-const FIRST: Duration = Duration::from_secs(1);
+use crate::outcome::LEAST_PAUSE;
+
 /// The longest.
-const LIMIT: Duration = Duration::from_secs(300);
+pub(super) const LIMIT: Duration = Duration::from_secs(300);
+/// With more things than these, those that have gone well for long are forgotten.
+const MANY: usize = 10_000;
 
 /// A pause for each of some things. What goes wrong during a pause was begun before it, and makes it no longer.
 #[derive(Debug)]
-pub(super) struct Pauses<K>(HashMap<K, Pause>);
+pub(super) struct Pauses<K> {
+    of: HashMap<K, Pause>,
+    /// How many there are before the next look at which of them are still needed.
+    enough: usize,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Pause {
@@ -23,18 +29,45 @@ struct Pause {
 
 impl<K: Hash + Eq> Pauses<K> {
     pub(super) fn new() -> Self {
-        Self(HashMap::new())
+        Self { of: HashMap::new(), enough: MANY }
     }
 
-    /// Something went wrong: how long to leave it alone. Says also whether that is news.
-    pub(super) fn hit(&mut self, key: K, now: Instant) -> (Duration, bool) {
-        let pause = self.0.entry(key).or_insert(Pause { until: now, failures: 0 });
+    /// Something went wrong: how long to leave it alone, at most `limit`. Says also whether that is news.
+    pub(super) fn hit(&mut self, key: K, now: Instant, limit: Duration) -> (Duration, bool) {
+        if self.of.len() >= self.enough {
+            self.of.retain(|_, pause| pause.until + LIMIT > now);
+            self.enough = (2 * self.of.len()).max(MANY);
+        }
+        let pause = self.of.entry(key).or_insert(Pause { until: now, failures: 0 });
         let is_new = pause.until <= now;
         if is_new {
-            let length = FIRST.saturating_mul(2_u32.saturating_pow(pause.failures)).min(LIMIT);
+            let length = LEAST_PAUSE.saturating_mul(2_u32.saturating_pow(pause.failures)).min(limit);
             *pause = Pause { until: now + length, failures: pause.failures.saturating_add(1) };
         }
         (pause.until - now, is_new)
+    }
+
+    /// Whether nothing went wrong since it last went well.
+    pub(super) fn is_empty(&self) -> bool {
+        self.of.is_empty()
+    }
+
+    /// What went wrong last, as a comma list.
+    pub(super) fn names(&self) -> String
+    where
+        K: std::fmt::Display + Ord,
+    {
+        let mut names: Vec<&K> = self.of.keys().collect();
+        names.sort();
+        names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// How many pauses there were in a row.
+    pub(super) fn in_a_row<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> u32
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        self.of.get(key).map_or(0, |pause| pause.failures)
     }
 
     /// It went well.
@@ -42,14 +75,14 @@ impl<K: Hash + Eq> Pauses<K> {
     where
         K: std::borrow::Borrow<Q>,
     {
-        self.0.remove(key);
+        self.of.remove(key);
     }
 
     pub(super) fn is_on<Q: Hash + Eq + ?Sized>(&self, key: &Q, now: Instant) -> bool
     where
         K: std::borrow::Borrow<Q>,
     {
-        self.0.get(key).is_some_and(|pause| pause.until > now)
+        self.of.get(key).is_some_and(|pause| pause.until > now)
     }
 }
 
@@ -63,17 +96,35 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let seconds = Duration::from_secs;
-        assert_eq!(pauses.hit("a", at(0)), (seconds(1), true));
-        assert_eq!(pauses.hit("a", at(0)), (seconds(1), false));
+        let hit = |pauses: &mut Pauses<&'static str>, at| pauses.hit("a", at, LIMIT);
+        assert_eq!(hit(&mut pauses, at(0)), (seconds(1), true));
+        assert_eq!(hit(&mut pauses, at(0)), (seconds(1), false));
         assert!(pauses.is_on("a", at(0)) && !pauses.is_on("a", at(1)) && !pauses.is_on("b", at(0)));
-        assert_eq!(pauses.hit("a", at(1)), (seconds(2), true));
-        assert_eq!(pauses.hit("a", at(2)), (seconds(1), false));
-        assert_eq!(pauses.hit("a", at(3)), (seconds(4), true));
+        assert_eq!(hit(&mut pauses, at(1)), (seconds(2), true));
+        assert_eq!(hit(&mut pauses, at(2)), (seconds(1), false));
+        assert_eq!(hit(&mut pauses, at(3)), (seconds(4), true));
         for n in 0..20 {
-            pauses.hit("a", at(1000 + 1000 * n));
+            hit(&mut pauses, at(1000 + 1000 * n));
         }
-        assert_eq!(pauses.hit("a", at(50_000)), (LIMIT, true));
+        assert_eq!(
+            pauses.hit("a", at(40_000), seconds(30)),
+            (seconds(30), true),
+            "there may be another limit"
+        );
+        assert_eq!(hit(&mut pauses, at(50_000)), (LIMIT, true));
+        assert_eq!((pauses.in_a_row("a"), pauses.in_a_row("b")), (25, 0));
         pauses.clear("a");
-        assert_eq!(pauses.hit("a", at(90_000)), (seconds(1), true));
+        assert_eq!(hit(&mut pauses, at(90_000)), (seconds(1), true));
+    }
+
+    #[test]
+    fn what_has_gone_well_for_long_is_forgotten() {
+        let mut pauses = Pauses::new();
+        let start = Instant::now();
+        for n in 0..3 * MANY {
+            pauses.hit(n, start + Duration::from_secs(n as u64), LIMIT);
+        }
+        assert!(pauses.of.len() < 2 * MANY, "{}", pauses.of.len());
+        assert_eq!(pauses.in_a_row(&(3 * MANY - 1)), 1);
     }
 }

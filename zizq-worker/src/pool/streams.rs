@@ -1,6 +1,6 @@
 //! The streams of a worker, and how many jobs each may hold.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -53,6 +53,22 @@ impl Streams {
         }
     }
 
+    /// Closes those that only serve these routes.
+    pub(super) fn give_up(&mut self, routes: &HashSet<RouteName>) {
+        self.open.retain(|queues, open| {
+            let is_served = !open.routes.iter().all(|route| routes.contains(route));
+            if !is_served {
+                self.source.stats.board().streams.remove(queues);
+            }
+            is_served
+        });
+    }
+
+    /// Whether there is none, or will soon be none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// Tells them how far the worker is.
     pub(super) fn follow(&self, phase: Phase) {
         self.phase.send_replace(phase);
@@ -60,6 +76,11 @@ impl Streams {
 
     pub(super) fn open(&self) -> impl Iterator<Item = &Open> {
         self.open.values()
+    }
+
+    /// Whether any of them may hold a job now.
+    pub(super) fn are_wanted(&self) -> bool {
+        self.open.values().any(|open| *open.credit.borrow() > 0)
     }
 
     /// Every queue, as a comma list.

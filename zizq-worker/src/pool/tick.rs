@@ -6,9 +6,10 @@ use std::time::Duration;
 use protocol::id::JobId;
 use tokio::time::Instant;
 
-use super::{Pool, RouteName};
+use super::{Pool, RouteName, told};
 use crate::config::Config;
-use crate::event::{Event, Progress};
+use crate::ended::Why;
+use crate::event::{Event, Left, Progress};
 use crate::notify;
 use crate::report::Beat;
 use crate::shutdown::Phase;
@@ -17,6 +18,8 @@ use crate::shutdown::Phase;
 pub(super) const PACE: Duration = Duration::from_millis(250);
 /// How often it does what may wait for a second.
 const SLOW: u32 = 4;
+/// How long `--once` waits for jobs that are ready and do not come, unless `--max-idle` says it.
+const NONE_COMES: Duration = Duration::from_secs(10);
 
 impl Pool {
     pub(super) fn tick(&mut self) {
@@ -28,15 +31,31 @@ impl Pool {
                 self.renew();
             }
             notify::is_alive(&self.tasks.stats);
+            self.thinner.look(&self.tasks.stats);
+            self.tell_late(told::PATIENCE);
         }
-        if self.phase > Phase::Work || !self.runs.is_empty() || !self.table.is_empty() {
+        if self.phase > Phase::Work {
             return;
         }
-        if self.until.max_idle.is_some_and(|most| self.idle_since.elapsed() >= most) {
-            tracing::info!("there was nothing to do for long enough");
-            self.advance(Phase::Drain);
-        } else if self.until.once && !self.asks_for_rest && self.tasks.stats.is_ready() {
-            self.ask_for_rest();
+        if self.tasks.stats.is_reached() || !self.streams.are_wanted() {
+            self.server_seen = Instant::now();
+        }
+        if !self.runs.is_empty() {
+            return;
+        }
+        if let Some(most) = self.until.server_timeout.filter(|&most| self.server_seen.elapsed() >= most) {
+            // There is nobody to wait for, and nobody to take what is not reported yet.
+            self.end(Why::NoServer(most), Phase::Stop);
+        } else if !self.table.is_empty() {
+            // The server is being told about the last job.
+        } else if self.until.once && self.streams.is_empty() {
+            self.end(Why::CannotServe(self.at_fault.names()), Phase::Drain);
+        } else if self.until.once {
+            if !self.asks_for_rest && self.tasks.stats.is_ready() {
+                self.ask_for_rest();
+            }
+        } else if let Some(most) = self.until.max_idle.filter(|&most| self.idle_since.elapsed() >= most) {
+            self.end(Why::Idle(most), Phase::Drain);
         }
     }
 
@@ -46,19 +65,35 @@ impl Pool {
         let (client, events) = (self.tasks.source.client.clone(), self.tasks.source.events.clone());
         let queues = self.streams.queues();
         tokio::spawn(async move {
-            let ready = client.count_ready(&queues).await;
-            let ready = ready.inspect_err(|e| tracing::warn!("cannot ask whether jobs are left: {e}")).ok();
-            if events.send(Event::Remaining(ready)).await.is_err() {
+            let left = client.left(&queues).await;
+            let left = left.inspect_err(|e| tracing::warn!("cannot ask whether jobs are left: {e}")).ok();
+            if events.send(Event::Remaining(left)).await.is_err() {
                 tracing::debug!("the pool has ended before the question was answered");
             }
         });
     }
 
-    pub(super) fn remaining(&mut self, ready: Option<u64>) {
+    pub(super) fn remaining(&mut self, left: Option<Left>) {
         self.asks_for_rest = false;
-        if ready == Some(0) && self.runs.is_empty() && self.table.is_empty() {
-            tracing::info!("no job is left");
-            self.advance(Phase::Drain);
+        let Some(Left { ready, held, paused, retries }) = left else { return };
+        if !self.runs.is_empty() || !self.table.is_empty() {
+            return;
+        }
+        let waited = self.idle_since.elapsed();
+        let begun = self.tasks.stats.started.load(Ordering::Relaxed);
+        // A job may be on its way here while the server says that none is ready: what it says twice is so.
+        let is_sure = self.none_left_at.replace(begun) == Some(begun);
+        if ready == 0 {
+            let stays = retries > 0 && self.until.wait_for_retries;
+            // What this worker could not run waits to be tried by another.
+            if is_sure && !self.at_fault.is_empty() {
+                self.end(Why::CannotServe(self.at_fault.names()), Phase::Drain);
+            } else if is_sure && !stays {
+                self.end(Why::NothingLeft { retries }, Phase::Drain);
+            }
+        } else if is_sure && (ready == held || waited >= self.until.max_idle.unwrap_or(NONE_COMES)) {
+            let queues = paused.iter().map(|queue| format!("queue `{queue}`")).collect::<Vec<_>>();
+            self.end(Why::Held { ready, paused: queues.join(", "), time: waited }, Phase::Drain);
         }
     }
 

@@ -44,12 +44,23 @@ fn split<'a>(text: &'a str, what: &str) -> Result<(QueueName, &'a str), String> 
 
 /// Reads a URL that a request can be sent to.
 pub(crate) fn http_url(text: &str, example: &str) -> Result<Url, String> {
-    let unusable = |why: String| format!("`{text}` {why}; write {example}");
+    let unusable = |why: String| format!("`{}` {why}; write {example}", without_password(text));
     let url = Url::parse(text).map_err(|e| unusable(format!("is not a URL ({e})")))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(unusable("does not begin with http:// or https://".to_owned()));
     }
     Ok(url)
+}
+
+/// What is meant as a URL, as others may see it: without what stands before an `@`.
+pub(crate) fn without_password(text: &str) -> String {
+    match text.rsplit_once('@') {
+        None => text.to_owned(),
+        Some((before, after)) => {
+            let scheme = before.find("://").and_then(|end| before.get(..end + 3)).unwrap_or_default();
+            format!("{scheme}***@{after}")
+        }
+    }
 }
 
 /// A `--concurrency` flag: `N`, or `QUEUE=N`.

@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use protocol::name::{JobType, QueueName};
 use reqwest::{Method, Url};
+use rustls::pki_types::CertificateDer;
 
-pub(crate) use self::flags::http_url;
 pub use self::flags::{ConcurrencyFlag, RouteFlag};
+pub(crate) use self::flags::{http_url, without_password};
 pub(crate) use self::map::{RouteMap, Stream};
 use crate::outcome::Rules;
 use crate::template::{Script, Template};
+use crate::trust::Identity;
 
 /// The name of a route, unique in a worker.
 pub(crate) type RouteName = Arc<str>;
@@ -38,6 +40,10 @@ pub struct Route {
     pub(crate) rules: Rules,
     /// What to do with a job.
     pub(crate) target: Target,
+    /// Where it was written down, if that was in a file: the file and the line.
+    pub(crate) place: Option<String>,
+    /// What is right and may not be meant, in sentences.
+    pub(crate) doubts: Vec<String>,
 }
 
 /// What is done with a job.
@@ -52,6 +58,8 @@ pub(crate) enum Target {
 pub(crate) struct CommandSpec {
     pub(crate) run: Run,
     pub(crate) payload: PayloadTo,
+    /// How long what it has started may go on after it.
+    pub(crate) linger: Duration,
     /// How long it has between TERM and KILL.
     pub(crate) grace: Duration,
     pub(crate) cwd: Option<PathBuf>,
@@ -131,10 +139,10 @@ pub(crate) struct HttpSpec {
     pub(crate) first_byte_timeout: Option<Duration>,
     pub(crate) max_connections_per_host: Option<NonZeroU16>,
     pub(crate) private_addresses: bool,
-    /// PEM of authorities to trust beside the known ones.
-    pub(crate) ca: Option<Vec<u8>>,
-    /// PEM of a certificate and its key, to show to the endpoint.
-    pub(crate) identity: Option<Vec<u8>>,
+    /// Authorities and certificates to believe beside the known ones.
+    pub(crate) ca: Vec<CertificateDer<'static>>,
+    /// A certificate and its key, to show to the endpoint.
+    pub(crate) identity: Option<Identity>,
     /// Where it is, as far as that is fixed: for proxies and certificates.
     pub(crate) base: Option<Url>,
 }

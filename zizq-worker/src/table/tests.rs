@@ -1,7 +1,8 @@
+use std::time::Duration;
+
 use super::*;
 
-const SUCCESS: Outcome = Outcome::Success(None);
-const RELEASE: Verdict = Verdict::Release { ready_at: None };
+pub(super) const SUCCESS: Outcome = Outcome::Success(None);
 
 fn id(n: u128) -> JobId {
     JobId::from_u128(n)
@@ -11,7 +12,7 @@ fn lease(n: u128, token: u64) -> Lease {
     Lease { id: id(n), token: LeaseToken::from_u64(token) }
 }
 
-fn job(n: u128, token: u64) -> Box<DeliveredJob> {
+pub(super) fn job(n: u128, token: u64) -> Box<DeliveredJob> {
     let json = serde_json::json!({
         "id": id(n), "type": "t", "queue": "q", "priority": 1, "attempts": 0, "payload": null,
         "lease": LeaseToken::from_u64(token),
@@ -25,7 +26,7 @@ fn table(limit: usize) -> Table {
     table
 }
 
-fn slots(route: &str, limit: usize) -> Slots {
+pub(super) fn slots(route: &str, limit: usize) -> Slots {
     Slots { route: route.into(), limit, room: limit }
 }
 
@@ -233,11 +234,14 @@ fn what_is_ended_for_shutdown_is_given_back_unless_it_finished() {
 fn a_job_that_could_not_be_started_is_given_back_for_later() {
     let mut table = table(1);
     table.delivered(job(1, 10));
-    table.finished(id(1), Outcome::Release { reason: String::new(), ready_at: Some(5) }, None);
+    table.finished(
+        id(1),
+        Outcome::Release { reason: "why".to_owned(), pause: Some(Duration::from_millis(5)) },
+        None,
+    );
     let reports = table.take_effects();
     let Some(Effect::Report(report)) = reports.last() else { panic!("{reports:?}") };
-    assert_eq!(*report.verdict, Verdict::Release { ready_at: Some(5) });
-    assert_ne!(*report.verdict, RELEASE);
+    assert_eq!(*report.verdict, Verdict::Release { delay_ms: Some(5), reason: Some("why".to_owned()) });
 }
 
 #[test]
@@ -261,7 +265,7 @@ fn a_job_without_a_route_is_its_owners_to_give_back() {
     let mut table = table(1);
     table.delivered(job_of("other", 1));
     assert_eq!(effects(&mut table), ["no route 1"]);
-    table.give_back(id(1), 99);
+    table.give_back(id(1), 99, "no route".to_owned());
     assert_eq!(effects(&mut table), ["release 1 10"]);
     table.settled(lease(1, 10), true);
     assert!(table.is_empty());
@@ -278,7 +282,7 @@ fn new_routes_leave_what_runs_alone_and_place_what_waits_anew() {
     assert_eq!(effects(&mut table), ["start 1 10", "start 3 10"]);
     table.set_routes(RouteMap::by_queue(&["a"]), [slots("a", 2)], usize::MAX);
     assert_eq!(sorted(effects(&mut table)), ["no route 4", "start 2 10"]);
-    table.give_back(id(4), 5);
+    table.give_back(id(4), 5, "no route".to_owned());
     table.finished(id(3), SUCCESS, None);
     table.finished(id(1), SUCCESS, None);
     assert_eq!(effects(&mut table), ["release 4 10", "success 3 10", "success 1 10"]);

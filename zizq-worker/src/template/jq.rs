@@ -1,11 +1,13 @@
-//! jq expressions over a job. The only user of jaq.
+//! jq expressions over a job.
 
 use std::fmt;
+use std::time::Duration;
 
-use jaq_core::data::JustLut;
-use jaq_core::load::{Arena, File, Loader};
-use jaq_core::{Compiler, Ctx, Filter, Vars, unwrap_valr};
-use jaq_json::Val;
+use protocol::jq::{Program, Value};
+use protocol::media::Format;
+
+use super::MEMBERS;
+use crate::clock;
 
 /// The most outputs that one placeholder may have.
 const MAX_OUTPUTS: usize = 10_000;
@@ -13,52 +15,48 @@ const MAX_OUTPUTS: usize = 10_000;
 /// A compiled expression. It comes from whoever configures the worker, never from a job.
 pub(super) struct Expression {
     source: String,
-    filter: Filter<JustLut<Val>>,
+    program: Program,
 }
 
-/// A job, as expressions see it.
+/// A job, as expressions see it, and what they call `now`.
 #[derive(Debug)]
-pub(crate) struct Input(Val);
+pub(crate) struct Input {
+    job: Value,
+    now: f64,
+}
 
 impl Input {
     /// Reads the JSON of a job.
     pub(super) fn read(json: &[u8]) -> Result<Self, String> {
-        jaq_json::read::parse_single(json).map(Self).map_err(|e| e.to_string())
+        let job = Value::read(Format::Json, json).ok_or("it cannot be read, or nests too deeply")?;
+        let now = Duration::from_millis(clock::now_ms()).as_secs_f64();
+        Ok(Self { job, now })
     }
 }
 
 impl Expression {
     pub(super) fn compile(source: &str) -> Result<Self, String> {
-        let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
-        let funs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
-        let arena = Arena::default();
-        let bad = |what: String| format!("`{}` is no jq expression: {what}", source.trim());
-        let modules = Loader::new(defs)
-            .load(&arena, File { code: source, path: () })
-            .map_err(|_| bad("it does not follow the syntax".to_owned()))?;
-        let filter = Compiler::default().with_funs(funs).compile(modules).map_err(|errors| {
-            let unknown = errors.into_iter().flat_map(|(_, errors)| errors).map(|(name, _)| name);
-            bad(format!("there is no {}", unknown.collect::<Vec<_>>().join(", ")))
-        })?;
-        Ok(Self { source: source.trim().to_owned(), filter })
+        let source = source.trim();
+        let program = Program::compile(source, &[]).map_err(|why| format!("{{{{ {source} }}}}: {why}"))?;
+        let mut named = program.members().named.iter();
+        match named.find(|name| !MEMBERS.contains(&name.as_str())) {
+            Some(name) => Err(no_member(source, name)),
+            None => Ok(Self { source: source.to_owned(), program }),
+        }
     }
 
     /// Every output as text: strings as they are, anything else as JSON.
     pub(super) fn outputs(&self, input: &Input) -> Result<Vec<String>, String> {
-        let ctx = Ctx::<JustLut<Val>>::new(&self.filter.lut, Vars::new([]));
         let mut texts = Vec::new();
-        for output in self.filter.id.run((ctx, input.0.clone())).map(unwrap_valr) {
-            let text = match output.map_err(|e| format!("{{{{ {} }}}} fails: {e}", self.source))? {
-                Val::TStr(text) => String::from_utf8_lossy(&text).into_owned(),
-                Val::Null => {
-                    return Err(format!(
-                        "{{{{ {0} }}}} gives null; `{0} // \"...\"` would give a default",
-                        self.source
-                    ));
-                }
-                other => other.to_string(),
-            };
-            texts.push(text);
+        for output in self.program.run(input.job.clone(), [], input.now) {
+            let output = output.map_err(|e| format!("{{{{ {} }}}} fails: {e}", self.source))?;
+            if output == Value::default() {
+                return Err(format!(
+                    "{{{{ {0} }}}} gives null; `{0} // \"...\"` would give a default",
+                    self.source
+                ));
+            }
+            texts.push(output.to_string());
             if texts.len() > MAX_OUTPUTS {
                 return Err(format!("{{{{ {} }}}} has more than {MAX_OUTPUTS} outputs", self.source));
             }
@@ -78,6 +76,19 @@ impl Expression {
             )),
         }
     }
+}
+
+/// A member that no job has: most likely one of the payload, or one that is written differently.
+fn no_member(source: &str, name: &str) -> String {
+    let lower = name.to_lowercase();
+    let distance = |known: &&&str| strsim::damerau_levenshtein(known, &lower);
+    let near = MEMBERS.iter().filter(|known| distance(known) <= known.len() / 4);
+    let near = near.min_by_key(distance);
+    let meant = near.map_or_else(|| format!(".payload.{name}"), |known| format!(".{known}"));
+    format!(
+        "{{{{ {source} }}}}: a job has no member `{name}`; did you mean `{meant}`? (A job has {}.)",
+        MEMBERS.join(", ")
+    )
 }
 
 impl fmt::Debug for Expression {

@@ -1,6 +1,7 @@
 //! Text with placeholders: `{{ EXPRESSION }}`, where the expression is jq over the job.
 
 mod jq;
+mod place;
 mod shell;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -27,6 +28,10 @@ enum Part {
     Text(String),
     Placeholder(Expression),
 }
+
+/// The members of [`View`].
+const MEMBERS: [&str; 9] =
+    ["id", "type", "queue", "priority", "attempts", "attempt", "deliveries", "ready_at", "payload"];
 
 /// The job as expressions see it: the members of the contract, and `attempt`, counted from 1.
 #[derive(Serialize)]
@@ -74,6 +79,24 @@ impl Template {
         Ok(Self { source: source.to_owned(), parts })
     }
 
+    /// Reads a program and its arguments.
+    ///
+    /// # Errors
+    /// What is wrong with one of them, or that a value stands where the program takes it for code.
+    pub(crate) fn parse_command(words: &[String]) -> Result<Vec<Self>, String> {
+        let mut templates = Vec::new();
+        for (n, word) in words.iter().enumerate() {
+            let template = Self::parse(word)?;
+            if let Some((partial, _)) = word.split_once("{{")
+                && let Some(name) = place::taken_for_code(words.get(..n).unwrap_or_default(), partial)
+            {
+                return Err(format!("the placeholder in `{word}` stands in what `{name}` takes for code"));
+            }
+            templates.push(template);
+        }
+        Ok(templates)
+    }
+
     /// The text that was read.
     pub(crate) fn source(&self) -> &str {
         &self.source
@@ -89,11 +112,25 @@ impl Template {
     }
 
     /// The text as a URL: what comes from the job is percent-encoded, except at the very beginning.
+    ///
+    /// # Errors
+    /// Where an expression fails, and where what comes from the job would make a segment of the path `.` or `..`, which
+    /// means another place.
     pub(crate) fn render_url(&self, input: &Input) -> Result<String, String> {
-        self.render_as(input, |at, value| match at {
+        let url = self.render_as(input, |at, value| match at {
             0 => value,
             _ => utf8_percent_encode(&value, URL_PART).to_string(),
-        })
+        })?;
+        let dots = dot_segments(&url);
+        let fixed: String =
+            self.parts.iter().map(|part| if let Part::Text(text) = part { text } else { "x" }).collect();
+        if dots > dot_segments(&fixed) {
+            return Err(format!(
+                "`{}` would become `{url}`, whose path has a segment `.` or `..`",
+                self.source
+            ));
+        }
+        Ok(url)
     }
 
     fn render_as(&self, input: &Input, encode: impl Fn(usize, String) -> String) -> Result<String, String> {
@@ -114,6 +151,16 @@ impl Template {
             _ => self.render(input).map(|text| vec![text]),
         }
     }
+}
+
+/// How many segments of the path of a URL are `.` or `..`, however they are written.
+fn dot_segments(url: &str) -> usize {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let is_dots = |segment: &str| {
+        let plain = segment.to_ascii_lowercase().replace("%2e", ".");
+        plain == "." || plain == ".."
+    };
+    path.split(['/', '\\']).filter(|segment| is_dots(segment)).count()
 }
 
 /// A part of a text that was not looked into yet.

@@ -4,6 +4,7 @@
 //! value in its environment. So whatever is in a payload, it is data to the shell.
 
 use super::jq::Expression;
+use super::place::Place;
 use super::{Input, Piece, pieces};
 
 /// A compiled line.
@@ -26,14 +27,19 @@ impl Script {
     /// Reads a line.
     pub(crate) fn parse(source: &str) -> Result<Self, String> {
         let (mut line, mut values) = (String::new(), Vec::new());
-        let mut quote = Quote::None;
+        let (mut quote, mut place) = (Quote::None, Place::default());
         for piece in pieces(source)? {
             match piece {
                 Piece::Text(text) => {
                     quote = quote_after(quote, text);
+                    place.read(text);
                     line.push_str(text);
                 }
                 Piece::Placeholder(code) => {
+                    if let Some(why) = place.refusal() {
+                        return Err(format!("the placeholder {{{{{code}}}}} stands in {why}"));
+                    }
+                    place.read_value();
                     let name = format!("ZIZQ_ARG_{}", values.len() + 1);
                     match quote {
                         Quote::None => line.push_str(&format!("\"${{{name}}}\"")),

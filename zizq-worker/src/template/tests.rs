@@ -39,7 +39,7 @@ fn what_the_payload_does_not_give_is_an_error() {
         ("{{ .payload.list[] }}", "{{ .payload.list[] }} has 2 outputs where one is needed, "),
         ("a{{ empty }}", "{{ empty }} has 0 outputs"),
         ("{{ .payload.list.x }}", "{{ .payload.list.x }} fails: "),
-        ("{{ error(\"no\") }}", "fails: \"no\""),
+        ("{{ error(\"no\") }}", "fails: no"),
     ] {
         let error = render(template, r#"{"list": [1, 2]}"#).unwrap_err();
         assert!(format!("{error}, ").contains(sentence), "{template}: {error}");
@@ -76,10 +76,101 @@ fn bad_templates_are_explained() {
     for (template, sentence) in [
         ("{{ .a", "a `{{` has no `}}` in `{{ .a`"),
         ("{{ }}", "a placeholder is empty"),
-        ("{{ .a | nosuch }}", "`.a | nosuch` is no jq expression: there is no nosuch"),
-        ("{{ .a | }}", "`.a |` is no jq expression: it does not follow the syntax"),
+        ("{{ .id | nosuch }}", "{{ .id | nosuch }}: `nosuch/0` is not defined in jq 1.7"),
+        ("{{ .id | }}", "{{ .id | }}: a term is expected, not the end of the expression"),
     ] {
         let error = Template::parse(template).unwrap_err();
         assert!(error.contains(sentence), "{template}: {error}");
+    }
+}
+
+#[test]
+fn a_member_that_no_job_has_is_refused_with_what_was_meant() {
+    for (template, meant) in [
+        ("{{ .image }}", "a job has no member `image`; did you mean `.payload.image`?"),
+        ("{{ .paylod.image }}", "did you mean `.payload`?"),
+        ("{{ .Id }}", "did you mean `.id`?"),
+        ("a{{ .user.name // \"x\" }}", "did you mean `.payload.user`?"),
+        ("{{ \"\\(.to): \\(.id)\" }}", "did you mean `.payload.to`?"),
+    ] {
+        let error = Template::parse(template).unwrap_err();
+        assert!(error.contains(meant), "{template}: {error}");
+    }
+    for template in
+        ["{{ .payload.image }}", "{{ .payload | .image }}", "{{ .attempt + 1 }}", "{{ [.payload.a[]?] }}"]
+    {
+        assert!(Template::parse(template).is_ok(), "{template}");
+    }
+}
+
+#[test]
+fn a_template_that_ends_or_reads_is_refused() {
+    for expression in [
+        "halt",
+        "\"x\" | halt_error",
+        "input",
+        "inputs",
+        "debug",
+        "stderr",
+        "env.HOME",
+        "$ENV.HOME",
+        "input_filename",
+    ] {
+        let error = Template::parse(&format!("{{{{ {expression} }}}}")).unwrap_err();
+        assert!(error.contains("is not known here"), "{expression}: {error}");
+    }
+}
+
+#[test]
+fn a_payload_makes_no_dot_segment_of_a_url() {
+    for (template, payload, expected) in [
+        ("http://h/a/{{.payload.v}}/b", "..", None),
+        ("http://h/a/{{.payload.v}}", ".", None),
+        ("http://h/a/.{{.payload.v}}", ".", None),
+        ("http://h/a/{{.payload.v}}{{.payload.v}}/b", ".", None),
+        ("http://h/../{{.payload.v}}", "x", Some("http://h/../x")),
+        ("http://h/{{.payload.v}}", "...", Some("http://h/...")),
+        ("http://h/{{.payload.v}}", "../x", Some("http://h/..%2Fx")),
+        ("http://h/?x={{.payload.v}}", "..", Some("http://h/?x=..")),
+        ("http://h/a.{{.payload.v}}", ".", Some("http://h/a..")),
+    ] {
+        let payload = serde_json::json!({"v": payload}).to_string();
+        let url = Template::parse(template).unwrap().render_url(&job(&payload));
+        match expected {
+            Some(expected) => assert_eq!(url.as_deref(), Ok(expected), "{template}"),
+            None => assert!(url.unwrap_err().contains("has a segment `.` or `..`"), "{template}"),
+        }
+    }
+}
+
+#[test]
+fn a_payload_that_nests_deeply_is_an_error() {
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    assert!(Input::read(deep.as_bytes()).unwrap_err().contains("nests too deeply"));
+}
+
+#[test]
+fn an_argument_in_the_place_of_code_is_refused() {
+    let parse = |words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        Template::parse_command(&words)
+    };
+    for words in [
+        &["sh", "-c", "echo {{ .payload.x }}"][..],
+        &["/bin/bash", "-ec", "{{ .payload.x }}"],
+        &["env", "sh", "-c", "{{ .payload.x }}"],
+        &["sed", "s/a/{{ .payload.x }}/"],
+        &["perl", "-e", "{{ .payload.x }}"],
+        &["ssh", "host", "{{ .payload.x }}"],
+    ] {
+        assert!(parse(words).unwrap_err().contains("takes for code"), "{words:?}");
+    }
+    for words in [
+        &["sh", "-c", "printf %s \"$1\"", "sh", "{{ .payload.x }}"][..],
+        &["echo", "{{ .payload.x }}"],
+        &["sed", "-e", "s/a/b/", "{{ .payload.x }}"],
+        &["./run", "--", "{{ .payload.x }}"],
+    ] {
+        assert!(parse(words).is_ok(), "{words:?}");
     }
 }

@@ -25,7 +25,7 @@ async fn a_command_gets_the_job_and_its_success_is_reported_with_the_lease() {
     let _worker =
         Worker::start_as(program, &server, &["--run", &line, "--worker-id", "w1", "--lease", "45s"]);
     let mut stream = server.stream().await;
-    assert_eq!(stream.query, "queue=q&prefetch=1&lease_ms=45000");
+    assert_eq!(stream.query, "queue=q&prefetch=1&lease_ms=45000&renew=worker");
     assert_eq!(stream.header("worker-id"), Some("w1"));
     assert_eq!(stream.header("accept"), Some("text/event-stream"));
     assert_eq!(stream.header("last-event-id"), None);
@@ -40,11 +40,10 @@ async fn a_command_gets_the_job_and_its_success_is_reported_with_the_lease() {
     assert_eq!(stdin, r#"{"n":1.50,"big":12345678901234567890123}"#);
     let expected = format!(
         "ZIZQ_CTL_FD=3\nZIZQ_JOB_ATTEMPT=3\nZIZQ_JOB_ID={}\nZIZQ_JOB_LEASE={}\nZIZQ_JOB_PRIORITY=5\nZIZQ_JOB_QUEUE=q\n\
-         ZIZQ_JOB_TYPE=t\nZIZQ_SERVER=http://{}\nZIZQ_SPOOL={}\n",
+         ZIZQ_JOB_TYPE=t\nZIZQ_SERVER=http://{}\n",
         id(1),
         lease(11),
         server.address,
-        folder.path().display(),
     );
     assert_eq!(std::fs::read_to_string(file("env")).unwrap(), expected);
 }
@@ -134,6 +133,75 @@ async fn a_gigabyte_of_output_takes_no_memory() {
     assert!(kilobytes < 100_000, "{peak}");
 }
 
+/// Runs one job, and hands back its worker when it has succeeded.
+async fn done(command: &str, flags: &[&str]) -> Worker {
+    let mut server = Server::start().await;
+    let worker = Worker::start(&server, &[&["--run", &format!("q={command}")], flags].concat());
+    let mut stream = server.stream().await;
+    stream.hello("s", false).await;
+    stream.job("s:1", &job(1, 11, json!(null))).await;
+    server.success().await;
+    worker
+}
+
+#[tokio::test]
+async fn the_last_lines_of_a_command_come_also_when_another_process_writes_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("script");
+    // One process that is slow, and nineteen that may be so by chance.
+    let text = "exec > >([ $1 = 1 ] && sleep 0.1; tee $0.$1) 2>&1\necho first $1\necho last $1\n";
+    std::fs::write(&script, text).unwrap();
+    let command = format!("q=bash {} {{{{ .payload }}}}", script.display());
+    let mut server = Server::start().await;
+    let mut worker = Worker::start(&server, &["--run", &command, "--linger", "60s"]);
+    let mut stream = server.stream().await;
+    stream.hello("s", false).await;
+    for n in 1..=20 {
+        stream.job(&format!("s:{n}"), &job(n, n, json!(n))).await;
+        assert_eq!(server.success().await, [(id(n), lease(n))]);
+        worker.log("the last line", |line| line["message"] == format!("last {n}")).await;
+        let log = std::fs::read_to_string(format!("{}.{n}", script.display())).unwrap();
+        assert_eq!(log, format!("first {n}\nlast {n}\n"));
+    }
+}
+
+#[tokio::test]
+async fn what_a_command_leaves_behind_is_asked_to_end_before_it_is_made_to() {
+    let child = "(trap \"echo cleaned up; exit\" TERM; echo ready > ready; while :; do sleep 0.01; done) &";
+    let wait = "until [ -e ready ]; do sleep 0.01; done";
+    let folder = tempfile::tempdir().unwrap();
+    let command = format!("cd {}; {child} {wait}", folder.path().display());
+    let mut worker = done(&command, &["--linger", "10ms", "--grace", "60s"]).await;
+    worker.message("cleaned up").await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let stubborn = child.replace("echo cleaned up; exit", "");
+    let command = format!("cd {}; {stubborn} echo pid $!; {wait}", folder.path().display());
+    let mut worker = done(&command, &["--linger", "10ms", "--grace", "100ms"]).await;
+    let line = worker.message("pid ").await;
+    gone(line["message"].as_str().unwrap().strip_prefix("pid ").unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_progress_bar_and_a_question_are_logged_while_the_command_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = folder.path().join("seen");
+    let mut server = Server::start().await;
+    let command = format!(
+        "q=printf '\\r10%%\\r20%%\\r100%%\\r\\n'; printf 'go on? ' >&2; until [ -e {} ]; do sleep 0.01; done",
+        seen.display()
+    );
+    let mut worker = Worker::start(&server, &["--run", &command]);
+    let mut stream = server.stream().await;
+    stream.hello("s", false).await;
+    stream.job("s:1", &job(1, 11, json!(null))).await;
+    for text in ["10%", "20%", "100%", "go on? "] {
+        worker.log(text, |line| line["message"] == text).await;
+    }
+    std::fs::write(seen, "").unwrap();
+    server.success().await;
+}
+
 #[tokio::test]
 async fn what_a_command_leaves_behind_is_killed_and_does_not_hold_it_up() {
     let mut server = Server::start().await;
@@ -161,6 +229,8 @@ async fn a_job_that_cannot_be_started_is_given_back_for_later() {
     stream.job("s:1", &job(1, 11, json!(null))).await;
     let release = server.call("/jobs/release").await;
     assert_eq!(leases(&release.body), [(id(1), lease(11))]);
-    assert!(release.body["jobs"][0]["ready_at"].as_u64().unwrap() > 1_700_000_000_000);
-    worker.message("could not be run, given back: could not be started: cannot run `sh`").await;
+    assert_eq!(release.body["jobs"][0]["delay_ms"], 2_000);
+    worker
+        .message("q/t could not be run, given back (attempt 3, again in 2s): could not be started: cannot run `sh`")
+        .await;
 }

@@ -40,6 +40,169 @@ async fn a_wrong_file_is_explained() {
 }
 
 #[tokio::test]
+async fn check_tells_all_mistakes_at_once_each_with_its_line() {
+    for (text, expected) in [
+        (
+            "lease = '1ms'\nserver = 'localhost'\n[[route]]\nqueue = 'q'\nrum = 'true'\ntimeout = '3'\n\
+             limits = {memory = '512', nice = 99}\n",
+            &[
+                (1, "--lease must be from 1s to 12h, not 1ms"),
+                (2, "`localhost` is not a URL"),
+                (5, "there is no key `rum`; did you mean `run`?"),
+                (6, "`3` has no unit: is it 3ms, 3s or 3m?"),
+                (7, "`512` has no unit: is it 512MB, or really 512B?"),
+                (7, "route `q`: limits: `nice` is from -20 to 19"),
+            ][..],
+        ),
+        (
+            "[[route]]\nqueue = 'a'\nrun = 'true'\nurl = 'http://h'\n[[route]]\nrun = 'true'\n[[route]]\nqueue = 'b'\n\
+             [[route]]\nqueue = 'c'\nrun = 'echo {{ .x'\ncloud_events = true\n\
+             [[route]]\nqueue = 'd'\nrun = 'true'\n[[route]]\nqueue = 'd'\nrun = 'true'\n",
+            &[
+                (1, "route `a`: it has both `run` and `url`"),
+                (5, "route ``: it has no `queue`"),
+                (7, "route `b`: it has neither `run` nor `url`"),
+                (11, "route `c`: a `{{` has no `}}`"),
+                (12, "route `c`: `cloud_events` has no meaning beside `run`"),
+                (16, "queue `d` is given twice"),
+            ],
+        ),
+        (
+            "[[route]]\nqueue = 'q'\nurl = 'http://h'\nmethod = 'post'\noutcome = {404 = 'done', 999 = 'dead'}\n\
+             headers = {'a b' = 'x', c = 'y'}\ncert = '/nowhere'\nkey = '/nowhere'\n",
+            &[
+                (4, "methods of HTTP are written in capitals"),
+                (5, "unknown variant `done`"),
+                (5, "route `q`: outcome: `999` is nothing"),
+                (6, "`a b` is no name of a header"),
+                (7, "`cert`: cannot read /nowhere"),
+            ],
+        ),
+        ("lease = 30s\n[[route]\nqueue = 'q'\nrun = 'true'\n", &[(1, ""), (2, "")]),
+    ] {
+        let file = ConfigFile::new(text);
+        let (code, said, error) = run(&["check", "--config", &file.path()]).await;
+        assert_eq!((code, said.as_str()), (Some(2), ""), "{error}");
+        let lines: Vec<&str> = error.lines().collect();
+        assert_eq!(lines.len(), expected.len(), "{text}\n{error}");
+        for (line, (number, said)) in lines.iter().zip(expected) {
+            let place = format!("error: {}:{number}: ", file.path());
+            assert!(line.starts_with(&place) && line.contains(said), "{number} {said}: {line}");
+        }
+    }
+    // A start says the same.
+    let file = ConfigFile::new("lease = '1'\n[[route]]\nqueue = 'q'\nrum = 'true'\n");
+    let (code, _, error) = run(&["--config", &file.path()]).await;
+    assert_eq!(code, Some(2));
+    assert!(error.contains("worker.toml:1: ") && error.contains("worker.toml:4: "), "{error}");
+    std::fs::write(file.path(), b"lease = '30s'\nname = '\xff'\n").unwrap();
+    let (_, _, error) = run(&["check", "--config", &file.path()]).await;
+    assert!(error.contains("worker.toml:2: this line is not UTF-8"), "{error}");
+}
+
+#[tokio::test]
+async fn check_warns_of_programs_and_folders_that_are_not_here() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let script = |name: &str, text: &str, mode: u32| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+    };
+    script("right", "#!/bin/sh\ntrue\n", 0o755);
+    script("locked", "#!/bin/sh\n", 0o644);
+    script("lost", "#!/opt/no/such/bash\n", 0o755);
+    script("windows", "#!/bin/bash\r\ntrue\r\n", 0o755);
+    script("by-env", "#!/usr/bin/env -S no-such-python3 -u\n", 0o755);
+    script("by-env-right", "#!/usr/bin/env sh\n", 0o755);
+    let cwd = format!("cwd = '{}'", folder.path().display());
+    for (lines, warning) in [
+        ("run = ['true']".to_owned(), None),
+        ("run = ['/bin/sh', '-c', 'no-such-program']".to_owned(), None),
+        ("run = 'cd / && umask 022; A=b no-such-program'".to_owned(), None),
+        ("run = 'A=b no-such-program'".to_owned(), None),
+        ("run = '{{ .payload.program }} x'".to_owned(), None),
+        ("run = ['{{ .payload.program }}']".to_owned(), None),
+        ("run = ['no-such-program']".to_owned(), Some("there is no program `no-such-program` in PATH (")),
+        (
+            "run = 'no-such-program {{ .payload.x }} | sort'".to_owned(),
+            Some("there is no program `no-such-program`"),
+        ),
+        ("run = ['true']\nenv = {PATH = '/nowhere'}".to_owned(), Some("`true` in PATH (/nowhere)")),
+        ("run = ['./no-such-program']".to_owned(), Some("/no-such-program")),
+        (
+            "run = 'true'\ncwd = '/no/such/folder'".to_owned(),
+            Some("`cwd`: there is no folder /no/such/folder"),
+        ),
+        (format!("run = ['./right']\n{cwd}"), None),
+        (format!("run = './right x'\n{cwd}"), None),
+        (format!("run = ['./by-env-right']\n{cwd}"), None),
+        (format!("run = ['./locked']\n{cwd}"), Some("locked cannot be executed; chmod +x ")),
+        (format!("run = './lost x'\n{cwd}"), Some("names /opt/no/such/bash, which is not there")),
+        (format!("run = ['./windows']\n{cwd}"), Some("ends with a carriage return")),
+        (format!("run = ['./by-env']\n{cwd}"), Some("names `no-such-python3`, which is not in PATH")),
+        (format!("run = ['{}']", folder.path().display()), Some("is a folder and no program")),
+    ] {
+        let file = ConfigFile::new(&format!("\n[[route]]\nqueue = 'q'\n{lines}\n"));
+        let (code, said, error) = run(&["check", "--config", &file.path()]).await;
+        assert_eq!(code, Some(0), "{error}");
+        assert!(said.ends_with("the configuration is right\n"), "{said}");
+        match warning {
+            None => assert_eq!(error, "", "{lines}"),
+            Some(warning) => {
+                let place = format!("warning: {}:2: route `q`: ", file.path());
+                assert!(error.starts_with(&place) && error.contains(warning), "{lines}: {error}");
+                assert_eq!(error.lines().count(), 1, "{error}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn check_online_asks_the_server_and_says_what_it_knows() {
+    let mut server = Server::start().await;
+    let url = format!("http://{}", server.address);
+    let flags = [
+        "check",
+        "--online",
+        "--server",
+        &url,
+        "--run",
+        "mails=true",
+        "--run",
+        "paused=true",
+        "--run",
+        "mial=true",
+    ];
+    let asked = tokio::spawn(command().args(flags).output());
+    for (path, answer) in [
+        ("/version", json!({"version": "0.7.0", "server": "zizq-server/0.1.0"})),
+        (
+            "/queues?details=true",
+            json!({"queues": [{"name": "mails", "paused": false}, {"name": "paused", "paused": true}, {"name": "mail", "paused": false}]}),
+        ),
+    ] {
+        let call = server.any_call().await;
+        assert_eq!((call.method.as_str(), call.path.as_str()), ("GET", path));
+        call.answer("200 OK", &answer.to_string());
+    }
+    let output = asked.await.unwrap().unwrap();
+    let (said, error) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(0), "{error}");
+    assert!(said.contains(&format!("zizq-server/0.1.0 answers at {url}, contract 0.7.0\n")), "{said}");
+    assert!(error.contains("route `paused`: queue `paused` is paused"), "{error}");
+    assert!(error.contains("queue `mial` has no jobs and had none lately; did you mean `mail`?"), "{error}");
+    assert!(!error.contains("`mails`"), "{error}");
+
+    let (code, said, error) =
+        run(&["check", "--online", "--server", "http://127.0.0.1:1", "--run", "q=true"]).await;
+    assert_eq!((code, said.as_str()), (Some(69), ""));
+    assert!(error.starts_with("error: no answer from http://127.0.0.1:1"), "{error}");
+}
+
+#[tokio::test]
 async fn a_file_is_read_again_while_jobs_run_on() {
     let folder = tempfile::tempdir().unwrap();
     let go = folder.path().join("go");
@@ -59,7 +222,7 @@ async fn a_file_is_read_again_while_jobs_run_on() {
     worker.signal(Signal::HUP);
     worker.message("the configuration was read again").await;
     let mut r = server.stream().await;
-    assert_eq!(r.query, "queue=r&prefetch=1&lease_ms=30000");
+    assert_eq!(r.query, "queue=r&prefetch=1&lease_ms=30000&renew=worker");
     r.hello("t", false).await;
     std::fs::write(go, "").unwrap();
     worker.message("old").await;

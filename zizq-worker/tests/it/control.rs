@@ -54,11 +54,27 @@ async fn a_job_decides_about_its_own_failure() {
             "@ctl fail --error-type timeout 'too slow'; exit 1",
             json!({"message": "too slow", "error_type": "timeout"}),
         ),
-        ("@ctl retry-at 1999999999999 later", json!({"message": "later", "retry_at": 1_999_999_999_999_u64})),
+        // A time that is over: at once.
+        ("@ctl retry-at 1700000000000 later", json!({"message": "later", "delay_ms": 0})),
+        // A length, so that the retry limit holds and the server's clock counts.
+        (
+            r#"echo '{"fail": {"message": "later", "retry_at": 1}}' >&3"#,
+            json!({"message": "later", "delay_ms": 0}),
+        ),
         (r#"echo '{"fail": "short"}' >&3"#, json!({"message": "short"})),
     ] {
         let (mut server, _worker) = start(script).await;
         assert_eq!(server.failure(&id(1)).await, expected, "{script}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_wants_to_be_tried_later_says_for_how_long() {
+    for (when, least, most) in [("10m", 540_000, 600_000), ("2100-01-01T00:00:00Z", 1, u64::MAX)] {
+        let (mut server, _worker) = start(&format!("@ctl retry-at {when} later")).await;
+        let failure = server.failure(&id(1)).await;
+        let delay = failure["delay_ms"].as_u64().unwrap();
+        assert!((least..=most).contains(&delay) && failure.get("retry_at").is_none(), "{failure}");
     }
 }
 
@@ -83,13 +99,62 @@ async fn new_jobs_are_with_the_server_before_the_job_succeeds() {
 }
 
 #[tokio::test]
+async fn a_control_line_that_cannot_be_read_is_a_failure_and_the_job_says_so() {
+    for (script, message) in [
+        (
+            r#"echo '{"fail": 5}' >&3; exit 0"#,
+            "a line on the control channel cannot be read: `fail` must be a text, or an object with a `message` that is \
+             one: {\"fail\": 5}",
+        ),
+        (
+            r#"echo '{"retry_at": "10m"' >&3"#,
+            "a line on the control channel cannot be read: EOF while parsing an object at line 1 column 18: \
+             {\"retry_at\": \"10m\"",
+        ),
+        (
+            "@ctl result '{bad'; true",
+            "`zizq-worker ctl` was called with what it cannot read: `{bad` is no JSON: key must be a string at line 1 \
+             column 2",
+        ),
+        (
+            "@ctl retry-at soon; true",
+            "`zizq-worker ctl` was called with what it cannot read: invalid value 'soon' for '<WHEN>': it is neither a \
+             duration such as 10m nor a time such as 2026-01-01T12:00:00Z",
+        ),
+        (
+            "@ctl retry-at 600; true",
+            "`zizq-worker ctl` was called with what it cannot read: invalid value '600' for '<WHEN>': 600 counts \
+             milliseconds since 1970, which is long ago; a duration has a unit: 600s",
+        ),
+        (
+            "@ctl fail; true",
+            "`zizq-worker ctl` was called with what it cannot read: the following required arguments were not provided:",
+        ),
+    ] {
+        let (mut server, _worker) = start(script).await;
+        let expected = json!({"message": message, "error_type": "control_line"});
+        assert_eq!(server.failure(&id(1)).await, expected, "{script}");
+    }
+}
+
+#[tokio::test]
 async fn nonsense_on_the_channel_is_logged_and_harms_nobody() {
     let (mut server, mut worker) =
-        start("echo nonsense >&3; head -c 5000000 /dev/zero >&3; @ctl progress 7; true").await;
-    worker.message("a line on the control channel cannot be read").await;
-    worker.message("a line on the control channel is longer than").await;
+        start("echo nonsense >&3; head -c 5000000 /dev/zero >&3; @ctl progress 7; @ctl progress; true").await;
+    worker.message("a line on the control channel cannot be read: it is no JSON object: nonsense").await;
+    worker.message("and 1 more lines on the control channel cannot be read").await;
     worker.message("error: 7 is not from 0 to 1").await;
     assert_eq!(server.success().await, [(id(1), lease(11))]);
+}
+
+#[tokio::test]
+async fn what_a_job_says_is_bounded_in_the_log_and_in_time() {
+    let script =
+        "yes x | head -c 6000000 >&$ZIZQ_CTL_FD; yes '{\"progress\":0.5}' | head -c 3400000 >&$ZIZQ_CTL_FD";
+    let (mut server, mut worker) = start(script).await;
+    assert_eq!(server.success().await, [(id(1), lease(11))]);
+    worker.message("and 2,999,999 more lines on the control channel cannot be read").await;
+    assert_eq!(worker.count_of("a line on the control channel cannot be read"), 1);
 }
 
 #[tokio::test]
@@ -114,8 +179,9 @@ async fn what_a_job_prints_goes_to_its_log_before_its_outcome() {
         assert!(text.len() <= 256 << 10, "{}", text.len());
         lines.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
     }
-    let last = lines.last().unwrap();
-    assert_eq!(last, &json!({"stream": "stderr", "line": "100000"}), "of too much the end is kept");
+    // Each output comes in order, but not the two.
+    let last = lines.iter().rfind(|line| line["stream"] == "stderr").unwrap();
+    assert_eq!(last["line"], "100000", "of too much the end is kept");
 }
 
 #[tokio::test]

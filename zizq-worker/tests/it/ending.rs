@@ -124,11 +124,16 @@ async fn what_runs_is_shown_on_a_terminal() {
         .unwrap();
     let mut stream = server.stream().await;
     stream.hello("s", false).await;
-    stream.job("s:1", &job(1, 11, json!(null))).await;
+    stream.job("s:1", &job(1, 11, json!({"n": 1, "image": "photo.jpg"}))).await;
     let mut shown = String::new();
     let mut output = terminal.stdout.take().unwrap();
     let mut bytes = [0; 4096];
-    let wanted = ["[#####---------------]  25 % halfway", "1 running · 0 succeeded · 0 failed", "said"];
+    let wanted = [
+        "q/t photo.jpg [#####---------------]  25 % halfway",
+        "1 running · 0 succeeded · 0 failed · 1 of 1 streams open",
+        "0 of 1 done · 1 left",
+        "said",
+    ];
     while !wanted.iter().all(|text| shown.contains(text)) {
         let read = tokio::time::timeout(crate::fake::PATIENCE, output.read(&mut bytes)).await;
         let n = read.unwrap_or_else(|_| panic!("{shown}")).unwrap();

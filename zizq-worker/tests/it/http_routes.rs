@@ -258,3 +258,87 @@ async fn a_thousand_calls_go_on_at_once() {
     }
     assert_eq!(lease(0).len(), 16);
 }
+
+/// Answers one request after another, and closes the connection after each answer without having said so.
+async fn closes_after_each_answer(mut socket: TcpStream) {
+    if let Some(()) = read_request(&mut socket).await {
+        socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.ok();
+    }
+}
+
+/// Reads a request with a body of known length; none where there is none.
+async fn read_request(socket: &mut TcpStream) -> Option<()> {
+    let (mut seen, mut chunk) = (Vec::new(), [0; 4096]);
+    loop {
+        let n = socket.read(&mut chunk).await.ok().filter(|n| *n > 0)?;
+        seen.extend_from_slice(&chunk[..n]);
+        if seen.ends_with(b"\r\n\r\nnull") {
+            return Some(());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_the_endpoint_has_just_closed_costs_no_attempt() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            tokio::spawn(closes_after_each_answer(listener.accept().await.unwrap().0));
+        }
+    });
+    let (mut server, mut stream, _worker) = start("url = 'URL'\nconcurrency = 8", &url).await;
+    const JOBS: u32 = 400;
+    // As many as the stream may hold.
+    for n in 0..8 {
+        stream.job(&format!("s:{n}"), &job(n, n, json!(null))).await;
+    }
+    let (mut done, mut next) = (0, 8);
+    while done < JOBS {
+        for _ in server.success().await {
+            done += 1;
+            if next < JOBS {
+                stream.job(&format!("s:{next}"), &job(next, next, json!(null))).await;
+                next += 1;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_never_answers_is_called_once_more_at_most() {
+    let (calls_in, mut calls) = tokio::sync::mpsc::channel(100);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        for n in 0.. {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let calls_in = calls_in.clone();
+            tokio::spawn(async move {
+                // The first is answered, so later ones may find a used connection.
+                while read_request(&mut socket).await.is_some() {
+                    calls_in.send(()).await.unwrap();
+                    if n > 0
+                        || socket
+                            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                            .await
+                            .is_err()
+                    {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    let (mut server, mut stream, _worker) = start("url = 'URL'", &url).await;
+    stream.job("s:1", &job(1, 11, json!(null))).await;
+    assert_eq!(server.success().await, [(id(1), lease(11))]);
+    stream.job("s:2", &job(2, 12, json!(null))).await;
+    let failure = server.failure(&id(2)).await;
+    assert_eq!(failure["error_type"], "http_error");
+    let mut seen = 0;
+    while calls.try_recv().is_ok() {
+        seen += 1;
+    }
+    assert_eq!(seen, 3);
+}

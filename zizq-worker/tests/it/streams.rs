@@ -10,7 +10,10 @@ async fn every_queue_has_a_stream_with_its_own_concurrency() {
     let _worker = Worker::start(&server, &flags);
     let mut queries = [server.stream().await.query, server.stream().await.query];
     queries.sort();
-    assert_eq!(queries, ["queue=a&prefetch=3&lease_ms=30000", "queue=b&prefetch=7&lease_ms=30000"]);
+    assert_eq!(
+        queries,
+        ["queue=a&prefetch=3&lease_ms=30000&renew=worker", "queue=b&prefetch=7&lease_ms=30000&renew=worker"]
+    );
 }
 
 #[tokio::test]
@@ -88,7 +91,7 @@ async fn a_job_goes_on_while_the_server_restarts() {
     server.go_down().await;
     drop(stream);
     std::fs::write(go, "").unwrap();
-    worker.message("succeeded").await;
+    worker.message("q/t succeeded").await;
     worker.message("the success waits for the server").await;
     while server.heartbeats.try_recv().is_ok() {}
     server.come_back().await;
@@ -128,7 +131,7 @@ async fn the_wrong_server_is_told_from_a_server_that_is_away() {
     let mut server = Server::start().await;
     let address = format!("http://{}/other/", server.address);
     let mut worker = Worker::start(&server, &["--run", "q=true", "--server", &address]);
-    let path = "/other/jobs/take?queue=q&prefetch=1&lease_ms=30000";
+    let path = "/other/jobs/take?queue=q&prefetch=1&lease_ms=30000&renew=worker";
     server.call(path).await.answer("404 Not Found", r#"{"error":"no such path"}"#);
     worker.message("no stream of jobs: the server answered 404 Not Found: no such path; next try in ").await;
     server.call(path).await.answer("200 OK\r\ncontent-type: text/html", "<html>");

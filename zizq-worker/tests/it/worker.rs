@@ -78,8 +78,19 @@ impl Worker {
         self.log(start, |line| line["message"].as_str().is_some_and(|text| text.starts_with(start))).await
     }
 
+    /// All that was logged so far.
+    pub(crate) fn whole_log(&self) -> String {
+        format!("{:?}", self.log.lock().unwrap())
+    }
+
     pub(crate) fn count(&self, message: &str) -> usize {
         self.log.lock().unwrap().iter().filter(|line| line["message"] == message).count()
+    }
+
+    /// How many lines of the log begin so.
+    pub(crate) fn count_of(&self, start: &str) -> usize {
+        let begins = |line: &&Value| line["message"].as_str().is_some_and(|text| text.starts_with(start));
+        self.log.lock().unwrap().iter().filter(begins).count()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

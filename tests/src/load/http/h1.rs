@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::chunks::Chunks;
-use super::{Answer, Request};
+use super::{Answer, Media, Request};
 
 /// The most that is read at once; a connection that reads little has a smaller buffer.
 const READ_BYTES: usize = 64 << 10;
@@ -39,21 +39,23 @@ impl Connection {
     pub(super) async fn exchange(&mut self, request: &Request<'_>) -> Result<Answer<'_>> {
         let head = self.send(request).await?;
         self.body.clear();
+        let Head { status, media, closes, .. } = head;
         match head.framing {
+            _ if request.method == "HEAD" => Ok(Answer { status, media, closes, body: &self.body }),
             Framing::Length(len) => {
                 while self.input.len() - self.start < len {
                     self.fill().await?;
                 }
                 let body = &self.input[self.start..self.start + len];
                 self.start += len;
-                Ok(Answer { status: head.status, body })
+                Ok(Answer { status, media, closes, body })
             }
             Framing::Chunked => {
                 let mut chunks = Chunks::default();
                 while !self.take_chunks(&mut chunks)? {
                     self.fill().await?;
                 }
-                Ok(Answer { status: head.status, body: &self.body })
+                Ok(Answer { status, media, closes, body: &self.body })
             }
             Framing::Close => bail!("an answer that only the end of the connection ends"),
         }
@@ -89,7 +91,7 @@ impl Connection {
         for (name, value) in *headers {
             write!(self.output, "{name}: {value}\r\n")?;
         }
-        if *method != "GET" {
+        if *method != "GET" || !body.is_empty() {
             write!(self.output, "content-length: {}\r\n", body.len())?;
         }
         self.output.extend_from_slice(b"\r\n");
@@ -169,6 +171,8 @@ struct Head {
     status: u16,
     len: usize,
     framing: Framing,
+    media: Media,
+    closes: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -190,14 +194,19 @@ impl Head {
             lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
         let status = status.with_context(|| format!("no HTTP: {head}"))?;
         let mut framing = if status == 204 { Framing::Length(0) } else { Framing::Close };
+        let (mut media, mut closes) = (Media::None, false);
         for (name, value) in lines.filter_map(|line| line.split_once(':')) {
             if name.eq_ignore_ascii_case("content-length") {
                 framing = Framing::Length(value.trim().parse()?);
             } else if name.eq_ignore_ascii_case("transfer-encoding") {
                 framing = Framing::Chunked;
+            } else if name.eq_ignore_ascii_case("content-type") {
+                media = Media::of(value.trim());
+            } else if name.eq_ignore_ascii_case("connection") {
+                closes = value.trim().eq_ignore_ascii_case("close");
             }
         }
-        Ok(Some(Self { status, len: end + 4, framing }))
+        Ok(Some(Self { status, len: end + 4, framing, media, closes }))
     }
 }
 

@@ -9,7 +9,7 @@ use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{Answer, Request};
+use super::{Answer, Media, Request};
 
 /// Room for what the server sends before we have looked at it.
 const WINDOW_BYTES: u32 = 4 << 20;
@@ -58,8 +58,10 @@ impl Connection {
     pub(super) async fn exchange(&mut self, request: &Request<'_>) -> Result<Answer<'_>> {
         let answer = self.send(request).await?;
         let status = answer.status().as_u16();
+        let media = answer.headers().get("content-type");
+        let media = media.map_or(Media::None, |value| Media::of(value.to_str().unwrap_or_default()));
         self.body = answer.into_body().collect().await?.to_bytes();
-        Ok(Answer { status, body: &self.body })
+        Ok(Answer { status, media, closes: false, body: &self.body })
     }
 
     /// The status, and the body to be read.

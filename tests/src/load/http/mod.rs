@@ -44,7 +44,30 @@ impl<'a> Request<'a> {
 #[derive(Debug)]
 pub(super) struct Answer<'a> {
     pub(super) status: u16,
+    pub(super) media: Media,
+    /// Whether it is the last one of its connection.
+    pub(super) closes: bool,
     pub(super) body: &'a [u8],
+}
+
+/// What a body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Media {
+    #[default]
+    None,
+    Json,
+    Msgpack,
+    Other,
+}
+
+impl Media {
+    fn of(content_type: &str) -> Self {
+        match content_type {
+            "application/json" => Self::Json,
+            "application/msgpack" => Self::Msgpack,
+            _ => Self::Other,
+        }
+    }
 }
 
 impl Answer<'_> {
@@ -88,7 +111,14 @@ impl Connection {
 
     /// Sends a request and waits for the head of its answer, whose body does not end.
     pub(super) async fn open_stream(self, request: &Request<'_>) -> Result<Stream> {
-        let (status, stream) = match self {
+        let (status, stream) = self.begin_stream(request).await?;
+        ensure!(status == 200, "the stream was answered with {status}");
+        Ok(stream)
+    }
+
+    /// [`Self::open_stream`], which may be refused.
+    pub(super) async fn begin_stream(self, request: &Request<'_>) -> Result<(u16, Stream)> {
+        Ok(match self {
             Self::One(connection) => {
                 let (status, stream) = connection.open_stream(request).await?;
                 (status, Stream::One(stream))
@@ -97,9 +127,7 @@ impl Connection {
                 let (status, stream) = connection.open_stream(request).await?;
                 (status, Stream::Two(stream))
             }
-        };
-        ensure!(status == 200, "the stream was answered with {status}");
-        Ok(stream)
+        })
     }
 }
 

@@ -31,6 +31,8 @@ pub enum Mode {
     Churn(Churn),
     /// Pages, counts, jq filters and a change of many among a lot of jobs, and the latency of another queue meanwhile
     Look(Look),
+    /// Random calls over all routes, good and bad ones, of which each must be answered in time and as it should be
+    Random(Random),
     /// An HTTP server that does nothing, to be measured as a bound
     #[command(hide = true)]
     Hello {
@@ -257,6 +259,26 @@ pub struct Look {
     /// What the jobs are like.
     #[command(flatten)]
     pub how: How,
+}
+
+/// See [`Mode::Random`].
+#[derive(Debug, Clone, Args)]
+pub struct Random {
+    /// The most calls
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub calls: u64,
+    /// The longest time, where that is over first
+    #[arg(long, default_value_t = 3_600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+    /// Connections: every other one speaks HTTP/2, with four calls at a time
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub connections: u32,
+    /// The same calls again, as far as answers do not differ; printed by each round
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// The most memory the server may take, in MiB
+    #[arg(long, default_value_t = 512)]
+    pub most_mib: u64,
 }
 
 /// See [`Mode::Burst`].

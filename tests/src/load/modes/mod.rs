@@ -13,6 +13,7 @@ mod look;
 mod pipeline;
 mod probe;
 mod queues;
+pub(super) mod random;
 mod restart;
 
 use std::time::Duration;
@@ -40,6 +41,7 @@ impl Mode {
             Self::Burst(flags) => burst::measure(target, flags).await,
             Self::Churn(flags) => churn::measure(target, flags).await,
             Self::Look(flags) => look::measure(target, flags).await,
+            Self::Random(flags) => random::measure(target, flags).await,
             Self::Table(_) | Self::Hello { .. } => bail!("this is not measured itself"),
         }
     }
@@ -57,6 +59,7 @@ impl Mode {
             Self::Burst(_) => "burst",
             Self::Churn(_) => "churn",
             Self::Look(_) => "look",
+            Self::Random(_) => "random",
             Self::Hello { .. } => "hello",
         }
     }
@@ -77,6 +80,7 @@ impl Mode {
             Self::Look(_) => {
                 vec![&PAGE_P50, &PAGE_P99, &COUNT_P99, &FILTER_SECONDS, &PATCH_SECONDS, &P50, &P99]
             }
+            Self::Random(_) => vec![&CALLS_PER_SECOND, &CALLS, &P99, &MAX, &UNAVAILABLE, &PEAK_RSS],
             Self::Table(_) | Self::Hello { .. } => Vec::new(),
         }
     }
@@ -120,7 +124,7 @@ impl Mode {
             Self::Burst(flags) => &flags.how,
             Self::Churn(flags) => &flags.how,
             Self::Look(flags) => &flags.how,
-            Self::Table(_) | Self::Hello { .. } => NONE,
+            Self::Random(_) | Self::Table(_) | Self::Hello { .. } => NONE,
         }
     }
 
@@ -152,7 +156,7 @@ impl Mode {
             Self::Churn(flags) => {
                 (flags.seconds, flags.jobs) = (scaled(flags.seconds, by, 1), jobs(flags.jobs));
             }
-            Self::Table(_) | Self::Hello { .. } => {}
+            Self::Random(_) | Self::Table(_) | Self::Hello { .. } => {}
         }
     }
 }

@@ -29,6 +29,10 @@ const fn figure(
 }
 
 pub(in crate::load) const JOBS_PER_SECOND: Figure = figure("jobs_per_s", "jobs/s", 0, ("", "/s"));
+pub(in crate::load) const CALLS_PER_SECOND: Figure = figure("calls_per_s", "calls/s", 0, ("", "/s"));
+pub(in crate::load) const CALLS: Figure = figure("calls", "calls", 0, ("", " calls"));
+pub(in crate::load) const REFUSED: Figure = figure("refused", "refused", 0, ("", " refused"));
+pub(in crate::load) const UNAVAILABLE: Figure = figure("unavailable", "503 and 507", 0, ("", " unavailable"));
 pub(in crate::load) const SECONDS: Figure = figure("seconds", "seconds", 2, ("", " s"));
 pub(in crate::load) const CPU: Figure = figure("cpu_s_per_100k", "CPU s/100k", 3, ("CPU ", ""));
 pub(in crate::load) const LOAD_CPU: Figure = figure("load_cpu_s_per_100k", "own CPU", 3, ("own CPU ", ""));

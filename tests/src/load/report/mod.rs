@@ -118,7 +118,7 @@ impl Report {
         let failed = rounds.clone().filter(|round| !round.faults.is_empty()).count();
         if self.style == Style::Text {
             print(&match failed {
-                0 => "checked: every job once, none lost\n".to_owned(),
+                0 => "checked: nothing was lost\n".to_owned(),
                 _ => format!("FAILED: {failed} of {} rounds\n", rounds.count()),
             })?;
         }

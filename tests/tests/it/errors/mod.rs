@@ -114,8 +114,8 @@ async fn what_is_no_http_is_refused_too() {
         &b"nonsense\r\n\r\n"[..],
         b"GET /health\r\n\r\n",
         b"GET /health HTTP/1.1\r\nbad header\r\n\r\n",
-        b"POST /jobs HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
-        b"POST /jobs HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /jobs HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\n\r\n",
+        b"POST /jobs HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
         b"\x00\x01\x02\x03\x04\x05\x06\x07\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n nonsense instead of frames",
     ] {

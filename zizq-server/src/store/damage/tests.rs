@@ -47,6 +47,7 @@ const SETTINGS: Settings = Settings {
     max_deliveries: 100,
     in_flight_limit: 0,
     timeout_ms: None,
+    stream_renewal_ms: u64::MAX,
     max_budgets: 100,
 };
 
@@ -163,7 +164,7 @@ fn stocked<S: Store>(store: S) -> (Core<S>, Vec<JobId>) {
 fn with_bulk(store: MemoryStore) -> MemoryStore {
     let job = r#"{"queue":"bulk","type":"t","payload":"of some length, so that there are three parts"}"#;
     let body = format!(r#"{{"jobs":[{job},{job},{job},{job},{job},{job}]}}"#);
-    let bulk = NewBulk::parse(Format::Json, body.into()).unwrap();
+    let bulk = NewBulk::parse(Format::Json, body.into(), 0).unwrap();
     let mut core = Core::open(store, SETTINGS, START, 1).unwrap();
     for command in [Command::EnqueueBulk(bulk), Command::Drain, Command::Drain, Command::Drain, Command::Stop]
     {
@@ -251,10 +252,11 @@ impl MakeWriter<'_> for Log {
     }
 }
 
-/// A payload that is cut short is still a payload, nobody asks for errors here, and the value of a place in the order of
-/// a lane says nothing.
+/// A payload that is cut short is still a payload, nobody asks for errors here or for the name of a queue whose record is
+/// there, and the value of a place in the order of a lane says nothing.
 fn may_go_unnoticed(key: &[u8]) -> bool {
-    super::job_key(key).is_some() || [Area::Error as u8, Area::Lane as u8].contains(&key[0])
+    super::job_key(key).is_some()
+        || [Area::Error as u8, Area::Lane as u8, Area::QueueName as u8].contains(&key[0])
 }
 
 /// What stays behind of a job that cannot be read any more.
@@ -308,7 +310,7 @@ fn whatever_record_is_damaged_everything_else_goes_on() {
     }
     assert_eq!(
         areas.into_iter().collect::<Vec<_>>(),
-        (0..=19).chain([21]).collect::<Vec<_>>(),
+        (0..=19).chain([21, 22]).collect::<Vec<_>>(),
         "a record of every kind"
     );
 }
@@ -316,9 +318,16 @@ fn whatever_record_is_damaged_everything_else_goes_on() {
 #[test]
 fn a_folder_of_a_later_version_is_refused() {
     let (core, _) = stocked(MemoryStore::default());
-    let later = damaged(core.store(), &keys::meta("format"), Bytes::from_static(&[2]));
-    let refused = Core::open(later, SETTINGS, START, 1).err().unwrap();
-    assert!(matches!(refused, StoreError::UnknownFormat(2)), "{refused}");
+    let with = |format: u8| damaged(core.store(), &keys::meta("format"), Bytes::from(vec![format]));
+    for format in [0, keys::FORMAT + 1] {
+        let refused = Core::open(with(format), SETTINGS, START, 1).err().unwrap();
+        assert!(matches!(refused, StoreError::UnknownFormat(f) if f == format), "{refused}");
+    }
+    for format in keys::FIRST_FORMAT..=keys::FORMAT {
+        let core = Core::open(with(format), SETTINGS, START, 1).unwrap();
+        let written = core.store().snapshot().get(&keys::meta("format")).unwrap();
+        assert_eq!(written.as_deref(), Some(&[keys::FORMAT][..]), "as it is written from now on");
+    }
 }
 
 /// Reads for people pass over what is damaged.
@@ -343,7 +352,16 @@ async fn damaged_records_do_not_stop_reads() {
     let (jobs, _) = reader.list(Filter::default(), None, false, 100, || usize::MAX).await.unwrap();
     let ready = in_area(&all, Area::Ready).len() + in_area(&all, Area::Drawing).len();
     assert_eq!(jobs.len(), ready - 1 + in_area(&all, Area::Scheduled).len() + 1);
-    assert_eq!(reader.errors(ids[9], |attempts| (1..=attempts).collect()).await.unwrap().unwrap().len(), 0);
+    assert_eq!(
+        reader
+            .errors(ids[9], usize::MAX, |attempts| (1..=attempts).collect())
+            .await
+            .unwrap()
+            .unwrap()
+            .0
+            .len(),
+        0
+    );
 }
 
 /// A job in flight is read again when the lane before it has moved back; memory has it still.

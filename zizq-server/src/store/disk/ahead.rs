@@ -8,8 +8,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use fjall::AnyTree;
 
-use super::journal::Journal;
+use super::journal::{Descriptor, Journal};
 use super::memtables::Memtables;
+use crate::store::StoreError;
 
 /// How much is committed before the disk is told, in bytes. It is what may be left to do while commits wait.
 const AHEAD: u64 = 1024 * 1024;
@@ -29,27 +30,28 @@ impl Ahead {
         let ahead = Self { journal: journal.clone(), wake };
         thread::Builder::new().name("sync-ahead".to_owned()).spawn(move || {
             if let Err(error) = run(&journal, &tree, &woken) {
-                tracing::error!(%error, "cannot force the journal onto the disk");
+                // Whoever commits or confirms next hears of it, too.
+                tracing::error!(%error, "cannot force the journal onto the disk; nothing is confirmed any more");
             }
         })?;
         Ok(ahead)
     }
 
     /// So many bytes were committed.
-    pub(super) fn note(&self, bytes: u64) {
-        if self.journal.note(bytes) >= AHEAD {
+    pub(super) fn note(&self, commit: u64, bytes: u64) {
+        if self.journal.note(commit, bytes) >= AHEAD {
             // Where it is awake already, it goes on.
             self.wake.try_send(()).ok();
         }
     }
 }
 
-fn run(journal: &Journal, tree: &AnyTree, woken: &Receiver<()>) -> io::Result<()> {
-    let mut memtables = Memtables::default();
+fn run(journal: &Journal, tree: &AnyTree, woken: &Receiver<()>) -> Result<(), StoreError> {
+    let (mut memtables, mut descriptor) = (Memtables::default(), Descriptor::default());
     for mut woke in woken.iter().map(Ok) {
         while woke.is_ok() {
             memtables.tend(tree);
-            journal.sync()?;
+            journal.sync(&mut descriptor)?;
             woke = woken.recv_timeout(LOOK_AGAIN);
         }
         memtables.tend(tree);

@@ -5,22 +5,23 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use super::synced;
+
 /// The bytes of the file `version`.
 const VERSION_BYTES: u64 = 4;
 
-/// Takes away what was begun in a folder and not finished. Anything that could be more than that stays.
+/// Takes away what was begun in a folder and not finished. Anything that could be more than that stays. Whoever calls this
+/// has the lock of the folder.
 ///
 /// # Errors
 /// When the folder cannot be read or written.
 pub(super) fn take_away(folder: &Path) -> io::Result<()> {
     let (version, journal) = (folder.join("version"), folder.join("0.jnl"));
     let is_whole = fs::metadata(&version).is_ok_and(|file| file.len() >= VERSION_BYTES);
-    if is_whole || !(version.exists() || journal.exists()) {
+    if is_whole || !(version.exists() || journal.exists()) || synced::read(folder)?.is_some() {
         return Ok(());
     }
-    // Whoever makes a store here at this moment has the lock.
-    let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock"))?;
-    if lock.try_lock().is_err() || has_keyspaces(folder)? || has_bytes(&journal)? {
+    if has_keyspaces(folder)? || has_bytes(&journal)? {
         return Ok(());
     }
     tracing::info!(folder = %folder.display(), "a store was begun here and not finished, with nothing in it; it is begun anew");
@@ -91,11 +92,10 @@ mod tests {
         take_away(folder.path()).unwrap();
         assert!(journal.exists(), "there is a keyspace");
         fs::remove_dir(folder.path().join("keyspaces/0")).unwrap();
-        let lock = File::create(folder.path().join("lock")).unwrap();
-        lock.lock().unwrap();
+        drop(synced::Writer::begin(folder.path(), 0).unwrap());
         take_away(folder.path()).unwrap();
-        assert!(journal.exists(), "somebody else is at it");
-        drop(lock);
+        assert!(journal.exists(), "a store was there");
+        synced::forget(folder.path()).unwrap();
         take_away(folder.path()).unwrap();
         assert!(!journal.exists());
     }

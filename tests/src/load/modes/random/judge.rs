@@ -1,0 +1,96 @@
+//! What is wrong with an answer, if anything.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::call::Call;
+use crate::load::http::{Answer, Media};
+
+/// What a refusal says. Reports on many jobs have lists in its place.
+#[derive(Deserialize)]
+struct Refusal {
+    error: Option<String>,
+    not_found: Option<IgnoredAny>,
+    lost: Option<IgnoredAny>,
+}
+
+impl Refusal {
+    fn says_something(&self) -> bool {
+        self.error.as_ref().is_some_and(|error| !error.trim().is_empty())
+            || self.not_found.is_some()
+            || self.lost.is_some()
+    }
+}
+
+/// A status that no call should have.
+pub(super) fn of_status(status: u16) -> Option<String> {
+    const EXPECTED: [u16; 16] =
+        [200, 201, 204, 400, 403, 404, 405, 406, 409, 413, 414, 415, 421, 422, 503, 507];
+    (!EXPECTED.contains(&status)).then(|| format!("status {status}"))
+}
+
+pub(super) fn complaint(call: &Call, answer: &Answer<'_>) -> Option<String> {
+    let shown = |what: &str| Some(format!("{what} {}", answer.describe()));
+    if of_status(answer.status).is_some() {
+        return shown("answered");
+    }
+    if call.method == "HEAD" || answer.status == 204 {
+        let typed = answer.status == 204 && answer.media != Media::None;
+        return if typed || !answer.body.is_empty() { shown("more than a head:") } else { None };
+    }
+    if answer.status < 400 {
+        return if reads::<IgnoredAny>(answer).is_some() { None } else { shown("not readable:") };
+    }
+    match reads::<Refusal>(answer) {
+        Some(refusal) if refusal.says_something() => None,
+        _ => shown("a refusal without a word:"),
+    }
+}
+
+fn reads<'a, T: Deserialize<'a>>(answer: &Answer<'a>) -> Option<T> {
+    match answer.media {
+        Media::Json => serde_json::from_slice(answer.body).ok(),
+        Media::Msgpack => rmp_serde::from_slice(answer.body).ok(),
+        // The log of a job as it was printed.
+        Media::Other => serde_json::from_slice(b"{\"error\":\"\"}").ok(),
+        Media::None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(method: &'static str, status: u16, media: Media, body: &[u8]) -> bool {
+        let call = Call {
+            method,
+            pattern: "/",
+            path: String::new(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            stream: false,
+        };
+        complaint(&call, &Answer { status, media, closes: false, body }).is_none()
+    }
+
+    #[test]
+    fn answers_as_they_should_be_and_not() {
+        assert!(judged("GET", 200, Media::Json, b"{\"a\":1}"));
+        assert!(judged("GET", 200, Media::Msgpack, b"\x81\xa1a\x01"));
+        assert!(judged("HEAD", 404, Media::Json, b""));
+        assert!(judged("POST", 204, Media::None, b""));
+        assert!(judged("POST", 404, Media::Json, b"{\"error\":\"x\"}"));
+        assert!(judged("POST", 422, Media::Json, b"{\"not_found\":[]}"));
+        assert!(judged("POST", 503, Media::Json, b"{\"error\":\"x\"}"));
+        assert!(!judged("GET", 200, Media::Json, b"{\"a\":"));
+        assert!(!judged("GET", 200, Media::Msgpack, b"\x81\xa1a"));
+        assert!(!judged("GET", 200, Media::None, b"x"));
+        assert!(!judged("HEAD", 200, Media::Json, b"{}"));
+        assert!(!judged("POST", 204, Media::Json, b""));
+        assert!(!judged("POST", 404, Media::Json, b""));
+        assert!(!judged("POST", 404, Media::Json, b"{\"error\":\" \"}"));
+        assert!(!judged("POST", 404, Media::Other, b"no"));
+        assert!(!judged("POST", 500, Media::Json, b"{\"error\":\"x\"}"));
+        assert!(!judged("POST", 408, Media::Json, b"{\"error\":\"x\"}"));
+    }
+}

@@ -1,0 +1,144 @@
+//! How a worker ends by itself: its last line, and its exit code.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tests::binaries::binary;
+use tests::wait::within;
+use tests::{Client, Server};
+use tokio::net::TcpListener;
+use tokio::process::Command;
+
+/// Runs a worker to its end. Gives its code, and its last line.
+async fn end(server: &str, flags: &[&str]) -> (Option<i32>, String) {
+    let folder = TempDir::with_prefix("zizq-test-").unwrap();
+    let mut command = Command::new(binary("zizq-worker"));
+    command.args(["--server", server]).args(flags).env("ZIZQ_SPOOL", folder.path().join("spool"));
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = within(format!("the end of a worker with {flags:?}"), output).await.unwrap();
+    let log = String::from_utf8(output.stderr).unwrap();
+    let last: Value = serde_json::from_str(log.lines().last().unwrap_or_default()).unwrap();
+    assert_eq!(last["code"], json!(output.status.code()), "{log}");
+    (output.status.code(), last["message"].as_str().unwrap().to_owned())
+}
+
+async fn enqueue(client: &Client, with: Value) {
+    let mut job = json!({"queue": "q", "type": "t", "payload": 0});
+    job.as_object_mut().unwrap().extend(with.as_object().unwrap().clone());
+    client.enqueue(&job).await;
+}
+
+fn retry_in(ms: u64) -> Value {
+    json!({"base_ms": ms, "exponent": 0, "jitter_ms": 0})
+}
+
+#[tokio::test]
+async fn once_tells_what_became_of_all_jobs_and_fails_when_one_did() {
+    let server = Server::start().await;
+    let client = server.client();
+    let run = ["--run", "q=read n; exit $n", "--once"];
+    let done = "no job is left: 2 jobs succeeded, 0 failed in ";
+    let cases = [
+        (json!({}), &run[..], 0, done),
+        (json!({"payload": 1, "retry_limit": 0}), &run, 1, "no job is left: 2 jobs succeeded, 1 failed in "),
+        (
+            json!({"payload": 1, "backoff": retry_in(3_600_000)}),
+            &run,
+            1,
+            "no job is left but 1, which wait for their next attempt (--wait-for-retries waits, too): 2 jobs succeeded, 1 failed",
+        ),
+        (
+            json!({"backoff": retry_in(300)}),
+            &["--run", "q=read n; test $n = 1 -o $ZIZQ_JOB_ATTEMPT = 2", "--once", "--wait-for-retries"],
+            0,
+            "no job is left: 3 jobs succeeded, 0 failed in ",
+        ),
+    ];
+    for (job, flags, code, line) in cases {
+        for _ in 0..2 {
+            let payload = i32::from(flags.contains(&"--wait-for-retries"));
+            enqueue(&client, json!({"payload": payload})).await;
+        }
+        if job != json!({}) {
+            enqueue(&client, job).await;
+        }
+        let (ended, said) = end(&server.url(), flags).await;
+        assert!(ended == Some(code) && said.starts_with(line), "{ended:?} {said}");
+        client.poke("/reset").await.expect_nothing();
+    }
+}
+
+#[tokio::test]
+async fn once_ends_with_a_sentence_where_jobs_are_left_that_nobody_gets() {
+    let server = Server::start().await;
+    let client = server.client();
+    enqueue(&client, json!({})).await;
+    client.poke("/queues/q/pause").await.expect(200);
+    let (code, line) = end(&server.url(), &["--run", "q=true", "--once"]).await;
+    let expected = "1 jobs are left, and paused is queue `q`: 0 jobs succeeded, 0 failed in ";
+    assert!(code == Some(75) && line.starts_with(expected), "{code:?} {line}");
+
+    let hourly = json!({"allocation": 1, "strategy": {"type": "time_based", "duration_ms": 3_600_000}});
+    let budgets = json!([{"key": "hourly", "cost": 1, "create_with": hourly}]);
+    for _ in 0..2 {
+        enqueue(&client, json!({"queue": "r", "budgets": budgets})).await;
+    }
+    let (code, line) = end(&server.url(), &["--run", "r=true", "--once", "--max-idle", "1s"]).await;
+    let expected = "1 jobs are left, and none came for 1s: they wait for tokens of their budgets";
+    assert!(code == Some(75) && line.starts_with(expected), "{code:?} {line}");
+}
+
+#[tokio::test]
+async fn without_a_server_a_worker_ends_after_a_time_that_can_be_set() {
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", nobody.local_addr().unwrap());
+    drop(nobody);
+    for flags in [&["--once"][..], &[]] {
+        let flags = [&["--run", "q=true", "--server-timeout", "300ms"], flags].concat();
+        let (code, line) = end(&address, &flags).await;
+        let expected = "there was no server for 300ms: 0 jobs succeeded, 0 failed in ";
+        assert!(code == Some(69) && line.starts_with(expected), "{code:?} {line}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_goes_while_the_last_job_runs_is_missed_too() {
+    let mut server = Server::start().await;
+    let client = server.client();
+    enqueue(&client, json!({})).await;
+    let folder = TempDir::with_prefix("zizq-test-").unwrap();
+    let begun = folder.path().join("begun");
+    let run = format!(
+        "q=touch {}; until [ -e {}/gone ]; do sleep 0.01; done",
+        begun.display(),
+        folder.path().display()
+    );
+    let (url, flags) = (server.url(), ["--run", &run, "--once", "--server-timeout", "300ms"]);
+    let kill = async {
+        tests::wait::until("the job to begin", async || begun.exists().then_some(())).await;
+        server.kill9().await;
+        std::fs::write(folder.path().join("gone"), "").unwrap();
+    };
+    let ((code, line), ()) = tokio::join!(end(&url, &flags), kill);
+    let expected = "there was no server for 300ms: 1 job succeeded, 0 failed, 1 not reported yet in ";
+    assert!(code == Some(69) && line.starts_with(expected), "{code:?} {line}");
+}
+
+#[tokio::test]
+async fn a_worker_that_ends_after_so_many_jobs_or_when_idle_says_so() {
+    let server = Server::start().await;
+    let client = server.client();
+    for (payload, code, how) in
+        [(0, 0, "1 job succeeded, 0 failed in "), (1, 1, "0 jobs succeeded, 1 failed in ")]
+    {
+        for (flag, value, why) in [
+            ("--max-jobs", "1", "as many jobs as wanted were begun, 1: "),
+            ("--max-idle", "500ms", "there was nothing to do for 500ms: "),
+        ] {
+            enqueue(&client, json!({"payload": payload, "retry_limit": 0})).await;
+            let (ended, line) = end(&server.url(), &["--run", "q=read n; exit $n", flag, value]).await;
+            assert!(ended == Some(code) && line.starts_with(&format!("{why}{how}")), "{ended:?} {line}");
+        }
+    }
+}

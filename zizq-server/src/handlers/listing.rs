@@ -1,0 +1,85 @@
+//! Lists of what has a name. All of it, as clients expect, unless less is asked for or one answer would be too large.
+
+use http::StatusCode;
+use protocol::page::{MAX_PAGE, Pages};
+use serde_json::{Map, Value, json};
+
+use crate::http::memory::PAGE;
+use crate::http::query::Query;
+use crate::http::reply::{self, Answer, Refusal};
+use crate::http::request::Request;
+
+/// Which part of a list is asked for.
+pub(super) struct Listing {
+    from: Option<String>,
+    limit: Option<u64>,
+}
+
+impl Listing {
+    /// Takes `from` and `limit` out of a query.
+    pub(super) fn read(query: &mut Query<'_>) -> Result<Self, Refusal> {
+        let from = query.text("from").filter(|from| !from.is_empty()).map(|from| from.into_owned());
+        Ok(Self { from, limit: query.number("limit", 1, MAX_PAGE)? })
+    }
+
+    /// The part of a list, in the order of keys. `path` is that of the list, with a parameter that belongs to it.
+    pub(super) fn answer<T>(
+        self,
+        request: &Request,
+        (path, member): (&str, &str),
+        mut items: Vec<T>,
+        key: impl Fn(&T) -> String,
+        show: impl Fn(&T) -> Value,
+    ) -> Answer {
+        items.sort_by_cached_key(&key);
+        let first = self.from.as_ref().map_or(0, |from| items.partition_point(|item| key(item) <= *from));
+        let limit = self.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let (mut shown, mut bytes, mut last, mut more) = (Vec::new(), 0, None, false);
+        for item in items.iter().skip(first) {
+            if shown.len() == limit || bytes > PAGE {
+                more = true;
+                break;
+            }
+            let value = show(item);
+            bytes += weight(&value);
+            shown.push(value);
+            last = Some(item);
+        }
+        let next = last.filter(|_| more).map(|item| self.link(path, Some(&key(item))));
+        let mut answer = Map::new();
+        answer.insert(member.to_owned(), Value::Array(shown));
+        if next.is_some() || self.limit.is_some() || self.from.is_some() {
+            let this = self.link(path, self.from.as_deref());
+            answer.insert("pages".to_owned(), json!(Pages { this, next, prev: None }));
+        }
+        Ok(reply::value(StatusCode::OK, request.format, &Value::Object(answer)))
+    }
+
+    fn link(&self, path: &str, from: Option<&str>) -> String {
+        let mut link = path.to_owned();
+        let mut add = |name: &str, value: &str| {
+            link.push(if link.contains('?') { '&' } else { '?' });
+            link.extend([name, "="]);
+            link.extend(form_urlencoded::byte_serialize(value.as_bytes()));
+        };
+        if let Some(from) = from {
+            add("from", from);
+        }
+        if let Some(limit) = self.limit {
+            add("limit", &limit.to_string());
+        }
+        link
+    }
+}
+
+/// About how many bytes it takes.
+fn weight(value: &Value) -> usize {
+    match value {
+        Value::String(text) => 3 + text.len(),
+        Value::Array(list) => 2 + list.iter().map(weight).sum::<usize>(),
+        Value::Object(members) => {
+            members.iter().map(|(name, value)| 4 + name.len() + weight(value)).sum::<usize>()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+    }
+}

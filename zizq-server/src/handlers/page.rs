@@ -1,0 +1,57 @@
+//! Which page of a list is asked for, and the links to those around it.
+
+use percent_encoding::utf8_percent_encode;
+use protocol::page::{DEFAULT_PAGE, MAX_PAGE, Pages};
+
+use super::filters::VALUE;
+use crate::http::query::Query;
+use crate::http::reply::Refusal;
+
+pub(super) struct Page {
+    /// A position: any text has its place in the order, whether something is there or not.
+    pub from: Option<String>,
+    pub descending: bool,
+    pub limit: usize,
+}
+
+impl Page {
+    /// Takes `from`, `order` and `limit` out of a query.
+    pub(super) fn read(query: &mut Query<'_>) -> Result<Self, Refusal> {
+        let from = query.text("from").filter(|text| !text.is_empty()).map(std::borrow::Cow::into_owned);
+        let descending = match query.text("order").as_deref() {
+            None | Some("" | "asc") => false,
+            Some("desc") => true,
+            Some(other) => {
+                let other = protocol::error::excerpt(other);
+                return Err(Refusal::bad_request(format!("order: `{other}` is neither asc nor desc")));
+            }
+        };
+        let limit = query.number("limit", 1, MAX_PAGE)?.unwrap_or(DEFAULT_PAGE);
+        Ok(Self { from, descending, limit: usize::try_from(limit).unwrap_or(usize::MAX) })
+    }
+
+    /// The links of a page whose first and last elements are at `ends`.
+    pub(super) fn links(
+        &self,
+        path: &str,
+        ends: Option<(String, String)>,
+        more: bool,
+        filters: &str,
+    ) -> Pages {
+        let link = |from: Option<&str>, descending: bool| {
+            let mut link = format!("{path}?");
+            if let Some(from) = from {
+                link.push_str(&format!("from={}&", utf8_percent_encode(from, VALUE)));
+            }
+            let order = if descending { "desc" } else { "asc" };
+            link.push_str(&format!("order={order}&limit={}{filters}", self.limit));
+            link
+        };
+        let (first, last) = ends.unzip();
+        Pages {
+            this: link(self.from.as_deref(), self.descending),
+            next: last.filter(|_| more).map(|last| link(Some(&last), self.descending)),
+            prev: first.filter(|_| self.from.is_some()).map(|first| link(Some(&first), !self.descending)),
+        }
+    }
+}

@@ -1,0 +1,616 @@
+//! What peers can make this server hold: one account for all of it, per connection and in all, counted as bytes come
+//! and until they have gone.
+//!
+//! | Kind | From | To | Where it is too much |
+//! |---|---|---|---|
+//! | a call: its head, and what it costs to have it open | its head | its answer has been sent | 503 |
+//! | a body | each piece as it comes | the call is done | larger bodies come in one at a time, slow ones are refused |
+//! | an answer | before it is made | all of it has been sent | the connection's next calls wait, pages get short, 503 |
+//!
+//! A connection that has something to read and does not is ended.
+
+use std::io;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::pace::{Manners, Pace};
+use crate::hash::HashMap;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// An answer counts so much while it is made, in bytes.
+pub(crate) const SMALL: usize = 64 * KIB;
+/// Bodies up to this size do not wait for larger ones, in bytes: a job with the largest payload by default, and more
+/// than almost all bulks.
+const MODEST: usize = 2 * MIB;
+/// About what it costs to have a call open, in bytes.
+const CALL: usize = 8 * KIB;
+/// What the calls of one connection may take, in bytes: mostly their heads.
+const PEER_CALLS: usize = 8 * MIB;
+/// So many calls may be open beside one on each connection.
+const MORE_CALLS: usize = 16 * KIB;
+/// A connection that has not read so much is asked nothing more that is answered at length, in bytes.
+pub(crate) const ROOM: usize = MIB;
+/// A page of large jobs ends before its limit, at about this many bytes.
+pub(crate) const PAGE: usize = 16 * MIB;
+/// While more than this waits for its readers, in bytes, pages end at [`SMALL`], and nobody may read slowly.
+const MANY: usize = 64 * MIB;
+/// While more than this waits for its readers, in bytes, no long answers are given.
+const TOO_MANY: usize = 128 * MIB;
+/// What all bodies that are not large may take beside the large ones, in bytes.
+const ALL_MODEST: usize = 64 * MIB;
+/// So many bodies may wait until there is memory for more of them: in all, and of one connection, which must have the
+/// window (HTTP/2) for what they have on the way.
+const MAX_WAITING: usize = 64;
+const MAX_PEER_WAITING: usize = 2;
+/// For how long they may.
+const WAITING: Duration = Duration::from_secs(10);
+/// How often is looked who does not read.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What is counted.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Call,
+    Body,
+    /// An answer that is being made.
+    Making,
+    /// An answer that has not been sent.
+    Answer,
+}
+
+#[derive(Debug, Default)]
+struct Sums([AtomicUsize; 4]);
+
+impl Sums {
+    fn sum(&self, kind: Kind) -> &AtomicUsize {
+        let [call, body, making, answer] = &self.0;
+        match kind {
+            Kind::Call => call,
+            Kind::Body => body,
+            Kind::Making => making,
+            Kind::Answer => answer,
+        }
+    }
+
+    fn of(&self, kind: Kind) -> usize {
+        self.sum(kind).load(Ordering::SeqCst)
+    }
+
+    fn answers(&self) -> usize {
+        self.of(Kind::Making) + self.of(Kind::Answer)
+    }
+}
+
+/// Why a call is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Full {
+    #[error("too many calls are open; try again in a moment")]
+    Calls,
+    #[error("too many large bodies come at once; try again in a moment")]
+    Bodies,
+    #[error("too many answers are not read yet; try again in a moment")]
+    Answers,
+}
+
+/// The account of all connections.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    sums: Sums,
+    max_calls: usize,
+    /// What large bodies may take, but for the one that has the lane.
+    max_large: usize,
+    max_body: usize,
+    /// Where there is no memory for more, who has this goes on alone.
+    lane: Arc<AsyncMutex<()>>,
+    waiting: AtomicUsize,
+    freed: Notify,
+    peers: Mutex<(u64, HashMap<u64, Arc<Peer>>)>,
+}
+
+impl Memory {
+    pub(crate) fn new(max_body: usize, max_connections: usize) -> Arc<Self> {
+        Arc::new(Self {
+            sums: Sums::default(),
+            max_calls: max_connections.saturating_add(MORE_CALLS).saturating_mul(CALL),
+            max_large: max_body.max(64 * MIB),
+            max_body,
+            lane: Arc::default(),
+            waiting: AtomicUsize::new(0),
+            freed: Notify::new(),
+            peers: Mutex::default(),
+        })
+    }
+
+    /// A new connection.
+    pub(crate) fn connect(self: &Arc<Self>) -> Connection {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (next, peers) = &mut *peers;
+        *next += 1;
+        let peer = Arc::new(Peer {
+            memory: self.clone(),
+            key: *next,
+            sums: Sums::default(),
+            waiting: AtomicUsize::new(0),
+            stalled: AtomicUsize::new(0),
+            written: AtomicUsize::new(0),
+            pace: Mutex::new(Pace::new()),
+            read: Notify::new(),
+            cut: Notify::new(),
+        });
+        peers.insert(peer.key, peer.clone());
+        Connection(peer)
+    }
+
+    /// Ends connections that do not read what waits for them; for ever.
+    pub(crate) async fn watch(&self) {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            look.tick().await;
+            let manners = if self.sums.of(Kind::Answer) > MANY { Manners::Pressed } else { Manners::Calm };
+            let peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+            for peer in peers.1.values().filter(|peer| !peer.keeps_pace(manners)) {
+                peer.cut.notify_one();
+            }
+        }
+    }
+
+    /// What is asked of those who send bodies.
+    fn manners(&self) -> Manners {
+        if self.sums.of(Kind::Body) > self.max_large / 2 { Manners::Pressed } else { Manners::Calm }
+    }
+}
+
+/// A connection, as long as it is open.
+pub(crate) struct Connection(Arc<Peer>);
+
+impl Deref for Connection {
+    type Target = Arc<Peer>;
+
+    fn deref(&self) -> &Arc<Peer> {
+        &self.0
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let mut peers = self.memory.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.1.remove(&self.key);
+    }
+}
+
+/// The account of one connection, and how to end it.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    memory: Arc<Memory>,
+    key: u64,
+    sums: Sums,
+    /// How many of its bodies wait for memory, and how many of its calls for its reading.
+    waiting: AtomicUsize,
+    stalled: AtomicUsize,
+    /// What its socket has taken since the last look, in bytes.
+    written: AtomicUsize,
+    pace: Mutex<Pace>,
+    read: Notify,
+    cut: Notify,
+}
+
+impl Peer {
+    /// Counts what its socket has taken.
+    pub(crate) fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.written.fetch_add(bytes, Ordering::Relaxed);
+        }
+        written
+    }
+
+    /// Returns when the connection is to be ended.
+    pub(crate) async fn cut(&self) {
+        self.cut.notified().await;
+    }
+
+    fn keeps_pace(&self, manners: Manners) -> bool {
+        let written = self.written.swap(0, Ordering::Relaxed);
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.sums.of(Kind::Answer) == 0 {
+            *pace = Pace::new();
+            return true;
+        }
+        pace.count(written, manners);
+        pace.wait(LOOK, manners)
+    }
+
+    /// Whether it reads what it is answered.
+    pub(crate) fn has_room(&self) -> bool {
+        self.sums.answers() < ROOM
+    }
+
+    /// Waits until it has read enough of what it was answered.
+    pub(crate) async fn room(&self) {
+        self.wait_for_less_than(ROOM).await;
+    }
+
+    /// Waits until a call can be answered that is not long. A page may be under way.
+    pub(crate) async fn room_for_little(&self) {
+        self.wait_for_less_than(ROOM + PAGE).await;
+    }
+
+    async fn wait_for_less_than(&self, bytes: usize) {
+        if self.sums.answers() < bytes {
+            return;
+        }
+        let _waiting = Waiting::new(&self.stalled);
+        while self.sums.answers() >= bytes {
+            let mut read = std::pin::pin!(self.read.notified());
+            read.as_mut().enable();
+            if self.sums.answers() >= bytes {
+                read.await;
+            }
+        }
+    }
+
+    /// A piece of a stream, which counts until it has been sent.
+    pub(crate) fn piece(self: &Arc<Self>, bytes: Vec<u8>) -> Bytes {
+        let mut held = Held::new(self.clone());
+        held.add(Kind::Answer, bytes.len());
+        held.until_sent(bytes)
+    }
+}
+
+/// What a call holds, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    peer: Arc<Peer>,
+    bytes: [usize; 4],
+    lane: Option<OwnedMutexGuard<()>>,
+}
+
+impl Held {
+    fn new(peer: Arc<Peer>) -> Self {
+        Self { peer, bytes: [0; 4], lane: None }
+    }
+
+    /// A call whose head has so many bytes.
+    pub(crate) fn open(peer: &Arc<Peer>, head: usize) -> Self {
+        let mut held = Self::new(peer.clone());
+        held.add(Kind::Call, CALL + head);
+        held
+    }
+
+    /// What is asked of who sends its body.
+    pub(crate) fn manners(&self) -> Manners {
+        self.peer.memory.manners()
+    }
+
+    /// Whether there can be one more such call.
+    ///
+    /// # Errors
+    /// [`Full::Calls`].
+    pub(crate) fn check(&self) -> Result<(), Full> {
+        let (peer, all) = (&self.peer.sums, &self.peer.memory.sums);
+        let fits = peer.of(Kind::Call) <= PEER_CALLS && all.of(Kind::Call) <= self.peer.memory.max_calls;
+        if fits { Ok(()) } else { Err(Full::Calls) }
+    }
+
+    /// Counts a piece of its body, and returns when the next one may come.
+    ///
+    /// # Errors
+    /// [`Full::Bodies`].
+    pub(crate) async fn take_in(&mut self, bytes: usize) -> Result<(), Full> {
+        self.add(Kind::Body, bytes);
+        if self.lane.is_some() || self.fits() {
+            return Ok(());
+        }
+        let (peer, memory) = (self.peer.clone(), self.peer.memory.clone());
+        let _waiting = (Waiting::new(&peer.waiting), Waiting::new(&memory.waiting));
+        if peer.waiting.load(Ordering::Relaxed) > MAX_PEER_WAITING
+            || memory.waiting.load(Ordering::Relaxed) > MAX_WAITING
+        {
+            return Err(Full::Bodies);
+        }
+        let mut lane = std::pin::pin!(memory.lane.clone().lock_owned());
+        let room = async {
+            while !self.fits() {
+                let mut freed = std::pin::pin!(memory.freed.notified());
+                freed.as_mut().enable();
+                if !self.fits() {
+                    freed.await;
+                }
+            }
+        };
+        let lane = timeout(WAITING, async {
+            tokio::select! {
+                lane = &mut lane => Some(lane),
+                () = room => None,
+            }
+        });
+        self.lane = lane.await.map_err(|_| Full::Bodies)?;
+        Ok(())
+    }
+
+    fn fits(&self) -> bool {
+        let memory = &self.peer.memory;
+        let [_, body, ..] = self.bytes;
+        let modest = if body > MODEST { 0 } else { memory.max_body + ALL_MODEST };
+        memory.sums.of(Kind::Body) <= memory.max_large + modest
+    }
+
+    /// The body is not needed any more.
+    pub(crate) fn forget_body(&mut self) {
+        self.clear(Kind::Body);
+        self.lane = None;
+    }
+
+    /// An answer that may be long is going to be made, and counts from now on.
+    ///
+    /// # Errors
+    /// [`Full::Answers`].
+    pub(crate) fn make(&mut self) -> Result<(), Full> {
+        self.add(Kind::Making, SMALL);
+        if self.peer.memory.sums.answers() > TOO_MANY { Err(Full::Answers) } else { Ok(()) }
+    }
+
+    /// How many bytes a page may have, for which there is room. Where others do not read theirs, or this peer has others
+    /// to read, it is a short one.
+    pub(crate) fn page(&mut self) -> usize {
+        let alone = self.peer.sums.answers() <= SMALL;
+        if !alone || self.peer.memory.sums.answers() + PAGE > MANY + SMALL {
+            return SMALL;
+        }
+        self.add(Kind::Making, PAGE);
+        PAGE
+    }
+
+    /// The answer has been made.
+    pub(crate) fn made(&mut self, bytes: usize) {
+        self.add(Kind::Answer, bytes);
+        self.clear(Kind::Making);
+        self.forget_body();
+    }
+
+    /// These bytes, which hold it until they have been sent.
+    pub(crate) fn until_sent(self, bytes: Vec<u8>) -> Bytes {
+        Bytes::from_owner(Unsent { bytes, _held: self })
+    }
+
+    fn add(&mut self, kind: Kind, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        let [call, body, making, answer] = &mut self.bytes;
+        *match kind {
+            Kind::Call => call,
+            Kind::Body => body,
+            Kind::Making => making,
+            Kind::Answer => answer,
+        } += bytes;
+        self.peer.sums.sum(kind).fetch_add(bytes, Ordering::Relaxed);
+        self.peer.memory.sums.sum(kind).fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn clear(&mut self, kind: Kind) {
+        let [call, body, making, answer] = &mut self.bytes;
+        let bytes = std::mem::take(match kind {
+            Kind::Call => call,
+            Kind::Body => body,
+            Kind::Making => making,
+            Kind::Answer => answer,
+        });
+        if bytes == 0 {
+            return;
+        }
+        let (peer, memory) = (&self.peer, &self.peer.memory);
+        peer.sums.sum(kind).fetch_sub(bytes, Ordering::SeqCst);
+        memory.sums.sum(kind).fetch_sub(bytes, Ordering::SeqCst);
+        match kind {
+            Kind::Call => {}
+            Kind::Body if memory.waiting.load(Ordering::SeqCst) > 0 => memory.freed.notify_waiters(),
+            Kind::Making | Kind::Answer if peer.stalled.load(Ordering::SeqCst) > 0 => {
+                peer.read.notify_waiters();
+            }
+            Kind::Body | Kind::Making | Kind::Answer => {}
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        for kind in [Kind::Call, Kind::Body, Kind::Making, Kind::Answer] {
+            self.clear(kind);
+        }
+    }
+}
+
+struct Unsent {
+    bytes: Vec<u8>,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Unsent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// One of those that wait.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(sum: &'a AtomicUsize) -> Self {
+        sum.fetch_add(1, Ordering::SeqCst);
+        Self(sum)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    fn memory() -> Arc<Memory> {
+        Memory::new(32 * MIB, 10)
+    }
+
+    fn unread(peer: &Arc<Peer>, bytes: usize) -> Bytes {
+        let mut held = Held::open(peer, 100);
+        held.make().unwrap();
+        held.made(bytes);
+        held.until_sent(vec![7; bytes])
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_on_the_account() {
+        let memory = memory();
+        let connection = memory.connect();
+        let mut held = Held::open(&connection, 100);
+        held.take_in(1_000).await.unwrap();
+        held.make().unwrap();
+        assert_eq!(held.page(), PAGE);
+        let piece = connection.piece(vec![1; 10]);
+        assert_eq!(memory.sums.of(Kind::Call), CALL + 100);
+        assert_eq!(memory.sums.of(Kind::Body), 1_000);
+        assert_eq!(memory.sums.answers(), SMALL + PAGE + 10);
+        held.made(5);
+        assert_eq!(memory.sums.of(Kind::Body), 0);
+        let sent = held.until_sent(vec![2; 5]);
+        assert_eq!(memory.sums.answers(), 15);
+        let part = sent.slice(1..2);
+        drop((sent, piece));
+        assert_eq!(memory.sums.answers(), 5, "a part of it is still there");
+        drop(part);
+        for kind in [Kind::Call, Kind::Body, Kind::Making, Kind::Answer] {
+            assert_eq!((connection.sums.of(kind), memory.sums.of(kind)), (0, 0), "{kind:?}");
+        }
+        drop(connection);
+        assert!(memory.peers.lock().unwrap().1.is_empty());
+    }
+
+    #[tokio::test]
+    async fn large_bodies_wait_for_their_turn_and_small_ones_do_not() {
+        let memory = memory();
+        let [a, b, c] = [memory.connect(), memory.connect(), memory.connect()];
+        let [mut first, mut second, mut third] = [&a, &b, &c].map(|peer| Held::open(peer, 0));
+        first.take_in(40 * MIB).await.unwrap();
+        second.take_in(20 * MIB).await.unwrap();
+        // One goes on although there is no room for it.
+        second.take_in(10 * MIB).await.unwrap();
+        second.take_in(MIB).await.unwrap();
+        assert!(second.lane.is_some());
+        let mut small = Held::open(&c, 0);
+        small.take_in(MODEST).now_or_never().unwrap().unwrap();
+        {
+            let mut waits = std::pin::pin!(third.take_in(MODEST + 1));
+            assert!(waits.as_mut().now_or_never().is_none());
+            first.forget_body();
+            waits.await.unwrap();
+        }
+        assert!(third.lane.is_none(), "there was room again");
+        third.take_in(40 * MIB).now_or_never();
+        let waits = first.take_in(MODEST + 1).now_or_never();
+        assert!(waits.is_none());
+        drop(second);
+        first.take_in(1).now_or_never().unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_has_few_bodies_that_wait() {
+        let memory = memory();
+        let [full, peer] = [memory.connect(), memory.connect()];
+        let mut most = Held::open(&full, 0);
+        most.take_in(80 * MIB).await.unwrap();
+        let mut waiting = [(); 3].map(|()| Held::open(&peer, 0));
+        let [a, b, c] = &mut waiting;
+        assert!(most.lane.is_some());
+        let (mut a, mut b) = (Box::pin(a.take_in(MODEST + 1)), Box::pin(b.take_in(MODEST + 1)));
+        assert!((&mut a).now_or_never().is_none() && (&mut b).now_or_never().is_none());
+        assert_eq!(c.take_in(MODEST + 1).await, Err(Full::Bodies));
+        assert_eq!((a.await, b.await), (Err(Full::Bodies), Err(Full::Bodies)), "they do not wait for ever");
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_is_asked_nothing_more() {
+        let memory = memory();
+        let connection = memory.connect();
+        let small = unread(&connection, ROOM - 1);
+        assert!(connection.room().now_or_never().is_some());
+        let more = unread(&connection, 1);
+        let mut room = std::pin::pin!(connection.room());
+        assert!(room.as_mut().now_or_never().is_none());
+        assert!(connection.room_for_little().now_or_never().is_some());
+        assert!(memory.connect().room().now_or_never().is_some(), "others are");
+        drop(more);
+        room.await;
+        drop(small);
+    }
+
+    #[tokio::test]
+    async fn pages_get_shorter_and_no_long_answers_are_made_while_too_much_is_unread() {
+        let memory = memory();
+        let mut kept = Vec::new();
+        let mut pages = Vec::new();
+        loop {
+            let connection = memory.connect();
+            let mut held = Held::open(&connection, 0);
+            if let Err(full) = held.make() {
+                assert_eq!(full, Full::Answers);
+                break;
+            }
+            pages.push(held.page());
+            held.made(PAGE);
+            kept.push((connection, held));
+        }
+        assert_eq!(pages, [[PAGE; 4].as_slice(), &[SMALL; 4]].concat());
+        kept.clear();
+        let connection = memory.connect();
+        let _other = unread(&connection, 1);
+        let mut held = Held::open(&connection, 0);
+        held.make().unwrap();
+        assert_eq!(held.page(), SMALL, "it has another one to read");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_nothing_is_ended() {
+        let memory = memory();
+        let watch = memory.clone();
+        let watch = tokio::spawn(async move { watch.watch().await });
+        let [idle, slow, deaf] = [memory.connect(), memory.connect(), memory.connect()];
+        let since = Instant::now();
+        let _unread = (unread(&slow, MIB), unread(&deaf, 10));
+        let reads = async {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                drop(slow.count(Poll::Ready(Ok(32 * KIB))));
+            }
+        };
+        tokio::select! {
+            () = deaf.cut() => {}
+            () = idle.cut() => panic!("there is nothing to read"),
+            () = slow.cut() => panic!("it reads"),
+            () = reads => {}
+        }
+        assert_eq!(since.elapsed().as_secs(), 29);
+        // Where others need the memory, it is ended soon.
+        let _more = unread(&idle, MANY);
+        let since = Instant::now();
+        slow.cut().await;
+        assert!(since.elapsed() <= Duration::from_secs(3), "{:?}", since.elapsed());
+        watch.abort();
+    }
+}

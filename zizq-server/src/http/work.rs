@@ -1,0 +1,34 @@
+//! Work on large bodies, where it holds up no connection.
+
+use tokio::sync::Semaphore;
+
+use super::memory::SMALL;
+use super::reply::Refusal;
+
+/// How many threads work on large bodies.
+const WORKERS: usize = 2;
+
+pub(crate) struct Work(Semaphore);
+
+impl Work {
+    pub(crate) fn new() -> Self {
+        Self(Semaphore::new(WORKERS))
+    }
+
+    /// Does work on so many bytes; on another thread where they are many.
+    ///
+    /// # Errors
+    /// When the server stops meanwhile.
+    pub(crate) async fn on<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        if bytes <= SMALL {
+            return Ok(work());
+        }
+        let _permit = self.0.acquire().await;
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|_| Refusal::unavailable("the server is stopping; try again in a moment"))
+    }
+}

@@ -1,0 +1,368 @@
+//! Compaction, and with it the space of what was removed: on threads of our own, for three reasons.
+//!
+//! fjall compacts when there is too much in a level. Of a queue little lives, and what was removed weighs nothing: the
+//! values of finished jobs would lie at the bottom for good. So tables in whose range nothing lives any more are dropped as
+//! a whole, without reading or writing anything else; and where what was removed is scattered among what lives, everything
+//! is written anew once there is more of the one than of the other.
+//!
+//! fjall gives up when a compaction finds no space on the disk, or a table that cannot be read. Here it is tried again
+//! later, or the store is opened anew.
+//!
+//! And no table may be dropped while a compaction or a flush could move something into its range.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use fjall::compaction::Leveled;
+use fjall::{AbstractTree, Database, Keyspace, SeqNo};
+
+use super::TABLE_BYTES;
+use super::passed::Passed;
+use crate::store::space::Space;
+use crate::store::{StoreError, keys, torn};
+
+/// Commits gather for this long before anything is looked at.
+const GATHER: Duration = Duration::from_millis(100);
+/// From one look for tables that can be dropped to the next.
+const DROP_EVERY: Duration = Duration::from_secs(1);
+/// Without a commit for this long the store is at rest.
+const REST: Duration = Duration::from_secs(2);
+/// After something failed.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How much that was removed may lie around, in bytes, however little lives: while there are commits, and at rest.
+const SPARE_BUSY: u64 = 96 * 1024 * 1024;
+const SPARE_AT_REST: u64 = 24 * 1024 * 1024;
+/// A merge takes about so much space for a time, in bytes; less where all tables together have less.
+const ROOM: u64 = 256 * 1024 * 1024;
+/// When space is short it is worth the work when one in so many bytes is dead.
+const WORTH: u64 = 8;
+/// How long the memtable may take to get to the disk.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Journals that are longer than this are worth the work, in bytes, when space is short.
+const LONG: u64 = 4 * 1024 * 1024;
+/// While it is found out what has passed, something may move.
+const TRIES: u32 = 3;
+
+/// The threads that compact a store. They end with it.
+pub(super) struct Compactor {
+    wake: Option<Sender<()>>,
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Compactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Compactor")
+    }
+}
+
+struct Shared {
+    database: Database,
+    jobs: Keyspace,
+    space: Space,
+    /// Set where a table cannot be read.
+    suspect: Arc<AtomicBool>,
+    /// Set where the journals take space that is needed.
+    cramped: Arc<AtomicBool>,
+    stopped: AtomicBool,
+    /// Space is needed, however little there is to gain.
+    urgent: AtomicBool,
+    /// Whoever merges reads it, and whoever drops writes it.
+    moving: RwLock<()>,
+}
+
+impl Compactor {
+    pub(super) fn start(
+        database: &Database,
+        jobs: &Keyspace,
+        space: Space,
+        [suspect, cramped]: [&Arc<AtomicBool>; 2],
+    ) -> io::Result<Self> {
+        let shared = Arc::new(Shared {
+            database: database.clone(),
+            jobs: jobs.clone(),
+            space,
+            suspect: suspect.clone(),
+            cramped: cramped.clone(),
+            stopped: AtomicBool::new(false),
+            urgent: AtomicBool::new(false),
+            moving: RwLock::new(()),
+        });
+        let (wake, woken) = crossbeam_channel::bounded(1);
+        let (second, second_woken) = crossbeam_channel::bounded::<()>(1);
+        let mut tending = Tending {
+            shared: shared.clone(),
+            second,
+            passed: Passed::default(),
+            dropped_at: None,
+            rest_until: None,
+        };
+        let merging = shared.clone();
+        let threads = vec![
+            thread::Builder::new().name("compact".to_owned()).spawn(move || tending.run(&woken))?,
+            thread::Builder::new().name("compact-2".to_owned()).spawn(move || {
+                // What fails here fails in the first thread, too, which says so.
+                second_woken.iter().for_each(|()| drop(merging.merge(&usual())));
+            })?,
+        ];
+        Ok(Self { wake: Some(wake), shared, threads })
+    }
+
+    /// Something was committed.
+    pub(super) fn note(&self) {
+        if let Some(wake) = &self.wake {
+            // Where it is awake already, it goes on.
+            wake.try_send(()).ok();
+        }
+    }
+
+    /// Space is needed.
+    pub(super) fn urge(&self) {
+        self.shared.urgent.store(true, Ordering::Relaxed);
+        self.note();
+    }
+}
+
+impl Drop for Compactor {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::Relaxed);
+        self.wake = None;
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread that compacts has panicked");
+            }
+        }
+    }
+}
+
+/// What fjall does when it is left alone.
+fn usual() -> Leveled {
+    Leveled::default().with_table_target_size(TABLE_BYTES)
+}
+
+/// Leaves one level, in which nothing is that was removed.
+fn tight() -> Leveled {
+    usual().with_l0_threshold(0)
+}
+
+/// In bytes, as far as the tables tell.
+#[derive(Debug, Clone, Copy, Default)]
+struct Weight {
+    living: u64,
+    dead: u64,
+}
+
+impl Shared {
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Everything before it is in no snapshot any more.
+    fn watermark(&self) -> SeqNo {
+        self.database.supervisor.snapshot_tracker.get_seqno_safe_to_gc()
+    }
+
+    fn weight(&self) -> Weight {
+        let version = self.jobs.tree.current_version();
+        let (mut entries, mut removed, mut bytes) = (0_u64, 0_u64, 0_u64);
+        for table in version.iter_tables() {
+            entries += table.metadata.item_count;
+            removed += table.metadata.tombstone_count;
+            bytes += table.metadata.file_size;
+        }
+        // Of two entries for a key that was removed none lives.
+        let written = entries.saturating_sub(removed);
+        let living =
+            u128::from(bytes) * u128::from(written.saturating_sub(removed)) / u128::from(written.max(1));
+        let living = u64::try_from(living).unwrap_or(bytes);
+        Weight { living, dead: bytes - living }
+    }
+
+    /// Merges as long as there is something to merge, and room for it.
+    fn merge(&self, strategy: &Leveled) -> Result<(), StoreError> {
+        loop {
+            let before = self.jobs.tree.current_version().id();
+            let is_roomy = self.space.free() >= self.weight().living.min(ROOM);
+            if self.is_stopped() || self.suspect.load(Ordering::Relaxed) || !is_roomy {
+                return Ok(());
+            }
+            let first = self.jobs.tree.next_table_id();
+            let merged = {
+                let _moving = self.moving.read().unwrap_or_else(PoisonError::into_inner);
+                self.jobs.tree.compact(Arc::new(strategy.clone()), self.watermark())
+            };
+            if let Err(error) = merged {
+                self.clean_up(first);
+                return Err(told(error));
+            }
+            if self.jobs.tree.current_version().id() == before {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Removes what a merge that failed has left behind: tables that were begun since, and belong to nothing.
+    fn clean_up(&self, first: u64) {
+        let _moving = self.moving.write().unwrap_or_else(PoisonError::into_inner);
+        let _flush = self.jobs.tree.get_flush_lock();
+        let version = self.jobs.tree.current_version();
+        let Ok(files) = std::fs::read_dir(self.jobs.path().join("tables")) else { return };
+        for file in files.flatten() {
+            let id = file.file_name().to_str().and_then(|name| name.parse::<u64>().ok());
+            if id.is_some_and(|id| id >= first && !version.iter_tables().any(|table| table.id() == id)) {
+                std::fs::remove_file(file.path()).ok();
+            }
+        }
+    }
+
+    /// Brings to the disk what is gathered; false where there is no room for it, or it takes too long.
+    fn flush(&self) -> Result<bool, StoreError> {
+        if self.space.free() < 2 * self.database.write_buffer_size() {
+            return Ok(false);
+        }
+        self.jobs.rotate_memtable()?;
+        let until = Instant::now() + PATIENCE;
+        while self.jobs.sealed_memtable_count() > 0 {
+            if self.is_stopped() || Instant::now() > until {
+                return Ok(false);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(true)
+    }
+
+    /// Lets go of what was replaced, but for snapshots that are still read.
+    fn let_go(&self) -> Result<(), StoreError> {
+        let watermark = self.watermark();
+        let mut versions = self.jobs.tree.get_version_history_lock();
+        versions.maintenance(self.jobs.path(), watermark).map_err(told)
+    }
+}
+
+impl Shared {
+    /// fjall begins a new journal after 64 MB. On a small disk that may be all there is: then the store is opened anew with
+    /// shorter ones.
+    fn look_at_journals(&self) {
+        // A keyspace lies two folders below.
+        let journals = self.jobs.path().ancestors().nth(2).and_then(|folder| torn::journals(folder).ok());
+        let journals = journals.unwrap_or_default();
+        let bytes = journals.iter().filter_map(|(_, journal)| Some(journal.metadata().ok()?.blocks() * 512));
+        let bytes: u64 = bytes.sum();
+        let unwritten = self.database.write_buffer_size();
+        // As long as most is in the tables, there is more to be gained elsewhere.
+        let Weight { living, dead } = self.weight();
+        let is_most = bytes > LONG.max(2 * unwritten).max(living + dead);
+        let helps = is_most && self.space.is_low(unwritten);
+        self.cramped.store(helps, Ordering::Relaxed);
+    }
+}
+
+pub(super) fn told(error: fjall::LsmError) -> StoreError {
+    fjall::Error::from(error).into()
+}
+
+/// The first of the two threads: it says what is done when.
+struct Tending {
+    shared: Arc<Shared>,
+    second: Sender<()>,
+    passed: Passed,
+    dropped_at: Option<Instant>,
+    rest_until: Option<Instant>,
+}
+
+impl Tending {
+    fn run(&mut self, woken: &Receiver<()>) {
+        // An earlier process may have left something to do.
+        let mut is_busy = true;
+        loop {
+            let wait = if is_busy { REST } else { Duration::from_secs(3_600) };
+            let is_rest = match woken.recv_timeout(wait) {
+                Ok(()) => false,
+                Err(RecvTimeoutError::Timeout) => true,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            is_busy = !is_rest;
+            let done = if is_rest { self.settle(SPARE_AT_REST) } else { self.tend() };
+            match done {
+                Err(_) if self.shared.is_stopped() => return,
+                Err(error) => self.fail(&error),
+                Ok(()) => {}
+            }
+            if !is_rest {
+                thread::sleep(GATHER);
+            }
+        }
+    }
+
+    fn fail(&mut self, error: &StoreError) {
+        tracing::warn!(%error, "cannot compact the store; it is tried again");
+        self.rest_until = Some(Instant::now() + PAUSE);
+        if matches!(error, StoreError::Unreadable(_)) {
+            // Whoever commits next has the store opened anew.
+            self.shared.suspect.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn tend(&mut self) -> Result<(), StoreError> {
+        if self.rest_until.is_some_and(|until| Instant::now() < until) {
+            return Ok(());
+        }
+        self.second.try_send(()).ok();
+        self.shared.merge(&usual())?;
+        if self.dropped_at.is_some_and(|at| at.elapsed() < DROP_EVERY) {
+            return Ok(());
+        }
+        self.drop_passed()?;
+        self.shared.space.hold_back();
+        if self.shared.urgent.swap(false, Ordering::Relaxed) {
+            let settled = self.settle(0);
+            self.shared.look_at_journals();
+            return settled;
+        }
+        let Weight { living, dead } = self.shared.weight();
+        if dead > living + SPARE_BUSY { self.shared.merge(&tight()) } else { Ok(()) }
+    }
+
+    /// Gives back what was removed, if it is more than what lives and so many bytes; anything worth the work if that is
+    /// zero.
+    fn settle(&mut self, spare: u64) -> Result<(), StoreError> {
+        self.drop_passed()?;
+        let Weight { living, dead } = self.shared.weight();
+        // What is still gathered in memory may have removed anything.
+        let gathered = self.shared.jobs.tree.active_memtable().size();
+        let is_worth_it = if spare == 0 { dead > living / WORTH } else { dead > living + spare };
+        if !(is_worth_it || gathered > SPARE_AT_REST / 8) || !self.shared.flush()? {
+            return Ok(());
+        }
+        let Weight { living, dead } = self.shared.weight();
+        if spare == 0 || dead > living + spare {
+            self.shared.merge(&tight())?;
+        }
+        self.drop_passed()?;
+        // So that there is something to flush, which lets go of what was replaced. Nothing lies there.
+        self.shared.jobs.remove(keys::meta("reclaimed").as_slice())?;
+        self.shared.flush()?;
+        self.shared.let_go()
+    }
+
+    fn drop_passed(&mut self) -> Result<(), StoreError> {
+        self.dropped_at = Some(Instant::now());
+        let Shared { jobs, moving, .. } = &*self.shared;
+        if self.shared.suspect.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        for _ in 0..TRIES {
+            let Some(ranges) = self.passed.ranges(jobs)? else { return Ok(()) };
+            let _moving = moving.write().unwrap_or_else(PoisonError::into_inner);
+            if ranges.drop(jobs)? {
+                return self.shared.let_go();
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,34 @@
+//! One server at a time has a folder: the operating system holds the lock on the file `lock` in it for as long as the
+//! process lives, and nothing is left behind when it ends. The file itself means nothing; where it is missing, it is made.
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use crate::store::StoreError;
+
+/// A process that has just been killed may hold it a little longer.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Takes the lock of a folder until the file is closed. fjall takes the same one when it opens the folder.
+///
+/// # Errors
+/// [`StoreError::Locked`] while another server has it.
+pub(super) fn take(folder: &Path) -> Result<File, StoreError> {
+    let path = folder.join("lock");
+    let failed = |error: &std::io::Error| StoreError::of_file(&path, error);
+    std::fs::create_dir_all(folder).map_err(|error| StoreError::of_file(folder, &error))?;
+    let open = File::options().create(true).truncate(false).read(true).write(true).open(&path);
+    let lock = open.map_err(|error| failed(&error))?;
+    for tries in 1.. {
+        match lock.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if tries < TRIES => thread::sleep(PAUSE),
+            Err(TryLockError::WouldBlock) => return Err(StoreError::Locked),
+            Err(TryLockError::Error(error)) => return Err(failed(&error)),
+        }
+    }
+    Ok(lock)
+}

@@ -1,0 +1,80 @@
+//! Which tables a tree of fjall consists of. The file `current` names the newest version and its checksum, the file
+//! `vN` lists the tables, from the newest to the oldest. fjall does not check the one against the other.
+
+use std::fs;
+use std::io::{self, BufRead as _, Read};
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::intact::{Broken, Part};
+
+/// The numbers of the tables: levels of runs of tables, in the order in which a key is looked for.
+pub(super) type Runs = Vec<Vec<u64>>;
+
+/// The tables of a tree; none where there is no tree.
+///
+/// # Errors
+/// What is broken.
+pub(super) fn read(tree: &Path) -> Result<Option<Runs>, Broken> {
+    let broken = |file: &Path, what: &str| Broken::new(Part::Tree, file, what);
+    let current = tree.join("current");
+    let bytes = match fs::read(&current) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(broken(&current, &format!("cannot be read: {error}"))),
+    };
+    let Some((number, checksum)) = split(&bytes) else { return Err(broken(&current, DAMAGED)) };
+    let version = tree.join(format!("v{number}"));
+    match fs::read(&version) {
+        Ok(bytes) if xxh3_128(&bytes) == checksum => {}
+        Ok(_) => return Err(broken(&version, DAMAGED)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(broken(&version, "is missing")),
+        Err(error) => return Err(broken(&version, &format!("cannot be read: {error}"))),
+    }
+    runs(&version).map(Some).map_err(|error| broken(&version, &format!("cannot be read: {error}")))
+}
+
+/// Where a table lies.
+pub(super) fn table(tree: &Path, id: u64) -> PathBuf {
+    tree.join("tables").join(id.to_string())
+}
+
+const DAMAGED: &str = "is damaged";
+
+/// What `current` says: a number, a checksum, and the kind of checksum.
+fn split(bytes: &[u8]) -> Option<(u64, u128)> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    let (checksum, kind) = rest.split_first_chunk()?;
+    (kind == [0]).then_some((u64::from_le_bytes(*number), u128::from_le_bytes(*checksum)))
+}
+
+fn runs(version: &Path) -> io::Result<Runs> {
+    let other = |error: sfa::Error| io::Error::other(error.to_string());
+    let reader = sfa::Reader::new(version).map_err(other)?;
+    let section = reader.toc().section(b"tables").ok_or_else(|| io::Error::other("it lists no tables"))?;
+    let mut section = section.buf_reader(version)?;
+    let mut runs = Runs::new();
+    for _level in 0..u8::from_le_bytes(number(&mut section)?) {
+        for _run in 0..u8::from_le_bytes(number(&mut section)?) {
+            let mut run = Vec::new();
+            for _table in 0..u32::from_le_bytes(number(&mut section)?) {
+                run.push(u64::from_le_bytes(number(&mut section)?));
+                // Kind of checksum, checksum, first sequence number.
+                let _: [u8; 1 + 16 + 8] = number(&mut section)?;
+            }
+            runs.push(run);
+        }
+    }
+    if section.fill_buf()?.is_empty() {
+        Ok(runs)
+    } else {
+        Err(io::Error::other("it says more than is known"))
+    }
+}
+
+fn number<const N: usize>(reader: &mut impl Read) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    reader.read_exact(&mut bytes)?;
+    Ok(bytes)
+}

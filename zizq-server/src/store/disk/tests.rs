@@ -1,0 +1,180 @@
+//! A small folder, damaged in every way: the outcome is always that all is there, or that exactly what was set aside is
+//! missing, or that the folder is refused and `salvage` goes on with the rest.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::store::batch::Batch;
+use crate::store::keys;
+
+const CACHE: u64 = 1_000_000;
+
+/// Some entries in tables, some in the journal alone, some removed.
+fn make(folder: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut store = DiskStore::open(folder, CACHE).unwrap();
+    let mut all = BTreeMap::new();
+    let mut put = |store: &mut DiskStore, numbers: std::ops::Range<u32>| {
+        for n in numbers {
+            let mut batch = Batch::default();
+            let (key, value) = (key(n), n.to_string().repeat(40).into_bytes());
+            batch.put_raw(&key, &value);
+            all.insert(key.clone(), value);
+            if n % 3 == 2 {
+                batch.forget(Key::from_slice(&self::key(n - 1)));
+                all.remove(&self::key(n - 1));
+            }
+            store.commit(batch).unwrap();
+        }
+    };
+    for part in [0..60, 60..120] {
+        put(&mut store, part);
+        store.opened().unwrap().jobs.rotate_memtable_and_wait().unwrap();
+    }
+    put(&mut store, 120..135);
+    store.syncer()().unwrap();
+    all
+}
+
+fn key(n: u32) -> Vec<u8> {
+    [&[Area::Dead as u8][..], &n.to_be_bytes()].concat()
+}
+
+use crate::store::keys::Area;
+
+/// Everything that is stored, without what the store says of itself.
+fn read(store: &DiskStore) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StoreError> {
+    let entries = store.snapshot().scan(&keys::start(1), &keys::start(Area::Aside as u8), false);
+    entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
+}
+
+/// A whole folder, by the names of its files.
+fn files(folder: &Path, below: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
+    for entry in fs::read_dir(folder.join(below)).unwrap() {
+        let entry = entry.unwrap();
+        let name = below.join(entry.file_name());
+        if entry.path().is_dir() {
+            files(folder, &name, found);
+        } else {
+            let mut bytes = fs::read(entry.path()).unwrap();
+            let is_journal = name.extension().is_some_and(|ending| ending == "jnl");
+            // A journal is mostly zeros.
+            if is_journal {
+                bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1));
+            }
+            found.insert(name, bytes);
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Damage {
+    Removed,
+    CutAt(usize),
+    Flipped(usize),
+}
+
+struct Folder {
+    files: BTreeMap<PathBuf, Vec<u8>>,
+    all: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        let all = make(&root);
+        let mut found = BTreeMap::new();
+        files(&root, Path::new(""), &mut found);
+        Self { files: found, all }
+    }
+
+    fn damaged(&self, name: &Path, damage: &Damage) -> tempfile::TempDir {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        fs::create_dir_all(folder.path().join("keyspaces/1/tables")).unwrap();
+        for (file, bytes) in &self.files {
+            let mut bytes = bytes.clone();
+            if file == name {
+                match damage {
+                    Damage::Removed => continue,
+                    Damage::CutAt(len) => bytes.truncate(*len),
+                    Damage::Flipped(at) => bytes[*at] ^= 0x20,
+                }
+            }
+            let path = folder.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        folder
+    }
+
+    /// Says how it ended.
+    fn outcome(&self, name: &Path, damage: &Damage) -> &'static str {
+        let folder = self.damaged(name, damage);
+        let context = || format!("{} {damage:?}", name.display());
+        let mut store = DiskStore::new(folder.path(), Memory::for_jobs(CACHE), None);
+        let mut refused = false;
+        loop {
+            match store.reopen().and_then(|()| read(&store)) {
+                Ok(found) => {
+                    let lost = self.all.iter().filter(|(key, value)| found.get(*key) != Some(value)).count();
+                    let alien = found.iter().filter(|(key, value)| self.all.get(*key) != Some(value)).count();
+                    let is_said = fs::read_dir(folder.path())
+                        .unwrap()
+                        .any(|entry| entry.unwrap().path().join("LOST").exists());
+                    assert!(is_said || lost + alien == 0, "{}: {lost} lost, {alien} alien", context());
+                    let said = || fs::read_to_string(folder.path().join("damaged-1/LOST"));
+                    assert!(refused || alien == 0, "{}: {alien} alien: {:?}", context(), said());
+                    // It is well again.
+                    store.set(None);
+                    let mut again = DiskStore::new(folder.path(), Memory::for_jobs(CACHE), None);
+                    again.reopen().unwrap_or_else(|error| panic!("{}: again: {error}", context()));
+                    assert_eq!(read(&again).unwrap(), found, "{}", context());
+                    return if refused {
+                        "salvaged"
+                    } else if lost > 0 {
+                        "set aside"
+                    } else {
+                        "all there"
+                    };
+                }
+                // As the writer does.
+                Err(StoreError::Unreadable(_)) if !refused => {}
+                Err(StoreError::Broken { file, .. }) if !refused => {
+                    assert!(file.starts_with(folder.path()), "{}: {}", context(), file.display());
+                    refused = true;
+                    store.salvage();
+                }
+                Err(error) => panic!("{} (refused: {refused}): {error}", context()),
+            }
+        }
+    }
+}
+
+/// Every file of a small folder is removed, cut short and changed at many places; at each byte of it where
+/// `ZIZQ_TEST_EVERY_BYTE` is set.
+#[test]
+fn damage_to_any_file_is_mended_or_set_aside_or_refused_with_a_way_on() {
+    let folder = Folder::new();
+    let step = if std::env::var_os("ZIZQ_TEST_EVERY_BYTE").is_some() { 1 } else { 151 };
+    let mut outcomes: BTreeMap<(String, &str), u32> = BTreeMap::new();
+    for (name, bytes) in &folder.files {
+        let mut damages = vec![Damage::Removed, Damage::CutAt(0)];
+        let places = (fastrand::usize(..step)..bytes.len()).step_by(step);
+        damages.extend(places.clone().map(Damage::CutAt));
+        damages.extend(places.map(Damage::Flipped));
+        if step > bytes.len() && !bytes.is_empty() {
+            damages.push(Damage::Flipped(fastrand::usize(..bytes.len())));
+        }
+        for damage in damages {
+            let outcome = folder.outcome(name, &damage);
+            *outcomes.entry((name.display().to_string(), outcome)).or_default() += 1;
+        }
+    }
+    for ((name, outcome), count) in &outcomes {
+        eprintln!("{name}: {outcome}: {count}");
+    }
+    let came = |outcome| outcomes.keys().any(|(_, came)| *came == outcome);
+    assert!(came("all there") && came("set aside") && came("salvaged"), "{outcomes:?}");
+}

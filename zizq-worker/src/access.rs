@@ -1,0 +1,273 @@
+//! How the server is reached: where it is, whom to believe there, and which way calls go.
+
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::{ClientBuilder, Url};
+use rustls::pki_types::CertificateDer;
+
+use crate::proxy::Proxy;
+use crate::route::{http_url, without_password};
+use crate::trust::{self, Identity, Trust};
+
+const DEFAULT_SERVER: &str = "http://127.0.0.1:7890";
+
+/// How long it may take to connect, to anything.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The flags about it. A URL is read later: what is wrong with it must be said without its password.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct AccessFlags {
+    /// The server [default: http://127.0.0.1:7890]. With a password in it, better --server-file or the variable: everybody
+    /// on a machine can see command lines
+    #[arg(long, env = "ZIZQ_SERVER", value_name = "URL", hide_env_values = true)]
+    pub server: Option<String>,
+
+    /// A file that holds the URL of the server, name and password included
+    #[arg(long, env = "ZIZQ_SERVER_FILE", value_name = "FILE")]
+    pub server_file: Option<PathBuf>,
+
+    /// Believe the server by this certificate, or by one that it has signed, and by no other: a PEM file
+    #[arg(long, env = "ZIZQ_SERVER_CA", value_name = "FILE")]
+    pub server_ca: Option<PathBuf>,
+
+    /// Reach the server directly, or through this proxy [default: as HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY say]
+    #[arg(long, env = "ZIZQ_PROXY", value_name = "none|URL", hide_env_values = true)]
+    pub proxy: Option<String>,
+}
+
+/// What a file says about it.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) server: Option<String>,
+    pub(crate) server_file: Option<PathBuf>,
+    pub(crate) server_ca: Option<PathBuf>,
+    pub(crate) proxy: Option<String>,
+}
+
+/// How the server is reached.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Where it is, with name and password where it wants them.
+    pub url: Url,
+    /// Whom to believe there, and where that was read from.
+    pub(crate) ca: Option<(PathBuf, Vec<CertificateDer<'static>>)>,
+    pub(crate) proxy: Proxy,
+    /// What is doubtful about all this.
+    pub(crate) doubts: Vec<String>,
+}
+
+impl AccessFlags {
+    /// What flags and file mean together. Flags go before variables, and both before the file.
+    pub(crate) fn access(&self, file: Written) -> Result<Access, String> {
+        let mut doubts = Vec::new();
+        let (flag, flag_file) = self.one_of_two()?;
+        let (text, of_file) = match (flag, flag_file, file.server, file.server_file) {
+            (Some(text), ..) => (text.to_owned(), None),
+            (_, Some(path), ..) => (first_line(path)?, Some(path.to_owned())),
+            (_, _, Some(_), Some(_)) => return Err("`server` and `server_file`: only one can be".to_owned()),
+            (_, _, Some(text), _) => (text, None),
+            (_, _, _, Some(path)) => (first_line(&path)?, Some(path)),
+            _ => (DEFAULT_SERVER.to_owned(), None),
+        };
+        let url = match &of_file {
+            None => server_url(&text)?,
+            Some(path) => server_url(&text).map_err(|e| format!("{}: {e}", path.display()))?,
+        };
+        if flag.is_some() && !from_variable("ZIZQ_SERVER", flag) && url.password().is_some() {
+            doubts.push(
+                "everybody on this machine can see the password in --server; keep the URL in a file: --server-file"
+                    .to_owned(),
+            );
+        }
+        if let Some(path) = of_file.filter(|path| url.password().is_some() && others_can_read(path)) {
+            doubts.push(open_to_all(&path, "the password of the server"));
+        }
+        let ca = match self.server_ca.clone().or(file.server_ca) {
+            None => None,
+            Some(path) => {
+                let certificates = trust::read("server_ca", &path)?;
+                if let Some(doubt) = trust::doubt(&certificates) {
+                    doubts.push(format!("`server_ca`: {}: {doubt}", path.display()));
+                }
+                Some((std::path::absolute(&path).unwrap_or(path), certificates))
+            }
+        };
+        let proxy = match self.proxy.as_deref().or(file.proxy.as_deref()) {
+            None => Proxy::default(),
+            Some(text) => text.parse().map_err(|e| format!("`proxy`: {e}"))?,
+        };
+        Ok(Access { url, ca, proxy, doubts })
+    }
+
+    /// The address, or where it stands; of a flag and a variable the flag.
+    fn one_of_two(&self) -> Result<(Option<&str>, Option<&Path>), String> {
+        let (server, file) = (self.server.as_deref(), self.server_file.as_deref());
+        if server.is_none() || file.is_none() {
+            return Ok((server, file));
+        }
+        if from_variable("ZIZQ_SERVER", server) {
+            Ok((None, file))
+        } else if from_variable("ZIZQ_SERVER_FILE", file) {
+            Ok((server, None))
+        } else {
+            Err("--server and --server-file: only one can be".to_owned())
+        }
+    }
+}
+
+fn from_variable(name: &str, value: Option<impl AsRef<std::ffi::OsStr>>) -> bool {
+    value.is_some_and(|value| std::env::var_os(name).is_some_and(|set| set == value.as_ref()))
+}
+
+impl Access {
+    /// How to call the server.
+    pub(crate) fn builder(&self) -> Result<ClientBuilder, String> {
+        let (known, named) = match &self.ca {
+            None => (true, Vec::new()),
+            Some((_, certificates)) => (false, certificates.clone()),
+        };
+        let builder = plain(&self.url, &Trust { known, named, how: "--server-ca FILE" }, None)?;
+        self.proxy.apply(builder, &self.url).map_err(|e| e.to_string())
+    }
+
+    /// The variables by which commands reach it, too: without name and password, unless those are to be passed on.
+    pub(crate) fn variables(&self, pass_credentials: bool) -> Vec<(&'static str, OsString)> {
+        let url = if pass_credentials { self.url.clone() } else { self.shown() };
+        let server = ("ZIZQ_SERVER", url.as_str().trim_end_matches('/').into());
+        let ca = self.ca.as_ref().map(|(path, _)| ("ZIZQ_SERVER_CA", path.clone().into_os_string()));
+        std::iter::once(server).chain(ca).collect()
+    }
+
+    /// The address as others may know it.
+    pub(crate) fn shown(&self) -> Url {
+        shown(&self.url)
+    }
+}
+
+/// How to call `url`: as plainly as can be. Who wants a redirect followed has given the wrong URL; and `http` needs no
+/// certificates, which a bare machine may not have.
+pub(crate) fn plain(url: &Url, trust: &Trust, identity: Option<&Identity>) -> Result<ClientBuilder, String> {
+    let builder = ClientBuilder::new()
+        .user_agent(concat!("zizq-worker/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http1_only();
+    Ok(match url.scheme() {
+        "http" => builder.tls_certs_only([]),
+        _ => builder.tls_backend_preconfigured(trust.config(identity)?),
+    })
+}
+
+/// An address as others may see it: without name and password.
+pub(crate) fn shown(url: &Url) -> Url {
+    let mut shown = url.clone();
+    // What has a host can have a name and a password, and so can be without.
+    shown.set_username("").and_then(|()| shown.set_password(None)).ok();
+    shown
+}
+
+fn server_url(text: &str) -> Result<Url, String> {
+    let url = http_url(text, "http://HOST:PORT")?;
+    if url.query().is_some() || url.fragment().is_some() {
+        let text = without_password(text);
+        return Err(format!("`{text}` has a `?` or `#` part, which the address of a server has not"));
+    }
+    Ok(url)
+}
+
+fn first_line(path: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| format!("`server_file`: cannot read {}: {e}", path.display()))?;
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    match (lines.next(), lines.next()) {
+        (Some(line), None) => Ok(line.to_owned()),
+        _ => Err(format!("`server_file`: {} should hold one line, the URL of the server", path.display())),
+    }
+}
+
+/// Whether a secret in a file is one no more.
+pub(crate) fn others_can_read(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0)
+}
+
+/// What its owner should hear of such a file.
+pub(crate) fn open_to_all(path: &Path, what: &str) -> String {
+    let path = path.display();
+    format!("everybody on this machine can read {what} in {path}; chmod o= {path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_shown() {
+        for (url, seen) in [
+            ("http://me:secret@localhost:1/x", "http://localhost:1/x"),
+            ("http://localhost:1/", "http://localhost:1/"),
+        ] {
+            assert_eq!(shown(&Url::parse(url).unwrap()).as_str(), seen);
+        }
+    }
+
+    #[test]
+    fn the_address_of_the_server_comes_from_a_flag_a_file_or_the_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str, mode: u32| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            path
+        };
+        let private = write("private", "\nhttp://me:secret@far:1/\n", 0o600);
+        let open = write("open", "http://me:secret@far:1", 0o644);
+        let two = write("two", "http://a\nhttp://b\n", 0o600);
+        let wrong = write("wrong", "me:secret@far:1\n", 0o600);
+        let flags = |server: Option<&str>, file: Option<&PathBuf>| AccessFlags {
+            server: server.map(str::to_owned),
+            server_file: file.cloned(),
+            ..AccessFlags::default()
+        };
+        let in_file = || Written { server: Some("http://of-file".to_owned()), ..Written::default() };
+        for (flags, url, doubt) in [
+            (flags(None, None), "http://of-file/", None),
+            (flags(Some("http://x"), None), "http://x/", None),
+            (
+                flags(Some("http://me:secret@x"), None),
+                "http://me:secret@x/",
+                Some("the password in --server"),
+            ),
+            (flags(None, Some(&private)), "http://me:secret@far:1/", None),
+            (
+                flags(None, Some(&open)),
+                "http://me:secret@far:1/",
+                Some("can read the password of the server in"),
+            ),
+        ] {
+            let access = flags.access(in_file()).unwrap();
+            assert_eq!(access.url.as_str(), url);
+            let doubts = access.doubts.join("\n");
+            assert_eq!(!doubts.is_empty(), doubt.is_some(), "{doubts}");
+            assert!(doubts.contains(doubt.unwrap_or_default()) && !doubts.contains("secret@"), "{doubts}");
+        }
+        assert_eq!(
+            flags(None, None).access(Written::default()).unwrap().url.as_str(),
+            "http://127.0.0.1:7890/"
+        );
+        for (flags, said) in [
+            (flags(Some("http://x"), Some(&private)), "only one can be"),
+            (flags(None, Some(&two)), "should hold one line"),
+            (flags(None, Some(&wrong)), "wrong: `***@far:1` does not begin with http://"),
+            (flags(None, Some(&folder.path().join("none"))), "`server_file`: cannot read"),
+            (flags(Some("ftp://me:secret@x"), None), "`ftp://***@x` does not begin with http://"),
+            (flags(Some("http://me:secret@x?y"), None), "`http://***@x?y` has a `?` or `#` part"),
+            (flags(Some("http://me:sec ret@x:y"), None), "`http://***@x:y` is not a URL"),
+        ] {
+            let error = flags.access(Written::default()).map(|_| ()).unwrap_err();
+            assert!(error.contains(said) && !error.contains("sec"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What the server says to a configuration: `zizq-worker check --online`.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::CliError;
+use super::server::Server;
+use crate::config::Config;
+
+/// Below this likeness a queue was hardly meant.
+const LIKE: f64 = 0.8;
+
+#[derive(Debug, Deserialize)]
+struct Queues {
+    queues: Vec<Queue>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Queue {
+    name: String,
+    paused: bool,
+}
+
+/// Which server answers, in a sentence; and what may not be meant.
+pub(super) async fn look(config: &Config) -> Result<(String, Vec<String>), CliError> {
+    let server = Server::at(&config.access)?;
+    let version = server.get(&["version"], &[]).await?;
+    let text = |key: &str| version.get(key).and_then(Value::as_str).unwrap_or("unknown").to_owned();
+    let said = format!("{} answers at {}, contract {}", text("server"), server.shown(), text("version"));
+    let known = server.get(&["queues"], &[("details", "true")]).await?;
+    let known: Queues = serde_json::from_value(known)
+        .map_err(|e| CliError::Failed(format!("the server's answer is not understood: {e}")))?;
+    let mut warnings = Vec::new();
+    for route in &config.routes {
+        for queue in &route.queues {
+            match known.queues.iter().find(|known| known.name == queue.as_str()) {
+                Some(known) if known.paused => warnings.push(format!(
+                    "route `{}`: queue `{queue}` is paused, and none of its jobs come; POST /queues/{queue}/resume",
+                    route.name
+                )),
+                Some(_) => {}
+                None => warnings.push(format!("route `{}`: {}", route.name, never_used(queue, &known.queues))),
+            }
+        }
+    }
+    Ok((said, warnings))
+}
+
+/// A queue without jobs may be right: they will come. Or its name is not.
+fn never_used(queue: &str, known: &[Queue]) -> String {
+    let like = |name: &str| strsim::jaro_winkler(queue, name);
+    let nearest = known.iter().map(|queue| queue.name.as_str()).max_by(|a, b| like(a).total_cmp(&like(b)));
+    match nearest.filter(|name| like(name) >= LIKE) {
+        Some(near) => format!("queue `{queue}` has no jobs and had none lately; did you mean `{near}`?"),
+        None => format!("queue `{queue}` has no jobs and had none lately"),
+    }
+}
