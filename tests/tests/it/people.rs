@@ -241,3 +241,17 @@ async fn tail_follows_a_running_job_to_its_end() {
         assert_eq!(ended.status.code(), Some(code), "{err}");
     }
 }
+
+#[tokio::test]
+async fn what_may_have_been_taken_is_not_sent_again() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let calls = tokio::spawn(async move {
+        let (connection, _) = listener.accept().await.unwrap();
+        let mut lines = BufReader::new(connection).lines();
+        within("the head of the call", lines.next_line()).await.unwrap().unwrap()
+    });
+    let said = run_at(&url, &["enqueue", "q", "--type", "t"], "1\n").await;
+    said.wrong(69, "(from line 1 on); whether these jobs were taken is not known");
+    assert_eq!(calls.await.unwrap(), "POST /jobs/bulk HTTP/1.1");
+}

@@ -112,7 +112,7 @@ impl Enqueue {
         bar: &ProgressBar,
         taken: &mut Taken,
     ) -> Result<(), CliError> {
-        // Names the calls of this run, so that one that is sent again is not carried out again.
+        // Names the calls of this run, for servers that carry out a call with the same key once.
         let run = format!("{:016x}", fastrand::u64(..));
         let (mut part, mut size) = (Vec::new(), 0);
         loop {
@@ -165,13 +165,20 @@ impl Enqueue {
                 Err(e) => e,
             };
             let pause = backoff.next();
-            let goes_on = matches!(error, CliError::NoServer(_)) && Instant::now() + pause < give_up;
-            // Before the first answer nobody knows whether there is a server at all.
-            if !goes_on || taken.jobs == 0 {
-                let from = if begin.is_empty() { String::new() } else { format!(" (from {begin} on)") };
-                return Err(CliError::NoServer(format!("{error}{from}")));
+            let from = if begin.is_empty() { String::new() } else { format!(" (from {begin} on)") };
+            match error {
+                // Before the first answer nobody knows whether there is a server at all.
+                CliError::NoServer(_) if taken.jobs > 0 && Instant::now() + pause < give_up => {}
+                CliError::NoServer(e) => return Err(CliError::NoServer(e + &from)),
+                // Not every server knows the key, so sending again could enqueue twice.
+                CliError::Lost(e) => {
+                    let unknown =
+                        "whether these jobs were taken is not known; zizq-worker status shows what is there";
+                    return Err(CliError::Lost(format!("{e}{from}; {unknown}")));
+                }
+                other => return Err(other),
             }
-            bar.set_message(format!("waiting for the server: {error}"));
+            bar.set_message("waiting for the server");
             tokio::time::sleep(pause).await;
             bar.set_message("");
         }

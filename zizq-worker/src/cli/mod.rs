@@ -48,9 +48,12 @@ pub(crate) enum CliError {
     /// The server refused, or something went wrong on the way.
     #[error("{0}")]
     Failed(String),
-    /// No server answers.
+    /// No server answers. The call was not carried out.
     #[error("{0}")]
     NoServer(String),
+    /// The answer did not come. Nobody knows whether the call was carried out.
+    #[error("{0}")]
+    Lost(String),
 }
 
 impl CliError {
@@ -58,7 +61,7 @@ impl CliError {
         match self {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
-            Self::NoServer(_) => UNAVAILABLE,
+            Self::NoServer(_) | Self::Lost(_) => UNAVAILABLE,
         }
     }
 }

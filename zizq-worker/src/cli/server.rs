@@ -60,7 +60,10 @@ impl Server {
 
     /// Sends a request, and waits for the head of the answer.
     pub(super) async fn open(&self, request: RequestBuilder) -> Result<Response, CliError> {
-        request.send().await.map_err(|e| self.no_answer(&cause(&e)))
+        request.send().await.map_err(|e| match e.is_connect() {
+            true => self.no_answer(&cause(&e)),
+            false => self.lost(&cause(&e)),
+        })
     }
 
     /// Sends a request and reads the whole answer.
@@ -71,7 +74,7 @@ impl Server {
 
     async fn read(&self, answer: Response) -> Result<(StatusCode, Value), CliError> {
         let status = answer.status();
-        let body = answer.bytes().await.map_err(|e| self.no_answer(&cause(&e)))?;
+        let body = answer.bytes().await.map_err(|e| self.lost(&cause(&e)))?;
         if body.is_empty() {
             return Ok((status, Value::Null));
         }
@@ -101,6 +104,10 @@ impl Server {
 
     pub(super) async fn get(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, CliError> {
         self.expect(self.request(Method::GET, path, query)).await
+    }
+
+    fn lost(&self, cause: &str) -> CliError {
+        CliError::Lost(format!("no answer from {}: {cause}", self.shown()))
     }
 
     fn no_answer(&self, cause: &str) -> CliError {

@@ -65,7 +65,7 @@ impl Tail {
                     broken
                 }
                 Ok(None) => break,
-                Err(CliError::NoServer(e)) if Instant::now() < give_up => e,
+                Err(CliError::NoServer(e) | CliError::Lost(e)) if Instant::now() < give_up => e,
                 Err(e) => return Err(e),
             };
             if at.end.is_none() {
