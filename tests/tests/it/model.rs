@@ -207,6 +207,42 @@ async fn would(client: &Client, method: &str, path: &str, query: &str) -> Option
     answer.expect(200).as_object().unwrap().values().next().unwrap().as_u64()
 }
 
+/// How many jobs calls that change them would change, by a dry run of each: those that delete and those that patch. None where
+/// the call is refused.
+async fn dry_runs(
+    client: &Client,
+    query: &str,
+    conditions: &[Condition],
+    matching: &[&Value],
+) -> [Option<u64>; 2] {
+    let of = |statuses: &[&str]| {
+        let has = |job: &&&Value| statuses.iter().any(|status| job["status"] == **status);
+        matching.iter().filter(has).count() as u64
+    };
+    let named = |statuses: &[&str]| {
+        let text = query.split('&').find_map(|part| part.strip_prefix("status="));
+        text.map(|text| text.split(',').any(|name| statuses.contains(&name)))
+    };
+    // Calls that change jobs want a boolean of each job they would change, and refuse anything else. What lists take for a
+    // match is no boolean here: no payload, and no user, is one.
+    let is_condition =
+        !conditions.iter().any(|(text, _)| matches!(text.as_str(), "filter=." | "filter=.user"));
+    let unless_refused = |count: &u64| is_condition || *count == 0;
+    let deleted = Some(matching.len() as u64).filter(unless_refused);
+    assert_eq!(would(client, "DELETE", "/jobs", query).await, deleted, "{query}");
+    let is_finished = named(&STATUSES[3..]) == Some(true);
+    let patched = (!is_finished).then(|| of(&STATUSES[..3])).filter(unless_refused);
+    assert_eq!(would(client, "PATCH", "/jobs", query).await, patched, "{query}");
+    let retried = match named(&["ready", "in_flight"]) {
+        None => Some(of(&["dead"])),
+        Some(false) => Some(matching.len() as u64),
+        Some(true) => None,
+    };
+    let retried = retried.filter(unless_refused);
+    assert_eq!(would(client, "POST", "/jobs/retry", query).await, retried, "{query}");
+    [deleted, patched]
+}
+
 #[tokio::test]
 async fn every_filter_finds_what_a_look_at_each_job_finds() {
     let server = Server::start().await;
@@ -222,43 +258,17 @@ async fn every_filter_finds_what_a_look_at_each_job_finds() {
             let holds = |job: &&Value| conditions.iter().all(|(_, holds)| holds(job));
             let matching: Vec<&Value> = jobs.values().filter(holds).collect();
             let ids: Vec<String> = matching.iter().map(|job| id(job).to_owned()).collect();
-            let of = |statuses: &[&str]| {
-                let has = |job: &&&Value| statuses.iter().any(|status| job["status"] == **status);
-                matching.iter().filter(has).count() as u64
-            };
             assert_eq!(client.count(&query).await, ids.len() as u64, "count of {query}");
             let limit = one(rng, &[1, 7, 50, 2_000]).max(ids.len() / 9 + 1);
             assert_eq!(walk(&client, &query, "asc", limit).await, ids, "{query}");
             let mut descending = walk(&client, &query, "desc", limit).await;
             descending.reverse();
             assert_eq!(descending, ids, "{query}, descending");
-
-            let named = |statuses: &[&str]| {
-                let text = query.split('&').find_map(|part| part.strip_prefix("status="));
-                text.map(|text| text.split(',').any(|name| statuses.contains(&name)))
-            };
-            // Calls that change jobs want a boolean of each job they would change, and refuse anything else. What lists
-            // take for a match is no boolean here: no payload, and no user, is one.
-            let is_condition =
-                !conditions.iter().any(|(text, _)| matches!(text.as_str(), "filter=." | "filter=.user"));
-            let unless_refused = |count: &u64| is_condition || *count == 0;
-            let deleted = Some(ids.len() as u64).filter(unless_refused);
-            assert_eq!(would(&client, "DELETE", "/jobs", &query).await, deleted, "{query}");
-            let unfinished = of(&STATUSES[..3]);
-            let patched = (named(&STATUSES[3..]) != Some(true)).then_some(unfinished).filter(unless_refused);
-            assert_eq!(would(&client, "PATCH", "/jobs", &query).await, patched, "{query}");
-            let retried = match named(&["ready", "in_flight"]) {
-                None => Some(of(&["dead"])),
-                Some(false) => Some(ids.len() as u64),
-                Some(true) => None,
-            };
-            let retried = retried.filter(unless_refused);
-            assert_eq!(would(&client, "POST", "/jobs/retry", &query).await, retried, "{query}");
-
+            let [deleted, patched] = dry_runs(&client, &query, &conditions, &matching).await;
             if patched.is_some() && rng.u8(..4) == 0 {
                 let priority = rng.u16(..10);
                 let answer = client.patch(&format!("/jobs?{query}"), &json!({"priority": priority})).await;
-                assert_eq!(answer.expect(200), json!({"patched": unfinished}), "{query}");
+                assert_eq!(answer.expect(200), json!({"patched": patched}), "{query}");
                 for id in &ids {
                     let job = jobs.get_mut(id).unwrap();
                     if STATUSES[..3].iter().any(|status| job["status"] == **status) {

@@ -26,7 +26,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistM
 
 use ahead::Ahead;
 use compact::Compactor;
-use intact::{Fault, Part};
+use intact::{Fault, Part, Whole};
 use journal::{Descriptor, Journal};
 use removal::Removal;
 use salvage::Loss;
@@ -177,16 +177,7 @@ impl Open {
     fn at(at: &At) -> Result<Self, StoreError> {
         let mut loss = Loss::new(&at.folder);
         let reached = at.look(&mut loss)?;
-        let database = match open_database(at) {
-            Err(error) if is_of_the_journal(&error) => {
-                if torn::cut_end(&at.folder).map_err(|error| StoreError::of_file(&at.folder, &error))? {
-                    open_database(at).map_err(|error| at.blame(error))?
-                } else {
-                    return Err(at.blame(error));
-                }
-            }
-            opened => opened.map_err(|error| at.blame(error))?,
-        };
+        let database = open_database(at).map_err(|error| at.blame(error))?;
         let jobs = open_jobs(&database, at)?;
         sync_folders(&at.folder)?;
         loss.settle(&jobs)?;
@@ -219,7 +210,8 @@ impl At {
         let folder = &self.folder;
         let _lock = lock::take(folder)?;
         begun::take_away(folder).map_err(|error| StoreError::of_file(folder, &error))?;
-        if self.journal.check().is_err() || synced::read(folder).is_ok_and(|known| known.is_none()) {
+        let is_certain = |known: Option<synced::Known>| known.is_some_and(|known| !known.is_doubtful);
+        if self.journal.check().is_err() || synced::read(folder).is_ok_and(|known| !is_certain(known)) {
             torn::write_anew(folder).map_err(|error| StoreError::of_file(folder, &error))?;
         }
         let salvages = self.salvages.load(Ordering::Relaxed);
@@ -229,11 +221,14 @@ impl At {
         // Each time something else can be broken, but nothing twice.
         for _ in 0..MAX_REPAIRS {
             match intact::look(folder) {
-                Ok(reached) => {
+                Ok(Whole { commits, torn }) => {
+                    if let Some((journal, at)) = torn {
+                        torn::cut_off(&journal, at).map_err(|error| StoreError::of_file(&journal, &error))?;
+                    }
                     if self.is_cramped.swap(false, Ordering::Relaxed) || self.space.is_low(0) {
                         self.shorten();
                     }
-                    return Ok(reached);
+                    return Ok(commits);
                 }
                 Err(Fault::Store(error)) => return Err(error),
                 Err(Fault::Broken(broken)) if salvages => {
@@ -301,12 +296,6 @@ fn unopened(path: &Path) -> Option<String> {
         Ok(mut entries) => entries.find_map(|entry| entry.map_or_else(told, |entry| unopened(&entry.path()))),
         Err(error) => told(error),
     }
-}
-
-/// Whether the journal cannot be read.
-const fn is_of_the_journal(error: &fjall::Error) -> bool {
-    use fjall::Error::{Decompress, InvalidTag, InvalidTrailer, JournalRecovery};
-    matches!(error, JournalRecovery(_) | Decompress(_) | InvalidTag(_) | InvalidTrailer)
 }
 
 fn open_database(at: &At) -> fjall::Result<Database> {

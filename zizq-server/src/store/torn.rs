@@ -2,7 +2,8 @@
 //!
 //! Pages that were written but not synced reach the disk in any order, so behind the last synced batch there may be one
 //! whose end is there and whose middle is not. fjall 3.1 takes a batch that breaks off for the end of the journal, but
-//! refuses to open one with such a hole. Nothing in it was answered as durable: it is cut off here, and kept beside.
+//! refuses to open one with such a hole, or panics. Nothing in it was answered as durable: it is cut off here before
+//! fjall sees it, and kept beside where there is space.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,30 +15,32 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::keys;
 
-/// Cuts the newest journal of a fjall folder behind its last whole batch. What was there is kept as `N.jnl.torn`.
-/// False when there is nothing to cut.
+/// Cuts a journal off where it was torn. What is behind that is kept as `N.jnl.torn`, if there is space for it.
 ///
 /// # Errors
 /// When the files cannot be read or written.
-pub(crate) fn cut_end(folder: &Path) -> io::Result<bool> {
-    let Some(journal) = newest_journal(folder)? else { return Ok(false) };
-    let bytes = fs::read(&journal)?;
-    let whole = whole_batches(&bytes);
-    if whole == bytes.len() {
-        return Ok(false);
-    }
+pub(crate) fn cut_off(journal: &Path, at: usize) -> io::Result<()> {
     let kept = journal.with_extension("jnl.torn");
-    fs::copy(&journal, &kept)?;
-    File::open(&kept)?.sync_all()?;
-    let file = File::options().write(true).open(&journal)?;
-    file.set_len(whole as u64)?;
+    let bytes = fs::read(journal)?;
+    let torn = bytes.get(at..used(&bytes)).unwrap_or_default();
+    let keep = || {
+        fs::write(&kept, torn)?;
+        File::open(&kept)?.sync_all()
+    };
+    let is_kept = match keep() {
+        // It was never confirmed, and the space is needed for what was.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => fs::remove_file(&kept).is_err(),
+        result => result.map(|()| true)?,
+    };
+    let file = File::options().write(true).open(journal)?;
+    file.set_len(at as u64)?;
     file.sync_all()?;
-    File::open(folder)?.sync_all()?;
+    journal.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())?;
     tracing::error!(
-        journal = %journal.display(), kept = %kept.display(), at = whole, of = bytes.len(),
-        "the journal ends in a batch that is not whole, as after a loss of power; it was cut off there and kept beside"
+        journal = %journal.display(), kept = is_kept.then(|| kept.display().to_string()), at, bytes = torn.len(),
+        "the journal ends in a batch that is not whole, as after a loss of power; it was cut off there"
     );
-    Ok(true)
+    Ok(())
 }
 
 /// Writes the journals of a fjall folder once more: after a failed sync the operating system may hold as written what
@@ -264,7 +267,7 @@ mod tests {
 
         let store = DiskStore::open(&root, 1_000_000).unwrap();
         assert_eq!(clock(&store), 1);
-        assert_eq!(fs::read(journal.with_extension("jnl.torn")).unwrap(), bytes);
+        assert_eq!(fs::read(journal.with_extension("jnl.torn")).unwrap(), bytes[first..used(&bytes)]);
         drop(store);
         assert_eq!(clock(&DiskStore::open(&root, 1_000_000).unwrap()), 1);
     }

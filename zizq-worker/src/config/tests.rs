@@ -45,7 +45,10 @@ fn what_is_wrong_is_said_in_a_sentence() {
         (&["--run", "a="], "the command for queue `a` is empty"),
         (&["--run", "a*=x"], "`a*` contains '*'"),
         (&["--run", "a=x {{ .y"], "route `a`: a `{{` has no `}}`"),
-        (&["--http", "a=ftp://{{ .y }}"], "route `a`: `ftp://{{ .y }}` does not begin with http://"),
+        (
+            &["--http", "a=ftp://{{ .payload }}"],
+            "route `a`: `ftp://{{ .payload }}` does not begin with http://",
+        ),
         (&["--run", "a=x", "--server", "localhost:7890"], "does not begin with http://"),
         (&["--run", "a=x", "--server", "127.0.0.1:7890"], "is not a URL"),
         (&["--run", "a=x", "--server", "http://h/?x"], "has a `?` or `#` part"),

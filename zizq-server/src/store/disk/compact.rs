@@ -41,6 +41,10 @@ const SPARE_AT_REST: u64 = 24 * 1024 * 1024;
 const ROOM: u64 = 256 * 1024 * 1024;
 /// When space is short it is worth the work when one in so many bytes is dead.
 const WORTH: u64 = 8;
+/// What is gathered in memory, in bytes, may be so much before it is brought to the disk, for it may have removed anything:
+/// at rest, and when space is short.
+const GATHERED_AT_REST: u64 = 3 * 1024 * 1024;
+const GATHERED_IF_SHORT: u64 = 4 * 1024;
 /// How long the memtable may take to get to the disk.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Journals that are longer than this are worth the work, in bytes, when space is short.
@@ -333,10 +337,12 @@ impl Tending {
     fn settle(&mut self, spare: u64) -> Result<(), StoreError> {
         self.drop_passed()?;
         let Weight { living, dead } = self.shared.weight();
-        // What is still gathered in memory may have removed anything.
         let gathered = self.shared.jobs.tree.active_memtable().size();
-        let is_worth_it = if spare == 0 { dead > living / WORTH } else { dead > living + spare };
-        if !(is_worth_it || gathered > SPARE_AT_REST / 8) || !self.shared.flush()? {
+        let is_worth_it = match spare {
+            0 => dead > living / WORTH || gathered > GATHERED_IF_SHORT,
+            _ => dead > living + spare || gathered > GATHERED_AT_REST,
+        };
+        if !is_worth_it || !self.shared.flush()? {
             return Ok(());
         }
         let Weight { living, dead } = self.shared.weight();

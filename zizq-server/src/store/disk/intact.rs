@@ -82,20 +82,28 @@ pub(super) fn trees(folder: &Path) -> [PathBuf; 2] {
     ["0", "1"].map(|id| folder.join("keyspaces").join(id))
 }
 
+/// A store of which everything is there that the disk is known to have.
+#[derive(Debug, Default)]
+pub(super) struct Whole {
+    /// The number of the last commit.
+    pub commits: u64,
+    /// The journal that a loss of power has torn, and where.
+    pub torn: Option<(PathBuf, usize)>,
+}
+
 /// Whether everything is there that was written. Nothing is changed but for what no version of the store refers to.
-///
-/// Gives back the number of the last commit.
 ///
 /// # Errors
 /// What is broken.
-pub(super) fn look(folder: &Path) -> Result<u64, Fault> {
+pub(super) fn look(folder: &Path) -> Result<Whole, Fault> {
     let journals = torn::journals(folder).map_err(|error| StoreError::of_file(folder, &error))?;
     let known = synced::read(folder).map_err(|error| StoreError::of_file(&folder.join("synced"), &error))?;
+    let known = known.map(|known| known.commits);
     let [names, jobs] = trees(folder);
     let has_trees = [&names, &jobs].into_iter().any(|tree| tree.exists());
     let version = folder.join("version");
     if !version.exists() && journals.is_empty() && !has_trees && known.is_none() {
-        return Ok(0);
+        return Ok(Whole::default());
     }
     match fs::read(&version) {
         Ok(bytes) if bytes == VERSION => {}
@@ -110,7 +118,7 @@ pub(super) fn look(folder: &Path) -> Result<u64, Fault> {
     }
     // Nothing can have been stored before there was a name.
     if known.is_none() && !is_named(&jobs, &journals)? {
-        return Ok(0);
+        return Ok(Whole::default());
     }
     look_at_names(&names)?;
     let persisted = look_at_jobs(&jobs)?;
@@ -191,7 +199,7 @@ fn look_at_journals(
     journals: &[(u64, PathBuf)],
     known: Option<u64>,
     persisted: Reach,
-) -> Result<u64, Fault> {
+) -> Result<Whole, Fault> {
     let broken = |file: &Path, what: String| Err(Broken::new(Part::Journals, file, what).into());
     let accepted = accepted::read(folder).map_err(|error| StoreError::of_file(folder, &error))?;
     let numbers = journals.iter().map(|(number, _)| *number);
@@ -199,7 +207,7 @@ fn look_at_journals(
     if let Some((number, _)) = missing {
         return broken(&folder.join(format!("{}.jnl", number + 1)), "is missing".to_owned());
     }
-    let mut reached = persisted;
+    let (mut reached, mut torn) = (persisted, None);
     for (i, (_, journal)) in journals.iter().enumerate() {
         let bytes = fs::read(journal).map_err(|error| StoreError::of_file(journal, &error))?;
         let whole = walk(&bytes, persisted, &mut reached, &accepted).map_err(|gap| {
@@ -211,8 +219,11 @@ fn look_at_journals(
             Some(known) => reached.commit.unwrap_or(0) >= known,
             None => torn::next_batch(&bytes, whole + 1).is_none(),
         };
-        if rest.iter().any(|byte| *byte != 0) && !(is_torn && i + 1 == journals.len()) {
-            return broken(journal, format!("is damaged at byte {whole}, not only torn at its end"));
+        if rest.iter().any(|byte| *byte != 0) {
+            if !is_torn || i + 1 < journals.len() {
+                return broken(journal, format!("is damaged at byte {whole}, not only torn at its end"));
+            }
+            torn = Some((journal.clone(), whole));
         }
     }
     let (known, has) = (known.unwrap_or(0), reached.commit.unwrap_or(0));
@@ -221,7 +232,7 @@ fn look_at_journals(
             newest,
             format!("ends too early: {known} commits were forced onto the disk, and {has} are there"),
         ),
-        _ => Ok(has),
+        _ => Ok(Whole { commits: has, torn }),
     }
 }
 

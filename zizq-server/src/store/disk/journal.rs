@@ -63,11 +63,14 @@ impl Journal {
         Err(failed.as_ref().map_or(StoreError::Poisoned, |error| StoreError::of_file(&self.folder, error)))
     }
 
-    /// It was read again from the disk, which has it all: so many commits.
+    /// It was opened: so many commits. They may be those of a process that was killed, which no sync was done for.
     ///
     /// # Errors
-    /// When that cannot be written down.
+    /// When the disk does not take them, or that cannot be written down.
     pub(super) fn was_read(&self, commits: u64) -> io::Result<()> {
+        for (_, journal) in torn::journals(&self.folder)? {
+            File::open(journal)?.sync_all()?;
+        }
         self.commits.store(commits, Ordering::Release);
         let synced = synced::Writer::begin(&self.folder, commits)?;
         *self.synced.lock().unwrap_or_else(PoisonError::into_inner) = Some(synced);
@@ -103,8 +106,8 @@ impl Journal {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         self.is_doubtful.store(true, Ordering::Release);
         failed.get_or_insert(error);
-        *self.synced.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        if let Err(error) = synced::forget(&self.folder) {
+        let synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Err(error)) = synced.map(synced::Writer::doubt) {
             tracing::error!(%error, folder = %self.folder.display(), "cannot write down that the disk has failed");
         }
     }

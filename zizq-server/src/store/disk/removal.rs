@@ -2,7 +2,8 @@
 //!
 //! fjall removes journals of 64 MB, and several tables at once. Some disks and file systems take 30 ms and more to free as
 //! much, and every sync waits for that. A removed file lives on while somebody has it open: so its descriptor is kept from the
-//! day it is made, and once it is removed it is cut shorter bit by bit.
+//! day it is made, and once it is removed it is cut shorter bit by bit. The removal is forced onto the disk before: after a
+//! loss of power a file may have its name again, and must not be shorter then.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -108,8 +109,12 @@ impl Files {
 
     /// Gives back the space of those that were removed. Whoever has one under another name keeps what is in it.
     fn give_back(&mut self) -> io::Result<()> {
-        let removed = |file: &mut File| file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
-        for file in self.open.extract_if(.., removed) {
+        let is_removed = |file: &mut File| file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
+        let removed: Vec<File> = self.open.extract_if(.., is_removed).collect();
+        if !removed.is_empty() {
+            self.folders.values().try_for_each(|folder| File::open(folder)?.sync_all())?;
+        }
+        for file in removed {
             let mut left = file.metadata()?.len();
             while left > 0 {
                 left = left.saturating_sub(STEP);

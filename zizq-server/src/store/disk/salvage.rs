@@ -153,7 +153,7 @@ fn move_aside(tree: &Path, loss: &mut Loss) -> io::Result<PathBuf> {
 
 /// Keeps the whole batches, wherever they lie, and accepts that others are missing.
 fn repair_journals(folder: &Path, jobs: &Path, loss: &mut Loss) -> Result<(), Fault> {
-    let known = synced::read(folder)?;
+    let known = synced::read(folder)?.map(|known| known.commits);
     synced::forget(folder)?;
     let found = torn::journals(folder)?;
     let range =

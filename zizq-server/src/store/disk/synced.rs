@@ -2,10 +2,12 @@
 //! journal that is shorter than that has lost something, and one that breaks off behind it was torn by a loss of power,
 //! which is nothing to worry about.
 //!
-//! The file is written after the disk has said that it has the journal, and never forced onto the disk: what it says is
-//! true at any time, if perhaps not the latest. Where it is missing, nothing is known; it is removed when a sync has
-//! failed. Then the journals are written anew at the next start, for the operating system may hold as written what the
-//! disk does not have.
+//! The file has two places. One is written and forced onto the disk when the store is opened. The other is written
+//! whenever the disk has said that it has the journal, and is never forced: what it says is true at any time, if perhaps
+//! not the latest, and a loss of power that tears it leaves the first. Where neither can be read, nothing is known.
+//!
+//! After a sync that failed, the operating system may hold as written what the disk does not have. That is noted here,
+//! too: then the journals are written anew at the next start.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,40 +16,69 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+/// What is known.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    /// So many commits are on the disk, at least.
+    pub commits: u64,
+    /// Whether a sync has failed since.
+    pub is_doubtful: bool,
+    /// Grows each time something is written here.
+    generation: u64,
+}
+
 /// How it is open for those who write it.
 #[derive(Debug)]
-pub(super) struct Writer(File);
+pub(super) struct Writer {
+    file: File,
+    /// The place that is written from now on.
+    place: u64,
+    known: Known,
+}
 
 impl Writer {
-    /// Begins it with what the disk has now.
+    /// Begins with what the disk has now.
     ///
     /// # Errors
     /// When it cannot be written.
     pub(super) fn begin(folder: &Path, commits: u64) -> io::Result<Self> {
+        let before = fs::read(path(folder)).ok().and_then(|bytes| newest(&bytes));
+        let (generation, newest) = before.map_or((0, 1), |(known, place)| (known.generation, place));
         let file = File::options().create(true).truncate(false).write(true).open(path(folder))?;
-        file.write_all_at(&encode(commits), 0)?;
-        file.set_len(LEN as u64)?;
-        file.sync_all()?;
+        let mut writer = Self { file, place: 1 - newest, known: Known { generation, ..Known::default() } };
+        writer.write(commits, false)?;
+        writer.file.sync_all()?;
         File::open(folder)?.sync_all()?;
-        Ok(Self(file))
+        writer.place = newest;
+        Ok(writer)
     }
 
     /// The disk has so many commits. Where this cannot be written, what is there stays true.
     pub(super) fn note(&mut self, commits: u64) {
-        self.0.write_all_at(&encode(commits), 0).ok();
+        self.write(commits.max(self.known.commits), false).ok();
+    }
+
+    /// A sync has failed.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub(super) fn doubt(mut self) -> io::Result<()> {
+        self.write(self.known.commits, true)
+    }
+
+    fn write(&mut self, commits: u64, is_doubtful: bool) -> io::Result<()> {
+        self.known = Known { commits, is_doubtful, generation: self.known.generation + 1 };
+        self.file.write_all_at(&self.known.encode(), self.place * LEN as u64)
     }
 }
 
-/// How many commits the disk has at least; none where that is not known.
+/// What the disk has; none where that is not known.
 ///
 /// # Errors
 /// When the file cannot be read.
-pub(super) fn read(folder: &Path) -> io::Result<Option<u64>> {
+pub(super) fn read(folder: &Path) -> io::Result<Option<Known>> {
     match fs::read(path(folder)) {
-        Ok(bytes) => {
-            let commits = bytes.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
-            Ok(commits.filter(|commits| encode(*commits)[..] == bytes))
-        }
+        Ok(bytes) => Ok(newest(&bytes).map(|(known, _)| known)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -64,17 +95,86 @@ pub(super) fn forget(folder: &Path) -> io::Result<()> {
     }
 }
 
-const LEN: usize = 16;
+/// What was written last, and in which place.
+fn newest(bytes: &[u8]) -> Option<(Known, u64)> {
+    let known = bytes.chunks(LEN).map(Known::decode).zip(0..);
+    known.filter_map(|(known, place)| Some((known?, place))).max_by_key(|(known, _)| known.generation)
+}
 
-fn encode(commits: u64) -> [u8; LEN] {
-    let number = commits.to_le_bytes();
-    let mut bytes = [0; LEN];
-    let (head, tail) = bytes.split_at_mut(number.len());
-    head.copy_from_slice(&number);
-    tail.copy_from_slice(&xxh3_64(&number).to_le_bytes());
-    bytes
+/// Three numbers of eight bytes, little-endian, and their checksum.
+const LEN: usize = 32;
+
+impl Known {
+    fn encode(self) -> [u8; LEN] {
+        let numbers = [self.generation, self.commits, u64::from(self.is_doubtful)].map(u64::to_le_bytes);
+        let checksum = xxh3_64(numbers.as_flattened()).to_le_bytes();
+        let mut bytes = [0; LEN];
+        for (to, from) in bytes.chunks_exact_mut(8).zip(numbers.iter().chain([&checksum])) {
+            to.copy_from_slice(from);
+        }
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let number = |i: usize| Some(u64::from_le_bytes(*bytes.get(i * 8..)?.first_chunk()?));
+        let known = Self { generation: number(0)?, commits: number(1)?, is_doubtful: number(2)? != 0 };
+        (known.encode() == bytes).then_some(known)
+    }
 }
 
 fn path(folder: &Path) -> PathBuf {
     folder.join("synced")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(folder: &Path) -> Option<(u64, bool)> {
+        read(folder).unwrap().map(|known| (known.commits, known.is_doubtful))
+    }
+
+    #[test]
+    fn what_was_not_forced_onto_the_disk_may_be_torn() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        assert_eq!(said(root), None);
+        let mut forced = Some((7, false));
+        drop(Writer::begin(root, 7).unwrap());
+        for start in 1..4 {
+            assert_eq!(said(root), forced, "start {start}");
+            let whole = fs::read(path(root)).unwrap();
+            let mut writer = Writer::begin(root, start * 10).unwrap();
+            let begun = fs::read(path(root)).unwrap();
+            forced = Some((start * 10, false));
+            assert_eq!(said(root), forced);
+            writer.note(start * 10 + 5);
+            assert_eq!(said(root), Some((start * 10 + 5, false)));
+            writer.note(start * 10 + 3);
+            assert_eq!(said(root), Some((start * 10 + 5, false)), "it is still true");
+            let noted = fs::read(path(root)).unwrap();
+            // Any part of what is written at the start, and of what is written later, may reach the disk.
+            for (before, after) in [(&whole, &begun), (&begun, &noted)] {
+                for len in 0..=after.len() {
+                    let mut torn = after.clone();
+                    torn.truncate(after.len().max(before.len()));
+                    for (i, byte) in torn.iter_mut().enumerate().skip(len) {
+                        *byte = before.get(i).copied().unwrap_or(0);
+                    }
+                    fs::write(path(root), torn).unwrap();
+                    let known = [newest(before), newest(after)].map(|known| known.map(|(known, _)| known));
+                    assert!(known.contains(&read(root).unwrap()), "start {start}, torn at {len}");
+                }
+            }
+            fs::write(path(root), begun).unwrap();
+        }
+        let mut writer = Writer::begin(root, 40).unwrap();
+        writer.note(41);
+        writer.doubt().unwrap();
+        assert_eq!(said(root), Some((41, true)));
+        drop(Writer::begin(root, 41).unwrap());
+        assert_eq!(said(root), Some((41, false)), "it was opened anew");
+        forget(root).unwrap();
+        assert_eq!(said(root), None);
+    }
 }

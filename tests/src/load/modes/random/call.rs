@@ -403,7 +403,7 @@ fn body(rng: &mut Rng, known: &Known, about: About, headers: &mut Vec<(&'static 
         (2, false) => "application/json; charset=utf-8",
         (_, false) => JSON,
     };
-    if !(once_in(rng, 50) && !msgpack) {
+    if msgpack || !once_in(rng, 50) {
         set(headers, "content-type", content_type);
     }
     bytes

@@ -93,8 +93,11 @@ fn payload(rng: &mut Rng) -> Value {
     }
 }
 
+/// A member, and what gives it values.
+type Member = (&'static str, fn(&mut Rng) -> Value);
+
 /// Adds members, each now and then.
-fn sometimes(rng: &mut Rng, into: &mut Map<String, Value>, members: &[(&str, fn(&mut Rng) -> Value)]) {
+fn sometimes(rng: &mut Rng, into: &mut Map<String, Value>, members: &[Member]) {
     for (name, value) in members {
         if once_in(rng, 6) {
             let value = value(rng);
