@@ -18,6 +18,8 @@ use crate::store::{Store, StoreError};
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 /// What may be in memory, in bytes, before it is written down at once.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// How often is looked whether space is short.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The pause after each slice of a sweep.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -59,6 +61,8 @@ pub(super) struct Keeper {
     /// When what is new is to be written down.
     write_at: Option<Instant>,
     sweep: Sweep,
+    /// When is looked whether space is short.
+    look_at: Instant,
     /// It was said already that something is lost.
     is_failing: bool,
 }
@@ -80,6 +84,7 @@ impl Keeper {
             watched: BTreeMap::new(),
             write_at: None,
             sweep: Sweep::new(),
+            look_at: Instant::now(),
             is_failing: false,
         }
     }
@@ -96,6 +101,10 @@ impl Keeper {
             let now = Instant::now();
             if self.bytes > MAX_BYTES || self.write_at.is_some_and(|at| at <= now) {
                 self.write_down();
+            }
+            if self.look_at <= now {
+                self.look_at = now + LOOK_EVERY;
+                self.make_space();
             }
             if self.sweep.due_at() <= now {
                 self.sweep.begin();
@@ -114,8 +123,22 @@ impl Keeper {
     }
 
     fn pause(&self) -> Duration {
-        let pause = if self.sweep.is_under_way() { PAUSE } else { self.until(self.sweep.due_at()) };
-        self.write_at.map_or(pause, |at| pause.min(self.until(at)))
+        if self.sweep.is_under_way() {
+            return PAUSE;
+        }
+        let next = self.write_at.map_or(self.look_at, |at| at.min(self.look_at));
+        self.until(next.min(self.sweep.due_at()))
+    }
+
+    /// Where space is short, what is left of jobs that are gone is taken away now.
+    fn make_space(&mut self) {
+        if !self.jobs.is_full_for_output() || !self.shelf.is_used() {
+            return;
+        }
+        if !self.sweep.is_under_way() {
+            self.sweep.begin();
+        }
+        self.shelf.make_space();
     }
 
     fn until(&self, at: Instant) -> Duration {

@@ -87,7 +87,7 @@ impl Logs {
     /// When the thread cannot be started.
     pub(crate) fn start(folder: &Path, jobs: DiskStore) -> std::io::Result<Self> {
         let (sender, requests) = crossbeam_channel::unbounded();
-        let keeper = Keeper::new(requests, jobs.clone(), Shelf::new(folder));
+        let keeper = Keeper::new(requests, jobs.clone(), Shelf::new(folder, &jobs));
         std::thread::Builder::new().name("logs".to_owned()).spawn(move || keeper.run())?;
         let permits = |n| Arc::new(Semaphore::new(n));
         let (room, readers, followers) = (permits(ROOM), permits(MAX_READERS), permits(MAX_FOLLOWERS));

@@ -28,9 +28,8 @@ pub(super) struct Shelf {
 }
 
 impl Shelf {
-    pub(super) fn new(folder: &Path) -> Self {
-        // How much must be left free is looked at where output comes in.
-        let store = DiskStore::new(folder, MEMORY, Some(0));
+    pub(super) fn new(folder: &Path, jobs: &DiskStore) -> Self {
+        let store = jobs.beside(folder, MEMORY);
         Self { store, folder: folder.to_owned(), is_open: false, failed_at: None, was_moved: false }
     }
 
@@ -97,6 +96,16 @@ impl Shelf {
             }
         }
         if batch.is_empty() { Ok(()) } else { self.commit(batch) }
+    }
+
+    /// Gives back the space of what was removed, as far as it can be done at once.
+    pub(super) fn make_space(&mut self) {
+        if self.store.is_cramped() {
+            self.is_open = false;
+        }
+        if self.is_used() && self.open().is_ok() {
+            self.store.make_space();
+        }
     }
 
     /// Forces everything onto the disk, as far as it goes: the server stops.

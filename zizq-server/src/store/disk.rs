@@ -115,12 +115,21 @@ impl DiskStore {
     /// given, a fitting number.
     #[must_use]
     pub fn new(folder: &Path, memory: Memory, min_free: Option<u64>) -> Self {
-        let space = Space::new(folder, min_free);
+        Self::within(folder, memory, Space::new(folder, min_free))
+    }
+
+    fn within(folder: &Path, memory: Memory, space: Space) -> Self {
         let folder = folder.to_owned();
         let journal = Arc::new(Journal::new(folder.clone()));
         let (salvages, is_suspect, is_cramped) = (AtomicBool::new(false), Arc::default(), Arc::default());
         let at = At { folder, memory, space, journal, salvages, is_suspect, is_cramped };
         Self { at: Arc::new(at), open: Arc::default() }
+    }
+
+    /// A store in another folder of the same disk, not opened yet, which may use as much of it, and holds nothing back.
+    #[must_use]
+    pub fn beside(&self, folder: &Path, memory: Memory) -> Self {
+        Self::within(folder, memory, self.at.space.beside(folder))
     }
 
     /// Opens the store in `folder`, or makes one there.
@@ -161,6 +170,11 @@ impl DiskStore {
     /// Whether so little space is left that output of jobs should not be taken any more.
     pub fn is_full_for_output(&self) -> bool {
         self.at.space.is_low(self.unwritten() + self.at.space.for_output())
+    }
+
+    /// Whether it has to be opened anew to give back space that is needed.
+    pub fn is_cramped(&self) -> bool {
+        self.at.is_cramped.load(Ordering::Relaxed)
     }
 
     /// What is gathered in memory and has to get to the disk, in bytes.

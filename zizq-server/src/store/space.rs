@@ -33,6 +33,11 @@ impl Space {
         Self { folder: folder.to_owned(), reserve, ballast }
     }
 
+    /// The same for another folder of the same disk, but for what is held back.
+    pub(super) fn beside(&self, folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), reserve: self.reserve, ballast: 0 }
+    }
+
     /// Whether nothing new should be stored, while so many bytes are still to be written. Where nothing is to be kept free,
     /// writes will tell.
     pub(super) fn is_low(&self, unwritten: u64) -> bool {
