@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::name::BudgetKey;
-use crate::number::{integer, opt_integer};
+use crate::number::{Integer, integer, opt_integer};
 use crate::object::Object;
+use crate::patch::{given, not_null};
 
 /// How many tokens a budget has, and how they come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -143,26 +144,29 @@ fn policy(
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyPatch {
-    #[serde(default, deserialize_with = "opt_integer")]
-    allocation: Option<u32>,
-    #[serde(default)]
-    strategy: Option<Object<StrategyPatch>>,
+    #[serde(default, deserialize_with = "given_integer")]
+    allocation: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "given")]
+    strategy: Option<Option<Object<StrategyPatch>>>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StrategyPatch {
-    #[serde(default, rename = "type")]
-    kind: Option<String>,
-    #[serde(default, deserialize_with = "opt_integer")]
-    duration_ms: Option<u64>,
+    #[serde(default, rename = "type", deserialize_with = "given")]
+    kind: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given_integer")]
+    duration_ms: Option<Option<u64>>,
     /// `null` clears it.
-    #[serde(default, deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given_integer")]
     burst: Option<Option<u32>>,
 }
 
-/// Tells a member that is `null` from one that is absent.
-fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u32>>, D::Error> {
+/// [`given`] of an integer.
+#[expect(clippy::option_option, reason = "absent, null and a value are three things")]
+fn given_integer<'de, D: serde::Deserializer<'de>, T: Integer>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     opt_integer(deserializer).map(Some)
 }
 
@@ -172,16 +176,19 @@ impl PolicyPatch {
     /// # Errors
     /// A sentence for a policy that makes no sense (422).
     pub fn apply(&self, to: Policy) -> Result<Policy, String> {
-        let allocation = self.allocation.unwrap_or(to.allocation);
-        let patch = self.strategy.as_ref().map(|Object(patch)| patch.clone()).unwrap_or_default();
+        let allocation = not_null("allocation", self.allocation)?.unwrap_or(to.allocation);
+        let patch =
+            not_null("strategy", self.strategy.clone())?.map(|Object(patch)| patch).unwrap_or_default();
+        let patch_kind = not_null("strategy.type", patch.kind)?;
+        let patch_duration = not_null("strategy.duration_ms", patch.duration_ms)?;
         let (kind, duration_ms, burst) = match to.strategy {
             Strategy::WhileInFlight => ("while_in_flight", None, None),
             Strategy::TimeBased { duration_ms, burst } => ("time_based", Some(duration_ms), burst),
         };
-        let new_kind = patch.kind.as_deref().unwrap_or(kind);
+        let new_kind = patch_kind.as_deref().unwrap_or(kind);
         // A strategy that changes takes nothing over from the one before.
         let (duration_ms, burst) = if new_kind == kind { (duration_ms, burst) } else { (None, None) };
-        policy(allocation, new_kind, patch.duration_ms.or(duration_ms), patch.burst.unwrap_or(burst))
+        policy(allocation, new_kind, patch_duration.or(duration_ms), patch.burst.unwrap_or(burst))
     }
 }
 
@@ -212,8 +219,8 @@ impl BindingRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CostRequest {
-    #[serde(deserialize_with = "integer")]
-    cost: u32,
+    #[serde(deserialize_with = "opt_integer")]
+    cost: Option<u32>,
 }
 
 impl CostRequest {
@@ -222,7 +229,7 @@ impl CostRequest {
     /// # Errors
     /// A sentence where it is none (422).
     pub fn check(self) -> Result<u32, String> {
-        checked_cost(self.cost)
+        checked_cost(not_null("cost", Some(self.cost))?.unwrap_or_default())
     }
 }
 

@@ -9,6 +9,7 @@ use crate::enqueue::{EnqueueError, NewJob, Parsed, parse_job};
 use crate::media::Format;
 use crate::name::CronName;
 use crate::object::Object;
+use crate::patch::{given, not_null};
 
 /// `PUT /crons/{group}`.
 #[derive(Debug, Deserialize)]
@@ -48,8 +49,8 @@ pub struct EntryRequest {
 #[serde(deny_unknown_fields)]
 pub struct GroupPatch {
     /// Absent: as it was.
-    #[serde(default)]
-    pub paused: Option<bool>,
+    #[serde(default, deserialize_with = "given")]
+    paused: Option<Option<bool>>,
     /// `null` clears it.
     #[serde(default, deserialize_with = "given")]
     pub timezone: Option<Option<String>>,
@@ -59,13 +60,28 @@ pub struct GroupPatch {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EntryPatch {
-    /// Whether it rests.
-    pub paused: bool,
+    #[serde(deserialize_with = "Option::deserialize")]
+    paused: Option<bool>,
 }
 
-/// Tells a member that is `null` from one that is absent.
-fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::<String>::deserialize(deserializer).map(Some)
+impl GroupPatch {
+    /// Whether it rests, where that is to change.
+    ///
+    /// # Errors
+    /// A sentence for a `null` (422).
+    pub fn paused(&self) -> Result<Option<bool>, String> {
+        not_null("paused", self.paused)
+    }
+}
+
+impl EntryPatch {
+    /// Whether it rests.
+    ///
+    /// # Errors
+    /// A sentence for a `null` (422).
+    pub fn paused(&self) -> Result<bool, String> {
+        not_null("paused", Some(self.paused)).map(Option::unwrap_or_default)
+    }
 }
 
 /// The job of an entry.

@@ -112,12 +112,12 @@ pub struct Heartbeat {
 /// One job of `POST /jobs/heartbeat`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct JobHeartbeat {
+pub struct JobHeartbeat<I = JobId, L = LeaseToken> {
     /// The job.
-    pub id: JobId,
+    pub id: I,
     /// The token of the delivery.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lease: Option<LeaseToken>,
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    pub lease: Option<L>,
     /// See [`Heartbeat::lease_ms`].
     #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]
     pub lease_ms: Option<u64>,
@@ -152,14 +152,20 @@ pub struct RenewedLease {
 }
 
 /// The answer to `POST /jobs/heartbeat`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HeartbeatsReply {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatsReply<I = JobId> {
     /// The jobs whose leases were renewed.
     pub jobs: Vec<RenewedLease>,
     /// The jobs whose leases are gone: finished, deleted, or given to another worker.
-    pub lost: Vec<JobId>,
+    pub lost: Vec<I>,
     /// The jobs the worker should stop running.
     pub cancel: Vec<JobId>,
+}
+
+impl<I> Default for HeartbeatsReply<I> {
+    fn default() -> Self {
+        Self { jobs: Vec::new(), lost: Vec::new(), cancel: Vec::new() }
+    }
 }
 
 /// `POST /jobs/{id}/release`.
@@ -180,12 +186,12 @@ pub struct Release {
 /// One job of `POST /jobs/release`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct JobRelease {
+pub struct JobRelease<I = JobId, L = LeaseToken> {
     /// The job.
-    pub id: JobId,
+    pub id: I,
     /// The token of the delivery.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lease: Option<LeaseToken>,
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    pub lease: Option<L>,
     /// See [`Release::ready_at`].
     #[serde(default, deserialize_with = "opt_time", skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<u64>,

@@ -13,6 +13,7 @@ pub mod enqueue;
 pub mod error;
 pub mod flow;
 pub mod frame;
+pub mod given;
 pub mod id;
 pub mod job;
 #[cfg(feature = "jq")]

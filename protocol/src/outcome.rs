@@ -98,12 +98,12 @@ fn is_not_true(flag: &Option<bool>) -> bool {
 /// A job and, where the caller knows it, the token of its delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LeasedJob {
+pub struct LeasedJob<I = JobId, L = LeaseToken> {
     /// The job.
-    pub id: JobId,
+    pub id: I,
     /// The token of the delivery.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lease: Option<LeaseToken>,
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    pub lease: Option<L>,
 }
 
 /// `POST /jobs/success`: `{"ids": [...]}`, `{"jobs": [{"id", "lease"}]}`, or both.
@@ -119,11 +119,17 @@ pub struct Successes {
 }
 
 /// The 422 of a bulk call: these were not done, everything else was.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NotDone {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotDone<I = JobId> {
     /// Jobs that do not exist or were not in flight.
-    pub not_found: Vec<JobId>,
+    pub not_found: Vec<I>,
     /// Jobs whose token is stale.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub lost: Vec<JobId>,
+    #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<I>,
+}
+
+impl<I> Default for NotDone<I> {
+    fn default() -> Self {
+        Self { not_found: Vec::new(), lost: Vec::new() }
+    }
 }

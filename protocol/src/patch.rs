@@ -116,18 +116,24 @@ struct RetentionMembers {
     dead_ms: Option<Option<Whole>>,
 }
 
+/// Tells a member that is `null` from one that is absent.
 #[expect(clippy::option_option, reason = "absent, null and a value are three things")]
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(deserializer).map(Some)
 }
 
+/// Refuses a `null` where a member has no default to go back to.
+#[expect(clippy::option_option, reason = "absent, null and a value are three things")]
+pub(crate) fn not_null<T>(name: &str, given: Option<Option<T>>) -> Result<Option<T>, String> {
+    given.map(|value| value.ok_or_else(|| format!("{name}: it can not be null"))).transpose()
+}
+
 impl Members {
     fn check(self) -> Result<Patch, String> {
-        let not_null = |name: &str| format!("{name}: it can not be null");
-        let queue = self.queue.map(|name| name.ok_or_else(|| not_null("queue"))).transpose()?;
-        let priority = self.priority.map(|n| n.ok_or_else(|| not_null("priority"))).transpose()?;
+        let queue = not_null("queue", self.queue)?;
+        let priority = not_null("priority", self.priority)?;
         let beyond = |time: InvalidTime| format!("ready_at: {time}");
         Ok(Patch {
             queue: queue.map(|name| QueueName::new(&name).map_err(|e| format!("queue: {e}"))).transpose()?,

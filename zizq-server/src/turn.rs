@@ -1,13 +1,18 @@
 //! One turn of the engine over a store: commands in, one commit, answers out.
 
+use crate::clock::Time;
+use crate::engine::answers::{Known, Once, Repeated};
 use crate::engine::budgets::DrawId;
 use crate::engine::command::{Command, Reject, Reply};
 use crate::engine::firing::Firing;
 use crate::engine::id::{Home, QueueId, Stamp};
-use crate::engine::{Engine, Found, REFILL, Settings, Stored, TIMERS_REFILL, Tag, Wanted};
+use crate::engine::{
+    Engine, Found, REFILL, Settings, Stored, TIMERS_REFILL, Tag, UNDATED_SLICE, Wanted, place_of,
+};
 use crate::events::Hub;
 use crate::store::damage::{self, draws, mend};
 use crate::store::keys::{self, Key, Place};
+use crate::store::view::Part;
 use crate::store::{Snapshot, Store, StoreError, bulk, view};
 use protocol::job::Status;
 use std::sync::Arc;
@@ -27,7 +32,7 @@ impl<S: Store> Core<S> {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn open(mut store: S, settings: Settings, now: u64, seed: u64) -> Result<Self, StoreError> {
+    pub fn open(mut store: S, settings: Settings, now: Time, seed: u64) -> Result<Self, StoreError> {
         let engine = Engine::new(settings, load(&mut store)?, now, seed);
         let mut core = Self { engine, store, events: Arc::default() };
         core.commit()?;
@@ -36,7 +41,7 @@ impl<S: Store> Core<S> {
 
     /// An engine over a store that could not be opened yet. It is to be [opened](Self::reopen) before its first turn.
     pub fn closed(store: S, settings: Settings) -> Self {
-        let engine = Engine::new(settings, Stored::default(), 0, 0);
+        let engine = Engine::new(settings, Stored::default(), 0.into(), 0);
         Self { engine, store, events: Arc::default() }
     }
 
@@ -44,7 +49,7 @@ impl<S: Store> Core<S> {
     ///
     /// # Errors
     /// When the store cannot be opened or read.
-    pub fn reopen(&mut self, now: u64, seed: u64) -> Result<(), StoreError> {
+    pub fn reopen(&mut self, now: Time, seed: u64) -> Result<(), StoreError> {
         self.store.reopen()?;
         let zone = self.engine.zone();
         self.engine = Engine::new(self.engine.settings(), load(&mut self.store)?, now, seed);
@@ -87,19 +92,26 @@ impl<S: Store> Core<S> {
     /// When the store fails. The engine's memory is then ahead of the store and must not be used any more.
     pub fn turn(
         &mut self,
-        now: u64,
+        now: Time,
         commands: impl Iterator<Item = Command>,
     ) -> Result<Vec<Answer>, StoreError> {
         self.engine.set_time(now);
         self.engine.set_watched(self.events.is_watched());
         let mut answers = Vec::with_capacity(commands.size_hint().0);
         for command in commands {
+            if let Command::Once { once, .. } = &command
+                && let Some(answer) = self.repeat(once)?
+            {
+                answers.push(answer);
+                continue;
+            }
             let found = self.look_up(&command)?;
             answers.push(self.engine.apply(command, found));
         }
         self.engine.tick();
         self.read_tags(self.engine.fires())?;
         self.engine.fire();
+        self.date_anew()?;
         self.ring_timers()?;
         self.take_in_bulk()?;
         self.engine.dispatch();
@@ -113,6 +125,21 @@ impl<S: Store> Core<S> {
     /// The answers that are due since the last turn to those who heard [`Reply::Later`].
     pub fn late_answers(&mut self) -> Vec<(Stamp, Answer)> {
         self.engine.finished_bulks()
+    }
+
+    /// The answer to a call that was carried out before; none: it is new.
+    fn repeat(&mut self, once: &Once) -> Result<Option<Answer>, StoreError> {
+        let (parts, created) = match self.engine.known(once) {
+            Ok(Known::New) => return Ok(None),
+            Ok(Known::Answered { parts, created }) => (parts, created),
+            Err(reject) => return Ok(Some(Err(reject))),
+        };
+        self.commit()?;
+        let jobs = view::answer(&self.store.snapshot(), &once.key, parts)?;
+        let lost = || {
+            Reject::Conflict(format!("the answer to the request `{}` is lost; it was carried out", once.key))
+        };
+        Ok(Some(jobs.map(|jobs| Reply::Repeated(Repeated { created, jobs })).ok_or_else(lost)))
     }
 
     /// Finds in the store what the engine does not hold. What the turn has changed so far must be there first.
@@ -147,6 +174,21 @@ impl<S: Store> Core<S> {
                 self.engine.ring(due, job);
             }
         }
+        Ok(())
+    }
+
+    /// Looks at some of the timers that may have dates from a clock that was ahead.
+    fn date_anew(&mut self) -> Result<(), StoreError> {
+        let Some(from) = self.engine.wants_undated() else { return Ok(()) };
+        self.commit()?;
+        let mut snapshot = self.store.snapshot();
+        let timers = self.read(&mut snapshot, |snapshot| view::timers(snapshot, from, UNDATED_SLICE))?;
+        let mut items = Vec::new();
+        for ((_, stamp), target) in timers.items {
+            let place = place_of(stamp, target);
+            items.extend(self.read(&mut snapshot, |snapshot| view::job_at(snapshot, place))?);
+        }
+        self.engine.date_anew(Part { items, next: timers.next });
         Ok(())
     }
 
@@ -290,6 +332,7 @@ fn read_all<S: Snapshot>(snapshot: &S) -> Result<Stored, StoreError> {
         crons: view::crons(snapshot)?,
         cron_states: view::cron_states(snapshot)?,
         bulks: bulk::bulks(snapshot)?,
+        answers: view::answers(snapshot)?,
         leases: leases.collect::<Result<_, StoreError>>()?,
     })
 }

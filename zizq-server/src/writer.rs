@@ -9,9 +9,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::clock;
+use crate::config;
 use crate::engine::command::{Command, Reply};
 use crate::engine::firing::Firing;
 use crate::engine::id::Stamp;
+use crate::engine::kind::Kind;
 use crate::handle::{Handle, ReplyTo, Request};
 use crate::hash::HashMap;
 use crate::store::{Store, StoreError};
@@ -25,6 +27,8 @@ const MAX_WAITING: usize = 8_192;
 const MAX_TURN: usize = 256;
 /// How often is looked whether the disk is full, in milliseconds.
 const LOOK_EVERY_MS: u64 = 20;
+/// How long the engine sleeps at most where it waits for a time: nobody wakes it when the clock is set.
+const LOOK_AT_CLOCK: Duration = Duration::from_millis(400);
 /// When the store fails again soon after it was opened again, the pause doubles, up to a limit.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
@@ -48,22 +52,13 @@ pub struct CommitModes {
 }
 
 impl CommitModes {
-    const fn of(self, command: &Command) -> Option<CommitMode> {
-        match command {
-            Command::Enqueue(_)
-            | Command::EnqueueBulk(_)
-            | Command::EnqueueAndWait { .. }
-            | Command::Fold(_) => Some(self.enqueue),
-            Command::Succeed(_)
-            | Command::SucceedWith { .. }
-            | Command::Fail { .. }
-            | Command::Release(_)
-            | Command::Change { .. }
-            | Command::Budget(_)
-            | Command::Cron(_)
-            | Command::Reset
-            | Command::Stop => Some(self.others),
-            _ => None,
+    /// What an answer to a command of this kind waits for.
+    const fn of(self, kind: Kind) -> CommitMode {
+        match kind {
+            Kind::Enqueue => self.enqueue,
+            Kind::Change => self.others,
+            // Nothing of it has to be there after a loss of power.
+            Kind::Link | Kind::Ask => CommitMode::Buffered,
         }
     }
 }
@@ -92,7 +87,7 @@ pub fn start<S: Store>(
         later: HashMap::default(),
         full: false,
         looked_at: 0,
-        opened_at: clock::now(),
+        opened_at: clock::now().up,
         pause: FIRST_PAUSE,
     };
     let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || writer.run(down))?;
@@ -150,7 +145,7 @@ impl<S: Store> Writer<S> {
             for request in first.into_iter().chain(self.requests.clone().try_iter()) {
                 size += request.command.size();
                 let caller = self.take_up(&request.command, request.reply);
-                if caller.is_enqueue && self.is_full(now) {
+                if caller.is_enqueue && self.is_full(now.up) {
                     caller.fail(&StoreError::Full);
                 } else {
                     stop |= matches!(request.command, Command::Stop);
@@ -215,11 +210,8 @@ impl<S: Store> Writer<S> {
 
     fn take_up(&self, command: &Command, reply: Option<ReplyTo>) -> Caller {
         self.permits.add_permits(usize::from(reply.is_some()));
-        let is_enqueue = matches!(
-            command,
-            Command::Enqueue(_) | Command::EnqueueBulk(_) | Command::EnqueueAndWait { .. } | Command::Fold(_)
-        );
-        Caller { reply, is_enqueue, mode: self.modes.of(command).unwrap_or(CommitMode::Buffered) }
+        let kind = command.kind();
+        Caller { reply, is_enqueue: kind == Kind::Enqueue, mode: self.modes.of(kind) }
     }
 
     /// Waits for a command or the next deadline. None when nobody can send commands any more.
@@ -230,14 +222,19 @@ impl<S: Store> Writer<S> {
             Err(TryRecvError::Disconnected) => return None,
             Err(TryRecvError::Empty) => {}
         }
-        let Some(deadline) = self.core.engine().next_deadline() else {
-            return self.requests.recv().ok().map(Some);
-        };
-        let pause = Duration::from_millis(deadline.saturating_sub(clock::now()));
-        match self.requests.recv_timeout(pause) {
-            Ok(request) => Some(Some(request)),
-            Err(RecvTimeoutError::Timeout) => Some(None),
-            Err(RecvTimeoutError::Disconnected) => None,
+        loop {
+            let Some(pause) = self.core.engine().due_in(clock::now()) else {
+                return self.requests.recv().ok().map(Some);
+            };
+            match self.requests.recv_timeout(LOOK_AT_CLOCK.min(Duration::from_millis(pause))) {
+                Ok(request) => return Some(Some(request)),
+                Err(RecvTimeoutError::Timeout) if pause <= config::millis(LOOK_AT_CLOCK) => {
+                    return Some(None);
+                }
+                // Perhaps somebody has set the clock meanwhile.
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
         }
     }
 
@@ -260,7 +257,7 @@ impl<S: Store> Writer<S> {
     /// Waits until the store can be opened again; meanwhile everybody is told so. True when the server is to stop.
     fn recover(&mut self, mut error: StoreError) -> Result<bool, StoreError> {
         self.core.close_streams();
-        let was_calm = clock::now() >= self.opened_at + CALM_MS;
+        let was_calm = clock::now().up >= self.opened_at + CALM_MS;
         self.pause = if was_calm { FIRST_PAUSE } else { MAX_PAUSE.min(self.pause * 2) };
         if error.may_pass() {
             tracing::error!(%error, "the store has failed; nothing is taken until it can be opened again");
@@ -272,7 +269,7 @@ impl<S: Store> Writer<S> {
             match self.core.reopen(clock::now(), fastrand::u64(..)) {
                 Ok(()) => {
                     tracing::info!("the store is open again");
-                    self.opened_at = clock::now();
+                    self.opened_at = clock::now().up;
                     return Ok(false);
                 }
                 Err(again) => error = again,
@@ -283,9 +280,9 @@ impl<S: Store> Writer<S> {
 
     /// Refuses every command that comes during the pause. True when one of them was to stop.
     fn refuse(&self, error: &StoreError) -> bool {
-        let until = clock::now() + crate::config::millis(self.pause);
+        let until = clock::now().up + config::millis(self.pause);
         loop {
-            let left = until.saturating_sub(clock::now());
+            let left = until.saturating_sub(clock::now().up);
             match self.requests.recv_timeout(Duration::from_millis(left)) {
                 Ok(Request { command, reply }) => {
                     let caller = self.take_up(&command, reply);

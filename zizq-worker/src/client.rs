@@ -25,6 +25,7 @@ use crate::{clock, proxy, retry_after, trust};
 
 const WORKER_ID: HeaderName = HeaderName::from_static("worker-id");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const ZIZQ_LEASE: HeaderName = HeaderName::from_static("zizq-lease");
 
 /// How long an answer may take: the contract promises one within this time.
@@ -193,9 +194,10 @@ impl Client {
         done(send(request).await?, StatusCode::NO_CONTENT).await
     }
 
-    /// Puts a job into its queue.
-    pub(crate) async fn enqueue(&self, job: &RawValue) -> Result<(), CallError> {
+    /// Puts a job into its queue. Said again with the same key, it is the same job.
+    pub(crate) async fn enqueue(&self, job: &RawValue, key: &str) -> Result<(), CallError> {
         let request = self.calls.post(self.url(&["jobs"])).header(CONTENT_TYPE, "application/json");
+        let request = request.header(IDEMPOTENCY_KEY, key);
         let answer = send(request.body(job.get().to_owned())).await?;
         // A duplicate is 200, a new job 201.
         let expected =

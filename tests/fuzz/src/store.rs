@@ -77,8 +77,8 @@ pub fn store(data: &[u8]) {
         stream_renewal_ms: u64::MAX,
         max_budgets: 10,
     };
-    let mut now = 1_900_000_000_000;
-    let mut core = match Core::open(store, settings, now, 1) {
+    let mut now: u64 = 1_900_000_000_000;
+    let mut core = match Core::open(store, settings, now.into(), 1) {
         Ok(core) => core,
         Err(StoreError::UnknownFormat(_)) => return,
         Err(error) => panic!("{error}"),
@@ -95,16 +95,16 @@ pub fn store(data: &[u8]) {
         outbox: outbox.clone(),
         about: About::default(),
     };
-    core.turn(now, [Command::Open(open), Command::Count { queues: None }].into_iter()).unwrap();
+    core.turn(now.into(), [Command::Open(open), Command::Count { queues: None }].into_iter()).unwrap();
     for _ in 0..40 {
         let items = outbox.take();
         outbox.was_starved(&items);
         let jobs = items.iter().filter_map(|item| if let Item::Job(job) = item { Some(job) } else { None });
         let done: Vec<_> = jobs.map(|job| LeasedJob { id: job.job.id, lease: Some(job.token) }).collect();
         if done.is_empty() {
-            now = core.engine().next_deadline().unwrap_or(now).max(now + 1);
+            now += core.engine().due_in(now.into()).unwrap_or(1).max(1);
         }
-        core.turn(now, [Command::Succeed(done)].into_iter()).unwrap();
+        core.turn(now.into(), [Command::Succeed(done)].into_iter()).unwrap();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tests::wait::{now_ms, until};
-use tests::{Client, Item, Server, id, lease};
+use tests::{Client, Item, Server, Wire, id, lease};
 
 /// Takes the one job of the queue with the shortest lease there is.
 async fn take_briefly(client: &Client, queue: &str) -> Value {
@@ -301,10 +301,60 @@ async fn a_malformed_token_is_refused() {
     for token in ["-", "short", "0123456789abcdef0", "zzzzzzzzzzzzzzzz"] {
         let call = client.poke(&format!("/jobs/{}/success", id(&taken))).header("zizq-lease", token);
         call.await.expect_refusal(400, "lease");
-        let body = json!({"jobs": [{"id": id(&taken), "lease": token}]});
-        client.post("/jobs/success", &body).await.expect_refusal(400, "lease");
     }
     assert_eq!(client.job(id(&taken)).await["status"], "in_flight");
+}
+
+/// What can be no id, or no token.
+const NOTHING: [&str; 5] =
+    ["nonexistent-id", "", "0", "03OL3OIKDXBMXIYRXMGSCFH1C", "zzzzzzzzzzzzzzzzzzzzzzzzz"];
+
+#[tokio::test]
+async fn one_bad_id_in_a_bulk_does_not_spoil_the_rest() {
+    let server = Server::start().await;
+    for wire in Wire::ALL {
+        let client = server.client_as(wire);
+        for bad in NOTHING {
+            for _ in 0..4 {
+                client.add("q").await;
+            }
+            let jobs = client.poll(&json!({"limit": 4})).await;
+            let named = |n: usize, lease: &str| json!({"id": id(&jobs[n]), "lease": lease});
+            let good = |n: usize| named(n, lease(&jobs[n]));
+            let all = json!([{"id": bad}, good(0), {"id": bad, "lease": "x"}, named(1, "no token")]);
+
+            let beats = client.post("/jobs/heartbeat", &json!({"jobs": all})).await.expect(200);
+            assert_eq!(beats["jobs"].as_array().unwrap().len(), 1, "{beats}");
+            assert_eq!(beats["lost"], json!([bad, id(&jobs[1])]));
+
+            let refused =
+                client.post("/jobs/success", &json!({"jobs": all, "ids": [bad, id(&jobs[2])]})).await;
+            assert_eq!(refused.expect(422), json!({"not_found": [bad], "lost": [id(&jobs[1])]}));
+            let all = json!([{"id": bad}, good(3), named(1, "")]);
+            let refused = client.post("/jobs/release", &json!({"jobs": all})).await;
+            assert_eq!(refused.expect(422), json!({"not_found": [bad], "lost": [id(&jobs[1])]}));
+
+            assert_eq!(client.job(id(&jobs[1])).await["status"], "in_flight", "nobody had its token");
+            assert_eq!(client.job(id(&jobs[3])).await["status"], "ready");
+            assert_eq!(client.count("status=in_flight,ready").await, 2, "the others are done");
+            client.poke("/reset").await.expect_nothing();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_bulk_in_which_an_id_is_no_text_is_malformed() {
+    let server = Server::start().await;
+    let client = server.client();
+    for (path, body) in [
+        ("/jobs/success", json!({"ids": [5]})),
+        ("/jobs/success", json!({"jobs": [{"id": null}]})),
+        ("/jobs/success", json!({"jobs": [{"lease": "x"}]})),
+        ("/jobs/heartbeat", json!({"jobs": [{"id": ["x"]}]})),
+        ("/jobs/release", json!({"jobs": [{"id": {}}]})),
+    ] {
+        client.post(path, &body).await.expect_refusal(400, "id");
+    }
 }
 
 #[tokio::test]

@@ -94,7 +94,7 @@ impl Engine {
 
     fn create_budget(&mut self, key: BudgetKey, policy: Policy) -> Result<(), Reject> {
         self.check_room(1)?;
-        self.budgets.create(key, policy, self.now, &mut self.batch);
+        self.budgets.create(key, policy, self.time(), &mut self.batch);
         Ok(())
     }
 
@@ -117,7 +117,7 @@ impl Engine {
             )));
         }
         if self.budgets.policy(key) != Some(policy) {
-            self.budgets.change(id, policy, self.now, &mut self.batch);
+            self.budgets.change(id, policy, self.time(), &mut self.batch);
         }
         Ok(())
     }
@@ -136,7 +136,7 @@ impl Engine {
 
     /// Whether an attempt that is to go on would draw more than there is.
     pub(super) fn is_short(&self, job: &Job) -> bool {
-        !self.budgets.can_hold(job.draw, self.now)
+        !self.budgets.can_hold(job.draw, self.up)
     }
 
     /// Checks what new jobs draw on budgets, and creates the budgets that they bring along: all of them or none.
@@ -165,7 +165,7 @@ impl Engine {
         self.check_room(new.len())?;
         let new: Vec<_> = new.into_iter().map(|(key, policy)| (key.clone(), policy)).collect();
         for (key, policy) in new {
-            self.budgets.create(key, policy, self.now, &mut self.batch);
+            self.budgets.create(key, policy, self.time(), &mut self.batch);
         }
         Ok(())
     }
@@ -193,18 +193,28 @@ impl Engine {
         }
         self.check_room(to_create.len())?;
         for (key, policy) in to_create {
-            self.budgets.create(key, policy, self.now, &mut self.batch);
+            self.budgets.create(key, policy, self.time(), &mut self.batch);
         }
         Ok(())
     }
 
-    /// Changes what a job draws that is scheduled or ready.
-    pub(super) fn bind(&mut self, job: &Arc<Job>, change: &BindingChange) -> Result<Arc<Job>, Reject> {
-        let before = job.flow.as_ref().map_or(&[][..], |flow| &flow.budgets);
-        let Some(budgets) = changed(before, change)? else { return Ok(job.clone()) };
-        if budgets.len() > MAX_BINDINGS {
-            return Err(Reject::NotAllowed(format!("budgets: a job draws on at most {MAX_BINDINGS}")));
+    /// Whether there is the budget that many jobs are to draw less on, or not at all.
+    pub(super) fn check_budget_of(&self, change: &BindingChange) -> Result<(), Reject> {
+        match change {
+            BindingChange::Cost(key, _) | BindingChange::Remove(key) if self.budgets.id(key).is_none() => {
+                Err(Reject::Missing(unknown(key)))
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// Changes what a job draws that is scheduled or ready; none where it draws that already.
+    pub(super) fn bind(
+        &mut self,
+        job: &Arc<Job>,
+        change: &BindingChange,
+    ) -> Result<Option<Arc<Job>>, Reject> {
+        let Some(budgets) = bound(job, change)? else { return Ok(None) };
         if job.status == Status::Ready {
             self.unready(job);
         }
@@ -214,12 +224,13 @@ impl Engine {
         let flow_now = Flow { budgets, ..flow.take().map(|flow| *flow).unwrap_or_default() };
         *flow = flow_now.boxed();
         self.settle(bound.clone());
-        Ok(bound)
+        Ok(Some(bound))
     }
 }
 
-/// The bindings after a change; none where they stay as they are.
-fn changed(before: &[Binding], change: &BindingChange) -> Result<Option<Vec<Binding>>, Reject> {
+/// The bindings of a job after a change; none where they stay as they are.
+pub(super) fn bound(job: &Job, change: &BindingChange) -> Result<Option<Vec<Binding>>, Reject> {
+    let before = job.flow.as_ref().map_or(&[][..], |flow| &flow.budgets);
     let at = |key: &BudgetKey| before.iter().position(|binding| binding.key == *key);
     let mut bindings = before.to_vec();
     let not_bound = |key: &BudgetKey| Reject::Missing(format!("the job is not bound to the budget `{key}`"));
@@ -242,6 +253,9 @@ fn changed(before: &[Binding], change: &BindingChange) -> Result<Option<Vec<Bind
             bindings.remove(at(key).ok_or_else(|| not_bound(key))?);
         }
         BindingChange::Replace(news) => bindings = news.iter().map(|new| new.binding.clone()).collect(),
+    }
+    if bindings.len() > MAX_BINDINGS {
+        return Err(Reject::NotAllowed(format!("budgets: a job draws on at most {MAX_BINDINGS}")));
     }
     Ok((bindings != before).then_some(bindings))
 }

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use super::id::{QueueId, Stamp};
 use super::pool::Pool;
+use crate::clock::Time;
 use crate::hash::{HashMap, HashSet};
 use crate::store::batch::Batch;
 use crate::store::record::{BudgetRecord, DrawRecord};
@@ -103,12 +104,12 @@ impl Budgets {
         &mut self,
         budgets: Vec<(BudgetId, BudgetRecord)>,
         draws: Vec<(DrawId, DrawRecord)>,
-        now: u64,
+        up: u64,
         batch: &mut Batch,
     ) {
         for (id, record) in budgets {
             self.next_budget = self.next_budget.max(id.0 + 1);
-            self.insert(id, record, now);
+            self.insert(id, record, up);
         }
         for (id, DrawRecord { costs, unfinished }) in draws {
             self.last_draw = self.last_draw.max(id.0);
@@ -124,10 +125,10 @@ impl Budgets {
         }
     }
 
-    fn insert(&mut self, id: BudgetId, record: BudgetRecord, now: u64) {
+    fn insert(&mut self, id: BudgetId, record: BudgetRecord, up: u64) {
         self.by_key.insert(record.key.clone(), id);
-        let pool = Pool::full(record.policy, now);
-        let open_to = pool.tokens(record.policy, now);
+        let pool = Pool::full(record.policy, up);
+        let open_to = pool.tokens(record.policy, up);
         let budget = Budget {
             record,
             pool,
@@ -179,20 +180,20 @@ impl Budgets {
         self.by_key.keys().filter_map(|key| self.view(key)).collect()
     }
 
-    pub(super) fn create(&mut self, key: BudgetKey, policy: Policy, now: u64, batch: &mut Batch) {
+    pub(super) fn create(&mut self, key: BudgetKey, policy: Policy, now: Time, batch: &mut Batch) {
         let id = BudgetId(self.next_budget);
         self.next_budget += 1;
-        let record = BudgetRecord { key, policy, created_at: now, updated_at: now };
+        let record = BudgetRecord { key, policy, created_at: now.wall, updated_at: now.wall };
         batch.put_budget(id, &record);
-        self.insert(id, record, now);
+        self.insert(id, record, now.up);
     }
 
     /// Gives a budget another policy, at once.
-    pub(super) fn change(&mut self, id: BudgetId, policy: Policy, now: u64, batch: &mut Batch) {
+    pub(super) fn change(&mut self, id: BudgetId, policy: Policy, now: Time, batch: &mut Batch) {
         let Some(budget) = self.by_id.get_mut(&id) else { return };
-        budget.pool.change(budget.record.policy, policy, now);
+        budget.pool.change(budget.record.policy, policy, now.up);
         budget.record.policy = policy;
-        budget.record.updated_at = now;
+        budget.record.updated_at = now.wall;
         batch.put_budget(id, &budget.record);
         self.touched.push(id);
     }
@@ -323,12 +324,12 @@ impl Budgets {
     }
 
     /// Whether a job that was handed out before could go on: what only time brings back it has paid already.
-    pub(super) fn can_hold(&self, id: DrawId, now: u64) -> bool {
+    pub(super) fn can_hold(&self, id: DrawId, up: u64) -> bool {
         let costs = self.draws.get(&id).map(|draw| draw.costs.as_slice()).unwrap_or_default();
         costs.iter().all(|gate| {
             self.by_id.get(&gate.budget).is_none_or(|budget| {
                 let policy = budget.record.policy;
-                policy.strategy != Strategy::WhileInFlight || budget.pool.tokens(policy, now) >= gate.cost
+                policy.strategy != Strategy::WhileInFlight || budget.pool.tokens(policy, up) >= gate.cost
             })
         })
     }
@@ -344,8 +345,8 @@ impl Budgets {
     }
 
     /// A job is handed out.
-    pub(super) fn spend(&mut self, id: DrawId, now: u64) {
-        self.pools(id, |pool, policy, cost| pool.spend(policy, cost, now));
+    pub(super) fn spend(&mut self, id: DrawId, up: u64) {
+        self.pools(id, |pool, policy, cost| pool.spend(policy, cost, up));
     }
 
     fn pools(&mut self, id: DrawId, change: impl Fn(&mut Pool, Policy, u32)) {

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::budget::Binding;
@@ -135,6 +136,8 @@ struct Bulk {
     stage: Stage,
     /// What became of its jobs so far, where somebody waits to hear of it.
     enqueued: Option<Vec<Enqueued>>,
+    /// The key of the call that it came with.
+    once: Option<Arc<str>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -145,12 +148,19 @@ enum Stage {
 }
 
 impl Bulks {
+    /// Its answer is to be kept. False where there is no such bulk.
+    pub(super) fn answer_for(&mut self, id: Stamp, key: Arc<str>) -> bool {
+        let bulk = self.coming.iter_mut().find(|bulk| bulk.id == id);
+        bulk.map(|bulk| bulk.once = Some(key)).is_some()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.coming.is_empty()
     }
 
     /// The store has forgotten everything: of the one that is worked on some jobs are gone, and the others do not come.
     pub(super) fn reset(&mut self) {
+        self.coming.iter_mut().for_each(|bulk| bulk.once = None);
         let Some(bulk) = self.coming.front_mut() else { return };
         match bulk.stage {
             Stage::Coming(_) => bulk.stage = Stage::Coming(0),
@@ -174,7 +184,7 @@ impl Engine {
         }
         let id = self.stamps.next(self.now);
         let enqueued = Some(Vec::with_capacity(bulk.number));
-        self.bulks.coming.push_back(Bulk { id, bulk, stage: Stage::Coming(0), enqueued });
+        self.bulks.coming.push_back(Bulk { id, bulk, stage: Stage::Coming(0), enqueued, once: None });
         Ok(Reply::Later(id))
     }
 
@@ -199,14 +209,16 @@ impl Engine {
     }
 
     fn accept_bulk(&mut self, record: BulkRecord) {
-        let Some(Bulk { id, bulk, .. }) = self.bulks.coming.front() else { return };
-        let (id, drawing) = (*id, bulk.drawing.clone());
+        let Some(Bulk { id, bulk, once, .. }) = self.bulks.coming.front() else { return };
+        let (id, drawing, once) = (*id, bulk.drawing.clone(), once.clone());
         if let Err(reject) = self.prepare_budgets(drawing.iter().map(|(i, job)| (*i, job))) {
             self.batch.remove_bulk_parts(id, record.parts);
+            once.iter().for_each(|key| self.drop_answer(key));
             self.bulks.finish(Err(reject));
             return;
         }
         self.batch.put_bulk(id, record);
+        once.iter().for_each(|key| self.accept_answer(key, id));
         self.expect_draws(&drawing, true);
         if let Some(bulk) = self.bulks.coming.front_mut() {
             bulk.stage = Stage::Accepted(record);
@@ -225,7 +237,10 @@ impl Engine {
     pub fn enqueue_slice(&mut self, jobs: Vec<NewJob>, found: &Found) {
         let number = jobs.len();
         let slice = self.enqueue_accepted(jobs, found);
-        let Some(Bulk { id, bulk, stage: Stage::Accepted(record), enqueued }) = self.bulks.coming.front_mut()
+        let once = self.bulks.coming.front().and_then(|bulk| bulk.once.clone());
+        once.iter().for_each(|key| self.add_answer(key, &slice));
+        let Some(Bulk { id, bulk, stage: Stage::Accepted(record), enqueued, .. }) =
+            self.bulks.coming.front_mut()
         else {
             return;
         };
@@ -242,6 +257,7 @@ impl Engine {
         let drawing = mem::take(&mut bulk.drawing);
         let enqueued = enqueued.as_mut().map(mem::take).unwrap_or_default();
         self.expect_draws(&drawing, false);
+        once.iter().for_each(|key| self.end_answer(key));
         self.bulks.finish(Ok(Reply::Enqueued(enqueued)));
     }
 
@@ -256,7 +272,13 @@ impl Engine {
         for StoredBulk { id, record, mut bulk } in bulks.accepted {
             self.expect_draws(&bulk.drawing, true);
             bulk.skip(record.done);
-            self.bulks.coming.push_back(Bulk { id, bulk, stage: Stage::Accepted(record), enqueued: None });
+            self.bulks.coming.push_back(Bulk {
+                id,
+                bulk,
+                stage: Stage::Accepted(record),
+                enqueued: None,
+                once: None,
+            });
         }
         for (id, part) in bulks.stray {
             self.batch.remove_bulk_part(id, part);

@@ -13,7 +13,7 @@ use super::id::QueueId;
 use super::job::Job;
 use super::lease::Lease;
 use super::outbox::Item;
-use super::{Engine, Found};
+use super::{Engine, Found, budget};
 use crate::filter::Filter;
 use crate::hash::HashSet;
 
@@ -32,6 +32,9 @@ impl Engine {
                 && found.get(id).is_none_or(|job| job.is_gone(self.now))
             {
                 return Ok(Reply::Changed(vec![Changed::Missing]));
+            }
+            if ids.is_empty() {
+                self.check_budget_of(change)?;
             }
             self.prepare_change(change)?;
         }
@@ -61,11 +64,14 @@ impl Engine {
             Change::Retry { .. } if matches!(seen.status, Status::Ready | Status::InFlight) => {
                 return Changed::Refused(seen.status);
             }
-            Change::Bind(_) if seen.status.is_terminal() || seen.status == Status::InFlight => {
-                return Changed::Refused(seen.status);
+            Change::Bind(_) if seen.status.is_terminal() => return Changed::Refused(seen.status),
+            Change::Bind(change) if seen.status == Status::InFlight => {
+                let differs = matches!(budget::bound(&seen.job, change), Ok(Some(_)));
+                return if differs { Changed::Refused(seen.status) } else { Changed::Same(seen) };
             }
             Change::Bind(change) => match self.bind(&seen.job, change) {
-                Ok(job) => self.seen(job),
+                Ok(Some(job)) => self.seen(job),
+                Ok(None) => return Changed::Same(seen),
                 Err(reject) => return Changed::Unfit(reject),
             },
             Change::Patch(patch) if patch.is_empty() => Some(seen),
@@ -97,7 +103,7 @@ impl Engine {
         let queue = patch.queue.as_ref().map(|name| self.queues.id(name));
         let lease = self.leases.get_mut(id)?;
         let (before, was_moved) = (lease.job.place(), lease.job.is_moved());
-        apply(Arc::make_mut(&mut lease.job), patch, queue, self.now);
+        apply(Arc::make_mut(&mut lease.job), patch, queue, true, self.now);
         let job = lease.job.clone();
         if job.place() != before {
             self.batch.remove_job(before, None);
@@ -116,9 +122,14 @@ impl Engine {
         let queue = patch.queue.as_ref().map(|name| self.queues.id(name));
         let mut job = before.clone();
         let patched = Arc::make_mut(&mut job);
-        apply(patched, patch, queue, self.now);
-        if patch.ready_at.is_some() {
-            patched.status = if patched.ready_at > self.now { Status::Scheduled } else { Status::Ready };
+        apply(patched, patch, queue, before.status == Status::Scheduled, self.now);
+        match patch.ready_at {
+            Some(Some(at)) if at > self.now => patched.status = Status::Scheduled,
+            Some(_) => patched.status = Status::Ready,
+            None => {}
+        }
+        if job == *before {
+            return self.seen(job);
         }
         if before.status == Status::Ready {
             self.unready(before);
@@ -206,10 +217,16 @@ impl Engine {
     }
 }
 
-fn apply(job: &mut Job, patch: &Patch, queue: Option<QueueId>, now: u64) {
+/// `may_wait`: whether the job is scheduled, or may be told to be when it comes back.
+fn apply(job: &mut Job, patch: &Patch, queue: Option<QueueId>, may_wait: bool, now: u64) {
     job.queue = queue.unwrap_or(job.queue);
     job.priority = patch.priority.unwrap_or(job.priority);
-    job.ready_at = patch.ready_at.map_or(job.ready_at, |at| at.unwrap_or(now));
+    match patch.ready_at {
+        Some(Some(at)) => job.wait_until(at, now),
+        // It need not wait any longer; one that does not wait stays as it is.
+        Some(None) if may_wait => job.wait_until(job.ready_at.min(now), now),
+        Some(None) | None => {}
+    }
     job.retry_limit = patch.retry_limit.unwrap_or(job.retry_limit);
     job.backoff = patch.backoff.unwrap_or(job.backoff);
     job.retention = patch.retention.apply(job.retention);

@@ -8,13 +8,14 @@ use protocol::cron::{EntryView, GroupView};
 use protocol::enqueue::NewJob;
 use protocol::flow::Key;
 use protocol::id::JobId;
-use protocol::job::Status;
+use protocol::job::{JobView, Status};
 use protocol::lease::{HeartbeatsReply, JobHeartbeat, JobRelease, LeaseToken};
 use protocol::name::{CronName, QueueName};
 use protocol::outcome::{Failure, LeasedJob, NotDone};
 use protocol::patch::Patch;
 use protocol::payload::Payload;
 
+use super::answers::{Once, Repeated};
 use super::batches::Fold;
 use super::budget::{BindingChange, BudgetCommand};
 use super::bulk::NewBulk;
@@ -65,6 +66,11 @@ pub enum Command {
     Attempt(LeasedJob),
     Budget(BudgetCommand),
     Cron(Box<CronCommand>),
+    /// Enqueue the job of a cron entry now.
+    RunEntry {
+        group: CronName,
+        name: CronName,
+    },
     /// Changes jobs, each by itself: those that exist and, with a filter, are what it asks for at that moment.
     Change {
         ids: Vec<JobId>,
@@ -116,6 +122,12 @@ pub enum Command {
     },
     /// Who is connected.
     Workers,
+    /// A command that brings jobs, or is the beginning of that; a second one with the same key is answered as the first
+    /// was, and not carried out.
+    Once {
+        once: Once,
+        command: Box<Self>,
+    },
     /// Hand out no more jobs, and tell the workers.
     Drain,
     /// Write down every lease: the server stops.
@@ -123,9 +135,14 @@ pub enum Command {
 }
 
 impl Command {
+    /// What it is apart from its key.
+    pub(super) const fn inner(&self) -> &Self {
+        if let Self::Once { command, .. } = self { command } else { self }
+    }
+
     /// The jobs that it brings.
     pub fn new_jobs(&self) -> &[NewJob] {
-        match self {
+        match self.inner() {
             Self::Enqueue(jobs) | Self::EnqueueAndWait { jobs, .. } => jobs,
             Self::Fold(fold) => &fold.jobs,
             _ => &[],
@@ -149,7 +166,7 @@ impl Command {
 
     /// The keys of the batches that it is about.
     pub(super) fn batch_keys(&self) -> impl Iterator<Item = &Key> {
-        let (asked, planned) = match self {
+        let (asked, planned) = match self.inner() {
             Self::OpenBatches(keys) => (&keys[..], &[][..]),
             Self::Fold(fold) => (&[][..], &fold.plan.batches[..]),
             _ => (&[][..], &[][..]),
@@ -164,6 +181,8 @@ pub enum Reply {
     Done,
     /// In the order of the request.
     Enqueued(Vec<Enqueued>),
+    /// It was carried out before, and this was the answer.
+    Repeated(Repeated),
     /// The answer comes when the bulk of this number has been taken in.
     Later(Stamp),
     Opened(Opened),
@@ -205,6 +224,16 @@ pub struct Enqueued {
     pub outcome: Outcome,
 }
 
+impl Enqueued {
+    /// As the answer to its enqueue shows it.
+    pub fn view(&self) -> JobView<'_> {
+        let mut view = self.job.view(&self.queue, self.status);
+        view.duplicate = Some(self.outcome == Outcome::Duplicate);
+        view.folded = Some(self.outcome == Outcome::Folded);
+        view
+    }
+}
+
 /// How an enqueue ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -242,6 +271,8 @@ pub struct Seen {
 pub enum Changed {
     /// As it is now; as it was, if it was deleted.
     Done(Seen),
+    /// It is like that already: there is nothing to change.
+    Same(Seen),
     /// There is no such job.
     Missing,
     /// It can not be changed like that in its status.

@@ -3,9 +3,9 @@
 use protocol::enqueue::NewJob;
 use protocol::name::CronName;
 
+use super::Engine;
 use super::command::{Reject, Reply};
 use super::crons::{Entry, NewEntry};
-use super::{Engine, Found};
 
 /// One request about cron groups and their entries.
 #[derive(Debug, Clone)]
@@ -31,8 +31,6 @@ pub enum CronCommand {
     PutEntry(CronName, NewEntry),
     PauseEntry(CronName, CronName, bool),
     DeleteEntry(CronName, CronName),
-    /// Enqueue the job of an entry now.
-    Run(CronName, CronName),
 }
 
 pub(super) fn no_group(name: &CronName) -> Reject {
@@ -44,7 +42,7 @@ pub(super) fn no_entry(group: &CronName, name: &CronName) -> Reject {
 }
 
 impl Engine {
-    pub(super) fn cron(&mut self, command: CronCommand, found: &Found) -> Result<Reply, Reject> {
+    pub(super) fn cron(&mut self, command: CronCommand) -> Result<Reply, Reject> {
         match command {
             CronCommand::List => Ok(Reply::Crons(self.crons.names())),
             CronCommand::Get(name) => self.cron_view(&name),
@@ -93,7 +91,6 @@ impl Engine {
                 self.crons.save_group(&group, &mut self.batch);
                 Ok(Reply::Done)
             }
-            CronCommand::Run(group, name) => self.run_entry(&group, &name, found),
         }
     }
 

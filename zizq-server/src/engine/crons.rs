@@ -13,6 +13,9 @@ use super::recurrence::{self, Recurrence};
 use crate::store::batch::Batch;
 use crate::store::record::{CronRecord, EntryRecord, EntryState};
 
+/// A clock that is set back by no more has been adjusted rather than wrong, in milliseconds.
+const SHORT_STEP_MS: u64 = 60_000;
+
 /// An entry as it is asked for: everything in it has been checked.
 #[derive(Debug, Clone)]
 pub struct NewEntry {
@@ -211,6 +214,42 @@ impl Crons {
         self.due.extend(next_at.map(|at| (at, group.clone(), name.clone())));
     }
 
+    /// The clock was set back from `before` to `now`: entries come at their next time from now on, not when the clock
+    /// says again what it said. Of a short step back a time that has just come does not come again.
+    pub(super) fn follow_back(&mut self, before: u64, now: u64, batch: &mut Batch) {
+        let names = self
+            .groups
+            .iter()
+            .flat_map(|(group, found)| found.entries.iter().map(|entry| (group.clone(), entry.name.clone())));
+        for (group, name) in names.collect::<Vec<_>>() {
+            let Some(next_at) = self.next_after_back(&group, &name, before, now) else { continue };
+            let Some(entry) = self.groups.get_mut(&group).and_then(|found| found.entry_mut(&name)) else {
+                continue;
+            };
+            let Some(at) = entry.state.next_at.filter(|at| *at > next_at) else { continue };
+            entry.state.next_at = Some(next_at);
+            if !entry.is_out {
+                self.due.remove(&(at, group.clone(), name.clone()));
+                self.due.insert((next_at, group.clone(), name.clone()));
+            }
+            self.save_entry(&group, &name, batch);
+        }
+    }
+
+    fn next_after_back(&self, group: &CronName, name: &CronName, before: u64, now: u64) -> Option<u64> {
+        let found = self.groups.get(group)?;
+        let entry = found.entry(name)?;
+        if entry.is_out {
+            return Some(now);
+        }
+        let zone = found.zone_of(entry).unwrap_or_else(|| self.zone.clone());
+        let next_at = entry.recurrence.next(&zone, now)?;
+        let has_come = before - now <= SHORT_STEP_MS && entry.state.last_at.is_some_and(|at| at >= next_at);
+        let second = has_come.then(|| entry.recurrence.next(&zone, next_at)).flatten();
+        // Where more than one time would come again it is better to go on at once.
+        Some(second.filter(|at| Some(*at) > entry.state.last_at).unwrap_or(next_at))
+    }
+
     /// Takes an entry out.
     pub(super) fn remove_entry(&mut self, group: &CronName, name: &CronName) -> Option<Entry> {
         let entries = &mut self.groups.get_mut(group)?.entries;
@@ -300,7 +339,7 @@ fn entry_of(record: EntryRecord) -> Option<Entry> {
     let shown = serde_json::from_str(&job).ok();
     let template = shown.and_then(|shown| Template::parse(&shown).ok());
     // What was accepted once is read by every later version.
-    let (Some(template), Ok(recurrence)) = (template, expression.parse()) else {
+    let (Some(template), Ok(recurrence)) = (template, Recurrence::stored(&expression)) else {
         tracing::error!(%name, expression, "a stored cron entry cannot be read and is left out");
         return None;
     };

@@ -107,7 +107,7 @@ impl Engine {
         if self.draining {
             return;
         }
-        self.budgets.settle(self.now);
+        self.budgets.settle(self.up);
         self.feed_streams();
         self.dispatch_queues();
     }

@@ -8,7 +8,7 @@ use protocol::name::CronName;
 
 use super::batches::Plan;
 use super::command::{Command, Enqueued, Reject, Reply};
-use super::cron::{CronCommand, no_entry, no_group};
+use super::cron::{no_entry, no_group};
 use super::tags::Tag;
 use super::{Engine, Found};
 
@@ -90,8 +90,7 @@ impl Engine {
 
     /// The job that a command enqueues on behalf of an entry.
     pub(super) fn job_to_run(&self, command: &Command) -> Option<&NewJob> {
-        let Command::Cron(command) = command else { return None };
-        let CronCommand::Run(group, name) = &**command else { return None };
+        let Command::RunEntry { group, name } = command.inner() else { return None };
         Some(&self.crons.get(group)?.entry(name)?.template.job)
     }
 

@@ -77,6 +77,21 @@ impl Job {
         }
     }
 
+    /// The time that the date of its timer was made from, by adding a length; none: the date is somebody's own.
+    pub const fn dated_from(&self) -> Option<u64> {
+        match self.status {
+            Status::Scheduled | Status::Dead => self.failed_at,
+            Status::Completed => self.completed_at,
+            Status::Ready | Status::InFlight => None,
+        }
+    }
+
+    /// Somebody has said when it shall be ready: no date of before counts any more.
+    pub fn wait_until(&mut self, at: u64, now: u64) {
+        self.ready_at = at;
+        self.failed_at = self.failed_at.map(|failed_at| failed_at.min(now));
+    }
+
     /// Whether the job has been forgotten, be it purged already or not.
     pub fn is_gone(&self, now: u64) -> bool {
         self.status.is_terminal() && self.purge_at.is_some_and(|at| at <= now)

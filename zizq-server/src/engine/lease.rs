@@ -13,7 +13,7 @@ use crate::store::record::LeaseEnd;
 /// A lease is written down when it has lived this long, in milliseconds.
 pub(super) const SAVE_AFTER_MS: u64 = 1_000;
 
-/// The right to run one attempt of a job.
+/// The right to run one attempt of a job. Its times are by the clock that never steps ([`super::time`]).
 #[derive(Debug)]
 pub(super) struct Lease {
     /// With this delivery counted.
@@ -30,7 +30,7 @@ pub(super) struct Lease {
     pub event: u64,
     /// When it was restored, as long as its worker was not heard of since.
     pub restored_at: Option<u64>,
-    /// What the store knows of its end; none: the store does not know of the lease.
+    /// What the store knows of its end, by the clock on the wall; none: the store does not know of the lease.
     pub saved: Option<LeaseEnd>,
 }
 

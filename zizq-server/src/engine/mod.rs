@@ -4,6 +4,7 @@
 //! that only the store knows are asked for ([`Engine::needs`], [`Engine::wants`]) and come back as arguments, and what
 //! it changes comes out as one [`Batch`] a turn. [`crate::turn`] drives it.
 
+pub mod answers;
 pub mod backoff;
 pub mod batches;
 pub mod budget;
@@ -19,6 +20,7 @@ mod enqueue;
 pub mod firing;
 pub mod id;
 pub mod job;
+pub mod kind;
 mod lease;
 pub mod notice;
 pub mod outbox;
@@ -34,6 +36,7 @@ mod streams;
 mod survey;
 mod tags;
 mod take;
+mod time;
 mod transition;
 mod unique;
 mod waking;
@@ -47,11 +50,13 @@ use protocol::id::JobId;
 use protocol::job::Backoff;
 use protocol::outcome::LeasedJob;
 
+use crate::clock::Time;
 use crate::events::Event;
 use crate::hash::{HashMap, HashSet};
 use crate::store::batch::Batch;
 use crate::store::keys::{self, Place};
 use crate::store::view::LaneKey;
+use answers::Answers;
 use batches::Plan;
 use budgets::Budgets;
 use bulk::Bulks;
@@ -66,10 +71,12 @@ use queues::Queues;
 pub use ready::{LaneAt, REFILL, Wanted};
 pub use restore::Stored;
 use schedule::Timers;
-pub use schedule::{Due, TIMERS_REFILL};
+pub use schedule::{Due, TIMERS_REFILL, place_of};
 use streams::Streams;
 use tags::Tags;
 pub use tags::{Holders, Tag};
+pub use time::UNDATED_SLICE;
+use time::Undated;
 
 /// What the server does where a job does not say.
 #[derive(Debug, Clone, Copy)]
@@ -99,14 +106,20 @@ pub type Found = HashMap<JobId, Job>;
 #[derive(Debug)]
 pub struct Engine {
     settings: Settings,
-    /// The time of this turn, in milliseconds since the Unix epoch; never steps back.
+    /// What the clock on the wall says in this turn, in milliseconds since the Unix epoch. See [`time`].
     now: u64,
+    /// What the clock that never steps says, in milliseconds.
+    up: u64,
+    /// The clock on the wall was set back, and said this before; it has not been seen to yet.
+    set_back_from: Option<u64>,
+    /// Where timers are to be looked at whose dates may come from a clock that was ahead.
+    undated: Option<Undated>,
     random: fastrand::Rng,
     stamps: Stamps,
     last_token: u64,
     /// Tokens of deliveries that the store may not have heard of before a crash.
     forgotten: Range<u64>,
-    clock_saved_at: u64,
+    clock_saved_at: Time,
     queues: Queues,
     leases: Leases,
     streams: Streams,
@@ -117,6 +130,7 @@ pub struct Engine {
     /// Entries whose jobs are to be folded, on their way out.
     firings: VecDeque<Firing>,
     bulks: Bulks,
+    answers: Answers,
     /// For lanes with a long history: the first stamp that can be live. See [`crate::store::view::lanes`].
     cursors: HashMap<LaneKey, Stamp>,
     /// When the leases of a stream are to be looked at.
@@ -156,15 +170,6 @@ pub struct Changes {
 }
 
 impl Engine {
-    /// Moves the time on. It never steps back, whatever the clock does.
-    pub fn set_time(&mut self, now: u64) {
-        self.now = self.now.max(now);
-        if self.now >= self.clock_saved_at + 1_000 {
-            self.save_clock();
-            self.drop_unused_queues();
-        }
-    }
-
     fn drop_unused_queues(&mut self) {
         let gone = self.queues.drop_unused();
         for id in &gone {
@@ -179,20 +184,12 @@ impl Engine {
         }
     }
 
-    /// Writes down a time before which every id and token so far was given out.
-    fn save_clock(&mut self) {
-        self.clock_saved_at = self.now;
-        self.batch.put_clock(
-            self.now.max(self.stamps.millis()).max(self.last_token >> transition::TOKEN_COUNT_BITS),
-        );
-    }
-
     /// The jobs that have to be looked up in the store before a command is applied; [`Engine::needs_tags`] comes first.
     pub fn needs(&self, command: &Command) -> Vec<JobId> {
         // Only who holds a token can be right about a job that is not in flight.
         let late =
             |job: &LeasedJob| (job.lease.is_some() && self.leases.get(job.id).is_none()).then_some(job.id);
-        match command {
+        match command.inner() {
             Command::Succeed(jobs) => jobs.iter().filter_map(late).collect(),
             Command::SucceedWith { job, .. } => late(job).into_iter().collect(),
             Command::Fail { job, .. } | Command::Attempt(job) => late(job).into_iter().collect(),
@@ -202,7 +199,7 @@ impl Engine {
             | Command::EnqueueAndWait { .. }
             | Command::Fold(_)
             | Command::OpenBatches(_)
-            | Command::Cron(_) => {
+            | Command::RunEntry { .. } => {
                 let jobs = command.new_jobs().iter().chain(self.job_to_run(command));
                 let unique = jobs.filter_map(|job| job.flow.as_ref()?.unique.as_ref());
                 self.keepers_in_store(unique).chain(self.batches_in_store(command.batch_keys())).collect()
@@ -249,7 +246,8 @@ impl Engine {
             Command::Attempt(job) => self.attempt(job, &mut found),
             Command::Change { ids, only, change } => self.change(&ids, only.as_deref(), &change, &mut found),
             Command::Budget(command) => self.budget(command),
-            Command::Cron(command) => self.cron(*command, &found),
+            Command::Cron(command) => self.cron(*command),
+            Command::RunEntry { group, name } => self.run_entry(&group, &name, &found),
             Command::Reset => self.reset(),
             Command::Inspect(ids) => {
                 let held = ids.iter().filter_map(|id| self.leases.get(*id));
@@ -266,6 +264,7 @@ impl Engine {
             Command::ForgetQueue(queue) => self.forget_queue(&queue),
             Command::Queues { names } => Ok(Reply::Queues(self.queue_states(names.as_deref()))),
             Command::Workers => Ok(Reply::Workers(self.workers())),
+            Command::Once { once, command } => self.apply_once(once, *command, found),
             Command::Drain => self.drain(),
             Command::Stop => self.stop(),
         }
@@ -336,16 +335,6 @@ impl Engine {
         }
     }
 
-    /// When something is to be done even if no command comes, in milliseconds since the Unix epoch.
-    pub fn next_deadline(&self) -> Option<u64> {
-        let check = self.checks.peek().map(|cmp::Reverse((at, _))| *at);
-        let leases = [check, self.leases.next_save(), self.leases.next_deadline()];
-        let cron = self.crons.next().filter(|_| !self.draining);
-        let bulk = (!self.bulks.is_empty()).then_some(self.now);
-        let others = [self.timers.next(), self.budgets.next_wake(), cron, bulk];
-        leases.into_iter().chain(others).flatten().min()
-    }
-
     fn reset(&mut self) -> Result<Reply, Reject> {
         for key in self.streams.keys() {
             self.cancel_all(key);
@@ -354,11 +343,13 @@ impl Engine {
         self.queues.clear();
         self.cursors.clear();
         self.timers = Timers::empty();
+        self.undated = None;
         self.tags = Tags::default();
         self.budgets = Budgets::default();
         self.crons.clear();
         self.firings.clear();
         self.bulks.reset();
+        self.answers.clear();
         self.wanted.clear();
         self.ready_bytes = 0;
         self.heads.rebuild(&self.queues);

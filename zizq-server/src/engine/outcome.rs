@@ -15,6 +15,9 @@ use super::outbox::Item;
 use super::{Engine, Found};
 use crate::store::record::ErrorRecord;
 
+/// How many attempts that have taken too long are ended in one turn.
+const SLICE: usize = if cfg!(test) { 12 } else { 1_024 };
+
 impl Engine {
     pub(super) fn succeed(
         &mut self,
@@ -118,24 +121,29 @@ impl Engine {
         job
     }
 
-    /// When an attempt that begins now has taken too long.
+    /// When an attempt that began when the job says has taken too long, by the clock that never steps.
     pub(super) fn deadline(&self, job: &Job) -> Option<u64> {
-        let own = job.flow.as_ref().and_then(|flow| flow.timeout_ms);
-        let timeout_ms = own.or(self.settings.timeout_ms)?;
-        Some(job.dequeued_at.unwrap_or(self.now).saturating_add(timeout_ms))
+        let began = self.up.saturating_sub(self.now.saturating_sub(job.dequeued_at.unwrap_or(self.now)));
+        Some(began.saturating_add(self.timeout_ms(job)?))
+    }
+
+    fn timeout_ms(&self, job: &Job) -> Option<u64> {
+        job.flow.as_ref().and_then(|flow| flow.timeout_ms).or(self.settings.timeout_ms)
     }
 
     /// Fails the attempts that have taken too long.
     pub(super) fn time_out(&mut self) {
-        while let Some(id) = self.leases.next_overdue(self.now) {
+        for _ in 0..SLICE {
+            let Some(id) = self.leases.next_overdue(self.up) else { return };
             // Told first: a stream that waits for its worker to come back may be over with its last lease.
             if let Some(lease) = self.leases.get(id) {
                 self.streams.tell(lease.stream, Item::Cancel { id, reason: CancelReason::TimedOut });
             }
             let Some(lease) = self.end_lease(id) else { return };
-            let began = lease.job.dequeued_at.unwrap_or(lease.since);
+            let over = self.up.saturating_sub(lease.deadline.unwrap_or(self.up));
+            let ran = over.saturating_add(self.timeout_ms(&lease.job).unwrap_or_default());
             let failure = Failure {
-                message: format!("still running after {} ms", self.now.saturating_sub(began)),
+                message: format!("still running after {ran} ms"),
                 error_type: Some("timed_out".to_owned()),
                 ..Failure::default()
             };

@@ -23,6 +23,8 @@ pub(super) fn end_of(lease: &Lease, stream: &Stream) -> Option<u64> {
     let by_stream = stream.lease_end(lease.since);
     match (lease.kept_until, stream.kind) {
         (None, _) => by_stream,
+        // Without time to come back, not even a heartbeat keeps a job.
+        _ if matches!(stream.state, State::Gone { .. }) => by_stream,
         // The stream keeps it as long as it lives; a heartbeat for the job can only add to that.
         (Some(_), StreamKind::Bound) if stream.lease_ms.is_none() => by_stream,
         (Some(kept), StreamKind::Events) => by_stream.max(Some(kept)),
@@ -30,14 +32,20 @@ pub(super) fn end_of(lease: &Lease, stream: &Stream) -> Option<u64> {
     }
 }
 
-/// What a start has to know of when a lease ends. What it grants to every lease is not written down with every heartbeat.
-fn end_to_save(lease: &Lease, stream: Option<&Stream>, now: u64) -> LeaseEnd {
+/// What a start has to know of when a lease ends, by the clock that never steps. What it grants to every lease is not
+/// written down with every heartbeat.
+fn end_to_save(lease: &Lease, stream: Option<&Stream>, up: u64) -> LeaseEnd {
     let length = stream.and_then(|stream| stream.lease_ms);
     let ends_with_stream = length.is_none() && stream.is_some_and(|stream| stream.kind == StreamKind::Bound);
-    let granted = now + length.unwrap_or(DEFAULT_LEASE_MS);
+    let granted = up + length.unwrap_or(DEFAULT_LEASE_MS);
     let kept_until = lease.kept_until.filter(|kept| *kept > granted && !ends_with_stream);
     LeaseEnd { kept_until, restored_at: lease.restored_at }
 }
+
+/// How many leases of a stream end in one turn, so that a million that end together hold up nobody.
+const SLICE: usize = if cfg!(test) { 12 } else { 1_024 };
+/// What their jobs weigh at most, but for the last, in bytes.
+const SLICE_BYTES: usize = if cfg!(test) { 200_000 } else { 4 * 1024 * 1024 };
 
 impl Engine {
     /// Sees to it that the stream's leases are looked at when the first of them ends.
@@ -50,9 +58,9 @@ impl Engine {
     }
 
     pub(super) fn beat(&mut self, link: Link) -> Result<Reply, Reject> {
-        let now = self.now;
+        let up = self.up;
         if let Some(stream) = self.streams.linked(link) {
-            stream.renewed_at = now;
+            stream.renewed_at = up;
         }
         Ok(Reply::Done)
     }
@@ -81,18 +89,20 @@ impl Engine {
         let lease = self.leases.get_mut(id)?;
         let stream = self.streams.get(lease.stream)?;
         let length = lease_ms.or(stream.lease_ms).unwrap_or(DEFAULT_LEASE_MS);
-        lease.kept_until = Some(self.now + length);
+        lease.kept_until = Some(self.up + length);
         let (end, key) = (end_of(lease, stream), lease.stream);
         self.watch(key, end);
         self.hear_of(id);
-        end
+        end.map(|end| self.wall_of(end))
     }
 
     /// The worker of a lease is there: the next start gives it time again.
     pub(super) fn hear_of(&mut self, id: JobId) {
         let Some(lease) = self.leases.get_mut(id) else { return };
         lease.restored_at = None;
-        let end = end_to_save(lease, self.streams.get(lease.stream), self.now);
+        let end = end_to_save(lease, self.streams.get(lease.stream), self.up);
+        let end = self.dated(end);
+        let Some(lease) = self.leases.get(id) else { return };
         if lease.saved.is_some_and(|saved| saved != end) {
             self.save_lease(id);
         }
@@ -109,7 +119,7 @@ impl Engine {
                 job,
                 token,
                 stream,
-                since: self.now,
+                since: self.up,
                 kept_until: None,
                 deadline: None,
                 event: 0,
@@ -199,25 +209,27 @@ impl Engine {
                 self.clear_place(&job);
                 let later = Arc::make_mut(&mut job);
                 later.status = Status::Scheduled;
-                later.ready_at = at;
+                later.wait_until(at, self.now);
                 self.note(&job, Some(Status::InFlight), Some(Status::Scheduled));
                 self.settle(job);
             }
         }
     }
 
-    /// Ends every lease whose time is over.
+    /// Ends leases whose time is over: of a stream with very many not all in one turn.
     pub(super) fn expire_leases(&mut self) {
+        let mut due = Vec::new();
         while let Some(&Reverse((at, key))) = self.checks.peek()
-            && at <= self.now
+            && at <= self.up
         {
             self.checks.pop();
             let Some(stream) = self.streams.get_mut(key) else { continue };
             if stream.check_at == Some(at) {
                 stream.check_at = None;
-                self.check_stream(key);
+                due.push(key);
             }
         }
+        due.into_iter().for_each(|key| self.check_stream(key));
     }
 
     /// Closes an open stream of events on which a lease ran out: whoever is behind it does not do its part, and must not
@@ -230,19 +242,27 @@ impl Engine {
         }
     }
 
-    pub(super) fn check_stream(&mut self, key: u64) {
+    fn check_stream(&mut self, key: u64) {
         let Some(stream) = self.streams.get(key) else { return };
-        let mut next: Option<u64> = stream.waits_until(self.now);
-        let mut over = Vec::new();
+        let mut next: Option<u64> = stream.waits_until(self.up);
+        let (mut over, mut bytes, mut is_cut) = (Vec::new(), 0, false);
         for id in stream.held.values() {
-            let end = self.leases.get(*id).and_then(|lease| end_of(lease, stream));
-            match end {
-                Some(end) if end <= self.now => over.push(*id),
+            let Some(lease) = self.leases.get(*id) else { continue };
+            match end_of(lease, stream) {
+                Some(end) if end <= self.up && (over.len() >= SLICE || bytes >= SLICE_BYTES) => {
+                    // This one and what comes behind it: in the next turn.
+                    (next, is_cut) = (Some(self.up), true);
+                    break;
+                }
+                Some(end) if end <= self.up => {
+                    bytes += lease.job.weight();
+                    over.push(*id);
+                }
                 Some(end) => next = Some(next.map_or(end, |n| n.min(end))),
                 None => {}
             }
         }
-        let has_lapsed = !over.is_empty();
+        let has_lapsed = stream.lapses || !over.is_empty();
         // The youngest first: each goes in front of the one before.
         for id in over.into_iter().rev() {
             self.streams.tell(key, Item::Cancel { id, reason: CancelReason::LeaseLost });
@@ -250,8 +270,10 @@ impl Engine {
                 self.give_back(lease.job);
             }
         }
-        if has_lapsed {
-            self.hang_up(key);
+        match self.streams.get_mut(key) {
+            Some(stream) if is_cut => stream.lapses = stream.kind == StreamKind::Events,
+            _ if has_lapsed => self.hang_up(key),
+            _ => {}
         }
         self.watch(key, next);
         self.drop_if_over(key);
@@ -265,21 +287,29 @@ impl Engine {
     }
 
     pub(super) fn save_lease(&mut self, id: JobId) {
-        let Some(lease) = self.leases.get_mut(id) else { return };
+        let Some(lease) = self.leases.get(id) else { return };
         let stream = self.streams.get(lease.stream);
         let resumable = stream.filter(|s| s.kind == StreamKind::Events);
-        let end = end_to_save(lease, stream, self.now);
-        lease.saved = Some(end);
+        let end = self.dated(end_to_save(lease, stream, self.up));
         let record = LeaseRecord {
             queue: lease.job.queue.0,
             priority: lease.job.priority,
             token: lease.token.to_u64(),
             deliveries: lease.job.deliveries,
-            dequeued_at: lease.job.dequeued_at.unwrap_or(lease.since),
+            dequeued_at: lease.job.dequeued_at.unwrap_or_else(|| self.wall_of(lease.since)),
             lease_ms: stream.and_then(|s| s.lease_ms),
             stream: resumable.map(|s| (s.id, lease.event)),
             end,
         };
         self.batch.put_lease(id, &record);
+        if let Some(lease) = self.leases.get_mut(id) {
+            lease.saved = Some(end);
+        }
+    }
+
+    /// What is written down has a date.
+    fn dated(&self, LeaseEnd { kept_until, restored_at }: LeaseEnd) -> LeaseEnd {
+        let dated = |up: Option<u64>| up.map(|up| self.wall_of(up));
+        LeaseEnd { kept_until: dated(kept_until), restored_at: dated(restored_at) }
     }
 }

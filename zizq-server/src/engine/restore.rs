@@ -10,6 +10,7 @@ use protocol::lease::{DEFAULT_LEASE_MS, LeaseToken};
 use protocol::name::CronName;
 use smallvec::SmallVec;
 
+use super::answers::Answers;
 use super::budgets::{BudgetId, Budgets, DrawId};
 use super::bulk::Bulks;
 use super::command::StreamKind;
@@ -22,13 +23,16 @@ use super::queues::Queues;
 use super::schedule::Timers;
 use super::streams::{State, Stream, Streams, Takes};
 use super::tags::Tags;
+use super::time::STEP_MS;
 use super::transition::TOKEN_COUNT_BITS;
 use super::{Engine, Settings};
+use crate::clock::Time;
 use crate::hash::{HashMap, HashSet};
 use crate::store::batch::Batch;
 use crate::store::bulk::StoredBulks;
 use crate::store::record::{
-    BudgetRecord, CronRecord, DrawRecord, EntryState, LeaseEnd, LeaseRecord, QueueRecord,
+    AnswerRecord, BudgetRecord, ClockRecord, CronRecord, DrawRecord, EntryState, LeaseEnd, LeaseRecord,
+    QueueRecord,
 };
 use crate::store::view::LaneKey;
 
@@ -48,7 +52,7 @@ const fn forgotten_tokens(clock: u64, start: u64) -> Range<u64> {
 /// What is read from the store at start. Jobs are not: their fronts are read when somebody asks for them.
 #[derive(Debug, Default)]
 pub struct Stored {
-    pub clock: u64,
+    pub clock: ClockRecord,
     pub queues: Vec<(QueueId, QueueRecord)>,
     pub cursors: Vec<(LaneKey, Stamp)>,
     pub budgets: Vec<(BudgetId, BudgetRecord)>,
@@ -56,23 +60,34 @@ pub struct Stored {
     pub crons: Vec<(CronName, CronRecord)>,
     pub cron_states: Vec<((CronName, CronName), EntryState)>,
     pub bulks: StoredBulks,
+    /// With their keys.
+    pub answers: Vec<(Arc<str>, AnswerRecord)>,
     /// With the job each is for, where it is still there.
     pub leases: Vec<(JobId, LeaseRecord, Option<Job>)>,
 }
 
 impl Engine {
     /// An engine that goes on where an earlier one stopped. `seed` makes its random numbers.
-    pub fn new(settings: Settings, stored: Stored, now: u64, seed: u64) -> Self {
+    pub fn new(settings: Settings, stored: Stored, time: Time, seed: u64) -> Self {
+        let Time { wall: now, up } = time;
+        let clock = stored.clock;
+        // It was set back while nobody was looking, or what follows from that has not come to its end.
+        let back = clock.wall.saturating_sub(now);
+        let back = if back >= STEP_MS { back } else { 0 };
+        let back_from = clock.back_from.max((back > 0).then_some(clock.wall));
         // Only counters start ahead of the clock: time itself must not stand still until the clock has caught up.
-        let start = if stored.clock == 0 { now } else { now.max(stored.clock + CLOCK_SLACK_MS) };
+        let start = if clock.latest == 0 { now } else { now.max(clock.latest + CLOCK_SLACK_MS) };
         let mut engine = Self {
             settings,
             now,
+            up,
+            set_back_from: back_from,
+            undated: None,
             random: fastrand::Rng::with_seed(seed),
             stamps: Stamps::starting_at(start),
             last_token: start << TOKEN_COUNT_BITS,
-            forgotten: forgotten_tokens(stored.clock, start),
-            clock_saved_at: 0,
+            forgotten: forgotten_tokens(clock.latest, start),
+            clock_saved_at: Time { wall: 0, up: 0 },
             queues: Queues::default(),
             leases: Leases::default(),
             streams: Streams::starting_at(start << STREAM_COUNT_BITS),
@@ -82,6 +97,7 @@ impl Engine {
             budgets: Budgets::default(),
             crons: Crons::default(),
             bulks: Bulks::default(),
+            answers: Answers::default(),
             cursors: stored.cursors.into_iter().collect(),
             checks: BinaryHeap::<Reverse<_>>::new(),
             queues_to_dispatch: VecDeque::new(),
@@ -102,14 +118,19 @@ impl Engine {
         };
         engine.batch.put_format();
         engine.load_queues(stored.queues);
-        engine.budgets.load(stored.budgets, stored.draws, now, &mut engine.batch);
+        engine.budgets.load(stored.budgets, stored.draws, up, &mut engine.batch);
         engine.drop_stray_cursors();
         engine.crons.load(stored.crons, stored.cron_states, now, &mut engine.batch);
         for job in engine.crons.jobs() {
             engine.budgets.expect(job.flow.as_ref().map_or(&[], |flow| &flow.budgets), true);
         }
         engine.load_bulks(stored.bulks);
-        engine.load_leases(stored.leases);
+        engine.load_answers(stored.answers);
+        engine.load_leases(stored.leases, back);
+        if back > 0 {
+            // The next start must not count the same step once more.
+            engine.batch.put_clock(ClockRecord { wall: now, back_from, ..clock });
+        }
         engine
     }
 
@@ -137,8 +158,8 @@ impl Engine {
     }
 
     /// Workers of before get their time to come back, once: the length of their lease, counted from the first start that
-    /// they have not been heard of since.
-    fn load_leases(&mut self, leases: Vec<(JobId, LeaseRecord, Option<Job>)>) {
+    /// they have not been heard of since. `back`: by how much the clock was set back since they were written down.
+    fn load_leases(&mut self, leases: Vec<(JobId, LeaseRecord, Option<Job>)>, back: u64) {
         let mut resumable: HashMap<u128, u64> = HashMap::default();
         for (id, record, job) in leases {
             let Some(mut job) = job else {
@@ -146,11 +167,14 @@ impl Engine {
                 continue;
             };
             let lease_ms = record.lease_ms.unwrap_or(DEFAULT_LEASE_MS);
-            let since = record.end.restored_at.unwrap_or(self.now);
-            let end = LeaseEnd { restored_at: Some(since), ..record.end };
-            if end != record.end {
-                self.batch.put_lease(id, &LeaseRecord { end, ..record });
+            let restored_at = record.end.restored_at.map_or(self.now, |at| at.saturating_sub(back));
+            let kept_until = record.end.kept_until.map(|at| at.saturating_sub(back));
+            let end = LeaseEnd { restored_at: Some(restored_at.min(self.now)), kept_until };
+            let dequeued_at = record.dequeued_at.saturating_sub(back);
+            if (end, dequeued_at) != (record.end, record.dequeued_at) {
+                self.batch.put_lease(id, &LeaseRecord { end, dequeued_at, ..record });
             }
+            let since = self.up_of(restored_at.min(self.now));
             let token = LeaseToken::from_u64(record.token);
             let key = match record.stream {
                 None => self.answered_stream(lease_ms),
@@ -163,7 +187,11 @@ impl Engine {
                 stream.event = stream.event.max(event);
             }
             job.deliveries = record.deliveries;
-            job.dequeued_at = Some(record.dequeued_at);
+            job.dequeued_at = Some(dequeued_at);
+            // Unless somebody changed it in flight, its date is of before, perhaps from a clock that was ahead.
+            if job.last_lease != Some(token) {
+                job.ready_at = job.ready_at.min(dequeued_at);
+            }
             job.last_lease = Some(token);
             job.lapsed = false;
             self.lease_to(
@@ -173,10 +201,10 @@ impl Engine {
                     token,
                     stream: key,
                     since,
-                    kept_until: end.kept_until,
+                    kept_until: kept_until.map(|at| self.up_of(at)),
                     deadline: None,
                     event,
-                    restored_at: end.restored_at,
+                    restored_at: Some(since),
                     saved: Some(end),
                 },
             );

@@ -62,11 +62,13 @@ impl Timers {
     fn pop_due(&mut self, now: u64) -> Option<Due> {
         let ((at, stamp), target) = self.0.front().filter(|((at, _), _)| *at <= now).copied()?;
         self.0.pop_front();
-        // A scheduled or ended job is found without its priority.
-        let TimerTarget { status, queue } = target;
-        let place = Place { status, queue, draw: DrawId::NONE, priority: 0, stamp };
-        Some(Due { at, place })
+        Some(Due { at, place: place_of(stamp, target) })
     }
+}
+
+/// Where the job of a timer lies. A scheduled or ended one is found without its priority.
+pub const fn place_of(stamp: Stamp, TimerTarget { status, queue }: TimerTarget) -> Place {
+    Place { status, queue, draw: DrawId::NONE, priority: 0, stamp }
 }
 
 impl Engine {
@@ -104,9 +106,10 @@ impl Engine {
 
     /// Looks after leases and budgets whose time has come.
     pub fn tick(&mut self) {
-        self.save_leases(self.now.saturating_sub(super::lease::SAVE_AFTER_MS));
+        self.save_leases(self.up.saturating_sub(super::lease::SAVE_AFTER_MS));
         self.expire_leases();
         self.time_out();
-        self.budgets.settle(self.now);
+        self.forget_answers();
+        self.budgets.settle(self.up);
     }
 }

@@ -34,11 +34,15 @@ pub(super) struct Stream {
     pub rests: bool,
     /// What it holds, in the order of delivery.
     pub held: BTreeMap<LeaseToken, JobId>,
-    /// When its peer last took a heartbeat, or came.
+    /// When its peer last took a heartbeat, or came, by the clock that never steps.
     pub renewed_at: u64,
     /// How long that renews a lease, from the delivery or from when the peer came last, in milliseconds.
     pub renewal_ms: u64,
-    /// When its connection was made.
+    /// When its connection was made, by the clock that never steps.
+    pub came_at: u64,
+    /// Leases ran out on it, more than end in one turn: it gets nothing any more, and is closed with the last of them.
+    pub lapses: bool,
+    /// When its connection was made, by the clock on the wall.
     pub connected_at: u64,
     pub about: About,
     pub last_release: Option<Arc<LastRelease>>,
@@ -51,7 +55,7 @@ pub(super) struct Stream {
     pub missed: Vec<Item>,
     /// What this turn will send.
     pub pending: Vec<Item>,
-    /// When its leases are looked at next.
+    /// When its leases are looked at next, by the clock that never steps.
     pub check_at: Option<u64>,
     /// The queues it waits for at present; of no meaning where it takes all.
     pub waits_for: HashSet<QueueId>,
@@ -63,9 +67,13 @@ pub(super) struct Stream {
 #[derive(Debug)]
 pub(super) enum State {
     Open(Arc<Outbox>),
-    /// Its connection broke; its leases wait until then, in milliseconds since the Unix epoch.
+    /// Its connection broke; its leases wait until then, by the clock that never steps.
     Broken {
         until: u64,
+    },
+    /// Its connection broke, and nobody waits for it: its leases end as there is time for it.
+    Gone {
+        since: u64,
     },
     /// A poll that has been answered: each of its leases runs by itself.
     Answered,
@@ -75,7 +83,7 @@ impl Stream {
     /// Whether it can take one more job.
     pub(super) fn has_credit(&self) -> bool {
         let room = self.prefetch == 0 || self.held.len() < self.prefetch as usize;
-        room && !self.rests && matches!(&self.state, State::Open(outbox) if outbox.has_room())
+        room && !self.rests && !self.lapses && matches!(&self.state, State::Open(outbox) if outbox.has_room())
     }
 
     /// Whether nothing depends on it any more.
@@ -99,9 +107,9 @@ impl Stream {
     /// When a lease that began at `since` ends, unless a heartbeat for its job alone says otherwise.
     pub(super) fn lease_end(&self, since: u64) -> Option<u64> {
         match (&self.state, self.kind) {
-            (State::Broken { until }, _) => Some(*until),
+            (State::Broken { until: end } | State::Gone { since: end }, _) => Some(*end),
             (_, StreamKind::Events) => {
-                let most = since.max(self.connected_at).saturating_add(self.renewal_ms);
+                let most = since.max(self.came_at).saturating_add(self.renewal_ms);
                 Some(since.max(self.renewed_at.min(most)) + self.lease_ms?)
             }
             (_, StreamKind::Bound | StreamKind::Poll) => Some(since + self.lease_ms?),
@@ -182,7 +190,7 @@ impl Streams {
                 stream.pending.push(item);
             }
             (State::Broken { .. }, Item::Cancel { .. }) => stream.missed.push(item),
-            (State::Broken { .. } | State::Answered, _) => {}
+            (State::Broken { .. } | State::Gone { .. } | State::Answered, _) => {}
         }
     }
 

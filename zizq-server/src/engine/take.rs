@@ -38,15 +38,17 @@ impl Engine {
     fn resumable(&self, id: u128) -> Option<u64> {
         let key = self.streams.by_id(id)?;
         let stream = self.streams.get(key)?;
-        (stream.kind == StreamKind::Events && !stream.is_over(self.now)).then_some(key)
+        let is_there = !stream.is_over(self.up) && !matches!(stream.state, State::Gone { .. });
+        (stream.kind == StreamKind::Events && is_there).then_some(key)
     }
 
     fn open_new(&mut self, takes: Takes, open: &OpenStream) -> Opened {
         let key = self.streams.insert(Stream {
             prefetch: open.prefetch,
             resume_ms: open.resume_ms,
-            renewed_at: self.now,
+            renewed_at: self.up,
             renewal_ms: self.settings.stream_renewal_ms,
+            came_at: self.up,
             connected_at: self.now,
             about: open.about.clone(),
             state: State::Open(open.outbox.clone()),
@@ -73,8 +75,10 @@ impl Engine {
             stream.prefetch = open.prefetch;
             stream.lease_ms = open.lease_ms;
             stream.resume_ms = open.resume_ms;
-            stream.renewed_at = self.now;
+            stream.renewed_at = self.up;
             stream.renewal_ms = self.settings.stream_renewal_ms;
+            stream.came_at = self.up;
+            stream.lapses = false;
             stream.connected_at = self.now;
             stream.about = open.about.clone();
             stream.state = State::Open(open.outbox.clone());
@@ -95,7 +99,7 @@ impl Engine {
         for id in missed {
             self.send(id);
         }
-        let end = self.streams.get(key).and_then(|stream| stream.lease_end(self.now));
+        let end = self.streams.get(key).and_then(|stream| stream.lease_end(self.up));
         self.watch(key, end);
         opened
     }
@@ -111,7 +115,7 @@ impl Engine {
             job: lease.job.clone(),
             queue: queue.clone(),
             token: lease.token,
-            lease_expires_at: super::renew::end_of(lease, stream),
+            lease_expires_at: super::renew::end_of(lease, stream).map(|end| self.wall_of(end)),
             event: lease.event,
         };
         if let State::Open(outbox) = &stream.state {
@@ -128,7 +132,7 @@ impl Engine {
 
     /// The connection of a stream is over, or of no use any more.
     pub(super) fn disconnect(&mut self, link: Link) {
-        let now = self.now;
+        let up = self.up;
         let Some(stream) = self.streams.linked(link) else { return };
         if !matches!(stream.state, State::Open(_)) {
             return;
@@ -137,25 +141,13 @@ impl Engine {
             StreamKind::Events => stream.resume_ms.min(stream.lease_ms.unwrap_or(DEFAULT_LEASE_MS)),
             StreamKind::Bound | StreamKind::Poll => 0,
         };
-        let until = now + wait_ms;
-        stream.state = State::Broken { until };
+        let until = up + wait_ms;
+        stream.state = if wait_ms == 0 { State::Gone { since: up } } else { State::Broken { until } };
         // What this turn was going to tell it did not get out; of a cancellation it must hear when it comes back.
         stream.miss();
-        for lease in stream.held.values() {
-            // Without time to come back, not even a heartbeat keeps a job.
-            if let Some(lease) = self.leases.get_mut(*lease)
-                && wait_ms == 0
-            {
-                lease.kept_until = None;
-            }
-        }
         self.stop_waiting(link.stream);
-        if wait_ms == 0 {
-            self.check_stream(link.stream);
-        } else {
-            self.watch(link.stream, Some(until));
-        }
         self.drop_if_over(link.stream);
+        self.watch(link.stream, Some(until));
     }
 
     pub(super) fn rest(&mut self, link: Link) -> Result<Reply, Reject> {
@@ -183,7 +175,7 @@ impl Engine {
     }
 
     pub(super) fn drop_if_over(&mut self, key: u64) {
-        if self.streams.get(key).is_some_and(|stream| stream.is_over(self.now)) {
+        if self.streams.get(key).is_some_and(|stream| stream.is_over(self.up)) {
             let stream = self.streams.remove(key);
             if let Some(Takes::Queues(ids)) = stream.map(|stream| stream.takes) {
                 self.queues.forget_taker(&ids);
@@ -215,6 +207,8 @@ impl Engine {
         let delivered = Arc::make_mut(&mut job);
         delivered.deliveries = delivered.deliveries.saturating_add(1);
         delivered.dequeued_at = Some(self.now);
+        // It is ready, whatever the clock said when it became so: it may have been set back since.
+        delivered.ready_at = delivered.ready_at.min(self.now);
         delivered.last_lease = Some(token);
         delivered.lapsed = false;
         let Some(stream) = self.streams.get_mut(key) else { return };
@@ -226,7 +220,7 @@ impl Engine {
                 job,
                 token,
                 stream: key,
-                since: self.now,
+                since: self.up,
                 kept_until: None,
                 deadline: None,
                 event,
@@ -236,8 +230,8 @@ impl Engine {
         );
         self.send(id);
         if !draw.is_none() {
-            self.budgets.spend(draw, self.now);
-            self.budgets.settle(self.now);
+            self.budgets.spend(draw, self.up);
+            self.budgets.settle(self.up);
         }
     }
 }
@@ -256,6 +250,8 @@ impl Stream {
             held: std::collections::BTreeMap::new(),
             renewed_at: 0,
             renewal_ms: u64::MAX,
+            came_at: 0,
+            lapses: false,
             connected_at: 0,
             about: About::default(),
             last_release: None,

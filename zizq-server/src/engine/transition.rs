@@ -157,9 +157,11 @@ impl Engine {
     /// Puts a job that was in flight among the ready ones again, or among the scheduled ones if it was told so
     /// meanwhile.
     pub(super) fn requeue(&mut self, mut job: Arc<Job>) {
-        if job.ready_at > self.now {
+        if job.ready_at > self.now && Some(job.ready_at) > job.dequeued_at {
             self.clear_place(&job);
-            Arc::make_mut(&mut job).status = Status::Scheduled;
+            let waiting = Arc::make_mut(&mut job);
+            waiting.status = Status::Scheduled;
+            waiting.wait_until(waiting.ready_at, self.now);
             self.note(&job, Some(Status::InFlight), Some(Status::Scheduled));
             self.settle(job);
             return;
@@ -236,7 +238,9 @@ impl Engine {
 
     /// A token that no delivery had before, and none will have after.
     pub(super) fn next_token(&mut self) -> LeaseToken {
-        self.last_token = (self.now << TOKEN_COUNT_BITS).max(self.last_token + 1);
+        // Where the clock was set back it is not earlier than its job.
+        let at = self.now.max(self.stamps.millis());
+        self.last_token = (at << TOKEN_COUNT_BITS).max(self.last_token + 1);
         LeaseToken::from_u64(self.last_token)
     }
 }

@@ -13,8 +13,9 @@ use protocol::enqueue::NewJob;
 use tokio::sync::mpsc;
 
 use crate::clock;
+use crate::engine::answers::{Once, Repeated, Taken};
 use crate::engine::batches::{Fold, Plan};
-use crate::engine::command::{Command, Enqueued, Reject, Reply};
+use crate::engine::command::{Command, Reject, Reply};
 use crate::engine::firing::Firing;
 use crate::engine::job::Job;
 use crate::engine::notice::Waiter;
@@ -53,6 +54,12 @@ impl From<FoldError> for Refused {
     }
 }
 
+/// What is found out first.
+enum Open {
+    Batches(Vec<Option<Arc<Job>>>),
+    Again(Repeated),
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Folder {
@@ -82,8 +89,9 @@ impl Folder {
         &self,
         jobs: Vec<NewJob>,
         waiter: impl FnMut() -> Option<Waiter>,
-    ) -> Result<Vec<Enqueued>, Refused> {
-        self.carry_out(jobs, waiter, None).await
+        once: Option<&Once>,
+    ) -> Result<Taken, Refused> {
+        self.carry_out(jobs, waiter, None, once).await
     }
 
     /// Tries the expressions of a job that is not enqueued now.
@@ -93,7 +101,7 @@ impl Folder {
     pub(crate) async fn check(&self, job: &NewJob) -> Result<(), Refused> {
         // It is folded into nothing if it is not ready.
         let job = NewJob { ready_at: Some(u64::MAX), ..job.clone() };
-        let request = Arc::new(Request::new(vec![job], clock::now()));
+        let request = Arc::new(Request::new(vec![job], clock::now().wall));
         let admission = self.helpers.admit_soon().await.map_err(Refused::Busy)?;
         fold(admission, self.limit, &request, &[].into()).await.map(|_| ())
     }
@@ -102,8 +110,8 @@ impl Folder {
     ///
     /// # Errors
     /// [`Refused`].
-    pub(crate) async fn fire(&self, firing: Firing) -> Result<Vec<Enqueued>, Refused> {
-        self.carry_out(vec![firing.template.job.clone()], || None, Some(firing)).await
+    pub(crate) async fn fire(&self, firing: Firing, once: Option<&Once>) -> Result<Taken, Refused> {
+        self.carry_out(vec![firing.template.job.clone()], || None, Some(firing), once).await
     }
 
     /// Enqueues the jobs of cron entries as their times come, until the engine has stopped.
@@ -112,7 +120,7 @@ impl Folder {
             let folder = self.clone();
             tokio::spawn(async move {
                 let (group, name) = (firing.group.clone(), firing.name.clone());
-                if let Err(why) = folder.fire(firing).await {
+                if let Err(why) = folder.fire(firing, None).await {
                     tracing::debug!(%group, %name, ?why, "a cron entry was not enqueued");
                 }
             });
@@ -124,11 +132,15 @@ impl Folder {
         jobs: Vec<NewJob>,
         mut waiter: impl FnMut() -> Option<Waiter>,
         firing: Option<Firing>,
-    ) -> Result<Vec<Enqueued>, Refused> {
-        let request = Arc::new(Request::new(jobs, clock::now()));
+        once: Option<&Once>,
+    ) -> Result<Taken, Refused> {
+        let request = Arc::new(Request::new(jobs, clock::now().wall));
         let _turns = self.keys.lock(&request.keys).await;
         for _ in 0..MAX_ATTEMPTS {
-            let open: Arc<[_]> = self.open_batches(&request).await?.into();
+            let open: Arc<[_]> = match self.open_batches(&request, once).await? {
+                Open::Batches(open) => open.into(),
+                Open::Again(answer) => return Ok(Taken::Again(answer)),
+            };
             // Nobody waits for an entry whose time has come, so it has all the time.
             let admission = if firing.as_ref().is_some_and(|firing| firing.is_due) {
                 self.helpers.admit().await
@@ -144,8 +156,9 @@ impl Folder {
                 folded => folded?,
             };
             let fold = Fold { jobs, plan, waiter: waiter(), firing: firing.clone() };
-            match self.engine.call(Command::Fold(Box::new(fold))).await {
-                Ok(Reply::Enqueued(enqueued)) => return Ok(enqueued),
+            match self.engine.call(Command::Fold(Box::new(fold)).once(once)).await {
+                Ok(Reply::Enqueued(enqueued)) => return Ok(Taken::Jobs(enqueued)),
+                Ok(Reply::Repeated(answer)) => return Ok(Taken::Again(answer)),
                 Err(CallError::Rejected(Reject::Changed)) => {}
                 Err(CallError::Rejected(Reject::Job { index, error })) => {
                     return Err(Refused::Job { index, error });
@@ -157,12 +170,14 @@ impl Folder {
         Err(Refused::Engine(CallError::Rejected(Reject::Changed)))
     }
 
-    async fn open_batches(&self, request: &Request) -> Result<Vec<Option<Arc<Job>>>, Refused> {
-        if request.keys.is_empty() {
-            return Ok(Vec::new());
+    /// Which batches are open; or what was answered, if the call was carried out before.
+    async fn open_batches(&self, request: &Request, once: Option<&Once>) -> Result<Open, Refused> {
+        if request.keys.is_empty() && once.is_none() {
+            return Ok(Open::Batches(Vec::new()));
         }
-        match self.engine.call(Command::OpenBatches(request.keys.clone())).await {
-            Ok(Reply::Batches(open)) => Ok(open),
+        match self.engine.call(Command::OpenBatches(request.keys.clone()).once(once)).await {
+            Ok(Reply::Batches(open)) => Ok(Open::Batches(open)),
+            Ok(Reply::Repeated(answer)) => Ok(Open::Again(answer)),
             Ok(_) => Err(Refused::Unavailable("the server is out of step; try again".to_owned())),
             Err(error) => Err(Refused::Engine(error)),
         }

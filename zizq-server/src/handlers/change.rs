@@ -120,16 +120,16 @@ async fn bulk(
 }
 
 pub(super) async fn one(app: &App, id: JobId, change: Change) -> Result<Seen, Refusal> {
-    let is_retry = matches!(change, Change::Retry { .. });
+    let what = if matches!(change, Change::Retry { .. }) { "retried" } else { "changed" };
+    let refused = |status: Status| {
+        Refusal::unprocessable(format!("job `{id}` is {} and can not be {what}", status.as_str()))
+    };
     let command = Command::Change { ids: vec![id], only: None, change };
     let Reply::Changed(outcomes) = app.engine.call(command).await? else { return Err(out_of_step()) };
     match outcomes.into_iter().next() {
-        Some(Changed::Done(seen)) => Ok(seen),
-        Some(Changed::Refused(status)) => {
-            let what = if is_retry { "retried" } else { "changed" };
-            let status = status.as_str();
-            Err(Refusal::unprocessable(format!("job `{id}` is {status} and can not be {what}")))
-        }
+        Some(Changed::Same(seen)) if seen.status == Status::InFlight => Err(refused(seen.status)),
+        Some(Changed::Done(seen) | Changed::Same(seen)) => Ok(seen),
+        Some(Changed::Refused(status)) => Err(refused(status)),
         Some(Changed::Unfit(reject)) => Err(CallError::from(reject).into()),
         Some(Changed::Missing | Changed::Passed) | None => {
             Err(Refusal::not_found(format!("no job has the id `{id}`")))

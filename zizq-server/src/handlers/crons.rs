@@ -13,7 +13,8 @@ use protocol::object::Object;
 use serde_json::json;
 
 use super::listing::Listing;
-use super::{enqueue, out_of_step};
+use super::{enqueue, once, out_of_step};
+use crate::engine::answers::Taken;
 use crate::engine::command::{Command, Reply};
 use crate::engine::cron::CronCommand;
 use crate::engine::crons::NewEntry;
@@ -89,8 +90,10 @@ async fn put(app: &App, request: &Request) -> Answer {
 }
 
 async fn patch(app: &App, request: &Request) -> Answer {
-    let GroupPatch { paused, timezone } = body::parse(request.body_format()?, &request.body)?;
+    let patch: GroupPatch = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
+    let paused = patch.paused().map_err(Refusal::unprocessable)?;
+    let timezone = patch.timezone;
     if let Some(Some(name)) = &timezone {
         recurrence::zone(name).map_err(Refusal::bad_request)?;
     }
@@ -129,8 +132,9 @@ async fn put_entry(app: &App, request: &Request) -> Answer {
 }
 
 async fn patch_entry(app: &App, request: &Request) -> Answer {
-    let EntryPatch { paused } = body::parse(request.body_format()?, &request.body)?;
+    let patch: EntryPatch = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
+    let paused = patch.paused().map_err(Refusal::unprocessable)?;
     let command = CronCommand::PauseEntry(known_group(request)?, known_entry(request)?, paused);
     shown(app, request, command, StatusCode::OK).await
 }
@@ -143,12 +147,15 @@ async fn delete_entry(app: &App, request: &Request) -> Answer {
 
 async fn run(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    let command = CronCommand::Run(known_group(request)?, known_entry(request)?);
-    match ask(app, command).await? {
-        Reply::Enqueued(jobs) => enqueue::answer_one(request, &jobs, &[]),
-        Reply::Firing(firing) => enqueue::answer_one(request, &app.folder.fire(firing).await?, &[]),
-        _ => Err(out_of_step()),
-    }
+    let (group, name) = (known_group(request)?, known_entry(request)?);
+    let once = once::of(request)?;
+    let taken = match app.engine.call(Command::RunEntry { group, name }.once(once.as_ref())).await? {
+        Reply::Enqueued(jobs) => Taken::Jobs(jobs),
+        Reply::Repeated(again) => Taken::Again(again),
+        Reply::Firing(firing) => app.folder.fire(firing, once.as_ref()).await?,
+        _ => return Err(out_of_step()),
+    };
+    enqueue::answer_one(request, &taken, &[])
 }
 
 async fn ask(app: &App, command: CronCommand) -> Result<Reply, Refusal> {

@@ -5,13 +5,13 @@ use std::time::Duration;
 use http::{Response, StatusCode};
 use protocol::encode;
 use protocol::enqueue::{MEMBERS, NewJob, Parsed, ParsedBulk, parse_bulk, parse_job};
-use protocol::job::JobView;
 use protocol::media::Format;
 use protocol::synonyms;
 
-use super::out_of_step;
 use super::wait::{self, Waiting};
+use super::{once, out_of_step};
 use crate::clock;
+use crate::engine::answers::{Once, Taken};
 use crate::engine::bulk::NewBulk;
 use crate::engine::command::{Command, Enqueued, Outcome, Reject, Reply, Seen};
 use crate::folder::{self, Refused};
@@ -32,13 +32,14 @@ async fn enqueue_one(app: &App, request: &Request, handling: Option<Handling>) -
     let mut query = request.query()?;
     let time = wait::read(&mut query)?;
     query.finish()?;
-    let Parsed { job, ignored } = parse_job(request.body_format()?, &request.body, clock::now())?;
+    let Parsed { job, ignored } = parse_job(request.body_format()?, &request.body, clock::now().wall)?;
     refuse_ignored(handling, &ignored, "")?;
     check_payload(&job, app.limits.max_payload_size, "")?;
+    let once = once::of(request)?;
     if let Some(time) = time {
-        return enqueue_and_wait(app, request, job, &ignored, time).await;
+        return enqueue_and_wait(app, request, job, &ignored, time, once).await;
     }
-    answer_one(request, &enqueue(app, vec![job], false).await?, &ignored)
+    answer_one(request, &enqueue(app, vec![job], false, once.as_ref()).await?, &ignored)
 }
 
 /// Who wants to be understood in full, or not at all, hears which member is not.
@@ -49,7 +50,11 @@ fn refuse_ignored(handling: Option<Handling>, ignored: &[String], place: &str) -
     Err(Refusal::bad_request(format!("{place}{name}: there is no such member here{meant}")))
 }
 
-pub(super) fn answer_one(request: &Request, jobs: &[Enqueued], ignored: &[String]) -> Answer {
+pub(super) fn answer_one(request: &Request, taken: &Taken, ignored: &[String]) -> Answer {
+    let jobs = match taken {
+        Taken::Jobs(jobs) => jobs,
+        Taken::Again(again) => return once::answer_one(request.format, again, ignored),
+    };
     let mut body = Vec::with_capacity(512);
     write(&mut body, request.format, jobs.first().ok_or_else(out_of_step)?, ignored);
     Ok(reply::bytes(status(jobs), request.format, body))
@@ -58,7 +63,12 @@ pub(super) fn answer_one(request: &Request, jobs: &[Enqueued], ignored: &[String
 /// A job, and the members of it that were passed over.
 fn write(out: &mut Vec<u8>, format: Format, job: &Enqueued, ignored: &[String]) {
     let start = out.len();
-    encode::write_job(out, format, &view(job), None);
+    encode::write_job(out, format, &job.view(), None);
+    add_ignored(out, start, format, ignored);
+}
+
+/// Adds to the object that begins at `start` the members that were passed over, if there are any.
+pub(super) fn add_ignored(out: &mut Vec<u8>, start: usize, format: Format, ignored: &[String]) {
     if !ignored.is_empty() {
         encode::add_value(out, start, format, "ignored", ignored);
     }
@@ -71,22 +81,28 @@ async fn enqueue_and_wait(
     job: NewJob,
     ignored: &[String],
     time: Duration,
+    once: Option<Once>,
 ) -> Answer {
     let mut waiting = Waiting::new(app);
     let (engine, folder) = (app.engine.clone(), app.folder.clone());
     // The client may go away before it is known which job it waits for. Then this goes on, and ends the waiting.
     let calling = tokio::spawn(async move {
-        let jobs = if folder::is_batched(&job) {
-            folder.enqueue(vec![job], || Some(waiting.waiter())).await?
+        let taken = if folder::is_batched(&job) {
+            folder.enqueue(vec![job], || Some(waiting.waiter()), once.as_ref()).await?
         } else {
             let command = Command::EnqueueAndWait { jobs: vec![job], waiter: waiting.waiter() };
-            let Reply::Enqueued(jobs) = engine.call(command).await? else { return Err(out_of_step()) };
-            jobs
+            taken(engine.call(command.once(once.as_ref())).await?)?
         };
-        let id = jobs.first().ok_or_else(out_of_step)?.job.id;
-        Ok((jobs, waiting.of(id)))
+        if let Taken::Jobs(jobs) = &taken {
+            waiting = waiting.of(jobs.first().ok_or_else(out_of_step)?.job.id);
+        }
+        Ok((taken, waiting))
     });
-    let (mut jobs, mut waiting) = calling.await.unwrap_or_else(|_| Err(out_of_step()))?;
+    let (taken, mut waiting) = calling.await.unwrap_or_else(|_| Err(out_of_step()))?;
+    let mut jobs = match taken {
+        Taken::Jobs(jobs) => jobs,
+        Taken::Again(again) => return once::wait(app, request.format, (&again, ignored), time).await,
+    };
     let status = status(&jobs);
     let enqueued = jobs.first_mut().ok_or_else(out_of_step)?;
     let ended = if enqueued.status.is_terminal() { None } else { waiting.end(app, time).await };
@@ -99,10 +115,8 @@ async fn enqueue_and_wait(
     }
     let mut body = Vec::with_capacity(512);
     let result = enqueued.job.result.as_ref();
-    encode::write_job_with_result(&mut body, request.format, &view(enqueued), None, result);
-    if !ignored.is_empty() {
-        encode::add_value(&mut body, 0, request.format, "ignored", ignored);
-    }
+    encode::write_job_with_result(&mut body, request.format, &enqueued.view(), None, result);
+    add_ignored(&mut body, 0, request.format, ignored);
     Ok(reply::bytes(status, request.format, body))
 }
 
@@ -114,9 +128,17 @@ enum Read {
 }
 
 /// The members that nobody knows: beside the jobs, and of those jobs that have some.
-struct Ignored {
-    beside: Vec<String>,
+pub(super) struct Ignored {
+    pub beside: Vec<String>,
     of_jobs: Vec<(usize, Vec<String>)>,
+}
+
+impl Ignored {
+    /// Those of one job.
+    pub(super) fn of(&self, job: usize) -> &[String] {
+        let found = self.of_jobs.binary_search_by_key(&job, |(of, _)| *of).ok();
+        found.and_then(|at| self.of_jobs.get(at)).map_or(&[], |(_, names)| names)
+    }
 }
 
 pub(crate) async fn bulk(app: &App, request: &Request) -> Answer {
@@ -128,10 +150,12 @@ pub(crate) async fn bulk(app: &App, request: &Request) -> Answer {
 
 async fn enqueue_bulk(app: &App, request: &Request, handling: Option<Handling>) -> Answer {
     request.no_query()?;
+    let once = once::of(request)?;
     let (body_format, body) = (request.body_format()?, request.body.clone());
     let (bytes, limit) = (body.len(), app.limits.max_payload_size);
     let read = move || -> Result<(Read, Ignored), Refusal> {
-        let ParsedBulk { jobs, ignored_of_jobs, ignored } = parse_bulk(body_format, &body, clock::now())?;
+        let ParsedBulk { jobs, ignored_of_jobs, ignored } =
+            parse_bulk(body_format, &body, clock::now().wall)?;
         refuse_ignored(handling, &ignored, "")?;
         if let Some((i, ignored)) = ignored_of_jobs.first() {
             refuse_ignored(handling, ignored, &format!("jobs[{i}]: "))?;
@@ -148,49 +172,54 @@ async fn enqueue_bulk(app: &App, request: &Request, handling: Option<Handling>) 
         Ok((Read::Jobs(jobs), ignored))
     };
     let (read, ignored) = app.work.on(bytes, read).await??;
-    let jobs = match read {
-        Read::Large(bulk) => ask(app, Command::EnqueueBulk(bulk), true).await?,
-        Read::Jobs(jobs) => enqueue(app, jobs, true).await?,
+    let taken = match read {
+        Read::Large(bulk) => ask(app, Command::EnqueueBulk(bulk), true, once.as_ref()).await?,
+        Read::Jobs(jobs) => enqueue(app, jobs, true, once.as_ref()).await?,
     };
     let format = request.format;
-    app.work.on(bytes, move || bulk_answer(&jobs, format, &ignored)).await
+    let answer = move || match &taken {
+        Taken::Jobs(jobs) => Ok(bulk_answer(jobs, format, &ignored)),
+        Taken::Again(again) => once::answer_bulk(format, again, &ignored),
+    };
+    app.work.on(bytes, answer).await?
 }
 
 fn bulk_answer(jobs: &[Enqueued], format: Format, ignored: &Ignored) -> Response<Content> {
     let mut body = Vec::with_capacity(32 + jobs.len() * 256);
-    let mut of_jobs = ignored.of_jobs.iter().peekable();
-    let write = |out: &mut Vec<u8>, (i, job): (usize, &Enqueued)| {
-        let ignored = of_jobs.next_if(|(of, _)| *of == i).map_or(&[][..], |(_, names)| names);
-        write(out, format, job, ignored);
-    };
+    let write = |out: &mut Vec<u8>, (i, job): (usize, &Enqueued)| write(out, format, job, ignored.of(i));
     encode::write_jobs(&mut body, format, jobs.iter().enumerate(), write, None);
-    if !ignored.beside.is_empty() {
-        encode::add_value(&mut body, 0, format, "ignored", &ignored.beside);
-    }
+    add_ignored(&mut body, 0, format, &ignored.beside);
     reply::bytes(status(jobs), format, body)
 }
 
-async fn enqueue(app: &App, jobs: Vec<NewJob>, bulk: bool) -> Result<Vec<Enqueued>, Refusal> {
+async fn enqueue(app: &App, jobs: Vec<NewJob>, bulk: bool, once: Option<&Once>) -> Result<Taken, Refusal> {
     if jobs.iter().any(folder::is_batched) {
-        let enqueued = app.folder.enqueue(jobs, || None).await;
+        let enqueued = app.folder.enqueue(jobs, || None, once).await;
         return enqueued.map_err(|refused| match refused {
             Refused::Job { index, error } => refuse_one(index, error, bulk),
             refused => refused.into(),
         });
     }
-    ask(app, Command::Enqueue(jobs), bulk).await
+    ask(app, Command::Enqueue(jobs), bulk, once).await
 }
 
 fn refuse_one(index: usize, error: String, bulk: bool) -> Refusal {
     Refusal::unprocessable(if bulk { format!("jobs[{index}]: {error}") } else { error })
 }
 
-async fn ask(app: &App, command: Command, bulk: bool) -> Result<Vec<Enqueued>, Refusal> {
-    match app.engine.call(command).await {
-        Ok(Reply::Enqueued(jobs)) => Ok(jobs),
-        Ok(_) => Err(out_of_step()),
+async fn ask(app: &App, command: Command, bulk: bool, once: Option<&Once>) -> Result<Taken, Refusal> {
+    match app.engine.call(command.once(once)).await {
+        Ok(reply) => taken(reply),
         Err(CallError::Rejected(Reject::Job { index, error })) => Err(refuse_one(index, error, bulk)),
         Err(error) => Err(error.into()),
+    }
+}
+
+fn taken(reply: Reply) -> Result<Taken, Refusal> {
+    match reply {
+        Reply::Enqueued(jobs) => Ok(Taken::Jobs(jobs)),
+        Reply::Repeated(again) => Ok(Taken::Again(again)),
+        _ => Err(out_of_step()),
     }
 }
 
@@ -208,11 +237,4 @@ pub(super) fn check_payload(job: &NewJob, limit: usize, place: &str) -> Result<(
 fn status(jobs: &[Enqueued]) -> StatusCode {
     let created = |job: &Enqueued| job.outcome == Outcome::Created;
     if jobs.is_empty() || jobs.iter().any(created) { StatusCode::CREATED } else { StatusCode::OK }
-}
-
-fn view(enqueued: &Enqueued) -> JobView<'_> {
-    let mut view = enqueued.job.view(&enqueued.queue, enqueued.status);
-    view.duplicate = Some(enqueued.outcome == Outcome::Duplicate);
-    view.folded = Some(enqueued.outcome == Outcome::Folded);
-    view
 }

@@ -2,6 +2,8 @@
 
 use http::StatusCode;
 use protocol::body;
+use protocol::given::Given;
+use protocol::id::JobId;
 use protocol::lease::{
     Heartbeat, HeartbeatReply, HeartbeatsReply, JobHeartbeat, JobRelease, LeaseToken, MAX_LEASE_MS,
     MAX_REASON_BYTES, MIN_LEASE_MS, Release,
@@ -11,11 +13,11 @@ use protocol::outcome::LeasedJob;
 use protocol::time;
 use serde::Deserialize;
 
+use super::named::Named;
 use super::out_of_step;
 use super::outcome::{bulk_answer, check_length, lease_lost, not_done, not_in_flight};
 use crate::clock;
 use crate::engine::command::{Command, Reply};
-use crate::hash::HashSet;
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
@@ -32,8 +34,8 @@ pub(crate) async fn heartbeat(app: &App, request: &Request) -> Answer {
     let lease = only_lease(request)?;
     let job = LeasedJob { id: request.job_id()?, lease };
     let Heartbeat { lease_ms, progress, message } = beat;
+    check(lease_ms, progress, "")?;
     let beat = JobHeartbeat { id: job.id, lease, lease_ms, progress, message };
-    check(&beat, "")?;
     let reply = heartbeats(app, vec![beat]).await?;
     let Some(renewed) = reply.jobs.first() else {
         return Err(if reply.lost.is_empty() { not_in_flight(job) } else { lost(app, job).await? });
@@ -55,16 +57,23 @@ async fn lost(app: &App, job: LeasedJob) -> Result<Refusal, Refusal> {
 }
 
 pub(crate) async fn heartbeat_bulk(app: &App, request: &Request) -> Answer {
-    let body: Bulk<JobHeartbeat> = body::parse(request.body_format()?, &request.body)?;
+    let body: Bulk<JobHeartbeat<Given<JobId>, Given<LeaseToken>>> =
+        body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
     check_length(body.jobs.len())?;
-    let mut seen = HashSet::default();
-    let beats = body.jobs.into_iter().map(|Object(beat)| beat).filter(|beat| seen.insert(beat.id));
-    let beats: Vec<JobHeartbeat> = beats.collect();
-    for (i, beat) in beats.iter().enumerate() {
-        check(beat, &format!("jobs[{i}]: "))?;
+    for (i, Object(beat)) in body.jobs.iter().enumerate() {
+        check(beat.lease_ms, beat.progress, &format!("jobs[{i}]: "))?;
     }
-    Ok(reply::value(StatusCode::OK, request.format, &heartbeats(app, beats).await?))
+    let given = body.jobs.into_iter().map(|Object(beat)| {
+        let JobHeartbeat { id, lease, lease_ms, progress, message } = beat;
+        ((id, lease), (lease_ms, progress, message))
+    });
+    let mut named = Named::sort(given, |LeasedJob { id, lease }, (lease_ms, progress, message)| {
+        JobHeartbeat { id, lease, lease_ms, progress, message }
+    });
+    let HeartbeatsReply { jobs, lost, cancel } = heartbeats(app, std::mem::take(&mut named.jobs)).await?;
+    let lost = lost.into_iter().map(Given::Known).chain(named.not_found).chain(named.lost).collect();
+    Ok(reply::value(StatusCode::OK, request.format, &HeartbeatsReply { jobs, lost, cancel }))
 }
 
 async fn heartbeats(app: &App, beats: Vec<JobHeartbeat>) -> Result<HeartbeatsReply, Refusal> {
@@ -74,12 +83,12 @@ async fn heartbeats(app: &App, beats: Vec<JobHeartbeat>) -> Result<HeartbeatsRep
     }
 }
 
-fn check(beat: &JobHeartbeat, place: &str) -> Result<(), Refusal> {
-    if let Some(ms) = beat.lease_ms.filter(|ms| !(MIN_LEASE_MS..=MAX_LEASE_MS).contains(ms)) {
+fn check(lease_ms: Option<u64>, progress: Option<f64>, place: &str) -> Result<(), Refusal> {
+    if let Some(ms) = lease_ms.filter(|ms| !(MIN_LEASE_MS..=MAX_LEASE_MS).contains(ms)) {
         let range = format!("{MIN_LEASE_MS} to {MAX_LEASE_MS}");
         return Err(Refusal::bad_request(format!("{place}lease_ms: {ms} is out of range {range}")));
     }
-    if let Some(progress) = beat.progress.filter(|p| !(0.0..=1.0).contains(p)) {
+    if let Some(progress) = progress.filter(|p| !(0.0..=1.0).contains(p)) {
         return Err(Refusal::bad_request(format!("{place}progress: {progress} is out of range 0 to 1")));
     }
     Ok(())
@@ -100,23 +109,25 @@ pub(crate) async fn release(app: &App, request: &Request) -> Answer {
 }
 
 pub(crate) async fn release_bulk(app: &App, request: &Request) -> Answer {
-    let body: Bulk<JobRelease> = body::parse(request.body_format()?, &request.body)?;
+    let body: Bulk<JobRelease<Given<JobId>, Given<LeaseToken>>> =
+        body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
     check_length(body.jobs.len())?;
-    let mut jobs = Vec::with_capacity(body.jobs.len());
-    let mut seen = HashSet::default();
+    let mut given = Vec::with_capacity(body.jobs.len());
     for (i, Object(job)) in body.jobs.into_iter().enumerate() {
         let ready_at = resolve(job.ready_at, job.delay_ms, &format!("jobs[{i}]: "))?;
-        if seen.insert(job.id) {
-            jobs.push(JobRelease { ready_at, delay_ms: None, reason: job.reason.map(kept), ..job });
-        }
+        given.push(((job.id, job.lease), (ready_at, job.reason.map(kept))));
     }
-    bulk_answer(request, &not_done(app, Command::Release(jobs)).await?)
+    let mut named = Named::sort(given.into_iter(), |LeasedJob { id, lease }, (ready_at, reason)| {
+        JobRelease { id, lease, ready_at, delay_ms: None, reason }
+    });
+    let not_done = not_done(app, Command::Release(std::mem::take(&mut named.jobs))).await?;
+    bulk_answer(request, &named.not_done(not_done))
 }
 
 /// When a job that is given back shall be ready.
 fn resolve(ready_at: Option<u64>, delay_ms: Option<u64>, place: &str) -> Result<Option<u64>, Refusal> {
-    let time = time::resolve(ready_at, "ready_at", delay_ms, clock::now());
+    let time = time::resolve(ready_at, "ready_at", delay_ms, clock::now().wall);
     time.map_err(|error| Refusal::bad_request(format!("{place}{error}")))
 }
 

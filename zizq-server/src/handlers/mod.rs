@@ -12,6 +12,8 @@ pub(crate) mod lease;
 mod listing;
 pub(crate) mod log;
 pub(crate) mod look;
+mod named;
+pub(crate) mod once;
 pub(crate) mod outcome;
 mod page;
 mod position;

@@ -3,6 +3,7 @@
 use http::StatusCode;
 use protocol::body;
 use protocol::encode;
+use protocol::given::Given;
 use protocol::id::JobId;
 use protocol::lease::LeaseToken;
 use protocol::object::Object;
@@ -11,11 +12,11 @@ use protocol::time;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::named::{GivenJob, Named};
 use super::out_of_step;
 use crate::clock;
 use crate::engine::command::{Command, Reject, Reply};
 use crate::handle::CallError;
-use crate::hash::HashSet;
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
@@ -46,7 +47,7 @@ pub(crate) async fn succeed(app: &App, request: &Request) -> Answer {
 #[serde(deny_unknown_fields)]
 struct Successes {
     #[serde(default)]
-    ids: Option<Vec<JobId>>,
+    ids: Option<Vec<Given<JobId>>>,
     #[serde(default)]
     jobs: Option<Vec<Object<Done>>>,
 }
@@ -55,9 +56,9 @@ struct Successes {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Done {
-    id: JobId,
+    id: Given<JobId>,
     #[serde(default)]
-    lease: Option<LeaseToken>,
+    lease: Option<Given<LeaseToken>>,
     /// What its run has used. Workers say it; it is not kept so far.
     #[serde(default, rename = "usage")]
     _usage: IgnoredAny,
@@ -70,13 +71,13 @@ pub(crate) async fn succeed_bulk(app: &App, request: &Request) -> Answer {
     if body.ids.is_none() && body.jobs.is_none() {
         return Err(Refusal::bad_request("the body: `ids` or `jobs` is expected"));
     }
-    let with_tokens =
-        body.jobs.into_iter().flatten().map(|Object(Done { id, lease, .. })| LeasedJob { id, lease });
-    let without = body.ids.into_iter().flatten().map(|id| LeasedJob { id, lease: None });
-    let mut seen = HashSet::default();
-    let jobs: Vec<LeasedJob> = with_tokens.chain(without).filter(|job| seen.insert(job.id)).collect();
-    check_length(jobs.len())?;
-    bulk_answer(request, &not_done(app, Command::Succeed(jobs)).await?)
+    let with_tokens = body.jobs.into_iter().flatten().map(|Object(Done { id, lease, .. })| (id, lease));
+    let without = body.ids.into_iter().flatten().map(|id| (id, None));
+    let given: Vec<GivenJob> = with_tokens.chain(without).collect();
+    check_length(given.len())?;
+    let mut named = Named::sort(given.into_iter().map(|job| (job, ())), |job, ()| job);
+    let not_done = not_done(app, Command::Succeed(std::mem::take(&mut named.jobs))).await?;
+    bulk_answer(request, &named.not_done(not_done))
 }
 
 pub(crate) async fn fail(app: &App, request: &Request) -> Answer {
@@ -85,7 +86,7 @@ pub(crate) async fn fail(app: &App, request: &Request) -> Answer {
     let lease = request.lease(&mut query)?;
     query.finish()?;
     // The pause itself begins when the engine hears of it.
-    time::resolve(failure.retry_at, "retry_at", failure.delay_ms, clock::now())
+    time::resolve(failure.retry_at, "retry_at", failure.delay_ms, clock::now().wall)
         .map_err(Refusal::bad_request)?;
     let failure = Failure {
         message: cut(failure.message),
@@ -132,7 +133,7 @@ pub(super) async fn not_done(app: &App, command: Command) -> Result<NotDone, Ref
 }
 
 /// 204 when everything was done, else 422 with what was not.
-pub(super) fn bulk_answer(request: &Request, not_done: &NotDone) -> Answer {
+pub(super) fn bulk_answer(request: &Request, not_done: &NotDone<Given<JobId>>) -> Answer {
     if not_done.not_found.is_empty() && not_done.lost.is_empty() {
         return Ok(reply::no_content());
     }

@@ -61,7 +61,7 @@ fn load(files: &Tls) -> anyhow::Result<(TlsAcceptor, Vec<String>)> {
     let chain = certificates(&pem).map_err(|e| anyhow::anyhow!("--tls-cert {cert}: {e}"))?;
     let pem = std::fs::read(&files.tls_key).with_context(|| format!("--tls-key: cannot read {key}"))?;
     let private = private_key(&pem).map_err(|e| anyhow::anyhow!("--tls-key {key}: {e}"))?;
-    let now = i64::try_from(clock::now() / 1000).unwrap_or(i64::MAX);
+    let now = i64::try_from(clock::now().wall / 1000).unwrap_or(i64::MAX);
     let mut doubts = doubts(&cert, chain.first().and_then(|first| Facts::of(first)).as_ref(), now);
     if others_can_read(&files.tls_key) {
         doubts.push(format!("--tls-key {key}: every user of this machine can read it; chmod o= {key}"));

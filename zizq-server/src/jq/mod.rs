@@ -92,7 +92,7 @@ impl Helpers {
 
     /// Waits until one more expression may be at work. What it calls `now` is the time at which it began to wait.
     pub(crate) async fn admit(self: &Arc<Self>) -> Admission {
-        let asked_at = clock::now();
+        let asked_at = clock::now().wall;
         let place = self.places.clone().acquire_owned().await.expect("nobody closes it");
         Admission {
             helpers: self.clone(),

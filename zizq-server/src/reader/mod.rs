@@ -92,7 +92,7 @@ impl Reader {
             snapshot: self.store.snapshot(),
             engine: self.engine.clone(),
             runtime: tokio::runtime::Handle::current(),
-            now: clock::now(),
+            now: clock::now().wall,
             abandoned: Arc::default(),
         };
         let _stop = StopScan(look.abandoned.clone());

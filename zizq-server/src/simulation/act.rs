@@ -7,12 +7,13 @@ use protocol::enqueue::NewJob;
 use protocol::flow::Key;
 use protocol::id::JobId;
 use protocol::lease::{JobHeartbeat, JobRelease};
-use protocol::name::QueueName;
+use protocol::name::{CronName, QueueName};
 use protocol::outcome::{Failure, LeasedJob};
 use protocol::payload::Payload;
 
 use super::batches::Folding;
 use super::watchers::Told;
+use crate::engine::answers::Once;
 use crate::engine::budget::BudgetCommand;
 use crate::engine::bulk::NewBulk;
 use crate::engine::command::{About, Change, Command, Link, OpenStream, StreamKind};
@@ -25,6 +26,7 @@ use crate::filter::Filter;
 #[derive(Debug, Clone)]
 pub(super) enum Act {
     Enqueue(Vec<NewJob>),
+    Once(Once, Vec<NewJob>),
     EnqueueBulk(NewBulk),
     Open(Opening),
     Close(Link),
@@ -42,6 +44,7 @@ pub(super) enum Act {
     OpenBatches(Vec<Key>),
     Budget(BudgetCommand),
     Cron(Box<CronCommand>),
+    RunEntry(CronName, CronName),
     Reset,
     Inspect(Vec<JobId>),
     List(Listing),
@@ -99,6 +102,7 @@ impl Act {
     pub(super) fn command(&self) -> Command {
         match self.clone() {
             Self::Enqueue(jobs) => Command::Enqueue(jobs),
+            Self::Once(once, jobs) => Command::Enqueue(jobs).once(Some(&once)),
             Self::EnqueueBulk(bulk) => Command::EnqueueBulk(bulk),
             Self::Open(open) => Command::Open(OpenStream {
                 kind: open.kind,
@@ -126,6 +130,7 @@ impl Act {
             Self::OpenBatches(keys) => Command::OpenBatches(keys),
             Self::Budget(command) => Command::Budget(command),
             Self::Cron(command) => Command::Cron(command),
+            Self::RunEntry(group, name) => Command::RunEntry { group, name },
             Self::Reset => Command::Reset,
             Self::Inspect(ids) => Command::Inspect(ids),
             Self::List(Listing { queues, from, descending, limit }) => {
@@ -150,7 +155,7 @@ impl Act {
     /// The jobs it brings.
     pub(super) fn new_jobs(&self) -> Vec<NewJob> {
         match self {
-            Self::Enqueue(jobs) => jobs.clone(),
+            Self::Enqueue(jobs) | Self::Once(_, jobs) => jobs.clone(),
             Self::EnqueueAndWait { job, .. } => vec![job.clone()],
             Self::Fold(folding) if folding.firing.is_none() => folding.new_jobs(),
             _ => Vec::new(),
@@ -188,6 +193,10 @@ impl fmt::Display for Act {
                 let open = plan.batches.iter().map(|planned| (&planned.key, planned.open));
                 write!(f, " of {:?}", open.collect::<Vec<_>>())?;
                 firing.iter().try_for_each(|f2| write!(f, " for {} {} due {}", f2.group, f2.name, f2.is_due))
+            }
+            Self::Once(once, jobs) => {
+                write!(f, "once {} {:x}", once.key, once.fingerprint)?;
+                jobs.iter().try_for_each(|job| write!(f, " {}", told(job)))
             }
             Self::EnqueueBulk(bulk) => {
                 write!(f, "enqueue in bulk")?;

@@ -10,7 +10,7 @@ use protocol::lease::LeaseToken;
 use super::act::Act;
 use super::crons::is_of_cron;
 use super::ledger::Ledger;
-use super::model::{Lease, Model, Saved};
+use super::model::{Entry, Lease, Model, Saved};
 use crate::engine::id::Stamp;
 use crate::engine::job::Job;
 
@@ -42,6 +42,7 @@ impl Model {
             self.queue_ids.extend(numbers.map(|(id, queue)| (queue.name.clone(), *id)));
         }
         self.adopt_crons(acts, ledger)?;
+        self.adopt_answers(acts, ledger)?;
         self.adopt_leases(&touched, ledger)?;
         let slice = self.adopt_bulk(ledger);
         self.adopt_new(acts, &slice, ledger)?;
@@ -51,15 +52,17 @@ impl Model {
     /// The jobs that may have been changed by these commands, or by the time.
     fn touched(&self, acts: &[Act]) -> BTreeSet<JobId> {
         let named = acts.iter().flat_map(Act::ids);
-        let due = self.jobs.values().filter(|entry| entry.job.due().is_some_and(|due| due <= self.now));
+        let is_due = |entry: &&Entry| entry.job.due().is_some_and(|due| due <= self.now);
+        let due =
+            self.jobs.values().filter(|entry| is_due(entry) || self.undated.contains_key(&entry.job.id));
         let closed = |link| acts.iter().any(|act| matches!(act, Act::Close(closed) if Some(*closed) == link));
-        let is_over = |lease: &&Lease| self.lease_end(lease).is_some_and(|end| end <= self.now);
+        let is_over = |lease: &&Lease| self.lease_end(lease).is_some_and(|end| end <= self.up);
         // A stream on which a lease runs out is closed with all others that it holds.
         let lapsed: BTreeSet<u64> = self.leases.values().filter(is_over).map(|lease| lease.stream).collect();
         let ended = self.leases.values().filter(|lease| {
             let stream = self.streams.get(&lease.stream);
             lapsed.contains(&lease.stream)
-                || self.deadline(lease).is_some_and(|at| at <= self.now)
+                || self.deadline(lease).is_some_and(|at| at <= self.up)
                 || stream.is_some_and(|stream| closed(stream.link))
         });
         named.chain(due.map(|entry| entry.job.id)).chain(ended.map(|lease| lease.job.id)).collect()

@@ -64,6 +64,26 @@ fn bindings(job: &Job) -> &[Binding] {
     job.flow.as_ref().map_or(&[], |flow| &flow.budgets)
 }
 
+/// Changes what a job draws on budgets. Whether that is refused: it draws already on what is added, or not on what is meant.
+fn change_bindings(budgets: &mut Vec<Binding>, change: &BindingChange) -> bool {
+    let draws_on = |key: &BudgetKey| budgets.iter().any(|b| b.key == *key);
+    match change {
+        BindingChange::Add(new) if draws_on(&new.binding.key) => return true,
+        BindingChange::Cost(key, _) | BindingChange::Remove(key) if !draws_on(key) => return true,
+        BindingChange::Add(new) => budgets.push(new.binding.clone()),
+        BindingChange::Put(new) => match budgets.iter_mut().find(|b| b.key == new.binding.key) {
+            Some(binding) => binding.cost = new.binding.cost,
+            None => budgets.push(new.binding.clone()),
+        },
+        BindingChange::Cost(key, cost) => {
+            budgets.iter_mut().filter(|b| b.key == *key).for_each(|b| b.cost = *cost);
+        }
+        BindingChange::Remove(key) => budgets.retain(|b| b.key != *key),
+        BindingChange::Replace(news) => *budgets = news.iter().map(|new| new.binding.clone()).collect(),
+    }
+    false
+}
+
 impl Model {
     fn drawn(&self, key: &BudgetKey) -> u64 {
         let in_flight = self.leases.values().flat_map(|lease| bindings(&lease.job));
@@ -77,7 +97,7 @@ impl Model {
                 self.drawn(key) + u64::from(*cost) <= u64::from(budget.policy.allocation)
             }
             Strategy::TimeBased { duration_ms, .. } => {
-                budget.parts_at(self.now, duration_ms) >= u128::from(*cost) * u128::from(duration_ms)
+                budget.parts_at(self.up, duration_ms) >= u128::from(*cost) * u128::from(duration_ms)
             }
         }
     }
@@ -101,7 +121,7 @@ impl Model {
             let Some(budget) = self.budgets.get_mut(key) else { continue };
             if let Strategy::TimeBased { duration_ms, .. } = budget.policy.strategy {
                 let paid = u128::from(*cost) * u128::from(duration_ms);
-                (budget.parts, budget.at) = (budget.parts_at(self.now, duration_ms) - paid, self.now);
+                (budget.parts, budget.at) = (budget.parts_at(self.up, duration_ms) - paid, self.up);
             }
         }
     }
@@ -142,7 +162,7 @@ impl Model {
     /// After a restart every pool is full.
     pub(super) fn fill_budgets(&mut self) {
         for budget in self.budgets.values_mut() {
-            *budget = Budget::full(budget.policy, self.now);
+            *budget = Budget::full(budget.policy, self.up);
         }
     }
 
@@ -161,7 +181,7 @@ impl Model {
         let mut budgets = self.budgets.clone();
         for job in jobs {
             for (key, policy) in &job.create_budgets {
-                budgets.entry(key.clone()).or_insert_with(|| Budget::full(*policy, self.now));
+                budgets.entry(key.clone()).or_insert_with(|| Budget::full(*policy, self.up));
             }
             let budget_of = |binding: &Binding| budgets.get(&binding.key).map(|budget| budget.policy);
             let payable = |b: &Binding| budget_of(b).is_some_and(|policy| b.cost <= policy.highest_cost());
@@ -185,7 +205,7 @@ impl Model {
     }
 
     pub(super) fn budget(&mut self, command: &BudgetCommand, answer: &Answer) -> Result<()> {
-        let (now, full) = (self.now, self.budgets.len() >= self.settings.max_budgets);
+        let (up, full) = (self.up, self.budgets.len() >= self.settings.max_budgets);
         let fits = match command {
             BudgetCommand::Create(key, _) if self.budgets.contains_key(key) => {
                 matches!(answer, Err(Reject::Conflict(_)))
@@ -196,11 +216,11 @@ impl Model {
                     Some(_) if !payable => matches!(answer, Err(Reject::NotAllowed(_))),
                     None if full => matches!(answer, Err(Reject::NotAllowed(_))),
                     Some(budget) => {
-                        budget.change(*policy, now);
+                        budget.change(*policy, up);
                         matches!(answer, Ok(Reply::Budgets(_)))
                     }
                     None => {
-                        self.budgets.insert(key.clone(), Budget::full(*policy, now));
+                        self.budgets.insert(key.clone(), Budget::full(*policy, up));
                         matches!(answer, Ok(Reply::Budgets(_)))
                     }
                 }
@@ -259,7 +279,7 @@ impl Model {
         };
         for NewBinding { binding, create_with } in news {
             if let Some(policy) = create_with {
-                let full = || Budget::full(*policy, self.now);
+                let full = || Budget::full(*policy, self.up);
                 self.budgets.entry(binding.key.clone()).or_insert_with(full);
             }
         }
@@ -271,46 +291,32 @@ impl Model {
             ensure!(matches!(result, Changed::Missing), "it is gone");
             return Ok(());
         };
-        if in_flight || entry.job.status.is_terminal() {
-            let status = if in_flight { Status::InFlight } else { entry.job.status };
+        if entry.job.status.is_terminal() {
+            let status = entry.job.status;
             ensure!(matches!(result, Changed::Refused(s) if *s == status), "it is {status:?}");
             return Ok(());
         }
         let mut budgets = bindings(&entry.job).to_vec();
-        let refused = match change {
-            BindingChange::Add(new) if budgets.iter().any(|b| b.key == new.binding.key) => {
-                matches!(result, Changed::Unfit(Reject::Conflict(_)))
-            }
-            BindingChange::Cost(key, _) | BindingChange::Remove(key)
-                if !budgets.iter().any(|b| b.key == *key) =>
-            {
-                matches!(result, Changed::Unfit(Reject::Missing(_)))
-            }
-            BindingChange::Add(new) => {
-                budgets.push(new.binding.clone());
-                false
-            }
-            BindingChange::Put(new) => {
-                match budgets.iter_mut().find(|b| b.key == new.binding.key) {
-                    Some(binding) => binding.cost = new.binding.cost,
-                    None => budgets.push(new.binding.clone()),
-                }
-                false
-            }
-            BindingChange::Cost(key, cost) => {
-                budgets.iter_mut().filter(|b| b.key == *key).for_each(|b| b.cost = *cost);
-                false
-            }
-            BindingChange::Remove(key) => {
-                budgets.retain(|b| b.key != *key);
-                false
-            }
-            BindingChange::Replace(news) => {
-                budgets = news.iter().map(|new| new.binding.clone()).collect();
-                false
-            }
+        let before = budgets.clone();
+        let refused = change_bindings(&mut budgets, change);
+        let differs = !refused && budgets != before;
+        if in_flight {
+            let as_seen = match result {
+                Changed::Refused(status) => differs && *status == Status::InFlight,
+                Changed::Same(seen) => !differs && seen.status == Status::InFlight,
+                _ => false,
+            };
+            ensure!(as_seen, "it is in flight, and would change: {differs}");
+            return Ok(());
+        }
+        let as_refused = match result {
+            Changed::Unfit(Reject::Conflict(_)) => refused && matches!(change, BindingChange::Add(_)),
+            Changed::Unfit(Reject::Missing(_)) => refused && !matches!(change, BindingChange::Add(_)),
+            Changed::Unfit(_) => false,
+            _ => !refused,
         };
-        ensure!(refused != matches!(result, Changed::Done(_)), "refused: {refused}");
+        ensure!(as_refused, "refused: {refused}");
+        ensure!(differs == matches!(result, Changed::Done(_)), "it draws {before:?}");
         if let Changed::Done(seen) = result {
             ensure!(seen.queue == entry.queue, "it is of queue {}", entry.queue);
             ensure!(bindings(&seen.job) == budgets, "it should draw {budgets:?}");
@@ -330,8 +336,10 @@ impl Model {
                 act,
                 Act::Budget(_)
                     | Act::Enqueue(_)
+                    | Act::Once(..)
                     | Act::EnqueueAndWait { .. }
                     | Act::Fold(_)
+                    | Act::RunEntry(..)
                     | Act::Change { change: Change::Bind(_), .. }
             )
         };
@@ -339,7 +347,7 @@ impl Model {
             let known: BTreeMap<_, _> = self.budgets.iter().map(|(key, b)| (key.clone(), b.policy)).collect();
             ensure!(known == stored, "there should be {known:?}, not {stored:?}");
         }
-        let budget = |(key, policy)| (key, Budget::full(policy, self.now));
+        let budget = |(key, policy)| (key, Budget::full(policy, self.up));
         self.budgets = stored.into_iter().map(budget).collect();
         Ok(())
     }

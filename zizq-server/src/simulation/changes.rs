@@ -97,15 +97,24 @@ impl Model {
         job.backoff = patch.backoff.unwrap_or(job.backoff);
         job.retention = patch.retention.apply(job.retention);
         if let Some(at) = patch.ready_at {
-            job.ready_at = at.unwrap_or(self.now);
+            let waits = at.is_some_and(|at| at > self.now);
+            job.ready_at = match at {
+                None if status == Status::Ready => job.ready_at,
+                None => job.ready_at.min(self.now),
+                Some(at) => at,
+            };
+            if at.is_some() || status != Status::Ready {
+                job.failed_at = job.failed_at.map(|at| at.min(self.now));
+            }
             if status != Status::InFlight {
-                job.status = if job.ready_at > self.now { Status::Scheduled } else { Status::Ready };
+                job.status = if waits { Status::Scheduled } else { Status::Ready };
             }
         }
         entry.job = job.clone();
+        let time = self.time();
         if let Some(lease) = self.leases.get_mut(&id) {
             lease.job = job.clone();
-            lease.saved = self.streams.get(&lease.stream).map(|stream| stream.save(lease, self.now));
+            lease.saved = self.streams.get(&lease.stream).map(|stream| stream.save(lease, time));
         }
         same(seen, &job, if status == Status::InFlight { status } else { job.status })?;
         self.learn_number(&queue, job.queue)

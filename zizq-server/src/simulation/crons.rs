@@ -101,7 +101,6 @@ impl Model {
             CronCommand::Delete(group) => {
                 ensure!(self.crons.remove(group).is_some() != missing, "answered {answer:?}");
             }
-            CronCommand::Run(group, name) => return self.run(group, name, answer),
             CronCommand::Get(group) if self.crons.contains_key(group) => {
                 return self.same_group(group, answer);
             }
@@ -124,7 +123,7 @@ impl Model {
         Ok(())
     }
 
-    fn run(&mut self, group: &CronName, name: &CronName, answer: &Answer) -> Result<()> {
+    pub(super) fn run_entry(&mut self, group: &CronName, name: &CronName, answer: &Answer) -> Result<()> {
         let now = self.now;
         let Some(entry) = self.crons.get_mut(group).and_then(|found| found.entries.get_mut(name)) else {
             ensure!(matches!(answer, Err(Reject::Missing(_))), "answered {answer:?}");
@@ -244,6 +243,21 @@ impl Model {
         }
     }
 
+    /// The clock was set back.
+    pub(super) fn follow_crons_back(&mut self, before: u64) {
+        let now = self.now;
+        for entry in self.crons.values_mut().flat_map(|group| group.entries.values_mut()) {
+            let mut at = if entry.out { now } else { next(entry.every, now) };
+            let is_short = before - now <= 60_000 && !entry.out;
+            // Of a short step a time that has just come does not come again, if it is the only one.
+            if let Some(last) = entry.last.filter(|last| is_short && *last >= at) {
+                let second = next(entry.every, at);
+                at = if second > last { second } else { at };
+            }
+            entry.next = entry.next.min(at);
+        }
+    }
+
     /// Those that were away come back with the next process.
     pub(super) fn recall_crons(&mut self) {
         self.crons
@@ -307,7 +321,7 @@ impl World {
             4 => CronCommand::PauseEntry(group, entry, rng.bool()),
             5 => CronCommand::DeleteEntry(group, entry),
             6 if chance(rng, 40) => CronCommand::Delete(group),
-            6..9 => CronCommand::Run(group, entry),
+            6..9 => return Act::RunEntry(group, entry),
             _ => CronCommand::Get(group),
         };
         Act::Cron(Box::new(command))

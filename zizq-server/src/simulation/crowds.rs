@@ -116,7 +116,7 @@ fn tokens_that_time_brings_cost_the_same_however_many_queues_want_them() {
     let before = steps(&world);
     let mut turns = 0;
     while world.model.leases.len() < 2 * QUEUES {
-        world.wall = world.core.engine().next_deadline().unwrap();
+        world.pass(world.core.engine().due_in(world.time()).unwrap());
         world.turn(Vec::new()).unwrap();
         turns += 1;
     }
@@ -136,7 +136,7 @@ fn a_worker_that_waits_for_something_else_does_not_make_tokens_dearer() {
     let held = |world: &World| world.model.leases.values().map(Lease::as_held).collect::<Vec<_>>();
     for _ in 1..QUEUES / 2 {
         // A token comes while its worker has still to do, and the next while it waits for it.
-        world.wall += 10;
+        world.pass(10);
         world.turn(Vec::new()).unwrap();
         for _ in 0..2 {
             let done = held(&world);
@@ -144,7 +144,7 @@ fn a_worker_that_waits_for_something_else_does_not_make_tokens_dearer() {
             world.turn(vec![Act::Succeed(done)]).unwrap();
         }
         assert_eq!(held(&world).len(), 0);
-        world.wall += 10;
+        world.pass(10);
         world.turn(Vec::new()).unwrap();
     }
     let cost = steps(&world) - before;

@@ -92,6 +92,7 @@ impl Model {
         let mut expected = entry.job.clone();
         expected.deliveries += 1;
         expected.dequeued_at = Some(now);
+        expected.ready_at = expected.ready_at.min(now);
         (expected.last_lease, expected.lapsed, expected.draw) = (job.last_lease, job.lapsed, job.draw);
         ensure!(**job == expected, "it should be {expected:?}, not {job:?}");
         ensure!(*queue == entry.queue, "it is of queue {}", entry.queue);
@@ -104,13 +105,14 @@ impl Model {
             job: expected,
             token,
             stream: key,
-            since: now,
+            since: self.up,
+            began: self.up,
             kept: None,
             event,
             restored: None,
             saved: None,
         };
-        let end = self.lease_end(&lease);
+        let end = self.lease_end(&lease).map(|end| self.wall_of(end));
         ensure!(*lease_expires_at == end, "it expires at {lease_expires_at:?}, not {end:?}");
         self.pay(&lease.job);
         self.leases.insert(job.id, lease);

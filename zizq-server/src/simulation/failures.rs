@@ -90,7 +90,8 @@ impl World {
         // Power is away for longer than the ids and tokens may be ahead of the clock.
         let last_token = self.model.last_token.map_or(0, |token| token.to_u64() >> 20);
         let last_id = self.model.last_id.map_or(0, |id| Stamp::of(id).millis());
-        self.wall = self.wall.max(last_token).max(last_id) + 3_000;
+        let at = self.wall.max(last_token).max(last_id) + 3_000;
+        self.pass(at - self.wall);
         self.begin(Begin::Next(memory), rng)
     }
 
@@ -117,13 +118,13 @@ impl World {
         let fault = Fault { after, reads, written: rng.bool() };
         self.core.store().fail(fault);
         let commands = acts.iter().map(Act::command).collect::<Vec<_>>();
-        let result = self.core.turn(self.wall, commands.into_iter());
+        let result = self.core.turn(self.time(), commands.into_iter());
         self.core.store().mend();
         self.tell(|| format!("failed: {}, {fault:?}", result.is_err()));
         for act in &acts {
             self.tell(|| format!("  {act}"));
         }
-        self.model.now = self.model.now.max(self.wall);
+        self.model.set_time(self.time());
         let ledger = Ledger::read(&self.core.store().snapshot())?;
         ledger.check()?;
         self.model.adopt(&acts, &ledger)?;
@@ -136,8 +137,9 @@ impl World {
             Begin::Next(memory) => memory,
             Begin::Same => &self.core.store().memory,
         };
-        let saved_clock = view::clock(&store.snapshot())?;
-        self.model.restart(self.wall, saved_clock);
+        let clock = view::clock(&store.snapshot())?;
+        let saved_clock = clock.latest;
+        self.model.restart(self.time(), clock);
         // Tokens begin behind every one that can have been given out.
         let first_token = if saved_clock == 0 { self.wall } else { self.wall.max(saved_clock + 2_000) };
         self.tokens_before = LeaseToken::from_u64(first_token << 20);
@@ -160,13 +162,13 @@ impl World {
 
     /// Opens the engine; perhaps it fails at first.
     fn open_engine(&mut self, begin: Begin, rng: &mut Rng) -> Result<()> {
-        let (settings, wall) = (self.profile.settings, self.wall);
+        let (settings, time) = (self.profile.settings, self.time());
         let fault = Fault { after: rng.u32(..6), reads: rng.bool(), written: rng.bool() };
         let fails = chance(rng, 10);
         match begin {
             Begin::Next(memory) if fails => self.core = Core::closed(Disk::new(memory), settings),
             Begin::Next(memory) => {
-                self.core = Core::open(Disk::new(memory), settings, wall, rng.u64(..))?;
+                self.core = Core::open(Disk::new(memory), settings, time, rng.u64(..))?;
                 return Ok(());
             }
             Begin::Same => self.core.close_streams(),
@@ -174,9 +176,9 @@ impl World {
         if fails {
             self.core.store().fail(fault);
             // Whether it came to that call makes no difference.
-            drop(self.core.reopen(wall, rng.u64(..)));
+            drop(self.core.reopen(time, rng.u64(..)));
             self.core.store().mend();
         }
-        Ok(self.core.reopen(wall, rng.u64(..))?)
+        Ok(self.core.reopen(time, rng.u64(..))?)
     }
 }

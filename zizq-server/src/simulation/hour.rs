@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::ledger::Ledger;
 use super::profile::Profile;
+use crate::clock::Time;
 use crate::engine::command::{Command, Reply};
 use crate::engine::cron::CronCommand;
 use crate::engine::crons::NewEntry;
@@ -20,7 +21,13 @@ use crate::turn::Core;
 const START: u64 = 1_900_000_000_000;
 const HOUR: u64 = 3_600_000;
 
-struct Server(Core<MemoryStore>);
+struct Server {
+    core: Core<MemoryStore>,
+    /// By how much the clock on the wall was set back so far, in milliseconds.
+    back: u64,
+    /// What the clock on the wall said in the last turn.
+    at: u64,
+}
 
 impl Server {
     /// With one entry, made at `START`.
@@ -40,36 +47,50 @@ impl Server {
     }
 
     fn over(store: MemoryStore, now: u64) -> Self {
-        Self(Core::open(store, Profile::of(0).settings, now, 0).unwrap())
+        Self { core: Core::open(store, Profile::of(0).settings, now.into(), 0).unwrap(), back: 0, at: now }
     }
 
     /// The next process, after this one was killed.
     fn restart(&mut self, now: u64) {
-        *self = Self::over(self.0.store().after_crash(), now);
+        *self = Self::over(self.core.store().after_crash(), now);
     }
 
     fn cron(&mut self, now: u64, command: CronCommand) -> Reply {
         let command = Command::Cron(Box::new(command));
-        self.0.turn(now, std::iter::once(command)).unwrap().remove(0).unwrap()
+        self.core.turn(self.time(now), std::iter::once(command)).unwrap().remove(0).unwrap()
     }
 
     /// Turns whenever the engine wants to, and never else, up to a time. When it did.
     fn run_until(&mut self, end: u64) -> Vec<u64> {
         let mut turned = Vec::new();
-        while let Some(at) = self.0.engine().next_deadline().filter(|at| *at <= end) {
-            self.turn(at);
-            turned.push(at);
+        while let Some(pause) = self.core.engine().due_in(self.time(self.at))
+            && self.at + pause <= end
+        {
+            self.turn(self.at + pause);
+            turned.push(self.at);
         }
         turned
     }
 
+    /// When the clock on the wall says so.
+    const fn time(&self, wall: u64) -> Time {
+        Time { wall, up: wall + self.back }
+    }
+
+    /// The clock on the wall is set back, and the next turn is at once.
+    fn set_back(&mut self, ms: u64) {
+        self.back += ms;
+        self.turn(self.at - ms);
+    }
+
     fn turn(&mut self, now: u64) {
-        self.0.turn(now, std::iter::empty()).unwrap();
+        self.at = now;
+        self.core.turn(self.time(now), std::iter::empty()).unwrap();
     }
 
     /// When each of the jobs was made, in the order of their ids, no two of which are the same.
     fn made(&self) -> Vec<u64> {
-        let ledger = Ledger::read(&self.0.store().snapshot()).unwrap();
+        let ledger = Ledger::read(&self.core.store().snapshot()).unwrap();
         ledger.check().unwrap();
         let jobs = ledger.jobs.into_values().inspect(|job| assert_eq!(job.status, Status::Ready));
         jobs.map(|job| job.ready_at).collect()
@@ -118,15 +139,16 @@ fn what_is_missed_comes_once_and_then_every_second_again_also_after_a_restart() 
     server.run_until(down);
     server.restart(up);
     server.turn(up);
-    // A clock that steps back does not make it come again.
+    // The clock is set back: it goes on at once.
     let later = START + 2_400_000;
     server.run_until(later);
-    server.turn(later - 30_000);
+    server.set_back(30_000);
     server.run_until(end);
 
     let on_time = seconds(START, asleep).chain([awake]).chain(seconds(awake, down)).chain([up]);
-    let expected: Vec<u64> = on_time.chain(seconds(up, end)).collect();
-    assert_eq!(expected.len(), 3_600 - 5 - 7 + 2);
+    let again = seconds(later - 30_000, end);
+    let expected: Vec<u64> = on_time.chain(seconds(up, later)).chain(again).collect();
+    assert_eq!(expected.len(), 3_600 - 5 - 7 + 2 + 30);
     assert_eq!(server.made(), expected);
     assert_eq!(server.last_and_next(end), (Some(end), Some(end + 1_000)));
 }

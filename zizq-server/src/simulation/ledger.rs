@@ -7,6 +7,7 @@ use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::{BudgetKey, CronName};
 
+use super::answers::{self, Kept};
 use super::model::{Entry, Model, Saved};
 use crate::engine::budgets::{BudgetId, DrawId};
 use crate::engine::id::{QueueId, Stamp};
@@ -40,6 +41,7 @@ pub(super) struct Ledger {
     pub crons: BTreeMap<CronName, CronRecord>,
     pub cron_states: BTreeMap<(CronName, CronName), EntryState>,
     pub bulks: BTreeMap<Stamp, BulkRecord>,
+    pub answers: Vec<Kept>,
     /// The order of the ready jobs that draw on budgets.
     lanes: BTreeSet<(QueueId, DrawId, u16, Stamp)>,
 }
@@ -98,6 +100,7 @@ impl Ledger {
             crons: view::crons(snapshot)?.into_iter().collect(),
             cron_states: view::cron_states(snapshot)?.into_iter().collect(),
             bulks: bulk::records(snapshot)?,
+            answers: answers::stored(snapshot)?,
             lanes: area(snapshot, Area::Lane)?.iter().map(|(key, _)| lane(key)).collect::<Result<_>>()?,
         })
     }
@@ -143,6 +146,7 @@ impl Ledger {
 
     /// Whether it says the same as the model.
     pub(super) fn compare(&self, model: &Model) -> Result<()> {
+        model.compare_answers(self)?;
         for (id, entry) in &model.jobs {
             self.compare_job(*id, entry)?;
             let name = self.queues.get(&entry.job.queue).map(|queue| &queue.name);
@@ -248,7 +252,10 @@ fn lane(key: &[u8]) -> Result<(QueueId, DrawId, u16, Stamp)> {
 /// The keys of a store, but for those that are always there.
 pub(super) fn leftovers(snapshot: &impl Snapshot) -> Result<Vec<Vec<u8>>> {
     let entries = snapshot.scan(&keys::start(Area::Queue as u8), &keys::start(u8::MAX), false);
-    entries.map(|entry| Ok(entry?.0.to_vec())).collect()
+    let keys = entries.map(|entry| Ok(entry?.0.to_vec())).collect::<Result<Vec<_>>>()?;
+    // Answers are kept for a day, whatever becomes of their jobs.
+    let kept = [Area::Answer as u8, Area::AnswerPart as u8];
+    Ok(keys.into_iter().filter(|key| !kept.contains(&key[0])).collect())
 }
 
 fn area(snapshot: &impl Snapshot, area: Area) -> Result<Vec<Stored>> {

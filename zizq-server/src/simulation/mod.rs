@@ -1,6 +1,6 @@
 //! The engine under random histories, beside a model that is obviously right.
 //!
-//! A seed makes a history: commands, time that passes or steps back, readers that do not read, crashes, calls of the
+//! A seed makes a history: commands, time that passes, a clock that is set, readers that do not read, crashes, calls of the
 //! store that fail in the middle of a turn ([`disk`]), losses of power, clean stops. After every turn the laws of the contract are checked ([`model`],
 //! [`deliveries`], [`outcomes`]), and time and again the whole store ([`ledger`]). At the end of a history everything
 //! is worked off, and the store must be empty.
@@ -13,6 +13,7 @@
 
 mod act;
 mod adoption;
+mod answers;
 mod batches;
 mod budgets;
 mod bulks;
@@ -31,5 +32,6 @@ mod profile;
 mod runs;
 mod scenarios;
 mod streams;
+mod times;
 mod watchers;
 mod world;

@@ -13,20 +13,23 @@ use protocol::outcome::LeasedJob;
 use protocol::stream::CancelReason;
 
 use super::act::Act;
+use super::answers::Kept;
 use super::batches::Batches;
 use super::budgets::Budgets;
 use super::bulks::Bulks;
 use super::crons::Crons;
 use super::streams::{State, Stream, Told};
+use super::times::STEP_MS;
 use super::watchers::Waiters;
+use crate::clock::Time;
 use crate::engine::Settings;
 use crate::engine::batches::{Plan, Step};
-use crate::engine::command::{Enqueued, Link, Outcome, Reject, Reply, StreamKind};
+use crate::engine::command::{Enqueued, Link, Outcome, Reject, Reply};
 use crate::engine::id::QueueId;
 use crate::engine::job::Job;
 use crate::store::Snapshot;
 use crate::store::keys;
-use crate::store::record::LeaseEnd;
+use crate::store::record::{ClockRecord, LeaseEnd};
 use crate::turn::Answer;
 
 /// A lease that has lived for so long survives a crash, in milliseconds.
@@ -62,6 +65,8 @@ pub(super) struct Lease {
     /// Until when a heartbeat for the job keeps it.
     pub kept: Option<u64>,
     pub event: u64,
+    /// When the attempt began, by the clock that never steps.
+    pub began: u64,
     /// When it was restored, as long as its worker was not heard of since.
     pub restored: Option<u64>,
     /// As it was written down.
@@ -78,7 +83,16 @@ pub(super) struct Saved {
 #[derive(Debug, Clone)]
 pub(super) struct Model {
     pub settings: Settings,
+    /// What the clock on the wall says.
     pub now: u64,
+    /// What the clock says that never steps; leases, tokens and timeouts are by this one.
+    pub up: u64,
+    /// Jobs that have a date from a clock that was ahead, and this date.
+    pub undated: BTreeMap<JobId, u64>,
+    /// The clock was set back while the engine was not there; it said this before.
+    pub set_back_from: Option<u64>,
+    /// Whether a stream had more leases to end than there was time for.
+    pub is_cut: bool,
     pub jobs: BTreeMap<JobId, Entry>,
     pub leases: BTreeMap<JobId, Lease>,
     pub streams: BTreeMap<u64, Stream>,
@@ -91,6 +105,8 @@ pub(super) struct Model {
     /// Cron entries that the engine has to send away in this turn, to be folded.
     pub fired: Vec<(CronName, CronName)>,
     pub bulks: Bulks,
+    /// Those that are forgotten first come first.
+    pub answers: Vec<Kept>,
     pub last_id: Option<JobId>,
     pub last_token: Option<LeaseToken>,
     pub draining: bool,
@@ -107,10 +123,14 @@ impl Lease {
 }
 
 impl Model {
-    pub(super) fn new(settings: Settings, now: u64) -> Self {
+    pub(super) fn new(settings: Settings, time: Time) -> Self {
         Self {
             settings,
-            now,
+            now: time.wall,
+            up: time.up,
+            undated: BTreeMap::new(),
+            set_back_from: None,
+            is_cut: false,
             jobs: BTreeMap::new(),
             leases: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -122,6 +142,7 @@ impl Model {
             crons: Crons::new(),
             fired: Vec::new(),
             bulks: Bulks::default(),
+            answers: Vec::new(),
             last_id: None,
             last_token: None,
             draining: false,
@@ -135,6 +156,7 @@ impl Model {
     pub(super) fn apply(&mut self, act: &Act, answer: &Answer) -> Result<()> {
         match act {
             Act::Enqueue(jobs) => self.enqueue(jobs, answer)?,
+            Act::Once(once, jobs) => self.once(once, jobs, answer)?,
             Act::Fold(folding) => self.fold(folding, answer)?,
             Act::OpenBatches(keys) => self.open_batches(keys, answer)?,
             Act::EnqueueBulk(bulk) => self.enqueue_bulk(bulk, answer)?,
@@ -146,8 +168,8 @@ impl Model {
                 stream.told.clear();
             }),
             Act::Beat(link) => {
-                let now = self.now;
-                self.linked(*link, |stream| stream.renewed_at = now);
+                let up = self.up;
+                self.linked(*link, |stream| stream.renewed_at = up);
             }
             Act::Drained(_) => {}
             Act::Succeed(jobs) => self.succeed(jobs, None, answer)?,
@@ -158,6 +180,7 @@ impl Model {
             Act::Change { ids, only, change } => self.change(ids, only.as_deref(), change, answer)?,
             Act::Budget(command) => self.budget(command, answer)?,
             Act::Cron(command) => self.cron(command, answer)?,
+            Act::RunEntry(group, name) => self.run_entry(group, name, answer)?,
             Act::Reset => self.reset(),
             Act::Wait { id, key, .. } => self.wait(*id, *key, answer)?,
             Act::Unwait { id, key } => self.unwait(*id, *key),
@@ -310,6 +333,7 @@ impl Model {
         self.batches.clear();
         self.crons.clear();
         self.bulks.reset();
+        self.answers.clear();
     }
 
     fn linked(&mut self, link: Link, change: impl FnOnce(&mut Stream)) {
@@ -329,44 +353,41 @@ impl Model {
         let holders: BTreeSet<u64> = self.leases.values().map(|lease| lease.stream).collect();
         let waits = |stream: &Stream| match stream.state {
             State::Open => true,
-            State::Broken { until } => self.now < until && !stream.missed.is_empty(),
-            State::Answered => false,
+            State::Broken { until } => self.up < until && !stream.missed.is_empty(),
+            State::Gone { .. } | State::Answered => false,
         };
         self.streams.retain(|key, stream| holders.contains(key) || waits(stream));
     }
 
     /// What happens by itself at this time.
     pub(super) fn tick(&mut self, snapshot: &impl Snapshot) -> Result<()> {
-        self.save_leases(self.now.saturating_sub(SAVED_AFTER_MS));
-        let ended = |(id, lease): (&JobId, &Lease)| {
-            self.lease_end(lease).is_some_and(|end| end <= self.now).then_some(*id)
-        };
-        let mut lapsed = BTreeSet::new();
-        for id in self.leases.iter().filter_map(ended).collect::<Vec<_>>() {
+        self.save_leases(self.up.saturating_sub(SAVED_AFTER_MS));
+        let (ended, lapsed) = self.ended_leases();
+        for id in ended {
             if let Some(stream) = self.leases.get(&id).map(|lease| lease.stream) {
                 self.tell(stream, Told::cancel(id, CancelReason::LeaseLost));
-                lapsed.insert(stream);
             }
             self.give_back(id);
         }
         // Whoever is behind such a stream does not do its part.
-        for key in lapsed {
-            let stream = self.streams.get(&key).filter(|stream| stream.kind == StreamKind::Events);
-            if let Some(link) = stream.and_then(|stream| stream.link) {
-                self.close(link);
-            }
+        for link in lapsed {
+            self.close(link);
         }
+        self.is_cut |= self.leases.values().any(|lease| self.is_gone(lease.stream));
         self.time_out(snapshot)?;
+        self.forget_answers();
         self.sweep();
         self.fire(snapshot)?;
         self.end_waiting(None);
+        self.date_anew(snapshot)?;
         self.ring_timers(snapshot)
     }
 
     fn save_leases(&mut self, until: u64) {
+        let time = self.time();
         for lease in self.leases.values_mut().filter(|lease| lease.saved.is_none() && lease.since <= until) {
             if let Some(stream) = self.streams.get(&lease.stream) {
-                lease.saved = Some(stream.save(lease, self.now));
+                lease.saved = Some(stream.save(lease, time));
             }
         }
     }
@@ -394,28 +415,30 @@ impl Model {
         Ok(())
     }
 
-    /// When something must happen next.
-    pub(super) fn next_due(&self) -> Option<u64> {
-        let timers = self.jobs.values().filter_map(|entry| entry.job.due());
+    /// How long it is until something must happen, in milliseconds.
+    pub(super) fn due_in(&self) -> Option<u64> {
         let ends = self.leases.values().filter_map(|lease| self.lease_end(lease));
         let unsaved = self.leases.values().filter(|lease| lease.saved.is_none());
         let deadlines = self.leases.values().filter_map(|lease| self.deadline(lease));
-        let timers = timers.chain(self.next_tokens()).chain(self.next_cron());
-        let bulks = self.bulks.is_any_coming().then_some(self.now);
-        timers
-            .chain(bulks)
-            .chain(ends)
-            .chain(deadlines)
-            .chain(unsaved.map(|lease| lease.since + SAVED_AFTER_MS))
-            .min()
+        let by_length = ends.chain(deadlines).chain(unsaved.map(|lease| lease.since + SAVED_AFTER_MS));
+        let by_length = by_length.chain(self.next_tokens()).map(|at| at.saturating_sub(self.up));
+        let timers = self.jobs.values().filter_map(|entry| entry.job.due());
+        let by_date = timers.chain(self.next_cron()).map(|at| at.saturating_sub(self.now));
+        let bulks = self.bulks.is_any_coming().then_some(0);
+        by_length.chain(by_date).chain(bulks).min()
     }
 
     /// The process has ended, and the next one begins.
-    pub(super) fn restart(&mut self, now: u64, saved_clock: u64) {
-        self.now = now;
+    pub(super) fn restart(&mut self, time: Time, clock: ClockRecord) {
+        (self.now, self.up) = (time.wall, time.up);
+        let back = Some(clock.wall.saturating_sub(self.now)).filter(|back| *back >= STEP_MS);
+        self.set_back_from = clock.back_from.max(back.map(|_| clock.wall));
+        let back = back.unwrap_or(0);
+        let saved_clock = clock.latest;
         self.remembers_from = LeaseToken::from_u64(saved_clock.saturating_sub(SAVED_AFTER_MS) << 20);
         self.draining = false;
         self.bulks.restart();
+        self.restart_answers();
         self.fill_budgets();
         self.recall_crons();
         self.streams.clear();
@@ -426,10 +449,20 @@ impl Model {
         let leases = std::mem::take(&mut self.leases);
         for (id, mut lease) in leases {
             let Some(mut saved) = lease.saved else { continue };
-            let since = *saved.end.restored_at.get_or_insert(now);
+            let restored = saved.end.restored_at.map_or(self.now, |at| (at - back).min(self.now));
+            saved.end.restored_at = Some(restored);
+            saved.end.kept_until = saved.end.kept_until.map(|at| at - back);
+            lease.job.dequeued_at = lease.job.dequeued_at.map(|at| at - back);
+            lease.began = self.began(&lease.job);
+            let stored = self.jobs.get(&id).map(|entry| &entry.job);
+            if let Some(stored) = stored.filter(|stored| stored.last_lease != Some(lease.token)) {
+                lease.job.ready_at = stored.ready_at.min(lease.job.dequeued_at.unwrap_or_default());
+            }
+            lease.job.last_lease = Some(lease.token);
+            let since = self.up_of(restored);
             lease.stream = self.restored_stream(saved, since);
             lease.event = saved.stream.map_or(0, |(_, event)| event);
-            (lease.since, lease.kept) = (since, saved.end.kept_until);
+            (lease.since, lease.kept) = (since, saved.end.kept_until.map(|at| self.up_of(at)));
             (lease.restored, lease.saved) = (Some(since), Some(saved));
             self.leases.insert(id, lease);
         }

@@ -12,7 +12,7 @@ use protocol::payload::Payload;
 use protocol::stream::CancelReason;
 
 use super::model::{Lease, Model};
-use super::streams::{State, Stream, Told};
+use super::streams::{SLICE, State, Stream, Told};
 use crate::engine::command::{Reject, Reply, StreamKind};
 use crate::engine::job::{Job, MAX_ATTEMPTS};
 use crate::store::{Snapshot, view};
@@ -214,13 +214,15 @@ impl Model {
     /// When an attempt has taken too long.
     pub(super) fn deadline(&self, lease: &Lease) -> Option<u64> {
         let own = lease.job.flow.as_ref().and_then(|flow| flow.timeout_ms);
-        Some(lease.job.dequeued_at? + own.or(self.settings.timeout_ms)?)
+        Some(lease.began + own.or(self.settings.timeout_ms)?)
     }
 
     /// Attempts that take too long have failed. The jitter of their retries is read off the store, where it matters.
     pub(super) fn time_out(&mut self, snapshot: &impl Snapshot) -> Result<()> {
-        let over = |lease: &&Lease| self.deadline(lease).is_some_and(|at| at <= self.now);
-        let over: Vec<JobId> = self.leases.values().filter(over).map(|lease| lease.job.id).collect();
+        let over = |lease: &&Lease| self.deadline(lease).is_some_and(|at| at <= self.up);
+        let mut over: Vec<&Lease> = self.leases.values().filter(over).collect();
+        over.sort_by_key(|lease| (self.deadline(lease), lease.token));
+        let over: Vec<JobId> = over.iter().take(SLICE).map(|lease| lease.job.id).collect();
         for id in over {
             let lease = self.leases.remove(&id).context("it is in flight")?;
             self.tell(lease.stream, Told::cancel(id, CancelReason::TimedOut));
@@ -229,8 +231,7 @@ impl Model {
             let stored = view::find(snapshot, id)?;
             let delay = stored.map(|job| job.ready_at.saturating_sub(self.now));
             let retry_at = self.retry_at(&lease.job, &Failure::default(), delay)?;
-            let began = lease.job.dequeued_at.context("it was handed out")?;
-            let message = format!("still running after {} ms", self.now.saturating_sub(began));
+            let message = format!("still running after {} ms", self.up - lease.began);
             self.end_attempt(lease.job, Some("timed_out"), message, retry_at);
         }
         Ok(())
@@ -243,8 +244,9 @@ impl Model {
         (entry.known, entry.over, entry.uncertain) = (Some(lease.token), false, false);
         if lease.job.deliveries < self.settings.max_deliveries {
             entry.job = lease.job;
-            if entry.job.ready_at > self.now {
+            if entry.job.ready_at > self.now && Some(entry.job.ready_at) > entry.job.dequeued_at {
                 entry.job.status = Status::Scheduled;
+                entry.job.failed_at = entry.job.failed_at.map(|at| at.min(self.now));
             }
         } else {
             entry.over = true;
@@ -261,8 +263,11 @@ impl Model {
             job.deliveries -= 1;
             if let Some(at) = ready_at.filter(|at| *at > self.now) {
                 (job.status, job.ready_at) = (Status::Scheduled, at);
-            } else if job.ready_at > self.now {
+            } else if job.ready_at > self.now && Some(job.ready_at) > job.dequeued_at {
                 job.status = Status::Scheduled;
+            }
+            if job.status == Status::Scheduled {
+                job.failed_at = job.failed_at.map(|at| at.min(self.now));
             }
             self.store(job);
         }
@@ -307,8 +312,10 @@ impl Model {
         if entry.known < Some(token) {
             count_forgotten(&mut job, token);
         }
+        let began = self.began(&job);
+        let (since, event) = (self.up, 0);
         let lease =
-            Lease { job, token, stream, since: self.now, kept: None, event: 0, restored: None, saved: None };
+            Lease { job, token, stream, since, kept: None, event, began, restored: None, saved: None };
         self.leases.insert(id, lease);
         Ok(())
     }
@@ -317,9 +324,9 @@ impl Model {
         let lease = self.leases.get_mut(&id)?;
         let stream = self.streams.get(&lease.stream)?;
         let length = lease_ms.or(stream.lease_ms).unwrap_or(DEFAULT_LEASE_MS);
-        lease.kept = Some(self.now + length);
+        lease.kept = Some(self.up + length);
         self.hear_of(id);
-        self.lease_end(self.leases.get(&id)?)
+        self.lease_end(self.leases.get(&id)?).map(|end| self.wall_of(end))
     }
 }
 

@@ -185,6 +185,8 @@ impl World {
         let jobs: Vec<NewJob> = (0..number).map(|_| self.new_job(rng)).collect();
         if jobs.len() < MAX_BULK && chance(rng, self.profile.bulks) {
             super::bulks::act(jobs)
+        } else if chance(rng, 10) {
+            self.once_act(rng)
         } else {
             Act::Enqueue(jobs)
         }

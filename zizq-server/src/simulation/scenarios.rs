@@ -67,7 +67,7 @@ fn order_survives_a_restart_with_jobs_in_flight() {
     open(&mut world, 40);
     // The first ten are done, thirty are written down as leased, ten more go out just before the crash.
     let first: Vec<LeasedJob> = in_flight(&world).into_iter().take(10).collect();
-    world.wall += 1_500;
+    world.pass(1_500);
     world.turn(Vec::new()).unwrap();
     world.turn(vec![Act::Succeed(first)]).unwrap();
     world.crash_now().unwrap();
@@ -83,7 +83,7 @@ fn order_survives_a_restart_with_jobs_in_flight() {
     }
     assert_eq!(order, expected);
     // Those of before come back when their leases have run out, and none is lost.
-    world.wall += 30_000;
+    world.pass(30_000);
     world.turn(Vec::new()).unwrap();
     assert_eq!(work_off(&mut world), ids[10..40]);
     assert!(world.model.jobs.is_empty());
@@ -96,7 +96,7 @@ fn a_job_that_returns_behind_the_cursor_of_its_lane_is_found_after_a_restart() {
     open(&mut world, 1);
     let oldest = in_flight(&world);
     // It is written down, so the cursor may pass it.
-    world.wall += 1_500;
+    world.pass(1_500);
     world.turn(Vec::new()).unwrap();
     open(&mut world, 5);
     for _ in 0..10 {
@@ -125,10 +125,10 @@ fn many_timers_at_once_go_off_in_order_and_leave_nothing() {
     world.turn(vec![Act::Enqueue(jobs)]).unwrap();
     world.crash_now().unwrap();
     open(&mut world, 0);
-    world.wall = at - 1;
+    world.pass(at - 1 - world.wall);
     world.turn(Vec::new()).unwrap();
     assert_eq!(world.model.leases.len(), 0);
-    world.wall = at + 10;
+    world.pass(at + 10 - world.wall);
     let mut turns = 0;
     while world.model.leases.len() < 300 {
         world.turn(Vec::new()).unwrap();
@@ -157,7 +157,7 @@ fn a_worker_that_comes_back_gets_what_it_missed_and_nothing_else() {
     let first = in_flight(&world);
     world.turn(vec![Act::Succeed(vec![first[1]])]).unwrap();
     world.turn(vec![Act::Close(world.connections[0].link)]).unwrap();
-    world.wall += 4_999;
+    world.pass(4_999);
     // It says that it has seen the first event; the second is done, so only the third comes again.
     world.turn(vec![events(8, Some((7, 1)))]).unwrap();
     assert_eq!(world.connections[0].unread_jobs(), [ids[2]]);

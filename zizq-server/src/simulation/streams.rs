@@ -8,9 +8,14 @@ use protocol::stream::CancelReason;
 
 use super::act::Opening;
 use super::model::{Entry, Lease, Model, Saved};
+use crate::clock::Time;
 use crate::engine::command::{Link, Reject, Reply, StreamKind};
 use crate::store::record::LeaseEnd;
 use crate::turn::Answer;
+
+/// So many leases of a stream end in one turn, and so much do their jobs weigh, in bytes.
+pub(super) const SLICE: usize = 12;
+const SLICE_BYTES: usize = 200_000;
 
 /// With so much unread a stream gets no more jobs, in bytes.
 const MAX_UNREAD: usize = 256 * 1024;
@@ -26,6 +31,8 @@ pub(super) struct Stream {
     pub rests: bool,
     pub renewed_at: u64,
     pub connected_at: u64,
+    /// More of its leases have run out than end in one turn.
+    pub lapses: bool,
     pub state: State,
     pub event: u64,
     pub link: Option<Link>,
@@ -41,6 +48,7 @@ pub(super) struct Stream {
 pub(super) enum State {
     Open,
     Broken { until: u64 },
+    Gone { since: u64 },
     Answered,
 }
 
@@ -75,6 +83,7 @@ impl Stream {
             rests: false,
             renewed_at: 0,
             connected_at: 0,
+            lapses: false,
             state,
             event: 0,
             link: None,
@@ -88,7 +97,7 @@ impl Stream {
         match self.state {
             State::Open => self.told.push(told),
             State::Broken { .. } if matches!(told, Told::Cancel(..)) => self.missed.push(told),
-            State::Broken { .. } | State::Answered => {}
+            State::Broken { .. } | State::Gone { .. } | State::Answered => {}
         }
     }
 
@@ -104,18 +113,19 @@ impl Stream {
     /// Whether it may be given a job while it holds so many.
     pub(super) fn has_credit(&self, held: usize) -> bool {
         let room = self.prefetch == 0 || held < self.prefetch as usize;
-        self.state == State::Open && room && !self.rests && self.unread < MAX_UNREAD
+        self.state == State::Open && room && !self.rests && !self.lapses && self.unread < MAX_UNREAD
     }
 
-    pub(super) fn save(&self, lease: &Lease, now: u64) -> Saved {
+    pub(super) fn save(&self, lease: &Lease, time: Time) -> Saved {
         let resumable = self.kind == StreamKind::Events;
-        let granted = now + self.lease_ms.unwrap_or(DEFAULT_LEASE_MS);
+        let granted = time.up + self.lease_ms.unwrap_or(DEFAULT_LEASE_MS);
+        let wall = |up: u64| (time.wall + up).saturating_sub(time.up);
         let keeps = self.lease_ms.is_some() || self.kind != StreamKind::Bound;
         let kept_until = lease.kept.filter(|kept| keeps && *kept > granted);
         Saved {
             lease_ms: self.lease_ms,
             stream: resumable.then_some((self.id, lease.event)),
-            end: LeaseEnd { kept_until, restored_at: lease.restored },
+            end: LeaseEnd { kept_until: kept_until.map(wall), restored_at: lease.restored.map(wall) },
         }
     }
 }
@@ -132,6 +142,7 @@ impl Model {
         let stream = self.streams.get(&lease.stream)?;
         let alone = |ms: u64| lease.kept.unwrap_or(lease.since + ms);
         match (stream.state, stream.kind) {
+            (State::Gone { since }, _) => Some(since),
             (State::Broken { until }, _) => Some(until.max(lease.kept.unwrap_or(0))),
             (_, StreamKind::Bound | StreamKind::Poll) => stream.lease_ms.map(alone),
             (_, StreamKind::Events) => {
@@ -153,7 +164,10 @@ impl Model {
             return Ok(());
         }
         let Ok(Reply::Opened(opened)) = answer else { bail!("answered {answer:?}") };
-        let resumable = |id: u128, stream: &Stream| stream.kind == StreamKind::Events && stream.id == id;
+        let is_gone = |stream: &Stream| matches!(stream.state, State::Gone { .. });
+        let resumable = |id: u128, stream: &Stream| {
+            stream.kind == StreamKind::Events && stream.id == id && !is_gone(stream)
+        };
         let resumed = open.resume.and_then(|(id, event)| {
             let (key, _) = self.streams.iter().find(|(_, stream)| resumable(id, stream))?;
             Some((*key, event))
@@ -163,15 +177,16 @@ impl Model {
         let (key, event) = resumed.unwrap_or_else(|| {
             (self.add_stream(Stream::new(open.id, open.kind, open.lease_ms, State::Open)), 0)
         });
-        let now = self.now;
+        let up = self.up;
         if let Some(stream) = self.streams.get_mut(&key) {
             ensure!(opened.id == stream.id, "{opened:?} is {:x}", stream.id);
             stream.queues.clone_from(&open.queues);
             stream.prefetch = open.prefetch;
             stream.lease_ms = open.lease_ms;
             stream.resume_ms = open.resume_ms;
-            stream.renewed_at = now;
-            stream.connected_at = now;
+            stream.renewed_at = up;
+            stream.connected_at = up;
+            stream.lapses = false;
             stream.state = State::Open;
             stream.event = stream.event.max(event);
             stream.link = Some(opened.link);
@@ -187,9 +202,10 @@ impl Model {
 
     /// The worker of a lease is there: what is written down of its end may have to follow.
     pub(super) fn hear_of(&mut self, id: JobId) {
+        let time = self.time();
         let Some(lease) = self.leases.get_mut(&id) else { return };
         lease.restored = None;
-        let now = self.streams.get(&lease.stream).map(|stream| stream.save(lease, self.now));
+        let now = self.streams.get(&lease.stream).map(|stream| stream.save(lease, time));
         if let (Some(saved), Some(now)) = (lease.saved, now)
             && saved.end != now.end
         {
@@ -202,7 +218,7 @@ impl Model {
         let missed = self.held_by(key).filter(|lease| lease.event > event);
         let mut missed: Vec<_> = missed
             .map(|lease| {
-                let (id, expires) = (lease.job.id, self.lease_end(lease));
+                let (id, expires) = (lease.job.id, self.lease_end(lease).map(|end| self.wall_of(end)));
                 (Told::Job { token: lease.token, id, event: lease.event, expires }, lease.job.weight())
             })
             .collect();
@@ -215,21 +231,53 @@ impl Model {
         }
     }
 
+    pub(super) fn is_gone(&self, key: u64) -> bool {
+        self.streams.get(&key).is_some_and(|stream| matches!(stream.state, State::Gone { .. }))
+    }
+
     pub(super) fn close(&mut self, link: Link) {
-        let now = self.now;
+        let up = self.up;
         let is_it = |stream: &Stream| stream.link == Some(link) && stream.state == State::Open;
-        let Some((key, stream)) = self.streams.iter_mut().find(|(_, stream)| is_it(stream)) else { return };
+        let Some(stream) = self.streams.values_mut().find(|stream| is_it(stream)) else { return };
         let wait_ms = match stream.kind {
             StreamKind::Events => stream.resume_ms.min(stream.lease_ms.unwrap_or(DEFAULT_LEASE_MS)),
             StreamKind::Bound | StreamKind::Poll => 0,
         };
-        stream.state = State::Broken { until: now + wait_ms };
+        let until = up + wait_ms;
+        stream.state = if wait_ms == 0 { State::Gone { since: up } } else { State::Broken { until } };
         stream.miss();
-        let key = *key;
-        if wait_ms == 0 {
-            let held: Vec<JobId> = self.held_by(key).map(|lease| lease.job.id).collect();
-            held.into_iter().for_each(|id| self.give_back(id));
+    }
+
+    /// The jobs whose leases end in this turn: those of a stream from the oldest on, up to a limit. And the connections
+    /// that are closed because the last lease that had run out on them has ended.
+    pub(super) fn ended_leases(&mut self) -> (Vec<JobId>, Vec<Link>) {
+        let (mut ended, mut lapsed, mut cut) = (Vec::new(), Vec::new(), Vec::new());
+        for (key, stream) in &self.streams {
+            let mut over: Vec<&Lease> = self.held_by(*key).collect();
+            over.retain(|lease| self.lease_end(lease).is_some_and(|end| end <= self.up));
+            over.sort_by_key(|lease| lease.token);
+            let (mut number, mut bytes) = (0, 0);
+            for lease in &over {
+                if number == SLICE || bytes >= SLICE_BYTES {
+                    break;
+                }
+                (number, bytes) = (number + 1, bytes + lease.job.weight());
+                ended.push(lease.job.id);
+            }
+            let is_open = stream.state == State::Open && stream.kind == StreamKind::Events;
+            if number < over.len() {
+                cut.push((*key, is_open));
+            } else if is_open && (number > 0 || stream.lapses) {
+                lapsed.extend(stream.link);
+            }
         }
+        self.is_cut = !cut.is_empty();
+        for (key, _) in cut.into_iter().filter(|(_, is_open)| *is_open) {
+            if let Some(stream) = self.streams.get_mut(&key) {
+                stream.lapses = true;
+            }
+        }
+        (ended, lapsed)
     }
 
     /// The holder of a lease of an earlier process.

@@ -14,9 +14,11 @@ use super::disk::Disk;
 use super::heard::Ear;
 use super::ledger::{Ledger, leftovers};
 use super::model::Model;
-use super::profile::{Profile, chance};
+use super::profile::{Profile, chance, one};
 use super::streams::State;
 use super::watchers::Told;
+use crate::clock::Time;
+use crate::engine::answers::Once;
 use crate::engine::budget::BudgetCommand;
 use crate::engine::command::{Link, Reject, Reply, StreamKind};
 use crate::engine::cron::CronCommand;
@@ -58,6 +60,8 @@ pub(super) struct World {
     pub model: Model,
     /// What the clock on the wall says.
     pub wall: u64,
+    /// What the clock says that never steps.
+    pub up: u64,
     pub connections: Vec<Connection>,
     /// Of connections that have ended.
     pub old_links: Vec<Link>,
@@ -77,6 +81,8 @@ pub(super) struct World {
     /// What was folded lately, or was to be.
     pub foldings: Vec<Folding>,
     pub serial: u64,
+    /// Calls that were made with a key.
+    pub onces: Vec<Once>,
     /// What those were told who wait for jobs.
     pub told: Told,
     turns: usize,
@@ -93,8 +99,9 @@ impl World {
 
     pub(super) fn with(profile: Profile, seed: u64) -> Result<Self> {
         let wall = 1_900_000_000_000;
-        let model = Model::new(profile.settings, wall);
-        let core = Core::open(Disk::default(), profile.settings, wall, seed)?;
+        let time = Time { wall, up: 1_000_000_000 };
+        let model = Model::new(profile.settings, time);
+        let core = Core::open(Disk::default(), profile.settings, time, seed)?;
         Ok(Self {
             profile,
             ear: Ear::new(core.events().listen(), &model),
@@ -103,6 +110,7 @@ impl World {
             unsynced: Vec::new(),
             model,
             wall,
+            up: time.up,
             connections: Vec::new(),
             old_links: Vec::new(),
             past: Vec::new(),
@@ -112,6 +120,7 @@ impl World {
             firings: VecDeque::new(),
             foldings: Vec::new(),
             serial: 0,
+            onces: Vec::new(),
             told: Told::default(),
             turns: 0,
             check_every: 16,
@@ -144,24 +153,42 @@ impl World {
         }
     }
 
+    pub(super) const fn time(&self) -> Time {
+        Time { wall: self.wall, up: self.up }
+    }
+
+    pub(super) const fn pass(&mut self, ms: u64) {
+        self.wall += ms;
+        self.up += ms;
+    }
+
     fn pass_time(&mut self, rng: &mut Rng) {
-        let deadline = self.core.engine().next_deadline().unwrap_or(self.wall);
-        let at = match rng.u32(..100) {
-            0..40 => self.wall,
-            40..65 => self.wall + rng.u64(1..60),
-            65..80 => self.wall + rng.u64(1..1_500),
-            80..86 => self.wall + rng.u64(1..12_000),
-            86..92 => self.wall.max(deadline.min(self.wall + 600_000)),
-            92..96 => self.wall.max(deadline.min(self.wall + 600_000).saturating_sub(1)),
-            96..98 if !self.profile.power => self.wall - rng.u64(..4_000),
-            98 => self.wall + rng.u64(30_000..130_000),
-            _ => self.wall,
+        let due_in = self.core.engine().due_in(self.time()).unwrap_or(0).min(600_000);
+        let (passes, is_set) = match rng.u32(..100) {
+            0..40 => (0, 0),
+            40..65 => (rng.u64(1..60), 0),
+            65..80 => (rng.u64(1..1_500), 0),
+            80..86 => (rng.u64(1..12_000), 0),
+            86..92 => (due_in, 0),
+            92..95 => (due_in.saturating_sub(1), 0),
+            // Where power may be lost, the times of what is forgotten then must not come again.
+            95..98 => (rng.u64(..2_000), self.set_clock(rng)),
+            98 => (rng.u64(30_000..130_000), 0),
+            _ => (0, 0),
         };
-        if at != self.wall {
-            let passed = at.wrapping_sub(self.wall).cast_signed();
-            self.tell(|| format!("at {at} ({passed:+} ms)"));
+        if (passes, is_set) != (0, 0) {
+            let at = (self.wall + passes).saturating_add_signed(is_set);
+            self.tell(|| format!("at {at} ({passes:+} ms, and the clock is set by {is_set:+} ms)"));
         }
-        self.wall = at;
+        self.pass(passes);
+        self.wall = self.wall.saturating_add_signed(is_set);
+    }
+
+    /// By how much somebody sets the clock.
+    fn set_clock(&self, rng: &mut Rng) -> i64 {
+        let by = one(rng, &[900, 4_000, 40_000, 90_000, 86_400_000]);
+        let by = rng.i64(0..by);
+        if rng.bool() || self.profile.power { by } else { -by }
     }
 
     /// Lets some of the workers read what has arrived.
@@ -197,9 +224,9 @@ impl World {
             self.tell(|| format!("  {act}"));
         }
         let answers =
-            self.core.turn(self.wall, acts.iter().map(Act::command).collect::<Vec<_>>().into_iter())?;
+            self.core.turn(self.time(), acts.iter().map(Act::command).collect::<Vec<_>>().into_iter())?;
         ensure!(answers.len() == acts.len(), "{} answers to {} commands", answers.len(), acts.len());
-        self.model.now = self.model.now.max(self.wall);
+        self.model.set_time(self.time());
         self.model.sweep();
         for (act, answer) in acts.iter().zip(&answers) {
             self.model.apply(act, answer).with_context(|| format!("{act}"))?;
@@ -242,7 +269,7 @@ impl World {
                     }
                 }
             }
-            (Act::Cron(_), Ok(Reply::Firing(firing))) => self.firings.push_back(firing.clone()),
+            (Act::RunEntry(..), Ok(Reply::Firing(firing))) => self.firings.push_back(firing.clone()),
             // Whoever folds tries again.
             (Act::Fold(Folding { firing: Some(firing), .. }), Err(Reject::Changed)) => {
                 self.firings.push_back(firing.clone());
@@ -298,12 +325,19 @@ impl World {
 
     /// The engine wakes when something is to be done, and not for nothing.
     fn check_deadline(&self) -> Result<()> {
-        let (next, deadline) = (self.model.next_due(), self.core.engine().next_deadline());
+        let (next, seen) = (self.model.due_in(), self.core.engine().due_in(self.time()));
         if let Some(next) = next {
-            ensure!(deadline.is_some_and(|at| at <= next), "something is due at {next}, not {deadline:?}");
+            ensure!(seen.is_some_and(|pause| pause <= next), "something is due in {next} ms, not {seen:?}");
         }
-        if next.is_none_or(|next| next > self.model.now) {
-            ensure!(deadline.is_none_or(|at| at > self.model.now), "nothing is due yet: {deadline:?}");
+        if self.core.engine().wants_undated().is_some() {
+            ensure!(seen == Some(0), "there are dates to be looked at, but nothing for {seen:?} ms");
+            return Ok(());
+        }
+        let undated = &self.model.undated;
+        ensure!(undated.is_empty(), "the dates of {undated:?} come from a clock that was ahead");
+        // What was left for the next turn may have ended in another way.
+        if next != Some(0) && !self.model.is_cut {
+            ensure!(seen != Some(0), "nothing is due yet, but it wants to turn");
         }
         Ok(())
     }
@@ -348,7 +382,7 @@ impl World {
                 return Ok(());
             }
             if self.model.leases.is_empty() || rng.bool() {
-                self.wall = self.core.engine().next_deadline().unwrap_or(0).max(self.wall);
+                self.pass(self.core.engine().due_in(self.time()).unwrap_or(0));
             }
         }
         anyhow::bail!("there are jobs that do not end: {:?}", self.model.jobs.values().next());

@@ -8,7 +8,8 @@ use protocol::name::{CronName, QueueName};
 use super::bulk::{self, BulkRecord};
 use super::keys::{self, Area, Key, Place};
 use super::record::{
-    self, BudgetRecord, CronRecord, DrawRecord, EntryState, ErrorRecord, Holder, LeaseRecord, QueueRecord,
+    self, AnswerRecord, BudgetRecord, ClockRecord, CronRecord, DrawRecord, EntryState, ErrorRecord, Holder,
+    LeaseRecord, QueueRecord,
 };
 use crate::engine::Tag;
 use crate::engine::budgets::{BudgetId, DrawId};
@@ -41,7 +42,7 @@ impl Batch {
         self.writes.push((key, Some(start..self.values.len())));
     }
 
-    fn remove(&mut self, key: Key) {
+    pub(super) fn remove(&mut self, key: Key) {
         self.writes.push((key, None));
     }
 
@@ -202,6 +203,21 @@ impl Batch {
         self.remove(keys::bulk(id));
     }
 
+    /// Remembers what was answered to a call with this key.
+    pub fn put_answer(&mut self, key: &str, answer: &AnswerRecord) {
+        self.put(keys::answer(key), |out| record::encode_answer(answer, out));
+    }
+
+    pub fn put_answer_part(&mut self, key: &str, number: u32, part: &[u8]) {
+        self.put(keys::answer_part(key.as_bytes(), number), |out| out.extend_from_slice(part));
+    }
+
+    /// Forgets an answer that has so many parts.
+    pub fn remove_answer(&mut self, key: &str, parts: u32) {
+        (0..parts).for_each(|number| self.remove(keys::answer_part(key.as_bytes(), number)));
+        self.remove(keys::answer(key));
+    }
+
     /// Moves a damaged record out of the way, to where nothing looks for it.
     pub fn set_aside(&mut self, key: Key, value: &[u8]) {
         self.put(keys::aside(&key), |out| out.extend_from_slice(value));
@@ -234,8 +250,9 @@ impl Batch {
         self.put(keys::meta("format"), |out| out.push(keys::FORMAT));
     }
 
-    /// Remembers the engine's time, so that stamps and tokens go on growing after a restart.
-    pub fn put_clock(&mut self, now: u64) {
-        self.put(keys::meta("clock"), |out| out.extend_from_slice(&now.to_be_bytes()));
+    /// Remembers the engine's time.
+    pub fn put_clock(&mut self, clock: ClockRecord) {
+        self.put(keys::meta("clock"), |out| out.extend_from_slice(&clock.latest.to_be_bytes()));
+        self.put(keys::meta("wall"), |out| record::encode_wall(clock, out));
     }
 }

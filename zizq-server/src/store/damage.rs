@@ -56,6 +56,11 @@ pub fn set_aside<S: Snapshot>(snapshot: &S, key: &Key) -> Result<Batch, StoreErr
         batch.put_moved(&job);
     } else if key.first() == Some(&(Area::Draw as u8)) {
         draws::mark(&mut batch);
+    } else if let Some(call) = key.strip_prefix(&[Area::Answer as u8]) {
+        let (from, to) = (keys::answer_part(call, 0), keys::answer_part(call, u32::MAX));
+        for part in snapshot.scan(&from, &to, false) {
+            batch.remove(part?.0);
+        }
     } else {
         bulk::set_parts_aside(snapshot, key, &mut batch)?;
     }

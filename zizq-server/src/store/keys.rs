@@ -3,7 +3,7 @@
 //!
 //! | area | key behind the area byte | value |
 //! |---|---|---|
-//! | meta | name | the engine's time, under `clock`; the format of all this, under `format`; how many commits there were, under `commits` |
+//! | meta | name | the engine's time, under `clock` and `wall` ([`super::record::ClockRecord`]); the format of all this, under `format`; how many commits there were, under `commits` |
 //! | queue | queue number | [`super::record::QueueRecord`] |
 //! | cursor | queue, priority | stamp: no live job of the lane comes before it |
 //! | ready | queue, priority, stamp | job record |
@@ -25,6 +25,8 @@
 //! | bulk | stamp | [`super::bulk::BulkRecord`]: a bulk was accepted |
 //! | bulk | stamp, number | a part of what was sent |
 //! | queue name | queue number | the name of the queue, far from its record, so that one damaged block does not cost both |
+//! | answer | the key of a call | [`super::record::AnswerRecord`]: what was answered is kept |
+//! | answer part | the key of a call, 0, number | some of the jobs that were answered, in JSON |
 //! | aside | the key of a damaged record | what was found there, see [`super::damage`] |
 
 use protocol::id::JobId;
@@ -71,6 +73,8 @@ pub enum Area {
     Log = 20,
     Bulk = 21,
     QueueName = 22,
+    Answer = 23,
+    AnswerPart = 24,
     /// Behind all others, also those to come.
     Aside = 254,
 }
@@ -135,6 +139,14 @@ pub fn meta(name: &str) -> Key {
 /// Under which every commit of the store on disk says which one it is.
 pub fn commits() -> Key {
     meta("commits")
+}
+
+pub fn answer(key: &str) -> Key {
+    Builder::new(Area::Answer).push(key.as_bytes()).0
+}
+
+pub fn answer_part(key: &[u8], number: u32) -> Key {
+    Builder::new(Area::AnswerPart).push(key).push(&[0]).push(&number.to_be_bytes()).0
 }
 
 pub fn queue(queue: QueueId) -> Key {

@@ -11,6 +11,7 @@ use protocol::job::{Backoff, LastError, Retention, Status};
 use protocol::lease::{LeaseToken, MAX_LEASE_MS};
 use protocol::media::Format;
 use protocol::name::{BudgetKey, CronName, InvalidName, JobType, QueueName};
+use protocol::number::MAX_TIME_MS;
 use protocol::payload::Payload;
 use serde::{Deserialize, Serialize};
 
@@ -389,6 +390,67 @@ pub struct LeaseEnd {
     pub kept_until: Option<u64>,
     /// An earlier start found it, from which its length counts: its worker was not heard of since.
     pub restored_at: Option<u64>,
+}
+
+impl LeaseEnd {
+    /// Whether it says more than that the lease lasts for its length.
+    pub const fn is_dated(&self) -> bool {
+        self.kept_until.is_some() || self.restored_at.is_some()
+    }
+}
+
+/// What is kept of the answer to a call, beside the jobs in it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerRecord {
+    /// When it was given, in milliseconds since the Unix epoch.
+    pub at: u64,
+    /// Of the call and its body.
+    pub fingerprint: u128,
+    /// Whether jobs were created.
+    pub created: bool,
+    /// The bulk that is still being taken in.
+    pub bulk: Option<u128>,
+    /// How many parts there are.
+    pub parts: u32,
+    /// How long they are together.
+    pub bytes: usize,
+}
+
+pub fn encode_answer(answer: &AnswerRecord, out: &mut Vec<u8>) {
+    encode(answer, out);
+}
+
+pub fn decode_answer(record: &[u8]) -> Result<AnswerRecord, Damaged> {
+    Ok(decode("answer", record)?.0)
+}
+
+/// What time it was, in milliseconds since the Unix epoch. It lies under two keys.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ClockRecord {
+    /// No stamp or token before was given out for a later time, so that they go on growing after a restart.
+    pub latest: u64,
+    /// What the clock on the wall said.
+    pub wall: u64,
+    /// It was set back shortly before, when it said this, and not all dates from before that have been looked at.
+    pub back_from: Option<u64>,
+}
+
+/// What is under the second key: two times of eight bytes, the second 0 where the clock was not set back.
+pub fn encode_wall(ClockRecord { wall, back_from, .. }: ClockRecord, out: &mut Vec<u8>) {
+    out.extend_from_slice(&wall.to_be_bytes());
+    out.extend_from_slice(&back_from.unwrap_or(0).to_be_bytes());
+}
+
+pub fn decode_wall(bytes: &[u8]) -> Option<(u64, Option<u64>)> {
+    let (wall, back_from) = bytes.split_at_checked(8)?;
+    let back_from = Some(decode_time(back_from)?).filter(|from| *from > 0);
+    Some((decode_time(wall)?, back_from))
+}
+
+/// Eight bytes.
+pub fn decode_time(bytes: &[u8]) -> Option<u64> {
+    let time = bytes.try_into().ok().map(u64::from_be_bytes);
+    time.filter(|time| *time <= MAX_TIME_MS)
 }
 
 /// No stream has more events than this. Numbers that workers make up are cut off here.

@@ -228,13 +228,13 @@ const MAGIC: [u8; 4] = *b"FJL\x03";
 mod tests {
     use super::*;
     use crate::store::disk::DiskStore;
-    use crate::store::record::ErrorRecord;
-    use crate::store::{Snapshot, Store, batch::Batch, keys};
+    use crate::store::record::{ClockRecord, ErrorRecord};
+    use crate::store::{Store, batch::Batch};
 
     /// Long enough for several pages; letters at random, so that they are not compressed.
     fn batch(now: u64) -> Batch {
         let mut batch = Batch::default();
-        batch.put_clock(now);
+        batch.put_clock(ClockRecord { latest: now, wall: now, back_from: None });
         let mut random = fastrand::Rng::with_seed(now);
         let message: String = std::iter::repeat_with(|| random.char(' '..='~')).take(12_000).collect();
         let error = ErrorRecord { message, error_type: None, backtrace: None, dequeued_at: 0, failed_at: 0 };
@@ -243,8 +243,7 @@ mod tests {
     }
 
     fn clock(store: &DiskStore) -> u64 {
-        let value = store.snapshot().get(&keys::meta("clock")).unwrap().unwrap();
-        u64::from_be_bytes(value[..].try_into().unwrap())
+        crate::store::view::clock(&store.snapshot()).unwrap().latest
     }
 
     /// Every batch is whole; with a hole anywhere in the last one, the store opens as it was before it.

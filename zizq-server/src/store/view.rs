@@ -1,17 +1,17 @@
 //! Reading the store in the words of the engine.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::CronName;
-use protocol::number::MAX_TIME_MS;
 
 use super::keys::{self, Area, Key, Parts, Place};
 use super::record::{
-    self, BudgetRecord, CronRecord, Damaged, DrawRecord, EntryState, ErrorRecord, Holder, LeaseRecord,
-    QueueRecord,
+    self, AnswerRecord, BudgetRecord, ClockRecord, CronRecord, Damaged, DrawRecord, EntryState, ErrorRecord,
+    Holder, LeaseRecord, QueueRecord,
 };
 use super::{Entry, Snapshot, StoreError};
 use crate::engine::budgets::{BudgetId, DrawId};
@@ -348,6 +348,19 @@ fn area<S: Snapshot, T>(
         .collect()
 }
 
+/// The answers that are kept.
+pub fn answers<S: Snapshot>(snapshot: &S) -> Result<Vec<(Arc<str>, AnswerRecord)>, StoreError> {
+    area(snapshot, Area::Answer, |key, value| {
+        let text = key.get(1..).and_then(|text| std::str::from_utf8(text).ok()).ok_or(Damaged("answer"))?;
+        Ok((text.into(), record::decode_answer(value)?))
+    })
+}
+
+/// What was answered, in so many parts; none where one of them is missing.
+pub fn answer<S: Snapshot>(snapshot: &S, key: &str, parts: u32) -> Result<Option<Vec<Bytes>>, StoreError> {
+    (0..parts).map(|number| snapshot.get(&keys::answer_part(key.as_bytes(), number))).collect()
+}
+
 /// Whether this version can read the store. An empty one it can.
 ///
 /// # Errors
@@ -361,12 +374,15 @@ pub fn check_format<S: Snapshot>(snapshot: &S) -> Result<(), StoreError> {
     }
 }
 
-/// The engine's time when it was last written down, in milliseconds since the Unix epoch.
-pub fn clock<S: Snapshot>(snapshot: &S) -> Result<u64, StoreError> {
-    let key = keys::meta("clock");
-    let Some(value) = snapshot.get(&key)? else { return Ok(0) };
-    let clock = value[..].try_into().ok().map(u64::from_be_bytes);
-    clock.filter(|clock| *clock <= MAX_TIME_MS).ok_or_else(|| Damaged("clock").at(&key))
+/// The engine's time when it was last written down.
+pub fn clock<S: Snapshot>(snapshot: &S) -> Result<ClockRecord, StoreError> {
+    let (key, wall_key) = (keys::meta("clock"), keys::meta("wall"));
+    let latest = snapshot.get(&key)?;
+    let latest = latest.map(|value| record::decode_time(&value).ok_or_else(|| Damaged("clock").at(&key)));
+    let wall = snapshot.get(&wall_key)?;
+    let wall = wall.map(|value| record::decode_wall(&value).ok_or_else(|| Damaged("clock").at(&wall_key)));
+    let (wall, back_from) = wall.transpose()?.unwrap_or_default();
+    Ok(ClockRecord { latest: latest.transpose()?.unwrap_or_default(), wall, back_from })
 }
 
 /// One failed attempt of a job.

@@ -1,7 +1,7 @@
 //! The engine's thread over a store that fails.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +9,8 @@ use protocol::enqueue::{NewJob, parse_job};
 use protocol::job::Backoff;
 use protocol::media::Format;
 use protocol::outcome::LeasedJob;
+
+mod kinds;
 
 use super::*;
 use crate::engine::Settings;
@@ -25,6 +27,8 @@ struct Faults {
     no_commit: AtomicBool,
     no_sync: AtomicBool,
     broken: AtomicBool,
+    /// How often the disk was forced to have everything.
+    syncs: AtomicUsize,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -53,7 +57,10 @@ impl Store for Faulty {
 
     fn syncer(&self) -> Box<dyn Fn() -> Result<(), StoreError> + Send> {
         let (store, sync) = (self.clone(), self.memory.syncer());
-        Box::new(move || store.check(&store.faults.no_sync).and_then(|()| sync()))
+        Box::new(move || {
+            store.faults.syncs.fetch_add(1, Ordering::SeqCst);
+            store.check(&store.faults.no_sync).and_then(|()| sync())
+        })
     }
 
     fn snapshot(&self) -> MemorySnapshot {
@@ -93,12 +100,21 @@ struct World {
 
 impl World {
     fn start() -> Self {
+        Self::with(CommitModes { enqueue: CommitMode::Fsync, others: CommitMode::Buffered })
+    }
+
+    fn with(modes: CommitModes) -> Self {
         let store = Faulty::default();
         let faults = store.faults.clone();
-        let modes = CommitModes { enqueue: CommitMode::Fsync, others: CommitMode::Buffered };
         let core = Core::open(store, SETTINGS, clock::now(), 1).unwrap();
         let (engine, thread) = start(core, modes, mpsc::channel(1).0, None).unwrap();
         Self { faults, engine, thread }
+    }
+
+    /// Lets the disk be full, or not, and the engine look.
+    fn fill(&self, full: bool) {
+        self.faults.full.store(full, Ordering::SeqCst);
+        thread::sleep(Duration::from_millis(LOOK_EVERY_MS));
     }
 
     async fn enqueue(&self) -> Result<Reply, CallError> {
@@ -181,14 +197,12 @@ async fn a_full_disk_takes_no_jobs_and_lets_those_there_are_come_to_their_end() 
     world.enqueue().await.unwrap();
     let (_, outbox) = world.open().await.unwrap();
     let first = next(&outbox).await.unwrap();
-    world.faults.full.store(true, Ordering::SeqCst);
-    tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
+    world.fill(true);
     assert_eq!(world.enqueue().await.unwrap_err(), CallError::DiskFull);
     world.succeed(&first).await.unwrap();
     let second = next(&outbox).await.unwrap();
     world.succeed(&second).await.unwrap();
-    world.faults.full.store(false, Ordering::SeqCst);
-    tokio::time::sleep(Duration::from_millis(LOOK_EVERY_MS)).await;
+    world.fill(false);
     world.enqueue().await.unwrap();
     assert_eq!(world.count().await, 1);
     world.stop().await;

@@ -181,7 +181,7 @@ fn bad_calls() -> Vec<Bad> {
         ),
         body("POST /jobs/success", "[]", 400, "object"),
         body("POST /jobs/success", r#"{"ids": "x"}"#, 400, "ids"),
-        body("POST /jobs/success", r#"{"ids": ["nonsense"]}"#, 400, "nonsense"),
+        body("POST /jobs/success", r#"{"ids": [5]}"#, 400, "ids"),
         body("POST /jobs/success", r#"{"jobs": [{"lease": "0123456789abcdef"}]}"#, 400, "id"),
         body("POST /jobs/release", r#"{"jobs": 1}"#, 400, "jobs"),
         body("POST /jobs/heartbeat", r#"{"jobs": [{"id": 5}]}"#, 400, "id"),

@@ -51,16 +51,16 @@ impl Budgets {
     }
 
     /// Looks at the pools of a draw anew: time may have filled them.
-    pub(in crate::engine) fn refresh(&mut self, id: DrawId, now: u64) {
+    pub(in crate::engine) fn refresh(&mut self, id: DrawId, up: u64) {
         let costs = self.draws.get(&id).map(|draw| draw.costs.as_slice()).unwrap_or_default();
         self.touched.extend(costs.iter().map(|gate| gate.budget));
-        self.settle(now);
+        self.settle(up);
     }
 
     /// Whether a budget has tokens enough now.
-    pub(in crate::engine) fn lets_pass(&mut self, gate: Gate, now: u64) -> bool {
+    pub(in crate::engine) fn lets_pass(&mut self, gate: Gate, up: u64) -> bool {
         self.touched.push(gate.budget);
-        self.settle(now);
+        self.settle(up);
         self.is_open(gate)
     }
 
@@ -77,7 +77,7 @@ impl Budgets {
         queue: QueueId,
         before: Option<(u16, Stamp)>,
         after: Option<(u16, Stamp)>,
-        now: u64,
+        up: u64,
     ) {
         #[cfg(test)]
         {
@@ -98,7 +98,7 @@ impl Budgets {
         if none_before != none_after {
             // It has to wake up for this gate, or need not any more.
             self.touched.push(gate.budget);
-            self.settle(now);
+            self.settle(up);
         }
     }
 
@@ -133,8 +133,8 @@ impl Budgets {
     }
 
     /// Opens and closes gates by what the pools hold now.
-    pub(in crate::engine) fn settle(&mut self, now: u64) {
-        while let Some((at, id)) = self.wakes.first().copied().filter(|(at, _)| *at <= now) {
+    pub(in crate::engine) fn settle(&mut self, up: u64) {
+        while let Some((at, id)) = self.wakes.first().copied().filter(|(at, _)| *at <= up) {
             self.wakes.remove(&(at, id));
             if let Some(budget) = self.by_id.get_mut(&id) {
                 budget.wakes_at = None;
@@ -142,15 +142,15 @@ impl Budgets {
             self.touched.push(id);
         }
         while let Some(id) = self.touched.pop() {
-            self.settle_one(id, now);
+            self.settle_one(id, up);
         }
     }
 
-    fn settle_one(&mut self, id: BudgetId, now: u64) {
+    fn settle_one(&mut self, id: BudgetId, up: u64) {
         let Some(budget) = self.by_id.get_mut(&id) else { return };
         let policy = budget.record.policy;
         let before = budget.open_to;
-        budget.open_to = budget.pool.tokens(policy, now);
+        budget.open_to = budget.pool.tokens(policy, up);
         let (low, high) = (before.min(budget.open_to), before.max(budget.open_to));
         if low < high {
             let is_open = budget.open_to > before;

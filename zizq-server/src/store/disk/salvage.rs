@@ -283,7 +283,7 @@ pub(super) fn mend(tree: &Path, loss: &mut Loss, anything: bool) -> Result<(), F
 impl Loss {
     /// Entries that lie where newer ones were lost. What is said once only stays.
     fn doubt(&mut self, contents: &Contents, lost_above: &[Lost]) {
-        const KEPT: [Area; 9] = [
+        const KEPT: [Area; 11] = [
             Area::Meta,
             Area::Queue,
             Area::QueueName,
@@ -293,6 +293,8 @@ impl Loss {
             Area::Draw,
             Area::Cron,
             Area::CronEntry,
+            Area::Answer,
+            Area::AnswerPart,
         ];
         let is_kept = |key: &[u8]| KEPT.iter().any(|area| key.first() == Some(&(*area as u8)));
         for InternalValue { key, .. } in &contents.entries {

@@ -56,12 +56,14 @@ pub(super) struct Control<'a> {
     next_news: Instant,
     /// Lines that could not be read, from which nothing followed.
     unread: u64,
+    /// How many jobs it has put into queues.
+    enqueued: u32,
 }
 
 impl<'a> Control<'a> {
     pub(super) fn new(shared: &'a Shared, job: &'a DeliveredJob, stop: watch::Receiver<Stop>) -> Self {
         let (said, next_news) = (Said::default(), Instant::now());
-        Self { shared, job, stop, said, news: None, next_news, unread: 0 }
+        Self { shared, job, stop, said, news: None, next_news, unread: 0, enqueued: 0 }
     }
 
     /// Reads the channel to its end. When this is over, every new job is with the server, or this one fails.
@@ -178,8 +180,11 @@ impl<'a> Control<'a> {
     async fn enqueue(&mut self, job: &RawValue) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         let mut is_said = false;
+        // An answer that was lost must not make two jobs of one.
+        self.enqueued += 1;
+        let key = format!("{}-{}-{}", self.job.id, self.job.lease, self.enqueued);
         loop {
-            let pause = match self.shared.client.enqueue(job).await {
+            let pause = match self.shared.client.enqueue(job, &key).await {
                 Ok(()) => return,
                 Err(CallError::Refused { status, message }) => {
                     let message = format!("a job that it enqueued was refused with {status}: {message}");

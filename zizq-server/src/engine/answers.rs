@@ -1,0 +1,232 @@
+//! Answers that are given a second time: a call that brings jobs can carry a key, and the same call with the same key
+//! gets the answer of the first, also after a restart. What is kept of an answer is stored in the batch that stores its
+//! jobs.
+//!
+//! ```text
+//!  new ──► taken in (large bulks, over several turns) ──► kept for a day, or until there are too many others
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::encode;
+use protocol::media::Format;
+
+use super::Engine;
+use super::command::{Command, Enqueued, Outcome, Reject, Reply};
+use super::id::Stamp;
+use crate::hash::HashMap;
+use crate::store::record::AnswerRecord;
+
+/// How long an answer is kept, in milliseconds: a day.
+const KEPT_MS: u64 = 86_400_000;
+/// The most answers that are kept. Those that go first are the oldest.
+const MAX_ANSWERS: usize = if cfg!(test) { 8 } else { 100_000 };
+/// What they weigh together at most, in bytes.
+const MAX_BYTES: usize = if cfg!(test) { 20_000 } else { 256 * 1024 * 1024 };
+/// How many are forgotten in one turn.
+const SLICE: usize = 64;
+
+/// What makes a call one that is carried out once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Once {
+    /// As its sender chose it.
+    pub key: Arc<str>,
+    /// Of the call and its body: with another one it is another call.
+    pub fingerprint: u128,
+}
+
+/// An answer that was given before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repeated {
+    /// Whether jobs were created.
+    pub created: bool,
+    /// The jobs in JSON, separated by commas, in parts.
+    pub jobs: Vec<Bytes>,
+}
+
+/// What came of a call that brings jobs.
+#[derive(Debug)]
+pub enum Taken {
+    /// It was carried out now.
+    Jobs(Vec<Enqueued>),
+    /// It was carried out before.
+    Again(Repeated),
+}
+
+impl Command {
+    /// The command as one that is carried out once, where it has a key.
+    #[must_use]
+    pub fn once(self, once: Option<&Once>) -> Self {
+        match once {
+            None => self,
+            Some(once) => Self::Once { once: once.clone(), command: Box::new(self) },
+        }
+    }
+}
+
+/// What is known of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    New,
+    /// It has been carried out, and so many parts of its answer are stored.
+    Answered {
+        parts: u32,
+        created: bool,
+    },
+}
+
+#[derive(Debug)]
+struct Kept {
+    record: AnswerRecord,
+    /// When it was given, by the clock that never steps.
+    since: u64,
+    /// Whether its jobs are still being taken in.
+    is_coming: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    by_key: HashMap<Arc<str>, Kept>,
+    /// The oldest first.
+    order: VecDeque<Arc<str>>,
+    bytes: usize,
+}
+
+impl Answers {
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn insert(&mut self, key: Arc<str>, kept: Kept) {
+        self.bytes += kept.record.bytes;
+        if self.by_key.insert(key.clone(), kept).is_none() {
+            self.order.push_back(key);
+        }
+    }
+
+    /// The oldest, if it is kept for too long, or there are too many.
+    fn pop_old(&mut self, up: u64) -> Option<(Arc<str>, AnswerRecord)> {
+        let kept = self.by_key.get(self.order.front()?)?;
+        let too_many = self.order.len() > MAX_ANSWERS || self.bytes > MAX_BYTES;
+        if kept.is_coming || !too_many && up < kept.since + KEPT_MS {
+            return None;
+        }
+        let key = self.order.pop_front()?;
+        let kept = self.by_key.remove(&key)?;
+        self.bytes -= kept.record.bytes;
+        Some((key, kept.record))
+    }
+}
+
+impl Engine {
+    /// Takes in the answers that are stored.
+    pub(super) fn load_answers(&mut self, mut answers: Vec<(Arc<str>, AnswerRecord)>) {
+        answers.sort_by_key(|(_, record)| record.at);
+        for (key, record) in answers {
+            let since = self.up_of(record.at.min(self.now));
+            // Where damage took the bulk, what has come of it is all that comes.
+            let is_coming =
+                record.bulk.is_some_and(|bulk| self.bulks.answer_for(Stamp::from_bits(bulk), key.clone()));
+            self.answers.insert(key, Kept { record, since, is_coming });
+        }
+    }
+
+    /// Whether a call was carried out before.
+    ///
+    /// # Errors
+    /// Where its key belongs to another call, or the first has not come to its end.
+    pub fn known(&self, Once { key, fingerprint }: &Once) -> Result<Known, Reject> {
+        let Some(kept) = self.answers.by_key.get(key) else { return Ok(Known::New) };
+        if kept.record.fingerprint != *fingerprint {
+            let error =
+                format!("Idempotency-Key: `{key}` was used for another request; each takes a key of its own");
+            return Err(Reject::NotAllowed(error));
+        }
+        if kept.is_coming {
+            let error =
+                format!("the first request with the Idempotency-Key `{key}` is still being carried out");
+            return Err(Reject::Conflict(error));
+        }
+        let AnswerRecord { parts, created, .. } = kept.record;
+        Ok(Known::Answered { parts, created })
+    }
+
+    /// Carries out a call for the first time.
+    pub(super) fn apply_once(
+        &mut self,
+        once: Once,
+        command: Command,
+        found: super::Found,
+    ) -> Result<Reply, Reject> {
+        let reply = self.apply(command, found)?;
+        let record = AnswerRecord { at: self.now, fingerprint: once.fingerprint, ..AnswerRecord::default() };
+        let kept = |is_coming| Kept { record, since: self.up, is_coming };
+        match &reply {
+            Reply::Enqueued(jobs) => {
+                self.answers.insert(once.key.clone(), kept(true));
+                self.add_answer(&once.key, jobs);
+                self.end_answer(&once.key);
+            }
+            Reply::Later(id) => {
+                self.answers.insert(once.key.clone(), kept(true));
+                let _ = self.bulks.answer_for(*id, once.key);
+            }
+            // What follows from it carries the key on.
+            _ => {}
+        }
+        Ok(reply)
+    }
+
+    /// All jobs of a bulk will come, also after a crash: its key is taken from now on.
+    pub(super) fn accept_answer(&mut self, key: &Arc<str>, bulk: Stamp) {
+        if let Some(kept) = self.answers.by_key.get_mut(key) {
+            kept.record.bulk = Some(bulk.to_bits());
+            self.batch.put_answer(key, &kept.record);
+        }
+    }
+
+    /// Some of the jobs have come.
+    pub(super) fn add_answer(&mut self, key: &Arc<str>, jobs: &[Enqueued]) {
+        let Some(kept) = self.answers.by_key.get_mut(key) else { return };
+        let mut part = Vec::with_capacity(jobs.len() * 256);
+        for (n, job) in jobs.iter().enumerate() {
+            if n > 0 {
+                part.push(b',');
+            }
+            encode::write_job(&mut part, Format::Json, &job.view(), None);
+        }
+        let record = &mut kept.record;
+        record.created |= jobs.iter().any(|job| job.outcome == Outcome::Created);
+        self.batch.put_answer_part(key, record.parts, &part);
+        record.parts += 1;
+        record.bytes += part.len();
+        self.answers.bytes += part.len();
+        self.batch.put_answer(key, record);
+    }
+
+    /// All of them have come.
+    pub(super) fn end_answer(&mut self, key: &Arc<str>) {
+        let Some(kept) = self.answers.by_key.get_mut(key) else { return };
+        kept.is_coming = false;
+        kept.record.bulk = None;
+        self.batch.put_answer(key, &kept.record);
+    }
+
+    /// Nothing came of it.
+    pub(super) fn drop_answer(&mut self, key: &Arc<str>) {
+        if let Some(kept) = self.answers.by_key.remove(key) {
+            self.answers.bytes -= kept.record.bytes;
+            self.answers.order.retain(|other| other != key);
+        }
+    }
+
+    /// Forgets what has been kept for long enough.
+    pub(super) fn forget_answers(&mut self) {
+        for _ in 0..SLICE {
+            let Some((key, record)) = self.answers.pop_old(self.up) else { return };
+            self.batch.remove_answer(&key, record.parts);
+        }
+    }
+}

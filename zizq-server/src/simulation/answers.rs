@@ -1,0 +1,152 @@
+//! Calls that are carried out once, as the model sees them: what the first was answered, the second is answered.
+
+use anyhow::{Result, bail, ensure};
+use fastrand::Rng;
+use protocol::encode;
+use protocol::enqueue::NewJob;
+use protocol::media::Format;
+
+use super::act::Act;
+use super::ledger::Ledger;
+use super::model::Model;
+use super::profile::{chance, one};
+use super::world::World;
+use crate::engine::answers::{Once, Repeated};
+use crate::engine::command::{Enqueued, Reject, Reply};
+use crate::store::Snapshot;
+use crate::store::view;
+use crate::turn::Answer;
+
+/// The most answers that are kept, and what they weigh at most, in bytes.
+const MAX: usize = 8;
+const MAX_BYTES: usize = 20_000;
+/// How long they are kept, in milliseconds.
+const DAY_MS: u64 = 86_400_000;
+
+/// An answer that is kept: its key, what its call was, and its jobs in JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Kept {
+    key: String,
+    fingerprint: u128,
+    text: String,
+    at: u64,
+    /// When it was given, by the clock that never steps; a store does not know.
+    since: u64,
+}
+
+impl Kept {
+    fn as_stored(&self) -> Self {
+        Self { since: 0, ..self.clone() }
+    }
+}
+
+fn text(jobs: &[Enqueued]) -> String {
+    let mut texts = Vec::new();
+    for job in jobs {
+        let mut text = Vec::new();
+        encode::write_job(&mut text, Format::Json, &job.view(), None);
+        texts.push(String::from_utf8_lossy(&text).into_owned());
+    }
+    texts.join(",")
+}
+
+/// The answers in a store, in the order of their keys.
+pub(super) fn stored(snapshot: &impl Snapshot) -> Result<Vec<Kept>> {
+    let mut all = Vec::new();
+    for (key, record) in view::answers(snapshot)? {
+        let Some(parts) = view::answer(snapshot, &key, record.parts)? else { bail!("{key} lacks a part") };
+        let text = String::from_utf8(parts.concat())?;
+        let kept =
+            Kept { key: key.to_string(), fingerprint: record.fingerprint, text, at: record.at, since: 0 };
+        ensure!(kept.text.len() == record.bytes, "{kept:?} is {record:?}");
+        all.push(kept);
+    }
+    Ok(all)
+}
+
+impl Model {
+    pub(super) fn once(&mut self, once: &Once, jobs: &[NewJob], answer: &Answer) -> Result<()> {
+        let Some(kept) = self.answers.iter().find(|kept| kept.key == *once.key) else {
+            self.enqueue(jobs, answer)?;
+            if let Ok(Reply::Enqueued(jobs)) = answer {
+                let (key, fingerprint, at) = (once.key.to_string(), once.fingerprint, self.now);
+                self.answers.push(Kept { key, fingerprint, text: text(jobs), at, since: self.up });
+            }
+            return Ok(());
+        };
+        if kept.fingerprint != once.fingerprint {
+            ensure!(matches!(answer, Err(Reject::NotAllowed(_))), "it is another call, but: {answer:?}");
+            return Ok(());
+        }
+        let Ok(Reply::Repeated(Repeated { jobs, .. })) = answer else { bail!("answered {answer:?}") };
+        ensure!(jobs.concat() == kept.text.as_bytes(), "answered {answer:?} instead of {kept:?}");
+        Ok(())
+    }
+
+    pub(super) fn forget_answers(&mut self) {
+        let bytes = |all: &[Kept]| all.iter().map(|kept| kept.text.len()).sum::<usize>();
+        let up = self.up;
+        let is_old = |all: &[Kept]| all.first().is_some_and(|kept| kept.since + DAY_MS <= up);
+        while self.answers.len() > MAX || bytes(&self.answers) > MAX_BYTES || is_old(&self.answers) {
+            self.answers.remove(0);
+        }
+    }
+
+    /// After a restart they are forgotten in the order of their times.
+    pub(super) fn restart_answers(&mut self) {
+        self.answers.sort_by(|a, b| (a.at, &a.key).cmp(&(b.at, &b.key)));
+        // While nobody counted, the clock on the wall is all there is.
+        let (now, up) = (self.now, self.up);
+        self.answers.iter_mut().for_each(|kept| kept.since = (up + kept.at.min(now)).saturating_sub(now));
+    }
+
+    pub(super) fn compare_answers(&self, ledger: &Ledger) -> Result<()> {
+        let mut expected: Vec<Kept> = self.answers.iter().map(Kept::as_stored).collect();
+        expected.sort_by(|a, b| a.key.cmp(&b.key));
+        ensure!(ledger.answers == expected, "kept should be {expected:?}, not {:?}", ledger.answers);
+        Ok(())
+    }
+
+    /// After a crash within a turn: an answer is kept if its jobs came, and only then.
+    pub(super) fn adopt_answers(&mut self, acts: &[Act], ledger: &Ledger) -> Result<()> {
+        let is_known = |key: &str| self.answers.iter().any(|kept| kept.key == key);
+        for act in acts {
+            let Act::Once(once, jobs) = act else { continue };
+            if is_known(&once.key) {
+                continue;
+            }
+            let came = jobs.iter().any(|job| ledger.jobs.values().any(|other| other.payload == job.payload));
+            let is_kept = ledger.answers.iter().any(|kept| kept.key == *once.key);
+            ensure!(!came || is_kept, "{act} came, and its answer did not");
+        }
+        let new = ledger.answers.iter().filter(|kept| !is_known(&kept.key)).cloned().collect::<Vec<_>>();
+        for kept in &new {
+            let asked = acts.iter().any(|act| matches!(act, Act::Once(once, _) if *once.key == kept.key));
+            ensure!(asked, "nobody has asked for {kept:?}");
+        }
+        self.answers.retain(|kept| ledger.answers.contains(&kept.as_stored()));
+        self.answers.extend(new);
+        Ok(())
+    }
+}
+
+impl World {
+    pub(super) fn once_act(&mut self, rng: &mut Rng) -> Act {
+        let jobs: Vec<NewJob> = (0..rng.usize(..4)).map(|_| self.new_job(rng)).collect();
+        let again = self.onces.get(rng.usize(..self.onces.len().max(1))).cloned();
+        let once = match again {
+            Some(once) if chance(rng, 50) => once,
+            Some(once) if chance(rng, 15) => Once { fingerprint: rng.u128(..), ..once },
+            _ => {
+                self.serial += 1;
+                let key = format!("{} {}", one(rng, &["once", "call"]), self.serial);
+                Once { key: key.into(), fingerprint: rng.u128(..) }
+            }
+        };
+        self.onces.push(once.clone());
+        if self.onces.len() > 12 {
+            self.onces.remove(0);
+        }
+        Act::Once(once, jobs)
+    }
+}
