@@ -7,7 +7,8 @@ use tempfile::TempDir;
 use tests::binaries::binary;
 use tests::wait::within;
 use tests::{Server, id};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
 /// How a command ended and what it said.
@@ -242,16 +243,73 @@ async fn tail_follows_a_running_job_to_its_end() {
     }
 }
 
+/// Reads a request, and returns its body.
+async fn request(connection: &mut TcpStream) -> String {
+    let (mut read, mut length) = (Vec::new(), None);
+    loop {
+        let head = read.windows(4).position(|end| end == b"\r\n\r\n").map(|at| at + 4);
+        if let (Some(head), None) = (head, length) {
+            let text = String::from_utf8_lossy(&read[..head]).to_lowercase();
+            let after = text.split("content-length: ").nth(1).unwrap();
+            length = Some(after.lines().next().unwrap().parse::<usize>().unwrap());
+        }
+        if let (Some(head), Some(length)) = (head, length)
+            && read.len() >= head + length
+        {
+            return String::from_utf8(read.split_off(head)).unwrap();
+        }
+        assert!(within("a request", connection.read_buf(&mut read)).await.unwrap() > 0);
+    }
+}
+
 #[tokio::test]
-async fn what_may_have_been_taken_is_not_sent_again() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+async fn what_may_have_been_taken_is_not_sent_again_where_keys_are_not_known() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let calls = tokio::spawn(async move {
-        let (connection, _) = listener.accept().await.unwrap();
-        let mut lines = BufReader::new(connection).lines();
-        within("the head of the call", lines.next_line()).await.unwrap().unwrap()
+        let (mut first, _) = listener.accept().await.unwrap();
+        let jobs = request(&mut first).await;
+        drop(first);
+        let (mut second, _) = listener.accept().await.unwrap();
+        let question = request(&mut second).await;
+        let answer = "HTTP/1.1 201 Created\r\ncontent-length: 11\r\n\r\n{\"jobs\":[]}";
+        second.write_all(answer.as_bytes()).await.unwrap();
+        // A third call would not be answered, and is not there.
+        (jobs, question, listener)
     });
     let said = run_at(&url, &["enqueue", "q", "--type", "t"], "1\n").await;
     said.wrong(69, "(from line 1 on); whether these jobs were taken is not known");
-    assert_eq!(calls.await.unwrap(), "POST /jobs/bulk HTTP/1.1");
+    let (jobs, question, _listener) = calls.await.unwrap();
+    assert!(jobs.contains("\"payload\":1"), "{jobs}");
+    assert_eq!(question, r#"{"jobs":[]}"#);
+}
+
+#[tokio::test]
+async fn a_call_whose_answer_is_lost_is_sent_again_and_carried_out_once() {
+    let server = Server::start().await;
+    let address = server.url().trim_start_matches("http://").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let between = tokio::spawn(async move {
+        for n in 0.. {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let mut far = TcpStream::connect(&address).await.unwrap();
+            if n > 0 {
+                tokio::spawn(async move { copy_bidirectional(&mut near, &mut far).await });
+                continue;
+            }
+            let (mut from_near, mut from_far) = (near.split(), far.split());
+            let mut answer = [0; 12];
+            tokio::select! {
+                _ = copy(&mut from_near.0, &mut from_far.1) => panic!("it does not wait for the answer"),
+                read = from_far.0.read_exact(&mut answer) => drop(read.unwrap()),
+            }
+            assert_eq!(&answer, b"HTTP/1.1 201");
+        }
+    });
+    let said = run_at(&url, &["enqueue", "q", "--type", "t"], "1\n2\n").await.well();
+    assert_eq!(said, "2 jobs are in queue q\n");
+    between.abort();
+    let jobs = server.client().get("/jobs?queue=q").await.expect(200);
+    assert_eq!(jobs["jobs"].as_array().unwrap().len(), 2, "{jobs}");
 }

@@ -139,7 +139,8 @@ impl Enqueue {
         }
     }
 
-    /// Sends some jobs, all or none of which the server takes; again while it is away.
+    /// Sends some jobs, all or none of which the server takes; again while it is away. What it may have taken already is
+    /// sent again only where it is sure to take it once.
     async fn send(
         &self,
         server: &Server,
@@ -151,32 +152,39 @@ impl Enqueue {
         let bulk = Bulk { jobs: part.iter().map(|item| self.job(item)).collect() };
         let body = serde_json::to_vec(&bulk).map_err(|e| CliError::Failed(e.to_string()))?;
         let begin = part.first().map_or("", |item| item.place.as_str());
+        let from = if begin.is_empty() { String::new() } else { format!(" (from {begin} on)") };
+        let unknown = |why: String| {
+            let say = "whether these jobs were taken is not known; zizq-worker status shows what is there";
+            CliError::Lost(format!("{why}{from}; {say}"))
+        };
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         let give_up = Instant::now() + PATIENCE;
+        // Why the first answer did not come.
+        let mut lost = None;
         loop {
-            let request = server.request(Method::POST, &["jobs", "bulk"], &[]);
-            let request = request.header("content-type", "application/json").header("idempotency-key", key);
-            let error = match server.ask(request.body(body.clone())).await {
-                Ok((status, answer)) if status.is_success() => return self.note(answer, taken),
-                Ok((status, answer)) if status.is_client_error() => {
+            let error = match ask(server, &body, key, lost.is_some()).await {
+                Ok(Some((status, answer))) if status.is_success() => return self.note(answer, taken),
+                // The call whose answer was lost is still being carried out.
+                Ok(Some((StatusCode::CONFLICT, answer))) if lost.is_some() => {
+                    CliError::NoServer(refused(StatusCode::CONFLICT, &answer).to_string())
+                }
+                Ok(Some((status, answer))) if status.is_client_error() => {
                     return Err(refusal(part, status, &answer));
                 }
-                Ok((status, answer)) => refused(status, &answer),
+                Ok(Some((status, answer))) => refused(status, &answer),
+                Ok(None) => return Err(unknown(lost.unwrap_or_default())),
                 Err(e) => e,
             };
             let pause = backoff.next();
-            let from = if begin.is_empty() { String::new() } else { format!(" (from {begin} on)") };
+            let may_wait = Instant::now() + pause < give_up;
             match error {
+                CliError::Lost(e) if may_wait => lost = lost.or(Some(e)),
                 // Before the first answer nobody knows whether there is a server at all.
-                CliError::NoServer(_) if taken.jobs > 0 && Instant::now() + pause < give_up => {}
-                CliError::NoServer(e) => return Err(CliError::NoServer(e + &from)),
-                // Not every server knows the key, so sending again could enqueue twice.
-                CliError::Lost(e) => {
-                    let unknown =
-                        "whether these jobs were taken is not known; zizq-worker status shows what is there";
-                    return Err(CliError::Lost(format!("{e}{from}; {unknown}")));
-                }
-                other => return Err(other),
+                CliError::NoServer(_) if may_wait && (lost.is_some() || taken.jobs > 0) => {}
+                CliError::NoServer(e) if lost.is_none() => return Err(CliError::NoServer(e + &from)),
+                error @ CliError::Lost(_) => return Err(unknown(error.to_string())),
+                error if lost.is_some() => return Err(unknown(error.to_string())),
+                error => return Err(error),
             }
             bar.set_message("waiting for the server");
             tokio::time::sleep(pause).await;
@@ -230,6 +238,30 @@ impl Enqueue {
         print(&line)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Sends jobs. None: they were sent before, and the server might take them twice.
+async fn ask(
+    server: &Server,
+    body: &[u8],
+    key: &str,
+    is_again: bool,
+) -> Result<Option<(StatusCode, Value)>, CliError> {
+    let request = |key: &str| {
+        let request = server.request(Method::POST, &["jobs", "bulk"], &[]);
+        request.header("content-type", "application/json").header("idempotency-key", key)
+    };
+    if is_again {
+        // No job, with an empty key: a server that minds keys refuses it, and to any other it is nothing to do.
+        let (status, answer) = server.ask(request("\"\"").body(r#"{"jobs":[]}"#)).await?;
+        let error = answer.get("error").and_then(Value::as_str).unwrap_or_default();
+        match status {
+            StatusCode::BAD_REQUEST if error.starts_with("Idempotency-Key") => {}
+            StatusCode::SERVICE_UNAVAILABLE => return Err(refused(status, &answer)),
+            _ => return Ok(None),
+        }
+    }
+    server.ask(request(key).body(body.to_vec())).await.map(Some)
 }
 
 /// Says which job it is that the server does not take.
