@@ -16,8 +16,8 @@ use crate::store::{Store, StoreError};
 
 /// How long output waits before it is written down: what short jobs print never is, if they are gone by then.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
-/// What may be in memory, in bytes, before it is written down at once.
-const MAX_BYTES: usize = 16 * 1024 * 1024;
+/// What may be in memory, in bytes, before it is written down at once; less on a small disk.
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// How often is looked whether space is short.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The pause after each slice of a sweep.
@@ -57,6 +57,8 @@ pub(super) struct Keeper {
     tails: BTreeMap<Attempt, Held>,
     /// What the tails weigh.
     bytes: usize,
+    /// What they may weigh.
+    max_bytes: usize,
     watched: BTreeMap<Attempt, watch::Sender<()>>,
     /// When what is new is to be written down.
     write_at: Option<Instant>,
@@ -75,12 +77,14 @@ struct Held {
 
 impl Keeper {
     pub(super) fn new(requests: Receiver<Request>, jobs: DiskStore, shelf: Shelf) -> Self {
+        let max_bytes = usize::try_from(jobs.gathered_output(MAX_BYTES)).unwrap_or(usize::MAX);
         Self {
             requests,
             jobs,
             shelf,
             tails: BTreeMap::new(),
             bytes: 0,
+            max_bytes,
             watched: BTreeMap::new(),
             write_at: None,
             sweep: Sweep::new(),
@@ -98,8 +102,10 @@ impl Keeper {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break None,
             }
+            // What is in memory goes to the journal first, and from there to a table.
+            self.jobs.set_output(2 * self.bytes as u64 + self.shelf.unwritten());
             let now = Instant::now();
-            if self.bytes > MAX_BYTES || self.write_at.is_some_and(|at| at <= now) {
+            if self.bytes > self.max_bytes || self.write_at.is_some_and(|at| at <= now) {
                 self.write_down();
             }
             if self.look_at <= now {
@@ -215,7 +221,7 @@ impl Keeper {
         let written = self.write_new();
         let is_written = written.is_ok();
         self.note(written);
-        let is_heavy = self.bytes > MAX_BYTES;
+        let is_heavy = self.bytes > self.max_bytes;
         self.let_go(|_, held| is_heavy || is_written && !held.is_active);
         self.tails.values_mut().for_each(|held| held.is_active = false);
         self.watched.retain(|_, watched| watched.receiver_count() > 0);

@@ -98,6 +98,11 @@ impl Shelf {
         if batch.is_empty() { Ok(()) } else { self.commit(batch) }
     }
 
+    /// What has to get to the disk, in bytes.
+    pub(super) fn unwritten(&self) -> u64 {
+        self.store.unwritten()
+    }
+
     /// Gives back the space of what was removed, as far as it can be done at once.
     pub(super) fn make_space(&mut self) {
         if self.store.is_cramped() {

@@ -119,6 +119,7 @@ impl DiskStore {
     }
 
     fn within(folder: &Path, memory: Memory, space: Space) -> Self {
+        let memory = Memory { gathered: space.gathered(memory.gathered), ..memory };
         let folder = folder.to_owned();
         let journal = Arc::new(Journal::new(folder.clone()));
         let (salvages, is_suspect, is_cramped) = (AtomicBool::new(false), Arc::default(), Arc::default());
@@ -172,13 +173,23 @@ impl DiskStore {
         self.at.space.is_low(self.unwritten() + self.at.space.for_output())
     }
 
+    /// From now on there must be room for so many bytes of output.
+    pub fn set_output(&self, bytes: u64) {
+        self.at.space.set_output(bytes);
+    }
+
+    /// How much output may gather in memory before it is written down, in bytes; on a large disk `most`.
+    pub fn gathered_output(&self, most: u64) -> u64 {
+        self.at.space.gathered(most)
+    }
+
     /// Whether it has to be opened anew to give back space that is needed.
     pub fn is_cramped(&self) -> bool {
         self.at.is_cramped.load(Ordering::Relaxed)
     }
 
     /// What is gathered in memory and has to get to the disk, in bytes.
-    fn unwritten(&self) -> u64 {
+    pub fn unwritten(&self) -> u64 {
         self.opened().map_or(0, |open| open.database.write_buffer_size())
     }
 

@@ -2,6 +2,8 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::FallocateFlags;
 
@@ -9,18 +11,26 @@ use rustix::fs::FallocateFlags;
 const RESERVE: u64 = 1024 * 1024 * 1024;
 /// The part of a smaller disk that is kept free.
 const RESERVE_PART: u64 = 20;
-/// To open the store takes a little space, in bytes.
+/// To open the store takes a little space, in bytes; it is asked for on a large disk.
 const TO_OPEN: u64 = 8 * 1024 * 1024;
+/// The part of a smaller disk that is asked for.
+const TO_OPEN_PART: u64 = 16;
 /// What is held back for that on a large disk, in bytes: others may take everything that is free.
 const BALLAST: u64 = 16 * 1024 * 1024;
 /// The part of a smaller disk that is held back.
 const BALLAST_PART: u64 = 8;
+/// The part of a small disk that may gather in memory in one place.
+const GATHERED_PART: u64 = 32;
 
 #[derive(Debug, Clone)]
 pub(super) struct Space {
     folder: PathBuf,
+    /// That of the disk.
+    size: u64,
     reserve: u64,
     ballast: u64,
+    /// What the output of jobs has yet to take.
+    output: Arc<AtomicU64>,
 }
 
 impl Space {
@@ -30,32 +40,44 @@ impl Space {
         let size = size.unwrap_or(u64::MAX);
         let reserve = reserve.unwrap_or_else(|| RESERVE.min(size / RESERVE_PART));
         let ballast = if reserve == 0 { 0 } else { BALLAST.min(size / BALLAST_PART) };
-        Self { folder: folder.to_owned(), reserve, ballast }
+        Self { folder: folder.to_owned(), size, reserve, ballast, output: Arc::default() }
     }
 
     /// The same for another folder of the same disk, but for what is held back.
     pub(super) fn beside(&self, folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), reserve: self.reserve, ballast: 0 }
+        Self { folder: folder.to_owned(), ballast: 0, ..self.clone() }
     }
 
     /// Whether nothing new should be stored, while so many bytes are still to be written. Where nothing is to be kept free,
     /// writes will tell.
     pub(super) fn is_low(&self, unwritten: u64) -> bool {
-        self.reserve > 0 && self.free() < self.reserve.saturating_add(unwritten)
+        let output = self.output.load(Ordering::Relaxed);
+        self.reserve > 0 && self.free() < self.reserve.saturating_add(unwritten).saturating_add(output)
     }
 
-    /// What the output of jobs may take before it is written down, in bytes: it is refused while there is still room for that,
-    /// and before jobs are.
+    /// From now on there must be room for so many bytes of output.
+    pub(super) fn set_output(&self, bytes: u64) {
+        self.output.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How much may gather in memory before it is written down, in bytes: what there is to be written needs room.
+    pub(super) fn gathered(&self, most: u64) -> u64 {
+        most.min(self.size / GATHERED_PART)
+    }
+
+    /// What output of jobs may take that is on its way, in bytes: it is refused while there is still room for that, and before
+    /// jobs are.
     pub(super) fn for_output(&self) -> u64 {
         2 * self.ballast
     }
 
     /// Whether the store can be opened, if with what was held back.
     pub(super) fn is_enough_to_open(&self) -> bool {
-        if self.free() < TO_OPEN && fs::remove_file(self.ballast()).is_ok() {
+        let needed = TO_OPEN.min(self.size / TO_OPEN_PART);
+        if self.free() < needed && fs::remove_file(self.ballast()).is_ok() {
             tracing::info!("the space that was held back on the disk is used now");
         }
-        self.free() >= TO_OPEN
+        self.free() >= needed
     }
 
     /// Holds space back, unless that is done, or there is too little for it.

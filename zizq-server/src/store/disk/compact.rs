@@ -226,7 +226,8 @@ impl Shared {
 
     /// Brings to the disk what is gathered; false where there is no room for it, or it takes too long.
     fn flush(&self) -> Result<bool, StoreError> {
-        if self.space.free() < 2 * self.database.write_buffer_size() {
+        let unwritten = self.database.write_buffer_size();
+        if self.space.free() < unwritten + unwritten / 4 {
             return Ok(false);
         }
         self.jobs.rotate_memtable()?;
@@ -336,17 +337,18 @@ impl Tending {
     /// zero.
     fn settle(&mut self, spare: u64) -> Result<(), StoreError> {
         self.drop_passed()?;
-        let Weight { living, dead } = self.shared.weight();
-        let gathered = self.shared.jobs.tree.active_memtable().size();
-        let is_worth_it = match spare {
-            0 => dead > living / WORTH || gathered > GATHERED_IF_SHORT,
-            _ => dead > living + spare || gathered > GATHERED_AT_REST,
+        let is_heavy = |Weight { living, dead }| match spare {
+            0 => dead > living / WORTH,
+            _ => dead > living + spare,
         };
-        if !is_worth_it || !self.shared.flush()? {
+        let weight = self.shared.weight();
+        let gathered = self.shared.jobs.tree.active_memtable().size();
+        if !is_heavy(weight) && gathered <= if spare == 0 { GATHERED_IF_SHORT } else { GATHERED_AT_REST } {
             return Ok(());
         }
-        let Weight { living, dead } = self.shared.weight();
-        if spare == 0 || dead > living + spare {
+        // Without room for what is gathered, what is in the tables may make some.
+        let is_flushed = self.shared.flush()?;
+        if is_heavy(self.shared.weight()) || is_flushed && spare == 0 {
             self.shared.merge(&tight())?;
         }
         self.drop_passed()?;
