@@ -3,6 +3,7 @@
 use http::Method;
 use protocol::media::Format;
 use serde_json::{Value, json};
+use tests::wait::until;
 use tests::{Server, Wire, id};
 
 const JSON: &str = "application/json";
@@ -75,11 +76,11 @@ async fn a_first_start_warns_of_nothing() {
     let log = server.process().log();
     assert!(!log.contains("WARN"), "{log}");
     let mut asked = Server::with(["--max-connections", "1000000"]).await;
-    let log = asked.process().log();
-    assert!(
-        log.contains("WARN") && log.contains("--max-connections"),
-        "who asks for more than there can be hears so: {log}"
-    );
+    until("a warning, for more is asked than there can be", async || {
+        let log = asked.process().log();
+        (log.contains("WARN") && log.contains("--max-connections")).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
