@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::binaries::binary;
@@ -161,6 +162,49 @@ async fn below_the_reserve_jobs_are_refused_and_those_that_are_there_come_to_the
     server.client.succeed(&prints).await;
     expected = BTreeSet::from([id(&server.enqueue_at_last().await).to_owned()]);
     assert_eq!(server.drain().await, expected);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_every_call_that_brings_jobs_and_lets_the_others_be() {
+    let server = Small::start(64, &["--min-free-disk", "16MiB"]).await;
+    let client = &server.client;
+    let entry = |name: &str, batch: Value| {
+        let mut job = json!({"queue": "cron", "type": "t", "payload": [1]});
+        if !batch.is_null() {
+            job["batch"] = batch;
+        }
+        json!({"name": name, "expression": "0 0 1 1 *", "job": job})
+    };
+    let batch = json!({"key": "k", "when": "true", "fold": "$existing + $new"});
+    let entries = json!({"entries": [entry("plain", Value::Null), entry("batched", batch.clone())]});
+    client.call(Method::PUT, "/crons/g").value(&entries).await.expect(200);
+    client.add("held").await;
+    let held = client.poll_one("held").await;
+    server.fill_up_to(20);
+    server.enqueue_to_the_end(50_000).await;
+    let job = json!({"queue": "q", "type": "t", "payload": [1]});
+    let mut batched = job.clone();
+    batched["batch"] = batch;
+    for (path, body) in [
+        ("/jobs", Some(job.clone())),
+        ("/jobs?wait_ms=1000", Some(job.clone())),
+        ("/jobs", Some(batched.clone())),
+        ("/jobs/bulk", Some(json!({"jobs": [job]}))),
+        ("/jobs/bulk", Some(json!({"jobs": [batched]}))),
+        ("/crons/g/entries/plain/run", None),
+        ("/crons/g/entries/batched/run", None),
+    ] {
+        let call = client.poke(path);
+        let answer = if let Some(body) = body { call.value(&body).await } else { call.await };
+        answer.expect_refusal(507, "full");
+    }
+    client.poke("/queues/q/pause").await.expect(200);
+    client.poke("/queues/q/resume").await.expect(200);
+    client.patch("/crons/g", &json!({"paused": true})).await.expect(200);
+    client.patch(&format!("/jobs/{}", id(&held)), &json!({"priority": 1})).await.expect(200);
+    client.get("/crons/g").await.expect(200);
+    client.succeed(&held).await;
+    client.delete("/jobs?queue=q").await.expect(200);
 }
 
 /// While nothing new is taken, little is written, and the store would not clean up by itself.
