@@ -434,6 +434,8 @@ impl Model {
         let back = Some(clock.wall.saturating_sub(self.now)).filter(|back| *back >= STEP_MS);
         self.set_back_from = clock.back_from.max(back.map(|_| clock.wall));
         let back = back.unwrap_or(0);
+        // Of a step that was not written down the next process knows only if it is long enough.
+        self.undated.clear();
         let saved_clock = clock.latest;
         self.remembers_from = LeaseToken::from_u64(saved_clock.saturating_sub(SAVED_AFTER_MS) << 20);
         self.draining = false;
