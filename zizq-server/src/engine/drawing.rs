@@ -66,6 +66,11 @@ impl Drawing {
         self.draws.entry(draw).or_insert(DrawLanes { lanes, gate, listed: None });
     }
 
+    /// The gates at which the queue sleeps, and the order of its first job there.
+    pub(super) fn sleepers(&self) -> impl Iterator<Item = (Gate, (u16, Stamp))> {
+        self.gates.iter().filter(|(_, at)| !at.awake).filter_map(|(gate, at)| Some((*gate, at.first()?)))
+    }
+
     /// The gates at which the queue sleeps though they are open.
     pub(super) fn sleeps_at_open(&self, budgets: &Budgets) -> Vec<Gate> {
         let sleeps_at = |gate: &Gate| self.gates.get(gate).is_some_and(|at| !at.awake);

@@ -172,12 +172,16 @@ pub struct Changes {
 impl Engine {
     fn drop_unused_queues(&mut self) {
         let gone = self.queues.drop_unused();
-        for id in &gone {
+        for (id, drawing) in &gone {
+            // It may have gone to sleep for a job that has left it without being read.
+            for (gate, first) in drawing.sleepers() {
+                self.budgets.follow(gate, *id, Some(first), None, self.up);
+            }
             self.heads.update(&self.queues, *id);
             self.batch.remove_queue(*id);
         }
         if !gone.is_empty() && !self.cursors.is_empty() {
-            let gone: HashSet<_> = gone.into_iter().collect();
+            let gone: HashSet<_> = gone.into_iter().map(|(id, _)| id).collect();
             for ((queue, draw, priority), _) in self.cursors.extract_if(|(id, ..), _| gone.contains(id)) {
                 self.batch.remove_cursor(queue, draw, priority);
             }

@@ -107,15 +107,14 @@ impl Queues {
 
     /// Drops the queues that have no jobs, are not paused, and that nobody takes from: memory does not keep every name
     /// that was ever asked for.
-    pub(super) fn drop_unused(&mut self) -> Vec<QueueId> {
+    pub(super) fn drop_unused(&mut self) -> Vec<(QueueId, Drawing)> {
         let mut gone = Vec::new();
         for id in self.may_go.drain(..) {
             let Some(queue) = self.by_id.get_mut(&id) else { continue };
             queue.may_go = false;
             if queue.record.counts.total() == 0 && !queue.record.paused && queue.takers == 0 {
                 self.by_name.remove(&queue.record.name);
-                self.by_id.remove(&id);
-                gone.push(id);
+                gone.extend(self.by_id.remove(&id).map(|queue| (id, queue.drawing)));
             }
         }
         gone
@@ -303,6 +302,10 @@ impl Queue {
 mod tests {
     use super::*;
 
+    fn dropped(queues: &mut Queues) -> Vec<QueueId> {
+        queues.drop_unused().into_iter().map(|(id, _)| id).collect()
+    }
+
     #[test]
     fn a_queue_without_jobs_that_nobody_takes_from_is_forgotten() {
         let mut queues = Queues::default();
@@ -316,19 +319,19 @@ mod tests {
         queues.count_taker(&[taken]);
         queues.count_taker(&[taken]);
         queues.forget_taker(&[taken]);
-        assert_eq!(queues.drop_unused(), [asked, left]);
+        assert_eq!(dropped(&mut queues), [asked, left]);
         assert!(queues.get(left).is_none() && queues.known(&"left".parse().unwrap()).is_none());
         assert!(queues.get(taken).is_some() && queues.get(full).is_some());
-        assert_eq!(queues.drop_unused(), []);
+        assert_eq!(dropped(&mut queues), []);
         // A pause is not forgotten, and may end.
         queues.pause(taken, true);
         queues.forget_taker(&[taken]);
-        assert_eq!(queues.drop_unused(), []);
+        assert_eq!(dropped(&mut queues), []);
         queues.pause(taken, false);
         // As soon as its last stream or its last job is gone.
         queues.count_down(full, Status::Ready);
         queues.pause(paused, false);
-        assert_eq!(queues.drop_unused(), [taken, full, paused]);
+        assert_eq!(dropped(&mut queues), [taken, full, paused]);
         let mut batch = Batch::default();
         queues.save(&mut batch);
         assert!(batch.is_empty(), "what is gone is not written again");

@@ -4,11 +4,13 @@ use protocol::budget::{Binding, Policy, Strategy};
 use protocol::enqueue::NewJob;
 use protocol::flow::Flow;
 use protocol::name::{BudgetKey, QueueName};
+use protocol::patch::Patch;
 
 use super::act::{Act, Opening};
 use super::model::Lease;
 use super::scenarios::quiet;
 use super::world::World;
+use crate::engine::command::Change;
 
 const QUEUES: usize = 100;
 /// So many steps a job may cost.
@@ -149,5 +151,28 @@ fn a_worker_that_waits_for_something_else_does_not_make_tokens_dearer() {
     }
     let cost = steps(&world) - before;
     assert!(cost <= STEPS * QUEUES, "{cost} steps");
+    world.finish().unwrap();
+}
+
+#[test]
+fn a_queue_that_is_forgotten_while_it_sleeps_keeps_no_token_from_others() {
+    let mut world = crowd(Strategy::TimeBased { duration_ms: 3_000, burst: None });
+    // More than are kept in memory.
+    jobs(&mut world, std::iter::repeat_n(0, 40));
+    open(&mut world, None, 0);
+    let held: Vec<_> = world.model.leases.values().map(Lease::as_held).collect();
+    assert_eq!(held.len(), 1);
+    let ids = world.model.jobs.keys().copied().filter(|id| *id != held[0].id).collect();
+    let change = Change::Patch(Patch { queue: Some(queue(1)), ..Patch::default() }.into());
+    world.turn(vec![Act::Succeed(held), Act::Change { ids, only: None, change }]).unwrap();
+    world.pass(1_500);
+    world.turn(Vec::new()).unwrap();
+    for left in (0..39).rev() {
+        world.pass(3_000);
+        world.turn(Vec::new()).unwrap();
+        let held: Vec<_> = world.model.leases.values().map(Lease::as_held).collect();
+        assert_eq!(held.len(), 1, "with {left} left");
+        world.turn(vec![Act::Succeed(held)]).unwrap();
+    }
     world.finish().unwrap();
 }
