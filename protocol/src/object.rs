@@ -13,7 +13,7 @@ use crate::error::excerpt;
 
 /// A `T` that was written as an object. Serde would also take an array of the members in their order.
 ///
-/// A `T` says with `deny_unknown_fields` that it wants to know all members. Inside of [`tolerantly`] those that it does
+/// A `T` says with `deny_unknown_fields` that it wants to know all members. Inside of `tolerantly` those that it does
 /// not know are kept from it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Object<T>(pub T);
