@@ -36,19 +36,22 @@ impl Streams {
     /// Opens what is new, closes what is not wanted any more, and leaves the others as they are.
     pub(super) fn set(&mut self, wanted: Vec<Stream>, total: u16) {
         let mut before = std::mem::take(&mut self.open);
-        self.source.stats.board().streams.clear();
+        let stats = self.source.stats.clone();
+        // Held to the end: a stream that is just being started may be open before it is written down here.
+        let mut board = stats.board();
+        let states = std::mem::take(&mut board.streams);
         for Stream { queues, routes, slots } in wanted {
             let queues = queues.iter().map(|queue| queue.as_str()).collect::<Vec<_>>().join(",");
             let slots = slots.min(total);
             let known = before.remove(&queues).map(|open| Open { routes: routes.clone(), slots, ..open });
-            let is_known = known.is_some();
+            let is_open = known.is_some() && states.get(&queues).is_some_and(|&is_open| is_open);
             let open = known.unwrap_or_else(|| {
                 let (credit, follow) = watch::channel(slots);
                 let stream = Subscription::new(self.source.clone(), queues.clone(), follow);
                 self.tasks.spawn(stream.run(self.phase.subscribe()));
                 Open { routes, slots, credit }
             });
-            self.source.stats.board().streams.insert(queues.clone(), is_known);
+            board.streams.insert(queues.clone(), is_open);
             self.open.insert(queues, open);
         }
     }
