@@ -145,7 +145,8 @@ impl<S: Store> Writer<S> {
             for request in first.into_iter().chain(self.requests.clone().try_iter()) {
                 size += request.command.size();
                 let caller = self.take_up(&request.command, request.reply);
-                if caller.is_enqueue && self.is_full(now.up) {
+                let brings_jobs = caller.is_enqueue && !self.core.engine().has_answered(&request.command);
+                if brings_jobs && self.is_full(now.up) {
                     caller.fail(&StoreError::Full);
                 } else {
                     stop |= matches!(request.command, Command::Stop);

@@ -25,6 +25,8 @@ const KEPT_MS: u64 = 86_400_000;
 const MAX_ANSWERS: usize = if cfg!(test) { 8 } else { 100_000 };
 /// What they weigh together at most, in bytes.
 const MAX_BYTES: usize = if cfg!(test) { 20_000 } else { 256 * 1024 * 1024 };
+/// The answer to a large bulk weighs more, in bytes.
+const LARGE: usize = if cfg!(test) { 2_000 } else { 64 * 1024 };
 /// How many are forgotten in one turn.
 const SLICE: usize = 64;
 
@@ -106,14 +108,23 @@ impl Answers {
         }
     }
 
-    /// The oldest, if it is kept for too long, or there are too many.
+    /// The oldest, if it is kept for too long, or there are too many. Where they weigh too much, the oldest large one, so that
+    /// one sender of large bulks does not make those of others be forgotten; but not the last, which may be asked for now.
     fn pop_old(&mut self, up: u64) -> Option<(Arc<str>, AnswerRecord)> {
-        let kept = self.by_key.get(self.order.front()?)?;
-        let too_many = self.order.len() > MAX_ANSWERS || self.bytes > MAX_BYTES;
-        if kept.is_coming || !too_many && up < kept.since + KEPT_MS {
+        let oldest = self.by_key.get(self.order.front()?)?;
+        let is_over = self.order.len() > MAX_ANSWERS || up >= oldest.since + KEPT_MS;
+        let at = if is_over && !oldest.is_coming {
+            0
+        } else if self.bytes > MAX_BYTES {
+            let last = self.order.len() - 1;
+            let of = |key| self.by_key.get(key).filter(|kept| !kept.is_coming);
+            let is_large = |key| of(key).is_some_and(|kept| kept.record.bytes > LARGE);
+            let others = || self.order.iter().take(last);
+            others().position(is_large).or_else(|| others().position(|key| of(key).is_some()))?
+        } else {
             return None;
-        }
-        let key = self.order.pop_front()?;
+        };
+        let key = self.order.remove(at)?;
         let kept = self.by_key.remove(&key)?;
         self.bytes -= kept.record.bytes;
         Some((key, kept.record))
@@ -151,6 +162,11 @@ impl Engine {
         }
         let AnswerRecord { parts, created, .. } = kept.record;
         Ok(Known::Answered { parts, created })
+    }
+
+    /// Whether a command brings nothing, for it has been carried out before.
+    pub fn has_answered(&self, command: &Command) -> bool {
+        matches!(command, Command::Once { once, .. } if self.known(once) != Ok(Known::New))
     }
 
     /// Carries out a call for the first time.

@@ -17,12 +17,14 @@ mod table;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use fjall::compaction::Leveled;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
+use fjall::{
+    AbstractTree, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable,
+};
 
 use ahead::Ahead;
 use compact::Compactor;
@@ -87,6 +89,8 @@ struct Open {
     database: Database,
     jobs: Keyspace,
     ahead: Ahead,
+    /// What fjall still counts as gathered in memory, in bytes, although it was cleared.
+    cleared: Arc<AtomicU64>,
     _removal: Option<Arc<Removal>>,
 }
 
@@ -190,20 +194,46 @@ impl DiskStore {
 
     /// What is gathered in memory and has to get to the disk, in bytes.
     pub fn unwritten(&self) -> u64 {
-        self.opened().map_or(0, |open| open.database.write_buffer_size())
+        let counted = |open: &Open| {
+            let cleared = open.cleared.load(Ordering::Relaxed);
+            let least = open.jobs.tree.active_memtable().size();
+            open.database.write_buffer_size().saturating_sub(cleared).max(least)
+        };
+        self.opened().map_or(0, |open| counted(&open))
     }
 
     fn set(&self, open: Option<Open>) {
-        *self.open.write().unwrap_or_else(PoisonError::into_inner) = open;
+        let before = std::mem::replace(&mut *self.open.write().unwrap_or_else(PoisonError::into_inner), open);
+        // It may have to wait for a merge. Nobody else has to.
+        drop(before);
+    }
+
+    /// The store, as long as it takes commits.
+    fn usable(&self) -> Result<Open, StoreError> {
+        self.at.journal.check()?;
+        if self.at.is_suspect.load(Ordering::Relaxed) {
+            return Err(StoreError::Unreadable("it is opened anew".to_owned()));
+        }
+        if self.at.is_cramped.load(Ordering::Relaxed) {
+            // The journals are made short when it is opened.
+            return Err(StoreError::Full);
+        }
+        self.opened()
     }
 }
 
 impl Open {
     fn at(at: &At) -> Result<Self, StoreError> {
         let mut loss = Loss::new(&at.folder);
-        let reached = at.look(&mut loss)?;
+        let Whole { commits: reached, seqno, .. } = at.look(&mut loss)?;
         let database = open_database(at).map_err(|error| at.blame(error))?;
         let jobs = open_jobs(&database, at)?;
+        if let Some(last) = seqno {
+            // fjall begins anew where everything was cleared, and would put smaller numbers behind greater ones.
+            let supervisor = &database.supervisor;
+            supervisor.seqno.fetch_max(last + 1);
+            supervisor.snapshot_tracker.set(supervisor.seqno.get());
+        }
         sync_folders(&at.folder)?;
         loss.settle(&jobs)?;
         let commits = jobs.get(keys::commits().as_slice()).map_err(|error| noted(&at.is_suspect, error))?;
@@ -223,15 +253,15 @@ impl Open {
             database,
             jobs,
             ahead,
+            cleared: Arc::default(),
             _removal: removal.ok().map(Arc::new),
         })
     }
 }
 
 impl At {
-    /// Makes sure that everything is there before fjall takes what is missing for what never was. Gives back the number of
-    /// the last commit.
-    fn look(&self, loss: &mut Loss) -> Result<u64, StoreError> {
+    /// Makes sure that everything is there before fjall takes what is missing for what never was.
+    fn look(&self, loss: &mut Loss) -> Result<Whole, StoreError> {
         let folder = &self.folder;
         let _lock = lock::take(folder)?;
         begun::take_away(folder).map_err(|error| StoreError::of_file(folder, &error))?;
@@ -240,20 +270,21 @@ impl At {
             torn::write_anew(folder).map_err(|error| StoreError::of_file(folder, &error))?;
         }
         let salvages = self.salvages.load(Ordering::Relaxed);
-        if self.is_suspect.swap(false, Ordering::Relaxed) {
+        if self.is_suspect.load(Ordering::Relaxed) {
             self.mend(loss, salvages)?;
+            self.is_suspect.store(false, Ordering::Relaxed);
         }
         // Each time something else can be broken, but nothing twice.
         for _ in 0..MAX_REPAIRS {
             match intact::look(folder) {
-                Ok(Whole { commits, torn }) => {
-                    if let Some((journal, at)) = torn {
-                        torn::cut_off(&journal, at).map_err(|error| StoreError::of_file(&journal, &error))?;
+                Ok(whole) => {
+                    if let Some((journal, at)) = &whole.torn {
+                        torn::cut_off(journal, *at).map_err(|error| StoreError::of_file(journal, &error))?;
                     }
                     if self.is_cramped.swap(false, Ordering::Relaxed) || self.space.is_low(0) {
                         self.shorten();
                     }
-                    return Ok(commits);
+                    return Ok(whole);
                 }
                 Err(Fault::Store(error)) => return Err(error),
                 Err(Fault::Broken(broken)) if salvages => {
@@ -264,6 +295,15 @@ impl At {
             }
         }
         Err(StoreError::Failed(format!("{} stays broken whatever is done", folder.display())))
+    }
+
+    /// Removes what was left half made, which may take the space that is needed to open the store.
+    fn tidy(&self) {
+        if let Ok(_lock) = lock::take(&self.folder)
+            && let Err(error) = torn::remove_copies(&self.folder)
+        {
+            tracing::warn!(%error, folder = %self.folder.display(), "cannot remove copies of journals");
+        }
     }
 
     /// Writes tables anew that cannot be read as a whole.
@@ -277,7 +317,8 @@ impl At {
     fn shorten(&self) {
         let [_, jobs] = intact::trees(&self.folder);
         let Some(persisted) = intact::look_at_jobs(&jobs).ok().and_then(|reach| reach.seqno) else { return };
-        match torn::shorten(&self.folder, persisted) {
+        match torn::shorten(&self.folder, persisted, self.space.beyond_opening()) {
+            Ok(0) => {}
             Ok(bytes) => tracing::info!(bytes, "gave back the space of what the tables have by now"),
             Err(error) => tracing::warn!(%error, "cannot make the journal shorter"),
         }
@@ -353,15 +394,7 @@ impl Store for DiskStore {
     type Snapshot = DiskSnapshot;
 
     fn commit(&mut self, batch: Batch) -> Result<(), StoreError> {
-        self.at.journal.check()?;
-        if self.at.is_suspect.load(Ordering::Relaxed) {
-            return Err(StoreError::Unreadable("it is opened anew".to_owned()));
-        }
-        if self.at.is_cramped.load(Ordering::Relaxed) {
-            // The journals are made short when it is opened.
-            return Err(StoreError::Full);
-        }
-        let Open { database, jobs, ahead, compactor, .. } = self.opened()?;
+        let Open { database, jobs, ahead, compactor, .. } = self.usable()?;
         let writes = batch.writes();
         let mut atomic =
             OwnedWriteBatch::with_capacity(database, writes.len() + 1).durability(Some(PersistMode::Buffer));
@@ -399,7 +432,13 @@ impl Store for DiskStore {
     }
 
     fn clear(&mut self) -> Result<(), StoreError> {
-        Ok(self.opened()?.jobs.clear()?)
+        let open = self.usable()?;
+        // What is being merged would be back.
+        let _still = open.compactor.still();
+        let gathered = open.database.write_buffer_size();
+        open.jobs.clear().map_err(|error| self.reason(error))?;
+        open.cleared.store(gathered, Ordering::Relaxed);
+        Ok(())
     }
 
     fn is_full(&self) -> bool {
@@ -413,6 +452,7 @@ impl Store for DiskStore {
     }
 
     fn reopen(&mut self) -> Result<(), StoreError> {
+        self.at.tidy();
         // What is half made for want of space, fjall does not always open again. And until then readers can read.
         if !self.at.space.is_enough_to_open() {
             return Err(StoreError::Full);

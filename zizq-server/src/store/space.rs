@@ -71,9 +71,18 @@ impl Space {
         2 * self.ballast
     }
 
+    fn to_open(&self) -> u64 {
+        TO_OPEN.min(self.size / TO_OPEN_PART)
+    }
+
+    /// What may be taken, in bytes, before the store is opened.
+    pub(super) fn beyond_opening(&self) -> u64 {
+        self.free().saturating_sub(self.to_open())
+    }
+
     /// Whether the store can be opened, if with what was held back.
     pub(super) fn is_enough_to_open(&self) -> bool {
-        let needed = TO_OPEN.min(self.size / TO_OPEN_PART);
+        let needed = self.to_open();
         if self.free() < needed && fs::remove_file(self.ballast()).is_ok() {
             tracing::info!("the space that was held back on the disk is used now");
         }

@@ -20,7 +20,11 @@ use super::keys;
 /// # Errors
 /// When the files cannot be read or written.
 pub(crate) fn cut_off(journal: &Path, at: usize) -> io::Result<()> {
-    let kept = journal.with_extension("jnl.torn");
+    let kept = (1..).map(|n| match n {
+        1 => journal.with_extension("jnl.torn"),
+        n => journal.with_extension(format!("jnl.torn-{n}")),
+    });
+    let kept = kept.into_iter().find(|kept| !kept.exists()).unwrap_or_default();
     let bytes = fs::read(journal)?;
     let torn = bytes.get(at..used(&bytes)).unwrap_or_default();
     let keep = || {
@@ -29,7 +33,9 @@ pub(crate) fn cut_off(journal: &Path, at: usize) -> io::Result<()> {
     };
     let is_kept = match keep() {
         // It was never confirmed, and the space is needed for what was.
-        Err(error) if error.kind() == io::ErrorKind::StorageFull => fs::remove_file(&kept).is_err(),
+        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            fs::remove_file(&kept).is_err()
+        }
         result => result.map(|()| true)?,
     };
     let file = File::options().write(true).open(journal)?;
@@ -59,20 +65,22 @@ pub(crate) fn write_anew(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Leaves out the batches at the start of the newest journal up to the last one with this number or a smaller one. Says how
-/// many bytes that are.
+/// Leaves out the batches at the start of the newest journal up to the last one with this number or a smaller one, if there
+/// is room for what stays, in bytes. Says how many bytes that are.
 ///
 /// # Errors
 /// When the file cannot be read or written.
-pub(crate) fn shorten(folder: &Path, persisted: u64) -> io::Result<usize> {
+pub(crate) fn shorten(folder: &Path, persisted: u64, room: u64) -> io::Result<usize> {
     let Some(journal) = newest_journal(folder)? else { return Ok(0) };
     let bytes = fs::read(&journal)?;
     let start = batches(&bytes).take_while(|batch| batch.seqno <= persisted).last();
     let start = start.map_or(0, |batch| batch.range.end);
-    if start > 0 {
-        let rest = bytes.get(start..).unwrap_or_default();
-        replace(&journal, rest.get(..used(rest)).unwrap_or_default())?;
+    let rest = bytes.get(start..).unwrap_or_default();
+    let rest = rest.get(..used(rest)).unwrap_or_default();
+    if start == 0 || rest.len() as u64 > room {
+        return Ok(0);
     }
+    replace(&journal, rest)?;
     Ok(start)
 }
 
@@ -86,13 +94,33 @@ fn used(bytes: &[u8]) -> usize {
 /// # Errors
 /// When the file cannot be written.
 pub(crate) fn replace(journal: &Path, bytes: &[u8]) -> io::Result<()> {
-    let copy = journal.with_extension("jnl.copy");
-    fs::write(&copy, bytes.get(..used(bytes)).unwrap_or_default())?;
-    let file = File::options().write(true).open(&copy)?;
-    file.set_len(bytes.len() as u64)?;
-    file.sync_all()?;
-    fs::rename(&copy, journal)?;
+    let copy = journal.with_extension(COPY);
+    let made = || {
+        fs::write(&copy, bytes.get(..used(bytes)).unwrap_or_default())?;
+        let file = File::options().write(true).open(&copy)?;
+        file.set_len(bytes.len() as u64)?;
+        file.sync_all()?;
+        fs::rename(&copy, journal)
+    };
+    made().inspect_err(|_| drop(fs::remove_file(&copy)))?;
     journal.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+/// How the name of a copy ends that is to be put in the place of a journal.
+const COPY: &str = "jnl.copy";
+
+/// Removes copies that never came into the place of a journal: who made them was killed.
+///
+/// # Errors
+/// When the folder cannot be read or written.
+pub(crate) fn remove_copies(folder: &Path) -> io::Result<()> {
+    for (_, journal) in journals(folder)? {
+        match fs::remove_file(journal.with_extension(COPY)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The file `N.jnl` with the greatest number.
@@ -144,8 +172,6 @@ pub(crate) struct JournalBatch {
     pub seqno: u64,
     /// Which commit it is, if it says so: see [`keys::commits`].
     pub commit: Option<u64>,
-    /// Whether it removes everything that was there before.
-    pub clears: bool,
 }
 
 /// The entries of a journal of fjall 3, little-endian: start (tag, count, seqno), items and clears, end (tag, xxh3 of
@@ -212,10 +238,7 @@ impl<'a> Entries<'a> {
                 }
                 Some(())
             }
-            [Self::CLEAR] => {
-                batch.clears = true;
-                self.take(8).map(drop)
-            }
+            [Self::CLEAR] => self.take(8).map(drop),
             _ => None,
         }
     }

@@ -13,7 +13,7 @@
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -123,6 +123,11 @@ impl Compactor {
             // Where it is awake already, it goes on.
             wake.try_send(()).ok();
         }
+    }
+
+    /// Nothing is merged or dropped as long as somebody has this.
+    pub(super) fn still(&self) -> RwLockWriteGuard<'_, ()> {
+        self.shared.moving.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Space is needed.

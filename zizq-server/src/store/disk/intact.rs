@@ -87,6 +87,8 @@ pub(super) fn trees(folder: &Path) -> [PathBuf; 2] {
 pub(super) struct Whole {
     /// The number of the last commit.
     pub commits: u64,
+    /// The greatest number of fjall.
+    pub seqno: Option<SeqNo>,
     /// The journal that a loss of power has torn, and where.
     pub torn: Option<(PathBuf, usize)>,
 }
@@ -232,7 +234,7 @@ fn look_at_journals(
             newest,
             format!("ends too early: {known} commits were forced onto the disk, and {has} are there"),
         ),
-        _ => Ok(Whole { commits: has, torn }),
+        _ => Ok(Whole { commits: has, seqno: reached.seqno, torn }),
     }
 }
 
@@ -253,9 +255,8 @@ pub(super) fn walk(
             return Ok(whole);
         }
         (whole, last) = (batch.range.end, Some(batch.seqno));
-        if batch.clears {
-            *reached = Reach::default();
-        }
+        reached.seqno = reached.seqno.max(Some(batch.seqno));
+        // What removes everything is no commit itself. Those before it count all the same, and the next goes on behind them.
         let Some(commit) = batch.commit else { continue };
         if let Some(after) = reached.commit
             && commit > after + 1

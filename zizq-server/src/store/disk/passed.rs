@@ -12,7 +12,7 @@ use super::compact::told;
 use crate::hash::{HashMap, HashSet};
 use crate::store::StoreError;
 
-/// A table that is not in the first level, whose tables reach everywhere.
+/// A table. Those of the first level reach almost everywhere and are not dropped by themselves, but may lie in the range of others.
 #[derive(Debug, Clone)]
 struct Span {
     id: u64,
@@ -54,7 +54,7 @@ impl Passed {
         let there: HashSet<u64> = spans.iter().map(|span| span.id).collect();
         self.0.retain(|id, _| there.contains(id));
         let mut dead = Vec::new();
-        for span in &spans {
+        for span in spans.iter().filter(|span| span.level > 0) {
             if !self.lives(jobs, span)? {
                 dead.push(span);
             }
@@ -119,7 +119,7 @@ impl Ranges {
 fn spans(jobs: &Keyspace) -> (u64, Vec<Span>) {
     let version = jobs.tree.current_version();
     let mut spans = Vec::new();
-    for (level, tables) in version.iter_levels().enumerate().skip(1) {
+    for (level, tables) in version.iter_levels().enumerate() {
         for table in tables.iter().flat_map(|run| run.iter()) {
             let range = &table.metadata.key_range;
             spans.push(Span {

@@ -249,8 +249,12 @@ fn rebuild(tree: &Path, loss: &mut Loss) -> Result<(), Fault> {
 /// # Errors
 /// Unless `anything` may be lost: when it is not known which keys are.
 pub(super) fn mend(tree: &Path, loss: &mut Loss, anything: bool) -> Result<(), Fault> {
+    let runs = manifest::read(tree)?.unwrap_or_default();
+    if !anything {
+        check(tree, runs.iter().flatten())?;
+    }
     let mut lost_above: Vec<Lost> = Vec::new();
-    for run in manifest::read(tree)?.unwrap_or_default() {
+    for run in runs {
         let (mut lost_here, mut last) = (Vec::new(), None::<Key>);
         for id in run {
             let file = manifest::table(tree, id);
@@ -263,10 +267,6 @@ pub(super) fn mend(tree: &Path, loss: &mut Loss, anything: bool) -> Result<(), F
             let mut contents = read.unwrap_or_default();
             loss.doubt(&contents, &lost_above);
             if !is_whole {
-                let is_known = |lost: &Lost| lost.after.is_some() && lost.before.is_some();
-                if !anything && (!file.exists() || !contents.lost.iter().all(is_known)) {
-                    return Err(Broken::new(Part::Tables, &file, "is damaged beyond a part of it").into());
-                }
                 contents.forget_commits();
                 loss.lines.extend(contents.lost.iter().map(|lost| shown(&file, lost)));
                 lost_here.extend(contents.lost.drain(..).filter(is_known));
@@ -278,6 +278,28 @@ pub(super) fn mend(tree: &Path, loss: &mut Loss, anything: bool) -> Result<(), F
         lost_above.append(&mut lost_here);
     }
     Ok(())
+}
+
+/// Before anything is written: whether it is known which keys are lost, in every table.
+///
+/// # Errors
+/// Where it is not.
+fn check<'a>(tree: &Path, tables: impl Iterator<Item = &'a u64>) -> Result<(), Fault> {
+    for &id in tables {
+        let file = manifest::table(tree, id);
+        let lost = match table::read(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            read => Some(read.map_err(|error| StoreError::of_file(&file, &error))?.lost),
+        };
+        if !lost.is_some_and(|lost| lost.iter().all(is_known)) {
+            return Err(Broken::new(Part::Tables, &file, "is damaged beyond a part of it").into());
+        }
+    }
+    Ok(())
+}
+
+const fn is_known(lost: &Lost) -> bool {
+    lost.after.is_some() && lost.before.is_some()
 }
 
 impl Loss {

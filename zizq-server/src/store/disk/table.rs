@@ -10,7 +10,8 @@ use lsm_tree::coding::Decode;
 use lsm_tree::table::block::{BlockType, Header};
 use lsm_tree::table::util::SliceIndexes;
 use lsm_tree::table::{Block, DataBlock, Writer};
-use lsm_tree::{Cache, Checksum, CompressionType, InternalValue, Table, ValueType};
+use lsm_tree::{Cache, Checksum, CompressionType, InternalValue, SeqNo, Table, ValueType};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::store::keys::{self, Key};
 
@@ -170,8 +171,21 @@ pub(super) fn is_intact(file: &Path) -> io::Result<bool> {
     let contents = read(file)?;
     let Ok(table) = open(file) else { return Ok(false) };
     let read = table.iter().try_fold(0, |count, entry| entry.map(|_| count + 1));
-    Ok(contents.lost.is_empty() && read.ok() == Some(contents.entries.len()))
+    let is_whole = contents.lost.is_empty() && read.ok() == Some(contents.entries.len());
+    Ok(is_whole && is_found(&table, &contents.entries))
 }
+
+/// Whether entries are found by their keys: that goes through filters, which are in many parts and read when they are needed.
+fn is_found(table: &Table, entries: &[InternalValue]) -> bool {
+    let some = entries.iter().step_by(PROBED).chain(entries.last());
+    some.into_iter().all(|entry| {
+        let key = &entry.key.user_key;
+        matches!(table.get(key, SeqNo::MAX, xxh3_64(key)), Ok(Some(_)))
+    })
+}
+
+/// One of so many entries is looked for; a part of a filter is for thousands.
+const PROBED: usize = 64;
 
 /// Whether fjall can open it.
 pub(super) fn opens(file: &Path) -> bool {

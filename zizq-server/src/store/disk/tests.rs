@@ -182,3 +182,82 @@ fn damage_to_any_file_is_mended_or_set_aside_or_refused_with_a_way_on() {
     let came = |outcome| outcomes.keys().any(|(_, came)| *came == outcome);
     assert!(came("all there") && came("set aside") && came("salvaged"), "{outcomes:?}");
 }
+
+/// Everything is removed, and the process ends before the next commit; then it goes on, with more ends.
+#[test]
+fn what_comes_behind_the_removal_of_everything_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let put = |store: &mut DiskStore, n: u32| {
+        let mut batch = Batch::default();
+        batch.put_raw(&key(n), &[1; 100]);
+        store.commit(batch).unwrap();
+    };
+    for in_tables in [false, true] {
+        let mut store = DiskStore::open(&root, CACHE).unwrap();
+        for n in 0..50 {
+            put(&mut store, n);
+        }
+        if in_tables {
+            store.opened().unwrap().jobs.rotate_memtable_and_wait().unwrap();
+        }
+        store.syncer()().unwrap();
+        store.clear().unwrap();
+        assert_eq!(store.unwritten(), 0, "nothing is gathered any more");
+        drop(store);
+        for n in 100..103 {
+            let mut store = DiskStore::open(&root, CACHE).unwrap();
+            let there: Vec<_> = (100..n).map(key).collect();
+            assert_eq!(read(&store).unwrap().into_keys().collect::<Vec<_>>(), there);
+            put(&mut store, n);
+            store.syncer()().unwrap();
+        }
+        DiskStore::open(&root, CACHE).unwrap().clear().unwrap();
+    }
+}
+
+/// A table of a deeper level has its filter in parts, which are read when they are needed. Damage to any of them is found, and
+/// the table is written anew.
+#[test]
+fn a_damaged_filter_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let mut store = DiskStore::open(&root, CACHE).unwrap();
+    let mut all = BTreeMap::new();
+    for n in 0..20_000_u32 {
+        let mut batch = Batch::default();
+        let (key, value) = (key(n), n.to_be_bytes().to_vec());
+        batch.put_raw(&key, &value);
+        all.insert(key, value);
+        store.commit(batch).unwrap();
+    }
+    store.opened().unwrap().jobs.rotate_memtable_and_wait().unwrap();
+    store.opened().unwrap().jobs.major_compact().unwrap();
+    drop(store);
+    let tree = root.join("keyspaces/1");
+    let tables: Vec<u64> = manifest::read(&tree).unwrap().unwrap().into_iter().flatten().collect();
+    assert_eq!(tables.len(), 1, "{tables:?}");
+    let table = manifest::table(&tree, tables[0]);
+    let bytes = fs::read(&table).unwrap();
+    assert!(table::is_intact(&table).unwrap());
+    let data: usize = bytes.len() * 9 / 10;
+    let mut found = 0;
+    for at in (data..bytes.len()).step_by(997) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        fs::write(&table, &damaged).unwrap();
+        if table::is_intact(&table).unwrap() {
+            // Then everything is found.
+            let store = DiskStore::open(&root, CACHE).unwrap();
+            for (key, value) in all.iter().step_by(50) {
+                let read = store.snapshot().get(key).unwrap_or_else(|error| panic!("at {at}: {error}"));
+                assert_eq!(read.as_deref(), Some(&value[..]), "at {at} of {}", bytes.len());
+            }
+        } else {
+            found += 1;
+        }
+    }
+    assert!(found > 0);
+    fs::write(&table, &bytes).unwrap();
+    assert_eq!(read(&DiskStore::open(&root, CACHE).unwrap()).unwrap(), all);
+}
