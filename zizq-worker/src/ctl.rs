@@ -64,19 +64,27 @@ pub(crate) fn time(text: &str) -> Result<u64, String> {
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     if let Ok(ms) = text.parse() {
         if ms < FIRST_TIME {
-            return Err(format!(
-                "{text} counts milliseconds since 1970, which is long ago; a duration has a unit: {text}s"
-            ));
+            let meant = if ms < FIRST_TIME / 1_000 {
+                format!("a duration has a unit: {text}s")
+            } else {
+                format!("did you mean {text}000?")
+            };
+            return Err(format!("{text} counts milliseconds since 1970, which is long ago; {meant}"));
         }
         return Ok(ms);
     }
     if let Ok(span) = humantime::parse_duration(text) {
         return Ok(clock::now_ms().saturating_add(ms(span)));
     }
-    let time = humantime::parse_rfc3339_weak(text).map_err(|_| {
-        "it is neither a duration such as 10m nor a time such as 2026-01-01T12:00:00Z".to_owned()
+    let time = text.parse::<jiff::Timestamp>().map_err(|_| {
+        if text.parse::<jiff::civil::DateTime>().is_ok() {
+            let hour = if text.contains(':') { "" } else { "T00:00:00" };
+            format!("{text} has no time zone: write {text}{hour}Z for UTC, or {text}{hour}+01:00")
+        } else {
+            "it is neither a duration such as 10m nor a time such as 2026-01-01T12:00:00Z".to_owned()
+        }
     })?;
-    Ok(time.duration_since(std::time::UNIX_EPOCH).map_or(0, ms))
+    Ok(u64::try_from(time.as_millisecond()).unwrap_or(0))
 }
 
 impl CtlCommand {
@@ -152,4 +160,34 @@ fn write(number: u32, line: &str) -> io::Result<()> {
     // The name of the descriptor opens it once more, which needs no trust in a number.
     let mut channel = File::options().append(true).open(format!("/proc/self/fd/{number}"))?;
     channel.write_all(format!("{line}\n").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_a_zone() {
+        let at = 1_798_711_199_000;
+        for (text, ms) in [
+            ("2026-12-31T09:59:59Z", at),
+            ("2026-12-31T10:59:59+01:00", at),
+            ("2026-12-31 09:59:59.000Z", at),
+            ("1798711199000", at),
+        ] {
+            assert_eq!(time(text), Ok(ms), "{text}");
+        }
+        for (text, sentence) in [
+            (
+                "2026-12-31T09:59:59",
+                "2026-12-31T09:59:59 has no time zone: write 2026-12-31T09:59:59Z for UTC, or",
+            ),
+            ("2026-12-31", "2026-12-31 has no time zone"),
+            ("1798711199", "counts milliseconds since 1970"),
+            ("tomorrow", "it is neither a duration such as 10m nor a time such as 2026-01-01T12:00:00Z"),
+        ] {
+            let error = time(text).unwrap_err();
+            assert!(error.contains(sentence), "{text}: {error}");
+        }
+    }
 }

@@ -56,6 +56,8 @@ pub(crate) struct Settled {
     pub(crate) lease: Lease,
     /// Why it was refused, if it was.
     pub(crate) refused: Option<String>,
+    /// Whether it said that the job has succeeded.
+    pub(crate) is_success: bool,
     /// What follows from a failure.
     pub(crate) after: Option<AfterFailure>,
 }
@@ -170,11 +172,11 @@ impl Deliveries {
         let error = match answer {
             Ok(Made { refused, after }) => {
                 self.hears_the_server();
-                let what = pending.call.what();
+                let (what, is_success) = (pending.call.what(), pending.call.is_success());
                 let too_late = || format!("{what} came too late: the job is not this worker's any more");
                 let of = |lease: Lease| {
                     let refused = refused.contains(&lease.id).then(too_late);
-                    Settled { lease, refused, after }
+                    Settled { lease, refused, is_success, after }
                 };
                 return pending.call.leases().map(of).collect();
             }
@@ -239,7 +241,8 @@ impl Deliveries {
                 Answered::new()
             }
             None => {
-                let of = |lease| Settled { lease, refused: Some(why.clone()), after: None };
+                let is_success = call.is_success();
+                let of = |lease| Settled { lease, refused: Some(why.clone()), is_success, after: None };
                 call.leases().map(of).collect()
             }
         }
@@ -314,6 +317,14 @@ impl Call {
                 Verdict::Failure { .. } => "the failure",
                 Verdict::Release { .. } => "the release",
             },
+        }
+    }
+
+    fn is_success(&self) -> bool {
+        match self {
+            Self::Succeed(_) => true,
+            Self::Release(_) => false,
+            Self::One(report) => matches!(*report.verdict, Verdict::Success { .. }),
         }
     }
 

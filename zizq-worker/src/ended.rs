@@ -17,10 +17,12 @@ const TEMPORARY: u8 = 75;
 pub enum Why {
     /// A signal said so, or whoever started it is gone.
     Asked,
-    /// `--once`: there is nothing left, but so many jobs that wait for their next attempt.
+    /// `--once`: there is nothing left, but jobs that wait.
     NothingLeft {
-        /// How many those are.
+        /// How many wait for their next attempt.
         retries: u64,
+        /// How many this worker has given back.
+        given_back: u64,
     },
     /// `--once`: so many jobs are left that nobody gets.
     Held {
@@ -54,6 +56,8 @@ pub struct Ended {
     pub succeeded: u64,
     /// Jobs that failed, and did not succeed later.
     pub failed: u64,
+    /// Jobs that succeeded here, but were not this worker's any more.
+    pub late: u64,
     /// Runs that were given back.
     pub released: u64,
     /// Jobs that had to be ended.
@@ -69,7 +73,7 @@ impl Ended {
     #[must_use]
     pub const fn early(why: Why, is_batch: bool) -> Self {
         let time = Duration::ZERO;
-        Self { why, is_batch, succeeded: 0, failed: 0, released: 0, stopped: 0, unreported: 0, time }
+        Self { why, is_batch, succeeded: 0, failed: 0, late: 0, released: 0, stopped: 0, unreported: 0, time }
     }
 
     /// The exit code: 0, all is well; 1, a job failed, had to be ended or could not be reported; 69, there was no server;
@@ -79,9 +83,10 @@ impl Ended {
         match self.why {
             Why::NoServer(_) => UNAVAILABLE,
             Why::Broken | Why::CannotServe(_) => FAILED,
-            _ if self.stopped > 0 || self.unreported > 0 || (self.is_batch && self.failed > 0) => FAILED,
-            Why::NothingLeft { retries: 1.. } => FAILED,
-            Why::Held { .. } => TEMPORARY,
+            _ if self.stopped > 0 || self.unreported > 0 => FAILED,
+            _ if self.is_batch && (self.failed > 0 || self.late > 0) => FAILED,
+            Why::NothingLeft { retries: 1.., .. } => FAILED,
+            Why::NothingLeft { given_back: 1.., .. } | Why::Held { .. } => TEMPORARY,
             Why::Asked | Why::NothingLeft { .. } | Why::Enough(_) | Why::Idle(_) => 0,
         }
     }
@@ -90,14 +95,16 @@ impl Ended {
 impl Ended {
     /// The last line.
     pub(crate) fn tell(&self) {
-        let Self { succeeded, failed, released, stopped, unreported, .. } = *self;
+        let Self { succeeded, failed, late, released, stopped, unreported, .. } = *self;
         let (code, ms) = (self.code(), u64::try_from(self.time.as_millis()).unwrap_or(u64::MAX));
         macro_rules! say {
             ($level:ident) => {
                 if is_for_people() {
                     tracing::$level!("{self}");
                 } else {
-                    tracing::$level!(succeeded, failed, released, stopped, unreported, ms, code, "{self}");
+                    tracing::$level!(
+                        succeeded, failed, late, released, stopped, unreported, ms, code, "{self}"
+                    );
                 }
             };
         }
@@ -110,21 +117,27 @@ impl fmt::Display for Why {
         let time = |time: &Duration| humantime::format_duration(Duration::from_secs(time.as_secs()));
         match self {
             Self::Asked => f.write_str("ended, as it was asked to"),
-            Self::NothingLeft { retries: 0 } => f.write_str("no job is left"),
-            Self::NothingLeft { retries } => write!(
+            Self::NothingLeft { retries: 0, given_back: 0 } => f.write_str("no job is left"),
+            Self::NothingLeft { retries: 0, given_back } => write!(
                 f,
-                "no job is left but {}, which wait for their next attempt (--wait-for-retries waits, too)",
-                grouped(*retries)
+                "no job is ready, and {} given back (--wait-for-retries waits for what was given back)",
+                was(*given_back)
+            ),
+            Self::NothingLeft { retries, .. } => write!(
+                f,
+                "no job is ready, and {} for the next attempt (--wait-for-retries waits, too)",
+                waits(*retries)
             ),
             Self::Held { ready, paused, time: waited } if paused.is_empty() => write!(
                 f,
-                "{} jobs are left, and none came for {}: they wait for tokens of their budgets, or the server has \
-                 enough jobs in flight (--max-idle says how long to wait)",
-                grouped(*ready),
+                "{} left, and none came for {}: their budgets have no tokens, or the server has enough jobs in \
+                 flight (--max-idle says how long to wait)",
+                are(*ready),
                 time(waited)
             ),
             Self::Held { ready, paused, .. } => {
-                write!(f, "{} jobs are left, and paused is {paused}", grouped(*ready))
+                let paused_is = if paused.contains(',') { "are paused" } else { "is paused" };
+                write!(f, "{} left: {paused} {paused_is}", are(*ready))
             }
             Self::Enough(jobs) => write!(f, "as many jobs as wanted were begun, {}", grouped(*jobs)),
             Self::Idle(waited) => {
@@ -141,6 +154,22 @@ impl fmt::Display for Why {
     }
 }
 
+fn counted(n: u64, [one, many]: [&str; 2]) -> String {
+    format!("{} {}", grouped(n), if n == 1 { one } else { many })
+}
+
+fn was(n: u64) -> String {
+    counted(n, ["was", "were"])
+}
+
+fn waits(n: u64) -> String {
+    counted(n, ["job waits", "jobs wait"])
+}
+
+fn are(n: u64) -> String {
+    counted(n, ["job is", "jobs are"])
+}
+
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let jobs = if self.succeeded == 1 { "job" } else { "jobs" };
@@ -152,6 +181,7 @@ impl fmt::Display for Ended {
             grouped(self.failed)
         )?;
         let others = [
+            (self.late, "came too late"),
             (self.released, "given back"),
             (u64::try_from(self.stopped).unwrap_or(u64::MAX), "had to be ended"),
             (u64::try_from(self.unreported).unwrap_or(u64::MAX), "not reported yet"),
@@ -174,26 +204,41 @@ mod tests {
         let (one, minute) = (Duration::from_millis(1_234), Duration::from_secs(60));
         let of = |why, failed| Ended { succeeded: 12_345, failed, time: one, ..Ended::early(why, true) };
         let held = |paused: &str| Why::Held { ready: 3, paused: paused.to_owned(), time: 10 * one };
+        let left = |retries, given_back| Why::NothingLeft { retries, given_back };
         let well = "12,345 jobs succeeded, 0 failed in 1s 234ms";
         let badly = "12,345 jobs succeeded, 2 failed in 1s 234ms";
         for (why, failed, line, code) in [
-            (Why::NothingLeft { retries: 0 }, 0, format!("no job is left: {well}"), 0),
-            (Why::NothingLeft { retries: 0 }, 2, format!("no job is left: {badly}"), 1),
+            (left(0, 0), 0, format!("no job is left: {well}"), 0),
+            (left(0, 0), 2, format!("no job is left: {badly}"), 1),
             (
-                Why::NothingLeft { retries: 2 },
+                left(2, 1),
                 2,
                 format!(
-                    "no job is left but 2, which wait for their next attempt (--wait-for-retries waits, too): {badly}"
+                    "no job is ready, and 2 jobs wait for the next attempt (--wait-for-retries waits, too): {badly}"
                 ),
                 1,
             ),
-            (held("queue `q`"), 0, format!("3 jobs are left, and paused is queue `q`: {well}"), 75),
+            (
+                left(0, 1),
+                0,
+                format!(
+                    "no job is ready, and 1 was given back (--wait-for-retries waits for what was given back): {well}"
+                ),
+                75,
+            ),
+            (held("queue `q`"), 0, format!("3 jobs are left: queue `q` is paused: {well}"), 75),
+            (
+                held("queue `p`, queue `q`"),
+                0,
+                format!("3 jobs are left: queue `p`, queue `q` are paused: {well}"),
+                75,
+            ),
             (
                 held(""),
                 0,
                 format!(
-                    "3 jobs are left, and none came for 12s: they wait for tokens of their budgets, or the server has \
-                     enough jobs in flight (--max-idle says how long to wait): {well}"
+                    "3 jobs are left, and none came for 12s: their budgets have no tokens, or the server has enough jobs \
+                     in flight (--max-idle says how long to wait): {well}"
                 ),
                 75,
             ),
@@ -213,6 +258,9 @@ mod tests {
         }
         let served = Ended { is_batch: false, ..of(Why::Asked, 2) };
         assert_eq!(served.code(), 0, "a worker that serves is not at fault when jobs fail");
+        let late = Ended { late: 1, ..of(left(0, 0), 0) };
+        assert_eq!(late.code(), 1);
+        assert!(late.to_string().contains(", 0 failed, 1 came too late in "), "{late}");
         let cut = Ended { stopped: 1, unreported: 2, released: 4, ..served };
         assert_eq!(cut.code(), 1);
         assert!(

@@ -7,6 +7,7 @@ use protocol::stream::Cancel;
 use serde::Deserialize;
 
 use crate::config::Config;
+use crate::delivery::Settled;
 use crate::report::Lease;
 
 /// Something happened outside.
@@ -27,7 +28,7 @@ pub(crate) enum Event {
     /// Leases could not be renewed; it is time to try again.
     RenewalFailed,
     /// A report got its final answer. Where it was refused, with a sentence that says why.
-    Settled { lease: Lease, refused: Option<String>, after: Option<AfterFailure> },
+    Settled(Settled),
     /// How many jobs are left, as far as the server could be asked.
     Remaining(Option<Left>),
     /// Whoever started this worker is gone.

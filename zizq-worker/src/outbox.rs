@@ -100,8 +100,8 @@ impl Outbox {
     }
 
     async fn tell(&self, answered: Answered) {
-        for Settled { lease, refused, after } in answered {
-            if self.events.send(Event::Settled { lease, refused, after }).await.is_err() {
+        for settled in answered {
+            if self.events.send(Event::Settled(settled)).await.is_err() {
                 break;
             }
         }

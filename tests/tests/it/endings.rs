@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use tests::binaries::binary;
 use tests::wait::within;
 use tests::{Client, Server};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
@@ -46,7 +47,7 @@ async fn once_tells_what_became_of_all_jobs_and_fails_when_one_did() {
             json!({"payload": 1, "backoff": retry_in(3_600_000)}),
             &run,
             1,
-            "no job is left but 1, which wait for their next attempt (--wait-for-retries waits, too): 2 jobs succeeded, 1 failed",
+            "no job is ready, and 1 job waits for the next attempt (--wait-for-retries waits, too): 2 jobs succeeded, 1 failed",
         ),
         (
             json!({"backoff": retry_in(300)}),
@@ -76,7 +77,7 @@ async fn once_ends_with_a_sentence_where_jobs_are_left_that_nobody_gets() {
     enqueue(&client, json!({})).await;
     client.poke("/queues/q/pause").await.expect(200);
     let (code, line) = end(&server.url(), &["--run", "q=true", "--once"]).await;
-    let expected = "1 jobs are left, and paused is queue `q`: 0 jobs succeeded, 0 failed in ";
+    let expected = "1 job is left: queue `q` is paused: 0 jobs succeeded, 0 failed in ";
     assert!(code == Some(75) && line.starts_with(expected), "{code:?} {line}");
 
     let hourly = json!({"allocation": 1, "strategy": {"type": "time_based", "duration_ms": 3_600_000}});
@@ -85,8 +86,56 @@ async fn once_ends_with_a_sentence_where_jobs_are_left_that_nobody_gets() {
         enqueue(&client, json!({"queue": "r", "budgets": budgets})).await;
     }
     let (code, line) = end(&server.url(), &["--run", "r=true", "--once", "--max-idle", "1s"]).await;
-    let expected = "1 jobs are left, and none came for 1s: they wait for tokens of their budgets";
+    let expected = "1 job is left, and none came for 1s: their budgets have no tokens";
     assert!(code == Some(75) && line.starts_with(expected), "{code:?} {line}");
+}
+
+/// An endpoint that is too busy for the first call, for a second.
+async fn busy_once() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let busy = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\n";
+        for head in [busy].into_iter().chain(std::iter::repeat("HTTP/1.1 200 OK\r\n")) {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"0") && socket.read_buf(&mut request).await.unwrap() > 0 {}
+            let answer = format!("{head}content-length: 0\r\nconnection: close\r\n\r\n");
+            socket.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn once_does_not_call_it_success_that_a_job_was_given_back() {
+    let server = Server::start().await;
+    let client = server.client();
+    enqueue(&client, json!({})).await;
+    let to = busy_once().await;
+    let (code, line) = end(&server.url(), &["--http", &format!("q={to}"), "--once"]).await;
+    let expected = "no job is ready, and 1 was given back (--wait-for-retries waits for what was given back): \
+                    0 jobs succeeded, 0 failed, 1 given back in ";
+    assert!(code == Some(75) && line.starts_with(expected), "{code:?} {line}");
+    client.poke("/reset").await.expect_nothing();
+
+    enqueue(&client, json!({})).await;
+    let to = busy_once().await;
+    let flags = ["--http", &format!("q={to}"), "--once", "--wait-for-retries"];
+    let (code, line) = end(&server.url(), &flags).await;
+    let expected = "no job is left: 1 job succeeded, 0 failed, 1 given back in ";
+    assert!(code == Some(0) && line.starts_with(expected), "{code:?} {line}");
+}
+
+#[tokio::test]
+async fn a_success_that_the_server_refuses_is_none() {
+    let server = Server::start().await;
+    enqueue(&server.client(), json!({})).await;
+    let kill = r#"curl -sS -o /dev/null -d '{"message":"x","kill":true}' "#;
+    let run = format!("q={kill} {}/jobs/$ZIZQ_JOB_ID/failure", server.url());
+    let (code, line) = end(&server.url(), &["--run", &run, "--once"]).await;
+    let expected = "no job is left: 0 jobs succeeded, 0 failed, 1 came too late in ";
+    assert!(code == Some(1) && line.starts_with(expected), "{code:?} {line}");
 }
 
 #[tokio::test]

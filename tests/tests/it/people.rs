@@ -2,10 +2,11 @@
 
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::binaries::binary;
-use tests::wait::within;
+use tests::wait::{until, within};
 use tests::{Server, id};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
@@ -116,13 +117,34 @@ async fn enqueue_sends_many_lines_in_few_calls_and_names_the_line_that_is_wrong(
     assert_eq!(last["jobs"][0]["payload"], 2_499);
 
     let said = run_at(&server.url(), &many, &(numbers(1_002) + "no json\n")).await;
-    assert!(said.err.starts_with("1,002 jobs are enqueued"), "{}", said.err);
+    assert!(said.err.starts_with("1,002 jobs were enqueued"), "{}", said.err);
     said.wrong(1, "line 1003 is not valid JSON");
     let large = format!("1\n\"{}\"\n3\n", "x".repeat(2 << 20));
     let said = run_at(&server.url(), &many, &large).await;
     said.wrong(1, "line 2: payload");
     assert_eq!(client.count("queue=many").await, 3_502, "a part comes as a whole or not at all");
     run_at(&server.url(), &many, " \n").await.wrong(2, "the standard input is empty");
+}
+
+#[tokio::test]
+async fn lines_that_come_slowly_are_sent_at_once_and_an_interrupt_says_how_many_were() {
+    let server = Server::start().await;
+    let mut child =
+        command(&server.url(), &["enqueue", "slow", "--type", "t"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"1\n2\n3\n").await.unwrap();
+    let client = server.client();
+    until("what was written", async || (client.count("queue=slow").await == 3).then_some(())).await;
+    let pid = Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    let output = within("the end", child.wait_with_output()).await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    // The answer may be on its way still.
+    let unknown =
+        "error: interrupted: 0 jobs were enqueued; whether those from line 1 on were taken is not known\n";
+    assert!(said == "error: interrupted: 3 jobs were enqueued\n" || said == unknown, "{said}");
+    assert_eq!(output.status.code(), Some(130));
+    drop(stdin);
 }
 
 #[tokio::test]

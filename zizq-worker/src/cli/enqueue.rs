@@ -11,10 +11,11 @@ use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::time::Instant;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, timeout};
 
 use super::server::{Server, refused};
-use super::source::{Item, Source, is_interactive};
+use super::source::{Coming, Item, Source, is_interactive};
 use super::{CliError, Target, jobs, print};
 use crate::backoff::Backoff;
 use crate::ctl::time;
@@ -23,6 +24,8 @@ use crate::ctl::time;
 const MAX_JOBS: usize = 1000;
 /// A call is full with this many bytes of payloads.
 const FULL: usize = 4 << 20;
+/// Without another line for so long, those that are there are sent.
+const GATHER: Duration = Duration::from_millis(200);
 /// How long a server may be away before the command gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -88,6 +91,8 @@ struct Taken {
     duplicates: u64,
     /// The last one.
     last: Value,
+    /// Where the jobs begin that are on their way; none are where there is nothing.
+    sending: Option<String>,
 }
 
 impl Enqueue {
@@ -96,11 +101,26 @@ impl Enqueue {
         let source = self.source()?;
         let bar = bar(source.total);
         let mut taken = Taken::default();
-        let sent = self.send_all(&server, source, &bar, &mut taken).await;
+        let mut interrupted = signal(SignalKind::interrupt())
+            .map_err(|e| CliError::Failed(format!("cannot catch signals: {e}")))?;
+        let sent = tokio::select! {
+            sent = self.send_all(&server, source.start(MAX_JOBS), &bar, &mut taken) => Some(sent),
+            _ = interrupted.recv() => None,
+        };
         bar.finish_and_clear();
+        let were = format!("{} {} enqueued", jobs(taken.jobs), if taken.jobs == 1 { "was" } else { "were" });
+        let Some(sent) = sent else {
+            let unknown = match &taken.sending {
+                None => String::new(),
+                Some(place) if place.is_empty() => {
+                    "; whether the job on its way was taken is not known".to_owned()
+                }
+                Some(place) => format!("; whether those from {place} on were taken is not known"),
+            };
+            return Err(CliError::Interrupted(format!("interrupted: {were}{unknown}")));
+        };
         if sent.is_err() && taken.jobs > 0 {
-            let so_far = jobs(taken.jobs);
-            drop(writeln!(io::stderr(), "{so_far} are enqueued: all before the place that is named below"));
+            drop(writeln!(io::stderr(), "{were}: everything before the place named below"));
         }
         sent.and_then(|()| self.conclude(&taken))
     }
@@ -108,7 +128,7 @@ impl Enqueue {
     async fn send_all(
         &self,
         server: &Server,
-        mut source: Source,
+        mut coming: Coming,
         bar: &ProgressBar,
         taken: &mut Taken,
     ) -> Result<(), CliError> {
@@ -116,17 +136,30 @@ impl Enqueue {
         let run = format!("{:016x}", fastrand::u64(..));
         let (mut part, mut size) = (Vec::new(), 0);
         loop {
-            let item = source.next().transpose();
-            let is_over = !matches!(item, Ok(Some(_)));
-            if (is_over || part.len() == MAX_JOBS || size >= FULL) && !part.is_empty() {
+            let next = if part.is_empty() {
+                Some(coming.recv().await)
+            } else {
+                // Nobody knows when the next line comes, if one does.
+                timeout(GATHER, coming.recv()).await.ok()
+            };
+            let goes_on = matches!(next, Some(Some(Ok(_))));
+            if (!goes_on || part.len() == MAX_JOBS || size >= FULL) && !part.is_empty() {
                 let key = format!("{run}-{}", taken.jobs);
+                taken.sending = part.first().map(|first: &Item| first.place.clone());
                 self.send(server, &part, &key, bar, taken).await?;
+                taken.sending = None;
                 bar.set_position(taken.jobs);
                 (part, size) = (Vec::new(), 0);
             }
-            let Some(item) = item? else { return Ok(()) };
-            size += item.payload.get().len();
-            part.push(item);
+            match next {
+                Some(None) => return Ok(()),
+                Some(Some(item)) => {
+                    let item = item?;
+                    size += item.payload.get().len();
+                    part.push(item);
+                }
+                None => {}
+            }
         }
     }
 
@@ -231,13 +264,23 @@ impl Enqueue {
         let queue = &self.queue;
         let member = |name: &str| taken.last.get(name).and_then(Value::as_str).unwrap_or_default();
         let line = match (taken.jobs, taken.duplicates) {
-            (1, 0) => format!("{} is in queue {queue}, {}\n", member("id"), member("status")),
+            (1, 0) => {
+                let at = self.at.filter(|_| member("status") == "scheduled").and_then(shown);
+                let at = at.map_or_else(String::new, |at| format!(" for {at}"));
+                format!("{} is in queue {queue}, {}{at}\n", member("id"), member("status"))
+            }
             (1, _) => format!("{} is there already, {}\n", member("id"), member("status")),
             (n, _) => format!("{} are in queue {queue}\n", jobs(n)),
         };
         print(&line)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// A time in milliseconds since 1970, for people.
+fn shown(ms: u64) -> Option<String> {
+    let time = jiff::Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok()?;
+    Some(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
 /// Sends jobs. None: they were sent before, and the server might take them twice.

@@ -24,6 +24,9 @@ use server::Target;
 /// The exit code where no server answers: `EX_UNAVAILABLE` of sysexits.h.
 const UNAVAILABLE: u8 = 69;
 
+/// The exit code after Ctrl-C, as shells have it.
+const INTERRUPTED: u8 = 130;
+
 /// What people ask a server for.
 #[derive(Debug, Subcommand)]
 pub enum CliCommand {
@@ -51,6 +54,9 @@ pub(crate) enum CliError {
     /// No server answers. The call was not carried out.
     #[error("{0}")]
     NoServer(String),
+    /// Somebody has ended it.
+    #[error("{0}")]
+    Interrupted(String),
     /// The answer did not come. Nobody knows whether the call was carried out.
     #[error("{0}")]
     Lost(String),
@@ -62,6 +68,7 @@ impl CliError {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::NoServer(_) | Self::Lost(_) => UNAVAILABLE,
+            Self::Interrupted(_) => INTERRUPTED,
         }
     }
 }

@@ -2,18 +2,23 @@
 
 use std::io::{self, BufRead, BufReader, IsTerminal as _};
 use std::path::{Path, PathBuf, absolute};
+use std::thread;
 
 use serde_json::json;
 use serde_json::value::RawValue;
+use tokio::sync::mpsc;
 
 use super::CliError;
 
 /// Payloads, each with the place that it came from.
 pub(super) struct Source {
-    items: Box<dyn Iterator<Item = Result<Item, CliError>>>,
+    items: Box<dyn Iterator<Item = Result<Item, CliError>> + Send>,
     /// How many there are, where that is known.
     pub(super) total: Option<u64>,
 }
+
+/// Payloads as they come.
+pub(super) type Coming = mpsc::Receiver<Result<Item, CliError>>;
 
 /// One payload.
 #[derive(Debug)]
@@ -23,15 +28,21 @@ pub(super) struct Item {
     pub(super) place: String,
 }
 
-impl Iterator for Source {
-    type Item = Result<Item, CliError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.items.next()
-    }
-}
-
 impl Source {
+    /// Reads on a thread of its own, at most so many ahead: whoever waits for the next line can do something else.
+    pub(super) fn start(self, ahead: usize) -> Coming {
+        let (to, coming) = mpsc::channel(ahead);
+        // It ends with the process, in the middle of a line perhaps.
+        thread::spawn(move || {
+            for item in self.items {
+                if to.blocking_send(item).is_err() {
+                    break;
+                }
+            }
+        });
+        coming
+    }
+
     /// The one payload that was given as JSON.
     pub(super) fn one(json: &str) -> Result<Self, CliError> {
         let payload = parse(json).map_err(|e| {

@@ -124,8 +124,9 @@ impl Pool {
         let ended = Ended {
             why: self.why.unwrap_or(Why::Asked),
             is_batch,
-            succeeded: count(&stats.succeeded),
+            succeeded: count(&stats.succeeded).saturating_sub(self.late),
             failed,
+            late: self.late,
             released: count(&stats.released),
             stopped: self.stopped,
             unreported,

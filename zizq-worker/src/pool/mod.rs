@@ -25,6 +25,7 @@ use self::suspects::Suspects;
 pub(crate) use self::told::one_line;
 use self::told::{About, Line};
 use crate::config::{Config, Fixed, Until};
+use crate::delivery::Settled;
 use crate::ended::{Ended, Why};
 use crate::event::{Event, Progress};
 use crate::exec::{Handler, Handlers, Ran, Shared, Stop};
@@ -106,6 +107,10 @@ pub(crate) struct Pool {
     untold: HashMap<JobId, Line>,
     /// Jobs that failed and have not succeeded since, where that matters at the end.
     failing: HashSet<JobId>,
+    /// Jobs that were given back and have not come again, and when they are ready.
+    given_back: HashMap<JobId, Instant>,
+    /// Successes that the server did not take.
+    late: u64,
     began: Instant,
     why: Option<Why>,
     ticks: u32,
@@ -151,6 +156,8 @@ impl Pool {
             thinner: Thinner::new(config.log.0),
             untold: HashMap::new(),
             failing: HashSet::new(),
+            given_back: HashMap::new(),
+            late: 0,
             began: Instant::now(),
             why: None,
             ticks: 0,
@@ -260,14 +267,17 @@ impl Pool {
                     }
                 }
             }
-            Event::Settled { lease, refused, after } => {
+            Event::Settled(Settled { lease, refused, is_success, after }) => {
                 self.tell_next(lease.id, after);
                 let is_still_ours = self.table.settled(lease, refused.is_none());
                 match refused {
                     Some(why) if is_still_ours => {
                         tracing::debug!(job = %lease.id, "{why}; it is reported by its new lease");
                     }
-                    Some(why) => tracing::warn!(job = %lease.id, "{why}"),
+                    Some(why) => {
+                        tracing::warn!(job = %lease.id, "{why}");
+                        self.late += u64::from(is_success);
+                    }
                     None => {}
                 }
             }
@@ -340,9 +350,9 @@ impl Pool {
         self.tasks.stats.ends(id, &outcome, ms, usage);
         self.progress.remove(&id);
         self.idle_since = Instant::now();
-        self.note(id, &outcome);
         let line = about.line(&outcome, ms, usage);
         let outcome = self.paused(id, outcome, &route);
+        self.note(id, &outcome);
         self.tell(id, line, &outcome);
         self.table.finished(id, outcome, usage);
         if self.at_fault.is_on(&route, Instant::now()) {

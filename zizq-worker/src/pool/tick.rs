@@ -18,6 +18,8 @@ use crate::shutdown::Phase;
 pub(super) const PACE: Duration = Duration::from_millis(250);
 /// How often it does what may wait for a second.
 const SLOW: u32 = 4;
+/// How long `--once --wait-for-retries` waits for a job that it has given back and that should be ready.
+const COMES_BACK: Duration = Duration::from_secs(2);
 /// How long `--once` waits for jobs that are ready and do not come, unless `--max-idle` says it.
 const NONE_COMES: Duration = Duration::from_secs(10);
 
@@ -84,12 +86,15 @@ impl Pool {
         // A job may be on its way here while the server says that none is ready: what it says twice is so.
         let is_sure = self.none_left_at.replace(begun) == Some(begun);
         if ready == 0 {
-            let stays = retries > 0 && self.until.wait_for_retries;
+            // Another worker may have what was given back by now: it is waited for only until it should be ready.
+            let comes_back = self.given_back.values().any(|due| due.elapsed() < COMES_BACK);
+            let stays = (retries > 0 || comes_back) && self.until.wait_for_retries;
             // What this worker could not run waits to be tried by another.
             if is_sure && !self.at_fault.is_empty() {
                 self.end(Why::CannotServe(self.at_fault.names()), Phase::Drain);
             } else if is_sure && !stays {
-                self.end(Why::NothingLeft { retries }, Phase::Drain);
+                let given_back = u64::try_from(self.given_back.len()).unwrap_or(u64::MAX);
+                self.end(Why::NothingLeft { retries, given_back }, Phase::Drain);
             }
         } else if is_sure && (ready == held || waited >= self.until.max_idle.unwrap_or(NONE_COMES)) {
             let queues = paused.iter().map(|queue| format!("queue `{queue}`")).collect::<Vec<_>>();

@@ -206,10 +206,14 @@ impl Pool {
         if !self.until.is_batch() {
             return;
         }
+        self.given_back.remove(&id);
         match outcome {
             Outcome::Success(_) => _ = self.failing.remove(&id),
             Outcome::Failure(_) | Outcome::Suspect(_) => _ = self.failing.insert(id),
-            Outcome::Release { .. } | Outcome::BackOff { .. } | Outcome::Stopped => {}
+            Outcome::Release { pause, .. } => {
+                _ = self.given_back.insert(id, Instant::now() + pause.unwrap_or_default());
+            }
+            Outcome::BackOff { .. } | Outcome::Stopped => {}
         }
     }
 }
