@@ -256,9 +256,15 @@ mod tests {
             assert_eq!(ended.code(), code, "{ended}");
             assert!(line.is_empty() || ended.to_string() == line, "{ended}");
         }
-        let served = Ended { is_batch: false, ..of(Why::Asked, 2) };
+    }
+
+    #[test]
+    fn jobs_that_fail_are_the_fault_of_a_worker_that_was_to_end_by_itself() {
+        let ended = |why, is_batch| Ended { succeeded: 12_345, ..Ended::early(why, is_batch) };
+        let left = Why::NothingLeft { retries: 0, given_back: 0 };
+        let served = Ended { failed: 2, ..ended(Why::Asked, false) };
         assert_eq!(served.code(), 0, "a worker that serves is not at fault when jobs fail");
-        let late = Ended { late: 1, ..of(left(0, 0), 0) };
+        let late = Ended { late: 1, ..ended(left, true) };
         assert_eq!(late.code(), 1);
         assert!(late.to_string().contains(", 0 failed, 1 came too late in "), "{late}");
         let cut = Ended { stopped: 1, unreported: 2, released: 4, ..served };
