@@ -1,7 +1,8 @@
 //! The output of a command on its way to the job's log on the server.
 //!
 //! The server keeps the last 64 KiB of an attempt, so no more than that is ever on its way; what comes faster is dropped
-//! from the front, as the server would.
+//! from the front, as the server would. What did not get there is sent again, while the run goes on: a line may come twice, if
+//! the answer was lost, but none is missing because the server was away.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,6 +46,8 @@ pub(super) struct JobLog<'a> {
 struct Waiting {
     chunks: VecDeque<(Output, Vec<u8>)>,
     bytes: usize,
+    /// Lines that were sent, and perhaps not taken.
+    unsent: String,
     /// The starts of lines whose ends have not come yet.
     partial: [Partial; 2],
 }
@@ -87,11 +90,17 @@ impl<'a> JobLog<'a> {
     }
 
     async fn flush(&self, is_last: bool) {
-        let body = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take(is_last, Instant::now());
+        let lock = || self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let body = lock().next(is_last, Instant::now());
         if body.is_empty() {
             return;
         }
-        match self.shared.client.log(self.lease, body).await {
+        let sent = self.shared.client.log(self.lease, body).await;
+        let is_over = matches!(sent, Ok(()) | Err(CallError::Refused { .. }));
+        if is_over {
+            lock().unsent.clear();
+        }
+        match sent {
             Ok(()) => {}
             Err(CallError::Refused { status, message }) if message.starts_with("there is nothing at") => {
                 if !self.shared.job_log.refused.swap(true, Ordering::Relaxed) {
@@ -118,6 +127,18 @@ impl Waiting {
         {
             self.bytes -= dropped.len();
         }
+    }
+
+    /// What is to be sent now: what was not taken before, and what is new.
+    fn next(&mut self, is_last: bool, now: Instant) -> String {
+        let new = self.take(is_last, now);
+        self.unsent.push_str(&new);
+        let surplus = self.unsent.len().saturating_sub(MAX_BODY);
+        if surplus > 0 {
+            let cut = memchr::memchr(b'\n', self.unsent.as_bytes().get(surplus - 1..).unwrap_or_default());
+            self.unsent.drain(..cut.map_or(self.unsent.len(), |end| surplus + end));
+        }
+        self.unsent.clone()
     }
 
     /// The lines that wait, as NDJSON; at last, and after a while, also those without an end.
@@ -181,6 +202,24 @@ mod tests {
         );
         assert_eq!(waiting.take(false, now), "");
         assert_eq!(waiting.take(true, now), line("stderr", "y"));
+    }
+
+    #[test]
+    fn what_was_not_taken_is_sent_again_in_its_place() {
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        let line = |line: &str| format!("{{\"stream\":\"stdout\",\"line\":\"{line}\"}}\n");
+        waiting.push(Output::Stdout, b"a\n");
+        assert_eq!(waiting.next(false, now), line("a"));
+        waiting.push(Output::Stdout, b"b\n");
+        assert_eq!(waiting.next(false, now), line("a") + &line("b"));
+        waiting.unsent.clear();
+        waiting.push(Output::Stdout, b"c\n");
+        assert_eq!(waiting.next(false, now), line("c"));
+        for _ in 0..100 {
+            waiting.push(Output::Stdout, ("ä".repeat(5_000) + "\n").as_bytes());
+            let body = waiting.next(false, now);
+            assert!(body.len() <= MAX_BODY && body.starts_with("{\"stream\"") && body.ends_with("\"}\n"));
+        }
     }
 
     #[test]

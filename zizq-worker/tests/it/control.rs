@@ -185,6 +185,30 @@ async fn what_a_job_prints_goes_to_its_log_before_its_outcome() {
 }
 
 #[tokio::test]
+async fn what_a_job_prints_while_the_server_is_away_is_sent_once_it_is_back() {
+    let mut server = Server::start().await;
+    server.take_logs();
+    let folder = tempfile::tempdir().unwrap();
+    let wait =
+        |name: &str| format!("until test -e {}; do sleep 0.05; done", folder.path().join(name).display());
+    let go = |name: &str| std::fs::write(folder.path().join(name), "").unwrap();
+    let run = format!("q=echo one; {}; echo two; {}", wait("away"), wait("back"));
+    let mut worker = Worker::start(&server, &["--run", &run]);
+    let mut stream = server.stream().await;
+    stream.hello("s", false).await;
+    stream.job("s:1", &job(1, 11, json!(null))).await;
+    let line = |line: &str| format!("{{\"stream\":\"stdout\",\"line\":\"{line}\"}}\n");
+    assert_eq!(server.logs.recv().await.unwrap().1, line("one"));
+    server.go_down().await;
+    go("away");
+    worker.message("output did not get to the server").await;
+    server.come_back().await;
+    assert_eq!(server.logs.recv().await.unwrap().1, line("two"));
+    go("back");
+    server.success().await;
+}
+
+#[tokio::test]
 async fn a_server_without_logs_is_asked_once() {
     let mut server = Server::start().await;
     let mut worker = Worker::start(&server, &["--run", "q=echo text"]);
