@@ -240,6 +240,7 @@ impl Open {
         let commits = commits.and_then(|bytes| Some(u64::from_be_bytes(bytes.as_ref().try_into().ok()?)));
         at.journal
             .was_read(reached.max(commits.unwrap_or(0)))
+            .and_then(|()| Loss::finish(&at.folder))
             .map_err(|error| StoreError::of_file(&at.folder, &error))?;
         let compactor =
             Compactor::start(&database, &jobs, at.space.clone(), [&at.is_suspect, &at.is_cramped])?;
@@ -270,7 +271,8 @@ impl At {
             torn::write_anew(folder).map_err(|error| StoreError::of_file(folder, &error))?;
         }
         let salvages = self.salvages.load(Ordering::Relaxed);
-        if self.is_suspect.load(Ordering::Relaxed) {
+        let was_mending = loss.resume().map_err(|error| StoreError::of_file(folder, &error))?;
+        if was_mending || self.is_suspect.load(Ordering::Relaxed) {
             self.mend(loss, salvages)?;
             self.is_suspect.store(false, Ordering::Relaxed);
         }

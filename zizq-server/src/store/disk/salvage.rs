@@ -31,11 +31,97 @@ pub(super) struct Loss {
     lines: Vec<String>,
     /// Values that may be older than what is lost under the same key, each with its sequence number.
     doubtful: Vec<(Key, SeqNo)>,
+    /// The keys that are lost in the runs of tables, by the number of the run.
+    ranges: Vec<(usize, Lost)>,
+    /// How many lines and ranges are written down, and whether it is where things are set aside.
+    noted: (usize, usize, bool),
+}
+
+/// What is written down before anything is changed, and read again if the process ends before all of it is settled: then
+/// what was changed by then looks whole.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+enum Noted {
+    Line(String),
+    /// Where it is set aside, below the folder.
+    Aside(PathBuf),
+    /// In which run, and the keys around what is lost.
+    Range(usize, Vec<u8>, Vec<u8>),
 }
 
 impl Loss {
     pub(super) fn new(folder: &Path) -> Self {
         Self { folder: folder.to_owned(), ..Self::default() }
+    }
+
+    /// Goes on where an earlier process has ended. Says whether one had begun.
+    ///
+    /// # Errors
+    /// When what it has written down cannot be read.
+    pub(super) fn resume(&mut self) -> io::Result<bool> {
+        let text = match fs::read_to_string(self.notes()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            text => text?,
+        };
+        // The last line may have been torn: nothing was changed by then.
+        for noted in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
+            match noted {
+                Noted::Line(line) => self.lines.push(line),
+                Noted::Aside(name) => self.aside = Some(self.folder.join(name)),
+                Noted::Range(run, after, before) => {
+                    let [after, before] = [after, before].map(|key| Some(Key::from_slice(&key)));
+                    self.ranges.push((run, Lost { bytes: 0..0, after, before }));
+                }
+            }
+        }
+        self.noted = self.to_note();
+        Ok(true)
+    }
+
+    /// To be called before anything is changed.
+    fn note(&mut self) -> io::Result<()> {
+        let (lines, ranges, aside) = self.noted;
+        let line = |line: &String| Noted::Line(line.clone());
+        let range = |(run, lost): &(usize, Lost)| {
+            let key = |key: &Option<Key>| key.as_ref().map(|key| key.to_vec()).unwrap_or_default();
+            Noted::Range(*run, key(&lost.after), key(&lost.before))
+        };
+        let new = self.lines.iter().skip(lines).map(line);
+        let aside = self.aside.as_ref().filter(|_| !aside).and_then(|aside| aside.file_name());
+        let aside = aside.map(|name| Noted::Aside(name.into()));
+        let new: Vec<_> = new.chain(self.ranges.iter().skip(ranges).map(range)).chain(aside).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let mut text = String::new();
+        for noted in &new {
+            text += &serde_json::to_string(noted)?;
+            text.push('\n');
+        }
+        let mut file = File::options().create(true).append(true).open(self.notes())?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        File::open(&self.folder)?.sync_all()?;
+        self.noted = self.to_note();
+        Ok(())
+    }
+
+    fn to_note(&self) -> (usize, usize, bool) {
+        (self.lines.len(), self.ranges.len(), self.aside.is_some())
+    }
+
+    fn notes(&self) -> PathBuf {
+        self.folder.join("mending")
+    }
+
+    /// Everything is settled, and on the disk.
+    ///
+    /// # Errors
+    /// When what was written down cannot be removed.
+    pub(super) fn finish(folder: &Path) -> io::Result<()> {
+        match fs::remove_file(folder.join("mending")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn aside(&mut self) -> io::Result<PathBuf> {
@@ -113,6 +199,7 @@ pub(super) fn repair(
 ) -> Result<(), Fault> {
     let [names, jobs] = intact::trees(folder);
     loss.say(format!("{} {}", broken.file.display(), broken.what));
+    loss.note()?;
     match broken.part {
         Part::Version => {
             loss.keep(&broken.file)?;
@@ -187,6 +274,7 @@ fn repair_journals(folder: &Path, jobs: &Path, loss: &mut Loss) -> Result<(), Fa
         if is_damaged {
             loss.keep(&journal)?;
             loss.say(format!("{}: {} bytes cannot be read", journal.display(), skipped + rest.len()));
+            loss.note()?;
             torn::replace(&journal, &whole)?;
         }
         while let Err(gap) = intact::walk(&whole, persisted, &mut reached, &accepted::read(folder)?) {
@@ -202,6 +290,7 @@ fn repair_journals(folder: &Path, jobs: &Path, loss: &mut Loss) -> Result<(), Fa
 
 fn accept(folder: &Path, gap: Gap, loss: &mut Loss) -> io::Result<()> {
     loss.say(format!("the commits from {} to {} are lost", gap.after + 1, gap.before - 1));
+    loss.note()?;
     accepted::add(folder, gap)
 }
 
@@ -254,8 +343,8 @@ pub(super) fn mend(tree: &Path, loss: &mut Loss, anything: bool) -> Result<(), F
         check(tree, runs.iter().flatten())?;
     }
     let mut lost_above: Vec<Lost> = Vec::new();
-    for run in runs {
-        let (mut lost_here, mut last) = (Vec::new(), None::<Key>);
+    for (number, run) in runs.into_iter().enumerate() {
+        let mut last = None::<Key>;
         for id in run {
             let file = manifest::table(tree, id);
             let read = match table::read(&file) {
@@ -269,13 +358,14 @@ pub(super) fn mend(tree: &Path, loss: &mut Loss, anything: bool) -> Result<(), F
             if !is_whole {
                 contents.forget_commits();
                 loss.lines.extend(contents.lost.iter().map(|lost| shown(&file, lost)));
-                lost_here.extend(contents.lost.drain(..).filter(is_known));
+                loss.ranges.extend(contents.lost.drain(..).filter(is_known).map(|lost| (number, lost)));
                 rewrite(tree, id, contents.compression, &contents.entries, last.as_ref(), loss)?;
             }
             let end = contents.entries.last().map(|entry| Key::from_slice(&entry.key.user_key));
             last = end.or_else(|| last.map(|key| behind(&key)));
         }
-        lost_above.append(&mut lost_here);
+        let here = loss.ranges.iter().filter(|(run, _)| *run == number);
+        lost_above.extend(here.map(|(_, lost)| lost.clone()));
     }
     Ok(())
 }
@@ -348,6 +438,7 @@ fn rewrite(
     let compression = compression.unwrap_or(CompressionType::None);
     table::write(&anew, id, compression, entries)
         .map_err(|error| StoreError::from(fjall::Error::from(error)))?;
+    loss.note()?;
     fs::rename(anew, &file)?;
     Ok(File::open(tree.join("tables"))?.sync_all()?)
 }

@@ -261,3 +261,32 @@ fn a_damaged_filter_is_found() {
     fs::write(&table, &bytes).unwrap();
     assert_eq!(read(&DiskStore::open(&root, CACHE).unwrap()).unwrap(), all);
 }
+
+/// Tables are written anew, and the process ends before it could say what is lost: the next one says it, and comes to the same.
+#[test]
+fn mending_that_was_interrupted_goes_on() {
+    let folder = Folder::new();
+    let name = folder.files.keys().find(|name| name.starts_with("keyspaces/1/tables")).unwrap();
+    let damage = Damage::Flipped(300);
+    let after = |interrupt: bool| {
+        let root = folder.damaged(name, &damage);
+        assert!(!table::is_intact(&root.path().join(name)).unwrap());
+        let mut store = DiskStore::new(root.path(), Memory::for_jobs(CACHE), None);
+        store.at.is_suspect.store(true, Ordering::Relaxed);
+        if interrupt {
+            store.at.look(&mut Loss::new(root.path())).unwrap();
+            assert!(!root.path().join("damaged-1/LOST").exists());
+            // Nothing is suspect any more, and all tables are whole.
+            store = DiskStore::new(root.path(), Memory::for_jobs(CACHE), None);
+        }
+        store.reopen().unwrap();
+        assert!(!root.path().join("mending").exists());
+        let lost = fs::read_to_string(root.path().join("damaged-1/LOST")).unwrap();
+        let lost: Vec<String> =
+            lost.lines().map(|line| line.replace(root.path().to_str().unwrap(), "")).collect();
+        (read(&store).unwrap(), lost, store.snapshot().get(&keys::meta(salvage::MARK)).unwrap().is_some())
+    };
+    let whole = after(false);
+    assert!(whole.0.len() < folder.all.len() && whole.2, "{:?}", whole.1);
+    assert_eq!(after(true), whole);
+}
