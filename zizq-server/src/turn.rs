@@ -6,8 +6,10 @@ use crate::engine::budgets::DrawId;
 use crate::engine::command::{Command, Reject, Reply};
 use crate::engine::firing::Firing;
 use crate::engine::id::{Home, QueueId, Stamp};
+use crate::engine::job::Job;
 use crate::engine::{
-    Engine, Found, REFILL, Settings, Stored, TIMERS_REFILL, Tag, UNDATED_SLICE, Wanted, place_of,
+    Engine, Found, REFILL, REFILL_BYTES, Settings, Stored, TIMERS_REFILL, Tag, UNDATED_SLICE, Wanted,
+    place_of,
 };
 use crate::events::Hub;
 use crate::store::damage::{self, draws, mend};
@@ -105,9 +107,12 @@ impl<S: Store> Core<S> {
                 answers.push(answer);
                 continue;
             }
-            let found = self.look_up(&command)?;
-            answers.push(self.engine.apply(command, found));
+            answers.push(self.carry_out(command)?);
+            self.make_room()?;
         }
+        self.read_payloads(self.engine.expiring_payloads())?;
+        self.engine.expire();
+        self.read_payloads(self.engine.overdue_payloads())?;
         self.engine.tick();
         self.read_tags(self.engine.fires())?;
         self.engine.fire();
@@ -120,6 +125,37 @@ impl<S: Store> Core<S> {
         self.engine.flush();
         self.events.publish(self.engine.take_events());
         Ok(answers)
+    }
+
+    /// Carries out a command: with many large jobs some at a time, so that not all of them are in memory at once.
+    fn carry_out(&mut self, mut command: Command) -> Result<Answer, StoreError> {
+        let rest = self.engine.first_part(&command).and_then(|jobs| command.split_off(jobs));
+        let mut answer = self.apply(command)?;
+        let mut next = rest;
+        while let Some(mut part) = next {
+            self.make_room()?;
+            next = self.engine.first_part(&part).and_then(|jobs| part.split_off(jobs));
+            answer = match (answer, self.apply(part)?) {
+                (Ok(before), Ok(reply)) => Ok(before.and(reply)),
+                (Err(reject), _) | (_, Err(reject)) => Err(reject),
+            };
+        }
+        Ok(answer)
+    }
+
+    fn apply(&mut self, command: Command) -> Result<Answer, StoreError> {
+        self.read_payloads(self.engine.needs_payloads(&command))?;
+        let found = self.look_up(&command)?;
+        Ok(self.engine.apply(command, found))
+    }
+
+    /// Commits what a turn has gathered when it is much.
+    fn make_room(&mut self) -> Result<(), StoreError> {
+        if self.engine.is_heavy() {
+            self.commit()?;
+            self.engine.leave_payloads();
+        }
+        Ok(())
     }
 
     /// The answers that are due since the last turn to those who heard [`Reply::Later`].
@@ -156,6 +192,18 @@ impl<S: Store> Core<S> {
             }
         }
         Ok(found)
+    }
+
+    /// Reads payloads that only the store has.
+    fn read_payloads(&mut self, places: Vec<Place>) -> Result<(), StoreError> {
+        if !places.is_empty() {
+            let mut snapshot = self.store.snapshot();
+            for place in places {
+                let job = self.read(&mut snapshot, |snapshot| view::job_at(snapshot, place))?;
+                self.engine.provide_payload(place, job);
+            }
+        }
+        Ok(())
     }
 
     fn ring_timers(&mut self) -> Result<(), StoreError> {
@@ -217,8 +265,14 @@ impl<S: Store> Core<S> {
                         self.engine.provide_lanes(queue, lanes);
                     }
                     Wanted::Lane(lane) => {
-                        let part = self.read(&mut snapshot, |snapshot| view::lane(snapshot, lane, REFILL))?;
+                        let part = self.read(&mut snapshot, |snapshot| {
+                            view::lane(snapshot, lane, REFILL, REFILL_BYTES)
+                        })?;
                         self.engine.provide_jobs(lane, part);
+                    }
+                    Wanted::Payload(place) => {
+                        let job = self.read(&mut snapshot, |snapshot| view::job_at(snapshot, place))?;
+                        self.engine.provide_payload(place, job);
                     }
                 }
             }
@@ -319,7 +373,8 @@ fn read_all<S: Snapshot>(snapshot: &S) -> Result<Stored, StoreError> {
             let place = Place { status: Status::Ready, queue, draw, priority: lease.priority, stamp };
             view::job_at(snapshot, place)
         };
-        let job = at(DrawId::NONE)?.map_or_else(|| at(DrawId::SOME), |job| Ok(Some(job)))?;
+        let mut job = at(DrawId::NONE)?.map_or_else(|| at(DrawId::SOME), |job| Ok(Some(job)))?;
+        job.iter_mut().for_each(Job::leave_payload);
         let id = job.as_ref().map_or(Home { queue, priority: lease.priority }.id(stamp), |job| job.id);
         Ok((id, lease, job))
     });

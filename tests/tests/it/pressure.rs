@@ -1,5 +1,6 @@
 //! More than the server can take at once: connections, bodies, and heads that nobody can read.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,11 +13,12 @@ use hyper::body::{Body, Frame};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use protocol::frame::StreamFormat;
+use protocol::media::Format;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tests::client::{Client, Http, Wire};
 use tests::wait::{until, within};
-use tests::{Server, id, raw};
+use tests::{Server, Stream, id, raw};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
@@ -248,6 +250,127 @@ async fn polls_that_are_not_read_give_their_jobs_to_others() {
     }
     let peak = server.process().usage().unwrap().peak_rss.saturating_sub(before) >> 20;
     assert!(peak < 400, "{peak} MiB");
+}
+
+/// The payload of a large job, which no other has.
+fn large(n: usize) -> String {
+    let word = format!("{n} ");
+    word.repeat(1_000_000 / word.len())
+}
+
+/// The number of a large job, whose payload must be as it came.
+fn number(job: &Value) -> usize {
+    let payload = job["payload"].as_str().unwrap();
+    let n = payload.split(' ').next().unwrap().parse().unwrap();
+    assert!(payload == large(n), "the payload of job {n} is {} bytes of something else", payload.len());
+    n
+}
+
+fn numbers(jobs: &Value) -> Vec<usize> {
+    jobs["jobs"].as_array().unwrap().iter().map(number).collect()
+}
+
+async fn enqueue_large(client: &Client, numbers: std::ops::Range<usize>) {
+    for n in numbers {
+        client.enqueue(&json!({"queue": "q", "type": "t", "payload": large(n)})).await;
+    }
+}
+
+/// The next large jobs of a stream, in their order, without their payloads.
+async fn take_large(stream: &mut Stream, numbers: impl IntoIterator<Item = usize>) -> Vec<Value> {
+    let mut jobs = Vec::new();
+    for n in numbers {
+        let mut job = stream.next_job().await;
+        assert_eq!(number(&job), n);
+        job["payload"] = Value::Null;
+        stream.received.clear();
+        jobs.push(job);
+    }
+    jobs
+}
+
+/// D2: a worker holds as many large jobs as it likes. The server keeps no payload that it has sent, and has it when it is
+/// needed again.
+#[tokio::test]
+async fn large_jobs_in_flight_are_not_kept_in_memory() {
+    const JOBS: usize = 600;
+    // Apart from what the store may take for what it has read, and for what it has still to sort out.
+    let retention = ["--default-completed-job-retention", "1h"];
+    let flags = [retention, ["--cache-size", "1MB"], ["--memtable-size", "4MB"]];
+    let flags = flags.as_flattened().iter().copied();
+    let mut server = Server::with(flags).await;
+    // Nothing is rewritten, which takes long without optimization.
+    let client = server.client_as(Wire { format: Format::MessagePack, ..Wire::default() });
+    let idle = server.process().usage().unwrap().rss;
+    enqueue_large(&client, 0..JOBS).await;
+    let query = "queue=q&prefetch=0&lease_ms=600000";
+    let mut stream = client.take(StreamFormat::MessagePack, query).await;
+    let jobs = take_large(&mut stream, 0..JOBS).await;
+    until("the memory of sent payloads to come back", async || {
+        client.get("/health").await.expect(200);
+        let grown = server.process().usage().unwrap().rss.saturating_sub(idle) >> 20;
+        (grown < 150).then_some(())
+    })
+    .await;
+    // Whoever asks sees them.
+    assert_eq!(number(&client.job(id(&jobs[7])).await), 7);
+    let page = client.get("/jobs?status=in_flight&limit=5").await.expect(200);
+    assert_eq!(numbers(&page), [0, 1, 2, 3, 4]);
+    let path = format!("/jobs?id={},{}&filter=startswith(%22599%20%22)", id(&jobs[598]), id(&jobs[599]));
+    assert_eq!(numbers(&client.get(&path).await.expect(200)), [599]);
+    // A success that is kept, a failure, a change, and releases of more than should be in memory at once.
+    client.succeed(&jobs[0]).await;
+    client.fail(&jobs[1], &json!({"message": "m", "delay_ms": 3_600_000})).await;
+    client.patch(&format!("/jobs/{}", id(&jobs[2])), &json!({"retry_limit": 7})).await.expect(200);
+    for (n, status) in ["completed", "scheduled", "in_flight"].into_iter().enumerate() {
+        let job = client.job(id(&jobs[n])).await;
+        assert_eq!((number(&job), job["status"].as_str()), (n, Some(status)));
+    }
+    let some: Vec<Value> =
+        jobs[3..100].iter().map(|job| json!({"id": id(job), "lease": tests::lease(job)})).collect();
+    client.post("/jobs/release", &json!({"jobs": some})).await.expect_nothing();
+    take_large(&mut stream, 3..100).await;
+    // The connection breaks, and all of it goes to another, some at a time.
+    drop(stream);
+    let mut stream = client.take(StreamFormat::MessagePack, query).await;
+    let mut left: BTreeSet<usize> = (2..JOBS).collect();
+    while !left.is_empty() {
+        assert!(left.remove(&number(&stream.next_job().await)));
+        stream.received.clear();
+    }
+    let peak = server.process().usage().unwrap().peak_rss.saturating_sub(idle) >> 20;
+    assert!(peak < 300, "{peak} MiB");
+}
+
+/// A worker that comes back gets what it missed as it reads it, also from a server that was started anew.
+#[tokio::test]
+async fn large_jobs_that_a_worker_missed_are_sent_as_it_reads_them() {
+    const JOBS: usize = 60;
+    let mut server = Server::start().await;
+    let client = server.client();
+    enqueue_large(&client, 0..JOBS).await;
+    let query = "queue=q&prefetch=0&lease_ms=3000&resume_ms=60000";
+    let mut stream = client.events(query).await;
+    take_large(&mut stream, 0..20).await;
+    let seen = stream.last_event_id.clone();
+    take_large(&mut stream, 20..JOBS).await;
+    drop(stream);
+    client.let_pass(1_200).await;
+    enqueue_large(&client, JOBS..JOBS + 1).await;
+    let mut stream = client.resume(&seen, query).await;
+    assert!(stream.hello().resumed);
+    take_large(&mut stream, 20..=JOBS).await;
+    client.let_pass(1_200).await;
+    server.kill9().await;
+    server.restart().await;
+    let client = server.client();
+    let mut stream = client.resume(&seen, query).await;
+    assert!(stream.hello().resumed);
+    take_large(&mut stream, 20..=JOBS).await;
+    drop(stream);
+    // Their leases run out, and nothing of them is lost.
+    let mut stream = client.lines("queue=q&prefetch=0").await;
+    take_large(&mut stream, 0..=JOBS).await;
 }
 
 /// One connection of HTTP/2 could take all memory with answers that it does not read.

@@ -164,6 +164,19 @@ impl Command {
         jobs.max(1)
     }
 
+    /// Takes away the jobs from this one on, where each is by itself.
+    pub fn split_off(&mut self, at: usize) -> Option<Self> {
+        let rest = match self {
+            Self::Succeed(jobs) if at < jobs.len() => Self::Succeed(jobs.split_off(at)),
+            Self::Release(jobs) if at < jobs.len() => Self::Release(jobs.split_off(at)),
+            Self::Change { ids, only, change } if at < ids.len() => {
+                Self::Change { ids: ids.split_off(at), only: only.clone(), change: change.clone() }
+            }
+            _ => return None,
+        };
+        Some(rest)
+    }
+
     /// The keys of the batches that it is about.
     pub(super) fn batch_keys(&self) -> impl Iterator<Item = &Key> {
         let (asked, planned) = match self.inner() {
@@ -212,6 +225,22 @@ pub enum Reply {
     Cron(GroupView),
     CronEntry(EntryView),
     Deleted(usize),
+}
+
+impl Reply {
+    /// The reply to a command whose rest was [split off](Command::split_off), from those to both.
+    #[must_use]
+    pub fn and(mut self, rest: Self) -> Self {
+        match (&mut self, rest) {
+            (Self::NotDone(first), Self::NotDone(rest)) => {
+                first.not_found.extend(rest.not_found);
+                first.lost.extend(rest.lost);
+            }
+            (Self::Changed(first), Self::Changed(rest)) => first.extend(rest),
+            _ => {}
+        }
+        self
+    }
 }
 
 /// What became of one job that was to be enqueued.

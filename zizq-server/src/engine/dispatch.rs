@@ -104,6 +104,7 @@ impl Engine {
     /// Hands out what can be handed out. Afterwards no stream with credit waits for a queue with a ready job, unless
     /// something must be read first ([`Engine::wants`]).
     pub fn dispatch(&mut self) {
+        self.send_missed();
         if self.draining {
             return;
         }

@@ -92,6 +92,7 @@ impl Engine {
             priority: new.priority,
             job_type: new.job_type,
             payload: new.payload,
+            left_bytes: 0,
             status: if ready_at > self.now { Status::Scheduled } else { Status::Ready },
             ready_at,
             attempts: 0,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use protocol::flow::{Batch, Flow, Unique};
 use protocol::id::JobId;
 use protocol::job::{Backoff, JobView, LastError, Retention, Status};
@@ -16,6 +17,9 @@ use crate::store::keys::Place;
 /// A job is dead after so many failures, whatever its retry limit. A record is kept of each.
 pub const MAX_ATTEMPTS: u32 = if cfg!(test) { 4 } else { 1_000_000 };
 
+/// A larger payload is not kept in memory once its job has been sent, in bytes.
+const MAX_KEPT: usize = if cfg!(test) { 2 } else { 4 * 1024 };
+
 /// Everything about a job. Times are milliseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
@@ -23,7 +27,10 @@ pub struct Job {
     pub queue: QueueId,
     pub priority: u16,
     pub job_type: JobType,
+    /// Empty where only the store has it.
     pub payload: Payload,
+    /// How many bytes of payload only the store has: all or none. Such a job is in flight.
+    pub left_bytes: usize,
     /// Never [`Status::InFlight`]: who holds a job is the business of `engine/lease.rs`.
     pub status: Status,
     pub ready_at: u64,
@@ -97,11 +104,31 @@ impl Job {
         self.status.is_terminal() && self.purge_at.is_some_and(|at| at <= now)
     }
 
-    /// What memory it costs, in bytes, about.
+    /// Whether its payload is not to stay in memory while it is in flight.
+    pub const fn is_large(&self) -> bool {
+        self.payload.bytes().len() > MAX_KEPT
+    }
+
+    /// Leaves a large payload to the store.
+    pub fn leave_payload(&mut self) {
+        if self.is_large() {
+            self.left_bytes = self.payload.bytes().len();
+            self.payload = Payload::from_checked(self.payload.format(), Bytes::new());
+        }
+    }
+
+    /// Takes back what was left to the store.
+    pub(crate) fn take_payload(&mut self, payload: Payload) {
+        self.payload = payload;
+        self.left_bytes = 0;
+    }
+
+    /// What memory it costs with its payload, in bytes, about.
     pub fn weight(&self) -> usize {
         size_of::<Self>()
             + self.flow.as_ref().map_or(0, |flow| flow.weight())
             + self.payload.bytes().len()
+            + self.left_bytes
             + self.result.as_ref().map_or(0, |result| result.bytes().len())
             + self.last_error.as_ref().map_or(0, |error| weight_of(error))
     }
@@ -163,7 +190,8 @@ impl Job {
             queue,
             priority,
             job_type: JobType::new("t").unwrap(),
-            payload: Payload::from_checked(protocol::media::Format::Json, bytes::Bytes::from_static(b"null")),
+            payload: Payload::from_checked(protocol::media::Format::Json, Bytes::from_static(b"null")),
+            left_bytes: 0,
             status: Status::Ready,
             ready_at: 0,
             attempts: 0,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use protocol::id::JobId;
 use protocol::lease::LeaseToken;
+use protocol::payload::Payload;
 
 use super::job::Job;
 use crate::hash::HashMap;
@@ -41,6 +42,10 @@ pub(super) struct Leases {
     unsaved: VecDeque<(u64, LeaseToken, JobId)>,
     /// Of the attempts that may not take for ever.
     deadlines: BTreeSet<(u64, LeaseToken, JobId)>,
+    /// How many of the jobs have left their payloads to the store.
+    light: usize,
+    /// Jobs whose large payloads are still here.
+    heavy: Vec<JobId>,
 }
 
 impl Leases {
@@ -49,7 +54,39 @@ impl Leases {
             self.unsaved.push_back((lease.since, lease.token, lease.job.id));
         }
         self.deadlines.extend(lease.deadline.map(|at| (at, lease.token, lease.job.id)));
+        self.light += usize::from(lease.job.left_bytes > 0);
+        if lease.job.is_large() {
+            self.heavy.push(lease.job.id);
+        }
         self.by_job.insert(lease.job.id, lease);
+    }
+
+    /// Leaves large payloads to the store, which has them by now.
+    pub(super) fn leave_payloads(&mut self) {
+        for id in self.heavy.drain(..) {
+            if let Some(lease) = self.by_job.get_mut(&id)
+                && lease.job.left_bytes == 0
+            {
+                Arc::make_mut(&mut lease.job).leave_payload();
+                self.light += usize::from(lease.job.left_bytes > 0);
+            }
+        }
+    }
+
+    /// Gives a job its payload again.
+    pub(super) fn take_payload(&mut self, id: JobId, payload: Payload) {
+        if let Some(lease) = self.by_job.get_mut(&id)
+            && lease.job.left_bytes > 0
+        {
+            Arc::make_mut(&mut lease.job).take_payload(payload);
+            self.light -= 1;
+            self.heavy.push(id);
+        }
+    }
+
+    /// Whether all jobs have their payloads.
+    pub(super) const fn are_whole(&self) -> bool {
+        self.light == 0
     }
 
     pub(super) fn get(&self, id: JobId) -> Option<&Lease> {
@@ -62,6 +99,7 @@ impl Leases {
 
     pub(super) fn remove(&mut self, id: JobId) -> Option<Lease> {
         let lease = self.by_job.remove(&id)?;
+        self.light -= usize::from(lease.job.left_bytes > 0);
         if let Some(at) = lease.deadline {
             self.deadlines.remove(&(at, lease.token, id));
         }
@@ -78,6 +116,8 @@ impl Leases {
 
     pub(super) fn clear(&mut self) {
         self.by_job.clear();
+        self.light = 0;
+        self.heavy.clear();
         self.unsaved.clear();
         self.deadlines.clear();
     }
@@ -87,9 +127,10 @@ impl Leases {
         self.deadlines.first().map(|(at, ..)| *at)
     }
 
-    /// The next job whose attempt has taken too long by now.
-    pub(super) fn next_overdue(&self, now: u64) -> Option<JobId> {
-        self.deadlines.first().filter(|(at, ..)| *at <= now).map(|(.., id)| *id)
+    /// The jobs whose attempts have taken too long by now, the longest first.
+    pub(super) fn overdue(&self, now: u64) -> impl Iterator<Item = &Lease> {
+        let over = self.deadlines.iter().take_while(move |(at, ..)| *at <= now);
+        over.filter_map(|(.., id)| self.by_job.get(id))
     }
 
     /// The next job whose lease began at or before `until`, is still held, and is not written down.

@@ -25,6 +25,7 @@ mod lease;
 pub mod notice;
 pub mod outbox;
 mod outcome;
+mod payloads;
 mod pool;
 mod queues;
 mod ready;
@@ -54,7 +55,6 @@ use crate::clock::Time;
 use crate::events::Event;
 use crate::hash::{HashMap, HashSet};
 use crate::store::batch::Batch;
-use crate::store::keys::{self, Place};
 use crate::store::view::LaneKey;
 use answers::Answers;
 use batches::Plan;
@@ -68,7 +68,7 @@ use job::Job;
 use lease::Leases;
 use notice::Waiter;
 use queues::Queues;
-pub use ready::{LaneAt, REFILL, Wanted};
+pub use ready::{LaneAt, REFILL, REFILL_BYTES, Wanted};
 pub use restore::Stored;
 use schedule::Timers;
 pub use schedule::{Due, TIMERS_REFILL, place_of};
@@ -297,6 +297,7 @@ impl Engine {
     /// Hands deliveries over to the streams. Everything they are about has been committed.
     pub fn flush(&mut self) {
         self.tags.trim();
+        self.leases.leave_payloads();
         self.streams.flush();
         self.tell_waiters();
     }
@@ -323,20 +324,6 @@ impl Engine {
     /// Ends the connections of all streams.
     pub fn close_streams(&self) {
         self.streams.close();
-    }
-
-    /// The job in flight that is stored at this place.
-    pub fn held_at(&self, place: Place) -> Option<std::sync::Arc<Job>> {
-        let at = keys::job(place);
-        self.leases.iter().find(|lease| keys::job(lease.job.place()) == at).map(|lease| lease.job.clone())
-    }
-
-    /// The store has lost the job at this place.
-    pub fn lost(&mut self, place: Place) {
-        self.queues.count_down(place.queue, place.status);
-        if self.budgets.has_draw(place.draw) {
-            self.budgets.leave(place.draw);
-        }
     }
 
     fn reset(&mut self) -> Result<Reply, Reject> {

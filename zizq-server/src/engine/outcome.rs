@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use protocol::id::JobId;
 use protocol::job::{LastError, MAX_LAST_ERROR_BYTES, Status};
 use protocol::number::MAX_TIME_MS;
 use protocol::outcome::{Failure, LeasedJob, NotDone};
@@ -11,7 +12,9 @@ use protocol::stream::CancelReason;
 use super::backoff;
 use super::command::{Reject, Reply};
 use super::job::{Job, MAX_ATTEMPTS};
+use super::lease::Lease;
 use super::outbox::Item;
+use super::renew::SLICE_BYTES;
 use super::{Engine, Found};
 use crate::store::record::ErrorRecord;
 
@@ -46,7 +49,7 @@ impl Engine {
     fn complete(&mut self, mut job: Arc<Job>) {
         self.note(&job, Some(Status::InFlight), Some(Status::Completed));
         self.clear_place(&job);
-        let keep = job.retention.and_then(|r| r.completed_ms).unwrap_or(self.settings.completed_ms);
+        let keep = self.completed_ms(&job);
         if keep == 0 {
             self.forget_traces(&job);
             return;
@@ -56,6 +59,11 @@ impl Engine {
         ended.completed_at = Some(self.now);
         ended.purge_at = Some(self.now.saturating_add(keep).min(MAX_TIME_MS));
         self.settle(job);
+    }
+
+    /// How long the job is kept when it has succeeded, in milliseconds.
+    pub(super) fn completed_ms(&self, job: &Job) -> u64 {
+        job.retention.and_then(|r| r.completed_ms).unwrap_or(self.settings.completed_ms)
     }
 
     pub(super) fn fail(
@@ -131,15 +139,25 @@ impl Engine {
         job.flow.as_ref().and_then(|flow| flow.timeout_ms).or(self.settings.timeout_ms)
     }
 
+    /// The attempts that have taken too long and end in this turn.
+    pub(super) fn overdue(&self) -> Vec<JobId> {
+        let mut bytes = 0;
+        let fits = |lease: &&Lease| {
+            let room = bytes < SLICE_BYTES;
+            bytes += lease.job.weight();
+            room
+        };
+        self.leases.overdue(self.up).take(SLICE).take_while(fits).map(|lease| lease.job.id).collect()
+    }
+
     /// Fails the attempts that have taken too long.
     pub(super) fn time_out(&mut self) {
-        for _ in 0..SLICE {
-            let Some(id) = self.leases.next_overdue(self.up) else { return };
+        for id in self.overdue() {
             // Told first: a stream that waits for its worker to come back may be over with its last lease.
             if let Some(lease) = self.leases.get(id) {
                 self.streams.tell(lease.stream, Item::Cancel { id, reason: CancelReason::TimedOut });
             }
-            let Some(lease) = self.end_lease(id) else { return };
+            let Some(lease) = self.end_lease(id) else { continue };
             let over = self.up.saturating_sub(lease.deadline.unwrap_or(self.up));
             let ran = over.saturating_add(self.timeout_ms(&lease.job).unwrap_or_default());
             let failure = Failure {

@@ -7,6 +7,7 @@ use super::budgets::DrawId;
 use super::id::{QueueId, Stamp};
 use super::job::Job;
 use super::window::{Limits, Weigh, Window};
+use crate::store::keys::Place;
 
 impl Weigh for Arc<Job> {
     fn weight(&self) -> usize {
@@ -22,6 +23,8 @@ const LANE: Limits = if cfg!(test) {
 };
 /// How many jobs are read from the store at a time.
 pub const REFILL: usize = LANE.items / 2;
+/// What they weigh together, about, in bytes.
+pub const REFILL_BYTES: usize = LANE.bytes / 2;
 /// The ready jobs of all queues that memory holds have at most this weight, in bytes.
 const MAX_BYTES: usize = if cfg!(test) { 1024 * 1024 } else { 128 * 1024 * 1024 };
 /// Those that draw on budgets have at most this part of it: where they wait for tokens they may be many, and for long.
@@ -29,13 +32,15 @@ const MAX_DRAWING_BYTES: usize = MAX_BYTES / 2;
 /// Empty lanes beyond this number are forgotten.
 const MAX_IDLE_LANES: usize = if cfg!(test) { 2 } else { 16 };
 
-/// Something the store must be asked for before a queue can go on.
+/// Something the store must be asked for before dispatch can go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wanted {
     /// Which lanes the queue has.
     Lanes(QueueId),
     /// The next jobs of a lane.
     Lane(LaneAt),
+    /// The payload of a job in flight.
+    Payload(Place),
 }
 
 /// A place in a lane.

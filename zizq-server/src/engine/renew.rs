@@ -45,7 +45,17 @@ fn end_to_save(lease: &Lease, stream: Option<&Stream>, up: u64) -> LeaseEnd {
 /// How many leases of a stream end in one turn, so that a million that end together hold up nobody.
 const SLICE: usize = if cfg!(test) { 12 } else { 1_024 };
 /// What their jobs weigh at most, but for the last, in bytes.
-const SLICE_BYTES: usize = if cfg!(test) { 200_000 } else { 4 * 1024 * 1024 };
+pub(super) const SLICE_BYTES: usize = if cfg!(test) { 200_000 } else { 4 * 1024 * 1024 };
+
+/// The leases of a stream at a time.
+struct Look {
+    /// Those that end in this turn, in the order of delivery.
+    over: Vec<JobId>,
+    /// When the next one ends.
+    next: Option<u64>,
+    /// Whether more have run out.
+    is_cut: bool,
+}
 
 impl Engine {
     /// Sees to it that the stream's leases are looked at when the first of them ends.
@@ -242,8 +252,19 @@ impl Engine {
         }
     }
 
-    fn check_stream(&mut self, key: u64) {
-        let Some(stream) = self.streams.get(key) else { return };
+    /// The jobs whose leases end in this turn.
+    pub(super) fn expiring(&self) -> Vec<JobId> {
+        if self.checks.peek().is_none_or(|Reverse((at, _))| *at > self.up) {
+            return Vec::new();
+        }
+        let due = self.checks.iter().filter(|Reverse((at, _))| *at <= self.up);
+        let streams = due.filter_map(|Reverse((at, key))| {
+            self.streams.get(*key).filter(|stream| stream.check_at == Some(*at))
+        });
+        streams.flat_map(|stream| self.look_at(stream).over).collect()
+    }
+
+    fn look_at(&self, stream: &Stream) -> Look {
         let mut next: Option<u64> = stream.waits_until(self.up);
         let (mut over, mut bytes, mut is_cut) = (Vec::new(), 0, false);
         for id in stream.held.values() {
@@ -262,6 +283,12 @@ impl Engine {
                 None => {}
             }
         }
+        Look { over, next, is_cut }
+    }
+
+    fn check_stream(&mut self, key: u64) {
+        let Some(stream) = self.streams.get(key) else { return };
+        let Look { over, next, is_cut } = self.look_at(stream);
         let has_lapsed = stream.lapses || !over.is_empty();
         // The youngest first: each goes in front of the one before.
         for id in over.into_iter().rev() {

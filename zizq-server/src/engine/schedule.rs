@@ -104,10 +104,14 @@ impl Engine {
         self.settle(Arc::new(job));
     }
 
-    /// Looks after leases and budgets whose time has come.
-    pub fn tick(&mut self) {
+    /// Ends the leases whose time is over, and writes down those that last.
+    pub fn expire(&mut self) {
         self.save_leases(self.up.saturating_sub(super::lease::SAVE_AFTER_MS));
         self.expire_leases();
+    }
+
+    /// Looks after attempts, answers and budgets whose time has come.
+    pub fn tick(&mut self) {
         self.time_out();
         self.forget_answers();
         self.budgets.settle(self.up);

@@ -1,6 +1,6 @@
 //! Streams that take jobs, and what each holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use protocol::id::JobId;
@@ -53,6 +53,8 @@ pub(super) struct Stream {
     pub event: u64,
     /// Cancellations that its worker, away at the moment, has not heard of.
     pub missed: Vec<Item>,
+    /// Jobs that its worker missed while it was away, and that are to be sent again before others.
+    pub again: VecDeque<JobId>,
     /// What this turn will send.
     pub pending: Vec<Item>,
     /// When its leases are looked at next, by the clock that never steps.
@@ -83,7 +85,8 @@ impl Stream {
     /// Whether it can take one more job.
     pub(super) fn has_credit(&self) -> bool {
         let room = self.prefetch == 0 || self.held.len() < self.prefetch as usize;
-        room && !self.rests && !self.lapses && matches!(&self.state, State::Open(outbox) if outbox.has_room())
+        let wants = room && !self.rests && !self.lapses && self.again.is_empty();
+        wants && matches!(&self.state, State::Open(outbox) if outbox.has_room())
     }
 
     /// Whether nothing depends on it any more.
@@ -124,6 +127,8 @@ pub(super) struct Streams {
     next: u64,
     /// Streams with something pending.
     touched: Vec<u64>,
+    /// Streams that are to be sent again what their workers missed.
+    pub resuming: Vec<u64>,
 }
 
 impl Streams {

@@ -1,5 +1,6 @@
 //! Streams come and go.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use protocol::job::Status;
@@ -64,7 +65,7 @@ impl Engine {
             self.queues.forget_taker(ids);
         }
         let mut opened = Opened { link: Link { stream: key, number: 0 }, id: open.id, resumed: true };
-        let (mut missed, mut cancels, mut held) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut cancels, mut held) = (Vec::new(), Vec::new());
         if let Some(stream) = self.streams.get_mut(key) {
             if let State::Open(old) = &stream.state {
                 drop(old.take());
@@ -90,14 +91,14 @@ impl Engine {
             opened.id = stream.id;
             held.extend(stream.held.values().copied());
             let leases = held.iter().filter_map(|id| self.leases.get(*id));
-            missed.extend(leases.filter(|lease| lease.event > event).map(|lease| lease.job.id));
+            stream.again = leases.filter(|lease| lease.event > event).map(|lease| lease.job.id).collect();
+        }
+        if !self.streams.resuming.contains(&key) {
+            self.streams.resuming.push(key);
         }
         held.into_iter().for_each(|id| self.hear_of(id));
         for cancel in cancels {
             self.streams.tell(key, cancel);
-        }
-        for id in missed {
-            self.send(id);
         }
         let end = self.streams.get(key).and_then(|stream| stream.lease_end(self.up));
         self.watch(key, end);
@@ -259,6 +260,7 @@ impl Stream {
             connection: 0,
             event: 0,
             missed: Vec::new(),
+            again: VecDeque::new(),
             pending: Vec::new(),
             check_at: None,
             waits_for: HashSet::default(),

@@ -66,6 +66,15 @@ impl Look {
         Ok(queue.map(|queue| Seen { queue, status: job.status, job: Arc::new(job) }))
     }
 
+    /// The job with its payload, which may have been left to the store; none: it has come since, or is gone.
+    pub(super) fn whole(&self, mut seen: Seen) -> Result<Option<Seen>, ReadError> {
+        if seen.job.left_bytes > 0 {
+            let Some(stored) = readable(view::find(&self.snapshot, seen.job.id))? else { return Ok(None) };
+            Arc::make_mut(&mut seen.job).take_payload(stored.payload);
+        }
+        Ok(Some(seen))
+    }
+
     /// Shows every job that the filter accepts, in the order of enqueue, until `visit` says that it has seen enough.
     /// `about` so many will be enough.
     pub(super) fn select(
@@ -138,7 +147,8 @@ impl Look {
             let mut found = self.overlay(chunk)?;
             found.retain(|seen| filter.accepts(&seen.job, &seen.queue, seen.status));
             if let Some(sieve) = &mut sieve {
-                found = sieve.pass(found, ended)?;
+                let whole = found.into_iter().filter_map(|seen| self.whole(seen).transpose());
+                found = sieve.pass(whole.collect::<Result<_, ReadError>>()?, ended)?;
             }
             for seen in found {
                 if !visit(seen)? {

@@ -124,7 +124,8 @@ impl Reader {
             return Ok(None);
         };
         match held.pop() {
-            Some(seen) => Ok(Some(seen)),
+            Some(seen) if seen.job.left_bytes == 0 => Ok(Some(seen)),
+            Some(seen) => self.blocking(move |look| look.whole(seen)).await,
             None => self.blocking(move |look| look.job(id)).await,
         }
     }
@@ -179,8 +180,10 @@ impl Reader {
         self.blocking(move |look| {
             let (mut page, mut bytes) = (Vec::new(), 0);
             look.select(&filter, turn, start, limit + 1, |seen| {
-                bytes += seen.job.weight();
-                page.push(seen);
+                if let Some(seen) = look.whole(seen)? {
+                    bytes += seen.job.weight();
+                    page.push(seen);
+                }
                 Ok(page.len() <= limit && (bytes <= most || page.len() == 1))
             })?;
             let more = page.len() > limit || (page.len() > 1 && bytes > most);

@@ -15,6 +15,7 @@ impl Model {
     /// Holds what all streams were told in a turn against what they should have been told. Deliveries come last, and
     /// over all streams in the order of their tokens.
     pub(super) fn check_told(&mut self, told: Vec<(Link, Vec<Item>)>) -> Result<()> {
+        self.send_missed();
         let mut deliveries = Vec::new();
         for (link, mut items) in told {
             let stream = self.streams.values_mut().find(|stream| stream.link == Some(link));

@@ -12,7 +12,7 @@ use protocol::payload::Payload;
 use protocol::stream::CancelReason;
 
 use super::model::{Lease, Model};
-use super::streams::{SLICE, State, Stream, Told};
+use super::streams::{SLICE, SLICE_BYTES, State, Stream, Told};
 use crate::engine::command::{Reject, Reply, StreamKind};
 use crate::engine::job::{Job, MAX_ATTEMPTS};
 use crate::store::{Snapshot, view};
@@ -222,7 +222,13 @@ impl Model {
         let over = |lease: &&Lease| self.deadline(lease).is_some_and(|at| at <= self.up);
         let mut over: Vec<&Lease> = self.leases.values().filter(over).collect();
         over.sort_by_key(|lease| (self.deadline(lease), lease.token));
-        let over: Vec<JobId> = over.iter().take(SLICE).map(|lease| lease.job.id).collect();
+        let mut bytes = 0;
+        let fits = |lease: &&&Lease| {
+            let room = bytes < SLICE_BYTES;
+            bytes += lease.job.weight();
+            room
+        };
+        let over: Vec<JobId> = over.iter().take(SLICE).take_while(fits).map(|lease| lease.job.id).collect();
         for id in over {
             let lease = self.leases.remove(&id).context("it is in flight")?;
             self.tell(lease.stream, Told::cancel(id, CancelReason::TimedOut));

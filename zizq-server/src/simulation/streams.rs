@@ -1,5 +1,7 @@
 //! Streams as the model sees them.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use anyhow::{Result, bail, ensure};
 use protocol::id::JobId;
 use protocol::lease::{DEFAULT_LEASE_MS, LeaseToken};
@@ -15,7 +17,7 @@ use crate::turn::Answer;
 
 /// So many leases of a stream end in one turn, and so much do their jobs weigh, in bytes.
 pub(super) const SLICE: usize = 12;
-const SLICE_BYTES: usize = 200_000;
+pub(super) const SLICE_BYTES: usize = 200_000;
 
 /// With so much unread a stream gets no more jobs, in bytes.
 const MAX_UNREAD: usize = 256 * 1024;
@@ -36,6 +38,8 @@ pub(super) struct Stream {
     pub state: State,
     pub event: u64,
     pub link: Option<Link>,
+    /// What it is to be sent once more, before other jobs.
+    pub again: VecDeque<JobId>,
     /// What its reader has not read, in bytes.
     pub unread: usize,
     /// What it must have been told at the end of the turn, deliveries apart.
@@ -87,6 +91,7 @@ impl Stream {
             state,
             event: 0,
             link: None,
+            again: VecDeque::new(),
             unread: 0,
             told: Vec::new(),
             missed: Vec::new(),
@@ -113,7 +118,8 @@ impl Stream {
     /// Whether it may be given a job while it holds so many.
     pub(super) fn has_credit(&self, held: usize) -> bool {
         let room = self.prefetch == 0 || held < self.prefetch as usize;
-        self.state == State::Open && room && !self.rests && !self.lapses && self.unread < MAX_UNREAD
+        let wants = room && !self.rests && !self.lapses && self.again.is_empty();
+        self.state == State::Open && wants && self.unread < MAX_UNREAD
     }
 
     pub(super) fn save(&self, lease: &Lease, time: Time) -> Saved {
@@ -213,20 +219,34 @@ impl Model {
         }
     }
 
-    /// What a worker missed that comes back and has seen the events up to this one.
+    /// A worker comes back that has seen the events up to this one, and missed others.
     fn send_again(&mut self, key: u64, event: u64) {
         let missed = self.held_by(key).filter(|lease| lease.event > event);
-        let mut missed: Vec<_> = missed
-            .map(|lease| {
-                let (id, expires) = (lease.job.id, self.lease_end(lease).map(|end| self.wall_of(end)));
-                (Told::Job { token: lease.token, id, event: lease.event, expires }, lease.job.weight())
-            })
-            .collect();
-        missed.sort();
+        let missed: BTreeMap<LeaseToken, JobId> = missed.map(|lease| (lease.token, lease.job.id)).collect();
         if let Some(stream) = self.streams.get_mut(&key) {
-            for (told, weight) in missed {
-                stream.unread += weight;
-                stream.tell(told);
+            stream.again = missed.into_values().collect();
+        }
+    }
+
+    /// What workers missed is sent as far as they read it.
+    pub(super) fn send_missed(&mut self) {
+        let ends: BTreeMap<JobId, Option<u64>> =
+            self.leases.values().map(|lease| (lease.job.id, self.lease_end(lease))).collect();
+        let ahead = self.now.wrapping_sub(self.up);
+        for (key, stream) in &mut self.streams {
+            if stream.state != State::Open {
+                stream.again.clear();
+            }
+            while let Some(id) = stream.again.front().copied() {
+                if let Some(lease) = self.leases.get(&id).filter(|lease| lease.stream == *key) {
+                    if stream.unread >= MAX_UNREAD {
+                        break;
+                    }
+                    let expires = ends.get(&id).copied().flatten().map(|end| end.wrapping_add(ahead));
+                    stream.unread += lease.job.weight();
+                    stream.tell(Told::Job { token: lease.token, id, event: lease.event, expires });
+                }
+                stream.again.pop_front();
             }
         }
     }

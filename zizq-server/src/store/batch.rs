@@ -30,6 +30,11 @@ impl Batch {
         self.writes.is_empty()
     }
 
+    /// What the values weigh, in bytes.
+    pub const fn bytes(&self) -> usize {
+        self.values.len()
+    }
+
     /// The keys with their new values; none removes the key.
     pub fn writes(&self) -> impl ExactSizeIterator<Item = (&Key, Option<&[u8]>)> {
         let value = |range: &Range<usize>| self.values.get(range.clone()).unwrap_or_default();

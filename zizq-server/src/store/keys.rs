@@ -92,7 +92,7 @@ impl Area {
 }
 
 /// Where a job's record lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Place {
     pub status: Status,
     pub queue: QueueId,

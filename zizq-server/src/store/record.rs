@@ -184,7 +184,11 @@ fn said(extras: Vec<Extra<'_>>) -> Result<Said, Damaged> {
 }
 
 /// Appends the record of a job.
+///
+/// # Panics
+/// Where the job has left its payload to the store: its record would lose it.
 pub fn encode_job(job: &Job, out: &mut Vec<u8>) {
+    assert_eq!(job.left_bytes, 0, "a job is stored with its payload");
     let home = Home::of(job.id);
     let moved = home != Home { queue: job.queue, priority: job.priority };
     let header = JobHeader {
@@ -248,6 +252,7 @@ pub fn decode_job(place: Place, record: &Bytes) -> Result<Job, Damaged> {
         priority: header.priority,
         job_type: JobType::new(header.job_type).map_err(|_| Damaged("job"))?,
         payload: Payload::from_checked(format, record.slice_ref(payload)),
+        left_bytes: 0,
         status: place.status,
         ready_at: header.ready_at,
         attempts: header.attempts,

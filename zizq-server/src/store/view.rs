@@ -69,15 +69,21 @@ pub fn job_at<S: Snapshot>(snapshot: &S, place: Place) -> Result<Option<Job>, St
     record.map(|record| record::decode_job(place, &record).map_err(|e| e.at(&key))).transpose()
 }
 
-/// Ready jobs of one lane from a stamp on, in order.
-pub fn lane<S: Snapshot>(snapshot: &S, lane: LaneAt, limit: usize) -> Result<Part<Job, Stamp>, StoreError> {
+/// Ready jobs of one lane from a stamp on, in order: up to `limit`, of about `most` bytes.
+pub fn lane<S: Snapshot>(
+    snapshot: &S,
+    lane: LaneAt,
+    limit: usize,
+    most: usize,
+) -> Result<Part<Job, Stamp>, StoreError> {
     let LaneAt { queue, draw, priority, from } = lane;
     let end = lane_end(queue, draw, priority);
     let mut part = Part { items: Vec::new(), next: None };
+    let mut bytes = 0;
     for entry in snapshot.scan(&keys::lane(queue, draw, priority, from), &end, false) {
         let (key, record) = entry?;
         let place = lane_place(&key)?;
-        if part.items.len() == limit {
+        if part.items.len() == limit || bytes >= most {
             part.next = Some(place.stamp);
             break;
         }
@@ -85,7 +91,10 @@ pub fn lane<S: Snapshot>(snapshot: &S, lane: LaneAt, limit: usize) -> Result<Par
             part.items.push(record::decode_job(place, &record).map_err(|e| e.at(&key))?);
         } else if let Some(job) = job_at(snapshot, place)? {
             part.items.push(job);
+        } else {
+            continue;
         }
+        bytes += part.items.last().map_or(0, Job::weight);
     }
     Ok(part)
 }

@@ -1,0 +1,167 @@
+//! Payloads of jobs in flight. A large one is left to the store once its job has been sent: it lies there in the job's
+//! record, and is read again before the record is written anew, or the job is sent again.
+
+use std::sync::Arc;
+
+use protocol::id::JobId;
+use protocol::job::Status;
+use protocol::lease::LeaseToken;
+use protocol::stream::CancelReason;
+
+use super::Engine;
+use super::command::{Change, Command};
+use super::job::Job;
+use super::lease::Lease;
+use super::outbox::Item;
+use super::ready::Wanted;
+use super::streams::State;
+use crate::store::keys::{self, Place};
+
+/// Of a command that needs more than this a part is carried out at a time, and so much is written at once, in bytes.
+const MAX_AT_ONCE: usize = if cfg!(test) { 150_000 } else { 4 * 1024 * 1024 };
+
+impl Engine {
+    /// The jobs whose payloads have to be read before a command is applied.
+    pub fn needs_payloads(&self, command: &Command) -> Vec<Place> {
+        self.left(command).map(|job| job.place()).collect()
+    }
+
+    /// With how many of its jobs a command is to be carried out first; none: with all.
+    pub fn first_part(&self, command: &Command) -> Option<usize> {
+        let mut bytes = 0;
+        let last = self.left(command).find(|job| {
+            bytes += job.left_bytes;
+            bytes >= MAX_AT_ONCE
+        })?;
+        let position = match command {
+            Command::Succeed(jobs) => jobs.iter().position(|job| job.id == last.id),
+            Command::Release(jobs) => jobs.iter().position(|job| job.id == last.id),
+            Command::Change { ids, .. } => ids.iter().position(|id| *id == last.id),
+            _ => None,
+        };
+        position.map(|position| position + 1)
+    }
+
+    /// The jobs of a command whose payloads only the store has.
+    fn left<'a>(&'a self, command: &'a Command) -> impl Iterator<Item = &'a Job> {
+        let (acks, releases, ids) = match command {
+            _ if self.leases.are_whole() => Default::default(),
+            Command::Succeed(jobs) => (&jobs[..], &[][..], &[][..]),
+            Command::SucceedWith { job, .. } => (std::slice::from_ref(job), &[][..], &[][..]),
+            Command::Release(jobs) => (&[][..], &jobs[..], &[][..]),
+            Command::Change { ids, change: Change::Patch(_), .. } => (&[][..], &[][..], &ids[..]),
+            _ => Default::default(),
+        };
+        let failed = match command {
+            Command::Fail { job, .. } => self.held(job.id, job.lease),
+            _ => None,
+        };
+        let kept = acks.iter().filter_map(|job| self.held(job.id, job.lease)).filter(|job| self.keeps(job));
+        let released = releases.iter().filter_map(|job| self.held(job.id, job.lease));
+        let changed = ids.iter().filter_map(|id| self.held(*id, None));
+        kept.chain(released).chain(changed).chain(failed).filter(|job| job.left_bytes > 0)
+    }
+
+    fn held(&self, id: JobId, token: Option<LeaseToken>) -> Option<&Job> {
+        let lease = self.leases.get(id).filter(|lease| token.is_none_or(|token| token == lease.token));
+        lease.map(|lease| lease.job.as_ref())
+    }
+
+    /// Whether somebody will see the job after its success.
+    fn keeps(&self, job: &Job) -> bool {
+        self.completed_ms(job) > 0 || self.waiters.contains_key(&job.id)
+    }
+
+    /// The jobs whose payloads have to be read before [`Engine::expire`].
+    pub fn expiring_payloads(&self) -> Vec<Place> {
+        if self.leases.are_whole() { Vec::new() } else { self.places(&self.expiring()) }
+    }
+
+    /// The jobs whose payloads have to be read before [`Engine::tick`].
+    pub fn overdue_payloads(&self) -> Vec<Place> {
+        if self.leases.are_whole() { Vec::new() } else { self.places(&self.overdue()) }
+    }
+
+    fn places(&self, ids: &[JobId]) -> Vec<Place> {
+        let jobs = ids.iter().filter_map(|id| self.held(*id, None));
+        jobs.filter(|job| job.left_bytes > 0).map(Job::place).collect()
+    }
+
+    /// Takes in a job whose payload was asked for; none: the store has lost it.
+    pub fn provide_payload(&mut self, place: Place, job: Option<Job>) {
+        match job {
+            Some(job) => self.leases.take_payload(job.id, job.payload),
+            None if self.lease_at(place).is_some() => self.lost(place),
+            None => {}
+        }
+    }
+
+    /// Leaves large payloads to the store, which has them by now.
+    pub fn leave_payloads(&mut self) {
+        self.leases.leave_payloads();
+    }
+
+    /// Whether what has changed should be committed before more is added.
+    pub const fn is_heavy(&self) -> bool {
+        self.batch.bytes() >= MAX_AT_ONCE
+    }
+
+    /// Sends workers that have come back what they missed, as far as they read it.
+    pub(super) fn send_missed(&mut self) {
+        let mut resuming = std::mem::take(&mut self.streams.resuming);
+        resuming.retain(|key| !self.send_missed_to(*key));
+        self.streams.resuming = resuming;
+    }
+
+    /// True when nothing is left to be sent.
+    fn send_missed_to(&mut self, key: u64) -> bool {
+        loop {
+            let Some(stream) = self.streams.get_mut(key) else { return true };
+            let State::Open(outbox) = &stream.state else {
+                stream.again.clear();
+                return true;
+            };
+            let Some(&id) = stream.again.front() else {
+                self.feed(key);
+                return true;
+            };
+            if let Some(lease) = self.leases.get(id).filter(|lease| lease.stream == key) {
+                if !outbox.has_room() {
+                    return false;
+                }
+                if lease.job.left_bytes > 0 {
+                    self.wanted.insert(Wanted::Payload(lease.job.place()));
+                    return false;
+                }
+                self.send(id);
+            }
+            if let Some(stream) = self.streams.get_mut(key) {
+                stream.again.pop_front();
+            }
+        }
+    }
+
+    /// The job in flight that is stored at this place, if memory has all of it.
+    pub fn held_at(&self, place: Place) -> Option<Arc<Job>> {
+        self.lease_at(place).map(|lease| lease.job.clone()).filter(|job| job.left_bytes == 0)
+    }
+
+    fn lease_at(&self, place: Place) -> Option<&Lease> {
+        let at = keys::job(place);
+        self.leases.iter().find(|lease| keys::job(lease.job.place()) == at)
+    }
+
+    /// The store has lost the job at this place. A worker that has it cannot be asked for its payload.
+    pub fn lost(&mut self, place: Place) {
+        if let Some((id, stream)) = self.lease_at(place).map(|lease| (lease.job.id, lease.stream)) {
+            self.streams.tell(stream, Item::Cancel { id, reason: CancelReason::Deleted });
+            if let Some(lease) = self.end_lease(id) {
+                self.note(&lease.job, Some(Status::InFlight), None);
+            }
+        }
+        self.queues.count_down(place.queue, place.status);
+        if self.budgets.has_draw(place.draw) {
+            self.budgets.leave(place.draw);
+        }
+    }
+}
