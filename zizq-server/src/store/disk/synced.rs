@@ -3,7 +3,7 @@
 //! which is nothing to worry about.
 //!
 //! The file has two places. One is written and forced onto the disk when the store is opened. The other is written
-//! whenever the disk has said that it has the journal, and is never forced: what it says is true at any time, if perhaps
+//! now and then when the disk has said that it has the journal, and is never forced: what it says is true at any time, if perhaps
 //! not the latest, and a loss of power that tears it leaves the first. Where neither can be read, nothing is known.
 //!
 //! After a sync that failed, the operating system may hold as written what the disk does not have. That is noted here,
@@ -13,6 +13,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -34,6 +35,20 @@ pub(super) struct Writer {
     /// The place that is written from now on.
     place: u64,
     known: Known,
+    /// When something was noted last, and whether more is known since.
+    noted_at: Option<Instant>,
+    is_behind: bool,
+}
+
+/// How often something is noted: it costs a part of each sync.
+const EVERY: Duration = Duration::from_millis(20);
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if self.is_behind {
+            self.write(self.known.commits, self.known.is_doubtful).ok();
+        }
+    }
 }
 
 impl Writer {
@@ -45,17 +60,23 @@ impl Writer {
         let before = fs::read(path(folder)).ok().and_then(|bytes| newest(&bytes));
         let (generation, newest) = before.map_or((0, 1), |(known, place)| (known.generation, place));
         let file = File::options().create(true).truncate(false).write(true).open(path(folder))?;
-        let mut writer = Self { file, place: 1 - newest, known: Known { generation, ..Known::default() } };
+        let known = Known { generation, ..Known::default() };
+        let mut writer = Self { file, place: 1 - newest, known, noted_at: None, is_behind: false };
         writer.write(commits, false)?;
         writer.file.sync_all()?;
         File::open(folder)?.sync_all()?;
         writer.place = newest;
+        writer.noted_at = None;
         Ok(writer)
     }
 
-    /// The disk has so many commits. Where this cannot be written, what is there stays true.
+    /// The disk has so many commits. It is written down now or the next time; where it cannot be, what is there stays true.
     pub(super) fn note(&mut self, commits: u64) {
-        self.write(commits.max(self.known.commits), false).ok();
+        self.known.commits = self.known.commits.max(commits);
+        self.is_behind = true;
+        if self.noted_at.is_none_or(|at| at.elapsed() >= EVERY) {
+            self.write(self.known.commits, false).ok();
+        }
     }
 
     /// A sync has failed.
@@ -67,6 +88,7 @@ impl Writer {
     }
 
     fn write(&mut self, commits: u64, is_doubtful: bool) -> io::Result<()> {
+        (self.noted_at, self.is_behind) = (Some(Instant::now()), false);
         self.known = Known { commits, is_doubtful, generation: self.known.generation + 1 };
         self.file.write_all_at(&self.known.encode(), self.place * LEN as u64)
     }
@@ -152,6 +174,9 @@ mod tests {
             assert_eq!(said(root), Some((start * 10 + 5, false)));
             writer.note(start * 10 + 3);
             assert_eq!(said(root), Some((start * 10 + 5, false)), "it is still true");
+            writer.note(start * 10 + 6);
+            drop(writer);
+            assert_eq!(said(root), Some((start * 10 + 6, false)));
             let noted = fs::read(path(root)).unwrap();
             // Any part of what is written at the start, and of what is written later, may reach the disk.
             for (before, after) in [(&whole, &begun), (&begun, &noted)] {
