@@ -275,7 +275,7 @@ async fn a_full_disk_recovers_again_and_again() {
     let from_env = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u32>().unwrap());
     let disk = from_env("ZIZQ_TEST_DISK_MB").unwrap_or(64);
     let mut server = Small::start(disk, &[]).await;
-    for round in 0..from_env("ZIZQ_TEST_ROUNDS").unwrap_or(10) {
+    for round in 0..from_env("ZIZQ_TEST_ROUNDS").unwrap_or(2) {
         if round % 2 == 1 {
             server.print_to_the_end().await;
         }

@@ -264,10 +264,10 @@ impl Shared {
         let bytes = journals.iter().filter_map(|(_, journal)| Some(journal.metadata().ok()?.blocks() * 512));
         let bytes: u64 = bytes.sum();
         let unwritten = self.database.write_buffer_size();
-        // As long as most is in the tables, there is more to be gained elsewhere.
+        // Beside large tables there is more to be gained elsewhere, and streams end when the store is opened anew.
         let Weight { living, dead } = self.weight();
-        let is_most = bytes > LONG.max(2 * unwritten).max(living + dead);
-        let helps = is_most && self.space.is_low(unwritten);
+        let is_much = bytes > LONG.max(2 * unwritten).max((living + dead) / WORTH);
+        let helps = is_much && self.space.is_low(unwritten);
         self.cramped.store(helps, Ordering::Relaxed);
     }
 }
@@ -322,18 +322,24 @@ impl Tending {
         if self.rest_until.is_some_and(|until| Instant::now() < until) {
             return Ok(());
         }
-        self.second.try_send(()).ok();
-        self.shared.merge(&usual())?;
+        // What levels want takes space first, and may take all there is; what is dead gives some.
+        let merged = if self.shared.space.is_low(0) {
+            Ok(())
+        } else {
+            self.second.try_send(()).ok();
+            self.shared.merge(&usual())
+        };
         if self.dropped_at.is_some_and(|at| at.elapsed() < DROP_EVERY) {
-            return Ok(());
+            return merged;
         }
         self.drop_passed()?;
         self.shared.space.hold_back();
         if self.shared.urgent.swap(false, Ordering::Relaxed) {
             let settled = self.settle(0);
             self.shared.look_at_journals();
-            return settled;
+            return merged.and(settled);
         }
+        merged?;
         let Weight { living, dead } = self.shared.weight();
         if dead > living + SPARE_BUSY { self.shared.merge(&tight()) } else { Ok(()) }
     }
