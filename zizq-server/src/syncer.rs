@@ -35,10 +35,19 @@ impl Caller {
         self.send(Err(error));
     }
 
-    fn send(self, answer: Result<crate::engine::command::Reply, CallError>) {
-        if let Some(reply) = self.reply {
+    fn send(mut self, answer: Result<crate::engine::command::Reply, CallError>) {
+        if let Some(reply) = self.reply.take() {
             // A caller that has gone away does not want to know.
             drop(reply.send(answer));
+        }
+    }
+}
+
+/// Nobody waits for ever: who was given to a thread that ends before it has seen them hears that the store has failed.
+impl Drop for Caller {
+    fn drop(&mut self) {
+        if let Some(reply) = self.reply.take() {
+            drop(reply.send(Err(CallError::StoreClosed)));
         }
     }
 }

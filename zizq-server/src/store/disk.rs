@@ -161,12 +161,14 @@ impl DiskStore {
     fn reason(&self, error: fjall::Error) -> StoreError {
         match StoreError::from(error) {
             StoreError::Poisoned => {
-                self.at.journal.doubt(std::io::Error::other("what works in the background has ended"));
-                if self.is_full() || self.at.space.free() < self.at.memory.gathered {
-                    return StoreError::Full;
+                let is_full = self.is_full() || self.at.space.free() < self.at.memory.gathered;
+                if !is_full {
+                    self.at.is_suspect.store(true, Ordering::Relaxed);
                 }
-                self.at.is_suspect.store(true, Ordering::Relaxed);
-                StoreError::Poisoned
+                let error = if is_full { StoreError::Full } else { StoreError::Poisoned };
+                // Whoever hears of it after this must not take it for something that nobody can mend.
+                self.at.journal.doubt(error.clone());
+                error
             }
             error => error,
         }

@@ -22,7 +22,7 @@ use batch::Batch;
 use keys::Key;
 
 /// Why the store could not do what was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// Another process has the folder.
     #[error("the folder is in use by another server")]

@@ -274,6 +274,13 @@ async fn a_failed_sync_is_no_success() {
 }
 
 #[tokio::test]
+async fn a_caller_that_is_let_go_of_hears_that_the_store_has_failed() {
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    drop(Caller { reply: Some(reply), mode: CommitMode::Fsync, is_enqueue: true });
+    assert_eq!(answer.await.unwrap().unwrap_err(), CallError::StoreClosed);
+}
+
+#[tokio::test]
 async fn it_can_be_stopped_while_it_waits_for_space() {
     let world = World::start();
     world.faults.no_commit.store(true, Ordering::SeqCst);

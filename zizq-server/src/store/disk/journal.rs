@@ -25,8 +25,8 @@ pub(super) struct Journal {
     unsynced: AtomicU64,
     /// Whether what the operating system has may be missing on the disk.
     is_doubtful: AtomicBool,
-    /// The first error of a sync.
-    failed: Mutex<Option<io::Error>>,
+    /// Why nothing is confirmed any more: the first error.
+    failed: Mutex<Option<StoreError>>,
     synced: Mutex<Option<synced::Writer>>,
 }
 
@@ -60,7 +60,7 @@ impl Journal {
             return Ok(());
         }
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        Err(failed.as_ref().map_or(StoreError::Poisoned, |error| StoreError::of_file(&self.folder, error)))
+        Err(failed.clone().unwrap_or(StoreError::Poisoned))
     }
 
     /// It was opened: so many commits. They may be those of a process that was killed, which no sync was done for.
@@ -91,7 +91,7 @@ impl Journal {
         let commits = self.commits.load(Ordering::Acquire);
         let newest = descriptor.newest(&self.folder)?;
         if let Err(error) = newest.map_or(Ok(()), |file| file.sync_data()) {
-            self.doubt(error);
+            self.doubt(StoreError::of_file(&self.folder, &error));
         }
         // Somebody else's sync may have failed meanwhile.
         self.check()?;
@@ -102,7 +102,7 @@ impl Journal {
     }
 
     /// From now on nothing is confirmed.
-    pub(super) fn doubt(&self, error: io::Error) {
+    pub(super) fn doubt(&self, error: StoreError) {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         self.is_doubtful.store(true, Ordering::Release);
         failed.get_or_insert(error);

@@ -290,3 +290,21 @@ fn mending_that_was_interrupted_goes_on() {
     assert!(whole.0.len() < folder.all.len() && whole.2, "{:?}", whole.1);
     assert_eq!(after(true), whole);
 }
+
+/// Whether space was short or something cannot be read: who hears of it second must not take it for an error that
+/// opening anew does not mend.
+#[test]
+fn after_the_end_of_what_works_in_the_background_everybody_hears_what_can_be_mended() {
+    for (min_free, want) in [(u64::MAX, "the disk is full"), (0, "an earlier write failed")] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = DiskStore::new(folder.path(), Memory::for_jobs(CACHE), Some(min_free));
+        store.set(Some(Open::at(&store.at).unwrap()));
+        let first = store.reason(fjall::Error::Poisoned);
+        let later = [store.syncer()(), store.commit(Batch::default()), store.clear()];
+        for error in std::iter::once(first).chain(later.map(Result::unwrap_err)) {
+            assert!(error.may_pass() && error.to_string().starts_with(want), "{min_free}: {error}");
+        }
+        drop(store);
+        assert!(DiskStore::open(folder.path(), CACHE).is_ok());
+    }
+}
