@@ -76,7 +76,7 @@ impl Server {
             logs,
             limits: Limits { max_connections: Some(max_connections), ..limits },
             guard: guard(config, &listener)?,
-            memory: memory::Memory::new(config.limits.max_body_size, max_connections),
+            memory: memory::Memory::new(config.limits.max_body_size),
             work: Work::new(),
             events,
             heartbeat_ms: millis(config.heartbeat_interval),

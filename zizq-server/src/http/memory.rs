@@ -33,9 +33,13 @@ pub(crate) const SMALL: usize = 64 * KIB;
 const MODEST: usize = 2 * MIB;
 /// About what it costs to have a call open, in bytes.
 const CALL: usize = 8 * KIB;
+/// What every connection may take of calls, bodies and answers beside what is counted in all, in bytes: one usual call. It is
+/// a part of what a connection costs, and so usual calls do not all write to the same place in memory.
+const OWN: usize = 4 * KIB;
+const OWN_CALL: usize = CALL + OWN;
 /// What the calls of one connection may take, in bytes: mostly their heads.
 const PEER_CALLS: usize = 8 * MIB;
-/// So many calls may be open beside one on each connection.
+/// So many calls may be open beside a usual one on each connection.
 const MORE_CALLS: usize = 16 * KIB;
 /// A connection that has not read so much is asked nothing more that is answered at length, in bytes.
 pub(crate) const ROOM: usize = MIB;
@@ -65,6 +69,22 @@ enum Kind {
     Making,
     /// An answer that has not been sent.
     Answer,
+}
+
+impl Kind {
+    /// How much of it a connection may take before it is counted in all.
+    const fn own(self) -> usize {
+        match self {
+            Self::Call => OWN_CALL,
+            Self::Body | Self::Answer => OWN,
+            Self::Making => 0,
+        }
+    }
+
+    /// What of so many bytes of a connection is counted in all.
+    const fn shared(self, bytes: usize) -> usize {
+        bytes.saturating_sub(self.own())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -117,10 +137,10 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    pub(crate) fn new(max_body: usize, max_connections: usize) -> Arc<Self> {
+    pub(crate) fn new(max_body: usize) -> Arc<Self> {
         Arc::new(Self {
             sums: Sums::default(),
-            max_calls: max_connections.saturating_add(MORE_CALLS).saturating_mul(CALL),
+            max_calls: MORE_CALLS * CALL,
             max_large: max_body.max(64 * MIB),
             max_body,
             lane: Arc::default(),
@@ -393,8 +413,11 @@ impl Held {
             Kind::Making => making,
             Kind::Answer => answer,
         } += bytes;
-        self.peer.sums.sum(kind).fetch_add(bytes, Ordering::Relaxed);
-        self.peer.memory.sums.sum(kind).fetch_add(bytes, Ordering::Relaxed);
+        let before = self.peer.sums.sum(kind).fetch_add(bytes, Ordering::Relaxed);
+        let shared = kind.shared(before + bytes) - kind.shared(before);
+        if shared > 0 {
+            self.peer.memory.sums.sum(kind).fetch_add(shared, Ordering::Relaxed);
+        }
     }
 
     fn clear(&mut self, kind: Kind) {
@@ -409,8 +432,11 @@ impl Held {
             return;
         }
         let (peer, memory) = (&self.peer, &self.peer.memory);
-        peer.sums.sum(kind).fetch_sub(bytes, Ordering::SeqCst);
-        memory.sums.sum(kind).fetch_sub(bytes, Ordering::SeqCst);
+        let before = peer.sums.sum(kind).fetch_sub(bytes, Ordering::SeqCst);
+        let shared = kind.shared(before) - kind.shared(before - bytes);
+        if shared > 0 {
+            memory.sums.sum(kind).fetch_sub(shared, Ordering::SeqCst);
+        }
         match kind {
             Kind::Call => {}
             Kind::Body if memory.waiting.load(Ordering::SeqCst) > 0 => memory.freed.notify_waiters(),
@@ -465,7 +491,7 @@ mod tests {
     use super::*;
 
     fn memory() -> Arc<Memory> {
-        Memory::new(32 * MIB, 10)
+        Memory::new(32 * MIB)
     }
 
     fn unread(peer: &Arc<Peer>, bytes: usize) -> Bytes {
@@ -484,16 +510,25 @@ mod tests {
         held.make().unwrap();
         assert_eq!(held.page(), PAGE);
         let piece = connection.piece(vec![1; 10]);
+        assert_eq!(connection.sums.of(Kind::Call), CALL + 100);
+        assert_eq!(connection.sums.of(Kind::Body), 1_000);
+        assert_eq!(connection.sums.answers(), SMALL + PAGE + 10);
+        assert_eq!([Kind::Call, Kind::Body, Kind::Answer].map(|kind| memory.sums.of(kind)), [0; 3]);
+        assert_eq!(memory.sums.answers(), SMALL + PAGE);
+        let second = Held::open(&connection, OWN);
+        held.take_in(OWN).await.unwrap();
+        let large = connection.piece(vec![1; OWN]);
         assert_eq!(memory.sums.of(Kind::Call), CALL + 100);
         assert_eq!(memory.sums.of(Kind::Body), 1_000);
-        assert_eq!(memory.sums.answers(), SMALL + PAGE + 10);
+        assert_eq!(memory.sums.of(Kind::Answer), 10);
         held.made(5);
-        assert_eq!(memory.sums.of(Kind::Body), 0);
+        assert_eq!(connection.sums.of(Kind::Body), 0);
         let sent = held.until_sent(vec![2; 5]);
-        assert_eq!(memory.sums.answers(), 15);
+        assert_eq!((connection.sums.answers(), memory.sums.answers()), (OWN + 15, 15));
         let part = sent.slice(1..2);
-        drop((sent, piece));
-        assert_eq!(memory.sums.answers(), 5, "a part of it is still there");
+        drop((sent, piece, second));
+        assert_eq!((connection.sums.answers(), memory.sums.answers()), (OWN + 5, 5), "a part is still there");
+        drop(large);
         drop(part);
         for kind in [Kind::Call, Kind::Body, Kind::Making, Kind::Answer] {
             assert_eq!((connection.sums.of(kind), memory.sums.of(kind)), (0, 0), "{kind:?}");

@@ -14,7 +14,7 @@ use hyper::body::Body;
 use protocol::id::JobId;
 use protocol::lease::LeaseToken;
 use protocol::media::{Format, is_form};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::memory::{Held, Peer};
 use super::pace::Pace;
@@ -232,22 +232,25 @@ where
         self.waits = false;
         loop {
             let manners = held.manners();
-            let time = pace.left(manners).min(LOOK);
             let since = Instant::now();
-            let frame = timeout(time, self.body.frame()).await;
-            let in_time = pace.wait(since.elapsed(), manners);
+            let frame = timeout_at(since + pace.left(manners).min(LOOK), self.body.frame()).await;
             match frame {
                 Ok(Some(Ok(frame))) => {
-                    let Ok(data) = frame.into_data() else { continue };
-                    pace.count(data.len(), manners);
-                    return Ok(Some(data));
+                    // The last piece is not followed by another that could come late.
+                    if !self.body.is_end_stream() {
+                        pace.wait(since.elapsed(), manners);
+                        pace.count(frame.data_ref().map_or(0, Bytes::len), manners);
+                    }
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
                 }
                 Ok(None) => {
                     self.ended = true;
                     return Ok(None);
                 }
                 Ok(Some(Err(e))) => return Err(Refusal::bad_request(format!("the body broke off: {e}"))),
-                Err(_) if in_time => {}
+                Err(_) if pace.wait(since.elapsed(), manners) => {}
                 Err(_) => return Err(Refusal::too_slow("the body came too slowly")),
             }
         }
@@ -311,7 +314,7 @@ mod tests {
 
     /// Reads a body of parts of this size that come so long after each other.
     async fn read(part: usize, pause: Duration, parts: usize) -> Result<usize, Refusal> {
-        let memory = Memory::new(1 << 20, 1);
+        let memory = Memory::new(1 << 20);
         let mut held = Held::open(&memory.connect(), 0);
         upload(body_of(part, pause, parts)).read(1 << 20, &mut held).await.map(|bytes| bytes.len())
     }
@@ -336,7 +339,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_does_not_go_on_gives_way_where_memory_is_short() {
-        let memory = Memory::new(64 << 20, 1);
+        let memory = Memory::new(64 << 20);
         let (first, second) = (memory.connect(), memory.connect());
         let idle = |peer: &Arc<Peer>| {
             let mut held = Held::open(peer, 0);

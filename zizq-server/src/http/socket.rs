@@ -135,7 +135,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     fn socket<S>(inner: S) -> Socket<S> {
-        Socket::new(inner, Memory::new(1, 1).connect().clone())
+        Socket::new(inner, Memory::new(1).connect().clone())
     }
 
     #[tokio::test(start_paused = true)]
