@@ -114,13 +114,18 @@ const COPY: &str = "jnl.copy";
 /// # Errors
 /// When the folder cannot be read or written.
 pub(crate) fn remove_copies(folder: &Path) -> io::Result<()> {
-    for (_, journal) in journals(folder)? {
-        match fs::remove_file(journal.with_extension(COPY)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+    journals(folder)?.iter().try_for_each(|(_, journal)| remove(&journal.with_extension(COPY)))
+}
+
+/// Removes a file. One that is not there is as good as removed.
+///
+/// # Errors
+/// When it cannot be removed.
+pub(crate) fn remove(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// The file `N.jnl` with the greatest number.

@@ -6,6 +6,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::synced;
+use crate::store::torn;
 
 /// The bytes of the file `version`.
 const VERSION_BYTES: u64 = 4;
@@ -25,13 +26,7 @@ pub(super) fn take_away(folder: &Path) -> io::Result<()> {
         return Ok(());
     }
     tracing::info!(folder = %folder.display(), "a store was begun here and not finished, with nothing in it; it is begun anew");
-    for file in [journal, version] {
-        match fs::remove_file(file) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-    }
-    Ok(())
+    [journal, version].iter().try_for_each(|file| torn::remove(file))
 }
 
 fn has_keyspaces(folder: &Path) -> io::Result<bool> {

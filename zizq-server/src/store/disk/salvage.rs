@@ -118,10 +118,7 @@ impl Loss {
     /// # Errors
     /// When what was written down cannot be removed.
     pub(super) fn finish(folder: &Path) -> io::Result<()> {
-        match fs::remove_file(folder.join("mending")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        torn::remove(&folder.join("mending"))
     }
 
     fn aside(&mut self) -> io::Result<PathBuf> {

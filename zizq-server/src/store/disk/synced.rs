@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::store::torn;
+
 /// What is known.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Known {
@@ -111,10 +113,7 @@ pub(super) fn read(folder: &Path) -> io::Result<Option<Known>> {
 /// # Errors
 /// When the file cannot be removed.
 pub(super) fn forget(folder: &Path) -> io::Result<()> {
-    match fs::remove_file(path(folder)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    torn::remove(&path(folder))
 }
 
 /// What was written last, and in which place.
