@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use zizq_log::grouped;
+use zizq_log::{counted, grouped};
 
 use crate::logging::is_for_people;
 
@@ -154,10 +154,6 @@ impl fmt::Display for Why {
     }
 }
 
-fn counted(n: u64, [one, many]: [&str; 2]) -> String {
-    format!("{} {}", grouped(n), if n == 1 { one } else { many })
-}
-
 fn was(n: u64) -> String {
     counted(n, ["was", "were"])
 }
@@ -172,14 +168,8 @@ fn are(n: u64) -> String {
 
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let jobs = if self.succeeded == 1 { "job" } else { "jobs" };
-        write!(
-            f,
-            "{}: {} {jobs} succeeded, {} failed",
-            self.why,
-            grouped(self.succeeded),
-            grouped(self.failed)
-        )?;
+        let succeeded = counted(self.succeeded, ["job", "jobs"]);
+        write!(f, "{}: {succeeded} succeeded, {} failed", self.why, grouped(self.failed))?;
         let others = [
             (self.late, "came too late"),
             (self.released, "given back"),

@@ -142,5 +142,11 @@ pub fn grouped(n: u64) -> String {
     text
 }
 
+/// So many of something, which is called differently where it is one: `1 job`, `1,234 jobs`.
+#[must_use]
+pub fn counted(n: u64, [one, many]: [&str; 2]) -> String {
+    format!("{} {}", grouped(n), if n == 1 { one } else { many })
+}
+
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Subcommand;
-use indicatif::{HumanCount, HumanDuration};
+use indicatif::HumanDuration;
+use zizq_log::counted;
 
 use crate::clock;
 use crate::config::Config;
@@ -130,7 +131,7 @@ fn print(text: &str) -> Result<(), CliError> {
 
 /// `1 job`, `1,234 jobs`.
 fn jobs(n: u64) -> String {
-    format!("{} {}", HumanCount(n), if n == 1 { "job" } else { "jobs" })
+    counted(n, ["job", "jobs"])
 }
 
 /// How long ago a time was, or how long it is until then, such as `5m`: milliseconds since 1970 in, a length out.
