@@ -21,8 +21,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use fjall::compaction::Leveled;
 use fjall::{AbstractTree, Database, Keyspace, SeqNo};
 
-use super::TABLE_BYTES;
 use super::passed::Passed;
+use super::{TABLE_BYTES, manifest};
 use crate::store::space::Space;
 use crate::store::{StoreError, keys, torn};
 
@@ -166,6 +166,33 @@ struct Weight {
     dead: u64,
 }
 
+/// When what was removed is given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// The store is at rest: there is time for it, and some may lie around.
+    AtRest,
+    /// Space is short: all is given back that is worth the work.
+    Short,
+}
+
+impl Why {
+    /// Whether so much was removed that the tables are to be written anew.
+    const fn is_heavy(self, Weight { living, dead }: Weight) -> bool {
+        match self {
+            Self::AtRest => dead > living + SPARE_AT_REST,
+            Self::Short => dead > living / WORTH,
+        }
+    }
+
+    /// How much may be gathered in memory, in bytes.
+    const fn gathered(self) -> u64 {
+        match self {
+            Self::AtRest => GATHERED_AT_REST,
+            Self::Short => GATHERED_IF_SHORT,
+        }
+    }
+}
+
 impl Shared {
     fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
@@ -215,15 +242,17 @@ impl Shared {
         }
     }
 
-    /// Removes what a merge that failed has left behind: tables that were begun since, and belong to nothing.
+    /// Removes what a merge that failed has left behind: tables that were begun since, and belong to nothing, not even to
+    /// what a snapshot may still read.
     fn clean_up(&self, first: u64) {
         let _moving = self.moving.write().unwrap_or_else(PoisonError::into_inner);
         let _flush = self.jobs.tree.get_flush_lock();
-        let version = self.jobs.tree.current_version();
+        let newest = self.jobs.tree.current_version().id();
+        let Ok(kept) = manifest::all_tables(self.jobs.path(), newest) else { return };
         let Ok(files) = std::fs::read_dir(self.jobs.path().join("tables")) else { return };
         for file in files.flatten() {
             let id = file.file_name().to_str().and_then(|name| name.parse::<u64>().ok());
-            if id.is_some_and(|id| id >= first && !version.iter_tables().any(|table| table.id() == id)) {
+            if id.is_some_and(|id| id >= first && !kept.contains(&id)) {
                 std::fs::remove_file(file.path()).ok();
             }
         }
@@ -297,7 +326,7 @@ impl Tending {
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             is_busy = !is_rest;
-            let done = if is_rest { self.settle(SPARE_AT_REST) } else { self.tend() };
+            let done = if is_rest { self.settle(Why::AtRest) } else { self.tend() };
             match done {
                 Err(_) if self.shared.is_stopped() => return,
                 Err(error) => self.fail(&error),
@@ -335,7 +364,7 @@ impl Tending {
         self.drop_passed()?;
         self.shared.space.hold_back();
         if self.shared.urgent.swap(false, Ordering::Relaxed) {
-            let settled = self.settle(0);
+            let settled = self.settle(Why::Short);
             self.shared.look_at_journals();
             return merged.and(settled);
         }
@@ -344,22 +373,16 @@ impl Tending {
         if dead > living + SPARE_BUSY { self.shared.merge(&tight()) } else { Ok(()) }
     }
 
-    /// Gives back what was removed, if it is more than what lives and so many bytes; anything worth the work if that is
-    /// zero.
-    fn settle(&mut self, spare: u64) -> Result<(), StoreError> {
+    /// Gives back what was removed, if it is enough.
+    fn settle(&mut self, why: Why) -> Result<(), StoreError> {
         self.drop_passed()?;
-        let is_heavy = |Weight { living, dead }| match spare {
-            0 => dead > living / WORTH,
-            _ => dead > living + spare,
-        };
-        let weight = self.shared.weight();
         let gathered = self.shared.jobs.tree.active_memtable().size();
-        if !is_heavy(weight) && gathered <= if spare == 0 { GATHERED_IF_SHORT } else { GATHERED_AT_REST } {
+        if !why.is_heavy(self.shared.weight()) && gathered <= why.gathered() {
             return Ok(());
         }
         // Without room for what is gathered, what is in the tables may make some.
         let is_flushed = self.shared.flush()?;
-        if is_heavy(self.shared.weight()) || is_flushed && spare == 0 {
+        if why.is_heavy(self.shared.weight()) || is_flushed && why == Why::Short {
             self.shared.merge(&tight())?;
         }
         self.drop_passed()?;
@@ -383,5 +406,53 @@ impl Tending {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::store::batch::Batch;
+    use crate::store::disk::DiskStore;
+    use crate::store::keys::{Area, Key};
+    use crate::store::{Snapshot, Store};
+
+    /// As where one of two merges fails, and the other has replaced tables that a snapshot still reads.
+    #[test]
+    fn what_a_merge_that_failed_has_left_goes_and_what_a_snapshot_reads_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = DiskStore::open(&folder.path().join("root"), 1_000_000).unwrap();
+        let open = store.opened().unwrap();
+        let key = |n: u32| [&[Area::Dead as u8][..], &n.to_be_bytes()].concat();
+        for part in [0..50, 50..100] {
+            for n in part {
+                let mut batch = Batch::default();
+                batch.put_raw(&key(n), b"value");
+                store.commit(batch).unwrap();
+            }
+            open.jobs.rotate_memtable_and_wait().unwrap();
+        }
+        let tree = open.jobs.path();
+        let tables = || -> BTreeSet<u64> {
+            let files = std::fs::read_dir(tree.join("tables")).unwrap();
+            files.map(|file| file.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect()
+        };
+        let snapshot = store.snapshot();
+        let read = tables();
+        open.jobs.major_compact().unwrap();
+        let newest = open.jobs.tree.current_version();
+        assert!(!newest.iter_tables().any(|table| read.contains(&table.id())), "they were replaced");
+        let all = tables();
+        assert!(all.is_superset(&read));
+
+        let left = manifest::table(tree, 1_000_000);
+        std::fs::write(&left, "half of a table").unwrap();
+        std::fs::write(tree.join(format!("v{}", newest.id() + 1)), "half of a list").unwrap();
+        open.compactor.shared.clean_up(0);
+        assert_eq!(tables(), all);
+        let found = snapshot.scan(&Key::from_slice(&key(0)), &Key::from_slice(&key(100)), false);
+        assert_eq!(found.map(Result::unwrap).count(), 100);
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::intact::{Broken, Part};
+use crate::hash::HashSet;
 
 /// The numbers of the tables: levels of runs of tables, in the order in which a key is looked for.
 pub(super) type Runs = Vec<Vec<u64>>;
@@ -33,6 +34,24 @@ pub(super) fn read(tree: &Path) -> Result<Option<Runs>, Broken> {
         Err(error) => return Err(broken(&version, &format!("cannot be read: {error}"))),
     }
     runs(&version).map(Some).map_err(|error| broken(&version, &format!("cannot be read: {error}")))
+}
+
+/// The numbers of all tables of a tree that is open: those of its newest version, which has this number, and of the older
+/// ones that somebody may still read. fjall keeps the file of each version as long as the version itself.
+///
+/// # Errors
+/// When a list of them cannot be read.
+pub(super) fn all_tables(tree: &Path, newest: u64) -> io::Result<HashSet<u64>> {
+    let mut tables = HashSet::default();
+    for entry in fs::read_dir(tree)? {
+        let path = entry?.path();
+        let number = path.file_name().and_then(|name| name.to_str()?.strip_prefix('v')?.parse::<u64>().ok());
+        // What could not be written to its end has a greater one.
+        if number.is_some_and(|number| number <= newest) {
+            tables.extend(runs(&path)?.into_iter().flatten());
+        }
+    }
+    Ok(tables)
 }
 
 /// Where a table lies.
