@@ -18,8 +18,9 @@ use crate::store::{Store, StoreError};
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 /// What may be in memory, in bytes, before it is written down at once; less on a small disk.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
-/// How often is looked whether space is short.
+/// How often is looked whether space is short: while something happens, or it is short; and else.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_AT_REST: Duration = Duration::from_secs(10);
 /// The pause after each slice of a sweep.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -62,9 +63,11 @@ pub(super) struct Keeper {
     watched: BTreeMap<Attempt, watch::Sender<()>>,
     /// When what is new is to be written down.
     write_at: Option<Instant>,
+    /// What of the store has to get to the disk, in bytes, when it was last counted.
+    unwritten: u64,
     sweep: Sweep,
-    /// When is looked whether space is short.
-    look_at: Instant,
+    /// When is looked whether space is short; none where there is nothing to give back.
+    look_at: Option<Instant>,
     /// It was said already that something is lost.
     is_failing: bool,
 }
@@ -87,8 +90,9 @@ impl Keeper {
             max_bytes,
             watched: BTreeMap::new(),
             write_at: None,
+            unwritten: 0,
             sweep: Sweep::new(),
-            look_at: Instant::now(),
+            look_at: Some(Instant::now()),
             is_failing: false,
         }
     }
@@ -98,25 +102,32 @@ impl Keeper {
         let stopped = loop {
             match self.requests.recv_timeout(self.pause()) {
                 Ok(Request::Stop(reply)) => break Some(reply),
-                Ok(request) => self.serve(request),
+                Ok(request) => {
+                    self.serve(request);
+                    self.look_by(Instant::now() + LOOK_EVERY);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break None,
             }
-            // What is in memory goes to the journal first, and from there to a table.
-            self.jobs.set_output(2 * self.bytes as u64 + self.shelf.unwritten());
+            self.announce();
             let now = Instant::now();
             if self.bytes > self.max_bytes || self.write_at.is_some_and(|at| at <= now) {
                 self.write_down();
+                self.recount();
             }
-            if self.look_at <= now {
-                self.look_at = now + LOOK_EVERY;
-                self.make_space();
+            if self.look_at.is_some_and(|at| at <= now) {
+                let is_short = self.make_space();
+                self.recount();
+                let pause = if is_short { LOOK_EVERY } else { LOOK_AT_REST };
+                self.look_at = self.shelf.is_used().then_some(now + pause);
             }
             if self.sweep.due_at() <= now {
                 self.sweep.begin();
             }
             if self.sweep.is_under_way() && self.requests.is_empty() {
                 self.sweep.go_on(&mut self.shelf, &self.jobs);
+                self.recount();
+                self.look_by(now + LOOK_EVERY);
             }
         };
         self.write_down();
@@ -132,23 +143,37 @@ impl Keeper {
         if self.sweep.is_under_way() {
             return PAUSE;
         }
-        let next = self.write_at.map_or(self.look_at, |at| at.min(self.look_at));
-        self.until(next.min(self.sweep.due_at()))
+        let next =
+            [self.write_at, self.look_at].into_iter().flatten().fold(self.sweep.due_at(), Instant::min);
+        next.saturating_duration_since(Instant::now())
     }
 
-    /// Where space is short, what is left of jobs that are gone is taken away now.
-    fn make_space(&mut self) {
-        if !self.jobs.is_full_for_output() || !self.shelf.is_used() {
-            return;
+    fn look_by(&mut self, at: Instant) {
+        self.look_at = Some(self.look_at.map_or(at, |before| before.min(at)));
+    }
+
+    /// Where space is short, what is left of jobs that are gone is taken away now. Says whether it is.
+    fn make_space(&mut self) -> bool {
+        if !self.shelf.is_used() || !self.jobs.is_full_for_output() {
+            return false;
         }
         if !self.sweep.is_under_way() {
             self.sweep.begin();
         }
         self.shelf.make_space();
+        true
     }
 
-    fn until(&self, at: Instant) -> Duration {
-        at.saturating_duration_since(Instant::now())
+    /// Says how much room the output needs that is on its way to the disk.
+    fn announce(&self) {
+        // What is in memory goes to the journal first, and from there to a table.
+        self.jobs.set_output(2 * self.bytes as u64 + self.unwritten);
+    }
+
+    /// To be called when the store may have become another. It waits for its lock: that is not for every piece of output.
+    fn recount(&mut self) {
+        self.unwritten = self.shelf.unwritten();
+        self.announce();
     }
 
     fn serve(&mut self, request: Request) {
@@ -172,6 +197,7 @@ impl Keeper {
                 self.let_go(|of, _| of.id == id);
                 // What stays is swept up later.
                 drop(self.shelf.remove(&[id]));
+                self.recount();
             }
             Request::Sweep => self.sweep.begin(),
             Request::Stop(_) => {}
