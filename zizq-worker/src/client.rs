@@ -187,7 +187,7 @@ impl Client {
     }
 
     /// Adds what a job printed to its log.
-    pub(crate) async fn log(&self, lease: Lease, lines: String) -> Result<(), CallError> {
+    pub(crate) async fn log(&self, lease: Lease, lines: Bytes) -> Result<(), CallError> {
         let url = self.url(&["jobs", &lease.id.to_string(), "log"]);
         let request = self.calls.post(url).header(ZIZQ_LEASE, lease.token.to_string());
         let request = request.header(CONTENT_TYPE, "application/x-ndjson").body(lines);

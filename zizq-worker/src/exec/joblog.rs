@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use protocol::log::{Line, MAX_KEPT_BYTES, Output};
 use tokio::time::Instant;
 
@@ -47,7 +48,7 @@ struct Waiting {
     chunks: VecDeque<(Output, Vec<u8>)>,
     bytes: usize,
     /// Lines that were sent, and perhaps not taken.
-    unsent: String,
+    unsent: Bytes,
     /// The starts of lines whose ends have not come yet.
     partial: [Partial; 2],
 }
@@ -130,13 +131,17 @@ impl Waiting {
     }
 
     /// What is to be sent now: what was not taken before, and what is new.
-    fn next(&mut self, is_last: bool, now: Instant) -> String {
+    fn next(&mut self, is_last: bool, now: Instant) -> Bytes {
         let new = self.take(is_last, now);
-        self.unsent.push_str(&new);
+        if self.unsent.is_empty() {
+            self.unsent = new.into();
+        } else if !new.is_empty() {
+            self.unsent = [&self.unsent[..], new.as_bytes()].concat().into();
+        }
         let surplus = self.unsent.len().saturating_sub(MAX_BODY);
         if surplus > 0 {
-            let cut = memchr::memchr(b'\n', self.unsent.as_bytes().get(surplus - 1..).unwrap_or_default());
-            self.unsent.drain(..cut.map_or(self.unsent.len(), |end| surplus + end));
+            let cut = memchr::memchr(b'\n', self.unsent.get(surplus - 1..).unwrap_or_default());
+            self.unsent.advance(cut.map_or(self.unsent.len(), |end| surplus + end));
         }
         self.unsent.clone()
     }
@@ -218,7 +223,7 @@ mod tests {
         for _ in 0..100 {
             waiting.push(Output::Stdout, ("ä".repeat(5_000) + "\n").as_bytes());
             let body = waiting.next(false, now);
-            assert!(body.len() <= MAX_BODY && body.starts_with("{\"stream\"") && body.ends_with("\"}\n"));
+            assert!(body.len() <= MAX_BODY && body.starts_with(b"{\"stream\"") && body.ends_with(b"\"}\n"));
         }
     }
 
