@@ -4,12 +4,14 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use hyper::client::conn::http2;
+use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tests::wait::within;
 use tests::{Http, Server, Wire, id, raw};
 use tokio::net::TcpStream;
+
+use crate::tls::{Identity, Place, connect_for};
 
 /// Headers that no request of a program has, and what they are answered.
 const FOREIGN: [(&str, &str, u16); 6] = [
@@ -77,6 +79,92 @@ async fn a_foreign_authority_of_http2_reaches_no_route() {
         assert_eq!(answer.status(), 421, "{method} {path}");
         assert!(sentence_of(answer).await.contains("evil.example"));
     }
+}
+
+/// A connection of either version.
+enum Requests {
+    One(http1::SendRequest<Empty<Bytes>>),
+    Two(http2::SendRequest<Empty<Bytes>>),
+}
+
+impl Requests {
+    async fn over_tls(http: Http, port: u16, identity: &Identity) -> Self {
+        let protocol: &[u8] = if http == Http::Two { b"h2" } else { b"http/1.1" };
+        let stream = connect_for(port, &identity.der, protocol).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(protocol));
+        let stream = TokioIo::new(stream);
+        if http == Http::Two {
+            let (requests, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+            tokio::spawn(connection);
+            Self::Two(requests)
+        } else {
+            let (requests, connection) = http1::handshake(stream).await.unwrap();
+            tokio::spawn(connection);
+            Self::One(requests)
+        }
+    }
+
+    async fn send(
+        &mut self,
+        method: &Method,
+        host: &str,
+        path: &str,
+        (name, value): (&str, &str),
+    ) -> Response<Incoming> {
+        let request = Request::builder().method(method);
+        let answer = match self {
+            Self::One(requests) => {
+                let request = request.uri(path);
+                // RFC 9112, 3.2: there is always one.
+                let request = if name == "host" { request } else { request.header("host", host) };
+                within("the connection", requests.ready()).await.unwrap();
+                let request = request.header(name, value).body(Empty::new()).unwrap();
+                within("an answer", requests.send_request(request)).await
+            }
+            Self::Two(requests) => {
+                let request = request.uri(format!("https://{host}{path}")).header(name, value);
+                within("an answer", requests.send_request(request.body(Empty::new()).unwrap())).await
+            }
+        };
+        answer.unwrap()
+    }
+}
+
+/// Where browsers trust the connection, and so say what they call for.
+#[tokio::test]
+async fn a_page_of_another_site_reaches_no_route_over_tls() {
+    let identity = Identity::new();
+    let place = Place::new(&identity);
+    let (mut process, port) = place.start().await;
+    let own = format!("localhost:{port}");
+    for http in [Http::One, Http::Two] {
+        let mut requests = Requests::over_tls(http, port, &identity).await;
+        for (method, path) in &routes() {
+            for (name, value, status) in FOREIGN {
+                let answer = requests.send(method, &own, path, (name, value)).await;
+                assert_eq!(answer.status(), status, "{http:?} {method} {path} {name}: {value}");
+                // A HEAD has no body.
+                if method != Method::HEAD {
+                    let said = sentence_of(answer).await;
+                    let word = if name == "sec-fetch-site" { "Sec-Fetch-Site" } else { value };
+                    assert!(said.contains(word), "{http:?} {method} {path} {name}: {value}: {said}");
+                }
+            }
+            if http == Http::Two {
+                let answer = requests.send(method, "evil.example", path, ("accept", "*/*")).await;
+                assert_eq!(answer.status(), 421, "{method} {path}");
+                assert!(sentence_of(answer).await.contains("evil.example"));
+            }
+        }
+        // A page of the server itself, and whoever is no page.
+        let origin = format!("https://{own}");
+        for header in [("origin", &*origin), ("sec-fetch-site", "same-origin"), ("accept", "*/*")] {
+            let answer = requests.send(&Method::GET, &own, "/health", header).await;
+            assert_eq!(answer.status(), 200, "{http:?} {header:?}");
+            drop(within("the rest", answer.into_body().collect()).await.unwrap());
+        }
+    }
+    assert_eq!(process.sigterm().await.code(), Some(0));
 }
 
 #[tokio::test]

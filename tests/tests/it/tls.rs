@@ -20,14 +20,14 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// A certificate for `localhost`, and its key.
-struct Identity {
-    der: CertificateDer<'static>,
+pub(super) struct Identity {
+    pub(super) der: CertificateDer<'static>,
     pem: String,
     key: String,
 }
 
 impl Identity {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with(|_| {})
     }
 
@@ -41,12 +41,12 @@ impl Identity {
 }
 
 /// A folder with certificate and key in it, and what runs with them.
-struct Place {
+pub(super) struct Place {
     folder: TempDir,
 }
 
 impl Place {
-    fn new(identity: &Identity) -> Self {
+    pub(super) fn new(identity: &Identity) -> Self {
         let place = Self { folder: TempDir::new().unwrap() };
         place.write(&identity.pem, &identity.key);
         place
@@ -83,7 +83,7 @@ impl Place {
         self.folder.path().join("server.log")
     }
 
-    async fn start(&self) -> (Process, u16) {
+    pub(super) async fn start(&self) -> (Process, u16) {
         let mut process = Process::start(self.command(), &self.log());
         let line = process.line().await;
         let port = line.rsplit(':').next().and_then(|port| port.parse().ok());
@@ -93,13 +93,22 @@ impl Place {
     }
 }
 
-/// Opens a connection that trusts only this certificate.
 async fn connect(port: u16, trusted: &CertificateDer<'static>) -> std::io::Result<TlsStream<TcpStream>> {
+    connect_for(port, trusted, b"http/1.1").await
+}
+
+/// Opens a connection for this protocol (ALPN) that trusts only this certificate.
+pub(super) async fn connect_for(
+    port: u16,
+    trusted: &CertificateDer<'static>,
+    protocol: &[u8],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.clone()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
     let socket = TcpStream::connect(("127.0.0.1", port)).await?;
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), socket).await
 }
