@@ -180,24 +180,39 @@ async fn a_full_disk_refuses_every_call_that_brings_jobs_and_lets_the_others_be(
     client.call(Method::PUT, "/crons/g").value(&entries).await.expect(200);
     client.add("held").await;
     let held = client.poll_one("held").await;
-    server.fill_up_to(20);
-    server.enqueue_to_the_end(50_000).await;
     let job = json!({"queue": "q", "type": "t", "payload": [1]});
     let mut batched = job.clone();
     batched["batch"] = batch;
-    for (path, body) in [
+    let calls = [
         ("/jobs", Some(job.clone())),
-        ("/jobs?wait_ms=1000", Some(job.clone())),
+        ("/jobs?wait_ms=1", Some(job.clone())),
         ("/jobs", Some(batched.clone())),
         ("/jobs/bulk", Some(json!({"jobs": [job]}))),
         ("/jobs/bulk", Some(json!({"jobs": [batched]}))),
         ("/crons/g/entries/plain/run", None),
         ("/crons/g/entries/batched/run", None),
-    ] {
+    ];
+    let call = |(path, body): &(&str, Option<Value>)| {
         let call = client.poke(path);
-        let answer = if let Some(body) = body { call.value(&body).await } else { call.await };
-        answer.expect_refusal(507, "full");
+        if let Some(body) = body { call.value(body) } else { call }
+    };
+    let mut made = Vec::new();
+    for (n, of) in calls.iter().enumerate() {
+        let answer = call(of).header("idempotency-key", &n.to_string()).await;
+        assert!(matches!(answer.status, 200 | 201), "{of:?}: {:?}", answer.body);
+        made.push((answer.status, answer.value()));
     }
+    server.fill_up_to(20);
+    server.enqueue_to_the_end(50_000).await;
+    let jobs = client.count("").await;
+    for (n, of) in calls.iter().enumerate() {
+        call(of).await.expect_refusal(507, "full");
+        call(of).header("idempotency-key", "another").await.expect_refusal(507, "full");
+        // What was carried out already is answered: nothing comes of it.
+        let again = call(of).header("idempotency-key", &n.to_string()).await;
+        assert_eq!((again.status, again.value()), made[n], "{of:?}");
+    }
+    assert_eq!(client.count("").await, jobs);
     client.poke("/queues/q/pause").await.expect(200);
     client.poke("/queues/q/resume").await.expect(200);
     client.patch("/crons/g", &json!({"paused": true})).await.expect(200);
