@@ -2,11 +2,14 @@
 
 use std::process::Stdio;
 
+use http::Response;
+use http_body_util::Full;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::binaries::binary;
-use tests::wait::within;
-use tests::{Client, Server};
+use tests::endpoint::{Call, Endpoint};
+use tests::wait::{until, within};
+use tests::{Client, Server, id};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -127,6 +130,62 @@ async fn once_does_not_call_it_success_that_a_job_was_given_back() {
     assert!(code == Some(0) && line.starts_with(expected), "{code:?} {line}");
 }
 
+/// Lets a worker give a job back, and then keeps it busy until another one has taken that.
+async fn taken_by_another(client: &Client, endpoint: &mut Endpoint) -> (Value, Call) {
+    let busy = Response::builder().status(429).header("retry-after", "2").body(Full::default());
+    let first = endpoint.next_call().await;
+    let job = first.header("zizq-job-id").to_owned();
+    first.answer_with(busy.unwrap());
+    let second = endpoint.next_call().await;
+    until("the job to be given back", async || {
+        let status = client.status(&job).await.unwrap();
+        (status != "in_flight").then_some(())
+    })
+    .await;
+    client.patch(&format!("/jobs/{job}"), &json!({"ready_at": null})).await.expect(200);
+    (client.poll_one("q").await, second)
+}
+
+#[tokio::test]
+async fn who_waits_for_a_job_that_another_worker_has_by_now_ends_or_gets_it_once_it_is_back() {
+    let server = Server::start().await;
+    let client = server.client();
+    let mut endpoint = Endpoint::start().await;
+    let to = format!("q={}", endpoint.url());
+    let flags = ["--http", &to, "--once", "--wait-for-retries", "--concurrency", "1"];
+    let url = server.url();
+    for _ in 0..2 {
+        enqueue(&client, json!({})).await;
+    }
+    let kept = async {
+        let (taken, second) = taken_by_another(&client, &mut endpoint).await;
+        second.answer(200);
+        taken
+    };
+    let ((code, line), taken) = tokio::join!(end(&url, &flags), kept);
+    // The other one has it still: it is none of this worker's.
+    let expected = "no job is ready, and 1 was given back (--wait-for-retries waits for what was given back): \
+                    1 job succeeded, 0 failed, 1 given back in ";
+    assert!(code == Some(75) && line.starts_with(expected), "{code:?} {line}");
+    assert_eq!(client.status(id(&taken)).await.as_deref(), Some("in_flight"));
+    client.succeed(&taken).await;
+
+    for _ in 0..2 {
+        enqueue(&client, json!({"backoff": retry_in(3_000)})).await;
+    }
+    let failed = async {
+        let (taken, second) = taken_by_another(&client, &mut endpoint).await;
+        assert_eq!(client.fail(&taken, &json!({"message": "no"})).await["status"], "scheduled");
+        second.answer(200);
+        let third = endpoint.next_call().await;
+        assert_eq!(third.header("zizq-job-id"), id(&taken));
+        third.answer(200);
+    };
+    let ((code, line), ()) = tokio::join!(end(&url, &flags), failed);
+    let expected = "no job is left: 2 jobs succeeded, 0 failed, 1 given back in ";
+    assert!(code == Some(0) && line.starts_with(expected), "{code:?} {line}");
+}
+
 #[tokio::test]
 async fn a_success_that_the_server_refuses_is_none() {
     let server = Server::start().await;
@@ -165,7 +224,7 @@ async fn a_server_that_goes_while_the_last_job_runs_is_missed_too() {
     );
     let (url, flags) = (server.url(), ["--run", &run, "--once", "--server-timeout", "300ms"]);
     let kill = async {
-        tests::wait::until("the job to begin", async || begun.exists().then_some(())).await;
+        until("the job to begin", async || begun.exists().then_some(())).await;
         server.kill9().await;
         std::fs::write(folder.path().join("gone"), "").unwrap();
     };
