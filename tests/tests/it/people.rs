@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::binaries::binary;
 use tests::wait::{until, within};
-use tests::{Server, id};
+use tests::{Server, id, lease};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
+use tokio::sync::watch;
 
 /// How a command ended and what it said.
 struct Said {
@@ -262,6 +263,75 @@ async fn tail_follows_a_running_job_to_its_end() {
         let err = String::from_utf8(ended.stderr).unwrap();
         assert!(err.starts_with(&format!("oops\nattempt 1 ended; {end}")), "{err}");
         assert_eq!(ended.status.code(), Some(code), "{err}");
+    }
+}
+
+/// Carries bytes to and fro; whoever is connected is cut off when told.
+async fn between(to: String, mut cut: watch::Receiver<u32>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let mut far = TcpStream::connect(&to).await.unwrap();
+            cut.mark_unchanged();
+            let mut cut = cut.clone();
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = copy_bidirectional(&mut near, &mut far) => {}
+                    _ = cut.changed() => {}
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn tail_goes_on_where_it_was_when_the_server_or_the_connection_is_back() {
+    for restarts in [true, false] {
+        let mut server = Server::with(["--drain-timeout", "100ms"]).await;
+        let client = server.client();
+        let (cut, cuts) = watch::channel(0);
+        let url = if restarts { server.url() } else { between(server.address().to_owned(), cuts).await };
+        client.add("q").await;
+        let job = client.poll_one("q").await;
+        let print = async |lines: &str| {
+            let call = client.poke(&format!("/jobs/{}/log", id(&job))).header("zizq-lease", lease(&job));
+            call.bytes("text/plain", lines.to_owned()).await.expect_nothing();
+        };
+        print("first\n").await;
+        let mut child = command(&url, &["tail", id(&job)]).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut err = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut next = async || within("a line of the log", out.next_line()).await.unwrap();
+        let mut said = async || within("a line beside it", err.next_line()).await.unwrap();
+        assert_eq!(next().await.as_deref(), Some("first"));
+        if restarts {
+            assert!(server.sigterm().await.success());
+            server.restart().await;
+        } else {
+            cut.send_replace(1);
+        }
+        let broken = said().await.unwrap();
+        assert!(
+            broken.starts_with("the connection broke (") && broken.ends_with("); trying again"),
+            "{broken}"
+        );
+        print("second\n").await;
+        assert_eq!(next().await.as_deref(), Some("second"));
+        client.succeed(&job).await;
+        assert_eq!(next().await, None);
+        // While the server was away, it may have been tried more than once.
+        let last = loop {
+            let line = said().await.unwrap();
+            if !line.starts_with("the connection broke (") {
+                break line;
+            }
+        };
+        assert!(last.starts_with("attempt 1 ended; the job is gone: completed"), "{last}");
+        let ended = within("the end of tail", child.wait()).await.unwrap();
+        assert_eq!(ended.code(), Some(0));
     }
 }
 
