@@ -20,6 +20,8 @@ use crate::turn::Answer;
 /// The most answers that are kept, and what they weigh at most, in bytes.
 const MAX: usize = 8;
 const MAX_BYTES: usize = 20_000;
+/// The answer to a large bulk weighs more, in bytes.
+const LARGE: usize = 2_000;
 /// How long they are kept, in milliseconds.
 const DAY_MS: u64 = 86_400_000;
 
@@ -87,8 +89,16 @@ impl Model {
         let bytes = |all: &[Kept]| all.iter().map(|kept| kept.text.len()).sum::<usize>();
         let up = self.up;
         let is_old = |all: &[Kept]| all.first().is_some_and(|kept| kept.since + DAY_MS <= up);
-        while self.answers.len() > MAX || bytes(&self.answers) > MAX_BYTES || is_old(&self.answers) {
+        while self.answers.len() > MAX || is_old(&self.answers) {
             self.answers.remove(0);
+        }
+        // Large ones make room for large ones; the last may be asked for now.
+        while let [others @ .., _] = &self.answers[..]
+            && !others.is_empty()
+            && bytes(&self.answers) > MAX_BYTES
+        {
+            let large = others.iter().position(|kept| kept.text.len() > LARGE);
+            self.answers.remove(large.unwrap_or(0));
         }
     }
 
@@ -148,5 +158,64 @@ impl World {
             self.onces.remove(0);
         }
         Act::Once(once, jobs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulation::scenarios::quiet;
+    use crate::store::Store;
+
+    fn call(world: &mut World, key: &str, jobs: usize) {
+        let jobs = (0..jobs).map(|_| world.plain_job()).collect();
+        let once = Once { key: key.into(), fingerprint: key.bytes().map(u128::from).sum() };
+        world.pass(1);
+        world.turn(vec![Act::Once(once, jobs)]).unwrap();
+    }
+
+    /// The keys of what is stored, and how many bytes that is.
+    fn kept(world: &World) -> (String, usize) {
+        let all = stored(&world.core.store().snapshot()).unwrap();
+        (all.iter().map(|kept| &*kept.key).collect(), all.iter().map(|kept| kept.text.len()).sum())
+    }
+
+    #[test]
+    fn large_answers_are_forgotten_for_large_ones_the_oldest_first() {
+        let mut world = quiet();
+        call(&mut world, "a", 1);
+        let (_, job) = kept(&world);
+        // Three of them, and no fourth.
+        let large = 6_000 / job;
+        for (key, left) in [("b", "ab"), ("c", "abc"), ("d", "abcd"), ("e", "acde"), ("f", "adef")] {
+            call(&mut world, key, large);
+            assert_eq!(kept(&world).0, left);
+        }
+        world.crash_now().unwrap();
+        call(&mut world, "g", large);
+        assert_eq!(kept(&world).0, "aefg", "the order is known after a restart, too");
+        let jobs = world.model.jobs.len();
+        call(&mut world, "a", 1);
+        assert_eq!((&*kept(&world).0, world.model.jobs.len()), ("aefg", jobs), "it is still known");
+        call(&mut world, "b", large);
+        assert_eq!((&*kept(&world).0, world.model.jobs.len()), ("abfg", jobs + large), "it was forgotten");
+        call(&mut world, "h", large);
+        assert_eq!(kept(&world).0, "abgh", "what was carried out again is young");
+
+        // More than all may weigh together: it is there as long as it is the last.
+        call(&mut world, "i", 4 * large);
+        let (keys, bytes) = kept(&world);
+        assert!(keys == "i" && bytes > MAX_BYTES, "{keys}: {bytes}");
+        world.crash_now().unwrap();
+        assert_eq!(kept(&world).0, "i");
+        for (key, left) in ["j", "k", "l", "m", "n", "o", "p", "q", "r"].into_iter().zip(1..) {
+            call(&mut world, key, 1);
+            let (keys, bytes) = kept(&world);
+            assert!(
+                keys.len() == left.min(MAX) && keys.ends_with(key) && bytes <= MAX_BYTES,
+                "{keys}: {bytes}"
+            );
+        }
+        assert_eq!(kept(&world).0, "klmnopqr");
     }
 }
