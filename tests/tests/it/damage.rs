@@ -184,3 +184,78 @@ async fn a_flipped_byte_in_a_table_costs_the_records_in_its_block_and_nothing_el
     server.restart().await;
     assert_eq!(server.client().count("queue=q").await, left.len() as u64);
 }
+
+/// Some of the places where something is.
+type Which = fn(&[usize]) -> &[usize];
+
+/// Flips a bit of a text in every table, at some of its places there, and says how many those were.
+fn damage_text(root: &Path, text: &str, which: Which) -> usize {
+    let mut damaged = 0;
+    for table in tables(root) {
+        let mut bytes = fs::read(&table).unwrap();
+        let windows = bytes.windows(text.len()).enumerate();
+        let places: Vec<usize> =
+            windows.filter(|(_, window)| *window == text.as_bytes()).map(|(at, _)| at).collect();
+        for &at in which(&places) {
+            bytes[at + 3] ^= 1;
+            damaged += 1;
+        }
+        fs::write(&table, bytes).unwrap();
+    }
+    damaged
+}
+
+/// The name of a queue is stored in its record and once apart, and neither is written again while nothing happens in the
+/// queue.
+#[tokio::test]
+async fn a_damaged_name_of_a_queue_that_rests_costs_no_job_that_is_not_named() {
+    let cases: [(&str, Which); 3] = [
+        ("the record", |places| places.get(..1).unwrap_or_default()),
+        ("the name apart", |places| places.get(places.len().saturating_sub(1)..).unwrap_or_default()),
+        ("both", |places| places),
+    ];
+    for (what, which) in cases {
+        let mut server = Server::with(["--memtable-size", "100kB", "--cache-size", "1MB"]).await;
+        let client = server.client();
+        let name: String = std::iter::repeat_with(fastrand::alphanumeric).take(40).collect();
+        let jobs = (0..25).map(|_| {
+            let payload: String = std::iter::repeat_with(fastrand::alphanumeric).take(3_000).collect();
+            json!({"queue": name, "type": "t", "payload": payload})
+        });
+        let resting = client.enqueue_all(jobs).await;
+        let resting: BTreeSet<&str> = resting.iter().map(id).collect();
+        let others = enqueue(&client, 40, 10_000).await;
+        until("tables", async || (tables(&server.root_dir()).len() > 1).then_some(())).await;
+        server.sigterm().await;
+        assert!(damage_text(&server.root_dir(), &name, which) > 0, "{what}: the name is in no table");
+
+        server.restart().await;
+        let client = server.client();
+        let left = until("the jobs", async || {
+            let answer = client.get("/jobs?limit=200").await;
+            (answer.status == 200).then(|| answer.value()["jobs"].as_array().unwrap().clone())
+        })
+        .await;
+        let of =
+            |ids: &dyn Fn(&str) -> bool| left.iter().filter(|job| ids(id(job))).cloned().collect::<Vec<_>>();
+        let (kept, rest) = (of(&|id| resting.contains(id)), of(&|id| others.contains(id)));
+        assert_eq!(kept.len() + rest.len(), left.len(), "{what}: there are others");
+        let lost = resting.len() + others.len() - left.len();
+        let said = lists(&server.root_dir()).concat();
+        assert!(lost <= 6, "{what}: {lost} lost: {said}");
+        assert!(said.contains("cannot be read; they were the keys between"), "{what}: {said}");
+        // They are all in one queue, which has a name by which it is found.
+        let queue = kept[0]["queue"].as_str().unwrap().to_owned();
+        assert!(kept.iter().all(|job| job["queue"] == *queue), "{what}");
+        assert!(queue == name || what == "both" && queue.starts_with("damaged-"), "{what}: {queue}");
+        for _ in 0..2 {
+            let client = server.client();
+            assert_eq!(client.count(&format!("queue={queue}")).await, kept.len() as u64, "{what}");
+            assert_eq!(client.count("queue=q").await, rest.len() as u64, "{what}");
+            server.kill9().await;
+            server.restart().await;
+        }
+        let ran = server.client().poll(&json!({"queues": [queue], "limit": 100})).await;
+        assert_eq!(ran.len(), kept.len(), "{what}");
+    }
+}
