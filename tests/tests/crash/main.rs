@@ -1,6 +1,6 @@
 //! Nothing that was acknowledged is lost, whatever ends the server.
 //!
-//! [`kill`] and [`flow`] end the process with `kill -9`; what it wrote is still in the page cache. [`powercut`] takes the page
+//! [`kill`], [`flow`] and [`reset`] end the process with `kill -9`; what it wrote is still in the page cache. [`powercut`] takes the page
 //! cache away as well.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
 
@@ -12,6 +12,7 @@ mod link;
 mod outcome;
 mod powercut;
 mod producer;
+mod reset;
 mod soak;
 mod sync_error;
 mod worker;

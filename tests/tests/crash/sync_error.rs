@@ -19,14 +19,14 @@ use tests::{Client, Wire, id};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
-struct Run {
-    process: Process,
-    client: Client,
-    folder: TempDir,
+pub(super) struct Run {
+    pub(super) process: Process,
+    pub(super) client: Client,
+    pub(super) folder: TempDir,
 }
 
 impl Run {
-    async fn start(folder: TempDir, environment: &[(&str, &Path)]) -> Self {
+    pub(super) async fn start(folder: TempDir, environment: &[(&str, &Path)]) -> Self {
         let mut command = Command::new(binary("zizq-server"));
         command.args(["--port", "0", "--memtable-size", "2MB", "--root-dir"]).arg(folder.path().join("root"));
         command.envs(environment.iter().copied());
@@ -36,9 +36,10 @@ impl Run {
     }
 }
 
-fn build(folder: &Path) -> PathBuf {
-    let library = folder.join("sync_error.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/crash/sync_error.c");
+/// Builds the library of this name, which is to be loaded before all others.
+pub(super) fn build(folder: &Path, name: &str) -> PathBuf {
+    let library = folder.join(format!("{name}.so"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/crash/{name}.c"));
     let mut cc = std::process::Command::new("cc");
     let built = cc
         .args(["-shared", "-fPIC", "-O1", "-o"])
@@ -81,7 +82,7 @@ fn is_open_again(log: &Path) -> bool {
 async fn after_a_sync_that_failed_nothing_is_confirmed_whoever_heard_of_it() {
     for (thread, heard) in [("sync", "one"), ("sync-ahead", "one"), ("fjall:worker", "each")] {
         let folder = TempDir::with_prefix("zizq-test-").unwrap();
-        let (library, armed) = (build(folder.path()), folder.path().join("armed"));
+        let (library, armed) = (build(folder.path(), "sync_error"), folder.path().join("armed"));
         let log = folder.path().join("server.log");
         let environment = [
             ("LD_PRELOAD", library.as_path()),
