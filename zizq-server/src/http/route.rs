@@ -265,6 +265,44 @@ mod tests {
         assert_eq!(call(Method::GET, "/"), Err(NoRoute::NotFound));
     }
 
+    /// The table of the reference: methods and paths, with `{}` for variable segments.
+    fn documented() -> Vec<(Method, String)> {
+        // Read here, so that a change of the text alone compiles nothing.
+        let reference = concat!(env!("CARGO_MANIFEST_DIR"), "/../protocol/API.md");
+        let reference = std::fs::read_to_string(reference).unwrap();
+        let (_, section) = reference.split_once("\n## Calls\n").unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap();
+        let bare = |cell: &str| cell.trim().strip_prefix('`')?.strip_suffix('`').map(str::to_owned);
+        let segment = |segment: &str| {
+            let is_variable = segment.starts_with('{') && segment.ends_with('}');
+            if is_variable { "{}".to_owned() } else { segment.to_owned() }
+        };
+        let row = |row: &str| {
+            let [_, method, path, what, _] = row.split('|').collect::<Vec<_>>().try_into().expect(row);
+            assert!(!what.trim().is_empty(), "{row}");
+            let path = bare(path).expect(row).split('/').map(segment).collect::<Vec<_>>().join("/");
+            (bare(method).expect(row).parse().expect(row), path)
+        };
+        section.lines().filter(|line| line.starts_with('|')).skip(2).map(row).collect()
+    }
+
+    #[test]
+    fn the_reference_has_each_route_once_and_no_other() {
+        let documented = documented();
+        let served: Vec<(Method, String)> =
+            all().map(|(method, pattern)| (method, pattern.to_owned())).collect();
+        let without = |some: &[(Method, String)], others: &[(Method, String)]| {
+            some.iter().filter(|call| !others.contains(call)).cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(without(&served, &documented), [], "protocol/API.md does not have them under Calls");
+        assert_eq!(
+            without(&documented, &served),
+            [],
+            "protocol/API.md has them under Calls, but the server does not"
+        );
+        assert_eq!(documented.len(), served.len(), "protocol/API.md has one of them twice");
+    }
+
     #[test]
     fn methods() {
         let not_allowed = |methods: &[Method]| Err(NoRoute::MethodNotAllowed(methods.to_vec()));
