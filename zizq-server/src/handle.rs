@@ -1,11 +1,12 @@
-//! The door to the engine, and all that the HTTP layer knows of it.
+//! The door to the engine: all that the rest of the server calls it by.
 
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::engine::command::{Command, Reject, Reply};
+use crate::engine::command::once::{Envelope, Once, Taken};
+use crate::engine::command::{self, Reject, Reply};
 
 /// Where an answer goes.
 pub(crate) type ReplyTo = oneshot::Sender<Result<Reply, CallError>>;
@@ -13,7 +14,7 @@ pub(crate) type ReplyTo = oneshot::Sender<Result<Reply, CallError>>;
 /// A command on its way to the engine.
 #[derive(Debug)]
 pub struct Request {
-    pub command: Command,
+    pub call: Envelope,
     pub reply: Option<ReplyTo>,
 }
 
@@ -31,7 +32,7 @@ pub enum CallError {
     Stopped,
 }
 
-/// Sends commands to the engine. Cheap to clone.
+/// Sends requests to the engine. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handle {
     requests: Sender<Request>,
@@ -44,22 +45,47 @@ impl Handle {
         Self { requests, permits }
     }
 
-    /// Has a command carried out and waits for the answer.
+    /// Has a request carried out and waits for the answer.
     ///
     /// # Errors
     /// [`CallError`] when the engine refuses, or has stopped.
-    pub async fn call(&self, command: Command) -> Result<Reply, CallError> {
+    pub async fn ask<R: command::Request>(&self, request: R) -> Result<R::Answer, CallError> {
+        // Nothing is answered with the reply to something else.
+        R::answer(self.send(request.into_command().into()).await?).ok_or(CallError::Stopped)
+    }
+
+    /// As [`Handle::ask`]; but a request with a key that was carried out before is answered as it was then.
+    ///
+    /// # Errors
+    /// As [`Handle::ask`].
+    pub async fn ask_once<R: command::Request>(
+        &self,
+        once: Option<&Once>,
+        request: R,
+    ) -> Result<Taken<R::Answer>, CallError> {
+        let call = Envelope { command: request.into_command(), once: once.cloned() };
+        match self.send(call).await? {
+            Reply::Again(again) => Ok(Taken::Again(again)),
+            reply => R::answer(reply).map(Taken::Now).ok_or(CallError::Stopped),
+        }
+    }
+
+    /// Has a command carried out whose type is not known, as [`Handle::ask`].
+    ///
+    /// # Errors
+    /// As [`Handle::ask`].
+    pub(crate) async fn send(&self, call: Envelope) -> Result<Reply, CallError> {
         self.permits.acquire().await.map_err(|_| CallError::Stopped)?.forget();
         let (reply, answer) = oneshot::channel();
-        let request = Request { command, reply: Some(reply) };
+        let request = Request { call, reply: Some(reply) };
         self.requests.send(request).map_err(|_| CallError::Stopped)?;
         answer.await.map_err(|_| CallError::Stopped)?
     }
 
     /// Tells the engine something that needs no answer, also from where nothing can wait. Of these there are at most
     /// a few for every connection.
-    pub fn tell(&self, command: Command) {
+    pub fn tell(&self, request: impl command::Request) {
         // An engine that has stopped has nothing left to do with it.
-        drop(self.requests.send(Request { command, reply: None }));
+        drop(self.requests.send(Request { call: request.into_command().into(), reply: None }));
     }
 }

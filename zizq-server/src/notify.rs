@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use crate::engine::command::{Command, Reply};
+use crate::engine::command::jobs::CountJobs;
 use crate::handle::{CallError, Handle};
 use protocol::job::Status;
 
@@ -51,13 +51,12 @@ pub(crate) async fn follow(engine: Handle) {
 
 /// How the engine says it is; `None` once it has stopped. While it does not answer, nothing comes of this.
 async fn status(engine: &Handle) -> Option<String> {
-    match engine.call(Command::Count { queues: None }).await {
-        Ok(Reply::Counts(counts)) => Some(format!(
+    match engine.ask(CountJobs { queues: None }).await {
+        Ok(counts) => Some(format!(
             "{} jobs ready, {} in flight",
             counts.of(Status::Ready),
             counts.of(Status::InFlight)
         )),
-        Ok(_) => Some("serving".to_owned()),
         Err(CallError::Stopped) => None,
         Err(error) => Some(error.to_string()),
     }

@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock;
 use crate::config::{Config, Limits, millis};
-use crate::engine::command::{Command, Reply};
+use crate::engine::command::jobs::CountJobs;
+use crate::engine::command::{Drain, Stop};
 use crate::folder::{self, Folder};
 use crate::handle::Handle;
 use crate::http::guard::Guard;
@@ -119,7 +120,7 @@ impl Server {
             () = drain(&engine, self.drain_timeout) => {}
             Some(()) = asked_to_stop.recv() => tracing::info!("not waiting any longer"),
         }
-        let stopping = engine.call(Command::Stop).await;
+        let stopping = engine.ask(Stop).await;
         self.close.send_replace(true);
         serving.await.context("the listener broke off")?;
         logs.stop().await;
@@ -222,13 +223,13 @@ fn open_core(
 
 /// Hands out no more jobs, and waits for those in flight.
 async fn drain(engine: &Handle, timeout: Duration) {
-    if engine.call(Command::Drain).await.is_err() {
+    if engine.ask(Drain).await.is_err() {
         return;
     }
     let deadline = Instant::now() + timeout;
     let mut told = false;
     loop {
-        let Ok(Reply::Counts(counts)) = engine.call(Command::Count { queues: None }).await else { return };
+        let Ok(counts) = engine.ask(CountJobs { queues: None }).await else { return };
         let jobs = counts.in_flight;
         if jobs == 0 {
             return;

@@ -1,10 +1,12 @@
 //! One turn of the engine over a store: commands in, one commit, answers out.
 
 use crate::clock::Time;
-use crate::engine::answers::{Known, Once, Repeated};
+use crate::engine::answers::Known;
 use crate::engine::budgets::DrawId;
+use crate::engine::command::crons::Firing;
+use crate::engine::command::jobs::Enqueue;
+use crate::engine::command::once::{Envelope, Once, Repeated};
 use crate::engine::command::{Command, Reject, Reply};
-use crate::engine::firing::Firing;
 use crate::engine::id::{Home, QueueId, Stamp};
 use crate::engine::job::Job;
 use crate::engine::{
@@ -95,19 +97,16 @@ impl<S: Store> Core<S> {
     pub fn turn(
         &mut self,
         now: Time,
-        commands: impl Iterator<Item = Command>,
+        calls: impl Iterator<Item = Envelope>,
     ) -> Result<Vec<Answer>, StoreError> {
         self.engine.set_time(now);
         self.engine.set_watched(self.events.is_watched());
-        let mut answers = Vec::with_capacity(commands.size_hint().0);
-        for command in commands {
-            if let Command::Once { once, .. } = &command
-                && let Some(answer) = self.repeat(once)?
-            {
-                answers.push(answer);
-                continue;
-            }
-            answers.push(self.carry_out(command)?);
+        let mut answers = Vec::with_capacity(calls.size_hint().0);
+        for Envelope { command, once } in calls {
+            answers.push(match once {
+                None => self.carry_out(command)?,
+                Some(once) => self.carry_out_once(command, &once)?,
+            });
             self.make_room()?;
         }
         self.read_payloads(self.engine.expiring_payloads())?;
@@ -139,6 +138,18 @@ impl<S: Store> Core<S> {
                 (Ok(before), Ok(reply)) => Ok(before.and(reply)),
                 (Err(reject), _) | (_, Err(reject)) => Err(reject),
             };
+        }
+        Ok(answer)
+    }
+
+    /// Carries out a command, if its call was not carried out before.
+    fn carry_out_once(&mut self, command: Command, once: &Once) -> Result<Answer, StoreError> {
+        if let Some(answer) = self.repeat(once)? {
+            return Ok(answer);
+        }
+        let answer = self.carry_out(command)?;
+        if let Ok(reply) = &answer {
+            self.engine.keep_answer(once, reply);
         }
         Ok(answer)
     }
@@ -175,7 +186,7 @@ impl<S: Store> Core<S> {
         let lost = || {
             Reject::Conflict(format!("the answer to the request `{}` is lost; it was carried out", once.key))
         };
-        Ok(Some(jobs.map(|jobs| Reply::Repeated(Repeated { created, jobs })).ok_or_else(lost)))
+        Ok(Some(jobs.map(|jobs| Reply::Again(Repeated { created, jobs })).ok_or_else(lost)))
     }
 
     /// Finds in the store what the engine does not hold. What the turn has changed so far must be there first.
@@ -242,9 +253,9 @@ impl<S: Store> Core<S> {
 
     fn take_in_bulk(&mut self) -> Result<(), StoreError> {
         let Some(jobs) = self.engine.next_slice() else { return Ok(()) };
-        let slice = Command::Enqueue(jobs);
+        let slice = Command::Enqueue(Enqueue(jobs));
         let found = self.look_up(&slice)?;
-        if let Command::Enqueue(jobs) = slice {
+        if let Command::Enqueue(Enqueue(jobs)) = slice {
             self.engine.enqueue_slice(jobs, &found);
         }
         Ok(())

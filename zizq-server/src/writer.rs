@@ -10,10 +10,11 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::clock;
 use crate::config;
-use crate::engine::command::{Command, Reply};
-use crate::engine::firing::Firing;
+use crate::engine::answers::Known;
+use crate::engine::command::crons::Firing;
+use crate::engine::command::once::Envelope;
+use crate::engine::command::{Command, Kind, Reply};
 use crate::engine::id::Stamp;
-use crate::engine::kind::Kind;
 use crate::handle::{Handle, ReplyTo, Request};
 use crate::hash::HashMap;
 use crate::store::{Store, StoreError};
@@ -140,24 +141,26 @@ impl<S: Store> Writer<S> {
     fn serve(&mut self, syncer: &Syncer) -> Result<(), StoreError> {
         while let Some(first) = self.wait() {
             let now = clock::now();
-            let (mut commands, mut callers) = (Vec::new(), Vec::new());
+            let (mut calls, mut callers) = (Vec::new(), Vec::new());
             let (mut stop, mut size) = (false, 0);
             for request in first.into_iter().chain(self.requests.clone().try_iter()) {
-                size += request.command.size();
-                let caller = self.take_up(&request.command, request.reply);
-                let brings_jobs = caller.is_enqueue && !self.core.engine().has_answered(&request.command);
-                if brings_jobs && self.is_full(now.up) {
+                size += request.call.command.about().size();
+                let caller = self.take_up(&request.call, request.reply);
+                let engine = self.core.engine();
+                let is_known =
+                    request.call.once.as_ref().is_some_and(|once| engine.known(once) != Ok(Known::New));
+                if caller.is_enqueue && !is_known && self.is_full(now.up) {
                     caller.fail(&StoreError::Full);
                 } else {
-                    stop |= matches!(request.command, Command::Stop);
+                    stop |= matches!(request.call.command, Command::Stop(_));
                     callers.push(caller);
-                    commands.push(request.command);
+                    calls.push(request.call);
                 }
                 if size >= MAX_TURN {
                     break;
                 }
             }
-            match self.core.turn(now, commands.into_iter()) {
+            match self.core.turn(now, calls.into_iter()) {
                 Ok(answers) => {
                     self.send_firings();
                     self.answer(callers, answers, syncer)?;
@@ -209,9 +212,9 @@ impl<S: Store> Writer<S> {
         if unsynced.is_empty() { Ok(()) } else { syncer.send(unsynced) }
     }
 
-    fn take_up(&self, command: &Command, reply: Option<ReplyTo>) -> Caller {
+    fn take_up(&self, call: &Envelope, reply: Option<ReplyTo>) -> Caller {
         self.permits.add_permits(usize::from(reply.is_some()));
-        let kind = command.kind();
+        let kind = call.kind();
         Caller { reply, is_enqueue: kind == Kind::Enqueue, mode: self.modes.of(kind) }
     }
 
@@ -285,10 +288,10 @@ impl<S: Store> Writer<S> {
         loop {
             let left = until.saturating_sub(clock::now().up);
             match self.requests.recv_timeout(Duration::from_millis(left)) {
-                Ok(Request { command, reply }) => {
-                    let caller = self.take_up(&command, reply);
-                    if matches!(command, Command::Stop) {
-                        caller.answer(Ok(Reply::Done));
+                Ok(Request { call, reply }) => {
+                    let caller = self.take_up(&call, reply);
+                    if matches!(call.command, Command::Stop(_)) {
+                        caller.answer(Ok(Reply::Stop(())));
                         return true;
                     }
                     caller.fail(error);

@@ -9,7 +9,8 @@ use protocol::id::JobId;
 use protocol::job::{Backoff, Status};
 use protocol::outcome::LeasedJob;
 use zizq_server::engine::Settings;
-use zizq_server::engine::command::{About, Command, OpenStream, StreamKind};
+use zizq_server::engine::command::jobs::{CountJobs, Succeed};
+use zizq_server::engine::command::streams::{OpenStream, StreamKind, WorkerInfo};
 use zizq_server::engine::outbox::{Item, Outbox};
 use zizq_server::store::keys::{self, Place};
 use zizq_server::store::memory::MemoryStore;
@@ -93,9 +94,9 @@ pub fn store(data: &[u8]) {
         resume: None,
         id: 7,
         outbox: outbox.clone(),
-        about: About::default(),
+        about: WorkerInfo::default(),
     };
-    core.turn(now.into(), [Command::Open(open), Command::Count { queues: None }].into_iter()).unwrap();
+    core.turn(now.into(), [open.into(), CountJobs { queues: None }.into()].into_iter()).unwrap();
     for _ in 0..40 {
         let items = outbox.take();
         outbox.was_starved(&items);
@@ -104,7 +105,7 @@ pub fn store(data: &[u8]) {
         if done.is_empty() {
             now += core.engine().due_in(now.into()).unwrap_or(1).max(1);
         }
-        core.turn(now.into(), [Command::Succeed(done)].into_iter()).unwrap();
+        core.turn(now.into(), [Succeed(done).into()].into_iter()).unwrap();
     }
 }
 

@@ -9,12 +9,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use protocol::encode;
 use protocol::media::Format;
 
 use super::Engine;
-use super::command::{Command, Enqueued, Outcome, Reject, Reply};
+use super::command::jobs::{Enqueued, Outcome};
+use super::command::once::Once;
+use super::command::{Reject, Reply};
 use super::id::Stamp;
 use crate::hash::HashMap;
 use crate::store::record::AnswerRecord;
@@ -29,44 +30,6 @@ const MAX_BYTES: usize = if cfg!(test) { 20_000 } else { 256 * 1024 * 1024 };
 const LARGE: usize = if cfg!(test) { 2_000 } else { 64 * 1024 };
 /// How many are forgotten in one turn.
 const SLICE: usize = 64;
-
-/// What makes a call one that is carried out once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Once {
-    /// As its sender chose it.
-    pub key: Arc<str>,
-    /// Of the call and its body: with another one it is another call.
-    pub fingerprint: u128,
-}
-
-/// An answer that was given before.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Repeated {
-    /// Whether jobs were created.
-    pub created: bool,
-    /// The jobs in JSON, separated by commas, in parts.
-    pub jobs: Vec<Bytes>,
-}
-
-/// What came of a call that brings jobs.
-#[derive(Debug)]
-pub enum Taken {
-    /// It was carried out now.
-    Jobs(Vec<Enqueued>),
-    /// It was carried out before.
-    Again(Repeated),
-}
-
-impl Command {
-    /// The command as one that is carried out once, where it has a key.
-    #[must_use]
-    pub fn once(self, once: Option<&Once>) -> Self {
-        match once {
-            None => self,
-            Some(once) => Self::Once { once: once.clone(), command: Box::new(self) },
-        }
-    }
-}
 
 /// What is known of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,35 +127,19 @@ impl Engine {
         Ok(Known::Answered { parts, created })
     }
 
-    /// Whether a command brings nothing, for it has been carried out before.
-    pub fn has_answered(&self, command: &Command) -> bool {
-        matches!(command, Command::Once { once, .. } if self.known(once) != Ok(Known::New))
-    }
-
-    /// Carries out a call for the first time.
-    pub(super) fn apply_once(
-        &mut self,
-        once: Once,
-        command: Command,
-        found: super::Found,
-    ) -> Result<Reply, Reject> {
-        let reply = self.apply(command, found)?;
+    /// Keeps the answer to a call that was carried out for the first time.
+    pub fn keep_answer(&mut self, once: &Once, reply: &Reply) {
         let record = AnswerRecord { at: self.now, fingerprint: once.fingerprint, ..AnswerRecord::default() };
         let kept = |is_coming| Kept { record, since: self.up, is_coming };
-        match &reply {
-            Reply::Enqueued(jobs) => {
-                self.answers.insert(once.key.clone(), kept(true));
-                self.add_answer(&once.key, jobs);
-                self.end_answer(&once.key);
-            }
-            Reply::Later(id) => {
-                self.answers.insert(once.key.clone(), kept(true));
-                let _ = self.bulks.answer_for(*id, once.key);
-            }
-            // What follows from it carries the key on.
-            _ => {}
+        if let Reply::Later(id) = reply {
+            self.answers.insert(once.key.clone(), kept(true));
+            let _ = self.bulks.answer_for(*id, once.key.clone());
+        } else if let Some(jobs) = reply.enqueued() {
+            self.answers.insert(once.key.clone(), kept(true));
+            self.add_answer(&once.key, jobs);
+            self.end_answer(&once.key);
         }
-        Ok(reply)
+        // Of what only begins a call, what follows from it carries the key on.
     }
 
     /// All jobs of a bulk will come, also after a crash: its key is taken from now on.

@@ -10,65 +10,15 @@ use protocol::enqueue::NewJob;
 use protocol::flow::Key;
 use protocol::id::JobId;
 use protocol::job::Status;
-use protocol::lease::LeaseToken;
 use protocol::payload::Payload;
 
-use super::command::{Reject, Reply};
-use super::firing::Firing;
+use super::command::Reject;
+use super::command::batches::{Fold, Plan, Planned, Step, Version};
+use super::command::jobs::Enqueued;
 use super::job::Job;
-use super::notice::Waiter;
 use super::tags::Tag;
 use super::{Engine, Found};
 use crate::hash::HashMap;
-
-/// Jobs some of which belong to batches.
-#[derive(Debug)]
-pub struct Fold {
-    pub jobs: Vec<NewJob>,
-    pub plan: Plan,
-    /// Waits for the end of the first job.
-    pub waiter: Option<Waiter>,
-    /// The cron entry that the job comes from.
-    pub firing: Option<Firing>,
-}
-
-/// What becomes of jobs that are enqueued together, and of the batches that are open.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Plan {
-    /// Every key that a step is about, once.
-    pub batches: Vec<Planned>,
-    /// One for every job, in their order.
-    pub steps: Vec<Step>,
-}
-
-/// What becomes of the open batch of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Planned {
-    pub key: Key,
-    /// Which was open when the plan was made; none: none was.
-    pub open: Option<Version>,
-    /// The payload that it has from now on, where something is folded into it.
-    pub payload: Option<Payload>,
-}
-
-/// A batch, and all that has been folded into it so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Version {
-    pub id: JobId,
-    /// Another one after each fold.
-    pub token: Option<LeaseToken>,
-}
-
-/// What becomes of one job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// It is a job by itself.
-    Plain,
-    /// It is the open batch of its key from now on.
-    Opens,
-    /// Its payload is in the batch that is open then; it is no job.
-    Folds,
-}
 
 /// The batches that are open, by their keys.
 pub(super) type Open = HashMap<Key, Arc<Job>>;
@@ -99,11 +49,11 @@ impl Engine {
         fresh.or_else(|| found.get(&id).cloned().map(Arc::new)).filter(|job| job.status == Status::Ready)
     }
 
-    pub(super) fn open_batches(&self, keys: &[Key], found: &Found) -> Reply {
-        Reply::Batches(keys.iter().map(|key| self.open_batch(key, found)).collect())
+    pub(super) fn open_batches(&self, keys: &[Key], found: &Found) -> Vec<Option<Arc<Job>>> {
+        keys.iter().map(|key| self.open_batch(key, found)).collect()
     }
 
-    pub(super) fn enqueue_folded(&mut self, fold: Fold, found: &Found) -> Result<Reply, Reject> {
+    pub(super) fn enqueue_folded(&mut self, fold: Fold, found: &Found) -> Result<Vec<Enqueued>, Reject> {
         let Fold { jobs, plan, waiter, firing } = fold;
         let enqueued = match firing {
             Some(firing) => self.fire_folded(&firing, jobs, plan, found)?,
@@ -112,7 +62,7 @@ impl Engine {
         if let Some(waiter) = waiter {
             self.wait_for_first(&enqueued, waiter);
         }
-        Ok(Reply::Enqueued(enqueued))
+        Ok(enqueued)
     }
 
     /// The batches that a plan is about.

@@ -2,51 +2,17 @@
 
 use std::sync::Arc;
 
-use protocol::budget::{Binding, BudgetView, MAX_BINDINGS, NewBinding, Policy, PolicyPatch};
+use protocol::budget::{Binding, BudgetView, MAX_BINDINGS, NewBinding, Policy};
 use protocol::enqueue::NewJob;
 use protocol::flow::Flow;
 use protocol::job::Status;
 use protocol::name::BudgetKey;
 
 use super::Engine;
-use super::command::{Reject, Reply};
+use super::command::Reject;
+use super::command::budgets::{BindingChange, CreateBudget, PatchBudget, PutBudget};
 use super::job::Job;
 use crate::hash::HashMap;
-
-/// One request about budgets.
-#[derive(Debug, Clone)]
-pub enum BudgetCommand {
-    List,
-    Get(BudgetKey),
-    Create(BudgetKey, Policy),
-    Put(BudgetKey, Policy),
-    Patch(BudgetKey, PolicyPatch),
-    Delete(BudgetKey),
-}
-
-/// How the bindings of jobs are to change.
-#[derive(Debug, Clone)]
-pub enum BindingChange {
-    /// To one more budget.
-    Add(NewBinding),
-    /// To this one, be it bound already or not.
-    Put(NewBinding),
-    /// Another cost.
-    Cost(BudgetKey, u32),
-    Remove(BudgetKey),
-    /// To these budgets and no others.
-    Replace(Vec<NewBinding>),
-}
-
-impl BindingChange {
-    fn news(&self) -> &[NewBinding] {
-        match self {
-            Self::Add(new) | Self::Put(new) => std::slice::from_ref(new),
-            Self::Replace(news) => news,
-            Self::Cost(..) | Self::Remove(_) => &[],
-        }
-    }
-}
 
 fn unknown(key: &BudgetKey) -> String {
     format!("no budget has the key `{key}`")
@@ -58,41 +24,39 @@ fn too_costly(key: &BudgetKey, cost: u32, policy: Policy) -> String {
 }
 
 impl Engine {
-    pub(super) fn budget(&mut self, command: BudgetCommand) -> Result<Reply, Reject> {
-        match command {
-            BudgetCommand::List => return Ok(Reply::Budgets(self.budgets.views())),
-            BudgetCommand::Get(key) => return self.budget_view(&key),
-            BudgetCommand::Create(key, policy) => {
-                if self.budgets.id(&key).is_some() {
-                    return Err(Reject::Conflict(format!("the budget `{key}` exists already")));
-                }
-                self.create_budget(key.clone(), policy)?;
-                return self.budget_view(&key);
-            }
-            BudgetCommand::Put(key, policy) => {
-                if self.budgets.id(&key).is_none() {
-                    self.create_budget(key.clone(), policy)?;
-                } else {
-                    self.change_budget(&key, policy)?;
-                }
-                return self.budget_view(&key);
-            }
-            BudgetCommand::Patch(key, patch) => {
-                let policy = self.budgets.policy(&key).ok_or_else(|| Reject::Missing(unknown(&key)))?;
-                self.change_budget(&key, patch.apply(policy).map_err(Reject::NotAllowed)?)?;
-                return self.budget_view(&key);
-            }
-            BudgetCommand::Delete(key) => self.delete_budget(&key)?,
+    /// The budget of this key.
+    pub(super) fn budget(&self, key: &BudgetKey) -> Result<BudgetView, Reject> {
+        self.budgets.view(key).ok_or_else(|| Reject::Missing(unknown(key)))
+    }
+
+    pub(super) fn create_budget(&mut self, create: CreateBudget) -> Result<BudgetView, Reject> {
+        let CreateBudget(key, policy) = create;
+        if self.budgets.id(&key).is_some() {
+            return Err(Reject::Conflict(format!("the budget `{key}` exists already")));
         }
-        Ok(Reply::Done)
+        self.make_budget(key.clone(), policy)?;
+        self.budget(&key)
     }
 
-    fn budget_view(&self, key: &BudgetKey) -> Result<Reply, Reject> {
-        let view: BudgetView = self.budgets.view(key).ok_or_else(|| Reject::Missing(unknown(key)))?;
-        Ok(Reply::Budgets(vec![view]))
+    pub(super) fn put_budget(&mut self, PutBudget(key, policy): PutBudget) -> Result<BudgetView, Reject> {
+        if self.budgets.id(&key).is_none() {
+            self.make_budget(key.clone(), policy)?;
+        } else {
+            self.change_budget(&key, policy)?;
+        }
+        self.budget(&key)
     }
 
-    fn create_budget(&mut self, key: BudgetKey, policy: Policy) -> Result<(), Reject> {
+    pub(super) fn patch_budget(
+        &mut self,
+        PatchBudget(key, patch): PatchBudget,
+    ) -> Result<BudgetView, Reject> {
+        let policy = self.budgets.policy(&key).ok_or_else(|| Reject::Missing(unknown(&key)))?;
+        self.change_budget(&key, patch.apply(policy).map_err(Reject::NotAllowed)?)?;
+        self.budget(&key)
+    }
+
+    fn make_budget(&mut self, key: BudgetKey, policy: Policy) -> Result<(), Reject> {
         self.check_room(1)?;
         self.budgets.create(key, policy, self.time(), &mut self.batch);
         Ok(())
@@ -122,7 +86,7 @@ impl Engine {
         Ok(())
     }
 
-    fn delete_budget(&mut self, key: &BudgetKey) -> Result<(), Reject> {
+    pub(super) fn delete_budget(&mut self, key: &BudgetKey) -> Result<(), Reject> {
         let id = self.budgets.id(key).ok_or_else(|| Reject::Missing(unknown(key)))?;
         if self.budgets.highest_cost_in_use(id).is_some() {
             return Err(Reject::Conflict(format!(

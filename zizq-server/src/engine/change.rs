@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use protocol::id::JobId;
 use protocol::job::Status;
-use protocol::name::QueueName;
 use protocol::patch::Patch;
 use protocol::stream::CancelReason;
 
-use super::command::{Change, Changed, Reject, Reply, Seen};
+use super::command::Reject;
+use super::command::jobs::{Change, ChangeJobs, Changed, ListInFlight, Seen};
 use super::id::QueueId;
 use super::job::Job;
 use super::lease::Lease;
@@ -20,26 +20,24 @@ use crate::hash::HashSet;
 impl Engine {
     pub(super) fn change(
         &mut self,
-        ids: &[JobId],
-        only: Option<&Filter>,
-        change: &Change,
+        ChangeJobs { ids, only, change }: &ChangeJobs,
         found: &mut Found,
-    ) -> Result<Reply, Reject> {
+    ) -> Result<Vec<Changed>, Reject> {
         if let Change::Bind(change) = change {
             // Whether the job is there comes before what is asked for it.
-            if let [id] = ids
+            if let [id] = &ids[..]
                 && self.leases.get(*id).is_none()
                 && found.get(id).is_none_or(|job| job.is_gone(self.now))
             {
-                return Ok(Reply::Changed(vec![Changed::Missing]));
+                return Ok(vec![Changed::Missing]);
             }
             if ids.is_empty() {
                 self.check_budget_of(change)?;
             }
             self.prepare_change(change)?;
         }
-        let changed = ids.iter().map(|id| self.change_one(*id, only, change, found));
-        Ok(Reply::Changed(changed.collect()))
+        let only = only.as_deref();
+        Ok(ids.iter().map(|id| self.change_one(*id, only, change, found)).collect())
     }
 
     fn change_one(
@@ -191,16 +189,20 @@ impl Engine {
         self.forget(&seen.job);
     }
 
+    /// Those of these jobs that are in flight.
+    pub(super) fn find_in_flight(&self, ids: &[JobId]) -> Vec<Seen> {
+        let held = ids.iter().filter_map(|id| self.leases.get(*id));
+        held.filter_map(|lease| self.seen_held(lease)).collect()
+    }
+
     /// The first jobs in flight behind an id.
     pub(super) fn list_in_flight(
         &self,
-        queues: Option<&[QueueName]>,
-        from: Option<JobId>,
-        descending: bool,
-        limit: usize,
+        ListInFlight { queues, from, descending, limit }: &ListInFlight,
     ) -> Vec<Seen> {
+        let (descending, limit) = (*descending, *limit);
         let queues: Option<HashSet<QueueId>> =
-            queues.map(|names| names.iter().filter_map(|name| self.queues.known(name)).collect());
+            queues.as_ref().map(|names| self.queues.ids_of(names).into_iter().collect());
         let asked = |job: &Job| {
             let behind = from.is_none_or(|from| if descending { job.id < from } else { job.id > from });
             behind && queues.as_ref().is_none_or(|queues| queues.contains(&job.queue))

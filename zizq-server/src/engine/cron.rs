@@ -1,37 +1,13 @@
 //! What is asked for recurring jobs.
 
+use protocol::cron::{EntryView, GroupView};
 use protocol::enqueue::NewJob;
 use protocol::name::CronName;
 
 use super::Engine;
-use super::command::{Reject, Reply};
-use super::crons::{Entry, NewEntry};
-
-/// One request about cron groups and their entries.
-#[derive(Debug, Clone)]
-pub enum CronCommand {
-    List,
-    Get(CronName),
-    /// The group becomes this, all of it.
-    Put {
-        group: CronName,
-        paused: Option<bool>,
-        timezone: Option<String>,
-        entries: Vec<NewEntry>,
-    },
-    Patch {
-        group: CronName,
-        paused: Option<bool>,
-        timezone: Option<Option<String>>,
-    },
-    Delete(CronName),
-    DeleteAll,
-    Add(CronName, NewEntry),
-    GetEntry(CronName, CronName),
-    PutEntry(CronName, NewEntry),
-    PauseEntry(CronName, CronName, bool),
-    DeleteEntry(CronName, CronName),
-}
+use super::command::Reject;
+use super::command::crons::{AddEntry, NewEntry, PatchCron, PauseEntry, PutCron};
+use super::crons::Entry;
 
 pub(super) fn no_group(name: &CronName) -> Reject {
     Reject::Missing(format!("no cron group has the name `{name}`"))
@@ -42,65 +18,15 @@ pub(super) fn no_entry(group: &CronName, name: &CronName) -> Reject {
 }
 
 impl Engine {
-    pub(super) fn cron(&mut self, command: CronCommand) -> Result<Reply, Reject> {
-        match command {
-            CronCommand::List => Ok(Reply::Crons(self.crons.names())),
-            CronCommand::Get(name) => self.cron_view(&name),
-            CronCommand::Put { group, paused, timezone, entries } => {
-                self.prepare_entries(&entries)?;
-                self.put_cron(&group, paused, timezone, entries);
-                self.cron_view(&group)
-            }
-            CronCommand::Patch { group, paused, timezone } => {
-                self.patch_cron(&group, paused, timezone)?;
-                self.cron_view(&group)
-            }
-            CronCommand::Delete(name) => {
-                self.crons.get(&name).ok_or_else(|| no_group(&name))?;
-                self.delete_cron(&name);
-                Ok(Reply::Done)
-            }
-            CronCommand::DeleteAll => {
-                let names = self.crons.names();
-                names.iter().for_each(|name| self.delete_cron(name));
-                Ok(Reply::Deleted(names.len()))
-            }
-            CronCommand::Add(group, new) => {
-                if self.crons.get(&group).is_some_and(|found| found.entry(&new.name).is_some()) {
-                    let name = &new.name;
-                    return Err(Reject::Conflict(format!(
-                        "cron group `{group}` has an entry `{name}` already"
-                    )));
-                }
-                self.put_entry(&group, new)
-            }
-            CronCommand::PutEntry(group, new) => self.put_entry(&group, new),
-            CronCommand::GetEntry(group, name) => self.entry_view(&group, &name),
-            CronCommand::PauseEntry(group, name, paused) => {
-                let now = self.now;
-                let found = self.crons.get_mut(&group).ok_or_else(|| no_group(&group))?;
-                found.entry_mut(&name).ok_or_else(|| no_entry(&group, &name))?.rest.set(paused, now);
-                self.crons.save_group(&group, &mut self.batch);
-                self.entry_view(&group, &name)
-            }
-            CronCommand::DeleteEntry(group, name) => {
-                self.crons.get(&group).ok_or_else(|| no_group(&group))?;
-                if !self.drop_entry(&group, &name) {
-                    return Err(no_entry(&group, &name));
-                }
-                self.crons.save_group(&group, &mut self.batch);
-                Ok(Reply::Done)
-            }
-        }
+    /// The group of this name.
+    pub(super) fn cron(&self, name: &CronName) -> Result<GroupView, Reject> {
+        self.crons.view(name).ok_or_else(|| no_group(name))
     }
 
-    fn cron_view(&self, name: &CronName) -> Result<Reply, Reject> {
-        Ok(Reply::Cron(self.crons.view(name).ok_or_else(|| no_group(name))?))
-    }
-
-    fn entry_view(&self, group: &CronName, name: &CronName) -> Result<Reply, Reject> {
+    /// The entry of this name.
+    pub(super) fn entry(&self, group: &CronName, name: &CronName) -> Result<EntryView, Reject> {
         let found = self.crons.get(group).ok_or_else(|| no_group(group))?;
-        Ok(Reply::CronEntry(found.entry(name).ok_or_else(|| no_entry(group, name))?.view()))
+        Ok(found.entry(name).ok_or_else(|| no_entry(group, name))?.view())
     }
 
     /// What entries draw on budgets must exist, as for jobs.
@@ -115,13 +41,10 @@ impl Engine {
         })
     }
 
-    fn put_cron(
-        &mut self,
-        group: &CronName,
-        paused: Option<bool>,
-        timezone: Option<String>,
-        entries: Vec<NewEntry>,
-    ) {
+    pub(super) fn put_cron(&mut self, put: PutCron) -> Result<GroupView, Reject> {
+        let PutCron { group, paused, timezone, entries } = put;
+        self.prepare_entries(&entries)?;
+        let group = &group;
         let now = self.now;
         let found = self.crons.make(group);
         found.rest.set(paused.unwrap_or(found.rest.paused), now);
@@ -138,15 +61,42 @@ impl Engine {
         let place = |entry: &Entry| order.iter().position(|name| *name == entry.name);
         self.crons.make(group).entries.sort_by_key(place);
         self.crons.save_group(group, &mut self.batch);
+        self.cron(group)
     }
 
-    fn put_entry(&mut self, group: &CronName, new: NewEntry) -> Result<Reply, Reject> {
+    pub(super) fn add_entry(&mut self, AddEntry(group, new): AddEntry) -> Result<EntryView, Reject> {
+        if self.crons.get(&group).is_some_and(|found| found.entry(&new.name).is_some()) {
+            let name = &new.name;
+            return Err(Reject::Conflict(format!("cron group `{group}` has an entry `{name}` already")));
+        }
+        self.put_entry(&group, *new)
+    }
+
+    pub(super) fn put_entry(&mut self, group: &CronName, new: NewEntry) -> Result<EntryView, Reject> {
         self.prepare_entries(std::slice::from_ref(&new))?;
         let name = new.name.clone();
         self.crons.make(group);
         self.set_entry(group, new, false);
         self.crons.save_group(group, &mut self.batch);
-        self.entry_view(group, &name)
+        self.entry(group, &name)
+    }
+
+    pub(super) fn pause_entry(&mut self, pause: &PauseEntry) -> Result<EntryView, Reject> {
+        let PauseEntry { group, name, paused } = pause;
+        let now = self.now;
+        let found = self.crons.get_mut(group).ok_or_else(|| no_group(group))?;
+        found.entry_mut(name).ok_or_else(|| no_entry(group, name))?.rest.set(*paused, now);
+        self.crons.save_group(group, &mut self.batch);
+        self.entry(group, name)
+    }
+
+    pub(super) fn delete_entry(&mut self, group: &CronName, name: &CronName) -> Result<(), Reject> {
+        self.crons.get(group).ok_or_else(|| no_group(group))?;
+        if !self.drop_entry(group, name) {
+            return Err(no_entry(group, name));
+        }
+        self.crons.save_group(group, &mut self.batch);
+        Ok(())
     }
 
     /// Lets an entry be this. One that comes at the same times as before goes on as it was.
@@ -180,12 +130,9 @@ impl Engine {
         }
     }
 
-    fn patch_cron(
-        &mut self,
-        group: &CronName,
-        paused: Option<bool>,
-        timezone: Option<Option<String>>,
-    ) -> Result<(), Reject> {
+    pub(super) fn patch_cron(&mut self, patch: PatchCron) -> Result<GroupView, Reject> {
+        let PatchCron { group, paused, timezone } = patch;
+        let group = &group;
         let now = self.now;
         let found = self.crons.get_mut(group).ok_or_else(|| no_group(group))?;
         found.rest.set(paused.unwrap_or(found.rest.paused), now);
@@ -198,10 +145,23 @@ impl Engine {
             }
         }
         self.crons.save_group(group, &mut self.batch);
+        self.cron(group)
+    }
+
+    pub(super) fn delete_cron(&mut self, group: &CronName) -> Result<(), Reject> {
+        self.crons.get(group).ok_or_else(|| no_group(group))?;
+        self.drop_cron(group);
         Ok(())
     }
 
-    fn delete_cron(&mut self, group: &CronName) {
+    /// Deletes all groups; says how many there were.
+    pub(super) fn delete_crons(&mut self) -> usize {
+        let names = self.crons.names();
+        names.iter().for_each(|name| self.drop_cron(name));
+        names.len()
+    }
+
+    fn drop_cron(&mut self, group: &CronName) {
         let entries = self.crons.get(group).map(|found| &found.entries[..]).unwrap_or_default();
         let names: Vec<CronName> = entries.iter().map(|entry| entry.name.clone()).collect();
         for name in names {

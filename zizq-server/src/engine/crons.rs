@@ -8,25 +8,13 @@ use protocol::cron::{EntryView, GroupView, Template};
 use protocol::enqueue::NewJob;
 use protocol::name::CronName;
 
-use super::firing::Firing;
+use super::command::crons::{Firing, NewEntry};
 use super::recurrence::{self, Recurrence};
 use crate::store::batch::Batch;
 use crate::store::record::{CronRecord, EntryRecord, EntryState};
 
 /// A clock that is set back by no more has been adjusted rather than wrong, in milliseconds.
 const SHORT_STEP_MS: u64 = 60_000;
-
-/// An entry as it is asked for: everything in it has been checked.
-#[derive(Debug, Clone)]
-pub struct NewEntry {
-    pub name: CronName,
-    pub expression: String,
-    pub recurrence: Recurrence,
-    pub timezone: Option<String>,
-    /// Absent: as it was, or else false.
-    pub paused: Option<bool>,
-    pub template: Arc<Template>,
-}
 
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -165,6 +153,11 @@ impl Crons {
     /// The group of this name, which exists from now on.
     pub(super) fn make(&mut self, name: &CronName) -> &mut Group {
         self.groups.entry(name.clone()).or_default()
+    }
+
+    /// The job that an entry enqueues.
+    pub(super) fn job(&self, group: &CronName, name: &CronName) -> Option<&NewJob> {
+        Some(&self.groups.get(group)?.entry(name)?.template.job)
     }
 
     /// When the next entry's time comes.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use protocol::enqueue::NewJob;
 use protocol::job::Status;
 
-use super::batches::{Open, Plan, Step};
+use super::batches::Open;
 use super::budgets::DrawId;
-use super::command::{Enqueued, Outcome, Reject};
+use super::command::Reject;
+use super::command::batches::{Plan, Step};
+use super::command::jobs::{EnqueueAndWait, Enqueued, Outcome};
 use super::id::Home;
 use super::job::Job;
 use super::{Engine, Found};
@@ -27,6 +29,16 @@ impl Engine {
         self.fold(plan.batches, &mut open);
         let shares_body = jobs.len() > 1;
         Ok(self.enqueue_all(jobs, shares_body, (plan.steps, open), found))
+    }
+
+    pub(super) fn enqueue_and_wait(
+        &mut self,
+        EnqueueAndWait { jobs, waiter }: EnqueueAndWait,
+        found: &Found,
+    ) -> Result<Vec<Enqueued>, Reject> {
+        let enqueued = self.enqueue(jobs, Plan::default(), found)?;
+        self.wait_for_first(&enqueued, waiter);
+        Ok(enqueued)
     }
 
     /// Enqueues jobs whose budgets are there. A payload alone must not keep a body in memory that it shares with others.

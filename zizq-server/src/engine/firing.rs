@@ -2,25 +2,16 @@
 
 use std::sync::Arc;
 
-use protocol::cron::Template;
 use protocol::enqueue::NewJob;
 use protocol::name::CronName;
 
-use super::batches::Plan;
-use super::command::{Command, Enqueued, Reject, Reply};
+use super::command::Reject;
+use super::command::batches::Plan;
+use super::command::crons::{Firing, Ran, RunEntry};
+use super::command::jobs::Enqueued;
 use super::cron::{no_entry, no_group};
-use super::tags::Tag;
+use super::tags::{Tag, unique_tags};
 use super::{Engine, Found};
-
-/// An entry whose job belongs to a batch, and is to come back as a [`super::batches::Fold`].
-#[derive(Debug, Clone)]
-pub struct Firing {
-    pub group: CronName,
-    pub name: CronName,
-    pub template: Arc<Template>,
-    /// Whether its time has come; else somebody has asked for it.
-    pub is_due: bool,
-}
 
 /// How many entries may come in one turn.
 const SLICE: usize = if cfg!(test) { 4 } else { 256 };
@@ -28,21 +19,20 @@ const SLICE: usize = if cfg!(test) { 4 } else { 256 };
 impl Engine {
     pub(super) fn run_entry(
         &mut self,
-        group: &CronName,
-        name: &CronName,
+        RunEntry { group, name }: &RunEntry,
         found: &Found,
-    ) -> Result<Reply, Reject> {
+    ) -> Result<Ran, Reject> {
         let of_group = self.crons.get(group).ok_or_else(|| no_group(group))?;
         let entry = of_group.entry(name).ok_or_else(|| no_entry(group, name))?;
         if entry.folds() {
             let template = entry.template.clone();
             let (group, name) = (group.clone(), name.clone());
-            return Ok(Reply::Firing(Firing { group, name, template, is_due: false }));
+            return Ok(Ran::Folds(Firing { group, name, template, is_due: false }));
         }
         let job = entry.template.job.clone();
         let enqueued = self.enqueue(vec![job], Plan::default(), found)?;
         self.note_fired(group, name);
-        Ok(Reply::Enqueued(enqueued))
+        Ok(Ran::Enqueued(enqueued))
     }
 
     /// Writes down that an entry has come now.
@@ -88,22 +78,14 @@ impl Engine {
         self.firings.pop_front()
     }
 
-    /// The job that a command enqueues on behalf of an entry.
-    pub(super) fn job_to_run(&self, command: &Command) -> Option<&NewJob> {
-        let Command::RunEntry { group, name } = command.inner() else { return None };
-        Some(&self.crons.get(group)?.entry(name)?.template.job)
-    }
-
     /// The tags that have to be looked up before [`Engine::fire`].
     pub fn fires(&self) -> Vec<Tag> {
         if self.draining {
             return Vec::new();
         }
         let due = self.crons.due(self.now, SLICE).into_iter();
-        let jobs = due.filter_map(|(group, name)| Some(&self.crons.get(&group)?.entry(&name)?.template.job));
-        let unique = jobs.filter_map(|job| job.flow.as_ref()?.unique.as_ref());
-        let tags = unique.map(|unique| Tag::Unique(unique.key.clone()));
-        tags.filter(|tag| !self.tags.is_known(tag)).collect()
+        let jobs = due.filter_map(|(group, name)| self.crons.job(&group, &name));
+        unique_tags(jobs).filter(|tag| !self.tags.is_known(tag)).collect()
     }
 
     /// Enqueues the jobs of the entries whose time has come. Of several times that were missed, one counts.

@@ -20,7 +20,6 @@ mod enqueue;
 pub mod firing;
 pub mod id;
 pub mod job;
-pub mod kind;
 mod lease;
 pub mod notice;
 pub mod outbox;
@@ -49,7 +48,6 @@ use std::{cmp, mem};
 
 use protocol::id::JobId;
 use protocol::job::Backoff;
-use protocol::outcome::LeasedJob;
 
 use crate::clock::Time;
 use crate::events::Event;
@@ -57,16 +55,18 @@ use crate::hash::{HashMap, HashSet};
 use crate::store::batch::Batch;
 use crate::store::view::LaneKey;
 use answers::Answers;
-use batches::Plan;
 use budgets::Budgets;
 use bulk::Bulks;
-use command::{Command, Reject, Reply, Seen, leased};
+use command::batches::Plan;
+use command::budgets::ListBudgets;
+use command::crons::{DeleteCrons, Firing, ListCrons, PutEntry};
+use command::jobs::{Seen, SucceedWith, Waiter};
+use command::streams::ListWorkers;
+use command::{About, Command, Drain, Reject, Reply, Reset, Stop};
 use crons::Crons;
-use firing::Firing;
 use id::{QueueId, Stamp, Stamps};
 use job::Job;
 use lease::Leases;
-use notice::Waiter;
 use queues::Queues;
 pub use ready::{LaneAt, REFILL, REFILL_BYTES, Wanted};
 pub use restore::Stored;
@@ -190,29 +190,23 @@ impl Engine {
 
     /// The jobs that have to be looked up in the store before a command is applied; [`Engine::needs_tags`] comes first.
     pub fn needs(&self, command: &Command) -> Vec<JobId> {
-        // Only who holds a token can be right about a job that is not in flight.
-        let late =
-            |job: &LeasedJob| (job.lease.is_some() && self.leases.get(job.id).is_none()).then_some(job.id);
-        match command.inner() {
-            Command::Succeed(jobs) => jobs.iter().filter_map(late).collect(),
-            Command::SucceedWith { job, .. } => late(job).into_iter().collect(),
-            Command::Fail { job, .. } | Command::Attempt(job) => late(job).into_iter().collect(),
-            Command::Heartbeat(jobs) => jobs.iter().filter_map(|j| late(&leased(j.id, j.lease))).collect(),
-            Command::Release(jobs) => jobs.iter().filter_map(|j| late(&leased(j.id, j.lease))).collect(),
-            Command::Enqueue(_)
-            | Command::EnqueueAndWait { .. }
-            | Command::Fold(_)
-            | Command::OpenBatches(_)
-            | Command::RunEntry { .. } => {
-                let jobs = command.new_jobs().iter().chain(self.job_to_run(command));
-                let unique = jobs.filter_map(|job| job.flow.as_ref()?.unique.as_ref());
-                self.keepers_in_store(unique).chain(self.batches_in_store(command.batch_keys())).collect()
+        let in_store = |id: &JobId| self.leases.get(*id).is_none();
+        match command.about() {
+            About::Nothing | About::InFlight(_) => Vec::new(),
+            About::NewJobs(jobs, planned) => {
+                let batches = planned.iter().map(|planned| &planned.key);
+                self.keepers_in_store(jobs.iter()).chain(self.batches_in_store(batches)).collect()
             }
-            Command::Wait { id, .. } if self.leases.get(*id).is_none() => vec![*id],
-            Command::Change { ids, .. } => {
-                ids.iter().filter(|id| self.leases.get(**id).is_none()).copied().collect()
+            About::Entry(group, name) => {
+                self.keepers_in_store(self.crons.job(group, name).into_iter()).collect()
             }
-            _ => Vec::new(),
+            About::Batches(keys) => self.batches_in_store(keys.iter()).collect(),
+            // Only who holds a token can be right about a job that is not in flight.
+            About::Deliveries(jobs, _) => {
+                let with_token = jobs.iter().filter(|job| job.lease.is_some()).map(|job| job.id);
+                with_token.filter(in_store).collect()
+            }
+            About::Jobs(ids, _) => ids.iter().copied().filter(in_store).collect(),
         }
     }
 
@@ -220,57 +214,94 @@ impl Engine {
     ///
     /// # Errors
     /// [`Reject`] where the caller is wrong about a job.
+    #[expect(clippy::too_many_lines, reason = "a line for each command")]
     pub fn apply(&mut self, command: Command, mut found: Found) -> Result<Reply, Reject> {
+        let found = &mut found;
         match command {
-            Command::Enqueue(jobs) => self.enqueue(jobs, Plan::default(), &found).map(Reply::Enqueued),
-            Command::EnqueueBulk(bulk) => self.enqueue_bulk(bulk),
-            Command::EnqueueAndWait { jobs, waiter } => {
-                let enqueued = self.enqueue(jobs, Plan::default(), &found)?;
-                self.wait_for_first(&enqueued, waiter);
-                Ok(Reply::Enqueued(enqueued))
+            Command::Enqueue(new) => self.enqueue(new.0, Plan::default(), found).map(Reply::Enqueue),
+            Command::EnqueueAndWait(new) => self.enqueue_and_wait(new, found).map(Reply::EnqueueAndWait),
+            Command::NewBulk(bulk) => self.enqueue_bulk(bulk).map(Reply::Later),
+            Command::Fold(fold) => self.enqueue_folded(fold, found).map(Reply::Fold),
+            Command::RunEntry(run) => self.run_entry(&run, found).map(Reply::RunEntry),
+            Command::OpenBatches(open) => Ok(Reply::OpenBatches(self.open_batches(&open.0, found))),
+
+            Command::Succeed(ack) => Ok(Reply::Succeed(self.succeed(&ack.0, None, found))),
+            Command::SucceedWith(SucceedWith { job, result }) => {
+                Ok(Reply::SucceedWith(self.succeed(&[job], Some(&result), found)))
             }
-            Command::Fold(fold) => self.enqueue_folded(*fold, &found),
-            Command::OpenBatches(keys) => Ok(self.open_batches(&keys, &found)),
-            Command::Wait { id, waiter } => self.wait_for(id, waiter, &found),
-            Command::Unwait { id, key } => {
-                self.unwait(id, key);
-                Ok(Reply::Done)
-            }
-            Command::Open(stream) => self.open(stream),
-            Command::Close(link) => self.close(link),
-            Command::Rest(link) => self.rest(link),
-            Command::Finish(link) => self.finish(link),
-            Command::Drained(link) => self.drained(link),
-            Command::Beat(link) => self.beat(link),
-            Command::Succeed(jobs) => self.succeed(&jobs, None, &mut found),
-            Command::SucceedWith { job, result } => self.succeed(&[job], Some(&result), &mut found),
-            Command::Fail { job, failure } => self.fail(job, failure, &mut found),
-            Command::Heartbeat(jobs) => self.heartbeat(&jobs, &mut found),
-            Command::Release(jobs) => self.release(&jobs, &mut found),
-            Command::Attempt(job) => self.attempt(job, &mut found),
-            Command::Change { ids, only, change } => self.change(&ids, only.as_deref(), &change, &mut found),
-            Command::Budget(command) => self.budget(command),
-            Command::Cron(command) => self.cron(*command),
-            Command::RunEntry { group, name } => self.run_entry(&group, &name, &found),
-            Command::Reset => self.reset(),
-            Command::Inspect(ids) => {
-                let held = ids.iter().filter_map(|id| self.leases.get(*id));
-                Ok(Reply::InFlight(held.filter_map(|lease| self.seen_held(lease)).collect()))
-            }
-            Command::ListInFlight { queues, from, descending, limit } => {
-                Ok(Reply::InFlight(self.list_in_flight(queues.as_deref(), from, descending, limit)))
-            }
-            Command::QueueIds(names) => {
-                Ok(Reply::QueueIds(names.iter().filter_map(|name| self.queues.known(name)).collect()))
-            }
-            Command::Count { queues } => Ok(Reply::Counts(self.queues.counts(queues.as_deref()))),
-            Command::Pause { queue, paused } => Ok(self.pause(&queue, paused)),
-            Command::ForgetQueue(queue) => self.forget_queue(&queue),
-            Command::Queues { names } => Ok(Reply::Queues(self.queue_states(names.as_deref()))),
-            Command::Workers => Ok(Reply::Workers(self.workers())),
-            Command::Once { once, command } => self.apply_once(once, *command, found),
-            Command::Drain => self.drain(),
-            Command::Stop => self.stop(),
+            Command::Fail(fail) => self.fail(fail, found).map(Reply::Fail),
+            Command::Release(release) => Ok(Reply::Release(self.release(&release.0, found))),
+            Command::Heartbeat(heartbeat) => Ok(Reply::Heartbeat(self.heartbeat(&heartbeat.0, found))),
+            Command::GetAttempt(get) => self.attempt(get.0, found).map(Reply::GetAttempt),
+            Command::ChangeJobs(change) => self.change(&change, found).map(Reply::ChangeJobs),
+            Command::Wait(wait) => self.wait_for(wait, found).map(Reply::Wait),
+            Command::Unwait(unwait) => Ok({
+                self.unwait(&unwait);
+                Reply::Unwait(())
+            }),
+            Command::FindInFlight(find) => Ok(Reply::FindInFlight(self.find_in_flight(&find.0))),
+            Command::ListInFlight(list) => Ok(Reply::ListInFlight(self.list_in_flight(&list))),
+            Command::CountJobs(count) => Ok(Reply::CountJobs(self.queues.counts(count.queues.as_deref()))),
+
+            Command::OpenStream(open) => self.open(open).map(Reply::OpenStream),
+            Command::CloseStream(close) => Ok({
+                self.disconnect(close.0);
+                Reply::CloseStream(())
+            }),
+            Command::StopTaking(stop) => Ok({
+                self.rest(stop.0);
+                Reply::StopTaking(())
+            }),
+            Command::FinishPoll(finish) => Ok({
+                self.finish(finish.0);
+                Reply::FinishPoll(())
+            }),
+            Command::CaughtUp(caught_up) => Ok({
+                self.caught_up(caught_up.0);
+                Reply::CaughtUp(())
+            }),
+            Command::RenewStream(renew) => Ok({
+                self.renew(renew.0);
+                Reply::RenewStream(())
+            }),
+            Command::ListWorkers(ListWorkers) => Ok(Reply::ListWorkers(self.workers())),
+
+            Command::QueueIds(ids) => Ok(Reply::QueueIds(self.queues.ids_of(&ids.0))),
+            Command::ListQueues(list) => Ok(Reply::ListQueues(self.queue_states(list.names.as_deref()))),
+            Command::PauseQueue(pause) => Ok(Reply::PauseQueue(self.pause(pause))),
+            Command::ForgetQueue(forget) => self.forget_queue(&forget.0).map(Reply::ForgetQueue),
+
+            Command::ListBudgets(ListBudgets) => Ok(Reply::ListBudgets(self.budgets.views())),
+            Command::GetBudget(get) => self.budget(&get.0).map(Reply::GetBudget),
+            Command::CreateBudget(create) => self.create_budget(create).map(Reply::CreateBudget),
+            Command::PutBudget(put) => self.put_budget(put).map(Reply::PutBudget),
+            Command::PatchBudget(patch) => self.patch_budget(patch).map(Reply::PatchBudget),
+            Command::DeleteBudget(delete) => self.delete_budget(&delete.0).map(Reply::DeleteBudget),
+
+            Command::ListCrons(ListCrons) => Ok(Reply::ListCrons(self.crons.names())),
+            Command::GetCron(get) => self.cron(&get.0).map(Reply::GetCron),
+            Command::PutCron(put) => self.put_cron(put).map(Reply::PutCron),
+            Command::PatchCron(patch) => self.patch_cron(patch).map(Reply::PatchCron),
+            Command::DeleteCron(delete) => self.delete_cron(&delete.0).map(Reply::DeleteCron),
+            Command::DeleteCrons(DeleteCrons) => Ok(Reply::DeleteCrons(self.delete_crons())),
+            Command::AddEntry(add) => self.add_entry(add).map(Reply::AddEntry),
+            Command::GetEntry(get) => self.entry(&get.0, &get.1).map(Reply::GetEntry),
+            Command::PutEntry(PutEntry(group, new)) => self.put_entry(&group, *new).map(Reply::PutEntry),
+            Command::PauseEntry(pause) => self.pause_entry(&pause).map(Reply::PauseEntry),
+            Command::DeleteEntry(delete) => self.delete_entry(&delete.0, &delete.1).map(Reply::DeleteEntry),
+
+            Command::Reset(Reset) => Ok({
+                self.reset();
+                Reply::Reset(())
+            }),
+            Command::Drain(Drain) => Ok({
+                self.drain();
+                Reply::Drain(())
+            }),
+            Command::Stop(Stop) => Ok({
+                self.stop();
+                Reply::Stop(())
+            }),
         }
     }
 
@@ -326,7 +357,7 @@ impl Engine {
         self.streams.close();
     }
 
-    fn reset(&mut self) -> Result<Reply, Reject> {
+    fn reset(&mut self) {
         for key in self.streams.keys() {
             self.cancel_all(key);
         }
@@ -350,7 +381,6 @@ impl Engine {
         let waiters = mem::take(&mut self.waiters).into_values().flatten();
         self.woken.extend(waiters.map(|waiter| (waiter, None)));
         self.clear = true;
-        Ok(Reply::Done)
     }
 
     fn cancel_all(&mut self, key: u64) {
@@ -364,19 +394,17 @@ impl Engine {
         self.drop_if_over(key);
     }
 
-    fn drain(&mut self) -> Result<Reply, Reject> {
+    fn drain(&mut self) {
         self.draining = true;
         for key in self.streams.keys() {
             self.streams.tell(key, outbox::Item::Drain);
         }
-        Ok(Reply::Done)
     }
 
-    fn stop(&mut self) -> Result<Reply, Reject> {
+    fn stop(&mut self) {
         self.draining = true;
         self.save_leases(u64::MAX);
         self.save_clock();
-        Ok(Reply::Done)
     }
 
     fn draw(&mut self) -> f64 {

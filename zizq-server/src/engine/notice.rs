@@ -1,29 +1,13 @@
 //! Who wants to know what becomes of jobs: listeners, of all of them, and waiters, of one. And what follows from it for
 //! batches.
 
-use std::fmt;
-
-use protocol::id::JobId;
 use protocol::job::Status;
 
-use super::command::{Enqueued, Reject, Reply, Seen};
+use super::command::Reject;
+use super::command::jobs::{Enqueued, Unwait, Wait, Waiter, Waits};
 use super::job::Job;
 use super::{Engine, Found};
 use crate::events::Event;
-
-/// Somebody who waits for the end of a job.
-pub struct Waiter {
-    /// To be told from others who wait for the same job.
-    pub key: u64,
-    /// What to do with the job as it ended, or with none where it was deleted.
-    pub wake: Box<dyn FnOnce(Option<Seen>) + Send>,
-}
-
-impl fmt::Debug for Waiter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Waiter").field("key", &self.key).finish_non_exhaustive()
-    }
-}
 
 impl Engine {
     /// Whether somebody wants to hear of every change.
@@ -78,15 +62,15 @@ impl Engine {
     }
 
     /// Lets a caller wait for the end of a job. One that has ended already is not waited for.
-    pub(super) fn wait_for(&mut self, id: JobId, waiter: Waiter, found: &Found) -> Result<Reply, Reject> {
+    pub(super) fn wait_for(&mut self, Wait { id, waiter }: Wait, found: &Found) -> Result<Waits, Reject> {
         if self.leases.get(id).is_none() {
             let job = found.get(&id).filter(|job| !job.is_gone(self.now)).ok_or(Reject::NotFound)?;
             if job.status.is_terminal() {
-                return Ok(Reply::Ended);
+                return Ok(Waits::Ended);
             }
         }
         self.waiters.entry(id).or_default().push(waiter);
-        Ok(Reply::Done)
+        Ok(Waits::Yes)
     }
 
     /// Lets a caller wait for the end of the first of these jobs.
@@ -97,11 +81,11 @@ impl Engine {
     }
 
     /// Forgets a caller who does not wait any more.
-    pub(super) fn unwait(&mut self, id: JobId, key: u64) {
-        if let Some(waiters) = self.waiters.get_mut(&id) {
-            waiters.retain(|waiter| waiter.key != key);
+    pub(super) fn unwait(&mut self, Unwait { id, key }: &Unwait) {
+        if let Some(waiters) = self.waiters.get_mut(id) {
+            waiters.retain(|waiter| waiter.key != *key);
             if waiters.is_empty() {
-                self.waiters.remove(&id);
+                self.waiters.remove(id);
             }
         }
     }

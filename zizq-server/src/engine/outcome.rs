@@ -10,7 +10,8 @@ use protocol::payload::Payload;
 use protocol::stream::CancelReason;
 
 use super::backoff;
-use super::command::{Reject, Reply};
+use super::command::Reject;
+use super::command::jobs::{Fail, Failed};
 use super::job::{Job, MAX_ATTEMPTS};
 use super::lease::Lease;
 use super::outbox::Item;
@@ -27,7 +28,7 @@ impl Engine {
         jobs: &[LeasedJob],
         result: Option<&Payload>,
         found: &mut Found,
-    ) -> Result<Reply, Reject> {
+    ) -> NotDone {
         let mut not_done = NotDone::default();
         for job in jobs {
             match self.claim(*job, found) {
@@ -43,7 +44,7 @@ impl Engine {
                 Err(_) => not_done.not_found.push(job.id),
             }
         }
-        Ok(Reply::NotDone(not_done))
+        not_done
     }
 
     fn complete(&mut self, mut job: Arc<Job>) {
@@ -66,16 +67,11 @@ impl Engine {
         job.retention.and_then(|r| r.completed_ms).unwrap_or(self.settings.completed_ms)
     }
 
-    pub(super) fn fail(
-        &mut self,
-        job: LeasedJob,
-        failure: Failure,
-        found: &mut Found,
-    ) -> Result<Reply, Reject> {
+    pub(super) fn fail(&mut self, Fail { job, failure }: Fail, found: &mut Found) -> Result<Failed, Reject> {
         let claim = self.claim(job, found)?;
         let job = self.take_back(job.id, claim).ok_or(Reject::NotFound)?;
         let queue = self.queues.name(job.queue).cloned().ok_or(Reject::NotFound)?;
-        Ok(Reply::Failed { job: self.end_attempt(job, failure), queue })
+        Ok(Failed { job: self.end_attempt(job, failure), queue })
     }
 
     /// Counts a failure and decides what follows. The job is out of flight, and still stored as ready.

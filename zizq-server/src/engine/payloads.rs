@@ -9,7 +9,7 @@ use protocol::lease::LeaseToken;
 use protocol::stream::CancelReason;
 
 use super::Engine;
-use super::command::{Change, Command};
+use super::command::{About, Command, Payloads};
 use super::job::Job;
 use super::lease::Lease;
 use super::outbox::Item;
@@ -23,43 +23,56 @@ const MAX_AT_ONCE: usize = if cfg!(test) { 150_000 } else { 4 * 1024 * 1024 };
 impl Engine {
     /// The jobs whose payloads have to be read before a command is applied.
     pub fn needs_payloads(&self, command: &Command) -> Vec<Place> {
-        self.left(command).map(|job| job.place()).collect()
+        self.left(command).into_iter().map(Job::place).collect()
     }
 
     /// With how many of its jobs a command is to be carried out first; none: with all.
     pub fn first_part(&self, command: &Command) -> Option<usize> {
         let mut bytes = 0;
-        let last = self.left(command).find(|job| {
+        let last = self.left(command).into_iter().find(|job| {
             bytes += job.left_bytes;
             bytes >= MAX_AT_ONCE
         })?;
-        let position = match command {
-            Command::Succeed(jobs) => jobs.iter().position(|job| job.id == last.id),
-            Command::Release(jobs) => jobs.iter().position(|job| job.id == last.id),
-            Command::Change { ids, .. } => ids.iter().position(|id| *id == last.id),
-            _ => None,
+        let position = match command.about() {
+            About::Deliveries(jobs, _) => jobs.iter().position(|job| job.id == last.id),
+            About::Jobs(ids, _) => ids.iter().position(|id| *id == last.id),
+            About::Nothing
+            | About::NewJobs(..)
+            | About::Entry(..)
+            | About::Batches(_)
+            | About::InFlight(_) => None,
         };
         position.map(|position| position + 1)
     }
 
     /// The jobs of a command whose payloads only the store has.
-    fn left<'a>(&'a self, command: &'a Command) -> impl Iterator<Item = &'a Job> {
-        let (acks, releases, ids) = match command {
-            _ if self.leases.are_whole() => Default::default(),
-            Command::Succeed(jobs) => (&jobs[..], &[][..], &[][..]),
-            Command::SucceedWith { job, .. } => (std::slice::from_ref(job), &[][..], &[][..]),
-            Command::Release(jobs) => (&[][..], &jobs[..], &[][..]),
-            Command::Change { ids, change: Change::Patch(_), .. } => (&[][..], &[][..], &ids[..]),
-            _ => Default::default(),
+    fn left(&self, command: &Command) -> Vec<&Job> {
+        if self.leases.are_whole() {
+            return Vec::new();
+        }
+        let needed = |payloads: Payloads, job: &Job| {
+            job.left_bytes > 0
+                && match payloads {
+                    Payloads::No => false,
+                    Payloads::OfKept => self.keeps(job),
+                    Payloads::All => true,
+                }
         };
-        let failed = match command {
-            Command::Fail { job, .. } => self.held(job.id, job.lease),
-            _ => None,
-        };
-        let kept = acks.iter().filter_map(|job| self.held(job.id, job.lease)).filter(|job| self.keeps(job));
-        let released = releases.iter().filter_map(|job| self.held(job.id, job.lease));
-        let changed = ids.iter().filter_map(|id| self.held(*id, None));
-        kept.chain(released).chain(changed).chain(failed).filter(|job| job.left_bytes > 0)
+        match command.about() {
+            About::Deliveries(jobs, payloads) => {
+                let held = jobs.iter().filter_map(|job| self.held(job.id, job.lease));
+                held.filter(|job| needed(payloads, job)).collect()
+            }
+            About::Jobs(ids, payloads) => {
+                let held = ids.iter().filter_map(|id| self.held(*id, None));
+                held.filter(|job| needed(payloads, job)).collect()
+            }
+            About::Nothing
+            | About::NewJobs(..)
+            | About::Entry(..)
+            | About::Batches(_)
+            | About::InFlight(_) => Vec::new(),
+        }
     }
 
     fn held(&self, id: JobId, token: Option<LeaseToken>) -> Option<&Job> {

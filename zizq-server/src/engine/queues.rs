@@ -7,7 +7,8 @@ use protocol::job::Status;
 use protocol::name::QueueName;
 
 use super::budgets::DrawId;
-use super::command::{JobCounts, LastRelease, QueueState};
+use super::command::jobs::JobCounts;
+use super::command::queues::{LastRelease, QueueState};
 use super::drawing::Drawing;
 use super::id::QueueId;
 use super::ready::{Head, Lanes};
@@ -139,6 +140,11 @@ impl Queues {
     /// The number of a queue that was heard of before.
     pub(super) fn known(&self, name: &QueueName) -> Option<QueueId> {
         self.by_name.get(name).copied()
+    }
+
+    /// The numbers of those of these queues that there are.
+    pub(super) fn ids_of(&self, names: &[QueueName]) -> Vec<QueueId> {
+        names.iter().filter_map(|name| self.known(name)).collect()
     }
 
     /// Moves a job in flight from one queue to another.

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::lease::{DEFAULT_LEASE_MS, HeartbeatsReply, JobHeartbeat, JobRelease, RenewedLease};
-use protocol::outcome::LeasedJob;
+use protocol::outcome::{LeasedJob, NotDone};
 use protocol::stream::CancelReason;
 
-use super::command::{LastRelease, Link, Reject, Reply, StreamKind, leased};
+use super::command::queues::LastRelease;
+use super::command::streams::{Link, StreamKind};
+use super::command::{Reject, leased};
 use super::job::Job;
 use super::lease::Lease;
 use super::outbox::Item;
@@ -67,15 +69,14 @@ impl Engine {
         }
     }
 
-    pub(super) fn beat(&mut self, link: Link) -> Result<Reply, Reject> {
+    pub(super) fn renew(&mut self, link: Link) {
         let up = self.up;
         if let Some(stream) = self.streams.linked(link) {
             stream.renewed_at = up;
         }
-        Ok(Reply::Done)
     }
 
-    pub(super) fn heartbeat(&mut self, jobs: &[JobHeartbeat], found: &mut Found) -> Result<Reply, Reject> {
+    pub(super) fn heartbeat(&mut self, jobs: &[JobHeartbeat], found: &mut Found) -> HeartbeatsReply {
         let mut reply = HeartbeatsReply::default();
         for job in jobs {
             match self.claim(leased(job.id, job.lease), found) {
@@ -91,7 +92,7 @@ impl Engine {
                 Err(_) => reply.lost.push(job.id),
             }
         }
-        Ok(Reply::Heartbeats(reply))
+        reply
     }
 
     /// Keeps one lease for its length, or another one, from now on. Returns when it ends.
@@ -164,8 +165,8 @@ impl Engine {
         self.watch(key, end);
     }
 
-    pub(super) fn release(&mut self, jobs: &[JobRelease], found: &mut Found) -> Result<Reply, Reject> {
-        let mut not_done = protocol::outcome::NotDone::default();
+    pub(super) fn release(&mut self, jobs: &[JobRelease], found: &mut Found) -> NotDone {
+        let mut not_done = NotDone::default();
         for release in jobs {
             match self.claim(leased(release.id, release.lease), found) {
                 Ok(claim) => {
@@ -180,15 +181,15 @@ impl Engine {
                 Err(_) => not_done.not_found.push(release.id),
             }
         }
-        Ok(Reply::NotDone(not_done))
+        not_done
     }
 
-    pub(super) fn attempt(&self, job: LeasedJob, found: &mut Found) -> Result<Reply, Reject> {
+    pub(super) fn attempt(&self, job: LeasedJob, found: &mut Found) -> Result<u32, Reject> {
         let attempts = match self.claim(job, found)? {
             Claim::Held => self.leases.get(job.id).map_or(0, |lease| lease.job.attempts),
             Claim::Late(late) => late.attempts,
         };
-        Ok(Reply::Attempt(attempts.saturating_add(1)))
+        Ok(attempts.saturating_add(1))
     }
 
     /// Remembers why a worker gives back what it holds: often that is all that others hear of what is wrong with it.

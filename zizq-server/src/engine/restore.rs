@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::answers::Answers;
 use super::budgets::{BudgetId, Budgets, DrawId};
 use super::bulk::Bulks;
-use super::command::StreamKind;
+use super::command::streams::StreamKind;
 use super::crons::Crons;
 use super::dispatch::Heads;
 use super::id::{QueueId, Stamp, Stamps};

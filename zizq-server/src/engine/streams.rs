@@ -7,7 +7,8 @@ use protocol::id::JobId;
 use protocol::lease::LeaseToken;
 use smallvec::SmallVec;
 
-use super::command::{About, LastRelease, Link, StreamKind};
+use super::command::queues::LastRelease;
+use super::command::streams::{Link, StreamKind, WorkerInfo};
 use super::id::QueueId;
 use super::outbox::{Item, Outbox};
 use crate::hash::{HashMap, HashSet};
@@ -44,7 +45,7 @@ pub(super) struct Stream {
     pub lapses: bool,
     /// When its connection was made, by the clock on the wall.
     pub connected_at: u64,
-    pub about: About,
+    pub about: WorkerInfo,
     pub last_release: Option<Arc<LastRelease>>,
     pub state: State,
     /// The number of its current connection.

@@ -3,22 +3,25 @@
 use protocol::name::QueueName;
 
 use super::Engine;
-use super::command::{QueueState, Reject, Reply, WorkerState};
+use super::command::Reject;
+use super::command::queues::{PauseQueue, QueueState};
+use super::command::streams::WorkerState;
 use super::id::QueueId;
 use super::streams::{State, Stream, Takes};
 use crate::hash::HashMap;
 
 impl Engine {
-    pub(super) fn pause(&mut self, name: &QueueName, paused: bool) -> Reply {
-        let id = self.queues.id(name);
+    pub(super) fn pause(&mut self, PauseQueue { queue, paused }: PauseQueue) -> QueueState {
+        let id = self.queues.id(&queue);
         self.queues.pause(id, paused);
         // Also where it is paused: it must leave the order of those that have something to hand out.
         self.dispatch_later(id);
-        Reply::Queues(self.queue_states(Some(std::slice::from_ref(name))))
+        let state = self.queue_states(Some(std::slice::from_ref(&queue))).pop();
+        state.unwrap_or_else(|| QueueState::empty(queue))
     }
 
     /// A queue that is paused and has no jobs is kept for the pause alone, and goes with it.
-    pub(super) fn forget_queue(&mut self, name: &QueueName) -> Result<Reply, Reject> {
+    pub(super) fn forget_queue(&mut self, name: &QueueName) -> Result<(), Reject> {
         let id = self.queues.known(name);
         let record = id.and_then(|id| Some((id, &self.queues.get(id)?.record)));
         match record.map(|(id, record)| (id, record.counts.total(), record.paused)) {
@@ -28,7 +31,7 @@ impl Engine {
             Some((id, 0, true)) => {
                 self.queues.pause(id, false);
                 self.dispatch_later(id);
-                Ok(Reply::Done)
+                Ok(())
             }
             _ => Err(Reject::Missing(format!(
                 "queue `{name}` has no jobs and is not paused, so nothing is kept of it"

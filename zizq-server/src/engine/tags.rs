@@ -7,11 +7,12 @@
 use std::mem;
 use std::sync::Arc;
 
+use protocol::enqueue::NewJob;
 use protocol::flow::{Batch as Foldable, Key};
 use protocol::id::JobId;
 
 use super::Engine;
-use super::command::Command;
+use super::command::{About, Command};
 use super::job::Job;
 use crate::hash::HashMap;
 use crate::store::batch::Batch;
@@ -161,14 +162,27 @@ fn apply(holders: &mut Holders, (id, state): Change) {
     }
 }
 
+/// The tags that new jobs are unique by.
+pub(super) fn unique_tags<'a>(jobs: impl Iterator<Item = &'a NewJob>) -> impl Iterator<Item = Tag> {
+    let keys = jobs.filter_map(|job| Some(&job.flow.as_ref()?.unique.as_ref()?.key));
+    keys.cloned().map(Tag::Unique)
+}
+
 impl Engine {
     /// The tags that have to be looked up before a command is applied.
     pub fn needs_tags(&self, command: &Command) -> Vec<Tag> {
-        let of_jobs = command.new_jobs().iter().chain(self.job_to_run(command));
-        let unique = of_jobs.filter_map(|job| Some(&job.flow.as_ref()?.unique.as_ref()?.key));
-        let unique = unique.map(|key| Tag::Unique(key.clone()));
-        let batches = command.batch_keys().map(|key| Tag::Batch(key.clone()));
-        unique.chain(batches).filter(|tag| !self.tags.is_known(tag)).collect()
+        let unknown = |tag: &Tag| !self.tags.is_known(tag);
+        match command.about() {
+            About::NewJobs(jobs, planned) => {
+                let batches = planned.iter().map(|planned| Tag::Batch(planned.key.clone()));
+                unique_tags(jobs.iter()).chain(batches).filter(unknown).collect()
+            }
+            About::Entry(group, name) => {
+                unique_tags(self.crons.job(group, name).into_iter()).filter(unknown).collect()
+            }
+            About::Batches(keys) => keys.iter().cloned().map(Tag::Batch).filter(unknown).collect(),
+            About::Nothing | About::Deliveries(..) | About::Jobs(..) | About::InFlight(_) => Vec::new(),
+        }
     }
 
     /// The tags that have to be looked up before the next commit.

@@ -7,7 +7,8 @@ use protocol::job::Status;
 use protocol::lease::DEFAULT_LEASE_MS;
 
 use super::Engine;
-use super::command::{About, Link, OpenStream, Opened, Reject, Reply, StreamKind};
+use super::command::Reject;
+use super::command::streams::{Link, OpenStream, Opened, StreamKind, WorkerInfo};
 use super::lease::Lease;
 use super::outbox::{Delivery, Item};
 use super::streams::{State, Stream, Takes};
@@ -15,7 +16,7 @@ use crate::hash::HashSet;
 use crate::store::record::MAX_EVENT;
 
 impl Engine {
-    pub(super) fn open(&mut self, open: OpenStream) -> Result<Reply, Reject> {
+    pub(super) fn open(&mut self, open: OpenStream) -> Result<Opened, Reject> {
         if self.draining {
             return Err(Reject::Draining);
         }
@@ -33,7 +34,7 @@ impl Engine {
             None => self.open_new(takes, &open),
         };
         self.feed(opened.link.stream);
-        Ok(Reply::Opened(opened))
+        Ok(opened)
     }
 
     fn resumable(&self, id: u128) -> Option<u64> {
@@ -126,11 +127,6 @@ impl Engine {
         self.streams.tell(key, Item::Job(delivery));
     }
 
-    pub(super) fn close(&mut self, link: Link) -> Result<Reply, Reject> {
-        self.disconnect(link);
-        Ok(Reply::Done)
-    }
-
     /// The connection of a stream is over, or of no use any more.
     pub(super) fn disconnect(&mut self, link: Link) {
         let up = self.up;
@@ -151,28 +147,25 @@ impl Engine {
         self.watch(link.stream, Some(until));
     }
 
-    pub(super) fn rest(&mut self, link: Link) -> Result<Reply, Reject> {
+    pub(super) fn rest(&mut self, link: Link) {
         if let Some(stream) = self.streams.linked(link) {
             stream.rests = true;
             self.stop_waiting(link.stream);
         }
-        Ok(Reply::Done)
     }
 
-    pub(super) fn finish(&mut self, link: Link) -> Result<Reply, Reject> {
+    pub(super) fn finish(&mut self, link: Link) {
         if let Some(stream) = self.streams.linked(link) {
             stream.state = State::Answered;
             self.stop_waiting(link.stream);
             self.drop_if_over(link.stream);
         }
-        Ok(Reply::Done)
     }
 
-    pub(super) fn drained(&mut self, link: Link) -> Result<Reply, Reject> {
+    pub(super) fn caught_up(&mut self, link: Link) {
         if self.streams.linked(link).is_some() {
             self.feed(link.stream);
         }
-        Ok(Reply::Done)
     }
 
     pub(super) fn drop_if_over(&mut self, key: u64) {
@@ -254,7 +247,7 @@ impl Stream {
             came_at: 0,
             lapses: false,
             connected_at: 0,
-            about: About::default(),
+            about: WorkerInfo::default(),
             last_release: None,
             state: State::Answered,
             connection: 0,

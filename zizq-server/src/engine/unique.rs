@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use protocol::enqueue::NewJob;
 use protocol::flow::{Unique, UniqueWhile};
 use protocol::id::JobId;
 
@@ -25,8 +26,9 @@ impl Engine {
     /// Jobs that keep new ones out and are neither in flight nor new themselves.
     pub(super) fn keepers_in_store<'a>(
         &self,
-        uniques: impl Iterator<Item = &'a Unique>,
+        jobs: impl Iterator<Item = &'a NewJob>,
     ) -> impl Iterator<Item = JobId> {
+        let uniques = jobs.filter_map(|job| job.flow.as_ref()?.unique.as_ref());
         let keepers = uniques.filter_map(|unique| self.keeper(unique));
         keepers.filter(|id| self.leases.get(*id).is_none() && self.tags.fresh(*id).is_none())
     }

@@ -13,12 +13,12 @@ use protocol::enqueue::NewJob;
 use tokio::sync::mpsc;
 
 use crate::clock;
-use crate::engine::answers::{Once, Repeated, Taken};
-use crate::engine::batches::{Fold, Plan};
-use crate::engine::command::{Command, Reject, Reply};
-use crate::engine::firing::Firing;
+use crate::engine::command::Reject;
+use crate::engine::command::batches::{Fold, OpenBatches, Plan};
+use crate::engine::command::crons::Firing;
+use crate::engine::command::jobs::{Enqueued, Waiter};
+use crate::engine::command::once::{Once, Taken};
 use crate::engine::job::Job;
-use crate::engine::notice::Waiter;
 use crate::handle::{CallError, Handle};
 use crate::jq::{self, Admission, Busy, FoldError, Helpers};
 use keys::Keys;
@@ -54,12 +54,6 @@ impl From<FoldError> for Refused {
     }
 }
 
-/// What is found out first.
-enum Open {
-    Batches(Vec<Option<Arc<Job>>>),
-    Again(Repeated),
-}
-
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Folder {
@@ -90,7 +84,7 @@ impl Folder {
         jobs: Vec<NewJob>,
         waiter: impl FnMut() -> Option<Waiter>,
         once: Option<&Once>,
-    ) -> Result<Taken, Refused> {
+    ) -> Result<Taken<Vec<Enqueued>>, Refused> {
         self.carry_out(jobs, waiter, None, once).await
     }
 
@@ -110,7 +104,11 @@ impl Folder {
     ///
     /// # Errors
     /// [`Refused`].
-    pub(crate) async fn fire(&self, firing: Firing, once: Option<&Once>) -> Result<Taken, Refused> {
+    pub(crate) async fn fire(
+        &self,
+        firing: Firing,
+        once: Option<&Once>,
+    ) -> Result<Taken<Vec<Enqueued>>, Refused> {
         self.carry_out(vec![firing.template.job.clone()], || None, Some(firing), once).await
     }
 
@@ -133,13 +131,13 @@ impl Folder {
         mut waiter: impl FnMut() -> Option<Waiter>,
         firing: Option<Firing>,
         once: Option<&Once>,
-    ) -> Result<Taken, Refused> {
+    ) -> Result<Taken<Vec<Enqueued>>, Refused> {
         let request = Arc::new(Request::new(jobs, clock::now().wall));
         let _turns = self.keys.lock(&request.keys).await;
         for _ in 0..MAX_ATTEMPTS {
             let open: Arc<[_]> = match self.open_batches(&request, once).await? {
-                Open::Batches(open) => open.into(),
-                Open::Again(answer) => return Ok(Taken::Again(answer)),
+                Taken::Now(open) => open.into(),
+                Taken::Again(answer) => return Ok(Taken::Again(answer)),
             };
             // Nobody waits for an entry whose time has come, so it has all the time.
             let admission = if firing.as_ref().is_some_and(|firing| firing.is_due) {
@@ -156,31 +154,28 @@ impl Folder {
                 folded => folded?,
             };
             let fold = Fold { jobs, plan, waiter: waiter(), firing: firing.clone() };
-            match self.engine.call(Command::Fold(Box::new(fold)).once(once)).await {
-                Ok(Reply::Enqueued(enqueued)) => return Ok(Taken::Jobs(enqueued)),
-                Ok(Reply::Repeated(answer)) => return Ok(Taken::Again(answer)),
+            match self.engine.ask_once(once, fold).await {
+                Ok(taken) => return Ok(taken),
                 Err(CallError::Rejected(Reject::Changed)) => {}
                 Err(CallError::Rejected(Reject::Job { index, error })) => {
                     return Err(Refused::Job { index, error });
                 }
                 Err(error) => return Err(Refused::Engine(error)),
-                Ok(_) => return Err(Refused::Unavailable("the server is out of step; try again".to_owned())),
             }
         }
         Err(Refused::Engine(CallError::Rejected(Reject::Changed)))
     }
 
     /// Which batches are open; or what was answered, if the call was carried out before.
-    async fn open_batches(&self, request: &Request, once: Option<&Once>) -> Result<Open, Refused> {
+    async fn open_batches(
+        &self,
+        request: &Request,
+        once: Option<&Once>,
+    ) -> Result<Taken<Vec<Option<Arc<Job>>>>, Refused> {
         if request.keys.is_empty() && once.is_none() {
-            return Ok(Open::Batches(Vec::new()));
+            return Ok(Taken::Now(Vec::new()));
         }
-        match self.engine.call(Command::OpenBatches(request.keys.clone()).once(once)).await {
-            Ok(Reply::Batches(open)) => Ok(Open::Batches(open)),
-            Ok(Reply::Repeated(answer)) => Ok(Open::Again(answer)),
-            Ok(_) => Err(Refused::Unavailable("the server is out of step; try again".to_owned())),
-            Err(error) => Err(Refused::Engine(error)),
-        }
+        self.engine.ask_once(once, OpenBatches(request.keys.clone())).await.map_err(Refused::Engine)
     }
 }
 

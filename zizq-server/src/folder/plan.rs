@@ -8,7 +8,7 @@ use protocol::flow::{Batch, Key};
 use protocol::media::Format;
 use protocol::payload::Payload;
 
-use crate::engine::batches::{Plan, Planned, Step};
+use crate::engine::command::batches::{Plan, Planned, Step};
 use crate::engine::job::Job;
 use crate::hash::HashMap;
 use crate::jq::fold::{Folded, Item, Task, Turn};

@@ -13,10 +13,13 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::change::{self, shown};
+use super::filters;
 use super::listing::Listing;
-use super::{filters, out_of_step};
-use crate::engine::budget::{BindingChange, BudgetCommand};
-use crate::engine::command::{Change, Command, Reply};
+use crate::engine::command;
+use crate::engine::command::budgets::{
+    BindingChange, CreateBudget, DeleteBudget, GetBudget, ListBudgets, PatchBudget, PutBudget,
+};
+use crate::engine::command::jobs::{Change, ChangeJobs};
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
@@ -26,54 +29,48 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let listing = Listing::read(&mut query)?;
     query.finish()?;
-    match app.engine.call(Command::Budget(BudgetCommand::List)).await? {
-        Reply::Budgets(budgets) => {
-            let key = |budget: &BudgetView| budget.key.to_string();
-            listing.answer(request, ("/budgets", "budgets"), budgets, key, |budget| json!(budget))
-        }
-        _ => Err(out_of_step()),
-    }
+    let budgets = app.engine.ask(ListBudgets).await?;
+    let key = |budget: &BudgetView| budget.key.to_string();
+    listing.answer(request, ("/budgets", "budgets"), budgets, key, |budget| json!(budget))
 }
 
 pub(crate) async fn get(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    one(app, request, BudgetCommand::Get(known_key(request, 0)?), StatusCode::OK).await
+    one(app, request, GetBudget(known_key(request, 0)?), StatusCode::OK).await
 }
 
 pub(crate) async fn create(app: &App, request: &Request) -> Answer {
     let policy: PolicyRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
     request.no_query()?;
     let policy = policy.check().map_err(Refusal::unprocessable)?;
-    one(app, request, BudgetCommand::Create(new_key(request, 0)?, policy), StatusCode::CREATED).await
+    one(app, request, CreateBudget(new_key(request, 0)?, policy), StatusCode::CREATED).await
 }
 
 pub(crate) async fn put(app: &App, request: &Request) -> Answer {
     let policy: PolicyRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
     request.no_query()?;
     let policy = policy.check().map_err(Refusal::unprocessable)?;
-    one(app, request, BudgetCommand::Put(new_key(request, 0)?, policy), StatusCode::OK).await
+    one(app, request, PutBudget(new_key(request, 0)?, policy), StatusCode::OK).await
 }
 
 pub(crate) async fn patch(app: &App, request: &Request) -> Answer {
     let patch: PolicyPatch = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
-    one(app, request, BudgetCommand::Patch(known_key(request, 0)?, patch), StatusCode::OK).await
+    one(app, request, PatchBudget(known_key(request, 0)?, patch), StatusCode::OK).await
 }
 
 pub(crate) async fn delete(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    app.engine.call(Command::Budget(BudgetCommand::Delete(known_key(request, 0)?))).await?;
+    app.engine.ask(DeleteBudget(known_key(request, 0)?)).await?;
     Ok(reply::no_content())
 }
 
-async fn one(app: &App, request: &Request, command: BudgetCommand, status: StatusCode) -> Answer {
-    match app.engine.call(Command::Budget(command)).await? {
-        Reply::Budgets(budgets) => {
-            let budget = budgets.first().ok_or_else(out_of_step)?;
-            Ok(reply::value(status, request.format, budget))
-        }
-        _ => Err(out_of_step()),
-    }
+/// Asks the engine for a budget, and shows it.
+async fn one<R>(app: &App, request: &Request, what: R, status: StatusCode) -> Answer
+where
+    R: command::Request<Answer = BudgetView>,
+{
+    Ok(reply::value(status, request.format, &app.engine.ask(what).await?))
 }
 
 pub(crate) async fn bind(app: &App, request: &Request) -> Answer {
@@ -158,7 +155,7 @@ async fn change_bulk(app: &App, request: &Request, change: BindingChange) -> Ans
     }
     let change = Change::Bind(Arc::new(change));
     // Said once, before any job is looked at: is this something that can be drawn at all?
-    app.engine.call(Command::Change { ids: Vec::new(), only: None, change: change.clone() }).await?;
+    app.engine.ask(ChangeJobs { ids: Vec::new(), only: None, change: change.clone() }).await?;
     let Changes { changed, in_flight } = app.reader.change(filter, change).await?;
     Ok(reply::value(StatusCode::OK, request.format, &json!({"changed": changed, "blocked": in_flight})))
 }

@@ -11,8 +11,8 @@ use protocol::patch::{self, Patch};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{filters, out_of_step};
-use crate::engine::command::{Change, Changed, Command, Reply, Seen};
+use super::filters;
+use crate::engine::command::jobs::{Change, ChangeJobs, Changed, Seen};
 use crate::filter::Filter;
 use crate::handle::CallError;
 use crate::http::App;
@@ -124,9 +124,7 @@ pub(super) async fn one(app: &App, id: JobId, change: Change) -> Result<Seen, Re
     let refused = |status: Status| {
         Refusal::unprocessable(format!("job `{id}` is {} and can not be {what}", status.as_str()))
     };
-    let command = Command::Change { ids: vec![id], only: None, change };
-    let Reply::Changed(outcomes) = app.engine.call(command).await? else { return Err(out_of_step()) };
-    match outcomes.into_iter().next() {
+    match app.engine.ask(ChangeJobs { ids: vec![id], only: None, change }).await?.pop() {
         Some(Changed::Same(seen)) if seen.status == Status::InFlight => Err(refused(seen.status)),
         Some(Changed::Done(seen) | Changed::Same(seen)) => Ok(seen),
         Some(Changed::Refused(status)) => Err(refused(status)),

@@ -10,14 +10,17 @@ use protocol::enqueue::EnqueueError;
 use protocol::error::excerpt;
 use protocol::name::CronName;
 use protocol::object::Object;
+use serde::Serialize;
 use serde_json::json;
 
 use super::listing::Listing;
-use super::{enqueue, once, out_of_step};
-use crate::engine::answers::Taken;
-use crate::engine::command::{Command, Reply};
-use crate::engine::cron::CronCommand;
-use crate::engine::crons::NewEntry;
+use super::{enqueue, once};
+use crate::engine::command;
+use crate::engine::command::crons::{
+    AddEntry, DeleteCron, DeleteCrons, DeleteEntry, GetCron, GetEntry, ListCrons, NewEntry, PatchCron,
+    PauseEntry, PutCron, PutEntry, Ran, RunEntry,
+};
+use crate::engine::command::once::Taken;
 use crate::engine::recurrence;
 use crate::folder::{self, Refused};
 use crate::hash::HashSet;
@@ -47,25 +50,19 @@ async fn list(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let listing = Listing::read(&mut query)?;
     query.finish()?;
-    match ask(app, CronCommand::List).await? {
-        Reply::Crons(names) => {
-            listing.answer(request, ("/crons", "crons"), names, ToString::to_string, |name| json!(name))
-        }
-        _ => Err(out_of_step()),
-    }
+    let names = app.engine.ask(ListCrons).await?;
+    listing.answer(request, ("/crons", "crons"), names, ToString::to_string, |name| json!(name))
 }
 
 async fn delete_all(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    match ask(app, CronCommand::DeleteAll).await? {
-        Reply::Deleted(n) => Ok(reply::value(StatusCode::OK, request.format, &json!({"deleted": n}))),
-        _ => Err(out_of_step()),
-    }
+    let deleted = app.engine.ask(DeleteCrons).await?;
+    Ok(reply::value(StatusCode::OK, request.format, &json!({"deleted": deleted})))
 }
 
 async fn get(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    shown(app, request, CronCommand::Get(known_group(request)?), StatusCode::OK).await
+    shown(app, request, GetCron(known_group(request)?), StatusCode::OK).await
 }
 
 async fn put(app: &App, request: &Request) -> Answer {
@@ -85,8 +82,8 @@ async fn put(app: &App, request: &Request) -> Answer {
         }
         entries.push(check(app, name, entry).await?);
     }
-    let command = CronCommand::Put { group, paused: body.paused, timezone: body.timezone, entries };
-    shown(app, request, command, StatusCode::OK).await
+    let put = PutCron { group, paused: body.paused, timezone: body.timezone, entries };
+    shown(app, request, put, StatusCode::OK).await
 }
 
 async fn patch(app: &App, request: &Request) -> Answer {
@@ -97,13 +94,13 @@ async fn patch(app: &App, request: &Request) -> Answer {
     if let Some(Some(name)) = &timezone {
         recurrence::zone(name).map_err(Refusal::bad_request)?;
     }
-    let command = CronCommand::Patch { group: known_group(request)?, paused, timezone };
-    shown(app, request, command, StatusCode::OK).await
+    let patch = PatchCron { group: known_group(request)?, paused, timezone };
+    shown(app, request, patch, StatusCode::OK).await
 }
 
 async fn delete(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    ask(app, CronCommand::Delete(known_group(request)?)).await?;
+    app.engine.ask(DeleteCron(known_group(request)?)).await?;
     Ok(reply::no_content())
 }
 
@@ -112,13 +109,13 @@ async fn add(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let group = new_name(request, 0)?;
     let name = entry.name.clone().ok_or_else(|| Refusal::bad_request("the body: missing field `name`"))?;
-    shown(app, request, CronCommand::Add(group, check(app, name, entry).await?), StatusCode::CREATED).await
+    shown(app, request, AddEntry(group, check(app, name, entry).await?.into()), StatusCode::CREATED).await
 }
 
 async fn get_entry(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    let command = CronCommand::GetEntry(known_group(request)?, known_entry(request)?);
-    shown(app, request, command, StatusCode::OK).await
+    let get = GetEntry(known_group(request)?, known_entry(request)?);
+    shown(app, request, get, StatusCode::OK).await
 }
 
 async fn put_entry(app: &App, request: &Request) -> Answer {
@@ -128,20 +125,20 @@ async fn put_entry(app: &App, request: &Request) -> Answer {
     if let Some(other) = entry.name.as_ref().filter(|other| **other != name) {
         return Err(Refusal::bad_request(format!("name: `{other}` is not the name in the path, `{name}`")));
     }
-    shown(app, request, CronCommand::PutEntry(group, check(app, name, entry).await?), StatusCode::OK).await
+    shown(app, request, PutEntry(group, check(app, name, entry).await?.into()), StatusCode::OK).await
 }
 
 async fn patch_entry(app: &App, request: &Request) -> Answer {
     let patch: EntryPatch = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
     let paused = patch.paused().map_err(Refusal::unprocessable)?;
-    let command = CronCommand::PauseEntry(known_group(request)?, known_entry(request)?, paused);
-    shown(app, request, command, StatusCode::OK).await
+    let pause = PauseEntry { group: known_group(request)?, name: known_entry(request)?, paused };
+    shown(app, request, pause, StatusCode::OK).await
 }
 
 async fn delete_entry(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    ask(app, CronCommand::DeleteEntry(known_group(request)?, known_entry(request)?)).await?;
+    app.engine.ask(DeleteEntry(known_group(request)?, known_entry(request)?)).await?;
     Ok(reply::no_content())
 }
 
@@ -149,25 +146,20 @@ async fn run(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let (group, name) = (known_group(request)?, known_entry(request)?);
     let once = once::of(request)?;
-    let taken = match app.engine.call(Command::RunEntry { group, name }.once(once.as_ref())).await? {
-        Reply::Enqueued(jobs) => Taken::Jobs(jobs),
-        Reply::Repeated(again) => Taken::Again(again),
-        Reply::Firing(firing) => app.folder.fire(firing, once.as_ref()).await?,
-        _ => return Err(out_of_step()),
+    let taken = match app.engine.ask_once(once.as_ref(), RunEntry { group, name }).await? {
+        Taken::Now(Ran::Enqueued(jobs)) => Taken::Now(jobs),
+        Taken::Now(Ran::Folds(firing)) => app.folder.fire(firing, once.as_ref()).await?,
+        Taken::Again(again) => Taken::Again(again),
     };
     enqueue::answer_one(request, &taken, &[])
 }
 
-async fn ask(app: &App, command: CronCommand) -> Result<Reply, Refusal> {
-    Ok(app.engine.call(Command::Cron(Box::new(command))).await?)
-}
-
-async fn shown(app: &App, request: &Request, command: CronCommand, status: StatusCode) -> Answer {
-    match ask(app, command).await? {
-        Reply::Cron(group) => Ok(reply::value(status, request.format, &group)),
-        Reply::CronEntry(entry) => Ok(reply::value(status, request.format, &entry)),
-        _ => Err(out_of_step()),
-    }
+/// Asks the engine for a group or an entry, and shows it.
+async fn shown<R>(app: &App, request: &Request, what: R, status: StatusCode) -> Answer
+where
+    R: command::Request<Answer: Serialize>,
+{
+    Ok(reply::value(status, request.format, &app.engine.ask(what).await?))
 }
 
 /// Checks an entry. What is wrong with it is said with its name.

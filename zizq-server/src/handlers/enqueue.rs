@@ -11,9 +11,10 @@ use protocol::synonyms;
 use super::wait::{self, Waiting};
 use super::{once, out_of_step};
 use crate::clock;
-use crate::engine::answers::{Once, Taken};
-use crate::engine::bulk::NewBulk;
-use crate::engine::command::{Command, Enqueued, Outcome, Reject, Reply, Seen};
+use crate::engine::command::bulk::NewBulk;
+use crate::engine::command::jobs::{Enqueue, EnqueueAndWait, Enqueued, Outcome, Seen};
+use crate::engine::command::once::{Once, Taken};
+use crate::engine::command::{self, Reject};
 use crate::folder::{self, Refused};
 use crate::handle::CallError;
 use crate::http::App;
@@ -50,9 +51,9 @@ fn refuse_ignored(handling: Option<Handling>, ignored: &[String], place: &str) -
     Err(Refusal::bad_request(format!("{place}{name}: there is no such member here{meant}")))
 }
 
-pub(super) fn answer_one(request: &Request, taken: &Taken, ignored: &[String]) -> Answer {
+pub(super) fn answer_one(request: &Request, taken: &Taken<Vec<Enqueued>>, ignored: &[String]) -> Answer {
     let jobs = match taken {
-        Taken::Jobs(jobs) => jobs,
+        Taken::Now(jobs) => jobs,
         Taken::Again(again) => return once::answer_one(request.format, again, ignored),
     };
     let mut body = Vec::with_capacity(512);
@@ -90,17 +91,17 @@ async fn enqueue_and_wait(
         let taken = if folder::is_batched(&job) {
             folder.enqueue(vec![job], || Some(waiting.waiter()), once.as_ref()).await?
         } else {
-            let command = Command::EnqueueAndWait { jobs: vec![job], waiter: waiting.waiter() };
-            taken(engine.call(command.once(once.as_ref())).await?)?
+            let request = EnqueueAndWait { jobs: vec![job], waiter: waiting.waiter() };
+            engine.ask_once(once.as_ref(), request).await?
         };
-        if let Taken::Jobs(jobs) = &taken {
+        if let Taken::Now(jobs) = &taken {
             waiting = waiting.of(jobs.first().ok_or_else(out_of_step)?.job.id);
         }
         Ok((taken, waiting))
     });
     let (taken, mut waiting) = calling.await.unwrap_or_else(|_| Err(out_of_step()))?;
     let mut jobs = match taken {
-        Taken::Jobs(jobs) => jobs,
+        Taken::Now(jobs) => jobs,
         Taken::Again(again) => return once::wait(app, request.format, (&again, ignored), time).await,
     };
     let status = status(&jobs);
@@ -173,12 +174,12 @@ async fn enqueue_bulk(app: &App, request: &Request, handling: Option<Handling>) 
     };
     let (read, ignored) = app.work.on(bytes, read).await??;
     let taken = match read {
-        Read::Large(bulk) => ask(app, Command::EnqueueBulk(bulk), true, once.as_ref()).await?,
+        Read::Large(bulk) => ask(app, bulk, true, once.as_ref()).await?,
         Read::Jobs(jobs) => enqueue(app, jobs, true, once.as_ref()).await?,
     };
     let format = request.format;
     let answer = move || match &taken {
-        Taken::Jobs(jobs) => Ok(bulk_answer(jobs, format, &ignored)),
+        Taken::Now(jobs) => Ok(bulk_answer(jobs, format, &ignored)),
         Taken::Again(again) => once::answer_bulk(format, again, &ignored),
     };
     app.work.on(bytes, answer).await?
@@ -192,7 +193,12 @@ fn bulk_answer(jobs: &[Enqueued], format: Format, ignored: &Ignored) -> Response
     reply::bytes(status(jobs), format, body)
 }
 
-async fn enqueue(app: &App, jobs: Vec<NewJob>, bulk: bool, once: Option<&Once>) -> Result<Taken, Refusal> {
+async fn enqueue(
+    app: &App,
+    jobs: Vec<NewJob>,
+    bulk: bool,
+    once: Option<&Once>,
+) -> Result<Taken<Vec<Enqueued>>, Refusal> {
     if jobs.iter().any(folder::is_batched) {
         let enqueued = app.folder.enqueue(jobs, || None, once).await;
         return enqueued.map_err(|refused| match refused {
@@ -200,26 +206,21 @@ async fn enqueue(app: &App, jobs: Vec<NewJob>, bulk: bool, once: Option<&Once>) 
             refused => refused.into(),
         });
     }
-    ask(app, Command::Enqueue(jobs), bulk, once).await
+    ask(app, Enqueue(jobs), bulk, once).await
 }
 
 fn refuse_one(index: usize, error: String, bulk: bool) -> Refusal {
     Refusal::unprocessable(if bulk { format!("jobs[{index}]: {error}") } else { error })
 }
 
-async fn ask(app: &App, command: Command, bulk: bool, once: Option<&Once>) -> Result<Taken, Refusal> {
-    match app.engine.call(command.once(once)).await {
-        Ok(reply) => taken(reply),
+async fn ask<R>(app: &App, jobs: R, bulk: bool, once: Option<&Once>) -> Result<Taken<Vec<Enqueued>>, Refusal>
+where
+    R: command::Request<Answer = Vec<Enqueued>>,
+{
+    match app.engine.ask_once(once, jobs).await {
+        Ok(taken) => Ok(taken),
         Err(CallError::Rejected(Reject::Job { index, error })) => Err(refuse_one(index, error, bulk)),
         Err(error) => Err(error.into()),
-    }
-}
-
-fn taken(reply: Reply) -> Result<Taken, Refusal> {
-    match reply {
-        Reply::Enqueued(jobs) => Ok(Taken::Jobs(jobs)),
-        Reply::Repeated(again) => Ok(Taken::Again(again)),
-        _ => Err(out_of_step()),
     }
 }
 

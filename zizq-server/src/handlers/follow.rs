@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout};
 
-use crate::engine::command::Seen;
+use crate::engine::command::jobs::Seen;
 use crate::http::memory::Peer;
 use crate::http::reply::{self, Answer, Content, Refusal};
 use crate::http::request::Request;

@@ -14,10 +14,9 @@ use protocol::time;
 use serde::Deserialize;
 
 use super::named::Named;
-use super::out_of_step;
-use super::outcome::{bulk_answer, check_length, lease_lost, not_done, not_in_flight};
+use super::outcome::{bulk_answer, check_length, lease_lost, not_in_flight};
 use crate::clock;
-use crate::engine::command::{Command, Reply};
+use crate::engine::command::jobs::{self, FindInFlight};
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
@@ -36,7 +35,7 @@ pub(crate) async fn heartbeat(app: &App, request: &Request) -> Answer {
     let Heartbeat { lease_ms, progress, message } = beat;
     check(lease_ms, progress, "")?;
     let beat = JobHeartbeat { id: job.id, lease, lease_ms, progress, message };
-    let reply = heartbeats(app, vec![beat]).await?;
+    let reply = app.engine.ask(jobs::Heartbeat(vec![beat])).await?;
     let Some(renewed) = reply.jobs.first() else {
         return Err(if reply.lost.is_empty() { not_in_flight(job) } else { lost(app, job).await? });
     };
@@ -47,7 +46,7 @@ pub(crate) async fn heartbeat(app: &App, request: &Request) -> Answer {
 
 /// Whether a job whose lease is lost is somebody else's (409), or not in flight at all (404).
 async fn lost(app: &App, job: LeasedJob) -> Result<Refusal, Refusal> {
-    let held = matches!(app.engine.call(Command::Inspect(vec![job.id])).await?, Reply::InFlight(held) if !held.is_empty());
+    let held = !app.engine.ask(FindInFlight(vec![job.id])).await?.is_empty();
     let unfinished = match job.lease {
         Some(_) if !held => app.reader.job(job.id).await?.is_some_and(|shown| !shown.status.is_terminal()),
         _ => false,
@@ -71,16 +70,10 @@ pub(crate) async fn heartbeat_bulk(app: &App, request: &Request) -> Answer {
     let mut named = Named::sort(given, |LeasedJob { id, lease }, (lease_ms, progress, message)| {
         JobHeartbeat { id, lease, lease_ms, progress, message }
     });
-    let HeartbeatsReply { jobs, lost, cancel } = heartbeats(app, std::mem::take(&mut named.jobs)).await?;
+    let HeartbeatsReply { jobs, lost, cancel } =
+        app.engine.ask(jobs::Heartbeat(std::mem::take(&mut named.jobs))).await?;
     let lost = lost.into_iter().map(Given::Known).chain(named.not_found).chain(named.lost).collect();
     Ok(reply::value(StatusCode::OK, request.format, &HeartbeatsReply { jobs, lost, cancel }))
-}
-
-async fn heartbeats(app: &App, beats: Vec<JobHeartbeat>) -> Result<HeartbeatsReply, Refusal> {
-    match app.engine.call(Command::Heartbeat(beats)).await? {
-        Reply::Heartbeats(reply) => Ok(reply),
-        _ => Err(out_of_step()),
-    }
 }
 
 fn check(lease_ms: Option<u64>, progress: Option<f64>, place: &str) -> Result<(), Refusal> {
@@ -101,7 +94,7 @@ pub(crate) async fn release(app: &App, request: &Request) -> Answer {
     let job = LeasedJob { id: request.job_id()?, lease };
     let reason = reason.map(kept);
     let release = JobRelease { id: job.id, lease, ready_at, delay_ms: None, reason };
-    match not_done(app, Command::Release(vec![release])).await? {
+    match app.engine.ask(jobs::Release(vec![release])).await? {
         not_done if !not_done.lost.is_empty() => Err(lease_lost(job)),
         not_done if !not_done.not_found.is_empty() => Err(not_in_flight(job)),
         _ => Ok(reply::no_content()),
@@ -121,7 +114,7 @@ pub(crate) async fn release_bulk(app: &App, request: &Request) -> Answer {
     let mut named = Named::sort(given.into_iter(), |LeasedJob { id, lease }, (ready_at, reason)| {
         JobRelease { id, lease, ready_at, delay_ms: None, reason }
     });
-    let not_done = not_done(app, Command::Release(std::mem::take(&mut named.jobs))).await?;
+    let not_done = app.engine.ask(jobs::Release(std::mem::take(&mut named.jobs))).await?;
     bulk_answer(request, &named.not_done(not_done))
 }
 

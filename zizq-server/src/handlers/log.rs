@@ -12,9 +12,10 @@ use protocol::media::{Format, negotiate};
 use protocol::outcome::LeasedJob;
 use serde_json::json;
 
+use super::follow;
 use super::outcome::{lease_lost, not_in_flight};
-use super::{follow, out_of_step};
-use crate::engine::command::{Command, Reject, Reply, Seen};
+use crate::engine::command::Reject;
+use crate::engine::command::jobs::{GetAttempt, Seen};
 use crate::handle::CallError;
 use crate::http::reply::{self, Answer, Content, Refusal};
 use crate::http::request::Request;
@@ -49,9 +50,8 @@ pub(crate) async fn append(app: &App, request: &Request) -> Answer {
     let read = move || if is_text { Ok(read_text(&body)) } else { read_lines(&body) };
     let text = app.work.on(request.body.len(), read).await??;
     let job = LeasedJob { id: request.job_id()?, lease };
-    let number = match app.engine.call(Command::Attempt(job)).await {
-        Ok(Reply::Attempt(number)) => number,
-        Ok(_) => return Err(out_of_step()),
+    let number = match app.engine.ask(GetAttempt(job)).await {
+        Ok(number) => number,
         Err(CallError::Rejected(Reject::NotFound)) => return Err(not_in_flight(job)),
         Err(CallError::Rejected(Reject::LeaseLost)) => return Err(lease_lost(job)),
         Err(error) => return Err(error.into()),

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::page::Page;
 use super::{filters, position, wait};
-use crate::engine::command::Seen;
+use crate::engine::command::jobs::Seen;
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;

@@ -17,8 +17,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::enqueue::{Ignored, add_ignored};
 use super::{out_of_step, wait};
-use crate::engine::answers::{Once, Repeated};
-use crate::engine::command::{Enqueued, Outcome, Seen};
+use crate::engine::command::jobs::{Enqueued, Outcome, Seen};
+use crate::engine::command::once::{Once, Repeated};
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;

@@ -13,9 +13,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::named::{GivenJob, Named};
-use super::out_of_step;
 use crate::clock;
-use crate::engine::command::{Command, Reject, Reply};
+use crate::engine::command::Reject;
+use crate::engine::command::jobs::{Fail, Failed, Succeed, SucceedWith};
 use crate::handle::CallError;
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
@@ -31,11 +31,11 @@ pub(crate) async fn succeed(app: &App, request: &Request) -> Answer {
         return Err(Refusal::too_large(error));
     }
     let job = LeasedJob { id: request.job_id()?, lease };
-    let command = match result {
-        None => Command::Succeed(vec![job]),
-        Some(result) => Command::SucceedWith { job, result },
+    let not_done = match result {
+        None => app.engine.ask(Succeed(vec![job])).await?,
+        Some(result) => app.engine.ask(SucceedWith { job, result }).await?,
     };
-    match not_done(app, command).await? {
+    match not_done {
         not_done if !not_done.lost.is_empty() => Err(lease_lost(job)),
         not_done if !not_done.not_found.is_empty() => Err(not_in_flight(job)),
         _ => Ok(reply::no_content()),
@@ -76,7 +76,7 @@ pub(crate) async fn succeed_bulk(app: &App, request: &Request) -> Answer {
     let given: Vec<GivenJob> = with_tokens.chain(without).collect();
     check_length(given.len())?;
     let mut named = Named::sort(given.into_iter().map(|job| (job, ())), |job, ()| job);
-    let not_done = not_done(app, Command::Succeed(std::mem::take(&mut named.jobs))).await?;
+    let not_done = app.engine.ask(Succeed(std::mem::take(&mut named.jobs))).await?;
     bulk_answer(request, &named.not_done(not_done))
 }
 
@@ -95,9 +95,8 @@ pub(crate) async fn fail(app: &App, request: &Request) -> Answer {
         ..failure
     };
     let job = LeasedJob { id: request.job_id()?, lease };
-    let (job, queue) = match app.engine.call(Command::Fail { job, failure }).await {
-        Ok(Reply::Failed { job, queue }) => (job, queue),
-        Ok(_) => return Err(out_of_step()),
+    let Failed { job, queue } = match app.engine.ask(Fail { job, failure }).await {
+        Ok(failed) => failed,
         Err(CallError::Rejected(Reject::NotFound)) => return Err(not_in_flight(job)),
         Err(CallError::Rejected(Reject::LeaseLost)) => return Err(lease_lost(job)),
         Err(error) => return Err(error.into()),
@@ -123,13 +122,6 @@ pub(super) fn check_length(jobs: usize) -> Result<(), Refusal> {
     Err(Refusal::too_large(format!(
         "jobs: {jobs} are too many for one call, at most {MAX_JOBS} can be named"
     )))
-}
-
-pub(super) async fn not_done(app: &App, command: Command) -> Result<NotDone, Refusal> {
-    match app.engine.call(command).await? {
-        Reply::NotDone(not_done) => Ok(not_done),
-        _ => Err(out_of_step()),
-    }
 }
 
 /// 204 when everything was done, else 422 with what was not.

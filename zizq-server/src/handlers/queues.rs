@@ -7,8 +7,8 @@ use protocol::synonyms;
 use serde_json::{Value, json};
 
 use super::listing::Listing;
-use super::out_of_step;
-use crate::engine::command::{Command, LastRelease, QueueState, Reply, WorkerState};
+use crate::engine::command::queues::{ForgetQueue, LastRelease, ListQueues, PauseQueue, QueueState};
+use crate::engine::command::streams::{ListWorkers, WorkerState};
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
@@ -26,7 +26,7 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
         return listing
             .answer(request, ("/queues", "queues"), names, ToString::to_string, |name| json!(name));
     }
-    let states = states(app.engine.call(Command::Queues { names: None }).await?)?;
+    let states = app.engine.ask(ListQueues { names: None }).await?;
     let oldest = app.reader.oldest_ready(None).await?;
     let show = |state: &QueueState| queue(state, oldest.get(&state.name));
     listing.answer(request, ("/queues?details=true", "queues"), states, |state| state.name.to_string(), show)
@@ -34,24 +34,25 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
 
 pub(crate) async fn one(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    let names = Some(vec![name(request)?]);
-    answer(app, request, Command::Queues { names }).await
+    let name = name(request)?;
+    let names = Some(vec![name.clone()]);
+    let state = app.engine.ask(ListQueues { names }).await?.pop();
+    answer(app, request, state.unwrap_or_else(|| QueueState::empty(name))).await
 }
 
 pub(crate) async fn pause(app: &App, request: &Request, paused: bool) -> Answer {
     request.no_query()?;
-    answer(app, request, Command::Pause { queue: name(request)?, paused }).await
+    let state = app.engine.ask(PauseQueue { queue: name(request)?, paused }).await?;
+    answer(app, request, state).await
 }
 
 pub(crate) async fn forget(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    app.engine.call(Command::ForgetQueue(name(request)?)).await?;
+    app.engine.ask(ForgetQueue(name(request)?)).await?;
     Ok(reply::no_content())
 }
 
-/// The queue that a command is about, as it is afterwards.
-async fn answer(app: &App, request: &Request, command: Command) -> Answer {
-    let state = states(app.engine.call(command).await?)?.pop().ok_or_else(out_of_step)?;
+async fn answer(app: &App, request: &Request, state: QueueState) -> Answer {
     let oldest = app.reader.oldest_ready(Some(std::slice::from_ref(&state.name))).await?;
     let mut shown = queue(&state, oldest.get(&state.name));
     if let (Some(note), Some(members)) = (note(app, &state).await?, shown.as_object_mut()) {
@@ -76,13 +77,6 @@ async fn note(app: &App, state: &QueueState) -> Result<Option<String>, Refusal> 
             meant.unwrap_or_default()
         )),
     })
-}
-
-fn states(reply: Reply) -> Result<Vec<QueueState>, Refusal> {
-    match reply {
-        Reply::Queues(states) => Ok(states),
-        _ => Err(out_of_step()),
-    }
 }
 
 fn name(request: &Request) -> Result<QueueName, Refusal> {
@@ -123,9 +117,7 @@ pub(crate) async fn workers(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let listing = Listing::read(&mut query)?;
     query.finish()?;
-    let Reply::Workers(workers) = app.engine.call(Command::Workers).await? else {
-        return Err(out_of_step());
-    };
+    let workers = app.engine.ask(ListWorkers).await?;
     // In the order in which they came.
     let key = |worker: &WorkerState| format!("{:013}-{}", worker.connected_at, name_of(worker));
     listing.answer(request, ("/workers", "workers"), workers, key, worker)

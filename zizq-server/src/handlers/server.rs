@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::json;
 
-use crate::engine::command::Command;
+use crate::engine::command::Reset;
 use crate::http::App;
 use crate::http::reply::{self, Answer};
 use crate::http::request::Request;
@@ -21,7 +21,7 @@ pub(crate) fn version(request: &Request) -> Answer {
 
 pub(crate) async fn reset(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    app.engine.call(Command::Reset).await?;
+    app.engine.ask(Reset).await?;
     app.logs.sweep();
     Ok(reply::no_content())
 }

@@ -22,7 +22,7 @@ use protocol::take::{MAX_POLL_LIMIT, MAX_WAIT_MS, Poll};
 use serde_json::json;
 
 use super::out_of_step;
-use crate::engine::command::{About, Command, OpenStream, Opened, Reply, StreamKind};
+use crate::engine::command::streams::{OpenStream, Opened, StopTaking, StreamKind, WorkerInfo};
 use crate::engine::outbox::{Delivery, Item, Outbox};
 use crate::http::query::Query;
 use crate::http::reply::{self, Answer, Content, Refusal};
@@ -112,7 +112,7 @@ const fn format_name(format: StreamFormat) -> &'static str {
     }
 }
 
-fn about(worker: Option<&str>, format: &'static str, peer: SocketAddr) -> Result<About, Refusal> {
+fn about(worker: Option<&str>, format: &'static str, peer: SocketAddr) -> Result<WorkerInfo, Refusal> {
     const MAX_BYTES: usize = 255;
     let worker = worker.filter(|name| !name.is_empty());
     if let Some(name) = worker.filter(|name| name.len() > MAX_BYTES) {
@@ -121,7 +121,7 @@ fn about(worker: Option<&str>, format: &'static str, peer: SocketAddr) -> Result
             "Worker-Id, or `worker`: a name has at most {MAX_BYTES} bytes, this one has {length}"
         )));
     }
-    Ok(About { worker: worker.map(str::to_owned), format, remote: Some(peer) })
+    Ok(WorkerInfo { worker: worker.map(str::to_owned), format, remote: Some(peer) })
 }
 
 async fn open_stream(app: &Arc<App>, open: OpenStream) -> Result<(Hold, Opened), Refusal> {
@@ -129,10 +129,8 @@ async fn open_stream(app: &Arc<App>, open: OpenStream) -> Result<(Hold, Opened),
     // dropping the hold closes it again.
     let engine = app.engine.clone();
     let opening = tokio::spawn(async move {
-        match engine.call(Command::Open(open)).await? {
-            Reply::Opened(opened) => Ok((Hold { engine, link: opened.link }, opened)),
-            _ => Err(out_of_step()),
-        }
+        let opened = engine.ask(open).await?;
+        Ok((Hold { engine, link: opened.link }, opened))
     });
     opening.await.unwrap_or_else(|_| Err(out_of_step()))
 }
@@ -183,7 +181,7 @@ pub(crate) async fn poll(app: &Arc<App>, request: &Request) -> Answer {
         }
     }
     // After this no job can come any more, so none is left in the outbox.
-    app.engine.call(Command::Rest(hold.link)).await?;
+    app.engine.ask(StopTaking(hold.link)).await?;
     items.extend(outbox.take());
     if !request.peer.has_room() {
         // Others of its polls have been answered meanwhile, and it does not read. Without the hold its jobs go back.

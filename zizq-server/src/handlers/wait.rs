@@ -8,8 +8,7 @@ use protocol::take::MAX_WAIT_MS;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use crate::engine::command::{Command, Reply, Seen};
-use crate::engine::notice::Waiter;
+use crate::engine::command::jobs::{Seen, Unwait, Wait, Waiter, Waits};
 use crate::handle::{CallError, Handle};
 use crate::http::query::Query;
 use crate::http::reply::Refusal;
@@ -68,7 +67,7 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         if let Some(id) = self.job {
-            self.engine.tell(Command::Unwait { id, key: self.key });
+            self.engine.tell(Unwait { id, key: self.key });
         }
     }
 }
@@ -80,8 +79,8 @@ impl Drop for Waiting {
 pub(super) async fn for_end(app: &App, id: JobId, time: Duration) -> Result<Option<Option<Seen>>, CallError> {
     let mut waiting = Waiting::new(app).of(id);
     let waiter = waiting.waiter();
-    match app.engine.call(Command::Wait { id, waiter }).await? {
-        Reply::Ended => Ok(None),
-        _ => Ok(waiting.end(app, time).await),
+    match app.engine.ask(Wait { id, waiter }).await? {
+        Waits::Ended => Ok(None),
+        Waits::Yes => Ok(waiting.end(app, time).await),
     }
 }

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::closed;
 use super::memory::Peer;
-use crate::engine::command::{Command, Link, Opened};
+use crate::engine::command::streams::{CaughtUp, CloseStream, FinishPoll, Link, Opened, RenewStream};
 use crate::engine::outbox::{Delivery, Item, Outbox};
 use crate::handle::Handle;
 
@@ -50,13 +50,13 @@ pub(crate) struct Hold {
 impl Hold {
     /// A poll has been answered: from now on its leases run by themselves.
     pub(crate) fn answered(&self) {
-        self.engine.tell(Command::Finish(self.link));
+        self.engine.tell(FinishPoll(self.link));
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.engine.tell(Command::Close(self.link));
+        self.engine.tell(CloseStream(self.link));
     }
 }
 
@@ -112,7 +112,7 @@ impl JobStream {
                 silent_until = now + pause;
                 if self.renews && now >= renew_at {
                     renew_at = now + pause;
-                    self.hold.engine.tell(Command::Beat(self.hold.link));
+                    self.hold.engine.tell(RenewStream(self.hold.link));
                 }
             }
         }
@@ -128,7 +128,7 @@ impl JobStream {
             encoder.item(&mut out, item);
         }
         if self.outbox.was_starved(items) {
-            self.hold.engine.tell(Command::Drained(self.hold.link));
+            self.hold.engine.tell(CaughtUp(self.hold.link));
         }
         if out.is_empty() { Bytes::new() } else { self.peer.piece(out) }
     }

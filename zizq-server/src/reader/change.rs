@@ -9,7 +9,7 @@ use protocol::job::Status;
 
 use super::look::Look;
 use super::{ReadError, Reader};
-use crate::engine::command::{Change, Changed, Command, Reply};
+use crate::engine::command::jobs::{Change, ChangeJobs, Changed};
 use crate::filter::Filter;
 
 /// How many jobs the engine changes at a time: so few that nobody notices.
@@ -103,18 +103,16 @@ impl Slice<'_> {
         let (only, change) = (Some(self.only.clone()), self.change.clone());
         let _permit = self.look.runtime.block_on(slices.acquire());
         let asked_at = Instant::now();
-        let reply = self.look.ask(Command::Change { ids, only, change })?;
+        let outcomes = self.look.ask(ChangeJobs { ids, only, change })?;
         if asked.len() == SLICE {
             // More will come. All changes together have half of the engine; the other half is for who must not wait.
             thread::sleep(asked_at.elapsed());
         }
-        if let Reply::Changed(outcomes) = reply {
-            for (id, outcome) in asked.into_iter().zip(outcomes) {
-                match outcome {
-                    Changed::Done(_) => self.changes.changed += 1,
-                    Changed::Refused(Status::InFlight) => self.changes.in_flight.push(id),
-                    _ => {}
-                }
+        for (id, outcome) in asked.into_iter().zip(outcomes) {
+            match outcome {
+                Changed::Done(_) => self.changes.changed += 1,
+                Changed::Refused(Status::InFlight) => self.changes.in_flight.push(id),
+                _ => {}
             }
         }
         Ok(())

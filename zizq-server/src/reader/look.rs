@@ -11,7 +11,8 @@ use super::sieve::Sieve;
 use super::walk::{Held, Walk};
 use super::{ReadError, Turn, readable};
 use crate::engine::budgets::DrawId;
-use crate::engine::command::{Command, Reply, Seen};
+use crate::engine::command::Request;
+use crate::engine::command::jobs::{FindInFlight, ListInFlight, Seen};
 use crate::engine::id::{QueueId, Stamp};
 use crate::engine::job::Job;
 use crate::filter::Filter;
@@ -45,17 +46,17 @@ pub(super) struct Start {
 
 impl Start {
     /// Asks for the first jobs in flight.
-    pub(super) fn list_in_flight(&self, filter: &Filter) -> Command {
+    pub(super) fn list_in_flight(&self, filter: &Filter) -> ListInFlight {
         let (from, descending) = (self.from, self.descending);
-        Command::ListInFlight { queues: filter.queues.clone(), from, descending, limit: Held::PAGE }
+        ListInFlight { queues: filter.queues.clone(), from, descending, limit: Held::PAGE }
     }
 }
 
 type QueueNames = HashMap<QueueId, QueueName>;
 
 impl Look {
-    pub(super) fn ask(&self, command: Command) -> Result<Reply, ReadError> {
-        Ok(self.runtime.block_on(self.engine.call(command))?)
+    pub(super) fn ask<R: Request>(&self, request: R) -> Result<R::Answer, ReadError> {
+        Ok(self.runtime.block_on(self.engine.ask(request))?)
     }
 
     /// The job of this id as the store has it.
@@ -205,9 +206,8 @@ impl Look {
         let maybe_held = |seen: &&Seen| matches!(seen.status, Status::Ready | Status::InFlight);
         let ids: Vec<JobId> = jobs.iter().filter(maybe_held).map(|seen| seen.job.id).collect();
         let mut in_flight = HashMap::default();
-        if !ids.is_empty()
-            && let Reply::InFlight(held) = self.ask(Command::Inspect(ids))?
-        {
+        if !ids.is_empty() {
+            let held = self.ask(FindInFlight(ids))?;
             in_flight.extend(held.into_iter().map(|seen| (seen.job.id, seen)));
         }
         let mut shown = Vec::with_capacity(jobs.len());
@@ -254,9 +254,8 @@ impl Look {
         if !filter.wants_status(Status::Ready) {
             // Without the ready lanes nothing shows a job that was handed out just before the snapshot was taken.
             let before: HashSet<JobId> = start.held.iter().map(|seen| seen.job.id).collect();
-            if let Reply::InFlight(held) = self.ask(start.list_in_flight(filter))? {
-                start.held.extend(held.into_iter().filter(|seen| !before.contains(&seen.job.id)));
-            }
+            let held = self.ask(start.list_in_flight(filter))?;
+            start.held.extend(held.into_iter().filter(|seen| !before.contains(&seen.job.id)));
             start.held.sort_by_key(|seen| seen.job.id);
             if start.descending {
                 start.held.reverse();

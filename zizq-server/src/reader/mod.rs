@@ -17,7 +17,8 @@ use protocol::name::QueueName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock;
-use crate::engine::command::{Command, Reply, Seen};
+use crate::engine::command::jobs::{CountJobs, FindInFlight, Seen};
+use crate::engine::command::queues::QueueIds;
 use crate::engine::id::QueueId;
 use crate::filter::Filter;
 use crate::handle::{CallError, Handle};
@@ -120,10 +121,7 @@ impl Reader {
     /// [`ReadError`].
     pub(crate) async fn job(&self, id: JobId) -> Result<Option<Seen>, ReadError> {
         // First the engine, then the store: a job that ends in between is gone, and not ready.
-        let Reply::InFlight(mut held) = self.engine.call(Command::Inspect(vec![id])).await? else {
-            return Ok(None);
-        };
-        match held.pop() {
+        match self.engine.ask(FindInFlight(vec![id])).await?.pop() {
             Some(seen) if seen.job.left_bytes == 0 => Ok(Some(seen)),
             Some(seen) => self.blocking(move |look| look.whole(seen)).await,
             None => self.blocking(move |look| look.job(id)).await,
@@ -145,20 +143,14 @@ impl Reader {
         };
         let mut start = Start { from, descending, queues, held: Vec::new() };
         if filter.wants_status(Status::InFlight) && filter.ids.is_none() {
-            let command = start.list_in_flight(filter);
-            if let Reply::InFlight(held) = self.engine.call(command).await? {
-                start.held = held;
-            }
+            start.held = self.engine.ask(start.list_in_flight(filter)).await?;
         }
         Ok(start)
     }
 
     async fn queue_ids(&self, names: Option<&[QueueName]>) -> Result<Option<Vec<QueueId>>, ReadError> {
         let Some(names) = names else { return Ok(None) };
-        match self.engine.call(Command::QueueIds(names.to_vec())).await? {
-            Reply::QueueIds(ids) => Ok(Some(ids)),
-            _ => Ok(Some(Vec::new())),
-        }
+        Ok(Some(self.engine.ask(QueueIds(names.to_vec())).await?))
     }
 
     /// A page of jobs behind `from`, of about `most` bytes, and whether there are more. `most` is asked when it
@@ -205,11 +197,7 @@ impl Reader {
 
     async fn count_as(&self, filter: Filter, is_strict: bool) -> Result<u64, ReadError> {
         if filter.is_of_queue_and_status() {
-            let Reply::Counts(counts) =
-                self.engine.call(Command::Count { queues: filter.queues.clone() }).await?
-            else {
-                return Ok(0);
-            };
+            let counts = self.engine.ask(CountJobs { queues: filter.queues.clone() }).await?;
             let wanted = Status::ALL.into_iter().filter(|status| filter.wants_status(*status));
             return Ok(wanted.map(|status| counts.of(status)).sum());
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::ReadError;
-use crate::engine::command::Seen;
+use crate::engine::command::jobs::Seen;
 use crate::jq::{Admission, Session};
 
 /// The first batch is small, so that what is wrong with an expression shows soon. The following ones grow as long as

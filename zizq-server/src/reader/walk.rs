@@ -10,7 +10,7 @@ use protocol::name::QueueName;
 
 use super::look::{Found, Start};
 use super::{ReadError, readable};
-use crate::engine::command::{Command, Reply, Seen};
+use crate::engine::command::jobs::{ListInFlight, Seen};
 use crate::engine::id::Stamp;
 use crate::handle::Handle;
 use crate::store::disk::DiskSnapshot;
@@ -152,11 +152,10 @@ impl Held {
     fn read(&mut self) -> Result<(), ReadError> {
         let queues = self.queues.clone();
         let (from, descending) = (self.last, self.descending);
-        let command = Command::ListInFlight { queues, from, descending, limit: Self::PAGE };
-        if let Reply::InFlight(held) = self.runtime.block_on(self.engine.call(command))? {
-            self.more = held.len() == Self::PAGE;
-            self.page = held.into();
-        }
+        let list = ListInFlight { queues, from, descending, limit: Self::PAGE };
+        let held = self.runtime.block_on(self.engine.ask(list))?;
+        self.more = held.len() == Self::PAGE;
+        self.page = held.into();
         Ok(())
     }
 }

@@ -3,21 +3,34 @@
 use std::fmt;
 use std::sync::Arc;
 
+use protocol::budget::Policy;
 use protocol::enqueue::NewJob;
 use protocol::flow::Key;
 use protocol::id::JobId;
 use protocol::lease::{JobHeartbeat, JobRelease};
-use protocol::name::{CronName, QueueName};
+use protocol::name::{BudgetKey, CronName, QueueName};
 use protocol::outcome::{Failure, LeasedJob};
 use protocol::payload::Payload;
 
 use super::batches::Folding;
 use super::watchers::Told;
-use crate::engine::answers::Once;
-use crate::engine::budget::BudgetCommand;
-use crate::engine::bulk::NewBulk;
-use crate::engine::command::{About, Change, Command, Link, OpenStream, StreamKind};
-use crate::engine::cron::CronCommand;
+use crate::engine::command::batches::OpenBatches;
+use crate::engine::command::budgets::{CreateBudget, DeleteBudget, PutBudget};
+use crate::engine::command::bulk::NewBulk;
+use crate::engine::command::crons::{
+    DeleteCron, DeleteEntry, GetCron, NewEntry, PauseEntry, PutCron, PutEntry, RunEntry,
+};
+use crate::engine::command::jobs::{
+    Change, ChangeJobs, CountJobs, Enqueue, EnqueueAndWait, Fail, FindInFlight, GetAttempt, Heartbeat,
+    ListInFlight, Release, Succeed, SucceedWith, Unwait, Wait,
+};
+use crate::engine::command::once::{Envelope, Once};
+use crate::engine::command::queues::{ForgetQueue, ListQueues, PauseQueue};
+use crate::engine::command::streams::{
+    CaughtUp, CloseStream, FinishPoll, Link, ListWorkers, OpenStream, RenewStream, StopTaking, StreamKind,
+    WorkerInfo,
+};
+use crate::engine::command::{Command, Drain, Reset, Stop};
 use crate::engine::id::Stamp;
 use crate::engine::outbox::Outbox;
 use crate::filter::Filter;
@@ -42,8 +55,8 @@ pub(super) enum Act {
     Change { ids: Vec<JobId>, only: Option<Arc<Filter>>, change: Change },
     Fold(Folding),
     OpenBatches(Vec<Key>),
-    Budget(BudgetCommand),
-    Cron(Box<CronCommand>),
+    Budget(BudgetAct),
+    Cron(CronAct),
     RunEntry(CronName, CronName),
     Reset,
     Inspect(Vec<JobId>),
@@ -59,6 +72,48 @@ pub(super) enum Act {
     ForgetQueue(QueueName),
     Drain,
     Stop,
+}
+
+/// What is done to budgets.
+#[derive(Debug, Clone)]
+pub(super) enum BudgetAct {
+    Create(BudgetKey, Policy),
+    Put(BudgetKey, Policy),
+    Delete(BudgetKey),
+}
+
+impl BudgetAct {
+    fn command(self) -> Command {
+        match self {
+            Self::Create(key, policy) => CreateBudget(key, policy).into(),
+            Self::Put(key, policy) => PutBudget(key, policy).into(),
+            Self::Delete(key) => DeleteBudget(key).into(),
+        }
+    }
+}
+
+/// What is done to cron entries and their groups.
+#[derive(Debug, Clone)]
+pub(super) enum CronAct {
+    Get(CronName),
+    Put { group: CronName, paused: Option<bool>, entries: Vec<NewEntry> },
+    Delete(CronName),
+    PutEntry(CronName, Box<NewEntry>),
+    PauseEntry(CronName, CronName, bool),
+    DeleteEntry(CronName, CronName),
+}
+
+impl CronAct {
+    fn command(self) -> Command {
+        match self {
+            Self::Get(group) => GetCron(group).into(),
+            Self::Put { group, paused, entries } => PutCron { group, paused, timezone: None, entries }.into(),
+            Self::Delete(group) => DeleteCron(group).into(),
+            Self::PutEntry(group, entry) => PutEntry(group, entry).into(),
+            Self::PauseEntry(group, name, paused) => PauseEntry { group, name, paused }.into(),
+            Self::DeleteEntry(group, name) => DeleteEntry(group, name).into(),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -96,59 +151,59 @@ impl Opening {
             outbox: Arc::default(),
         }
     }
+
+    fn command(self) -> Command {
+        let Self { kind, queues, prefetch, lease_ms, resume_ms, resume, id, outbox } = self;
+        let about = WorkerInfo::default();
+        OpenStream { kind, queues, prefetch, lease_ms, resume_ms, resume, id, outbox, about }.into()
+    }
 }
 
 impl Act {
-    pub(super) fn command(&self) -> Command {
+    pub(super) fn call(&self) -> Envelope {
+        let once = if let Self::Once(once, _) = self { Some(once.clone()) } else { None };
+        Envelope { command: self.command(), once }
+    }
+
+    fn command(&self) -> Command {
         match self.clone() {
-            Self::Enqueue(jobs) => Command::Enqueue(jobs),
-            Self::Once(once, jobs) => Command::Enqueue(jobs).once(Some(&once)),
-            Self::EnqueueBulk(bulk) => Command::EnqueueBulk(bulk),
-            Self::Open(open) => Command::Open(OpenStream {
-                kind: open.kind,
-                queues: open.queues,
-                prefetch: open.prefetch,
-                lease_ms: open.lease_ms,
-                resume_ms: open.resume_ms,
-                resume: open.resume,
-                id: open.id,
-                outbox: open.outbox,
-                about: About::default(),
-            }),
-            Self::Close(link) => Command::Close(link),
-            Self::Rest(link) => Command::Rest(link),
-            Self::Finish(link) => Command::Finish(link),
-            Self::Drained(link) => Command::Drained(link),
-            Self::Beat(link) => Command::Beat(link),
-            Self::Succeed(jobs) => Command::Succeed(jobs),
-            Self::SucceedWith(job, result) => Command::SucceedWith { job, result },
-            Self::Fail { job, failure } => Command::Fail { job, failure },
-            Self::Heartbeat(jobs) => Command::Heartbeat(jobs),
-            Self::Release(jobs) => Command::Release(jobs),
-            Self::Change { ids, only, change } => Command::Change { ids, only, change },
+            Self::Enqueue(jobs) | Self::Once(_, jobs) => Enqueue(jobs).into(),
+            Self::EnqueueBulk(bulk) => bulk.into(),
+            Self::Open(open) => open.command(),
+            Self::Close(link) => CloseStream(link).into(),
+            Self::Rest(link) => StopTaking(link).into(),
+            Self::Finish(link) => FinishPoll(link).into(),
+            Self::Drained(link) => CaughtUp(link).into(),
+            Self::Beat(link) => RenewStream(link).into(),
+            Self::Succeed(jobs) => Succeed(jobs).into(),
+            Self::SucceedWith(job, result) => SucceedWith { job, result }.into(),
+            Self::Fail { job, failure } => Fail { job, failure }.into(),
+            Self::Heartbeat(jobs) => Heartbeat(jobs).into(),
+            Self::Release(jobs) => Release(jobs).into(),
+            Self::Change { ids, only, change } => ChangeJobs { ids, only, change }.into(),
             Self::Fold(folding) => folding.command(),
-            Self::OpenBatches(keys) => Command::OpenBatches(keys),
-            Self::Budget(command) => Command::Budget(command),
-            Self::Cron(command) => Command::Cron(command),
-            Self::RunEntry(group, name) => Command::RunEntry { group, name },
-            Self::Reset => Command::Reset,
-            Self::Inspect(ids) => Command::Inspect(ids),
+            Self::OpenBatches(keys) => OpenBatches(keys).into(),
+            Self::Budget(act) => act.command(),
+            Self::Cron(act) => act.command(),
+            Self::RunEntry(group, name) => RunEntry { group, name }.into(),
+            Self::Reset => Reset.into(),
+            Self::Inspect(ids) => FindInFlight(ids).into(),
             Self::List(Listing { queues, from, descending, limit }) => {
-                Command::ListInFlight { queues, from, descending, limit }
+                ListInFlight { queues, from, descending, limit }.into()
             }
-            Self::Count(queues) => Command::Count { queues },
-            Self::Attempt(job) => Command::Attempt(job),
-            Self::Queues(names) => Command::Queues { names },
-            Self::Workers => Command::Workers,
-            Self::Wait { id, key, told } => Command::Wait { id, waiter: told.waiter(key) },
-            Self::Unwait { id, key } => Command::Unwait { id, key },
+            Self::Count(queues) => CountJobs { queues }.into(),
+            Self::Attempt(job) => GetAttempt(job).into(),
+            Self::Queues(names) => ListQueues { names }.into(),
+            Self::Workers => ListWorkers.into(),
+            Self::Wait { id, key, told } => Wait { id, waiter: told.waiter(key) }.into(),
+            Self::Unwait { id, key } => Unwait { id, key }.into(),
             Self::EnqueueAndWait { job, key, told } => {
-                Command::EnqueueAndWait { jobs: vec![job], waiter: told.waiter(key) }
+                EnqueueAndWait { jobs: vec![job], waiter: told.waiter(key) }.into()
             }
-            Self::Pause(queue, paused) => Command::Pause { queue, paused },
-            Self::ForgetQueue(queue) => Command::ForgetQueue(queue),
-            Self::Drain => Command::Drain,
-            Self::Stop => Command::Stop,
+            Self::Pause(queue, paused) => PauseQueue { queue, paused }.into(),
+            Self::ForgetQueue(queue) => ForgetQueue(queue).into(),
+            Self::Drain => Drain.into(),
+            Self::Stop => Stop.into(),
         }
     }
 

@@ -9,10 +9,12 @@ use protocol::media::Format;
 use super::act::Act;
 use super::ledger::Ledger;
 use super::model::Model;
+use super::model::enqueued;
 use super::profile::{chance, one};
 use super::world::World;
-use crate::engine::answers::{Once, Repeated};
-use crate::engine::command::{Enqueued, Reject, Reply};
+use crate::engine::command::jobs::Enqueued;
+use crate::engine::command::once::{Once, Repeated};
+use crate::engine::command::{Reject, Reply};
 use crate::store::Snapshot;
 use crate::store::view;
 use crate::turn::Answer;
@@ -70,7 +72,7 @@ impl Model {
     pub(super) fn once(&mut self, once: &Once, jobs: &[NewJob], answer: &Answer) -> Result<()> {
         let Some(kept) = self.answers.iter().find(|kept| kept.key == *once.key) else {
             self.enqueue(jobs, answer)?;
-            if let Ok(Reply::Enqueued(jobs)) = answer {
+            if let Some(jobs) = enqueued(answer) {
                 let (key, fingerprint, at) = (once.key.to_string(), once.fingerprint, self.now);
                 self.answers.push(Kept { key, fingerprint, text: text(jobs), at, since: self.up });
             }
@@ -80,7 +82,7 @@ impl Model {
             ensure!(matches!(answer, Err(Reject::NotAllowed(_))), "it is another call, but: {answer:?}");
             return Ok(());
         }
-        let Ok(Reply::Repeated(Repeated { jobs, .. })) = answer else { bail!("answered {answer:?}") };
+        let Ok(Reply::Again(Repeated { jobs, .. })) = answer else { bail!("answered {answer:?}") };
         ensure!(jobs.concat() == kept.text.as_bytes(), "answered {answer:?} instead of {kept:?}");
         Ok(())
     }

@@ -19,9 +19,10 @@ use super::ledger::Ledger;
 use super::model::Model;
 use super::profile::chance;
 use super::world::World;
-use crate::engine::batches::{Fold, Plan, Planned, Step, Version};
-use crate::engine::command::{Command, Enqueued, Outcome, Reject, Reply};
-use crate::engine::firing::Firing;
+use crate::engine::command::batches::{Fold, Plan, Planned, Step, Version};
+use crate::engine::command::crons::Firing;
+use crate::engine::command::jobs::{Enqueued, Outcome};
+use crate::engine::command::{Command, Reject, Reply};
 use crate::turn::Answer;
 
 /// The open batches, with the token of the last fold.
@@ -41,7 +42,7 @@ pub(super) struct Folding {
 impl Folding {
     pub(super) fn command(self) -> Command {
         let Self { jobs, plan, firing } = self;
-        Command::Fold(Box::new(Fold { jobs, plan, waiter: None, firing }))
+        Fold { jobs, plan, waiter: None, firing }.into()
     }
 
     /// The batches that it is about, and may change.
@@ -66,7 +67,7 @@ impl Model {
     }
 
     pub(super) fn open_batches(&self, keys: &[Key], answer: &Answer) -> Result<()> {
-        let Ok(Reply::Batches(open)) = answer else { bail!("answered {answer:?}") };
+        let Ok(Reply::OpenBatches(open)) = answer else { bail!("answered {answer:?}") };
         ensure!(open.len() == keys.len(), "{} of {}", open.len(), keys.len());
         for (key, open) in keys.iter().zip(open) {
             let version = open.as_ref().map(|job| job.version());

@@ -10,11 +10,13 @@ use protocol::job::Status;
 use protocol::name::BudgetKey;
 
 use super::act::Act;
+use super::act::BudgetAct;
 use super::ledger::Ledger;
 use super::model::{Entry, Model};
 use super::streams::Stream;
-use crate::engine::budget::{BindingChange, BudgetCommand};
-use crate::engine::command::{Change, Changed, Reject, Reply};
+use crate::engine::command::budgets::BindingChange;
+use crate::engine::command::jobs::{Change, Changed};
+use crate::engine::command::{Reject, Reply};
 use crate::engine::job::Job;
 use crate::turn::Answer;
 
@@ -204,35 +206,34 @@ impl Model {
         costs.map(|binding| binding.cost).max()
     }
 
-    pub(super) fn budget(&mut self, command: &BudgetCommand, answer: &Answer) -> Result<()> {
+    pub(super) fn budget(&mut self, command: &BudgetAct, answer: &Answer) -> Result<()> {
         let (up, full) = (self.up, self.budgets.len() >= self.settings.max_budgets);
         let fits = match command {
-            BudgetCommand::Create(key, _) if self.budgets.contains_key(key) => {
+            BudgetAct::Create(key, _) if self.budgets.contains_key(key) => {
                 matches!(answer, Err(Reject::Conflict(_)))
             }
-            BudgetCommand::Create(key, policy) | BudgetCommand::Put(key, policy) => {
+            BudgetAct::Create(key, policy) | BudgetAct::Put(key, policy) => {
                 let payable = self.in_use(key).is_none_or(|cost| cost <= policy.highest_cost());
                 match self.budgets.get_mut(key) {
                     Some(_) if !payable => matches!(answer, Err(Reject::NotAllowed(_))),
                     None if full => matches!(answer, Err(Reject::NotAllowed(_))),
                     Some(budget) => {
                         budget.change(*policy, up);
-                        matches!(answer, Ok(Reply::Budgets(_)))
+                        answer.is_ok()
                     }
                     None => {
                         self.budgets.insert(key.clone(), Budget::full(*policy, up));
-                        matches!(answer, Ok(Reply::Budgets(_)))
+                        answer.is_ok()
                     }
                 }
             }
-            BudgetCommand::Delete(key) if self.in_use(key).is_some() => {
+            BudgetAct::Delete(key) if self.in_use(key).is_some() => {
                 matches!(answer, Err(Reject::Conflict(_)))
             }
-            BudgetCommand::Delete(key) => match self.budgets.remove(key) {
-                Some(_) => matches!(answer, Ok(Reply::Done)),
+            BudgetAct::Delete(key) => match self.budgets.remove(key) {
+                Some(_) => answer.is_ok(),
                 None => matches!(answer, Err(Reject::Missing(_))),
             },
-            BudgetCommand::List | BudgetCommand::Get(_) | BudgetCommand::Patch(..) => true,
         };
         ensure!(fits, "answered {answer:?}");
         Ok(())
@@ -259,7 +260,7 @@ impl Model {
             ensure!(wrong, "nothing is wrong with {change:?}, but: {reject:?}");
             return Ok(());
         }
-        let Ok(Reply::Changed(bound)) = answer else { bail!("answered {answer:?}") };
+        let Ok(Reply::ChangeJobs(bound)) = answer else { bail!("answered {answer:?}") };
         let there = |id: &JobId| self.jobs.get(id).is_some_and(|entry| !entry.job.is_gone(self.now));
         if ids.len() > 1 || ids.iter().all(there) {
             self.create_for(change);

@@ -12,8 +12,9 @@ use serde_json::{Map, Value, json};
 use super::act::Act;
 use super::ledger::Ledger;
 use super::model::Model;
-use crate::engine::bulk::NewBulk;
-use crate::engine::command::{Enqueued, Outcome, Reject, Reply};
+use crate::engine::command::bulk::NewBulk;
+use crate::engine::command::jobs::{Enqueued, Outcome};
+use crate::engine::command::{Reject, Reply};
 use crate::engine::id::Stamp;
 use crate::engine::job::Job;
 use crate::store::{Snapshot, bulk};
@@ -147,7 +148,7 @@ impl Model {
         let outcome = |enqueued: &Enqueued| (enqueued.job.id, enqueued.outcome);
         match said {
             None => ensure!(!bulk.awaited, "nobody hears of the end of {bulk:?}"),
-            Some((id, Ok(Reply::Enqueued(jobs)))) => {
+            Some((id, Ok(Reply::NewBulk(jobs)))) => {
                 let said: Vec<_> = jobs.iter().map(outcome).collect();
                 ensure!(id == bulk.id && bulk.awaited && said == bulk.enqueued, "{bulk:?} came to {said:?}");
             }

@@ -16,7 +16,8 @@ use super::model::Model;
 use super::profile::{chance, one};
 use super::streams::Told;
 use super::world::World;
-use crate::engine::command::{Change, Changed, Reject, Reply, Seen};
+use crate::engine::command::jobs::{Change, Changed, Seen};
+use crate::engine::command::{Reject, Reply};
 use crate::engine::job::Job;
 use crate::filter::Filter;
 use crate::turn::Answer;
@@ -32,7 +33,7 @@ impl Model {
         if let Change::Bind(change) = change {
             return self.bind(ids, change, answer);
         }
-        let Ok(Reply::Changed(outcomes)) = answer else { bail!("answered {answer:?}") };
+        let Ok(Reply::ChangeJobs(outcomes)) = answer else { bail!("answered {answer:?}") };
         ensure!(outcomes.len() == ids.len(), "{} outcomes for {} jobs", outcomes.len(), ids.len());
         for (id, outcome) in ids.iter().zip(outcomes) {
             self.change_one(*id, only, change, outcome).with_context(|| format!("{id:?} {outcome:?}"))?;
@@ -139,8 +140,7 @@ impl Model {
 
 impl Model {
     pub(super) fn pause(&mut self, queue: &QueueName, paused: bool, answer: &Answer) -> Result<()> {
-        let Ok(Reply::Queues(states)) = answer else { bail!("answered {answer:?}") };
-        let [state] = &states[..] else { bail!("{states:?} for one queue") };
+        let Ok(Reply::PauseQueue(state)) = answer else { bail!("answered {answer:?}") };
         ensure!((&state.name, state.paused) == (queue, paused), "it is {state:?}");
         if paused {
             self.paused.insert(queue.clone());
@@ -158,9 +158,9 @@ impl Model {
         let has_jobs = self.jobs.values().any(|entry| entry.queue == *queue);
         let fits = match answer {
             Err(Reject::Conflict(_)) => has_jobs,
-            Ok(Reply::Done) => !has_jobs && self.paused.remove(queue),
+            Ok(_) => !has_jobs && self.paused.remove(queue),
             Err(Reject::Missing(_)) => !has_jobs && !self.paused.contains(queue),
-            _ => false,
+            Err(_) => false,
         };
         ensure!(fits, "jobs: {has_jobs}, paused: {:?}, answered {answer:?}", self.paused);
         Ok(())

@@ -11,14 +11,16 @@ use protocol::name::CronName;
 use serde_json::json;
 
 use super::act::Act;
+use super::act::CronAct;
 use super::ledger::Ledger;
 use super::model::Model;
+use super::model::enqueued;
 use super::profile::{chance, one};
 use super::world::World;
+use crate::engine::command::crons::Firing;
+use crate::engine::command::crons::NewEntry;
+use crate::engine::command::crons::Ran;
 use crate::engine::command::{Reject, Reply};
-use crate::engine::cron::CronCommand;
-use crate::engine::crons::NewEntry;
-use crate::engine::firing::Firing;
 use crate::engine::job::Job;
 use crate::store::Snapshot;
 use crate::turn::Answer;
@@ -77,41 +79,40 @@ impl Model {
         Ok(())
     }
 
-    pub(super) fn cron(&mut self, command: &CronCommand, answer: &Answer) -> Result<()> {
+    pub(super) fn cron(&mut self, command: &CronAct, answer: &Answer) -> Result<()> {
         let missing = matches!(answer, Err(Reject::Missing(_)));
         match command {
-            CronCommand::Put { group, paused, entries, .. } => {
+            CronAct::Put { group, paused, entries } => {
                 let found = self.crons.entry(group.clone()).or_default();
                 found.paused = paused.unwrap_or(found.paused);
                 found.entries.retain(|name, _| entries.iter().any(|entry| entry.name == *name));
                 entries.iter().try_for_each(|entry| self.set_entry(group, entry))?;
                 return self.same_group(group, answer);
             }
-            CronCommand::PutEntry(group, entry) => self.set_entry(group, entry)?,
-            CronCommand::PauseEntry(group, name, paused) => {
+            CronAct::PutEntry(group, entry) => self.set_entry(group, entry)?,
+            CronAct::PauseEntry(group, name, paused) => {
                 match self.crons.get_mut(group).and_then(|found| found.entries.get_mut(name)) {
                     Some(entry) => entry.paused = *paused,
                     None => ensure!(missing, "there is no {group} {name}, but: {answer:?}"),
                 }
             }
-            CronCommand::DeleteEntry(group, name) => {
+            CronAct::DeleteEntry(group, name) => {
                 let gone = self.crons.get_mut(group).and_then(|found| found.entries.remove(name));
                 ensure!(gone.is_some() != missing, "answered {answer:?}");
             }
-            CronCommand::Delete(group) => {
+            CronAct::Delete(group) => {
                 ensure!(self.crons.remove(group).is_some() != missing, "answered {answer:?}");
             }
-            CronCommand::Get(group) if self.crons.contains_key(group) => {
+            CronAct::Get(group) if self.crons.contains_key(group) => {
                 return self.same_group(group, answer);
             }
-            CronCommand::Get(_) => ensure!(missing, "answered {answer:?}"),
-            _ => bail!("the model does not know {command:?}"),
+            CronAct::Get(_) => ensure!(missing, "answered {answer:?}"),
         }
         Ok(())
     }
 
     fn same_group(&self, name: &CronName, answer: &Answer) -> Result<()> {
-        let Ok(Reply::Cron(view)) = answer else { bail!("answered {answer:?}") };
+        let Ok(Reply::GetCron(view) | Reply::PutCron(view)) = answer else { bail!("answered {answer:?}") };
         let group = self.crons.get(name).context("it is there")?;
         ensure!(view.paused == group.paused, "{view:?} should be {group:?}");
         let seen = view.entries.iter().map(|e| (&e.name, e.paused, e.next_enqueue_at, e.last_enqueue_at));
@@ -131,7 +132,7 @@ impl Model {
         };
         let job = entry.template.job.clone();
         if entry.folds() {
-            let Ok(Reply::Firing(firing)) = answer else { bail!("answered {answer:?}") };
+            let Ok(Reply::RunEntry(Ran::Folds(firing))) = answer else { bail!("answered {answer:?}") };
             ensure!(!firing.is_due && firing.template.shown == entry.template.shown, "not {firing:?}");
             entry.template = firing.template.clone();
             return Ok(());
@@ -225,7 +226,7 @@ impl Model {
             return Ok(false);
         }
         if *is_due && (rests || entry.paused) {
-            ensure!(matches!(answer, Ok(Reply::Enqueued(jobs)) if jobs.is_empty()), "it rests: {answer:?}");
+            ensure!(enqueued(answer).is_some_and(<[_]>::is_empty), "it rests: {answer:?}");
             (entry.out, entry.next) = (false, next(entry.every, now));
             return Ok(false);
         }
@@ -315,16 +316,16 @@ impl World {
                 let entries = entries.into_iter().map(|name| self.entry(CronName::new(name).unwrap(), rng));
                 let entries = entries.collect();
                 let paused = one(rng, &[None, None, Some(true), Some(false)]);
-                CronCommand::Put { group, paused, timezone: None, entries }
+                CronAct::Put { group, paused, entries }
             }
-            1..4 => CronCommand::PutEntry(group, self.entry(entry, rng)),
-            4 => CronCommand::PauseEntry(group, entry, rng.bool()),
-            5 => CronCommand::DeleteEntry(group, entry),
-            6 if chance(rng, 40) => CronCommand::Delete(group),
+            1..4 => CronAct::PutEntry(group, self.entry(entry, rng).into()),
+            4 => CronAct::PauseEntry(group, entry, rng.bool()),
+            5 => CronAct::DeleteEntry(group, entry),
+            6 if chance(rng, 40) => CronAct::Delete(group),
             6..9 => return Act::RunEntry(group, entry),
-            _ => CronCommand::Get(group),
+            _ => CronAct::Get(group),
         };
-        Act::Cron(Box::new(command))
+        Act::Cron(command)
     }
 
     fn entry(&mut self, name: CronName, rng: &mut Rng) -> NewEntry {

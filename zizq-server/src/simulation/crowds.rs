@@ -10,7 +10,7 @@ use super::act::{Act, Opening};
 use super::model::Lease;
 use super::scenarios::quiet;
 use super::world::World;
-use crate::engine::command::Change;
+use crate::engine::command::jobs::Change;
 
 const QUEUES: usize = 100;
 /// So many steps a job may cost.
@@ -24,7 +24,7 @@ fn crowd(strategy: Strategy) -> World {
     let mut world = quiet();
     world.check_every = 50;
     let policy = Policy { allocation: 1, strategy };
-    let create = crate::engine::budget::BudgetCommand::Create(key(), policy);
+    let create = super::act::BudgetAct::Create(key(), policy);
     world.turn(vec![Act::Budget(create)]).unwrap();
     world
 }

@@ -8,7 +8,7 @@ use protocol::job::Status;
 
 use super::model::{Entry, Lease, Model};
 use super::streams::{State, Told};
-use crate::engine::command::Link;
+use crate::engine::command::streams::Link;
 use crate::engine::outbox::{Delivery, Item};
 
 impl Model {

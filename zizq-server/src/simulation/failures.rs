@@ -117,8 +117,8 @@ impl World {
         let after = rng.u32(..if reads { soon } else { 3 });
         let fault = Fault { after, reads, written: rng.bool() };
         self.core.store().fail(fault);
-        let commands = acts.iter().map(Act::command).collect::<Vec<_>>();
-        let result = self.core.turn(self.time(), commands.into_iter());
+        let calls = acts.iter().map(Act::call).collect::<Vec<_>>();
+        let result = self.core.turn(self.time(), calls.into_iter());
         self.core.store().mend();
         self.tell(|| format!("failed: {}, {fault:?}", result.is_err()));
         for act in &acts {

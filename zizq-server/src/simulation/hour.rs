@@ -10,9 +10,8 @@ use serde_json::json;
 use super::ledger::Ledger;
 use super::profile::Profile;
 use crate::clock::Time;
-use crate::engine::command::{Command, Reply};
-use crate::engine::cron::CronCommand;
-use crate::engine::crons::NewEntry;
+use crate::engine::command::Request;
+use crate::engine::command::crons::{GetCron, NewEntry, PutEntry};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::turn::Core;
@@ -42,7 +41,7 @@ impl Server {
             paused: None,
             template: Arc::new(Template::parse(&job).unwrap()),
         };
-        server.cron(START, CronCommand::PutEntry(name("g"), entry));
+        server.ask(START, PutEntry(name("g"), entry.into()));
         server
     }
 
@@ -55,9 +54,10 @@ impl Server {
         *self = Self::over(self.core.store().after_crash(), now);
     }
 
-    fn cron(&mut self, now: u64, command: CronCommand) -> Reply {
-        let command = Command::Cron(Box::new(command));
-        self.core.turn(self.time(now), std::iter::once(command)).unwrap().remove(0).unwrap()
+    fn ask<R: Request>(&mut self, now: u64, request: R) -> R::Answer {
+        let call = request.into_command().into();
+        let reply = self.core.turn(self.time(now), std::iter::once(call)).unwrap().remove(0).unwrap();
+        R::answer(reply).unwrap()
     }
 
     /// Turns whenever the engine wants to, and never else, up to a time. When it did.
@@ -97,7 +97,7 @@ impl Server {
     }
 
     fn last_and_next(&mut self, now: u64) -> (Option<u64>, Option<u64>) {
-        let Reply::Cron(view) = self.cron(now, CronCommand::Get(name("g"))) else { panic!("a group") };
+        let view = self.ask(now, GetCron(name("g")));
         (view.entries[0].last_enqueue_at, view.entries[0].next_enqueue_at)
     }
 }

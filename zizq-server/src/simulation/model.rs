@@ -23,8 +23,10 @@ use super::times::STEP_MS;
 use super::watchers::Waiters;
 use crate::clock::Time;
 use crate::engine::Settings;
-use crate::engine::batches::{Plan, Step};
-use crate::engine::command::{Enqueued, Link, Outcome, Reject, Reply};
+use crate::engine::command::Reject;
+use crate::engine::command::batches::{Plan, Step};
+use crate::engine::command::jobs::{Enqueued, Outcome};
+use crate::engine::command::streams::Link;
 use crate::engine::id::QueueId;
 use crate::engine::job::Job;
 use crate::store::Snapshot;
@@ -122,6 +124,11 @@ impl Lease {
     }
 }
 
+/// The jobs of an answer to a request to enqueue, of whatever kind.
+pub(super) fn enqueued(answer: &Answer) -> Option<&[Enqueued]> {
+    answer.as_ref().ok()?.enqueued()
+}
+
 impl Model {
     pub(super) fn new(settings: Settings, time: Time) -> Self {
         Self {
@@ -207,7 +214,7 @@ impl Model {
                 | Act::Drain
                 | Act::Unwait { .. }
         ) {
-            ensure!(matches!(answer, Ok(Reply::Done)), "answered {answer:?}");
+            ensure!(answer.is_ok(), "answered {answer:?}");
         }
         self.end_waiting(Some(act));
         self.sweep();
@@ -229,7 +236,7 @@ impl Model {
             ensure!(refused, "it draws on what is not there, but: {answer:?}");
             return Ok(());
         }
-        let Ok(Reply::Enqueued(accepted)) = answer else { bail!("answered {answer:?}") };
+        let Some(accepted) = enqueued(answer) else { bail!("answered {answer:?}") };
         ensure!(accepted.len() == jobs.len(), "{} of {} accepted", accepted.len(), jobs.len());
         self.fold_payloads(plan)?;
         let steps = plan.steps.iter().copied().chain(std::iter::repeat(Step::Plain));

@@ -13,7 +13,9 @@ use protocol::stream::CancelReason;
 
 use super::model::{Lease, Model};
 use super::streams::{SLICE, SLICE_BYTES, State, Stream, Told};
-use crate::engine::command::{Reject, Reply, StreamKind};
+use crate::engine::command::jobs::Failed;
+use crate::engine::command::streams::StreamKind;
+use crate::engine::command::{Reject, Reply};
 use crate::engine::job::{Job, MAX_ATTEMPTS};
 use crate::store::{Snapshot, view};
 use crate::turn::Answer;
@@ -143,7 +145,7 @@ impl Model {
             (verdict, _) => verdict,
         };
         let (seen, queue) = match (verdict, answer) {
-            (Verdict::Held | Verdict::Late(_), Ok(Reply::Failed { job, queue })) => (job, queue),
+            (Verdict::Held | Verdict::Late(_), Ok(Reply::Fail(Failed { job, queue }))) => (job, queue),
             (Verdict::Lost | Verdict::Refused, Err(Reject::LeaseLost))
             | (Verdict::NotFound | Verdict::Refused, Err(Reject::NotFound)) => return Ok(()),
             _ => bail!("{job:?} is {verdict:?}, but the answer is {answer:?}"),
@@ -281,7 +283,7 @@ impl Model {
     }
 
     pub(super) fn heartbeat(&mut self, jobs: &[JobHeartbeat], answer: &Answer) -> Result<()> {
-        let Ok(Reply::Heartbeats(reply)) = answer else { bail!("answered {answer:?}") };
+        let Ok(Reply::Heartbeat(reply)) = answer else { bail!("answered {answer:?}") };
         let (mut renewed, mut lost) = (reply.jobs.iter(), reply.lost.iter());
         for JobHeartbeat { id, lease, lease_ms, .. } in jobs {
             let mut verdict = self.verdict(LeasedJob { id: *id, lease: *lease });
@@ -354,7 +356,11 @@ struct Lists {
 
 impl Lists {
     fn of(answer: &Answer, asked: impl Iterator<Item = JobId>) -> Result<Self> {
-        let Ok(Reply::NotDone(NotDone { not_found, lost })) = answer else { bail!("answered {answer:?}") };
+        let Ok(Reply::Succeed(not_done) | Reply::SucceedWith(not_done) | Reply::Release(not_done)) = answer
+        else {
+            bail!("answered {answer:?}")
+        };
+        let NotDone { not_found, lost } = not_done;
         let (not_found, lost) = (not_found.clone(), lost.clone());
         Ok(Self { not_found, lost, asked: asked.collect(), settled: 0, accepted: BTreeSet::new() })
     }

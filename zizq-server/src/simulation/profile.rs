@@ -15,11 +15,13 @@ use protocol::name::{BudgetKey, JobType, QueueName};
 use protocol::outcome::{Failure, LeasedJob};
 use protocol::payload::Payload;
 
+use super::act::BudgetAct;
 use super::act::{Act, Opening};
 use super::world::{Connection, World};
 use crate::engine::Settings;
-use crate::engine::budget::{BindingChange, BudgetCommand};
-use crate::engine::command::{Change, Link, StreamKind};
+use crate::engine::command::budgets::BindingChange;
+use crate::engine::command::jobs::Change;
+use crate::engine::command::streams::{Link, StreamKind};
 use crate::engine::outbox::Outbox;
 
 /// Bulks of more jobs would take more turns than there is time for.
@@ -266,9 +268,9 @@ impl World {
     fn budget_act(&self, rng: &mut Rng) -> Act {
         let key = budget_key(rng);
         let change = match rng.u32(..12) {
-            0 => return Act::Budget(BudgetCommand::Create(key, budget_policy(rng))),
-            1..4 => return Act::Budget(BudgetCommand::Put(key, budget_policy(rng))),
-            4 | 5 => return Act::Budget(BudgetCommand::Delete(key)),
+            0 => return Act::Budget(BudgetAct::Create(key, budget_policy(rng))),
+            1..4 => return Act::Budget(BudgetAct::Put(key, budget_policy(rng))),
+            4 | 5 => return Act::Budget(BudgetAct::Delete(key)),
             6 => BindingChange::Add(budget_binding(rng)),
             7 | 8 => BindingChange::Put(budget_binding(rng)),
             9 => BindingChange::Cost(key, rng.u32(1..4)),

@@ -9,7 +9,8 @@ use super::act::{Act, Opening};
 use super::profile::Profile;
 use super::world::World;
 use crate::engine::Settings;
-use crate::engine::command::{Change, StreamKind};
+use crate::engine::command::jobs::Change;
+use crate::engine::command::streams::StreamKind;
 
 /// A world in which nothing happens by chance: one queue, one priority, no limits.
 pub(super) fn quiet() -> World {

@@ -11,7 +11,8 @@ use protocol::stream::CancelReason;
 use super::act::Opening;
 use super::model::{Entry, Lease, Model, Saved};
 use crate::clock::Time;
-use crate::engine::command::{Link, Reject, Reply, StreamKind};
+use crate::engine::command::streams::{Link, StreamKind};
+use crate::engine::command::{Reject, Reply};
 use crate::store::record::LeaseEnd;
 use crate::turn::Answer;
 
@@ -169,7 +170,7 @@ impl Model {
             ensure!(matches!(answer, Err(Reject::Draining)), "draining, but answered {answer:?}");
             return Ok(());
         }
-        let Ok(Reply::Opened(opened)) = answer else { bail!("answered {answer:?}") };
+        let Ok(Reply::OpenStream(opened)) = answer else { bail!("answered {answer:?}") };
         let is_gone = |stream: &Stream| matches!(stream.state, State::Gone { .. });
         let resumable = |id: u128, stream: &Stream| {
             stream.kind == StreamKind::Events && stream.id == id && !is_gone(stream)

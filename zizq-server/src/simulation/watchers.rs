@@ -12,12 +12,16 @@ use protocol::name::QueueName;
 use protocol::outcome::LeasedJob;
 
 use super::act::{Act, Listing};
+use super::model::enqueued;
 use super::model::{Entry, Lease, Model};
 use super::outcomes::Verdict;
 use super::streams::State;
 use super::world::World;
-use crate::engine::command::{Change, JobCounts, QueueState, Reject, Reply};
-use crate::engine::notice::Waiter;
+use crate::engine::command::jobs::Waiter;
+use crate::engine::command::jobs::Waits;
+use crate::engine::command::jobs::{Change, JobCounts};
+use crate::engine::command::queues::QueueState;
+use crate::engine::command::{Reject, Reply};
 use crate::turn::Answer;
 
 /// What waiters were told in the present turn: by whom, and how the job ended, or that it is gone.
@@ -27,7 +31,7 @@ pub(super) struct Told(Arc<Mutex<BTreeMap<u64, Option<Status>>>>);
 impl Told {
     pub(super) fn waiter(&self, key: u64) -> Waiter {
         let told = self.0.clone();
-        let wake = move |seen: Option<crate::engine::command::Seen>| {
+        let wake = move |seen: Option<crate::engine::command::jobs::Seen>| {
             let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
             assert!(told.insert(key, seen.map(|seen| seen.status)).is_none(), "waiter {key} is told twice");
         };
@@ -81,8 +85,8 @@ impl Model {
         let status = self.jobs.get(&id).filter(is_there).map(|entry| entry.job.status);
         match (status, answer) {
             (None, Err(Reject::NotFound)) => {}
-            (Some(status), Ok(Reply::Ended)) if status.is_terminal() => {}
-            (Some(status), Ok(Reply::Done)) if !status.is_terminal() => {
+            (Some(status), Ok(Reply::Wait(Waits::Ended))) if status.is_terminal() => {}
+            (Some(status), Ok(Reply::Wait(Waits::Yes))) if !status.is_terminal() => {
                 self.waiters.waiting.insert(key, id);
             }
             _ => bail!("to wait for {id:?}, which is {status:?}, was answered {answer:?}"),
@@ -98,7 +102,7 @@ impl Model {
 
     pub(super) fn enqueue_and_wait(&mut self, job: &NewJob, key: u64, answer: &Answer) -> Result<()> {
         self.enqueue(std::slice::from_ref(job), answer)?;
-        if let Ok(Reply::Enqueued(enqueued)) = answer {
+        if let Some(enqueued) = enqueued(answer) {
             let waits = enqueued.first().filter(|enqueued| !enqueued.status.is_terminal());
             self.waiters.waiting.extend(waits.map(|enqueued| (key, enqueued.job.id)));
         }
@@ -137,7 +141,9 @@ impl Model {
     }
 
     fn same_in_flight(expected: &[&Lease], answer: &Answer) -> Result<()> {
-        let Ok(Reply::InFlight(jobs)) = answer else { bail!("answered {answer:?}") };
+        let Ok(Reply::FindInFlight(jobs) | Reply::ListInFlight(jobs)) = answer else {
+            bail!("answered {answer:?}")
+        };
         let seen = jobs.iter().map(|seen| (seen.job.id, seen.job.deliveries)).collect::<Vec<_>>();
         let expected = expected.iter().map(|lease| (lease.job.id, lease.job.deliveries)).collect::<Vec<_>>();
         ensure!(seen == expected, "in flight are {expected:?}, not {seen:?}");
@@ -145,7 +151,7 @@ impl Model {
     }
 
     fn check_count(&self, queues: Option<&[QueueName]>, answer: &Answer) -> Result<()> {
-        let Ok(Reply::Counts(counts)) = answer else { bail!("answered {answer:?}") };
+        let Ok(Reply::CountJobs(counts)) = answer else { bail!("answered {answer:?}") };
         let asked = |entry: &&Entry| queues.is_none_or(|names| names.contains(&entry.queue));
         let mut expected = JobCounts::default();
         for entry in self.jobs.values().filter(asked) {
@@ -161,7 +167,7 @@ impl Model {
         let held = self.leases.get(&job.id).map(|lease| lease.job.attempts);
         let attempts = held.or_else(|| Some(self.jobs.get(&job.id)?.job.attempts)).unwrap_or(0);
         let fits = match answer {
-            Ok(Reply::Attempt(number)) => {
+            Ok(Reply::GetAttempt(number)) => {
                 let may = matches!(verdict, Verdict::Held | Verdict::Late(_) | Verdict::Unknown(_));
                 may && *number == attempts + 1
             }
@@ -178,7 +184,7 @@ impl Model {
     }
 
     fn check_queues(&self, names: Option<&[QueueName]>, answer: &Answer) -> Result<()> {
-        let Ok(Reply::Queues(states)) = answer else { bail!("answered {answer:?}") };
+        let Ok(Reply::ListQueues(states)) = answer else { bail!("answered {answer:?}") };
         let used = || {
             let with_jobs = self.jobs.values().map(|entry| entry.queue.clone());
             with_jobs.chain(self.paused.iter().cloned()).collect::<BTreeSet<_>>().into_iter().collect()
@@ -211,7 +217,7 @@ impl Model {
     }
 
     fn check_workers(&self, answer: &Answer) -> Result<()> {
-        let Ok(Reply::Workers(workers)) = answer else { bail!("answered {answer:?}") };
+        let Ok(Reply::ListWorkers(workers)) = answer else { bail!("answered {answer:?}") };
         let as_set = |names: &Option<Vec<QueueName>>| {
             names.as_ref().map(|names| names.iter().cloned().collect::<BTreeSet<_>>())
         };

@@ -9,6 +9,8 @@ use protocol::id::JobId;
 use protocol::lease::LeaseToken;
 
 use super::act::Act;
+use super::act::BudgetAct;
+use super::act::CronAct;
 use super::batches::Folding;
 use super::disk::Disk;
 use super::heard::Ear;
@@ -18,11 +20,11 @@ use super::profile::{Profile, chance, one};
 use super::streams::State;
 use super::watchers::Told;
 use crate::clock::Time;
-use crate::engine::answers::Once;
-use crate::engine::budget::BudgetCommand;
-use crate::engine::command::{Link, Reject, Reply, StreamKind};
-use crate::engine::cron::CronCommand;
-use crate::engine::firing::Firing;
+use crate::engine::command::crons::Firing;
+use crate::engine::command::crons::Ran;
+use crate::engine::command::once::Once;
+use crate::engine::command::streams::{Link, StreamKind};
+use crate::engine::command::{Reject, Reply};
 use crate::engine::outbox::{Item, Outbox};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
@@ -224,7 +226,7 @@ impl World {
             self.tell(|| format!("  {act}"));
         }
         let answers =
-            self.core.turn(self.time(), acts.iter().map(Act::command).collect::<Vec<_>>().into_iter())?;
+            self.core.turn(self.time(), acts.iter().map(Act::call).collect::<Vec<_>>().into_iter())?;
         ensure!(answers.len() == acts.len(), "{} answers to {} commands", answers.len(), acts.len());
         self.model.set_time(self.time());
         self.model.sweep();
@@ -249,7 +251,7 @@ impl World {
     /// What workers learn from an answer.
     fn follow(&mut self, act: &Act, answer: &Answer) {
         match (act, answer) {
-            (Act::Open(open), Ok(Reply::Opened(opened))) => {
+            (Act::Open(open), Ok(Reply::OpenStream(opened))) => {
                 let is_old = |c: &mut Connection| c.link.stream == opened.link.stream;
                 self.old_links.extend(self.connections.extract_if(.., is_old).map(|c| c.link));
                 let (link, id, kind) = (opened.link, opened.id, open.kind);
@@ -269,7 +271,9 @@ impl World {
                     }
                 }
             }
-            (Act::RunEntry(..), Ok(Reply::Firing(firing))) => self.firings.push_back(firing.clone()),
+            (Act::RunEntry(..), Ok(Reply::RunEntry(Ran::Folds(firing)))) => {
+                self.firings.push_back(firing.clone())
+            }
             // Whoever folds tries again.
             (Act::Fold(Folding { firing: Some(firing), .. }), Err(Reject::Changed)) => {
                 self.firings.push_back(firing.clone());
@@ -354,7 +358,7 @@ impl World {
         let closed = self.connections.iter().map(|c| Act::Close(c.link));
         let resumed = self.model.paused.iter().map(|queue| Act::Pause(queue.clone(), false));
         let crons = self.model.crons.keys().cloned();
-        let deleted = crons.map(|name| Act::Cron(Box::new(CronCommand::Delete(name))));
+        let deleted = crons.map(|name| Act::Cron(CronAct::Delete(name)));
         self.turn(closed.chain(resumed).chain(deleted).collect())?;
         let mut rng = Rng::with_seed(0);
         self.profile.reads = 100;
@@ -372,7 +376,7 @@ impl World {
             self.read(&mut rng);
             if self.model.jobs.is_empty() && !self.model.bulks.is_any_coming() {
                 let keys: Vec<_> = self.model.budgets.keys().cloned().collect();
-                let delete = |key| Act::Budget(BudgetCommand::Delete(key));
+                let delete = |key| Act::Budget(BudgetAct::Delete(key));
                 self.turn(keys.into_iter().map(delete).collect())?;
                 ensure!(self.model.budgets.is_empty(), "nobody draws on the budgets");
                 self.check_store()?;

@@ -8,7 +8,8 @@ use super::batch::Batch;
 use super::keys::{self, Area, Key, Parts};
 use super::record::{Damaged, decode, encode};
 use super::{Entry, Snapshot, StoreError};
-use crate::engine::bulk::{NewBulk, StoredBulk};
+use crate::engine::bulk::StoredBulk;
+use crate::engine::command::bulk::NewBulk;
 use crate::engine::id::Stamp;
 
 /// A bulk that was accepted.

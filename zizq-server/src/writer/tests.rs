@@ -14,7 +14,9 @@ mod kinds;
 
 use super::*;
 use crate::engine::Settings;
-use crate::engine::command::{Link, OpenStream, StreamKind};
+use crate::engine::command::jobs::{CountJobs, Enqueue, Enqueued, Succeed};
+use crate::engine::command::streams::{CloseStream, Link, OpenStream, StreamKind, WorkerInfo};
+use crate::engine::command::{Drain, Stop};
 use crate::engine::outbox::{Delivery, Item, Outbox};
 use crate::handle::CallError;
 use crate::store::batch::Batch;
@@ -117,8 +119,8 @@ impl World {
         thread::sleep(Duration::from_millis(LOOK_EVERY_MS));
     }
 
-    async fn enqueue(&self) -> Result<Reply, CallError> {
-        self.engine.call(Command::Enqueue(vec![new_job()])).await
+    async fn enqueue(&self) -> Result<Vec<Enqueued>, CallError> {
+        self.engine.ask(Enqueue(vec![new_job()])).await
     }
 
     /// Opens a stream that takes one job at a time.
@@ -133,12 +135,9 @@ impl World {
             resume: None,
             id: u128::from(fastrand::u64(..)),
             outbox: outbox.clone(),
-            about: crate::engine::command::About::default(),
+            about: WorkerInfo::default(),
         };
-        match self.engine.call(Command::Open(open)).await? {
-            Reply::Opened(opened) => Ok((opened.link, outbox)),
-            other => panic!("{other:?}"),
-        }
+        Ok((self.engine.ask(open).await?.link, outbox))
     }
 
     /// The same, as soon as the store is open again.
@@ -157,22 +156,17 @@ impl World {
 
     async fn succeed(&self, job: &Delivery) -> Result<(), CallError> {
         let job = LeasedJob { id: job.job.id, lease: Some(job.token) };
-        match self.engine.call(Command::Succeed(vec![job])).await? {
-            Reply::NotDone(left) => assert!(left.lost.is_empty() && left.not_found.is_empty(), "{left:?}"),
-            other => panic!("{other:?}"),
-        }
+        let left = self.engine.ask(Succeed(vec![job])).await?;
+        assert!(left.lost.is_empty() && left.not_found.is_empty(), "{left:?}");
         Ok(())
     }
 
     async fn count(&self) -> u64 {
-        match self.engine.call(Command::Count { queues: None }).await.unwrap() {
-            Reply::Counts(counts) => counts.stored.total(),
-            other => panic!("{other:?}"),
-        }
+        self.engine.ask(CountJobs { queues: None }).await.unwrap().stored.total()
     }
 
     async fn stop(self) {
-        self.engine.call(Command::Stop).await.unwrap();
+        self.engine.ask(Stop).await.unwrap();
         self.thread.join().unwrap().unwrap();
     }
 }
@@ -224,7 +218,7 @@ async fn after_a_failed_commit_it_begins_anew_with_what_was_committed() {
     let (_, outbox) = world.open_at_last().await;
     assert_eq!(world.count().await, 1);
     // The connection of before ends at last: that is not the new one.
-    world.engine.tell(Command::Close(old_link));
+    world.engine.tell(CloseStream(old_link));
     let again = next(&outbox).await.unwrap();
     assert_eq!(again.job.id, held.job.id);
     assert!(again.token > held.token);
@@ -294,5 +288,5 @@ async fn a_store_that_is_broken_ends_it() {
     world.faults.broken.store(true, Ordering::SeqCst);
     assert_eq!(world.enqueue().await.unwrap_err(), CallError::Stopped);
     assert!(matches!(world.thread.join().unwrap(), Err(StoreError::Failed(_))));
-    assert!(matches!(world.engine.call(Command::Drain).await, Err(CallError::Stopped)));
+    assert!(matches!(world.engine.ask(Drain).await, Err(CallError::Stopped)));
 }

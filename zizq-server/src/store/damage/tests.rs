@@ -19,15 +19,15 @@ use protocol::patch::Patch;
 use protocol::payload::Payload;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::clock::Time;
 use crate::engine::Settings;
-use crate::engine::answers::Once;
-use crate::engine::batches::{Fold, Plan, Planned, Step};
-use crate::engine::budget::BudgetCommand;
-use crate::engine::bulk::NewBulk;
-use crate::engine::command::{Change, Command, OpenStream, Reject, Reply, StreamKind};
-use crate::engine::cron::CronCommand;
-use crate::engine::crons::NewEntry;
+use crate::engine::command::batches::{Fold, Plan, Planned, Step};
+use crate::engine::command::budgets::{CreateBudget, DeleteBudget};
+use crate::engine::command::bulk::NewBulk;
+use crate::engine::command::crons::{AddEntry, DeleteCrons, NewEntry};
+use crate::engine::command::jobs::{Change, ChangeJobs, Enqueue, Fail, Heartbeat, Succeed};
+use crate::engine::command::once::{Envelope, Once};
+use crate::engine::command::streams::{CaughtUp, CloseStream, OpenStream, StreamKind, WorkerInfo};
+use crate::engine::command::{Drain, Reject, Reply, Request, Stop};
 use crate::engine::outbox::{Delivery, Item, Outbox};
 use crate::filter::Filter;
 use crate::reader::Reader;
@@ -68,7 +68,7 @@ fn new_job(queue: &str, ready_at: Option<u64>, completed_ms: Option<u64>) -> New
     }
 }
 
-fn open(queue: Option<&str>) -> (Command, Arc<Outbox>) {
+fn open(queue: Option<&str>) -> (OpenStream, Arc<Outbox>) {
     let outbox = Arc::new(Outbox::default());
     let open = OpenStream {
         kind: StreamKind::Bound,
@@ -79,9 +79,9 @@ fn open(queue: Option<&str>) -> (Command, Arc<Outbox>) {
         resume: None,
         id: 7,
         outbox: outbox.clone(),
-        about: crate::engine::command::About::default(),
+        about: WorkerInfo::default(),
     };
-    (Command::Open(open), outbox)
+    (open, outbox)
 }
 
 fn deliveries(outbox: &Outbox) -> Vec<Delivery> {
@@ -101,25 +101,30 @@ fn drawing(queue: &str, ready_at: Option<u64>) -> NewJob {
     job
 }
 
+/// Has a request carried out in a turn of its own, which does not refuse it.
+fn ask<S: Store, R: Request>(core: &mut Core<S>, now: u64, request: R) -> R::Answer {
+    let call = request.into_command().into();
+    R::answer(core.turn(now.into(), [call].into_iter()).unwrap().remove(0).unwrap()).unwrap()
+}
+
 /// Jobs that draw on a budget, so many of them done that the lane has a cursor; an open batch; a cron entry.
 fn stock_flow<S: Store>(core: &mut Core<S>) -> Vec<JobId> {
-    let mut turn = |command| core.turn(START.into(), [command].into_iter()).unwrap().pop().unwrap();
     let policy = Policy { allocation: 50, strategy: Strategy::WhileInFlight };
-    turn(Command::Budget(BudgetCommand::Create(BudgetKey::new("b").unwrap(), policy))).unwrap();
+    ask(core, START, CreateBudget(BudgetKey::new("b").unwrap(), policy));
     let mut jobs: Vec<NewJob> = (0..10).map(|_| drawing("first", None)).collect();
     jobs.extend([drawing("second", None), drawing("second", Some(START + 60_000))]);
-    let Ok(Reply::Enqueued(mut enqueued)) = turn(Command::Enqueue(jobs)) else { panic!("not enqueued") };
+    let mut enqueued = ask(core, START, Enqueue(jobs));
     let (open, outbox) = open(Some("first"));
-    let Ok(Reply::Opened(opened)) = turn(open) else { panic!("not opened") };
-    turn(Command::Succeed(deliveries(&outbox)[..9].iter().map(leased).collect())).unwrap();
-    turn(Command::Close(opened.link)).unwrap();
+    let opened = ask(core, START, open);
+    ask(core, START, Succeed(deliveries(&outbox)[..9].iter().map(leased).collect()));
+    ask(core, START, CloseStream(opened.link));
     let (key, expression) = (Key::new("batch").unwrap(), || Expression::new("true").unwrap());
     let mut batch = new_job("second", None, None);
     let batch_of = protocol::flow::Batch { key: key.clone(), when: expression(), fold: expression() };
     batch.flow = Flow { batch: Some(batch_of), ..Flow::default() }.boxed();
     let plan = Plan { batches: vec![Planned { key, open: None, payload: None }], steps: vec![Step::Opens] };
     let fold = Fold { jobs: vec![batch], plan, waiter: None, firing: None };
-    let Ok(Reply::Enqueued(batch)) = turn(Command::Fold(Box::new(fold))) else { panic!("not opened") };
+    let batch = ask(core, START, fold);
     let job = serde_json::json!({"queue": "second", "type": "t", "payload": 1});
     let entry = NewEntry {
         name: CronName::new("e").unwrap(),
@@ -129,7 +134,7 @@ fn stock_flow<S: Store>(core: &mut Core<S>) -> Vec<JobId> {
         paused: None,
         template: Arc::new(Template::parse(&job).unwrap()),
     };
-    turn(Command::Cron(Box::new(CronCommand::Add(CronName::new("g").unwrap(), entry)))).unwrap();
+    ask(core, START, AddEntry(CronName::new("g").unwrap(), entry.into()));
     enqueued.drain(..9);
     enqueued.iter().chain(&batch).map(|enqueued| enqueued.job.id).collect()
 }
@@ -138,8 +143,6 @@ fn stock_flow<S: Store>(core: &mut Core<S>) -> Vec<JobId> {
 fn stocked<S: Store>(store: S) -> (Core<S>, Vec<JobId>) {
     let mut core = Core::open(store, SETTINGS, START.into(), 1).unwrap();
     let flow = stock_flow(&mut core);
-    let mut turn =
-        |now, command| core.turn(Time::from(START + now), [command].into_iter()).unwrap().pop().unwrap();
     let first = (0..12).map(|n| new_job("first", None, Some(if n == 0 { 50_000 } else { 0 })));
     let scheduled = [new_job("first", Some(START + 60_000), None)];
     let mut second = [(); 3].map(|()| new_job("second", None, None));
@@ -147,20 +150,20 @@ fn stocked<S: Store>(store: S) -> (Core<S>, Vec<JobId>) {
     second[0].flow = Flow { timeout_ms: Some(5_000), unique: Some(unique), ..Flow::default() }.boxed();
     let once = Once { key: "once".into(), fingerprint: u128::MAX };
     let jobs = first.chain(scheduled).chain(second).collect();
-    let enqueued = turn(0, Command::Enqueue(jobs).once(Some(&once)));
-    let Ok(Reply::Enqueued(jobs)) = enqueued else { panic!("{enqueued:?}") };
+    let call = Envelope { once: Some(once), ..Enqueue(jobs).into() };
+    let enqueued = core.turn(START.into(), [call].into_iter()).unwrap().pop().unwrap();
+    let Ok(Reply::Enqueue(jobs)) = enqueued else { panic!("{enqueued:?}") };
     let mut ids: Vec<JobId> = jobs.iter().map(|enqueued| enqueued.job.id).collect();
     let patch = Arc::new(Patch { priority: Some(6), ..Patch::default() });
-    let moved = Command::Change { ids: vec![ids[15]], only: None, change: Change::Patch(patch) };
-    turn(0, moved).unwrap();
+    ask(&mut core, START, ChangeJobs { ids: vec![ids[15]], only: None, change: Change::Patch(patch) });
     let (open, outbox) = open(Some("first"));
-    turn(0, open).unwrap();
+    ask(&mut core, START, open);
     let held = deliveries(&outbox).into_iter().filter(|delivery| delivery.job.draw.is_none());
     let held: Vec<LeasedJob> = held.map(|delivery| leased(&delivery)).collect();
     let failure = Failure { message: "m".to_owned(), kill: Some(true), ..Failure::default() };
-    turn(0, Command::Fail { job: held[9], failure }).unwrap();
-    turn(1_500, Command::Succeed(held[..9].to_vec())).unwrap();
-    turn(1_500, Command::Stop).unwrap();
+    ask(&mut core, START, Fail { job: held[9], failure });
+    ask(&mut core, START + 1_500, Succeed(held[..9].to_vec()));
+    ask(&mut core, START + 1_500, Stop);
     ids.extend(flow);
     (core, ids)
 }
@@ -171,9 +174,8 @@ fn with_bulk(store: MemoryStore) -> MemoryStore {
     let body = format!(r#"{{"jobs":[{job},{job},{job},{job},{job},{job}]}}"#);
     let bulk = NewBulk::parse(Format::Json, body.into(), 0).unwrap();
     let mut core = Core::open(store, SETTINGS, START.into(), 1).unwrap();
-    for command in [Command::EnqueueBulk(bulk), Command::Drain, Command::Drain, Command::Drain, Command::Stop]
-    {
-        core.turn((START + 1_500).into(), [command].into_iter()).unwrap();
+    for call in [bulk.into(), Drain.into(), Drain.into(), Drain.into(), Envelope::from(Stop)] {
+        core.turn((START + 1_500).into(), [call].into_iter()).unwrap();
     }
     core.store().after_crash()
 }
@@ -202,8 +204,8 @@ fn work_off(store: MemoryStore, ids: &[JobId]) -> Result<(BTreeSet<JobId>, Vec<E
     let token = Some(LeaseToken::from_u64(1));
     let late =
         |id: &JobId| JobHeartbeat { id: *id, lease: token, lease_ms: None, progress: None, message: None };
-    let no_crons = Command::Cron(Box::new(CronCommand::DeleteAll));
-    core.turn(now.into(), [no_crons, Command::Heartbeat(ids.iter().map(late).collect()), open].into_iter())?;
+    let beats = Heartbeat(ids.iter().map(late).collect());
+    core.turn(now.into(), [DeleteCrons.into(), beats.into(), open.into()].into_iter())?;
     let mut ran = BTreeSet::new();
     loop {
         let jobs = deliveries(&outbox);
@@ -212,13 +214,13 @@ fn work_off(store: MemoryStore, ids: &[JobId]) -> Result<(BTreeSet<JobId>, Vec<E
             now += pause;
         }
         ran.extend(jobs.iter().map(|delivery| delivery.job.id));
-        let done = Command::Succeed(jobs.iter().map(leased).collect());
-        core.turn(now.into(), [done].into_iter())?;
+        let done = Succeed(jobs.iter().map(leased).collect());
+        core.turn(now.into(), [done.into()].into_iter())?;
     }
     // The next process counts what it has to, and finds that nobody draws on the budget.
     let mut core = Core::open(core.store().after_crash(), SETTINGS, now.into(), 1)?;
-    let no_budget = Command::Budget(BudgetCommand::Delete(BudgetKey::new("b").unwrap()));
-    let deleted = core.turn(now.into(), [no_budget].into_iter())?.pop().unwrap();
+    let no_budget = DeleteBudget(BudgetKey::new("b").unwrap());
+    let deleted = core.turn(now.into(), [no_budget.into()].into_iter())?.pop().unwrap();
     assert!(matches!(deleted, Ok(_) | Err(Reject::Missing(_))), "{deleted:?}");
     // The one after that forgets empty queues.
     let core = Core::open(core.store().after_crash(), SETTINGS, now.into(), 1)?;
@@ -391,25 +393,23 @@ fn damage_in_flight(payload: &'static [u8], is_saved: bool) {
     let mut heavy = new_job("q", None, None);
     heavy.payload = Payload::from_checked(Format::Json, vec![b'1'; 9 * 1024 * 1024].into());
     let (open, outbox) = open(None);
-    let opened = core.turn(START.into(), [open].into_iter()).unwrap().pop().unwrap();
-    let Ok(Reply::Opened(opened)) = opened else { panic!("{opened:?}") };
-    let drained = || [Command::Drained(opened.link)].into_iter();
+    let opened = ask(&mut core, START, open);
     let mut other = new_job("q", None, None);
     other.payload = Payload::from_checked(Format::Json, Bytes::from_static(payload));
     let both = vec![heavy, other];
-    core.turn(START.into(), [Command::Enqueue(both)].into_iter()).unwrap();
+    ask(&mut core, START, Enqueue(both));
     let mut held = Vec::new();
     for _ in 0..3 {
         held.extend(deliveries(&outbox));
-        core.turn(START.into(), drained()).unwrap();
+        ask(&mut core, START, CaughtUp(opened.link));
     }
     let mut batch = Batch::default();
     let key = keys::job(held[1].job.place());
     batch.put_raw(&key, &[]);
     store.commit(batch).unwrap();
     let retry = Failure { message: "m".to_owned(), retry_at: Some(START), ..Failure::default() };
-    core.turn(START.into(), [Command::Fail { job: leased(&held[0]), failure: retry }].into_iter()).unwrap();
-    core.turn(START.into(), drained()).unwrap();
+    ask(&mut core, START, Fail { job: leased(&held[0]), failure: retry });
+    ask(&mut core, START, CaughtUp(opened.link));
     assert_eq!(store.snapshot().get(&key).unwrap().is_some_and(|record| !record.is_empty()), is_saved);
     let items = outbox.take();
     let cancels = items.iter().filter(|item| matches!(item, Item::Cancel { .. })).count();
@@ -418,8 +418,7 @@ fn damage_in_flight(payload: &'static [u8], is_saved: bool) {
     let again = again.unwrap();
     assert_eq!(again.job.id, held[0].job.id);
     let both = vec![leased(&again), leased(&held[1])];
-    let done = core.turn(START.into(), [Command::Succeed(both)].into_iter()).unwrap();
-    let Some(Ok(Reply::NotDone(not_done))) = done.first() else { panic!("{done:?}") };
+    let not_done = ask(&mut core, START, Succeed(both));
     assert_eq!(not_done.not_found.len(), usize::from(!is_saved));
     let queues = view::queues(&store.snapshot()).unwrap();
     assert_eq!(queues[0].1.counts.total(), 0);

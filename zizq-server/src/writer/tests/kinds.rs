@@ -13,15 +13,23 @@ use protocol::payload::Payload;
 use serde_json::json;
 
 use super::*;
-use crate::engine::answers;
-use crate::engine::batches::{Fold, Plan};
-use crate::engine::budget::BudgetCommand;
-use crate::engine::bulk::NewBulk;
-use crate::engine::command::{Change, Command::*};
-use crate::engine::cron::CronCommand;
-use crate::engine::crons::NewEntry;
-use crate::engine::kind::Kind;
-use crate::engine::notice::Waiter;
+use crate::engine::command::Reset;
+use crate::engine::command::batches::{Fold, OpenBatches, Plan};
+use crate::engine::command::budgets::{
+    CreateBudget, DeleteBudget, GetBudget, ListBudgets, PatchBudget, PutBudget,
+};
+use crate::engine::command::bulk::NewBulk;
+use crate::engine::command::crons::{
+    AddEntry, DeleteCron, DeleteCrons, DeleteEntry, GetCron, GetEntry, ListCrons, NewEntry, PatchCron,
+    PauseEntry, PutCron, PutEntry, RunEntry,
+};
+use crate::engine::command::jobs::{
+    Change, ChangeJobs, EnqueueAndWait, Fail, FindInFlight, GetAttempt, Heartbeat, ListInFlight, Release,
+    SucceedWith, Unwait, Wait, Waiter,
+};
+use crate::engine::command::once::Once;
+use crate::engine::command::queues::{ForgetQueue, ListQueues, PauseQueue, QueueIds};
+use crate::engine::command::streams::{CaughtUp, FinishPoll, ListWorkers, RenewStream, StopTaking};
 
 const JOB: LeasedJob = LeasedJob { id: JobId::from_u128(1), lease: None };
 const LINK: Link = Link { stream: 1, number: 0 };
@@ -46,105 +54,101 @@ fn entry(text: &str) -> NewEntry {
     }
 }
 
-fn once() -> answers::Once {
-    answers::Once { key: "key".into(), fingerprint: 1 }
-}
-
 fn bulk() -> NewBulk {
     let body = Bytes::from(json!({"jobs": [{"queue": "q", "type": "t", "payload": 1}]}).to_string());
     NewBulk::parse(Format::Json, body, 0).unwrap()
 }
 
 /// Bring jobs.
-fn enqueues() -> Vec<Command> {
-    let fold = Fold { jobs: vec![new_job()], plan: Plan::default(), waiter: None, firing: None };
+fn enqueues() -> Vec<Envelope> {
+    let fold = || Fold { jobs: vec![new_job()], plan: Plan::default(), waiter: None, firing: None };
+    let once = || Some(Once { key: "key".into(), fingerprint: 1 });
     vec![
-        Enqueue(vec![new_job()]),
-        EnqueueBulk(bulk()),
-        EnqueueAndWait { jobs: vec![new_job()], waiter: waiter() },
-        Fold(Box::new(fold)),
-        RunEntry { group: name("g"), name: name("e") },
-        Once { once: once(), command: Box::new(Enqueue(vec![new_job()])) },
-        Once { once: once(), command: Box::new(Enqueue(vec![new_job()])) },
+        Enqueue(vec![new_job()]).into(),
+        bulk().into(),
+        EnqueueAndWait { jobs: vec![new_job()], waiter: waiter() }.into(),
+        fold().into(),
+        RunEntry { group: name("g"), name: name("e") }.into(),
+        Envelope { command: Enqueue(vec![new_job()]).into(), once: once() },
+        Envelope { command: Enqueue(vec![new_job()]).into(), once: once() },
     ]
 }
 
 /// Change what is stored.
-fn changes() -> Vec<Command> {
+fn changes() -> Vec<Envelope> {
     let budget = || BudgetKey::new("b").unwrap();
     let policy = Policy { allocation: 5, strategy: Strategy::WhileInFlight };
     let queue = || QueueName::new("q").unwrap();
-    let budgets = [
-        BudgetCommand::Create(budget(), policy),
-        BudgetCommand::Put(budget(), policy),
-        BudgetCommand::Patch(budget(), PolicyPatch::default()),
-        BudgetCommand::Delete(budget()),
-    ];
-    let crons = [
-        CronCommand::Put { group: name("h"), paused: None, timezone: None, entries: vec![entry("e")] },
-        CronCommand::Patch { group: name("h"), paused: Some(true), timezone: None },
-        CronCommand::Add(name("h"), entry("f")),
-        CronCommand::PutEntry(name("h"), entry("f")),
-        CronCommand::PauseEntry(name("h"), name("f"), true),
-        CronCommand::DeleteEntry(name("h"), name("f")),
-        CronCommand::Delete(name("h")),
-        CronCommand::DeleteAll,
-    ];
-    let mut all = vec![
-        Succeed(vec![JOB]),
-        SucceedWith { job: JOB, result: Payload::from_checked(Format::Json, Bytes::from_static(b"1")) },
-        Fail { job: JOB, failure: Failure::default() },
-        Release(vec![JobRelease { id: JOB.id, lease: None, ready_at: None, delay_ms: None, reason: None }]),
-        Command::Change { ids: vec![JOB.id], only: None, change: Change::Delete },
-        Pause { queue: queue(), paused: true },
-        Pause { queue: queue(), paused: false },
-        ForgetQueue(queue()),
-        Reset,
-    ];
-    all.extend(budgets.map(Budget));
-    all.extend(crons.map(|command| Cron(Box::new(command))));
-    all
+    let entries = vec![entry("e")];
+    let given_back = JobRelease { id: JOB.id, lease: None, ready_at: None, delay_ms: None, reason: None };
+    vec![
+        Succeed(vec![JOB]).into(),
+        SucceedWith { job: JOB, result: Payload::from_checked(Format::Json, Bytes::from_static(b"1")) }
+            .into(),
+        Fail { job: JOB, failure: Failure::default() }.into(),
+        Release(vec![given_back]).into(),
+        ChangeJobs { ids: vec![JOB.id], only: None, change: Change::Delete }.into(),
+        PauseQueue { queue: queue(), paused: true }.into(),
+        PauseQueue { queue: queue(), paused: false }.into(),
+        ForgetQueue(queue()).into(),
+        Reset.into(),
+        CreateBudget(budget(), policy).into(),
+        PutBudget(budget(), policy).into(),
+        PatchBudget(budget(), PolicyPatch::default()).into(),
+        DeleteBudget(budget()).into(),
+        PutCron { group: name("h"), paused: None, timezone: None, entries }.into(),
+        PatchCron { group: name("h"), paused: Some(true), timezone: None }.into(),
+        AddEntry(name("h"), entry("f").into()).into(),
+        PutEntry(name("h"), entry("f").into()).into(),
+        PauseEntry { group: name("h"), name: name("f"), paused: true }.into(),
+        DeleteEntry(name("h"), name("f")).into(),
+        DeleteCron(name("h")).into(),
+        DeleteCrons.into(),
+    ]
 }
 
 /// Only link a stream, or ask.
-fn others() -> Vec<Command> {
+fn others() -> Vec<Envelope> {
     let beat = JobHeartbeat { id: JOB.id, lease: None, lease_ms: None, progress: None, message: None };
-    let list = ListInFlight { queues: None, from: None, descending: false, limit: 1 };
     vec![
-        Rest(LINK),
-        Finish(LINK),
-        Drained(LINK),
-        Beat(LINK),
-        Heartbeat(vec![beat]),
-        Close(LINK),
-        OpenBatches(Vec::new()),
-        Attempt(JOB),
-        Inspect(vec![JOB.id]),
-        list,
-        QueueIds(Vec::new()),
-        Count { queues: None },
-        Wait { id: JOB.id, waiter: waiter() },
-        Unwait { id: JOB.id, key: 1 },
-        Queues { names: None },
-        Workers,
-        Budget(BudgetCommand::List),
-        Budget(BudgetCommand::Get(BudgetKey::new("b").unwrap())),
-        Cron(Box::new(CronCommand::List)),
-        Cron(Box::new(CronCommand::Get(name("g")))),
-        Cron(Box::new(CronCommand::GetEntry(name("g"), name("e")))),
+        StopTaking(LINK).into(),
+        FinishPoll(LINK).into(),
+        CaughtUp(LINK).into(),
+        RenewStream(LINK).into(),
+        Heartbeat(vec![beat]).into(),
+        CloseStream(LINK).into(),
+        OpenBatches(Vec::new()).into(),
+        GetAttempt(JOB).into(),
+        FindInFlight(vec![JOB.id]).into(),
+        ListInFlight { queues: None, from: None, descending: false, limit: 1 }.into(),
+        QueueIds(Vec::new()).into(),
+        CountJobs { queues: None }.into(),
+        Wait { id: JOB.id, waiter: waiter() }.into(),
+        Unwait { id: JOB.id, key: 1 }.into(),
+        ListQueues { names: None }.into(),
+        ListWorkers.into(),
+        ListBudgets.into(),
+        GetBudget(BudgetKey::new("b").unwrap()).into(),
+        ListCrons.into(),
+        GetCron(name("g")).into(),
+        GetEntry(name("g"), name("e")).into(),
     ]
 }
 
 #[test]
 fn every_command_is_in_the_table() {
     let all = enqueues().into_iter().chain(changes()).chain(others());
-    let variants: HashSet<_> = all.map(|command| std::mem::discriminant(&command)).collect();
-    // `Open`, `Drain` and `Stop` are not: the first is what each test begins with, the others end it.
-    assert_eq!(variants.len(), 32);
-    assert!(enqueues().iter().all(|command| command.kind() == Kind::Enqueue));
-    assert!(changes().iter().all(|command| command.kind() == Kind::Change));
-    assert!(others().iter().all(|command| matches!(command.kind(), Kind::Link | Kind::Ask)));
-    assert_eq!((Drain.kind(), Stop.kind()), (Kind::Link, Kind::Change));
+    let variants: HashSet<_> = all.map(|call| std::mem::discriminant(&call.command)).collect();
+    // `OpenStream`, `Drain` and `Stop` are not: the first is what each test begins with, the others end it.
+    assert_eq!(variants.len() + 3, Command::SIZES.len());
+    assert!(enqueues().iter().all(|call| call.kind() == Kind::Enqueue));
+    assert!(changes().iter().all(|call| call.kind() == Kind::Change));
+    assert!(others().iter().all(|call| matches!(call.kind(), Kind::Link | Kind::Ask)));
+    let kind = |call: Envelope| call.kind();
+    assert_eq!((kind(Drain.into()), kind(Stop.into())), (Kind::Link, Kind::Change));
+    let begun =
+        Envelope { once: Some(Once { key: "k".into(), fingerprint: 1 }), ..OpenBatches(Vec::new()).into() };
+    assert_eq!(begun.kind(), Kind::Enqueue, "what begins an enqueue with a key is answered as it is");
 }
 
 #[tokio::test]
@@ -152,14 +156,14 @@ async fn an_answer_waits_for_a_sync_where_its_commit_mode_says_so() {
     let modes = [CommitMode::Buffered, CommitMode::Fsync];
     for (enqueue, others_mode) in modes.into_iter().flat_map(|mode| modes.map(|other| (mode, other))) {
         let world = World::with(CommitModes { enqueue, others: others_mode });
-        world.engine.call(Cron(Box::new(CronCommand::Add(name("g"), entry("e"))))).await.unwrap();
+        world.engine.ask(PutEntry(name("g"), entry("e").into())).await.unwrap();
         let table = [(enqueues(), enqueue), (changes(), others_mode), (others(), CommitMode::Buffered)];
         for (commands, mode) in table {
             for command in commands {
                 let what = format!("{command:?} with {enqueue:?}, {others_mode:?}");
                 // Whether it is carried out or refused: what it says of the store must be so after a loss of power.
                 let before = world.faults.syncs.load(Ordering::SeqCst);
-                drop(world.engine.call(command).await);
+                drop(world.engine.send(command).await);
                 let synced = world.faults.syncs.load(Ordering::SeqCst) > before;
                 assert_eq!(synced, mode == CommitMode::Fsync, "{what}");
             }
@@ -171,20 +175,20 @@ async fn an_answer_waits_for_a_sync_where_its_commit_mode_says_so() {
 #[tokio::test]
 async fn a_full_disk_refuses_what_brings_jobs_and_nothing_else() {
     let world = World::start();
-    world.engine.call(Cron(Box::new(CronCommand::Add(name("g"), entry("e"))))).await.unwrap();
+    world.engine.ask(PutEntry(name("g"), entry("e").into())).await.unwrap();
     world.fill(true);
     for command in enqueues() {
         let what = format!("{command:?}");
-        assert_eq!(world.engine.call(command).await.unwrap_err(), CallError::DiskFull, "{what}");
+        assert_eq!(world.engine.send(command).await.unwrap_err(), CallError::DiskFull, "{what}");
     }
     for command in others().into_iter().chain(changes()) {
         let what = format!("{command:?}");
-        assert_ne!(world.engine.call(command).await.err(), Some(CallError::DiskFull), "{what}");
+        assert_ne!(world.engine.send(command).await.err(), Some(CallError::DiskFull), "{what}");
     }
-    world.engine.call(Cron(Box::new(CronCommand::Add(name("g"), entry("e"))))).await.unwrap();
+    world.engine.ask(PutEntry(name("g"), entry("e").into())).await.unwrap();
     world.fill(false);
     for command in enqueues() {
-        world.engine.call(command).await.unwrap();
+        world.engine.send(command).await.unwrap();
     }
     world.stop().await;
 }

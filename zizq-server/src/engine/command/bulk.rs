@@ -1,0 +1,105 @@
+//! The request for many jobs at once.
+
+use std::collections::VecDeque;
+use std::mem;
+
+use bytes::Bytes;
+use protocol::enqueue::{EnqueueError, NewJob, parse_bulk};
+use protocol::media::Format;
+
+use crate::hash::HashSet;
+
+/// A bulk with more jobs is large.
+const LARGE_JOBS: usize = 2_048;
+/// A bulk with more bytes is large.
+const LARGE_BYTES: usize = 4 * 1024 * 1024;
+/// How much of what came in is stored in one turn, in bytes.
+const PART_BYTES: usize = if cfg!(test) { 200 } else { 256 * 1024 };
+/// How many jobs are enqueued in one turn.
+const SLICE_JOBS: usize = if cfg!(test) { 3 } else { 512 };
+/// How many bytes of payload are enqueued in one turn, but for the last job.
+const SLICE_BYTES: usize = if cfg!(test) { 500 } else { 512 * 1024 };
+
+/// The body of a request for many jobs, read.
+#[derive(Debug, Clone)]
+pub struct NewBulk {
+    pub(in crate::engine) format: Format,
+    pub(in crate::engine) body: Bytes,
+    pub(in crate::engine) number: usize,
+    /// The jobs, cut up here, where nobody waits for it.
+    pub(in crate::engine) slices: VecDeque<Vec<NewJob>>,
+    /// Of the jobs that draw the same on budgets the first, with its place.
+    pub(in crate::engine) drawing: Vec<(usize, NewJob)>,
+}
+
+impl NewBulk {
+    /// Whether one turn would take too long for so much.
+    pub const fn is_large(jobs: usize, bytes: usize) -> bool {
+        jobs > LARGE_JOBS || bytes > LARGE_BYTES
+    }
+
+    /// Jobs, and the body that they were read from.
+    pub fn new(format: Format, body: Bytes, jobs: Vec<NewJob>) -> Self {
+        let (mut seen, mut drawing) = (HashSet::default(), Vec::new());
+        for (i, job) in jobs.iter().enumerate() {
+            if let Some(flow) = job.flow.as_ref().filter(|flow| !flow.budgets.is_empty())
+                && seen.insert((&flow.budgets, &job.create_budgets))
+            {
+                drawing.push((i, job.clone()));
+            }
+        }
+        let number = jobs.len();
+        Self { format, body, number, slices: slices(jobs), drawing }
+    }
+
+    /// Reads anew what came in at the time `now`.
+    ///
+    /// # Errors
+    /// [`EnqueueError`] where that is no body of `POST /jobs/bulk`.
+    pub fn parse(format: Format, body: Bytes, now: u64) -> Result<Self, EnqueueError> {
+        let jobs = parse_bulk(format, &body, now)?.jobs;
+        Ok(Self::new(format, body, jobs))
+    }
+
+    /// How many jobs there are.
+    pub const fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Its jobs, in their order.
+    #[cfg(test)]
+    pub fn jobs(&self) -> Vec<NewJob> {
+        self.slices.iter().flatten().cloned().collect()
+    }
+
+    pub(in crate::engine) fn skip(&mut self, mut jobs: usize) {
+        while let Some(slice) = self.slices.front_mut() {
+            if jobs < slice.len() {
+                slice.drain(..jobs);
+                return;
+            }
+            jobs -= slice.len();
+            self.slices.pop_front();
+        }
+    }
+
+    pub(in crate::engine) fn part(&self, n: u32) -> Option<&[u8]> {
+        self.body.chunks(PART_BYTES).nth(n as usize)
+    }
+}
+
+fn slices(jobs: Vec<NewJob>) -> VecDeque<Vec<NewJob>> {
+    let (mut slices, mut slice, mut bytes) = (VecDeque::new(), Vec::new(), 0);
+    for job in jobs {
+        bytes += job.payload.bytes().len();
+        slice.push(job);
+        if slice.len() >= SLICE_JOBS || bytes >= SLICE_BYTES {
+            slices.push_back(mem::take(&mut slice));
+            bytes = 0;
+        }
+    }
+    if !slice.is_empty() {
+        slices.push_back(slice);
+    }
+    slices
+}

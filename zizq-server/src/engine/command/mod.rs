@@ -1,0 +1,380 @@
+//! What can be asked of the engine, and what it answers: words only, which both sides share.
+//!
+//! The table below has one row for each request, with all that those must know of it who do not carry it out: its
+//! [`Kind`], what it answers, and what it is [`About`]. Whoever adds a request adds a row; what the row leaves open does
+//! not compile. It is carried out in [`super::Engine::apply`].
+
+pub mod batches;
+pub mod budgets;
+pub mod bulk;
+pub mod crons;
+pub mod jobs;
+pub mod once;
+pub mod queues;
+pub mod streams;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use protocol::budget::BudgetView;
+use protocol::cron::{EntryView, GroupView};
+use protocol::enqueue::NewJob;
+use protocol::flow::Key;
+use protocol::id::JobId;
+use protocol::lease::{HeartbeatsReply, LeaseToken};
+use protocol::name::CronName;
+use protocol::outcome::{LeasedJob, NotDone};
+
+use super::id::{QueueId, Stamp};
+use super::job::Job;
+use batches::{Fold, OpenBatches, Planned};
+use budgets::{CreateBudget, DeleteBudget, GetBudget, ListBudgets, PatchBudget, PutBudget};
+use bulk::NewBulk;
+use crons::{
+    AddEntry, DeleteCron, DeleteCrons, DeleteEntry, GetCron, GetEntry, ListCrons, PatchCron, PauseEntry,
+    PutCron, PutEntry, Ran, RunEntry,
+};
+use jobs::{
+    Change, ChangeJobs, Changed, CountJobs, Enqueue, EnqueueAndWait, Enqueued, Fail, Failed, FindInFlight,
+    GetAttempt, Heartbeat, JobCounts, ListInFlight, Release, Seen, Succeed, SucceedWith, Unwait, Wait, Waits,
+};
+use once::Repeated;
+use queues::{ForgetQueue, ListQueues, PauseQueue, QueueIds, QueueState};
+use streams::{
+    CaughtUp, CloseStream, FinishPoll, ListWorkers, OpenStream, Opened, RenewStream, StopTaking, WorkerState,
+};
+
+/// What an answer waits for, and whether a full disk refuses the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Brings new jobs: its answer waits for the commit mode of enqueues, and a full disk refuses it.
+    Enqueue,
+    /// Changes what is stored: its answer waits for the commit mode of everything else.
+    Change,
+    /// Is about who is connected and holds what at present. A loss of power ends all of that anyway.
+    Link,
+    /// Changes nothing.
+    Ask,
+}
+
+/// What a request is about: what must be read first, and how much work there is.
+#[derive(Debug)]
+pub enum About<'a> {
+    /// Nothing that is stored.
+    Nothing,
+    /// New jobs, and the batches that they are planned for: who has their unique keys, and which batches are open.
+    NewJobs(&'a [NewJob], &'a [Planned]),
+    /// The job of a cron entry, of this group and this name.
+    Entry(&'a CronName, &'a CronName),
+    /// The open batches of these keys.
+    Batches(&'a [Key]),
+    /// Deliveries, by those who claim to have them: a job that is not in flight must be read.
+    Deliveries(Cow<'a, [LeasedJob]>, Payloads),
+    /// Jobs: those that are not in flight must be read.
+    Jobs(&'a [JobId], Payloads),
+    /// So many jobs in flight, which memory has.
+    InFlight(usize),
+}
+
+/// Which payloads are needed of jobs in flight that have left theirs to the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payloads {
+    /// None: their records stay as they are.
+    No,
+    /// Those of jobs that somebody will see after their success.
+    OfKept,
+    /// All: their records are written anew.
+    All,
+}
+
+impl About<'_> {
+    /// How much there is to do, about: a job that is named is one.
+    pub fn size(&self) -> usize {
+        let jobs = match self {
+            Self::Nothing | Self::Entry(..) => 1,
+            Self::NewJobs(jobs, _) => jobs.len(),
+            Self::Batches(keys) => keys.len(),
+            Self::Deliveries(jobs, _) => jobs.len(),
+            Self::Jobs(ids, _) => ids.len(),
+            Self::InFlight(jobs) => *jobs,
+        };
+        jobs.max(1)
+    }
+}
+
+/// A request to the engine.
+pub trait Request: Sized + Send {
+    /// What it answers.
+    type Answer: Send;
+    /// The request as one of many.
+    fn into_command(self) -> Command;
+    /// Takes the answer out of the reply to it; none where that is the reply to another request.
+    fn answer(reply: Reply) -> Option<Self::Answer>;
+}
+
+/// A request of many jobs, each of which is by itself.
+trait Parts {
+    /// Takes away the jobs from this one on.
+    fn split_off(&mut self, at: usize) -> Self;
+}
+
+macro_rules! requests {
+    (@split $request:ident $at:ident parts) => {
+        ($at < $request.about().size()).then(|| Self::from(Parts::split_off($request, $at)))
+    };
+    (@split $request:ident $at:ident whole) => {{
+        let _: &_ = $request;
+        None
+    }};
+    ($($name:ident: $kind:ident, $parts:ident, $answer:ty, |$this:ident| $about:expr;)*) => {
+        /// One request to the engine.
+        #[derive(Debug)]
+        pub enum Command {
+            $(#[doc = concat!("[`", stringify!($name), "`].")] $name($name),)*
+        }
+
+        /// What the engine answers.
+        #[derive(Debug)]
+        pub enum Reply {
+            $(#[doc = concat!("To [`", stringify!($name), "`].")] $name($answer),)*
+            /// It was carried out before, and this was the answer.
+            Again(Repeated),
+            /// The answer comes when the bulk of this number has been taken in.
+            Later(Stamp),
+        }
+
+        impl Command {
+            /// How many there are, and how large they are.
+            #[cfg(test)]
+            pub const SIZES: &[(&str, usize)] = &[$((stringify!($name), size_of::<$name>())),*];
+
+            /// What its answer waits for, and whether a full disk refuses it.
+            pub const fn kind(&self) -> Kind {
+                match self {
+                    $(Self::$name(_) => Kind::$kind,)*
+                }
+            }
+
+            /// What it is about.
+            pub fn about(&self) -> About<'_> {
+                match self {
+                    $(Self::$name(request) => request.about(),)*
+                }
+            }
+
+            /// Takes away the jobs from this one on, where each is by itself.
+            pub fn split_off(&mut self, at: usize) -> Option<Self> {
+                match self {
+                    $(Self::$name(request) => requests!(@split request at $parts),)*
+                }
+            }
+        }
+
+        $(
+            impl $name {
+                fn about(&self) -> About<'_> {
+                    let $this = self;
+                    $about
+                }
+            }
+
+            impl From<$name> for Command {
+                fn from(request: $name) -> Self {
+                    Self::$name(request)
+                }
+            }
+
+            impl Request for $name {
+                type Answer = $answer;
+
+                fn into_command(self) -> Command {
+                    Command::$name(self)
+                }
+
+                fn answer(reply: Reply) -> Option<Self::Answer> {
+                    if let Reply::$name(answer) = reply { Some(answer) } else { None }
+                }
+            }
+        )*
+    };
+}
+
+requests! {
+    Enqueue:        Enqueue, whole, Vec<Enqueued>,         |new| About::NewJobs(&new.0, &[]);
+    EnqueueAndWait: Enqueue, whole, Vec<Enqueued>,         |new| About::NewJobs(&new.jobs, &[]);
+    NewBulk:        Enqueue, whole, Vec<Enqueued>,         |_bulk| About::Nothing;
+    Fold:           Enqueue, whole, Vec<Enqueued>,         |fold| About::NewJobs(&fold.jobs, &fold.plan.batches);
+    RunEntry:       Enqueue, whole, Ran,                   |run| About::Entry(&run.group, &run.name);
+    OpenBatches:    Ask,     whole, Vec<Option<Arc<Job>>>, |open| About::Batches(&open.0);
+
+    Succeed:        Change,  parts, NotDone,               |ack| About::Deliveries((&ack.0).into(), Payloads::OfKept);
+    SucceedWith:    Change,  whole, NotDone,               |ack| About::Deliveries(one(&ack.job), Payloads::OfKept);
+    Fail:           Change,  whole, Failed,                |fail| About::Deliveries(one(&fail.job), Payloads::All);
+    Release:        Change,  parts, NotDone,               |given| About::Deliveries(released(given), Payloads::All);
+    Heartbeat:      Link,    whole, HeartbeatsReply,       |beat| About::Deliveries(beating(beat), Payloads::No);
+    GetAttempt:     Ask,     whole, u32,                   |get| About::Deliveries(one(&get.0), Payloads::No);
+    ChangeJobs:     Change,  parts, Vec<Changed>,          |change| About::Jobs(&change.ids, rewritten(&change.change));
+    Wait:           Ask,     whole, Waits,                 |wait| About::Jobs(std::slice::from_ref(&wait.id), Payloads::No);
+    Unwait:         Ask,     whole, (),                    |_unwait| About::Nothing;
+    FindInFlight:   Ask,     whole, Vec<Seen>,             |find| About::InFlight(find.0.len());
+    ListInFlight:   Ask,     whole, Vec<Seen>,             |list| About::InFlight(list.limit);
+    CountJobs:      Ask,     whole, JobCounts,             |_count| About::Nothing;
+
+    OpenStream:     Link,    whole, Opened,                |_open| About::Nothing;
+    CloseStream:    Link,    whole, (),                    |_close| About::Nothing;
+    StopTaking:     Link,    whole, (),                    |_stop| About::Nothing;
+    FinishPoll:     Link,    whole, (),                    |_finish| About::Nothing;
+    CaughtUp:       Link,    whole, (),                    |_caught| About::Nothing;
+    RenewStream:    Link,    whole, (),                    |_renew| About::Nothing;
+    ListWorkers:    Ask,     whole, Vec<WorkerState>,      |_list| About::Nothing;
+
+    QueueIds:       Ask,     whole, Vec<QueueId>,          |_ids| About::Nothing;
+    ListQueues:     Ask,     whole, Vec<QueueState>,       |_list| About::Nothing;
+    PauseQueue:     Change,  whole, QueueState,            |_pause| About::Nothing;
+    ForgetQueue:    Change,  whole, (),                    |_forget| About::Nothing;
+
+    ListBudgets:    Ask,     whole, Vec<BudgetView>,       |_list| About::Nothing;
+    GetBudget:      Ask,     whole, BudgetView,            |_get| About::Nothing;
+    CreateBudget:   Change,  whole, BudgetView,            |_create| About::Nothing;
+    PutBudget:      Change,  whole, BudgetView,            |_put| About::Nothing;
+    PatchBudget:    Change,  whole, BudgetView,            |_patch| About::Nothing;
+    DeleteBudget:   Change,  whole, (),                    |_delete| About::Nothing;
+
+    ListCrons:      Ask,     whole, Vec<CronName>,         |_list| About::Nothing;
+    GetCron:        Ask,     whole, GroupView,             |_get| About::Nothing;
+    PutCron:        Change,  whole, GroupView,             |_put| About::Nothing;
+    PatchCron:      Change,  whole, GroupView,             |_patch| About::Nothing;
+    DeleteCron:     Change,  whole, (),                    |_delete| About::Nothing;
+    DeleteCrons:    Change,  whole, usize,                 |_delete| About::Nothing;
+    AddEntry:       Change,  whole, EntryView,             |_add| About::Nothing;
+    GetEntry:       Ask,     whole, EntryView,             |_get| About::Nothing;
+    PutEntry:       Change,  whole, EntryView,             |_put| About::Nothing;
+    PauseEntry:     Change,  whole, EntryView,             |_pause| About::Nothing;
+    DeleteEntry:    Change,  whole, (),                    |_delete| About::Nothing;
+
+    Reset:          Change,  whole, (),                    |_reset| About::Nothing;
+    Drain:          Link,    whole, (),                    |_drain| About::Nothing;
+    Stop:           Change,  whole, (),                    |_stop| About::Nothing;
+}
+
+/// Forget everything.
+#[derive(Debug)]
+pub struct Reset;
+
+/// Hand out no more jobs, and tell the workers.
+#[derive(Debug)]
+pub struct Drain;
+
+/// Write down every lease: the server stops.
+#[derive(Debug)]
+pub struct Stop;
+
+fn one(job: &LeasedJob) -> Cow<'_, [LeasedJob]> {
+    std::slice::from_ref(job).into()
+}
+
+fn released(release: &Release) -> Cow<'_, [LeasedJob]> {
+    release.0.iter().map(|job| leased(job.id, job.lease)).collect()
+}
+
+fn beating(heartbeat: &Heartbeat) -> Cow<'_, [LeasedJob]> {
+    heartbeat.0.iter().map(|job| leased(job.id, job.lease)).collect()
+}
+
+/// A token given with a call, and the job it is for.
+pub(super) const fn leased(id: JobId, lease: Option<LeaseToken>) -> LeasedJob {
+    LeasedJob { id, lease }
+}
+
+/// Which jobs in flight have their records written anew.
+const fn rewritten(change: &Change) -> Payloads {
+    match change {
+        Change::Patch(_) => Payloads::All,
+        // Those are not done to jobs in flight, or end them.
+        Change::Retry { .. } | Change::Delete | Change::Bind(_) => Payloads::No,
+    }
+}
+
+impl Parts for Succeed {
+    fn split_off(&mut self, at: usize) -> Self {
+        Self(self.0.split_off(at))
+    }
+}
+
+impl Parts for Release {
+    fn split_off(&mut self, at: usize) -> Self {
+        Self(self.0.split_off(at))
+    }
+}
+
+impl Parts for ChangeJobs {
+    fn split_off(&mut self, at: usize) -> Self {
+        Self { ids: self.ids.split_off(at), only: self.only.clone(), change: self.change.clone() }
+    }
+}
+
+impl Reply {
+    /// The reply to a command whose rest was [split off](Command::split_off), from those to both.
+    #[must_use]
+    pub fn and(mut self, rest: Self) -> Self {
+        match (&mut self, rest) {
+            (Self::Succeed(first), Self::Succeed(rest)) | (Self::Release(first), Self::Release(rest)) => {
+                first.not_found.extend(rest.not_found);
+                first.lost.extend(rest.lost);
+            }
+            (Self::ChangeJobs(first), Self::ChangeJobs(rest)) => first.extend(rest),
+            _ => {}
+        }
+        self
+    }
+
+    /// The jobs that were enqueued.
+    pub fn enqueued(&self) -> Option<&[Enqueued]> {
+        match self {
+            Self::Enqueue(jobs)
+            | Self::EnqueueAndWait(jobs)
+            | Self::NewBulk(jobs)
+            | Self::Fold(jobs)
+            | Self::RunEntry(Ran::Enqueued(jobs)) => Some(jobs),
+            _ => None,
+        }
+    }
+}
+
+/// Why the engine refused a command.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Reject {
+    #[error("no such job, or it is not in flight")]
+    NotFound,
+    #[error("the lease is not valid any more: the job was handed out again")]
+    LeaseLost,
+    #[error("the server is shutting down")]
+    Draining,
+    /// The batches are not what they were when it was found out what to do.
+    #[error("the batch has changed meanwhile; try again")]
+    Changed,
+    /// Something that a request names is not there.
+    #[error("{0}")]
+    Missing(String),
+    /// The request is at odds with what is.
+    #[error("{0}")]
+    Conflict(String),
+    /// The request asks for what cannot be.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// One of the jobs that a request brings cannot be.
+    #[error("{error}")]
+    Job { index: usize, error: String },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Commands are moved several times on their way.
+    #[test]
+    fn commands_are_small() {
+        let large = Command::SIZES.iter().filter(|(_, bytes)| *bytes > 208).collect::<Vec<_>>();
+        assert!(large.is_empty(), "{large:?}");
+    }
+}

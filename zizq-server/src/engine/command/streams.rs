@@ -1,0 +1,105 @@
+//! Requests about streams, and what a worker behind one is told of.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use protocol::name::QueueName;
+
+use super::queues::LastRelease;
+use crate::engine::outbox::Outbox;
+
+/// The connection of a stream has ended.
+#[derive(Debug)]
+pub struct CloseStream(pub Link);
+
+/// A poll wants no more jobs.
+#[derive(Debug)]
+pub struct StopTaking(pub Link);
+
+/// A poll has been answered: its leases run by themselves from now on.
+#[derive(Debug)]
+pub struct FinishPoll(pub Link);
+
+/// A reader that did not keep up has caught up.
+#[derive(Debug)]
+pub struct CaughtUp(pub Link);
+
+/// The peer of a stream took a heartbeat: its leases begin anew.
+#[derive(Debug)]
+pub struct RenewStream(pub Link);
+
+/// Who is connected.
+#[derive(Debug)]
+pub struct ListWorkers;
+
+/// A connection of a stream. A stream that is resumed changes its link, and what the old one says no longer counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Link {
+    pub stream: u64,
+    pub number: u64,
+}
+
+/// What kind of connection takes jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamKind {
+    /// NDJSON and MessagePack: its jobs come back when it closes.
+    Bound,
+    /// Server-sent events: it can be resumed.
+    Events,
+    /// A long-poll: its jobs stay leased when it ends.
+    Poll,
+}
+
+/// A worker that wants jobs.
+#[derive(Debug)]
+pub struct OpenStream {
+    pub kind: StreamKind,
+    /// None: every queue.
+    pub queues: Option<Vec<QueueName>>,
+    /// The most jobs it holds at a time; 0: no limit.
+    pub prefetch: u32,
+    /// How long its leases last, in milliseconds; none: as long as it is open.
+    pub lease_ms: Option<u64>,
+    /// How long its leases wait for it to come back, in milliseconds.
+    pub resume_ms: u64,
+    /// The stream to take over, and its last event that arrived.
+    pub resume: Option<(u128, u64)>,
+    /// The id of a new stream.
+    pub id: u128,
+    pub outbox: Arc<Outbox>,
+    pub about: WorkerInfo,
+}
+
+/// What is told of the worker behind a stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WorkerInfo {
+    /// The name it gave itself.
+    pub worker: Option<String>,
+    /// The format of its stream.
+    pub format: &'static str,
+    /// Where it is connected from.
+    pub remote: Option<SocketAddr>,
+}
+
+/// A stream that was opened.
+#[derive(Debug, Clone, Copy)]
+pub struct Opened {
+    pub link: Link,
+    pub id: u128,
+    pub resumed: bool,
+}
+
+/// A connected stream.
+#[derive(Debug, Clone)]
+pub struct WorkerState {
+    pub stream: u128,
+    pub about: WorkerInfo,
+    /// None: every queue.
+    pub queues: Option<Vec<QueueName>>,
+    pub prefetch: u32,
+    /// How many jobs it holds.
+    pub in_flight: usize,
+    /// In milliseconds since the Unix epoch.
+    pub connected_at: u64,
+    pub last_release: Option<Arc<LastRelease>>,
+}
