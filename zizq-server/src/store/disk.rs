@@ -66,6 +66,8 @@ impl Memory {
 pub struct DiskStore {
     at: Arc<At>,
     open: Arc<RwLock<Option<Open>>>,
+    /// Whether everything was cleared since the last commit.
+    was_cleared: bool,
 }
 
 /// Where it lies.
@@ -128,7 +130,7 @@ impl DiskStore {
         let journal = Arc::new(Journal::new(folder.clone()));
         let (salvages, is_suspect, is_cramped) = (AtomicBool::new(false), Arc::default(), Arc::default());
         let at = At { folder, memory, space, journal, salvages, is_suspect, is_cramped };
-        Self { at: Arc::new(at), open: Arc::default() }
+        Self { at: Arc::new(at), open: Arc::default(), was_cleared: false }
     }
 
     /// A store in another folder of the same disk, not opened yet, which may use as much of it, and holds nothing back.
@@ -415,6 +417,11 @@ impl Store for DiskStore {
         atomic.commit().map_err(|error| self.reason(error))?;
         ahead.note(commit, bytes as u64);
         compactor.note();
+        if std::mem::take(&mut self.was_cleared) {
+            // What was cleared has its journal and its memory until the next memtable is written. Where everything is cleared
+            // again and again before one is full, that would be never.
+            jobs.rotate_memtable().map_err(|error| self.reason(error))?;
+        }
         Ok(())
     }
 
@@ -442,6 +449,7 @@ impl Store for DiskStore {
         let gathered = open.database.write_buffer_size();
         open.jobs.clear().map_err(|error| self.reason(error))?;
         open.cleared.store(gathered, Ordering::Relaxed);
+        self.was_cleared = true;
         Ok(())
     }
 

@@ -216,6 +216,55 @@ fn what_comes_behind_the_removal_of_everything_stays() {
     }
 }
 
+/// What is cleared again and again, long before a memtable is full, takes neither the disk nor memory for good.
+#[test]
+fn what_was_cleared_is_given_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = DiskStore::open(folder.path(), CACHE).unwrap();
+    let mut memtables = Vec::new();
+    for n in 0..150 {
+        let open = store.opened().unwrap();
+        let memtable: Arc<dyn std::any::Any + Send + Sync> = open.jobs.tree.active_memtable();
+        memtables.push(Arc::downgrade(&memtable));
+        drop((open, memtable));
+        for size in [1_000_000, 1] {
+            let mut batch = Batch::default();
+            batch.put_raw(&key(n), &vec![7; size]);
+            store.commit(batch).unwrap();
+            if size > 1 {
+                store.clear().unwrap();
+            }
+        }
+    }
+    let file_sizes = || {
+        let mut found = BTreeMap::new();
+        files(folder.path(), Path::new(""), &mut found);
+        let of = |wanted: fn(&str) -> bool| {
+            let named = found.iter().filter(|(name, _)| wanted(&name.file_name().unwrap().to_string_lossy()));
+            named.map(|(_, bytes)| bytes.len()).collect::<Vec<_>>()
+        };
+        let versions = of(|name| name.strip_prefix('v').is_some_and(|rest| rest.parse::<u64>().is_ok()));
+        (versions.len(), of(|name| name.ends_with(".jnl")).iter().sum::<usize>())
+    };
+    let in_memory = || memtables.iter().filter(|memtable| memtable.upgrade().is_some()).count();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    loop {
+        let ((versions, journal), memtables) = (file_sizes(), in_memory());
+        if versions < 20 && journal < 80_000_000 && memtables < 20 {
+            break;
+        }
+        assert!(
+            std::time::Instant::now() < deadline,
+            "{versions} versions, {journal} bytes, {memtables} memtables"
+        );
+        std::thread::yield_now();
+    }
+    assert_eq!(read(&store).unwrap().into_keys().collect::<Vec<_>>(), [key(149)]);
+    drop(store);
+    let store = DiskStore::open(folder.path(), CACHE).unwrap();
+    assert_eq!(read(&store).unwrap().into_keys().collect::<Vec<_>>(), [key(149)]);
+}
+
 /// A table of a deeper level has its filter in parts, which are read when they are needed. Damage to any of them is found, and
 /// the table is written anew.
 #[test]
