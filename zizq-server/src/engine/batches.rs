@@ -101,9 +101,7 @@ impl Engine {
         folded.payload = payload;
         // Who was handed the job before a loss of power that made us forget it has done less than what it is now.
         folded.last_lease = Some(self.next_token());
-        self.batch.put_job(&job);
-        self.tags.refresh(&job);
-        self.make_ready(job.clone());
+        self.rewrite(job.clone(), Status::Ready);
         job
     }
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use protocol::budget::{Binding, BudgetView, MAX_BINDINGS, NewBinding, Policy};
 use protocol::enqueue::NewJob;
 use protocol::flow::Flow;
-use protocol::job::Status;
 use protocol::name::BudgetKey;
 
 use super::Engine;
 use super::command::Reject;
 use super::command::budgets::{BindingChange, CreateBudget, PatchBudget, PutBudget};
 use super::job::Job;
+use super::transition::Then;
 use crate::hash::HashMap;
 
 fn unknown(key: &BudgetKey) -> String {
@@ -179,16 +179,11 @@ impl Engine {
         change: &BindingChange,
     ) -> Result<Option<Arc<Job>>, Reject> {
         let Some(budgets) = bound(job, change)? else { return Ok(None) };
-        if job.status == Status::Ready {
-            self.unready(job);
-        }
-        self.clear_place(job);
-        let mut bound = job.clone();
-        let flow = &mut Arc::make_mut(&mut bound).flow;
-        let flow_now = Flow { budgets, ..flow.take().map(|flow| *flow).unwrap_or_default() };
-        *flow = flow_now.boxed();
-        self.settle(bound.clone());
-        Ok(Some(bound))
+        Ok(Some(self.transition(job.clone(), job.status, |job| {
+            let flow = Flow { budgets, ..job.flow.take().map(|flow| *flow).unwrap_or_default() };
+            job.flow = flow.boxed();
+            Then::Stays
+        })))
     }
 }
 

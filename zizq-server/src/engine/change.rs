@@ -13,6 +13,7 @@ use super::id::QueueId;
 use super::job::Job;
 use super::lease::Lease;
 use super::outbox::Item;
+use super::transition::Then;
 use super::{Engine, Found, budget};
 use crate::filter::Filter;
 use crate::hash::HashSet;
@@ -108,7 +109,7 @@ impl Engine {
             self.queues.move_held(before.queue, job.queue);
             self.note_removed(before.queue, before.draw, before.priority);
             self.keep_behind_cursor(&job);
-            self.note_move(&job, was_moved);
+            self.follow_move(&job, was_moved);
         }
         self.batch.put_job(&job);
         // The record says now that the job was handed out. Whoever reads it must also find to whom.
@@ -118,64 +119,49 @@ impl Engine {
 
     fn patch_idle(&mut self, before: &Arc<Job>, patch: &Patch) -> Option<Seen> {
         let queue = patch.queue.as_ref().map(|name| self.queues.id(name));
-        let mut job = before.clone();
-        let patched = Arc::make_mut(&mut job);
-        apply(patched, patch, queue, before.status == Status::Scheduled, self.now);
+        let mut patched = Job::clone(before);
+        apply(&mut patched, patch, queue, before.status == Status::Scheduled, self.now);
         match patch.ready_at {
             Some(Some(at)) if at > self.now => patched.status = Status::Scheduled,
             Some(_) => patched.status = Status::Ready,
             None => {}
         }
-        if job == *before {
-            return self.seen(job);
+        if patched == **before {
+            return self.seen(before.clone());
         }
-        if before.status == Status::Ready {
-            self.unready(before);
-        }
-        if before.status != job.status {
-            self.note(&job, Some(before.status), Some(job.status));
-        }
-        self.clear_place(before);
-        self.note_move(&job, before.is_moved());
-        self.settle(job.clone());
+        let job = self.transition(before.clone(), before.status, |job| {
+            *job = patched;
+            Then::Stays
+        });
         self.seen(job)
     }
 
-    /// Sees to it that a job is found by its id wherever it has been put.
-    fn note_move(&mut self, job: &Job, was_moved: bool) {
-        if job.is_moved() {
-            self.batch.put_moved(job);
-        } else if was_moved {
-            self.batch.remove_moved(job.id);
-        }
-    }
-
     fn retry(&mut self, before: &Arc<Job>, reset_attempts: bool) -> Option<Seen> {
-        self.clear_place(before);
-        let mut job = before.clone();
-        let retried = Arc::make_mut(&mut job);
         if reset_attempts {
             self.forget_errors(before);
-            retried.attempts = 0;
-            retried.last_error = None;
         }
-        retried.status = Status::Ready;
-        retried.ready_at = self.now;
-        // A job that went round too often would be dead again after the next time.
-        retried.deliveries = 0;
-        retried.lapsed = false;
-        retried.completed_at = None;
-        retried.result = None;
-        retried.purge_at = None;
         // Since it ended its budgets may have changed, or gone.
-        if let Some(flow) = &mut retried.flow
-            && let Some(budgets) = self.budgets.correct(&flow.budgets)
-        {
-            flow.budgets = budgets;
-            retried.flow = retried.flow.take().and_then(|flow| flow.boxed());
-        }
-        self.note(&job, Some(before.status), Some(Status::Ready));
-        self.settle(job.clone());
+        let budgets = before.flow.as_ref().and_then(|flow| self.budgets.correct(&flow.budgets));
+        let now = self.now;
+        let job = self.transition(before.clone(), before.status, |job| {
+            if reset_attempts {
+                job.attempts = 0;
+                job.last_error = None;
+            }
+            job.status = Status::Ready;
+            job.ready_at = now;
+            // A job that went round too often would be dead again after the next time.
+            job.deliveries = 0;
+            job.lapsed = false;
+            job.completed_at = None;
+            job.result = None;
+            job.purge_at = None;
+            if let (Some(flow), Some(budgets)) = (&mut job.flow, budgets) {
+                flow.budgets = budgets;
+                job.flow = job.flow.take().and_then(|flow| flow.boxed());
+            }
+            Then::Stays
+        });
         self.seen(job)
     }
 
@@ -185,8 +171,7 @@ impl Engine {
             self.streams.tell(lease.stream, Item::Cancel { id, reason: CancelReason::Deleted });
         }
         self.end_lease(id);
-        self.note(&seen.job, Some(seen.status), None);
-        self.forget(&seen.job);
+        self.remove(&seen.job, seen.status, None);
     }
 
     /// Those of these jobs that are in flight.

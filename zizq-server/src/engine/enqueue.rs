@@ -69,8 +69,7 @@ impl Engine {
             if shares_body {
                 new.payload.detach();
             }
-            let job = Arc::new(self.admit(new));
-            self.settle(job.clone());
+            let job = self.create(new);
             if step == Step::Opens
                 && let Some(batch) = job.batch()
             {
@@ -78,7 +77,6 @@ impl Engine {
                 open.insert(batch.key.clone(), job.clone());
             }
             let status = job.status;
-            self.note(&job, None, Some(status));
             enqueued.extend(self.enqueued(job, status, Outcome::Created));
         }
         enqueued

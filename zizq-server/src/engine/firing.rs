@@ -117,8 +117,6 @@ impl Engine {
         if unique.is_some_and(|unique| self.keeper(unique).is_some()) {
             return;
         }
-        let job = Arc::new(self.admit(job));
-        self.settle(job.clone());
-        self.note(&job, None, Some(job.status));
+        self.create(job);
     }
 }

@@ -407,7 +407,8 @@ impl Engine {
         self.save_clock();
     }
 
-    fn draw(&mut self) -> f64 {
+    /// A random number from 0 to 1.
+    fn random(&mut self) -> f64 {
         self.random.f64()
     }
 }

@@ -1,5 +1,4 @@
-//! Who wants to know what becomes of jobs: listeners, of all of them, and waiters, of one. And what follows from it for
-//! batches.
+//! Who wants to know what becomes of jobs: listeners, of all of them, and waiters, of one.
 
 use protocol::job::Status;
 
@@ -21,10 +20,7 @@ impl Engine {
     }
 
     /// A job goes from one status to another. Without anybody who wants to know this costs nothing.
-    pub(super) fn note(&mut self, job: &Job, from: Option<Status>, to: Option<Status>) {
-        if from == Some(Status::Ready) {
-            self.tags.close_batch(job);
-        }
+    pub(super) fn announce(&mut self, job: &Job, from: Option<Status>, to: Option<Status>) {
         if self.watched
             && let Some(queue) = self.queues.name(job.queue)
         {

@@ -16,6 +16,7 @@ use super::job::{Job, MAX_ATTEMPTS};
 use super::lease::Lease;
 use super::outbox::Item;
 use super::renew::SLICE_BYTES;
+use super::transition::Then;
 use super::{Engine, Found};
 use crate::store::record::ErrorRecord;
 
@@ -47,19 +48,18 @@ impl Engine {
         not_done
     }
 
-    fn complete(&mut self, mut job: Arc<Job>) {
-        self.note(&job, Some(Status::InFlight), Some(Status::Completed));
-        self.clear_place(&job);
-        let keep = self.completed_ms(&job);
+    fn complete(&mut self, job: Arc<Job>) {
+        let (keep, now) = (self.completed_ms(&job), self.now);
         if keep == 0 {
-            self.forget_traces(&job);
+            self.remove(&job, Status::InFlight, Some(Status::Completed));
             return;
         }
-        let ended = Arc::make_mut(&mut job);
-        ended.status = Status::Completed;
-        ended.completed_at = Some(self.now);
-        ended.purge_at = Some(self.now.saturating_add(keep).min(MAX_TIME_MS));
-        self.settle(job);
+        self.transition(job, Status::InFlight, |job| {
+            job.status = Status::Completed;
+            job.completed_at = Some(now);
+            job.purge_at = Some(now.saturating_add(keep).min(MAX_TIME_MS));
+            Then::Stays
+        });
     }
 
     /// How long the job is kept when it has succeeded, in milliseconds.
@@ -75,54 +75,50 @@ impl Engine {
     }
 
     /// Counts a failure and decides what follows. The job is out of flight, and still stored as ready.
-    pub(super) fn end_attempt(&mut self, mut job: Arc<Job>, failure: Failure) -> Arc<Job> {
-        self.clear_place(&job);
-        let now = self.now;
-        let random = self.draw();
-        let settings = self.settings;
-        let failed = Arc::make_mut(&mut job);
-        failed.attempts = failed.attempts.saturating_add(1);
-        failed.failed_at = Some(now);
-        failed.lapsed = false;
-        failed.last_error = Some(Arc::new(in_short(&failure, now)));
+    pub(super) fn end_attempt(&mut self, job: Arc<Job>, failure: Failure) -> Arc<Job> {
+        let (now, attempts) = (self.now, job.attempts.saturating_add(1));
+        let last_error = Arc::new(in_short(&failure, now));
+        let retry_at = self.retry_at(&job, attempts, &failure);
+        let keep = job.retention.and_then(|r| r.dead_ms).unwrap_or(self.settings.dead_ms);
         let error = ErrorRecord {
             message: failure.message,
             error_type: failure.error_type,
             backtrace: failure.backtrace,
-            dequeued_at: failed.dequeued_at.unwrap_or(now),
+            dequeued_at: job.dequeued_at.unwrap_or(now),
             failed_at: now,
         };
-        self.batch.put_error(failed.id, failed.attempts, &error);
+        self.batch.put_error(job.id, attempts, &error);
+        self.transition(job, Status::InFlight, |job| {
+            job.attempts = attempts;
+            job.failed_at = Some(now);
+            job.lapsed = false;
+            job.last_error = Some(last_error);
+            if let Some(at) = retry_at {
+                job.status = Status::Scheduled;
+                job.ready_at = at;
+                return Then::Stays;
+            }
+            job.status = Status::Dead;
+            job.purge_at = Some(now.saturating_add(keep).min(MAX_TIME_MS));
+            if keep == 0 { Then::Goes } else { Then::Stays }
+        })
+    }
 
-        let retries_left = failed.attempts <= failed.retry_limit.unwrap_or(settings.retry_limit);
-        let is_over = failure.kill == Some(true) || failed.attempts >= MAX_ATTEMPTS;
-        let retry_at = match (is_over, failure.retry_at) {
-            (true, _) => None,
-            (_, Some(at)) => Some(at),
-            (_, None) if !retries_left => None,
-            (_, None) => {
-                let backoff = failed.backoff.unwrap_or(settings.backoff);
-                let by_backoff = || backoff::delay_ms(backoff, failed.attempts, random);
-                let delay = failure.delay_ms.unwrap_or_else(by_backoff);
-                Some(now.saturating_add(delay).min(MAX_TIME_MS))
-            }
-        };
-        if let Some(at) = retry_at {
-            failed.status = Status::Scheduled;
-            failed.ready_at = at;
-        } else {
-            let keep = failed.retention.and_then(|r| r.dead_ms).unwrap_or(settings.dead_ms);
-            failed.status = Status::Dead;
-            failed.purge_at = Some(now.saturating_add(keep).min(MAX_TIME_MS));
-            if keep == 0 {
-                self.note(&job, Some(Status::InFlight), Some(Status::Dead));
-                self.forget_traces(&job);
-                return job;
-            }
+    /// When a job that has failed so many times is tried again; none: it is dead.
+    fn retry_at(&mut self, job: &Job, attempts: u32, failure: &Failure) -> Option<u64> {
+        let random = self.random();
+        if failure.kill == Some(true) || attempts >= MAX_ATTEMPTS {
+            return None;
         }
-        self.note(&job, Some(Status::InFlight), Some(job.status));
-        self.settle(job.clone());
-        job
+        if failure.retry_at.is_some() {
+            return failure.retry_at;
+        }
+        if attempts > job.retry_limit.unwrap_or(self.settings.retry_limit) {
+            return None;
+        }
+        let backoff = job.backoff.unwrap_or(self.settings.backoff);
+        let delay = failure.delay_ms.unwrap_or_else(|| backoff::delay_ms(backoff, attempts, random));
+        Some(self.now.saturating_add(delay).min(MAX_TIME_MS))
     }
 
     /// When an attempt that began when the job says has taken too long, by the clock that never steps.

@@ -169,7 +169,7 @@ impl Engine {
         if let Some((id, stream)) = self.lease_at(place).map(|lease| (lease.job.id, lease.stream)) {
             self.streams.tell(stream, Item::Cancel { id, reason: CancelReason::Deleted });
             if let Some(lease) = self.end_lease(id) {
-                self.note(&lease.job, Some(Status::InFlight), None);
+                self.announce(&lease.job, Some(Status::InFlight), None);
             }
         }
         self.queues.count_down(place.queue, place.status);

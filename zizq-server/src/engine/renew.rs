@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use protocol::id::JobId;
-use protocol::job::Status;
 use protocol::lease::{DEFAULT_LEASE_MS, HeartbeatsReply, JobHeartbeat, JobRelease, RenewedLease};
 use protocol::outcome::{LeasedJob, NotDone};
 use protocol::stream::CancelReason;
@@ -121,7 +120,7 @@ impl Engine {
 
     /// Gives a job back to the worker whose lease ran out, or was forgotten in a crash, before anybody else got it.
     fn restore_late(&mut self, job: Arc<Job>, token: protocol::lease::LeaseToken, lease_ms: Option<u64>) {
-        self.note(&job, Some(Status::Ready), Some(Status::InFlight));
+        self.leaves_ready(&job);
         self.unready(&job);
         let stream = self.answered_stream(lease_ms.unwrap_or(DEFAULT_LEASE_MS));
         self.lease_to(
@@ -216,14 +215,7 @@ impl Engine {
         released.deliveries = released.deliveries.saturating_sub(1);
         match ready_at.filter(|at| *at > self.now) {
             None => self.requeue(job),
-            Some(at) => {
-                self.clear_place(&job);
-                let later = Arc::make_mut(&mut job);
-                later.status = Status::Scheduled;
-                later.wait_until(at, self.now);
-                self.note(&job, Some(Status::InFlight), Some(Status::Scheduled));
-                self.settle(job);
-            }
+            Some(at) => self.put_off(job, at),
         }
     }
 

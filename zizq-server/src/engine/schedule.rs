@@ -8,6 +8,7 @@ use super::Engine;
 use super::budgets::DrawId;
 use super::id::Stamp;
 use super::job::Job;
+use super::transition::Then;
 use super::window::{Limits, Weigh, Window};
 use crate::store::keys::Place;
 use crate::store::view::{Part, TimerKey, TimerTarget};
@@ -89,19 +90,18 @@ impl Engine {
 
     /// A timer has gone off for this job; none: the job is not there any more.
     pub fn ring(&mut self, due: Due, job: Option<Job>) {
-        let Some(mut job) = job.filter(|job| job.due() == Some(due.at)) else {
+        let Some(job) = job.filter(|job| job.due() == Some(due.at)) else {
             self.batch.remove_timer(due.at, due.place.stamp);
             return;
         };
         if job.status.is_terminal() {
-            self.note(&job, Some(job.status), None);
-            self.forget(&job);
+            self.remove(&job, job.status, None);
             return;
         }
-        self.note(&job, Some(Status::Scheduled), Some(Status::Ready));
-        self.clear_place(&job);
-        job.status = Status::Ready;
-        self.settle(Arc::new(job));
+        self.transition(Arc::new(job), Status::Scheduled, |job| {
+            job.status = Status::Ready;
+            Then::Stays
+        });
     }
 
     /// Ends the leases whose time is over, and writes down those that last.

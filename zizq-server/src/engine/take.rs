@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use protocol::job::Status;
 use protocol::lease::DEFAULT_LEASE_MS;
 
 use super::Engine;
@@ -196,7 +195,7 @@ impl Engine {
 
     /// Hands a ready job to a stream.
     pub(super) fn deliver(&mut self, key: u64, mut job: Arc<super::job::Job>) {
-        self.note(&job, Some(Status::Ready), Some(Status::InFlight));
+        self.leaves_ready(&job);
         let token = self.next_token();
         let delivered = Arc::make_mut(&mut job);
         delivered.deliveries = delivered.deliveries.saturating_add(1);

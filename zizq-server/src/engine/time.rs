@@ -15,6 +15,7 @@ use super::Engine;
 use super::id::Stamp;
 use super::job::Job;
 use super::transition::TOKEN_COUNT_BITS;
+use super::transition::Then;
 use crate::clock::Time;
 use crate::store::record::ClockRecord;
 use crate::store::view::{Part, TimerKey};
@@ -104,21 +105,23 @@ impl Engine {
 
     /// Takes in the jobs of timers from [`Engine::wants_undated`] on, and where the next ones are.
     pub fn date_anew(&mut self, part: Part<Job, TimerKey>) {
-        for mut job in part.items {
-            let Some(from) = job.dated_from().filter(|from| *from > self.now) else { continue };
-            self.clear_place(&job);
-            let late = from - self.now;
-            match job.status {
-                Status::Scheduled => {
-                    job.ready_at = job.ready_at.saturating_sub(late);
-                    job.failed_at = Some(self.now);
+        for job in part.items {
+            let now = self.now;
+            let Some(from) = job.dated_from().filter(|from| *from > now) else { continue };
+            let (late, status) = (from - now, job.status);
+            self.transition(Arc::new(job), status, |job| {
+                match status {
+                    Status::Scheduled => {
+                        job.ready_at = job.ready_at.saturating_sub(late);
+                        job.failed_at = Some(now);
+                    }
+                    Status::Completed => job.completed_at = Some(now),
+                    Status::Dead => job.failed_at = job.failed_at.map(|_| now),
+                    Status::Ready | Status::InFlight => {}
                 }
-                Status::Completed => job.completed_at = Some(self.now),
-                Status::Dead => job.failed_at = job.failed_at.map(|_| self.now),
-                Status::Ready | Status::InFlight => {}
-            }
-            job.purge_at = job.purge_at.map(|at| at.saturating_sub(late));
-            self.settle(Arc::new(job));
+                job.purge_at = job.purge_at.map(|at| at.saturating_sub(late));
+                Then::Stays
+            });
         }
         self.undated = self.undated.and_then(|undated| Some(Undated { from: part.next?, ..undated }));
         if self.undated.is_none() {

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use protocol::enqueue::NewJob;
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::lease::LeaseToken;
@@ -26,6 +27,14 @@ const CURSOR_EVERY: usize = if cfg!(test) { 8 } else { 4_096 };
 
 /// A token is a time in milliseconds and a count: room for a million deliveries a millisecond.
 pub(super) const TOKEN_COUNT_BITS: u32 = 20;
+
+/// What becomes of a job that has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    Stays,
+    /// Its end was a moment ago, and it is not kept.
+    Goes,
+}
 
 /// A job that somebody has a say in.
 pub(super) enum Claim {
@@ -73,12 +82,78 @@ impl Engine {
         self.forgotten.contains(&token.to_u64()) && at >= Stamp::of(job.id).millis()
     }
 
+    /// A new job takes its place.
+    pub(super) fn create(&mut self, new: NewJob) -> Arc<Job> {
+        let job = Arc::new(self.admit(new));
+        let job = self.settle(job);
+        self.passes(&job, None, Some(job.status));
+        job
+    }
+
+    /// The one way from a status to another, or to another place in the same one: out of its place, changed, and into
+    /// its new one, if it stays. `from` is how it is seen from outside: a job in flight is stored as a ready one. One that
+    /// is in flight has [lost its lease](Self::end_lease) before.
+    pub(super) fn transition(
+        &mut self,
+        mut job: Arc<Job>,
+        from: Status,
+        edit: impl FnOnce(&mut Job) -> Then,
+    ) -> Arc<Job> {
+        self.leave(&job, from);
+        let (home, was_moved) = ((job.queue, job.priority), job.is_moved());
+        let then = edit(Arc::make_mut(&mut job));
+        if job.status != from {
+            self.passes(&job, Some(from), Some(job.status));
+        }
+        match then {
+            Then::Goes => self.forget_traces(&job),
+            Then::Stays => {
+                if (job.queue, job.priority) != home {
+                    self.follow_move(&job, was_moved);
+                }
+                job = self.settle(job);
+            }
+        }
+        job
+    }
+
+    /// The end of a job: nothing is left of it. `to` says what it came to; none: it was deleted.
+    pub(super) fn remove(&mut self, job: &Job, from: Status, to: Option<Status>) {
+        self.leave(job, from);
+        self.passes(job, Some(from), to);
+        self.forget_traces(job);
+    }
+
+    /// A ready job stays where it is, and its record says something else. `from` as for [`Self::transition`].
+    pub(super) fn rewrite(&mut self, job: Arc<Job>, from: Status) {
+        if from != Status::Ready {
+            self.passes(&job, Some(from), Some(Status::Ready));
+        }
+        self.batch.put_job(&job);
+        self.tags.refresh(&job);
+        self.make_ready(job);
+    }
+
+    /// A ready job is somebody's from now on. Where it lies it stays.
+    pub(super) fn leaves_ready(&mut self, job: &Job) {
+        self.passes(job, Some(Status::Ready), Some(Status::InFlight));
+    }
+
+    /// A job goes from one status to another: whoever takes it, puts it off or deletes it closes its batch, and those who
+    /// listen hear of it.
+    fn passes(&mut self, job: &Job, from: Option<Status>, to: Option<Status>) {
+        if from == Some(Status::Ready) {
+            self.tags.close_batch(job);
+        }
+        self.announce(job, from, to);
+    }
+
     /// Takes the job of a claim out of flight, or out of the ready jobs.
     pub(super) fn take_back(&mut self, id: JobId, claim: Claim) -> Option<Arc<Job>> {
         match claim {
             Claim::Held => self.end_lease(id).map(|lease| lease.job),
             Claim::Late(job) => {
-                self.note(&job, Some(Status::Ready), Some(Status::InFlight));
+                self.leaves_ready(&job);
                 self.unready(&job);
                 Some(job)
             }
@@ -106,15 +181,16 @@ impl Engine {
     }
 
     /// Stores a new or returning job where its status says. The place it had before has been cleared.
-    pub(super) fn settle(&mut self, mut job: Arc<Job>) {
+    fn settle(&mut self, mut job: Arc<Job>) -> Arc<Job> {
         self.enter_draw(&mut job);
         self.batch.put_job(&job);
         self.queues.count_up(job.queue, job.status);
         self.tags.enter(&job);
         match job.due() {
             Some(due) => self.timers.insert(due, &job),
-            None => self.make_ready(job),
+            None => self.make_ready(job.clone()),
         }
+        job
     }
 
     /// Counts an unfinished job among those that draw the same, which have their own order.
@@ -127,7 +203,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn make_ready(&mut self, job: Arc<Job>) {
+    fn make_ready(&mut self, job: Arc<Job>) {
         let (id, draw) = (job.queue, job.draw);
         self.keep_behind_cursor(&job);
         let known = self.queues.get(id).is_some_and(|queue| queue.lanes.is_known());
@@ -156,20 +232,23 @@ impl Engine {
 
     /// Puts a job that was in flight among the ready ones again, or among the scheduled ones if it was told so
     /// meanwhile.
-    pub(super) fn requeue(&mut self, mut job: Arc<Job>) {
+    pub(super) fn requeue(&mut self, job: Arc<Job>) {
         if job.ready_at > self.now && Some(job.ready_at) > job.dequeued_at {
-            self.clear_place(&job);
-            let waiting = Arc::make_mut(&mut job);
-            waiting.status = Status::Scheduled;
-            waiting.wait_until(waiting.ready_at, self.now);
-            self.note(&job, Some(Status::InFlight), Some(Status::Scheduled));
-            self.settle(job);
-            return;
+            let at = job.ready_at;
+            self.put_off(job, at);
+        } else {
+            self.rewrite(job, Status::InFlight);
         }
-        self.note(&job, Some(Status::InFlight), Some(Status::Ready));
-        self.batch.put_job(&job);
-        self.tags.refresh(&job);
-        self.make_ready(job);
+    }
+
+    /// Lets a job that was in flight wait for a time.
+    pub(super) fn put_off(&mut self, job: Arc<Job>, until: u64) {
+        let now = self.now;
+        self.transition(job, Status::InFlight, |job| {
+            job.status = Status::Scheduled;
+            job.wait_until(until, now);
+            Then::Stays
+        });
     }
 
     /// Takes a job out of what memory holds of the ready ones.
@@ -183,8 +262,15 @@ impl Engine {
         self.heads.update(&self.queues, job.queue);
     }
 
-    /// Removes a job from the store, from the counts and from memory, but not its errors.
-    pub(super) fn clear_place(&mut self, job: &Job) {
+    /// Takes a job out of its place: of the store, the counts and memory. Its errors stay.
+    fn leave(&mut self, job: &Job, from: Status) {
+        if from == Status::Ready {
+            self.unready(job);
+        }
+        self.clear_place(job);
+    }
+
+    fn clear_place(&mut self, job: &Job) {
         let place = job.place();
         self.batch.remove_job(place, job.due());
         self.queues.count_down(job.queue, place.status);
@@ -196,17 +282,17 @@ impl Engine {
         }
     }
 
-    /// Removes every trace of a job that is not in flight.
-    pub(super) fn forget(&mut self, job: &Job) {
-        if job.status == Status::Ready {
-            self.unready(job);
+    /// Sees to it that a job is found by its id wherever it has been put.
+    pub(super) fn follow_move(&mut self, job: &Job, was_moved: bool) {
+        if job.is_moved() {
+            self.batch.put_moved(job);
+        } else if was_moved {
+            self.batch.remove_moved(job.id);
         }
-        self.clear_place(job);
-        self.forget_traces(job);
     }
 
     /// Removes what is stored of a job beside its record.
-    pub(super) fn forget_traces(&mut self, job: &Job) {
+    fn forget_traces(&mut self, job: &Job) {
         self.forget_errors(job);
         if job.is_moved() {
             self.batch.remove_moved(job.id);
