@@ -416,11 +416,10 @@ impl Store for DiskStore {
         atomic.insert(&jobs, keys::commits().as_slice(), commit.to_be_bytes());
         atomic.commit().map_err(|error| self.reason(error))?;
         ahead.note(commit, bytes as u64);
-        compactor.note();
         if std::mem::take(&mut self.was_cleared) {
-            // What was cleared has its journal and its memory until the next memtable is written. Where everything is cleared
-            // again and again before one is full, that would be never.
-            jobs.rotate_memtable().map_err(|error| self.reason(error))?;
+            compactor.note_cleared()
+        } else {
+            compactor.note()
         }
         Ok(())
     }

@@ -76,6 +76,8 @@ struct Shared {
     stopped: AtomicBool,
     /// Space is needed, however little there is to gain.
     urgent: AtomicBool,
+    /// What was cleared has its journal and its memory still.
+    cleared: AtomicBool,
     /// Whoever merges reads it, and whoever drops writes it.
     moving: RwLock<()>,
 }
@@ -95,6 +97,7 @@ impl Compactor {
             cramped: cramped.clone(),
             stopped: AtomicBool::new(false),
             urgent: AtomicBool::new(false),
+            cleared: AtomicBool::new(false),
             moving: RwLock::new(()),
         });
         let (wake, woken) = crossbeam_channel::bounded(1);
@@ -123,6 +126,12 @@ impl Compactor {
             // Where it is awake already, it goes on.
             wake.try_send(()).ok();
         }
+    }
+
+    /// Everything was cleared, and something was committed since.
+    pub(super) fn note_cleared(&self) {
+        self.shared.cleared.store(true, Ordering::Relaxed);
+        self.note();
     }
 
     /// Nothing is merged or dropped as long as somebody has this.
@@ -348,6 +357,11 @@ impl Tending {
     }
 
     fn tend(&mut self) -> Result<(), StoreError> {
+        if self.shared.cleared.swap(false, Ordering::Relaxed) {
+            // It goes with the next memtable that is written. Where everything is cleared again and again before one is
+            // full, that would be never.
+            self.shared.jobs.rotate_memtable()?;
+        }
         if self.rest_until.is_some_and(|until| Instant::now() < until) {
             return Ok(());
         }
