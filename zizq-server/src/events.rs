@@ -1,34 +1,13 @@
 //! What happens to jobs, told to whoever listens. The engine hands over what a turn has brought, and goes on; all else
 //! is done on a thread that each listener has to itself.
 
+use crate::job::event::Event;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use protocol::id::JobId;
-use protocol::job::{LastError, Status};
-use protocol::name::{JobType, QueueName};
-
 /// How many events wait for a listener. What comes beyond that is lost to it, and it is told so.
 const MAX_WAITING: usize = 10_000;
-
-/// A job has changed its status.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    pub id: JobId,
-    pub queue: QueueName,
-    pub job_type: JobType,
-    /// None: it is new.
-    pub from: Option<Status>,
-    /// None: it is gone.
-    pub to: Option<Status>,
-    /// In milliseconds since the Unix epoch.
-    pub at: u64,
-    pub priority: u16,
-    pub attempts: u32,
-    /// Where the job has just failed: why.
-    pub error: Option<Arc<LastError>>,
-}
 
 /// Everybody who listens.
 #[derive(Debug, Default)]
@@ -161,6 +140,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::id::JobId;
+    use protocol::job::Status;
+    use protocol::name::{JobType, QueueName};
 
     fn events(n: usize) -> Vec<Event> {
         let event = Event {

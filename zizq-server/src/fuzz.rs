@@ -12,7 +12,7 @@ pub fn query(text: &str) {
     drop(query.text("filter"));
     drop(query.list::<QueueName>("queue"));
     drop(query.list::<JobId>("id"));
-    drop(query.read("priority", |text| crate::filter::Span::parse(text, 65_535)));
+    drop(query.read("priority", |text| crate::job::filter::Span::parse(text, 65_535)));
     drop(query.number("limit", 1, 2_000));
     drop(query.flag("dry_run"));
     drop(query.finish());

@@ -16,7 +16,7 @@ mod tests {
     use protocol::id::JobId;
 
     use super::*;
-    use crate::engine::id::{Home, QueueId, Stamps};
+    use crate::job::id::{Home, QueueId, Stamps};
 
     /// What decides where an entry of a map of this size goes.
     const SLOTS: u64 = 4096;

@@ -5,7 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod events;
-pub mod filter;
+
 mod folder;
 #[doc(hidden)]
 pub mod fuzz;
@@ -13,6 +13,7 @@ pub mod handle;
 mod handlers;
 pub mod hash;
 mod http;
+pub mod job;
 pub mod jq;
 pub mod logging;
 mod logs;

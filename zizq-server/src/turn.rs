@@ -2,20 +2,21 @@
 
 use crate::clock::Time;
 use crate::engine::answers::Known;
-use crate::engine::budgets::DrawId;
 use crate::engine::command::crons::Firing;
 use crate::engine::command::jobs::Enqueue;
 use crate::engine::command::once::{Envelope, Once, Repeated};
 use crate::engine::command::{Command, Reject, Reply};
-use crate::engine::id::{Home, QueueId, Stamp};
-use crate::engine::job::Job;
 use crate::engine::{
-    Engine, Found, REFILL, REFILL_BYTES, Settings, Stored, TIMERS_REFILL, Tag, UNDATED_SLICE, Wanted,
-    place_of,
+    Engine, Found, REFILL, REFILL_BYTES, Settings, Stored, TIMERS_REFILL, UNDATED_SLICE, Wanted, place_of,
 };
 use crate::events::Hub;
+use crate::job::Job;
+use crate::job::draw::DrawId;
+use crate::job::id::{Home, QueueId, Stamp};
+use crate::job::place::Place;
+use crate::job::tag::Tag;
 use crate::store::damage::{self, draws, mend};
-use crate::store::keys::{self, Key, Place};
+use crate::store::keys::{self, Key};
 use crate::store::view::Part;
 use crate::store::{Snapshot, Store, StoreError, bulk, view};
 use protocol::job::Status;

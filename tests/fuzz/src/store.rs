@@ -21,10 +21,10 @@ use zizq_server::turn::Core;
 pub fn records(data: &[u8]) {
     let place = Place {
         status: Status::Scheduled,
-        queue: zizq_server::engine::id::QueueId(1),
+        queue: zizq_server::job::id::QueueId(1),
         priority: 5,
-        draw: zizq_server::engine::budgets::DrawId::NONE,
-        stamp: zizq_server::engine::id::Stamp::of(JobId::from_u128(7 << 64)),
+        draw: zizq_server::job::draw::DrawId::NONE,
+        stamp: zizq_server::job::id::Stamp::of(JobId::from_u128(7 << 64)),
     };
     if let Ok(job) = record::decode_job(place, &Bytes::copy_from_slice(data)) {
         let mut again = Vec::new();

@@ -16,8 +16,8 @@ use super::Engine;
 use super::command::jobs::{Enqueued, Outcome};
 use super::command::once::Once;
 use super::command::{Reject, Reply};
-use super::id::Stamp;
 use crate::hash::HashMap;
+use crate::job::id::Stamp;
 use crate::store::record::AnswerRecord;
 
 /// How long an answer is kept, in milliseconds: a day.

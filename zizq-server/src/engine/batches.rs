@@ -15,10 +15,10 @@ use protocol::payload::Payload;
 use super::command::Reject;
 use super::command::batches::{Fold, Plan, Planned, Step, Version};
 use super::command::jobs::Enqueued;
-use super::job::Job;
-use super::tags::Tag;
 use super::{Engine, Found};
 use crate::hash::HashMap;
+use crate::job::Job;
+use crate::job::tag::Tag;
 
 /// The batches that are open, by their keys.
 pub(super) type Open = HashMap<Key, Arc<Job>>;

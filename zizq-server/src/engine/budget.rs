@@ -10,9 +10,9 @@ use protocol::name::BudgetKey;
 use super::Engine;
 use super::command::Reject;
 use super::command::budgets::{BindingChange, CreateBudget, PatchBudget, PutBudget};
-use super::job::Job;
 use super::transition::Then;
 use crate::hash::HashMap;
+use crate::job::Job;
 
 fn unknown(key: &BudgetKey) -> String {
     format!("no budget has the key `{key}`")

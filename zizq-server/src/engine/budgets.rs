@@ -6,38 +6,21 @@
 
 mod gates;
 
+use crate::job::draw::BudgetId;
+use crate::job::draw::DrawId;
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::budget::{Binding, BudgetView, Policy, Strategy};
 use protocol::name::BudgetKey;
 use smallvec::SmallVec;
 
-use super::id::{QueueId, Stamp};
 use super::pool::Pool;
 use crate::clock::Time;
 use crate::hash::{HashMap, HashSet};
+use crate::job::id::{QueueId, Stamp};
 use crate::store::batch::Batch;
 use crate::store::record::{BudgetRecord, DrawRecord};
 use gates::Sleepers;
-
-/// The number of a budget.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BudgetId(pub u32);
-
-/// The number of a draw.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DrawId(pub u32);
-
-impl DrawId {
-    /// Of jobs that draw on no budget.
-    pub const NONE: Self = Self(0);
-    /// Of jobs that draw on some budget, whichever.
-    pub const SOME: Self = Self(u32::MAX);
-
-    pub const fn is_none(self) -> bool {
-        self.0 == 0
-    }
-}
 
 /// Where jobs stand that need so many tokens of a budget. It is open while the budget has as many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

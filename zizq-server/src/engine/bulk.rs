@@ -11,20 +11,12 @@ use std::sync::Arc;
 use protocol::budget::Binding;
 use protocol::enqueue::NewJob;
 
-use super::command::bulk::NewBulk;
 use super::command::jobs::Enqueued;
 use super::command::{Reject, Reply};
-use super::id::Stamp;
 use super::{Engine, Found};
-use crate::store::bulk::{BulkRecord, StoredBulks};
-
-/// A bulk that was accepted and has not been enqueued to its end.
-#[derive(Debug)]
-pub struct StoredBulk {
-    pub id: Stamp,
-    pub record: BulkRecord,
-    pub bulk: NewBulk,
-}
+use crate::job::bulk::NewBulk;
+use crate::job::id::Stamp;
+use crate::store::bulk::{BulkRecord, StoredBulk, StoredBulks};
 
 #[derive(Debug, Default)]
 pub(super) struct Bulks {

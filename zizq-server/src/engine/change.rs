@@ -9,14 +9,14 @@ use protocol::stream::CancelReason;
 
 use super::command::Reject;
 use super::command::jobs::{Change, ChangeJobs, Changed, ListInFlight, Seen};
-use super::id::QueueId;
-use super::job::Job;
 use super::lease::Lease;
 use super::outbox::Item;
 use super::transition::Then;
 use super::{Engine, Found, budget};
-use crate::filter::Filter;
 use crate::hash::HashSet;
+use crate::job::Job;
+use crate::job::filter::Filter;
+use crate::job::id::QueueId;
 
 impl Engine {
     pub(super) fn change(

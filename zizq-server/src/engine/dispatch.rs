@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use crate::hash::HashMap;
 
 use super::Engine;
-use super::budgets::DrawId;
-use super::id::{QueueId, Stamp};
-use super::job::Job;
 use super::queues::Queues;
-use super::ready::{Head, LaneAt};
+use super::ready::Head;
 use super::streams::{Stream, Takes};
+use crate::job::Job;
+use crate::job::draw::DrawId;
+use crate::job::id::{QueueId, Stamp};
+use crate::job::place::LaneAt;
 use crate::store::view::Part;
 
 /// The next jobs of all queues in order, for streams that take from every queue. Kept from the first such stream on.

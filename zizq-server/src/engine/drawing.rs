@@ -10,9 +10,10 @@ use std::collections::BTreeSet;
 use crate::hash::HashMap;
 
 use super::Engine;
-use super::budgets::{Budgets, DrawId, Gate};
-use super::id::{QueueId, Stamp};
+use super::budgets::{Budgets, Gate};
 use super::ready::{Head, Lanes};
+use crate::job::draw::DrawId;
+use crate::job::id::{QueueId, Stamp};
 
 #[derive(Debug, Default)]
 pub(super) struct Drawing {

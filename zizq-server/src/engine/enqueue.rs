@@ -6,13 +6,13 @@ use protocol::enqueue::NewJob;
 use protocol::job::Status;
 
 use super::batches::Open;
-use super::budgets::DrawId;
 use super::command::Reject;
 use super::command::batches::{Plan, Step};
 use super::command::jobs::{EnqueueAndWait, Enqueued, Outcome};
-use super::id::Home;
-use super::job::Job;
 use super::{Engine, Found};
+use crate::job::Job;
+use crate::job::draw::DrawId;
+use crate::job::id::Home;
 
 impl Engine {
     pub(super) fn enqueue(

@@ -10,8 +10,9 @@ use super::command::batches::Plan;
 use super::command::crons::{Firing, Ran, RunEntry};
 use super::command::jobs::Enqueued;
 use super::cron::{no_entry, no_group};
-use super::tags::{Tag, unique_tags};
+use super::tags::unique_tags;
 use super::{Engine, Found};
+use crate::job::tag::Tag;
 
 /// How many entries may come in one turn.
 const SLICE: usize = if cfg!(test) { 4 } else { 256 };

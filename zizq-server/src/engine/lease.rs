@@ -7,8 +7,8 @@ use protocol::id::JobId;
 use protocol::lease::LeaseToken;
 use protocol::payload::Payload;
 
-use super::job::Job;
 use crate::hash::HashMap;
+use crate::job::Job;
 use crate::store::record::LeaseEnd;
 
 /// A lease is written down when it has lived this long, in milliseconds.

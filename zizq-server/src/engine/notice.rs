@@ -4,9 +4,9 @@ use protocol::job::Status;
 
 use super::command::Reject;
 use super::command::jobs::{Enqueued, Unwait, Wait, Waiter, Waits};
-use super::job::Job;
 use super::{Engine, Found};
-use crate::events::Event;
+use crate::job::Job;
+use crate::job::event::Event;
 
 impl Engine {
     /// Whether somebody wants to hear of every change.

@@ -10,7 +10,7 @@ use protocol::lease::LeaseToken;
 use protocol::name::QueueName;
 use protocol::stream::CancelReason;
 
-use super::job::Job;
+use crate::job::Job;
 
 /// A stream with more than this unread gets no jobs until its reader has caught up, in bytes. Tests cross it often.
 const MAX_UNREAD: usize = if cfg!(test) { 256 * 1024 } else { 1024 * 1024 };

@@ -12,12 +12,12 @@ use protocol::stream::CancelReason;
 use super::backoff;
 use super::command::Reject;
 use super::command::jobs::{Fail, Failed};
-use super::job::{Job, MAX_ATTEMPTS};
 use super::lease::Lease;
 use super::outbox::Item;
 use super::renew::SLICE_BYTES;
 use super::transition::Then;
 use super::{Engine, Found};
+use crate::job::{Job, MAX_ATTEMPTS};
 use crate::store::record::ErrorRecord;
 
 /// How many attempts that have taken too long are ended in one turn.

@@ -10,12 +10,13 @@ use protocol::stream::CancelReason;
 
 use super::Engine;
 use super::command::{About, Command, Payloads};
-use super::job::Job;
 use super::lease::Lease;
 use super::outbox::Item;
 use super::ready::Wanted;
 use super::streams::State;
-use crate::store::keys::{self, Place};
+use crate::job::Job;
+use crate::job::place::Place;
+use crate::store::keys;
 
 /// Of a command that needs more than this a part is carried out at a time, and so much is written at once, in bytes.
 const MAX_AT_ONCE: usize = if cfg!(test) { 150_000 } else { 4 * 1024 * 1024 };

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use protocol::job::Status;
 use protocol::name::QueueName;
 
-use super::budgets::DrawId;
 use super::command::jobs::JobCounts;
 use super::command::queues::{LastRelease, QueueState};
 use super::drawing::Drawing;
-use super::id::QueueId;
 use super::ready::{Head, Lanes};
 use crate::hash::{HashMap, HashSet};
+use crate::job::counts::Counts;
+use crate::job::draw::DrawId;
+use crate::job::id::QueueId;
 use crate::store::batch::Batch;
-use crate::store::record::{Counts, QueueRecord};
+use crate::store::record::QueueRecord;
 
 #[derive(Debug)]
 pub(super) struct Queue {

@@ -1,13 +1,14 @@
 //! Ready jobs of one queue, in the order (priority, age). Each priority is a lane.
 
+use crate::job::place::LaneAt;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::budgets::DrawId;
-use super::id::{QueueId, Stamp};
-use super::job::Job;
 use super::window::{Limits, Weigh, Window};
-use crate::store::keys::Place;
+use crate::job::Job;
+use crate::job::draw::DrawId;
+use crate::job::id::{QueueId, Stamp};
+use crate::job::place::Place;
 
 impl Weigh for Arc<Job> {
     fn weight(&self) -> usize {
@@ -41,15 +42,6 @@ pub enum Wanted {
     Lane(LaneAt),
     /// The payload of a job in flight.
     Payload(Place),
-}
-
-/// A place in a lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct LaneAt {
-    pub queue: QueueId,
-    pub draw: DrawId,
-    pub priority: u16,
-    pub from: Stamp,
 }
 
 /// The next job of a queue.

@@ -11,12 +11,12 @@ use protocol::stream::CancelReason;
 use super::command::queues::LastRelease;
 use super::command::streams::{Link, StreamKind};
 use super::command::{Reject, leased};
-use super::job::Job;
 use super::lease::Lease;
 use super::outbox::Item;
 use super::streams::{State, Stream, Takes};
 use super::transition::Claim;
 use super::{Engine, Found};
+use crate::job::Job;
 use crate::store::record::{LeaseEnd, LeaseRecord};
 
 /// When a lease ends; none: with its stream.

@@ -11,13 +11,11 @@ use protocol::name::CronName;
 use smallvec::SmallVec;
 
 use super::answers::Answers;
-use super::budgets::{BudgetId, Budgets, DrawId};
+use super::budgets::Budgets;
 use super::bulk::Bulks;
 use super::command::streams::StreamKind;
 use super::crons::Crons;
 use super::dispatch::Heads;
-use super::id::{QueueId, Stamp, Stamps};
-use super::job::Job;
 use super::lease::{Lease, Leases, SAVE_AFTER_MS};
 use super::queues::Queues;
 use super::schedule::Timers;
@@ -28,6 +26,9 @@ use super::transition::TOKEN_COUNT_BITS;
 use super::{Engine, Settings};
 use crate::clock::Time;
 use crate::hash::{HashMap, HashSet};
+use crate::job::Job;
+use crate::job::draw::{BudgetId, DrawId};
+use crate::job::id::{QueueId, Stamp, Stamps};
 use crate::store::batch::Batch;
 use crate::store::bulk::StoredBulks;
 use crate::store::record::{

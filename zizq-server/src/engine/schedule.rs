@@ -5,12 +5,12 @@ use std::sync::Arc;
 use protocol::job::Status;
 
 use super::Engine;
-use super::budgets::DrawId;
-use super::id::Stamp;
-use super::job::Job;
 use super::transition::Then;
 use super::window::{Limits, Weigh, Window};
-use crate::store::keys::Place;
+use crate::job::Job;
+use crate::job::draw::DrawId;
+use crate::job::id::Stamp;
+use crate::job::place::Place;
 use crate::store::view::{Part, TimerKey, TimerTarget};
 
 const LIMITS: Limits = Limits { items: if cfg!(test) { 32 } else { 2_048 }, bytes: usize::MAX };

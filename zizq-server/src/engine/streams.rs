@@ -9,9 +9,9 @@ use smallvec::SmallVec;
 
 use super::command::queues::LastRelease;
 use super::command::streams::{Link, StreamKind, WorkerInfo};
-use super::id::QueueId;
 use super::outbox::{Item, Outbox};
 use crate::hash::{HashMap, HashSet};
+use crate::job::id::QueueId;
 
 /// Which queues a stream takes jobs from.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use super::Engine;
 use super::command::Reject;
 use super::command::queues::{PauseQueue, QueueState};
 use super::command::streams::WorkerState;
-use super::id::QueueId;
 use super::streams::{State, Stream, Takes};
 use crate::hash::HashMap;
+use crate::job::id::QueueId;
 
 impl Engine {
     pub(super) fn pause(&mut self, PauseQueue { queue, paused }: PauseQueue) -> QueueState {

@@ -4,17 +4,18 @@
 //! What happens to a tag that memory does not hold is noted, and put into its record once that has been read: before
 //! the next commit at the latest ([`Engine::wants_tags`]).
 
+use crate::job::tag::Tag;
 use std::mem;
 use std::sync::Arc;
 
 use protocol::enqueue::NewJob;
-use protocol::flow::{Batch as Foldable, Key};
+use protocol::flow::Batch as Foldable;
 use protocol::id::JobId;
 
 use super::Engine;
 use super::command::{About, Command};
-use super::job::Job;
 use crate::hash::HashMap;
+use crate::job::Job;
 use crate::store::batch::Batch;
 use crate::store::record::Holder;
 
@@ -22,15 +23,6 @@ use crate::store::record::Holder;
 const MAX_KNOWN: usize = if cfg!(test) { 3 } else { 65_536 };
 /// Of the ended jobs with a tag so many are remembered: those that are kept longest.
 const MAX_ENDED: usize = 8;
-
-/// A text of the user's, and what it is to a job.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Tag {
-    /// Every job with this unique key has it.
-    Unique(Key),
-    /// The job has it into which others of this batch are folded: one at most, and a ready one.
-    Batch(Key),
-}
 
 /// The jobs that have a tag, in the order of their ids.
 pub type Holders = Vec<Holder>;
@@ -201,6 +193,7 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use protocol::flow::Key;
 
     fn holder(n: u128, purge_at: Option<u64>) -> Holder {
         Holder { id: JobId::from_u128(n), purge_at }

@@ -194,7 +194,7 @@ impl Engine {
     }
 
     /// Hands a ready job to a stream.
-    pub(super) fn deliver(&mut self, key: u64, mut job: Arc<super::job::Job>) {
+    pub(super) fn deliver(&mut self, key: u64, mut job: Arc<crate::job::Job>) {
         self.leaves_ready(&job);
         let token = self.next_token();
         let delivered = Arc::make_mut(&mut job);

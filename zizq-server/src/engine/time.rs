@@ -12,11 +12,11 @@
 use protocol::job::Status;
 
 use super::Engine;
-use super::id::Stamp;
-use super::job::Job;
 use super::transition::TOKEN_COUNT_BITS;
 use super::transition::Then;
 use crate::clock::Time;
+use crate::job::Job;
+use crate::job::id::Stamp;
 use crate::store::record::ClockRecord;
 use crate::store::view::{Part, TimerKey};
 use std::sync::Arc;

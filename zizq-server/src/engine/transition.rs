@@ -15,12 +15,12 @@ use protocol::job::Status;
 use protocol::lease::LeaseToken;
 use protocol::outcome::LeasedJob;
 
-use super::budgets::DrawId;
 use super::command::Reject;
-use super::id::{QueueId, Stamp};
-use super::job::Job;
 use super::lease::Lease;
 use super::{Engine, Found};
+use crate::job::Job;
+use crate::job::draw::DrawId;
+use crate::job::id::{QueueId, Stamp};
 
 /// The cursor of a lane follows after this many jobs have left it.
 const CURSOR_EVERY: usize = if cfg!(test) { 8 } else { 4_096 };

@@ -6,9 +6,9 @@ use protocol::enqueue::NewJob;
 use protocol::flow::{Unique, UniqueWhile};
 use protocol::id::JobId;
 
-use super::job::Job;
-use super::tags::Tag;
 use super::{Engine, Found};
+use crate::job::Job;
+use crate::job::tag::Tag;
 use crate::store::record::Holder;
 
 impl Engine {

@@ -14,8 +14,8 @@ use smallvec::SmallVec;
 use super::Engine;
 use super::budgets::Gate;
 use super::drawing::Stand;
-use super::id::QueueId;
 use super::streams::Takes;
+use crate::job::id::QueueId;
 
 /// While streams wait for no more queues than so many, only those are woken.
 const FEW: usize = if cfg!(test) { 1 } else { 64 };

@@ -9,8 +9,8 @@ use protocol::media::Format;
 use protocol::payload::Payload;
 
 use crate::engine::command::batches::{Plan, Planned, Step};
-use crate::engine::job::Job;
 use crate::hash::HashMap;
+use crate::job::Job;
 use crate::jq::fold::{Folded, Item, Task, Turn};
 use crate::jq::{Admission, FoldError};
 

@@ -13,11 +13,11 @@ use serde_json::json;
 
 use super::filters;
 use crate::engine::command::jobs::{Change, ChangeJobs, Changed, Seen};
-use crate::filter::Filter;
 use crate::handle::CallError;
 use crate::http::App;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
+use crate::job::filter::Filter;
 
 pub(crate) async fn patch(app: &App, request: &Request) -> Answer {
     let patch = read_patch(request)?;

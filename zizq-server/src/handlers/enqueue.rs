@@ -11,7 +11,6 @@ use protocol::synonyms;
 use super::wait::{self, Waiting};
 use super::{once, out_of_step};
 use crate::clock;
-use crate::engine::command::bulk::NewBulk;
 use crate::engine::command::jobs::{Enqueue, EnqueueAndWait, Enqueued, Outcome, Seen};
 use crate::engine::command::once::{Once, Taken};
 use crate::engine::command::{self, Reject};
@@ -21,6 +20,7 @@ use crate::http::App;
 use crate::http::prefer::Handling;
 use crate::http::reply::{self, Answer, Content, Refusal};
 use crate::http::request::Request;
+use crate::job::bulk::NewBulk;
 
 pub(crate) async fn one(app: &App, request: &Request) -> Answer {
     match Handling::of(request) {

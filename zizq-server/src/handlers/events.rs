@@ -16,12 +16,13 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::filters;
-use crate::events::{Event, Heard, Listening};
-use crate::filter::Filter;
+use crate::events::{Heard, Listening};
 use crate::http::reply::{Answer, Content, Refusal};
 use crate::http::request::Request;
 use crate::http::stream::{set_headers, write_event};
 use crate::http::{App, closed, not_acceptable};
+use crate::job::event::Event;
+use crate::job::filter::Filter;
 
 const EVENT_STREAM: &str = StreamFormat::EventStream.content_type();
 /// How many can listen at a time: each has a thread.

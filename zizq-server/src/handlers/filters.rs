@@ -4,9 +4,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use protocol::error::excerpt;
 use protocol::job::Status;
 
-use crate::filter::{Filter, Span};
 use crate::http::query::Query;
 use crate::http::reply::Refusal;
+use crate::job::filter::{Filter, Span};
 
 /// What stays as it is in the value of a query parameter (RFC 3986, unreserved).
 pub(super) const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -7,7 +7,7 @@ use protocol::log::Output;
 use tempfile::TempDir;
 
 use super::*;
-use crate::engine::job::Job;
+use crate::job::Job;
 use crate::store::Store;
 use crate::store::batch::Batch;
 use crate::store::{Snapshot, keys};

@@ -10,7 +10,7 @@ use protocol::job::Status;
 use super::look::Look;
 use super::{ReadError, Reader};
 use crate::engine::command::jobs::{Change, ChangeJobs, Changed};
-use crate::filter::Filter;
+use crate::job::filter::Filter;
 
 /// How many jobs the engine changes at a time: so few that nobody notices.
 const SLICE: usize = 128;

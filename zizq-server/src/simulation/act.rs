@@ -16,7 +16,6 @@ use super::batches::Folding;
 use super::watchers::Told;
 use crate::engine::command::batches::OpenBatches;
 use crate::engine::command::budgets::{CreateBudget, DeleteBudget, PutBudget};
-use crate::engine::command::bulk::NewBulk;
 use crate::engine::command::crons::{
     DeleteCron, DeleteEntry, GetCron, NewEntry, PauseEntry, PutCron, PutEntry, RunEntry,
 };
@@ -31,9 +30,10 @@ use crate::engine::command::streams::{
     WorkerInfo,
 };
 use crate::engine::command::{Command, Drain, Reset, Stop};
-use crate::engine::id::Stamp;
 use crate::engine::outbox::Outbox;
-use crate::filter::Filter;
+use crate::job::bulk::NewBulk;
+use crate::job::filter::Filter;
+use crate::job::id::Stamp;
 
 /// A [`Command`] that can be kept.
 #[derive(Debug, Clone)]

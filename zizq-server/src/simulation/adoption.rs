@@ -11,8 +11,8 @@ use super::act::Act;
 use super::crons::is_of_cron;
 use super::ledger::Ledger;
 use super::model::{Entry, Lease, Model, Saved};
-use crate::engine::id::Stamp;
-use crate::engine::job::Job;
+use crate::job::Job;
+use crate::job::id::Stamp;
 
 impl Model {
     /// Takes over from the store what the turn may have changed. Everything else must be as it was.

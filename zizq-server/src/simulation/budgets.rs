@@ -17,7 +17,7 @@ use super::streams::Stream;
 use crate::engine::command::budgets::BindingChange;
 use crate::engine::command::jobs::{Change, Changed};
 use crate::engine::command::{Reject, Reply};
-use crate::engine::job::Job;
+use crate::job::Job;
 use crate::turn::Answer;
 
 pub(super) type Budgets = BTreeMap<BudgetKey, Budget>;

@@ -12,11 +12,11 @@ use serde_json::{Map, Value, json};
 use super::act::Act;
 use super::ledger::Ledger;
 use super::model::Model;
-use crate::engine::command::bulk::NewBulk;
 use crate::engine::command::jobs::{Enqueued, Outcome};
 use crate::engine::command::{Reject, Reply};
-use crate::engine::id::Stamp;
-use crate::engine::job::Job;
+use crate::job::Job;
+use crate::job::bulk::NewBulk;
+use crate::job::id::Stamp;
 use crate::store::{Snapshot, bulk};
 use crate::turn::Answer;
 

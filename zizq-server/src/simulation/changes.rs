@@ -18,8 +18,8 @@ use super::streams::Told;
 use super::world::World;
 use crate::engine::command::jobs::{Change, Changed, Seen};
 use crate::engine::command::{Reject, Reply};
-use crate::engine::job::Job;
-use crate::filter::Filter;
+use crate::job::Job;
+use crate::job::filter::Filter;
 use crate::turn::Answer;
 
 impl Model {

@@ -21,7 +21,7 @@ use crate::engine::command::crons::Firing;
 use crate::engine::command::crons::NewEntry;
 use crate::engine::command::crons::Ran;
 use crate::engine::command::{Reject, Reply};
-use crate::engine::job::Job;
+use crate::job::Job;
 use crate::store::Snapshot;
 use crate::turn::Answer;
 
@@ -188,7 +188,7 @@ impl Model {
             let mut job = new.pop().with_context(|| format!("{group} {name} has not come"))?.clone();
             let as_asked = job.payload == asked.payload && job.ready_at == now && job.status == Status::Ready;
             ensure!(as_asked, "{group} {name} has made {job:?}");
-            job.draw = crate::engine::budgets::DrawId::NONE;
+            job.draw = crate::job::draw::DrawId::NONE;
             self.admit(job, asked.queue)?;
         }
         ensure!(new.is_empty(), "nobody has asked for {new:?}");

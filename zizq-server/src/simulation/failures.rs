@@ -12,7 +12,7 @@ use super::model::Model;
 use super::profile::{chance, one};
 use super::watchers::Waiters;
 use super::world::World;
-use crate::engine::id::Stamp;
+use crate::job::id::Stamp;
 use crate::store::memory::MemoryStore;
 use crate::store::{Store, view};
 use crate::turn::Core;

@@ -9,13 +9,15 @@ use protocol::name::{BudgetKey, CronName};
 
 use super::answers::{self, Kept};
 use super::model::{Entry, Model, Saved};
-use crate::engine::budgets::{BudgetId, DrawId};
-use crate::engine::id::{QueueId, Stamp};
-use crate::engine::job::Job;
+use crate::job::Job;
+use crate::job::counts::Counts;
+use crate::job::draw::{BudgetId, DrawId};
+use crate::job::id::{QueueId, Stamp};
+use crate::job::place::Place;
 use crate::store::bulk::{self, BulkRecord};
-use crate::store::keys::{self, Area, Parts, Place};
+use crate::store::keys::{self, Area, Parts};
 use crate::store::record::{
-    self, BudgetRecord, Counts, CronRecord, DrawRecord, EntryState, LeaseRecord, QueueRecord,
+    self, BudgetRecord, CronRecord, DrawRecord, EntryState, LeaseRecord, QueueRecord,
 };
 use crate::store::view::{self, LaneKey};
 use crate::store::{Entry as Stored, Snapshot};

@@ -16,7 +16,7 @@ use super::streams::{SLICE, SLICE_BYTES, State, Stream, Told};
 use crate::engine::command::jobs::Failed;
 use crate::engine::command::streams::StreamKind;
 use crate::engine::command::{Reject, Reply};
-use crate::engine::job::{Job, MAX_ATTEMPTS};
+use crate::job::{Job, MAX_ATTEMPTS};
 use crate::store::{Snapshot, view};
 use crate::turn::Answer;
 

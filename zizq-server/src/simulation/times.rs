@@ -5,7 +5,7 @@ use protocol::job::Status;
 
 use super::model::Model;
 use crate::clock::Time;
-use crate::engine::job::Job;
+use crate::job::Job;
 use crate::store::{Snapshot, view};
 
 /// A clock that goes back by less has not been set, in milliseconds.

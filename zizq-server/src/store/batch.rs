@@ -6,15 +6,16 @@ use protocol::id::JobId;
 use protocol::name::{CronName, QueueName};
 
 use super::bulk::{self, BulkRecord};
-use super::keys::{self, Area, Key, Place};
+use super::keys::{self, Area, Key};
 use super::record::{
     self, AnswerRecord, BudgetRecord, ClockRecord, CronRecord, DrawRecord, EntryState, ErrorRecord, Holder,
     LeaseRecord, QueueRecord,
 };
-use crate::engine::Tag;
-use crate::engine::budgets::{BudgetId, DrawId};
-use crate::engine::id::{QueueId, Stamp};
-use crate::engine::job::Job;
+use crate::job::Job;
+use crate::job::draw::{BudgetId, DrawId};
+use crate::job::id::{QueueId, Stamp};
+use crate::job::place::Place;
+use crate::job::tag::Tag;
 
 /// Changes in the order they were made; of two to one key the later counts.
 #[derive(Debug, Default)]

@@ -8,9 +8,8 @@ use super::batch::Batch;
 use super::keys::{self, Area, Key, Parts};
 use super::record::{Damaged, decode, encode};
 use super::{Entry, Snapshot, StoreError};
-use crate::engine::bulk::StoredBulk;
-use crate::engine::command::bulk::NewBulk;
-use crate::engine::id::Stamp;
+use crate::job::bulk::NewBulk;
+use crate::job::id::Stamp;
 
 /// A bulk that was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +57,14 @@ impl Under {
             mut number => number.u32().filter(|_| number.0.is_empty()).map(|number| Self::Part(id, number)),
         }
     }
+}
+
+/// A bulk that was accepted and has not been enqueued to its end.
+#[derive(Debug)]
+pub struct StoredBulk {
+    pub id: Stamp,
+    pub record: BulkRecord,
+    pub bulk: NewBulk,
 }
 
 /// What a start finds.

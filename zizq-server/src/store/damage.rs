@@ -15,13 +15,15 @@ use protocol::job::Status;
 use protocol::name::QueueName;
 
 use super::batch::Batch;
-use super::keys::{self, Area, Key, Parts, Place};
-use super::record::{self, Counts, QueueRecord};
+use super::keys::{self, Area, Key, Parts};
+use super::record::{self, QueueRecord};
 use super::{Entry, Snapshot, StoreError, bulk, view};
-use crate::engine::budgets::DrawId;
-use crate::engine::id::{QueueId, Stamp};
-use crate::engine::job::Job;
 use crate::hash::HashSet;
+use crate::job::Job;
+use crate::job::counts::Counts;
+use crate::job::draw::DrawId;
+use crate::job::id::{QueueId, Stamp};
+use crate::job::place::Place;
 
 const STATUSES: [Status; 4] = [Status::Scheduled, Status::Ready, Status::Completed, Status::Dead];
 

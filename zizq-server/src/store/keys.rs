@@ -29,14 +29,15 @@
 //! | answer part | the key of a call, 0, number | some of the jobs that were answered, in JSON |
 //! | aside | the key of a damaged record | what was found there, see [`super::damage`] |
 
+use crate::job::place::Place;
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::CronName;
 use smallvec::SmallVec;
 
-use crate::engine::Tag;
-use crate::engine::budgets::{BudgetId, DrawId};
-use crate::engine::id::{QueueId, Stamp};
+use crate::job::draw::{BudgetId, DrawId};
+use crate::job::id::{QueueId, Stamp};
+use crate::job::tag::Tag;
 
 /// A key of the store. All but those of logs and those with texts in them fit into 20 bytes, which fjall keeps inline.
 pub type Key = SmallVec<[u8; 20]>;
@@ -89,17 +90,6 @@ impl Area {
             Status::Dead => Self::Dead,
         }
     }
-}
-
-/// Where a job's record lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Place {
-    pub status: Status,
-    pub queue: QueueId,
-    /// Of a ready job alone it is of meaning here.
-    pub draw: DrawId,
-    pub priority: u16,
-    pub stamp: Stamp,
 }
 
 impl Place {

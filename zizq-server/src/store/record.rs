@@ -1,5 +1,6 @@
 //! Values of the store. Each begins with the number of its format, so that a later one can read an earlier one.
 
+use crate::job::counts::Counts;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,10 +17,11 @@ use protocol::payload::Payload;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::keys::{self, Area, Place};
-use crate::engine::budgets::DrawId;
-use crate::engine::id::{Home, QueueId};
-use crate::engine::job::Job;
+use super::keys::{self, Area};
+use crate::job::Job;
+use crate::job::draw::DrawId;
+use crate::job::id::{Home, QueueId};
+use crate::job::place::Place;
 
 const FORMAT: u8 = 1;
 /// A job record with a list of [`Extra`] between its header and its payload.
@@ -218,7 +220,7 @@ pub fn encode_job(job: &Job, out: &mut Vec<u8>) {
     out.extend_from_slice(job.payload.bytes());
 }
 
-/// More failures than that are damage: at half as many a job is dead ([`crate::engine::job::MAX_ATTEMPTS`]), and then only
+/// More failures than that are damage: at half as many a job is dead ([`crate::job::MAX_ATTEMPTS`]), and then only
 /// somebody who retries it again and again adds to them.
 const CREDIBLE_ATTEMPTS: u32 = 2_000_000;
 
@@ -285,37 +287,6 @@ pub struct QueueRecord {
     pub counts: Counts,
     /// Whether nothing is handed out of it.
     pub paused: bool,
-}
-
-/// How many jobs of a queue have each stored status.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
-    pub scheduled: u64,
-    pub ready: u64,
-    pub completed: u64,
-    pub dead: u64,
-}
-
-impl Counts {
-    pub const fn of_mut(&mut self, status: Status) -> &mut u64 {
-        match status {
-            Status::Scheduled => &mut self.scheduled,
-            Status::Ready | Status::InFlight => &mut self.ready,
-            Status::Completed => &mut self.completed,
-            Status::Dead => &mut self.dead,
-        }
-    }
-
-    pub const fn add(&mut self, other: &Self) {
-        self.scheduled += other.scheduled;
-        self.ready += other.ready;
-        self.completed += other.completed;
-        self.dead += other.dead;
-    }
-
-    pub const fn total(&self) -> u64 {
-        self.scheduled + self.ready + self.completed + self.dead
-    }
 }
 
 pub fn encode_queue(queue: &QueueRecord, out: &mut Vec<u8>) {

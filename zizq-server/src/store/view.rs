@@ -8,16 +8,18 @@ use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::CronName;
 
-use super::keys::{self, Area, Key, Parts, Place};
+use super::keys::{self, Area, Key, Parts};
 use super::record::{
     self, AnswerRecord, BudgetRecord, ClockRecord, CronRecord, Damaged, DrawRecord, EntryState, ErrorRecord,
     Holder, LeaseRecord, QueueRecord,
 };
 use super::{Entry, Snapshot, StoreError};
-use crate::engine::budgets::{BudgetId, DrawId};
-use crate::engine::id::{Home, QueueId, Stamp};
-use crate::engine::job::Job;
-use crate::engine::{LaneAt, Tag};
+use crate::job::Job;
+use crate::job::draw::{BudgetId, DrawId};
+use crate::job::id::{Home, QueueId, Stamp};
+use crate::job::place::LaneAt;
+use crate::job::place::Place;
+use crate::job::tag::Tag;
 
 /// A part of an ordered run, and where the rest of it begins.
 #[derive(Debug)]

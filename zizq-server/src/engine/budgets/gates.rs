@@ -7,8 +7,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{BudgetId, Budgets, DrawId, Gate};
-use crate::engine::id::{QueueId, Stamp};
+use super::{Budgets, Gate};
+use crate::job::draw::{BudgetId, DrawId};
+use crate::job::id::{QueueId, Stamp};
 
 /// The queues that sleep at a gate.
 #[derive(Debug, Default)]

@@ -13,9 +13,9 @@ use protocol::payload::Payload;
 
 use super::Reject;
 use super::budgets::BindingChange;
-use crate::engine::job::Job;
-use crate::filter::Filter;
-use crate::store::record::Counts;
+use crate::job::Job;
+use crate::job::counts::Counts;
+use crate::job::filter::Filter;
 
 /// Enqueue jobs: all of them or none.
 #[derive(Debug)]

@@ -6,7 +6,6 @@
 
 pub mod batches;
 pub mod budgets;
-pub mod bulk;
 pub mod crons;
 pub mod jobs;
 pub mod once;
@@ -25,11 +24,11 @@ use protocol::lease::{HeartbeatsReply, LeaseToken};
 use protocol::name::CronName;
 use protocol::outcome::{LeasedJob, NotDone};
 
-use super::id::{QueueId, Stamp};
-use super::job::Job;
+use crate::job::Job;
+use crate::job::bulk::NewBulk;
+use crate::job::id::{QueueId, Stamp};
 use batches::{Fold, OpenBatches, Planned};
 use budgets::{CreateBudget, DeleteBudget, GetBudget, ListBudgets, PatchBudget, PutBudget};
-use bulk::NewBulk;
 use crons::{
     AddEntry, DeleteCron, DeleteCrons, DeleteEntry, GetCron, GetEntry, ListCrons, PatchCron, PauseEntry,
     PutCron, PutEntry, Ran, RunEntry,

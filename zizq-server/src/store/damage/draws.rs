@@ -7,11 +7,12 @@ use protocol::budget::Binding;
 use protocol::name::BudgetKey;
 
 use super::job_key;
-use crate::engine::budgets::{BudgetId, DrawId};
-use crate::engine::id::{QueueId, Stamp};
-use crate::engine::job::Job;
+use crate::job::Job;
+use crate::job::draw::{BudgetId, DrawId};
+use crate::job::id::{QueueId, Stamp};
+use crate::job::place::Place;
 use crate::store::batch::Batch;
-use crate::store::keys::{self, Area, Place};
+use crate::store::keys::{self, Area};
 use crate::store::record::{self, DrawRecord};
 use crate::store::{Snapshot, StoreError, view};
 

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use protocol::job::Status;
 
 use super::{STATUSES, draws, entries, job_key, rebuilt_queue};
-use crate::engine::id::{QueueId, Stamp};
-use crate::engine::job::Job;
+use crate::job::Job;
+use crate::job::counts::Counts;
+use crate::job::id::{QueueId, Stamp};
 use crate::store::batch::Batch;
 use crate::store::disk::salvage::MARK;
 use crate::store::keys::{self, Area};
-use crate::store::record::{self, Counts};
+use crate::store::record;
 use crate::store::{Snapshot, StoreError, view};
 
 /// The changes after which queues have the jobs that they are said to have, and every job is found by those who look for

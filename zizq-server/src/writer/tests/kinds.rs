@@ -18,7 +18,6 @@ use crate::engine::command::batches::{Fold, OpenBatches, Plan};
 use crate::engine::command::budgets::{
     CreateBudget, DeleteBudget, GetBudget, ListBudgets, PatchBudget, PutBudget,
 };
-use crate::engine::command::bulk::NewBulk;
 use crate::engine::command::crons::{
     AddEntry, DeleteCron, DeleteCrons, DeleteEntry, GetCron, GetEntry, ListCrons, NewEntry, PatchCron,
     PauseEntry, PutCron, PutEntry, RunEntry,
@@ -30,6 +29,7 @@ use crate::engine::command::jobs::{
 use crate::engine::command::once::Once;
 use crate::engine::command::queues::{ForgetQueue, ListQueues, PauseQueue, QueueIds};
 use crate::engine::command::streams::{CaughtUp, FinishPoll, ListWorkers, RenewStream, StopTaking};
+use crate::job::bulk::NewBulk;
 
 const JOB: LeasedJob = LeasedJob { id: JobId::from_u128(1), lease: None };
 const LINK: Link = Link { stream: 1, number: 0 };

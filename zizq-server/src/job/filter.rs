@@ -8,7 +8,7 @@ use protocol::job::Status;
 use protocol::name::{BudgetKey, JobType, QueueName};
 use protocol::time::{self, InvalidTime};
 
-use crate::engine::job::Job;
+use super::Job;
 
 /// The conditions of a call, joined by AND. None of a kind means all. Lists are sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

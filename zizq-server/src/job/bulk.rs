@@ -1,4 +1,4 @@
-//! The request for many jobs at once.
+//! Many jobs that came at once, with the body that they were read from: it is stored as it is.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -23,13 +23,13 @@ const SLICE_BYTES: usize = if cfg!(test) { 500 } else { 512 * 1024 };
 /// The body of a request for many jobs, read.
 #[derive(Debug, Clone)]
 pub struct NewBulk {
-    pub(in crate::engine) format: Format,
-    pub(in crate::engine) body: Bytes,
-    pub(in crate::engine) number: usize,
+    pub(crate) format: Format,
+    pub(crate) body: Bytes,
+    pub(crate) number: usize,
     /// The jobs, cut up here, where nobody waits for it.
-    pub(in crate::engine) slices: VecDeque<Vec<NewJob>>,
+    pub(crate) slices: VecDeque<Vec<NewJob>>,
     /// Of the jobs that draw the same on budgets the first, with its place.
-    pub(in crate::engine) drawing: Vec<(usize, NewJob)>,
+    pub(crate) drawing: Vec<(usize, NewJob)>,
 }
 
 impl NewBulk {
@@ -72,7 +72,7 @@ impl NewBulk {
         self.slices.iter().flatten().cloned().collect()
     }
 
-    pub(in crate::engine) fn skip(&mut self, mut jobs: usize) {
+    pub(crate) fn skip(&mut self, mut jobs: usize) {
         while let Some(slice) = self.slices.front_mut() {
             if jobs < slice.len() {
                 slice.drain(..jobs);
@@ -83,7 +83,7 @@ impl NewBulk {
         }
     }
 
-    pub(in crate::engine) fn part(&self, n: u32) -> Option<&[u8]> {
+    pub(crate) fn part(&self, n: u32) -> Option<&[u8]> {
         self.body.chunks(PART_BYTES).nth(n as usize)
     }
 }

@@ -1,4 +1,13 @@
-//! A job as the engine holds it.
+//! A job as the engine holds it, and the words that store and engine share: ids, places, tags, counts, filters.
+
+pub mod bulk;
+pub mod counts;
+pub mod draw;
+pub mod event;
+pub mod filter;
+pub mod id;
+pub mod place;
+pub mod tag;
 
 use std::sync::Arc;
 
@@ -10,9 +19,9 @@ use protocol::lease::LeaseToken;
 use protocol::name::{JobType, QueueName};
 use protocol::payload::Payload;
 
-use super::budgets::DrawId;
-use super::id::{Home, QueueId, Stamp};
-use crate::store::keys::Place;
+use draw::DrawId;
+use id::{Home, QueueId, Stamp};
+use place::Place;
 
 /// A job is dead after so many failures, whatever its retry limit. A record is kept of each.
 pub const MAX_ATTEMPTS: u32 = if cfg!(test) { 4 } else { 1_000_000 };
