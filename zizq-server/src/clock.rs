@@ -24,13 +24,57 @@ impl From<u64> for Time {
 #[must_use]
 pub fn now() -> Time {
     static START: OnceLock<(Duration, Instant)> = OnceLock::new();
-    let wall = wall();
-    let (first, since) = START.get_or_init(|| (wall, Instant::now()));
-    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    Time { wall: millis(wall), up: millis(*first + since.elapsed()) }
+    let (wall, instant) = both();
+    let (first, since) = *START.get_or_init(|| (wall, instant));
+    moment(wall, first + instant.saturating_duration_since(since))
 }
 
+/// Both clocks, read at one time: again where the thread was held up between the two.
 #[expect(clippy::disallowed_methods, reason = "this is the place")]
-fn wall() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+fn both() -> (Duration, Instant) {
+    const APART: Duration = Duration::from_micros(100);
+    const TRIES: usize = 10;
+    let read = || {
+        let before = Instant::now();
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        (wall, before)
+    };
+    (1..TRIES).map(|_| read()).find(|(_, before)| before.elapsed() < APART).unwrap_or_else(read)
+}
+
+/// The moment at which the clocks show these times. Both tick together: a millisecond ends by the one when it ends by
+/// the other. Were each cut to milliseconds by itself, what takes a second by the one could take 999 ms by the other.
+fn moment(wall: Duration, up: Duration) -> Time {
+    let nanos = |time: Duration| i128::try_from(time.as_nanos()).unwrap_or(i128::MAX);
+    let set_by = (nanos(wall) - nanos(up) + 500_000).div_euclid(1_000_000);
+    let up = u64::try_from(up.as_millis()).unwrap_or(u64::MAX);
+    let wall = u64::try_from(i128::from(up) + set_by).unwrap_or_default();
+    Time { wall, up }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_is_the_same_by_both_clocks_while_nobody_sets_one() {
+        for apart in [-400_i64, -1, 0, 1, 50, 400, 5_000_000, 3_600_000_250, -86_400_000_400] {
+            for start in (0..1_000).step_by(37) {
+                for length in [0, 1, 999, 1_000, 999_999, 1_000_000, 1_000_001] {
+                    let at = |micros: u64| {
+                        let up = 1_000_000_000_000 + micros;
+                        moment(Duration::from_micros(up.saturating_add_signed(apart)), Duration::from_micros(up))
+                    };
+                    let (from, to) = (at(start), at(start + length));
+                    assert_eq!(to.wall - from.wall, to.up - from.up, "{apart} apart, {length} µs from {start}");
+                    assert!(from.wall.abs_diff(from.up.saturating_add_signed(apart / 1_000)) <= 1, "{apart} apart");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_before_the_epoch_is_at_the_epoch() {
+        assert_eq!(moment(Duration::ZERO, Duration::from_secs(5)), Time { wall: 0, up: 5_000 });
+    }
 }
