@@ -10,8 +10,10 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use protocol::error::Code;
 use protocol::frame::StreamFormat;
 use protocol::media::Format;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::stream::Stream;
@@ -346,14 +348,30 @@ impl Answer {
         assert_eq!(self.headers.get("content-type"), None, "{}: a 204 with a content-type", self.request);
     }
 
-    /// The sentence of a refusal that has this status. It is one sentence, and contains `expected`.
+    /// The sentence of a refusal that has this status. It is one sentence, and contains `expected`; its code fits the status.
     pub fn expect_refusal(self, status: u16, expected: &str) -> String {
-        let body = self.clone().expect(status);
+        let (code, sentence) = self.refusal();
+        assert_eq!(self.status, status, "status of {}: {:?}", self.request, self.body);
+        assert_eq!(code.status(), status, "{}: {code}", self.request);
+        assert!(sentence.contains(expected), "{}: {sentence:?} should contain {expected:?}", self.request);
+        sentence
+    }
+
+    /// The sentence of a refusal with this code, and with the status of this code.
+    pub fn expect_code(self, expected: Code) -> String {
+        let (code, sentence) = self.refusal();
+        assert_eq!((code, self.status), (expected, expected.status()), "{}: {sentence}", self.request);
+        sentence
+    }
+
+    fn refusal(&self) -> (Code, String) {
+        let body = self.value();
+        let code = Code::deserialize(&body["code"]);
+        let code = code.unwrap_or_else(|e| panic!("{}: its code: {e}: {} {body}", self.request, self.status));
         let sentence =
             body["error"].as_str().unwrap_or_else(|| panic!("{}: no error in {body}", self.request));
         assert!(!sentence.trim().is_empty() && !sentence.contains('\n'), "{}: {sentence:?}", self.request);
-        assert!(sentence.contains(expected), "{}: {sentence:?} should contain {expected:?}", self.request);
-        sentence.to_owned()
+        (code, sentence.to_owned())
     }
 }
 

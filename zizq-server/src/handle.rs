@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
+use protocol::error::Code;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::engine::command::once::{Envelope, Once, Taken};
@@ -30,6 +31,18 @@ pub enum CallError {
     /// The engine has stopped.
     #[error("the server is stopping; try again in a moment")]
     Stopped,
+}
+
+impl CallError {
+    /// What this is to a program.
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Rejected(reject) => reject.code(),
+            Self::DiskFull => Code::DiskFull,
+            Self::StoreClosed => Code::StoreClosed,
+            Self::Stopped => Code::Stopping,
+        }
+    }
 }
 
 /// Sends requests to the engine. Cheap to clone.

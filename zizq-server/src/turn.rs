@@ -184,9 +184,7 @@ impl<S: Store> Core<S> {
         };
         self.commit()?;
         let jobs = view::answer(&self.store.snapshot(), &once.key, parts)?;
-        let lost = || {
-            Reject::Conflict(format!("the answer to the request `{}` is lost; it was carried out", once.key))
-        };
+        let lost = || Reject::AnswerLost(once.key.clone());
         Ok(Some(jobs.map(|jobs| Reply::Again(Repeated { created, jobs })).ok_or_else(lost)))
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use protocol::error::{ErrorBody, excerpt};
+use protocol::error::{Code, ErrorBody, excerpt};
 use protocol::id::JobId;
 use protocol::lease::{HeartbeatsReply, JobHeartbeat, JobRelease, MAX_REASON_BYTES};
 use protocol::outcome::{Failure, NotDone};
@@ -51,9 +51,9 @@ pub(crate) enum CallError {
     /// Not now, or not in this way: the job of the call has nothing to do with that.
     #[error("the server{via} answered {status}: {message}", via = proxy::via())]
     Busy { status: StatusCode, message: String, retry_after: Option<Duration> },
-    /// Never.
+    /// Never. Servers that are older than codes say none.
     #[error("the server{via} answered {status}: {message}", via = proxy::via())]
-    Refused { status: StatusCode, message: String },
+    Refused { status: StatusCode, code: Option<Code>, message: String },
 }
 
 /// The server, to whoever calls it. A clone shares its connections.
@@ -386,24 +386,26 @@ const OF_JOBS: [StatusCode; 5] = [
 ];
 
 fn refusal(status: StatusCode, body: &[u8], pause: Option<Duration>) -> CallError {
-    let message = sentence(body);
+    let (code, message) = said(body);
     let busy = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
     if !status.is_server_error() && !busy.contains(&status) && !is_ours(body) {
         return CallError::Foreign { status, message };
     }
     if OF_JOBS.contains(&status) {
-        return CallError::Refused { status, message };
+        return CallError::Refused { status, code, message };
     }
     CallError::Busy { status, message, retry_after: pause.map(|pause| pause.min(MAX_RETRY_AFTER)) }
 }
 
 /// Whether an error body is one of our server: it has a sentence in `error`. Frameworks of gateways have that, too, but
-/// beside members in which they repeat the status or the path.
+/// beside members in which they repeat the status or the path, or with a number as code.
 fn is_ours(body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Body {
         #[serde(rename = "error")]
         _error: String,
+        #[serde(rename = "code")]
+        _code: Option<String>,
         status: Option<IgnoredAny>,
         path: Option<IgnoredAny>,
     }
@@ -412,9 +414,13 @@ fn is_ours(body: &[u8]) -> bool {
 
 /// What an error body says, or where it is not ours, how it begins.
 fn sentence(body: &[u8]) -> String {
+    said(body).1
+}
+
+fn said(body: &[u8]) -> (Option<Code>, String) {
     match serde_json::from_slice::<ErrorBody>(body) {
-        Ok(body) => body.error,
-        Err(_) => excerpt(&String::from_utf8_lossy(body)),
+        Ok(ErrorBody { error, code, .. }) => (code, error),
+        Err(_) => (None, excerpt(&String::from_utf8_lossy(body))),
     }
 }
 
@@ -448,12 +454,17 @@ mod tests {
             CallError::Foreign { .. } => "foreign",
             CallError::NoAnswer(_) => "no answer",
         };
-        let ours = r#"{"error":"no such job"}"#;
-        for status in [400, 404, 409, 413, 422] {
-            assert_eq!(word(status, ours), "refused", "{status}");
-        }
-        for status in [401, 403, 405, 406, 408, 415, 421, 429, 500, 502, 503, 504] {
-            assert_eq!(word(status, ours), "busy", "{status}");
+        for ours in [
+            r#"{"error":"no such job"}"#,
+            r#"{"error":"no such job","code":"not_in_flight"}"#,
+            r#"{"error":"no such job","code":"of_a_newer_server"}"#,
+        ] {
+            for status in [400, 404, 409, 413, 422] {
+                assert_eq!(word(status, ours), "refused", "{status} {ours}");
+            }
+            for status in [401, 403, 405, 406, 408, 415, 421, 429, 500, 502, 503, 504] {
+                assert_eq!(word(status, ours), "busy", "{status} {ours}");
+            }
         }
         for status in [301, 302, 307, 400, 401, 403, 404, 409, 410, 413, 422] {
             for body in [
@@ -464,6 +475,7 @@ mod tests {
                 r#"{"message":"Not Found"}"#,
                 r#"{"error":{"code":404}}"#,
                 r#"{"timestamp":1,"status":404,"error":"Not Found","path":"/jobs/success"}"#,
+                r#"{"error":"Not Found","code":404}"#,
                 r#"["error"]"#,
                 r#"{"error":"cut"#,
             ] {
@@ -474,7 +486,9 @@ mod tests {
 
     #[test]
     fn an_error_body_is_read_and_anything_else_is_shortened() {
-        assert_eq!(sentence(br#"{"error":"no"}"#), "no");
+        assert_eq!(said(br#"{"error":"no"}"#), (None, "no".to_owned()));
+        assert_eq!(said(br#"{"error":"no","code":"lease_lost"}"#), (Some(Code::LeaseLost), "no".to_owned()));
+        assert_eq!(said(br#"{"error":"no","code":"of_a_newer_server"}"#), (None, "no".to_owned()));
         assert_eq!(sentence(b"<html>"), "<html>");
         assert!(sentence(&[b'x'; 1000]).len() < 100);
     }

@@ -183,7 +183,7 @@ impl Deliveries {
             Err(error) => error,
         };
         match error {
-            CallError::Refused { status, message } => {
+            CallError::Refused { status, message, .. } => {
                 self.hears_the_server();
                 return self.refused(pending.call, status, message);
             }

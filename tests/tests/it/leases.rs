@@ -329,10 +329,16 @@ async fn one_bad_id_in_a_bulk_does_not_spoil_the_rest() {
 
             let refused =
                 client.post("/jobs/success", &json!({"jobs": all, "ids": [bad, id(&jobs[2])]})).await;
-            assert_eq!(refused.expect(422), json!({"not_found": [bad], "lost": [id(&jobs[1])]}));
+            assert_eq!(
+                refused.expect(422),
+                json!({"code": "not_done", "not_found": [bad], "lost": [id(&jobs[1])]})
+            );
             let all = json!([{"id": bad}, good(3), named(1, "")]);
             let refused = client.post("/jobs/release", &json!({"jobs": all})).await;
-            assert_eq!(refused.expect(422), json!({"not_found": [bad], "lost": [id(&jobs[1])]}));
+            assert_eq!(
+                refused.expect(422),
+                json!({"code": "not_done", "not_found": [bad], "lost": [id(&jobs[1])]})
+            );
 
             assert_eq!(client.job(id(&jobs[1])).await["status"], "in_flight", "nobody had its token");
             assert_eq!(client.job(id(&jobs[3])).await["status"], "ready");

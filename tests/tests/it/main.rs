@@ -6,6 +6,7 @@ mod budgets;
 mod bulk;
 mod change;
 mod clock;
+mod codes;
 mod crons;
 mod damage;
 mod door;

@@ -168,6 +168,9 @@ async fn what_was_mistyped_is_said_before_anything_is_sent() {
     assert_eq!(server.client().count("").await, 0);
     run(&server, &["tail", "0000000000000000000000000"]).await.wrong(1, "no job");
     run(&server, &["retry", "nonsense"]).await.wrong(1, "");
+    let refused = run(&server, &["retry", "--json", "nonsense"]).await.wrong(1, "");
+    let expected = json!({"id": "nonsense", "error": "no job has the id `nonsense`", "code": "not_found"});
+    assert_eq!(lines(&refused), [expected]);
     // Nobody listens on the port of an address that was free a moment ago, as a rule; port 1 never answers here.
     for args in [&["status"][..], &["failed"], &["enqueue", "q", "--type", "t", "--payload", "1"]] {
         run_at("http://127.0.0.1:1", args, "").await.wrong(69, "Is zizq-server running there?");

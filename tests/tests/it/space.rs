@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::Method;
+use protocol::error::Code;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tests::binaries::binary;
@@ -149,7 +150,7 @@ async fn below_the_reserve_jobs_are_refused_and_those_that_are_there_come_to_the
     let mut expected = server.enqueue_to_the_end(50_000).await;
     assert!(expected.len() > 20, "{} jobs", expected.len());
     assert!(free(&server.disk) > 12 << 20, "the reserve is kept");
-    server.client.post("/jobs/bulk", &json!({"jobs": []})).await.expect_refusal(507, "full");
+    server.client.post("/jobs/bulk", &json!({"jobs": []})).await.expect_code(Code::DiskFull);
     assert_eq!(server.client.count("queue=q").await, expected.len() as u64);
     let refused = print("refused").await;
     assert_ne!(refused.header("retry-after"), "");
@@ -251,7 +252,7 @@ async fn a_disk_with_no_space_at_all_loses_nothing_and_is_used_again_when_there_
         server.fill_up_to(4 + round);
         expected.extend(server.enqueue_to_the_end(10_000).await);
         server.fill();
-        server.client.poke(&format!("/jobs/{}/success", id(&held))).await.expect_refusal(503, "store");
+        server.client.poke(&format!("/jobs/{}/success", id(&held))).await.expect_code(Code::StoreClosed);
         server.make_space();
         expected.insert(id(&server.enqueue_at_last().await).to_owned());
         if round == 0 {

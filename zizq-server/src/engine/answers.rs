@@ -114,14 +114,10 @@ impl Engine {
     pub fn known(&self, Once { key, fingerprint }: &Once) -> Result<Known, Reject> {
         let Some(kept) = self.answers.by_key.get(key) else { return Ok(Known::New) };
         if kept.record.fingerprint != *fingerprint {
-            let error =
-                format!("Idempotency-Key: `{key}` was used for another request; each takes a key of its own");
-            return Err(Reject::NotAllowed(error));
+            return Err(Reject::KeyReused(key.clone()));
         }
         if kept.is_coming {
-            let error =
-                format!("the first request with the Idempotency-Key `{key}` is still being carried out");
-            return Err(Reject::Conflict(error));
+            return Err(Reject::KeyInUse(key.clone()));
         }
         let AnswerRecord { parts, created, .. } = kept.record;
         Ok(Known::Answered { parts, created })

@@ -32,7 +32,7 @@ impl Engine {
     pub(super) fn create_budget(&mut self, create: CreateBudget) -> Result<BudgetView, Reject> {
         let CreateBudget(key, policy) = create;
         if self.budgets.id(&key).is_some() {
-            return Err(Reject::Conflict(format!("the budget `{key}` exists already")));
+            return Err(Reject::Exists(format!("the budget `{key}` exists already")));
         }
         self.make_budget(key.clone(), policy)?;
         self.budget(&key)
@@ -89,9 +89,7 @@ impl Engine {
     pub(super) fn delete_budget(&mut self, key: &BudgetKey) -> Result<(), Reject> {
         let id = self.budgets.id(key).ok_or_else(|| Reject::Missing(unknown(key)))?;
         if self.budgets.highest_cost_in_use(id).is_some() {
-            return Err(Reject::Conflict(format!(
-                "unfinished jobs or cron entries draw on the budget `{key}`"
-            )));
+            return Err(Reject::InUse(format!("unfinished jobs or cron entries draw on the budget `{key}`")));
         }
         let dropped = self.budgets.remove(id, &mut self.batch);
         self.drop_draws(dropped);
@@ -199,7 +197,7 @@ pub(super) fn bound(job: &Job, change: &BindingChange) -> Result<Option<Vec<Bind
                 None => bindings.push(binding.clone()),
                 Some(_) if matches!(change, BindingChange::Add(_)) => {
                     let key = &binding.key;
-                    return Err(Reject::Conflict(format!("the job is bound to the budget `{key}` already")));
+                    return Err(Reject::Exists(format!("the job is bound to the budget `{key}` already")));
                 }
                 Some(bound) => bound.cost = binding.cost,
             }

@@ -67,7 +67,7 @@ impl Engine {
     pub(super) fn add_entry(&mut self, AddEntry(group, new): AddEntry) -> Result<EntryView, Reject> {
         if self.crons.get(&group).is_some_and(|found| found.entry(&new.name).is_some()) {
             let name = &new.name;
-            return Err(Reject::Conflict(format!("cron group `{group}` has an entry `{name}` already")));
+            return Err(Reject::Exists(format!("cron group `{group}` has an entry `{name}` already")));
         }
         self.put_entry(&group, *new)
     }

@@ -25,7 +25,7 @@ impl Engine {
         let id = self.queues.known(name);
         let record = id.and_then(|id| Some((id, &self.queues.get(id)?.record)));
         match record.map(|(id, record)| (id, record.counts.total(), record.paused)) {
-            Some((_, jobs @ 1.., _)) => Err(Reject::Conflict(format!(
+            Some((_, jobs @ 1.., _)) => Err(Reject::InUse(format!(
                 "queue `{name}` has {jobs} jobs; delete them first, with DELETE /jobs and this queue as filter"
             ))),
             Some((id, 0, true)) => {

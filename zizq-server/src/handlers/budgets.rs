@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
 use protocol::body;
 use protocol::budget::{
     BindingRequest, BudgetView, CostRequest, KeyedBindingRequest, PolicyPatch, PolicyRequest, check_bindings,
 };
+use protocol::error::{Code, excerpt};
 use protocol::name::BudgetKey;
 use protocol::object::Object;
 use serde::Deserialize;
@@ -36,27 +36,28 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
 
 pub(crate) async fn get(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    one(app, request, GetBudget(known_key(request, 0)?), StatusCode::OK).await
+    one(app, request, GetBudget(known_key(request, 0)?)).await
 }
 
 pub(crate) async fn create(app: &App, request: &Request) -> Answer {
     let policy: PolicyRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
     request.no_query()?;
-    let policy = policy.check().map_err(Refusal::unprocessable)?;
-    one(app, request, CreateBudget(new_key(request, 0)?, policy), StatusCode::CREATED).await
+    let policy = policy.check().map_err(Refusal::not_allowed)?;
+    let create = CreateBudget(new_key(request, 0)?, policy);
+    Ok(reply::created(request.format, &app.engine.ask(create).await?))
 }
 
 pub(crate) async fn put(app: &App, request: &Request) -> Answer {
     let policy: PolicyRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
     request.no_query()?;
-    let policy = policy.check().map_err(Refusal::unprocessable)?;
-    one(app, request, PutBudget(new_key(request, 0)?, policy), StatusCode::OK).await
+    let policy = policy.check().map_err(Refusal::not_allowed)?;
+    one(app, request, PutBudget(new_key(request, 0)?, policy)).await
 }
 
 pub(crate) async fn patch(app: &App, request: &Request) -> Answer {
     let patch: PolicyPatch = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
-    one(app, request, PatchBudget(known_key(request, 0)?, patch), StatusCode::OK).await
+    one(app, request, PatchBudget(known_key(request, 0)?, patch)).await
 }
 
 pub(crate) async fn delete(app: &App, request: &Request) -> Answer {
@@ -66,11 +67,11 @@ pub(crate) async fn delete(app: &App, request: &Request) -> Answer {
 }
 
 /// Asks the engine for a budget, and shows it.
-async fn one<R>(app: &App, request: &Request, what: R, status: StatusCode) -> Answer
+async fn one<R>(app: &App, request: &Request, what: R) -> Answer
 where
     R: command::Request<Answer = BudgetView>,
 {
-    Ok(reply::value(status, request.format, &app.engine.ask(what).await?))
+    Ok(reply::ok(request.format, &app.engine.ask(what).await?))
 }
 
 pub(crate) async fn bind(app: &App, request: &Request) -> Answer {
@@ -96,7 +97,7 @@ pub(crate) async fn replace(app: &App, request: &Request) -> Answer {
         budgets: Vec<Object<KeyedBindingRequest>>,
     }
     let Replacement { budgets } = body::parse_tolerant(request.body_format()?, &request.body)?;
-    let bindings = check_bindings(budgets).map_err(Refusal::unprocessable)?;
+    let bindings = check_bindings(budgets).map_err(Refusal::not_allowed)?;
     change_one(app, request, BindingChange::Replace(bindings)).await
 }
 
@@ -126,17 +127,17 @@ pub(crate) async fn clear_bulk(app: &App, request: &Request) -> Answer {
 
 fn read_bind(request: &Request, at: usize) -> Result<BindingChange, Refusal> {
     let new: BindingRequest = body::parse_tolerant_optional(request.body_format()?, &request.body)?;
-    Ok(BindingChange::Add(new.check(new_key(request, at)?).map_err(Refusal::unprocessable)?))
+    Ok(BindingChange::Add(new.check(new_key(request, at)?).map_err(Refusal::not_allowed)?))
 }
 
 fn read_rebind(request: &Request, at: usize) -> Result<BindingChange, Refusal> {
     let new: BindingRequest = body::parse_tolerant_optional(request.body_format()?, &request.body)?;
-    Ok(BindingChange::Put(new.check(new_key(request, at)?).map_err(Refusal::unprocessable)?))
+    Ok(BindingChange::Put(new.check(new_key(request, at)?).map_err(Refusal::not_allowed)?))
 }
 
 fn read_cost(request: &Request, at: usize) -> Result<BindingChange, Refusal> {
     let cost: CostRequest = body::parse(request.body_format()?, &request.body)?;
-    Ok(BindingChange::Cost(known_key(request, at)?, cost.check().map_err(Refusal::unprocessable)?))
+    Ok(BindingChange::Cost(known_key(request, at)?, cost.check().map_err(Refusal::not_allowed)?))
 }
 
 async fn change_one(app: &App, request: &Request, change: BindingChange) -> Answer {
@@ -151,25 +152,23 @@ async fn change_bulk(app: &App, request: &Request, change: BindingChange) -> Ans
     let ended = filter.statuses.iter().flatten().find(|status| status.is_terminal());
     if let Some(status) = ended {
         let error = format!("status: `{}`: jobs that have ended draw on nothing", status.as_str());
-        return Err(Refusal::unprocessable(error));
+        return Err(Refusal::new(Code::WrongStatus, error));
     }
     let change = Change::Bind(Arc::new(change));
     // Said once, before any job is looked at: is this something that can be drawn at all?
     app.engine.ask(ChangeJobs { ids: Vec::new(), only: None, change: change.clone() }).await?;
     let Changes { changed, in_flight } = app.reader.change(filter, change).await?;
-    Ok(reply::value(StatusCode::OK, request.format, &json!({"changed": changed, "blocked": in_flight})))
+    Ok(reply::ok(request.format, &json!({"changed": changed, "blocked": in_flight})))
 }
 
 /// The key in the path, for what must exist: what can be no key does not.
 fn known_key(request: &Request, at: usize) -> Result<BudgetKey, Refusal> {
     let text = request.params.get(at).map(String::as_str).unwrap_or_default();
-    text.parse().map_err(|_| {
-        Refusal::not_found(format!("no budget has the key `{}`", protocol::error::excerpt(text)))
-    })
+    text.parse().map_err(|_| Refusal::not_found(format!("no budget has the key `{}`", excerpt(text))))
 }
 
 /// The key in the path, for what may be created.
 fn new_key(request: &Request, at: usize) -> Result<BudgetKey, Refusal> {
     let text = request.params.get(at).map(String::as_str).unwrap_or_default();
-    text.parse().map_err(|e| Refusal::bad_request(format!("key: {e}")))
+    text.parse().map_err(|e| Refusal::invalid(format!("key: {e}")))
 }

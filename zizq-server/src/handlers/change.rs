@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
 use protocol::body;
 use protocol::encode;
+use protocol::error::Code;
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::patch::{self, Patch};
@@ -15,7 +15,7 @@ use super::filters;
 use crate::engine::command::jobs::{Change, ChangeJobs, Changed, Seen};
 use crate::handle::CallError;
 use crate::http::App;
-use crate::http::reply::{self, Answer, Refusal};
+use crate::http::reply::{self, Answer, Refusal, Success};
 use crate::http::request::Request;
 use crate::job::filter::Filter;
 
@@ -89,8 +89,9 @@ fn read_bulk(request: &Request) -> Result<(Filter, bool), Refusal> {
 
 fn refuse_statuses(filter: &Filter, why: &str, refused: impl Fn(Status) -> bool) -> Result<(), Refusal> {
     let named = filter.statuses.iter().flatten().find(|status| refused(**status));
-    named
-        .map_or(Ok(()), |status| Err(Refusal::unprocessable(format!("status: `{}`: {why}", status.as_str()))))
+    named.map_or(Ok(()), |status| {
+        Err(Refusal::new(Code::WrongStatus, format!("status: `{}`: {why}", status.as_str())))
+    })
 }
 
 async fn bulk(
@@ -116,13 +117,13 @@ async fn bulk(
     {
         members.insert("scope".to_owned(), json!("all jobs, as no filter is given"));
     }
-    Ok(reply::value(StatusCode::OK, request.format, &answer))
+    Ok(reply::ok(request.format, &answer))
 }
 
 pub(super) async fn one(app: &App, id: JobId, change: Change) -> Result<Seen, Refusal> {
     let what = if matches!(change, Change::Retry { .. }) { "retried" } else { "changed" };
     let refused = |status: Status| {
-        Refusal::unprocessable(format!("job `{id}` is {} and can not be {what}", status.as_str()))
+        Refusal::new(Code::WrongStatus, format!("job `{id}` is {} and can not be {what}", status.as_str()))
     };
     match app.engine.ask(ChangeJobs { ids: vec![id], only: None, change }).await?.pop() {
         Some(Changed::Same(seen)) if seen.status == Status::InFlight => Err(refused(seen.status)),
@@ -138,5 +139,5 @@ pub(super) async fn one(app: &App, id: JobId, change: Change) -> Result<Seen, Re
 pub(super) fn shown(request: &Request, seen: &Seen) -> Answer {
     let mut body = Vec::with_capacity(512);
     encode::write_job(&mut body, request.format, &seen.job.view(&seen.queue, seen.status), None);
-    Ok(reply::bytes(StatusCode::OK, request.format, body))
+    Ok(reply::bytes(Success::Done, request.format, body))
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
 use protocol::body;
 use protocol::body::Malformed;
 use protocol::cron::{EntryPatch, EntryRequest, GroupPatch, GroupRequest, Template};
@@ -57,12 +56,12 @@ async fn list(app: &App, request: &Request) -> Answer {
 async fn delete_all(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let deleted = app.engine.ask(DeleteCrons).await?;
-    Ok(reply::value(StatusCode::OK, request.format, &json!({"deleted": deleted})))
+    Ok(reply::ok(request.format, &json!({"deleted": deleted})))
 }
 
 async fn get(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    shown(app, request, GetCron(known_group(request)?), StatusCode::OK).await
+    shown(app, request, GetCron(known_group(request)?)).await
 }
 
 async fn put(app: &App, request: &Request) -> Answer {
@@ -70,32 +69,32 @@ async fn put(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let group = new_name(request, 0)?;
     if let Some(name) = &body.timezone {
-        recurrence::zone(name).map_err(Refusal::bad_request)?;
+        recurrence::zone(name).map_err(Refusal::invalid)?;
     }
     let mut entries = Vec::with_capacity(body.entries.len());
     let mut names = HashSet::default();
     for (i, Object(entry)) in body.entries.into_iter().enumerate() {
         let name = entry.name.clone();
-        let name = name.ok_or_else(|| Refusal::bad_request(format!("entries[{i}]: missing field `name`")))?;
+        let name = name.ok_or_else(|| Refusal::invalid(format!("entries[{i}]: missing field `name`")))?;
         if !names.insert(name.clone()) {
-            return Err(Refusal::bad_request(format!("entry `{name}`: the name is given twice")));
+            return Err(Refusal::invalid(format!("entry `{name}`: the name is given twice")));
         }
         entries.push(check(app, name, entry).await?);
     }
     let put = PutCron { group, paused: body.paused, timezone: body.timezone, entries };
-    shown(app, request, put, StatusCode::OK).await
+    shown(app, request, put).await
 }
 
 async fn patch(app: &App, request: &Request) -> Answer {
     let patch: GroupPatch = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
-    let paused = patch.paused().map_err(Refusal::unprocessable)?;
+    let paused = patch.paused().map_err(Refusal::not_allowed)?;
     let timezone = patch.timezone;
     if let Some(Some(name)) = &timezone {
-        recurrence::zone(name).map_err(Refusal::bad_request)?;
+        recurrence::zone(name).map_err(Refusal::invalid)?;
     }
     let patch = PatchCron { group: known_group(request)?, paused, timezone };
-    shown(app, request, patch, StatusCode::OK).await
+    shown(app, request, patch).await
 }
 
 async fn delete(app: &App, request: &Request) -> Answer {
@@ -108,14 +107,15 @@ async fn add(app: &App, request: &Request) -> Answer {
     let entry: EntryRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
     request.no_query()?;
     let group = new_name(request, 0)?;
-    let name = entry.name.clone().ok_or_else(|| Refusal::bad_request("the body: missing field `name`"))?;
-    shown(app, request, AddEntry(group, check(app, name, entry).await?.into()), StatusCode::CREATED).await
+    let name = entry.name.clone().ok_or_else(|| Refusal::invalid("the body: missing field `name`"))?;
+    let add = AddEntry(group, check(app, name, entry).await?.into());
+    Ok(reply::created(request.format, &app.engine.ask(add).await?))
 }
 
 async fn get_entry(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let get = GetEntry(known_group(request)?, known_entry(request)?);
-    shown(app, request, get, StatusCode::OK).await
+    shown(app, request, get).await
 }
 
 async fn put_entry(app: &App, request: &Request) -> Answer {
@@ -123,17 +123,17 @@ async fn put_entry(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let (group, name) = (new_name(request, 0)?, new_name(request, 1)?);
     if let Some(other) = entry.name.as_ref().filter(|other| **other != name) {
-        return Err(Refusal::bad_request(format!("name: `{other}` is not the name in the path, `{name}`")));
+        return Err(Refusal::invalid(format!("name: `{other}` is not the name in the path, `{name}`")));
     }
-    shown(app, request, PutEntry(group, check(app, name, entry).await?.into()), StatusCode::OK).await
+    shown(app, request, PutEntry(group, check(app, name, entry).await?.into())).await
 }
 
 async fn patch_entry(app: &App, request: &Request) -> Answer {
     let patch: EntryPatch = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
-    let paused = patch.paused().map_err(Refusal::unprocessable)?;
+    let paused = patch.paused().map_err(Refusal::not_allowed)?;
     let pause = PauseEntry { group: known_group(request)?, name: known_entry(request)?, paused };
-    shown(app, request, pause, StatusCode::OK).await
+    shown(app, request, pause).await
 }
 
 async fn delete_entry(app: &App, request: &Request) -> Answer {
@@ -155,17 +155,17 @@ async fn run(app: &App, request: &Request) -> Answer {
 }
 
 /// Asks the engine for a group or an entry, and shows it.
-async fn shown<R>(app: &App, request: &Request, what: R, status: StatusCode) -> Answer
+async fn shown<R>(app: &App, request: &Request, what: R) -> Answer
 where
     R: command::Request<Answer: Serialize>,
 {
-    Ok(reply::value(status, request.format, &app.engine.ask(what).await?))
+    Ok(reply::ok(request.format, &app.engine.ask(what).await?))
 }
 
 /// Checks an entry. What is wrong with it is said with its name.
 async fn check(app: &App, name: CronName, entry: EntryRequest) -> Result<NewEntry, Refusal> {
     let EntryRequest { expression, timezone, paused, job, .. } = entry;
-    let wrong = |error: String| Refusal::bad_request(format!("entry `{name}`: {error}"));
+    let wrong = |error: String| Refusal::invalid(format!("entry `{name}`: {error}"));
     let recurrence = expression.parse().map_err(wrong)?;
     if let Some(zone) = &timezone {
         recurrence::zone(zone).map_err(wrong)?;
@@ -174,7 +174,7 @@ async fn check(app: &App, name: CronName, entry: EntryRequest) -> Result<NewEntr
         Ok(template) => Arc::new(template),
         Err(EnqueueError::Malformed(Malformed(error))) => return Err(wrong(format!("job.{error}"))),
         Err(EnqueueError::NotAllowed(error)) => {
-            return Err(Refusal::unprocessable(format!("entry `{name}`: job.{error}")));
+            return Err(Refusal::not_allowed(format!("entry `{name}`: job.{error}")));
         }
     };
     enqueue::check_payload(&template.job, app.limits.max_payload_size, &format!("entry `{name}`: job."))?;
@@ -192,7 +192,7 @@ fn param(request: &Request, at: usize) -> &str {
 }
 
 fn new_name(request: &Request, at: usize) -> Result<CronName, Refusal> {
-    param(request, at).parse().map_err(|e| Refusal::bad_request(format!("name: {e}")))
+    param(request, at).parse().map_err(|e| Refusal::invalid(format!("name: {e}")))
 }
 
 /// The group in the path, for what must exist: what can be no name does not.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{Response, StatusCode};
+use http::Response;
 use protocol::encode;
 use protocol::enqueue::{MEMBERS, NewJob, Parsed, ParsedBulk, parse_bulk, parse_job};
 use protocol::media::Format;
@@ -18,7 +18,7 @@ use crate::folder::{self, Refused};
 use crate::handle::CallError;
 use crate::http::App;
 use crate::http::prefer::Handling;
-use crate::http::reply::{self, Answer, Content, Refusal};
+use crate::http::reply::{self, Answer, Content, Refusal, Success};
 use crate::http::request::Request;
 use crate::job::bulk::NewBulk;
 
@@ -48,7 +48,7 @@ fn refuse_ignored(handling: Option<Handling>, ignored: &[String], place: &str) -
     let Some(name) = ignored.first().filter(|_| handling == Some(Handling::Strict)) else { return Ok(()) };
     let meant = synonyms::suggest(name, &MEMBERS).map(|meant| format!("; did you mean `{meant}`?"));
     let meant = meant.unwrap_or_default();
-    Err(Refusal::bad_request(format!("{place}{name}: there is no such member here{meant}")))
+    Err(Refusal::invalid(format!("{place}{name}: there is no such member here{meant}")))
 }
 
 pub(super) fn answer_one(request: &Request, taken: &Taken<Vec<Enqueued>>, ignored: &[String]) -> Answer {
@@ -58,7 +58,7 @@ pub(super) fn answer_one(request: &Request, taken: &Taken<Vec<Enqueued>>, ignore
     };
     let mut body = Vec::with_capacity(512);
     write(&mut body, request.format, jobs.first().ok_or_else(out_of_step)?, ignored);
-    Ok(reply::bytes(status(jobs), request.format, body))
+    Ok(reply::bytes(success(jobs), request.format, body))
 }
 
 /// A job, and the members of it that were passed over.
@@ -104,7 +104,7 @@ async fn enqueue_and_wait(
         Taken::Now(jobs) => jobs,
         Taken::Again(again) => return once::wait(app, request.format, (&again, ignored), time).await,
     };
-    let status = status(&jobs);
+    let success = success(&jobs);
     let enqueued = jobs.first_mut().ok_or_else(out_of_step)?;
     let ended = if enqueued.status.is_terminal() { None } else { waiting.end(app, time).await };
     let now = match ended {
@@ -118,7 +118,7 @@ async fn enqueue_and_wait(
     let result = enqueued.job.result.as_ref();
     encode::write_job_with_result(&mut body, request.format, &enqueued.view(), None, result);
     add_ignored(&mut body, 0, request.format, ignored);
-    Ok(reply::bytes(status, request.format, body))
+    Ok(reply::bytes(success, request.format, body))
 }
 
 /// The body of a bulk.
@@ -190,7 +190,7 @@ fn bulk_answer(jobs: &[Enqueued], format: Format, ignored: &Ignored) -> Response
     let write = |out: &mut Vec<u8>, (i, job): (usize, &Enqueued)| write(out, format, job, ignored.of(i));
     encode::write_jobs(&mut body, format, jobs.iter().enumerate(), write, None);
     add_ignored(&mut body, 0, format, &ignored.beside);
-    reply::bytes(status(jobs), format, body)
+    reply::bytes(success(jobs), format, body)
 }
 
 async fn enqueue(
@@ -210,7 +210,7 @@ async fn enqueue(
 }
 
 fn refuse_one(index: usize, error: String, bulk: bool) -> Refusal {
-    Refusal::unprocessable(if bulk { format!("jobs[{index}]: {error}") } else { error })
+    Refusal::not_allowed(if bulk { format!("jobs[{index}]: {error}") } else { error })
 }
 
 async fn ask<R>(app: &App, jobs: R, bulk: bool, once: Option<&Once>) -> Result<Taken<Vec<Enqueued>>, Refusal>
@@ -234,8 +234,8 @@ pub(super) fn check_payload(job: &NewJob, limit: usize, place: &str) -> Result<(
     )))
 }
 
-/// 201 where something was created, or nothing was asked for.
-fn status(jobs: &[Enqueued]) -> StatusCode {
+/// Created where something was, or nothing was asked for.
+fn success(jobs: &[Enqueued]) -> Success {
     let created = |job: &Enqueued| job.outcome == Outcome::Created;
-    if jobs.is_empty() || jobs.iter().any(created) { StatusCode::CREATED } else { StatusCode::OK }
+    if jobs.is_empty() || jobs.iter().any(created) { Success::Created } else { Success::Done }
 }

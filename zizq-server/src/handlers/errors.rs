@@ -1,6 +1,5 @@
 //! `GET /jobs/{id}/errors`, `GET /jobs/{id}/errors/{attempt}`.
 
-use http::StatusCode;
 use protocol::job::ErrorRecord;
 use protocol::page::Pages;
 use serde::Serialize;
@@ -27,7 +26,7 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let ends = ends.map(|(first, last)| (first.0.to_string(), last.0.to_string()));
     let pages = page.links(&format!("/jobs/{id}/errors"), ends, more, "");
     let errors: Vec<ErrorRecord> = errors.into_iter().map(|(attempt, error)| shown(attempt, error)).collect();
-    Ok(reply::value(StatusCode::OK, request.format, &Errors { errors, pages }))
+    Ok(reply::ok(request.format, &Errors { errors, pages }))
 }
 
 /// A page. It is written as it is: a copy of it as a tree would take as much again.
@@ -59,7 +58,7 @@ pub(crate) async fn one(app: &App, request: &Request) -> Answer {
     let attempt: u32 = text.parse().map_err(|_| not_found())?;
     let found = app.reader.errors(id, usize::MAX, move |_| vec![attempt]).await?;
     let (attempt, error) = found.and_then(|(errors, _)| errors.into_iter().next()).ok_or_else(not_found)?;
-    Ok(reply::value(StatusCode::OK, request.format, &shown(attempt, error)))
+    Ok(reply::ok(request.format, &shown(attempt, error)))
 }
 
 fn shown(attempt: u32, error: record::ErrorRecord) -> ErrorRecord {

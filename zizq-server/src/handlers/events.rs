@@ -39,7 +39,7 @@ pub(crate) fn stream(app: &Arc<App>, request: &Request, accepted: Option<&str>) 
     let filter = filters::read_listed(&mut query)?;
     query.finish()?;
     if app.events.listeners() >= MAX_LISTENERS {
-        return Err(Refusal::unavailable(format!("{MAX_LISTENERS} others listen already")));
+        return Err(Refusal::busy(format!("{MAX_LISTENERS} others listen already")));
     }
     let listening = app.events.listen();
     let (sender, mut pieces) = mpsc::channel(MAX_PIECES);

@@ -1,7 +1,7 @@
 //! The filters of a call: read from its query, and written into links.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use protocol::error::excerpt;
+use protocol::error::{Code, excerpt};
 use protocol::job::Status;
 
 use crate::http::query::Query;
@@ -26,7 +26,7 @@ pub(super) fn read_for_change(query: &mut Query<'_>) -> Result<Filter, Refusal> 
     };
     if let Some(name) = NAMES.iter().find(|name| says_nothing(name)) {
         let error = format!("{name}: the filter says nothing; give it a value, or leave it out to mean all");
-        return Err(Refusal::bad_request(error));
+        return Err(Refusal::invalid(error));
     }
     read(query)
 }
@@ -35,7 +35,7 @@ pub(super) fn read_for_change(query: &mut Query<'_>) -> Result<Filter, Refusal> 
 pub(super) fn read(query: &mut Query<'_>) -> Result<Filter, Refusal> {
     let jq = query.text(JQ).map(std::borrow::Cow::into_owned);
     if jq.as_ref().is_some_and(|expression| expression.trim().is_empty()) {
-        return Err(Refusal::bad_request("filter: the jq expression is empty"));
+        return Err(Refusal::new(Code::InvalidFilter, "filter: the jq expression is empty"));
     }
     Ok(Filter {
         budgets: sorted(query.list("budgets.key")?),
@@ -79,7 +79,7 @@ fn sorted<T: Ord>(list: Option<Vec<T>>) -> Option<Vec<T>> {
 
 fn status(name: &str) -> Result<Status, Refusal> {
     Status::ALL.into_iter().find(|status| status.as_str() == name).ok_or_else(|| {
-        Refusal::bad_request(format!(
+        Refusal::invalid(format!(
             "status: `{}` is none of scheduled, ready, in_flight, completed, dead",
             excerpt(name)
         ))

@@ -39,7 +39,7 @@ pub(super) async fn stream(app: &Arc<App>, request: &Request, seen: &Seen, asked
     let place = app
         .logs
         .place_to_follow()
-        .ok_or_else(|| Refusal::unavailable(format!("{MAX_FOLLOWERS} others follow logs already")))?;
+        .ok_or_else(|| Refusal::busy(format!("{MAX_FOLLOWERS} others follow logs already")))?;
     let last_event = request.header("last-event-id");
     let last: Option<LastEventId> = last_event.and_then(|text| text.parse().ok());
     let number = match asked {

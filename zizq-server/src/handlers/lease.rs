@@ -1,6 +1,5 @@
 //! `POST /jobs/{id}/heartbeat`, `POST /jobs/heartbeat`, `POST /jobs/{id}/release`, `POST /jobs/release`.
 
-use http::StatusCode;
 use protocol::body;
 use protocol::given::Given;
 use protocol::id::JobId;
@@ -13,8 +12,9 @@ use protocol::outcome::LeasedJob;
 use protocol::time;
 use serde::Deserialize;
 
+use super::claim::{self, lease_lost, not_in_flight};
 use super::named::Named;
-use super::outcome::{bulk_answer, check_length, lease_lost, not_in_flight};
+use super::outcome::{bulk_answer, check_length};
 use crate::clock;
 use crate::engine::command::jobs::{self, FindInFlight};
 use crate::http::App;
@@ -41,7 +41,7 @@ pub(crate) async fn heartbeat(app: &App, request: &Request) -> Answer {
     };
     let cancel = reply.cancel.contains(&job.id);
     let reply = HeartbeatReply { id: job.id, lease_expires_at: renewed.lease_expires_at, cancel };
-    Ok(reply::value(StatusCode::OK, request.format, &reply))
+    Ok(reply::ok(request.format, &reply))
 }
 
 /// Whether a job whose lease is lost is somebody else's (409), or not in flight at all (404).
@@ -73,16 +73,16 @@ pub(crate) async fn heartbeat_bulk(app: &App, request: &Request) -> Answer {
     let HeartbeatsReply { jobs, lost, cancel } =
         app.engine.ask(jobs::Heartbeat(std::mem::take(&mut named.jobs))).await?;
     let lost = lost.into_iter().map(Given::Known).chain(named.not_found).chain(named.lost).collect();
-    Ok(reply::value(StatusCode::OK, request.format, &HeartbeatsReply { jobs, lost, cancel }))
+    Ok(reply::ok(request.format, &HeartbeatsReply { jobs, lost, cancel }))
 }
 
 fn check(lease_ms: Option<u64>, progress: Option<f64>, place: &str) -> Result<(), Refusal> {
     if let Some(ms) = lease_ms.filter(|ms| !(MIN_LEASE_MS..=MAX_LEASE_MS).contains(ms)) {
         let range = format!("{MIN_LEASE_MS} to {MAX_LEASE_MS}");
-        return Err(Refusal::bad_request(format!("{place}lease_ms: {ms} is out of range {range}")));
+        return Err(Refusal::invalid(format!("{place}lease_ms: {ms} is out of range {range}")));
     }
     if let Some(progress) = progress.filter(|p| !(0.0..=1.0).contains(p)) {
-        return Err(Refusal::bad_request(format!("{place}progress: {progress} is out of range 0 to 1")));
+        return Err(Refusal::invalid(format!("{place}progress: {progress} is out of range 0 to 1")));
     }
     Ok(())
 }
@@ -94,11 +94,7 @@ pub(crate) async fn release(app: &App, request: &Request) -> Answer {
     let job = LeasedJob { id: request.job_id()?, lease };
     let reason = reason.map(kept);
     let release = JobRelease { id: job.id, lease, ready_at, delay_ms: None, reason };
-    match app.engine.ask(jobs::Release(vec![release])).await? {
-        not_done if !not_done.lost.is_empty() => Err(lease_lost(job)),
-        not_done if !not_done.not_found.is_empty() => Err(not_in_flight(job)),
-        _ => Ok(reply::no_content()),
-    }
+    claim::answer(job, &app.engine.ask(jobs::Release(vec![release])).await?)
 }
 
 pub(crate) async fn release_bulk(app: &App, request: &Request) -> Answer {
@@ -121,7 +117,7 @@ pub(crate) async fn release_bulk(app: &App, request: &Request) -> Answer {
 /// When a job that is given back shall be ready.
 fn resolve(ready_at: Option<u64>, delay_ms: Option<u64>, place: &str) -> Result<Option<u64>, Refusal> {
     let time = time::resolve(ready_at, "ready_at", delay_ms, clock::now().wall);
-    time.map_err(|error| Refusal::bad_request(format!("{place}{error}")))
+    time.map_err(|error| Refusal::invalid(format!("{place}{error}")))
 }
 
 /// As much of a reason as is kept.

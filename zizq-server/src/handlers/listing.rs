@@ -1,6 +1,5 @@
 //! Lists of what has a name. All of it, as clients expect, unless less is asked for or one answer would be too large.
 
-use http::StatusCode;
 use protocol::page::{MAX_PAGE, Pages};
 use serde_json::{Map, Value, json};
 
@@ -52,7 +51,7 @@ impl Listing {
             let this = self.link(path, self.from.as_deref());
             answer.insert("pages".to_owned(), json!(Pages { this, next, prev: None }));
         }
-        Ok(reply::value(StatusCode::OK, request.format, &Value::Object(answer)))
+        Ok(reply::ok(request.format, &Value::Object(answer)))
     }
 
     fn link(&self, path: &str, from: Option<&str>) -> String {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Response, StatusCode};
 use protocol::body::Malformed;
+use protocol::error::Code;
 use protocol::frame::StreamFormat;
 use protocol::job::Status;
 use protocol::log::{Line, MAX_LOG_BYTES, Output, parse_lines};
@@ -12,11 +13,8 @@ use protocol::media::{Format, negotiate};
 use protocol::outcome::LeasedJob;
 use serde_json::json;
 
-use super::follow;
-use super::outcome::{lease_lost, not_in_flight};
-use crate::engine::command::Reject;
+use super::{claim, follow};
 use crate::engine::command::jobs::{GetAttempt, Seen};
-use crate::handle::CallError;
 use crate::http::reply::{self, Answer, Content, Refusal};
 use crate::http::request::Request;
 use crate::http::{App, not_acceptable};
@@ -25,8 +23,9 @@ use crate::logs::{Attempt, Excerpt, LogError, text};
 impl From<LogError> for Refusal {
     fn from(error: LogError) -> Self {
         match error {
-            LogError::Full => Self::out_of_space(error.to_string()),
-            LogError::Busy | LogError::Stopped => Self::unavailable(error.to_string()),
+            LogError::Full => Self::new(Code::DiskFull, error.to_string()),
+            LogError::Busy => Self::busy(error.to_string()),
+            LogError::Stopped => Self::new(Code::Stopping, error.to_string()),
             LogError::Store(error) => error.into(),
         }
     }
@@ -50,12 +49,7 @@ pub(crate) async fn append(app: &App, request: &Request) -> Answer {
     let read = move || if is_text { Ok(read_text(&body)) } else { read_lines(&body) };
     let text = app.work.on(request.body.len(), read).await??;
     let job = LeasedJob { id: request.job_id()?, lease };
-    let number = match app.engine.ask(GetAttempt(job)).await {
-        Ok(number) => number,
-        Err(CallError::Rejected(Reject::NotFound)) => return Err(not_in_flight(job)),
-        Err(CallError::Rejected(Reject::LeaseLost)) => return Err(lease_lost(job)),
-        Err(error) => return Err(error.into()),
-    };
+    let number = app.engine.ask(GetAttempt(job)).await.map_err(|error| claim::refused(job, error))?;
     if !text.is_empty() {
         app.logs.append(Attempt { id: job.id, number }, text).await?;
     }
@@ -75,7 +69,7 @@ fn is_text(request: &Request) -> Result<bool, Refusal> {
         return Ok(false);
     }
     let error = format!("content-type: `{}` is not supported here", protocol::error::excerpt(&content_type));
-    Err(Refusal::media_type(StatusCode::UNSUPPORTED_MEDIA_TYPE, error, &[TEXT, LINES]))
+    Err(Refusal::unsupported_media_type(error, &[TEXT, LINES]))
 }
 
 fn read_text(body: &[u8]) -> Vec<u8> {
@@ -148,7 +142,7 @@ fn shown(format: Format, seen: &Seen, excerpt: &Excerpt) -> Response<Content> {
             members.insert("missed_bytes".to_owned(), json!(excerpt.missed));
         }
     }
-    reply::value(StatusCode::OK, format, &shown)
+    reply::ok(format, &shown)
 }
 
 fn lines(text: &[u8]) -> Vec<u8> {

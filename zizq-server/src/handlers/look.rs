@@ -1,6 +1,5 @@
 //! `GET /jobs/{id}`, `GET /jobs`, `GET /jobs/count`.
 
-use http::StatusCode;
 use protocol::encode;
 use serde_json::json;
 
@@ -8,7 +7,7 @@ use super::page::Page;
 use super::{filters, position, wait};
 use crate::engine::command::jobs::Seen;
 use crate::http::App;
-use crate::http::reply::{self, Answer, Refusal};
+use crate::http::reply::{self, Answer, Refusal, Success};
 use crate::http::request::Request;
 
 pub(crate) async fn job(app: &App, request: &Request) -> Answer {
@@ -29,7 +28,7 @@ pub(crate) async fn job(app: &App, request: &Request) -> Answer {
     let shown = seen.ok_or_else(|| Refusal::not_found(format!("no job has the id `{id}`")))?;
     let mut body = Vec::with_capacity(512 + shown.job.payload.bytes().len());
     write_shown(&mut body, request, &shown);
-    Ok(reply::bytes(StatusCode::OK, request.format, body))
+    Ok(reply::bytes(Success::Done, request.format, body))
 }
 
 fn write_shown(out: &mut Vec<u8>, request: &Request, shown: &Seen) {
@@ -53,7 +52,7 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let mut body = Vec::with_capacity(256 + size);
     let write = |out: &mut Vec<u8>, shown: &Seen| write_shown(out, request, shown);
     encode::write_jobs(&mut body, request.format, jobs.iter(), write, Some(&pages));
-    Ok(reply::bytes(StatusCode::OK, request.format, body))
+    Ok(reply::bytes(Success::Done, request.format, body))
 }
 
 pub(crate) async fn count(app: &App, request: &Request) -> Answer {
@@ -61,5 +60,5 @@ pub(crate) async fn count(app: &App, request: &Request) -> Answer {
     let filter = filters::read(&mut query)?;
     query.finish()?;
     let count = app.reader.count(filter).await?;
-    Ok(reply::value(StatusCode::OK, request.format, &json!({"count": count})))
+    Ok(reply::ok(request.format, &json!({"count": count})))
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod budgets;
 pub(crate) mod change;
+mod claim;
 pub(crate) mod crons;
 pub(crate) mod enqueue;
 pub(crate) mod errors;
@@ -22,6 +23,8 @@ pub(crate) mod server;
 pub(crate) mod take;
 mod wait;
 
+use protocol::error::Code;
+
 use crate::folder::Refused;
 use crate::http::reply::Refusal;
 use crate::jq::JqError;
@@ -32,11 +35,13 @@ impl From<ReadError> for Refusal {
         match error {
             ReadError::Store(error) => error.into(),
             ReadError::Engine(error) => error.into(),
-            ReadError::Busy(error) => Self::unavailable(error.to_string()),
+            ReadError::Busy(error) => Self::busy(error.to_string()),
             ReadError::Jq(error) => match error {
-                JqError::Invalid(_) => Self::bad_request(error.to_string()),
-                JqError::NoCondition(_) | JqError::Stopped(_) => Self::unprocessable(error.to_string()),
-                JqError::Busy(_) => Self::unavailable(error.to_string()),
+                JqError::Invalid(_) => Self::new(Code::InvalidFilter, error.to_string()),
+                JqError::NoCondition(_) | JqError::Stopped(_) => {
+                    Self::new(Code::FilterFailed, error.to_string())
+                }
+                JqError::Busy(_) => Self::busy(error.to_string()),
                 JqError::Unavailable(_) => {
                     tracing::error!(%error, "no jq helper");
                     Self::unavailable(error.to_string())
@@ -49,9 +54,9 @@ impl From<ReadError> for Refusal {
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Job { error, .. } => Self::unprocessable(error),
+            Refused::Job { error, .. } => Self::not_allowed(error),
             Refused::Engine(error) => error.into(),
-            Refused::Busy(error) => Self::unavailable(error.to_string()),
+            Refused::Busy(error) => Self::busy(error.to_string()),
             Refused::Unavailable(error) => {
                 tracing::error!(%error, "cannot fold");
                 Self::unavailable(error)

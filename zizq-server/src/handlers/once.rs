@@ -5,9 +5,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
 use protocol::encode;
-use protocol::error::excerpt;
+use protocol::error::{Code, excerpt};
 use protocol::id::JobId;
 use protocol::media::Format;
 use protocol::payload::Payload;
@@ -20,7 +19,7 @@ use super::{out_of_step, wait};
 use crate::engine::command::jobs::{Enqueued, Outcome, Seen};
 use crate::engine::command::once::{Once, Repeated};
 use crate::http::App;
-use crate::http::reply::{self, Answer, Refusal};
+use crate::http::reply::{self, Answer, Refusal, Success};
 use crate::http::request::Request;
 
 /// The longest key, in bytes.
@@ -34,7 +33,7 @@ const HEADER: &str = "idempotency-key";
 pub(super) fn of(request: &Request) -> Result<Option<Once>, Refusal> {
     let mut given = request.parts.headers.get_all(HEADER).iter();
     let Some(value) = given.next() else { return Ok(None) };
-    let wrong = |why: String| Refusal::bad_request(format!("Idempotency-Key: {why}"));
+    let wrong = |why: String| Refusal::new(Code::InvalidIdempotencyKey, format!("Idempotency-Key: {why}"));
     if given.next().is_some() {
         return Err(wrong("it is given twice".to_owned()));
     }
@@ -71,9 +70,9 @@ struct Told {
     folded: bool,
 }
 
-fn status(again: &Repeated) -> StatusCode {
+fn success(again: &Repeated) -> Success {
     let is_empty = again.jobs.iter().all(Bytes::is_empty);
-    if again.created || is_empty { StatusCode::CREATED } else { StatusCode::OK }
+    if again.created || is_empty { Success::Created } else { Success::Done }
 }
 
 /// The jobs of an answer, each in JSON.
@@ -94,7 +93,7 @@ pub(super) fn answer_one(format: Format, again: &Repeated, ignored: &[String]) -
     let jobs = jobs(again)?;
     let mut body = Vec::with_capacity(512);
     write(&mut body, format, jobs.first().ok_or_else(out_of_step)?, ignored);
-    Ok(reply::bytes(status(again), format, body))
+    Ok(reply::bytes(success(again), format, body))
 }
 
 pub(super) fn answer_bulk(format: Format, again: &Repeated, ignored: &Ignored) -> Answer {
@@ -103,7 +102,7 @@ pub(super) fn answer_bulk(format: Format, again: &Repeated, ignored: &Ignored) -
     let write = |out: &mut Vec<u8>, (i, job): (usize, &RawValue)| write(out, format, job, ignored.of(i));
     encode::write_jobs(&mut body, format, jobs.iter().map(|job| &**job).enumerate(), write, None);
     add_ignored(&mut body, 0, format, &ignored.beside);
-    Ok(reply::bytes(status(again), format, body))
+    Ok(reply::bytes(success(again), format, body))
 }
 
 /// Waits for the end of the job of the first call, as that one did.
@@ -131,5 +130,5 @@ pub(super) async fn wait(
     let result = enqueued.job.result.as_ref();
     encode::write_job_with_result(&mut body, format, &enqueued.view(), None, result);
     add_ignored(&mut body, 0, format, ignored);
-    Ok(reply::bytes(status(again), format, body))
+    Ok(reply::bytes(success(again), format, body))
 }

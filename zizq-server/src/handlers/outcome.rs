@@ -1,6 +1,5 @@
 //! `POST /jobs/{id}/success`, `POST /jobs/success`, `POST /jobs/{id}/failure`.
 
-use http::StatusCode;
 use protocol::body;
 use protocol::encode;
 use protocol::given::Given;
@@ -12,13 +11,12 @@ use protocol::time;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::claim;
 use super::named::{GivenJob, Named};
 use crate::clock;
-use crate::engine::command::Reject;
 use crate::engine::command::jobs::{Fail, Failed, Succeed, SucceedWith};
-use crate::handle::CallError;
 use crate::http::App;
-use crate::http::reply::{self, Answer, Refusal};
+use crate::http::reply::{self, Answer, Refusal, Success};
 use crate::http::request::Request;
 
 pub(crate) async fn succeed(app: &App, request: &Request) -> Answer {
@@ -35,11 +33,7 @@ pub(crate) async fn succeed(app: &App, request: &Request) -> Answer {
         None => app.engine.ask(Succeed(vec![job])).await?,
         Some(result) => app.engine.ask(SucceedWith { job, result }).await?,
     };
-    match not_done {
-        not_done if !not_done.lost.is_empty() => Err(lease_lost(job)),
-        not_done if !not_done.not_found.is_empty() => Err(not_in_flight(job)),
-        _ => Ok(reply::no_content()),
-    }
+    claim::answer(job, &not_done)
 }
 
 /// [`protocol::outcome::Successes`], with its elements made sure to be objects.
@@ -69,7 +63,7 @@ pub(crate) async fn succeed_bulk(app: &App, request: &Request) -> Answer {
         body::parse_tolerant_known(request.body_format()?, &request.body, &["ids", "jobs"])?;
     request.no_query()?;
     if body.ids.is_none() && body.jobs.is_none() {
-        return Err(Refusal::bad_request("the body: `ids` or `jobs` is expected"));
+        return Err(Refusal::invalid("the body: `ids` or `jobs` is expected"));
     }
     let with_tokens = body.jobs.into_iter().flatten().map(|Object(Done { id, lease, .. })| (id, lease));
     let without = body.ids.into_iter().flatten().map(|id| (id, None));
@@ -87,7 +81,7 @@ pub(crate) async fn fail(app: &App, request: &Request) -> Answer {
     query.finish()?;
     // The pause itself begins when the engine hears of it.
     time::resolve(failure.retry_at, "retry_at", failure.delay_ms, clock::now().wall)
-        .map_err(Refusal::bad_request)?;
+        .map_err(Refusal::invalid)?;
     let failure = Failure {
         message: cut(failure.message),
         backtrace: failure.backtrace.map(cut),
@@ -95,15 +89,11 @@ pub(crate) async fn fail(app: &App, request: &Request) -> Answer {
         ..failure
     };
     let job = LeasedJob { id: request.job_id()?, lease };
-    let Failed { job, queue } = match app.engine.ask(Fail { job, failure }).await {
-        Ok(failed) => failed,
-        Err(CallError::Rejected(Reject::NotFound)) => return Err(not_in_flight(job)),
-        Err(CallError::Rejected(Reject::LeaseLost)) => return Err(lease_lost(job)),
-        Err(error) => return Err(error.into()),
-    };
+    let failed = app.engine.ask(Fail { job, failure }).await;
+    let Failed { job, queue } = failed.map_err(|error| claim::refused(job, error))?;
     let mut body = Vec::with_capacity(512);
     encode::write_job(&mut body, request.format, &job.view(&queue, job.status), None);
-    Ok(reply::bytes(StatusCode::OK, request.format, body))
+    Ok(reply::bytes(Success::Done, request.format, body))
 }
 
 /// The start of a text that is stored with every attempt.
@@ -129,16 +119,5 @@ pub(super) fn bulk_answer(request: &Request, not_done: &NotDone<Given<JobId>>) -
     if not_done.not_found.is_empty() && not_done.lost.is_empty() {
         return Ok(reply::no_content());
     }
-    Ok(reply::value(StatusCode::UNPROCESSABLE_ENTITY, request.format, not_done))
-}
-
-pub(super) fn not_in_flight(job: LeasedJob) -> Refusal {
-    Refusal::not_found(format!("job `{}` does not exist or is not in flight", job.id))
-}
-
-pub(super) fn lease_lost(job: LeasedJob) -> Refusal {
-    Refusal::conflict(format!(
-        "job `{}`: the lease is not valid any more, the job was handed out again",
-        job.id
-    ))
+    Ok(reply::not_done(request.format, not_done))
 }

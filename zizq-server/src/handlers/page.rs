@@ -23,7 +23,7 @@ impl Page {
             Some("desc") => true,
             Some(other) => {
                 let other = protocol::error::excerpt(other);
-                return Err(Refusal::bad_request(format!("order: `{other}` is neither asc nor desc")));
+                return Err(Refusal::invalid(format!("order: `{other}` is neither asc nor desc")));
             }
         };
         let limit = query.number("limit", 1, MAX_PAGE)?.unwrap_or(DEFAULT_PAGE);

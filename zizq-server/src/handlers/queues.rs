@@ -1,6 +1,5 @@
 //! `GET /queues`, `GET /queues/{q}`, pause and resume, `GET /workers`.
 
-use http::StatusCode;
 use protocol::job::Status;
 use protocol::name::QueueName;
 use protocol::synonyms;
@@ -58,7 +57,7 @@ async fn answer(app: &App, request: &Request, state: QueueState) -> Answer {
     if let (Some(note), Some(members)) = (note(app, &state).await?, shown.as_object_mut()) {
         members.insert("note".to_owned(), json!(note));
     }
-    Ok(reply::value(StatusCode::OK, request.format, &shown))
+    Ok(reply::ok(request.format, &shown))
 }
 
 /// A sentence about a queue without jobs: its name may not be the one that was meant.

@@ -1,6 +1,5 @@
 //! `GET /health`, `GET /version`, `POST /reset`.
 
-use http::StatusCode;
 use serde_json::json;
 
 use crate::engine::command::Reset;
@@ -10,13 +9,13 @@ use crate::http::request::Request;
 
 pub(crate) fn health(request: &Request) -> Answer {
     request.no_query()?;
-    Ok(reply::value(StatusCode::OK, request.format, &json!({"status": "ok"})))
+    Ok(reply::ok(request.format, &json!({"status": "ok"})))
 }
 
 pub(crate) fn version(request: &Request) -> Answer {
     request.no_query()?;
     let version = json!({"version": protocol::CONTRACT_VERSION, "server": crate::SERVER});
-    Ok(reply::value(StatusCode::OK, request.format, &version))
+    Ok(reply::ok(request.format, &version))
 }
 
 pub(crate) async fn reset(app: &App, request: &Request) -> Answer {

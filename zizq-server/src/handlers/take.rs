@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_stream::stream;
+use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Response, StatusCode};
 use hyper::body::Frame;
 use protocol::body;
 use protocol::encode;
@@ -64,7 +64,7 @@ impl TakeParams {
                 Some("worker") => true,
                 Some(other) => {
                     let error = format!("renew: `{}` is neither `worker` nor `stream`", excerpt(other));
-                    return Err(Refusal::bad_request(error));
+                    return Err(Refusal::invalid(error));
                 }
             },
         })
@@ -117,7 +117,7 @@ fn about(worker: Option<&str>, format: &'static str, peer: SocketAddr) -> Result
     let worker = worker.filter(|name| !name.is_empty());
     if let Some(name) = worker.filter(|name| name.len() > MAX_BYTES) {
         let length = name.len();
-        return Err(Refusal::bad_request(format!(
+        return Err(Refusal::invalid(format!(
             "Worker-Id, or `worker`: a name has at most {MAX_BYTES} bytes, this one has {length}"
         )));
     }
@@ -187,7 +187,7 @@ pub(crate) async fn poll(app: &Arc<App>, request: &Request) -> Answer {
         // Others of its polls have been answered meanwhile, and it does not read. Without the hold its jobs go back.
         drop(hold);
         let jobs: [(); 0] = [];
-        return Ok(reply::value(StatusCode::OK, request.format, &json!({"jobs": jobs})));
+        return Ok(reply::ok(request.format, &json!({"jobs": jobs})));
     }
     Ok(poll_response(request, hold, &items))
 }
@@ -201,7 +201,7 @@ fn distinct(mut queues: Vec<QueueName>) -> Result<Vec<QueueName>, Refusal> {
             "queue: {} names are too many, a stream takes from at most {MAX_QUEUES}, or from all",
             queues.len()
         );
-        return Err(Refusal::bad_request(error));
+        return Err(Refusal::invalid(error));
     }
     Ok(queues)
 }
@@ -209,7 +209,7 @@ fn distinct(mut queues: Vec<QueueName>) -> Result<Vec<QueueName>, Refusal> {
 fn in_range(name: &str, value: Option<u64>, lowest: u64, highest: u64) -> Result<Option<u64>, Refusal> {
     match value {
         Some(n) if !(lowest..=highest).contains(&n) => {
-            Err(Refusal::bad_request(format!("{name}: {n} is out of range {lowest} to {highest}")))
+            Err(Refusal::invalid(format!("{name}: {n} is out of range {lowest} to {highest}")))
         }
         value => Ok(value),
     }

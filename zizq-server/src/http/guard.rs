@@ -16,7 +16,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{Method, Version};
-use protocol::error::excerpt;
+use protocol::error::{Code, excerpt};
 use smol_str::SmolStr;
 
 use super::reply::Refusal;
@@ -61,7 +61,8 @@ impl Guard {
         }
         let own = |value: &HeaderValue| matches!(value.as_bytes(), b"same-origin" | b"none");
         if caller.0.is_none() && !parts.headers.get_all(&SITE).iter().all(own) && !is_visit(parts) {
-            return Err(Refusal::forbidden(
+            return Err(Refusal::new(
+                Code::ForeignOrigin,
                 "this call comes from a web page of another site (Sec-Fetch-Site); if the page is yours, start the \
                  server with --cors-origin and the page's origin",
             ));
@@ -75,18 +76,18 @@ impl Guard {
         let (header, second) = (headers.next(), headers.next());
         // RFC 9112, 3.2.
         if second.is_some() {
-            return Err(Refusal::bad_request("Host: the request has more than one"));
+            return Err(Refusal::invalid("Host: the request has more than one"));
         }
         let target = parts.uri.authority().map(http::uri::Authority::as_str);
         if header.is_none() && target.is_none() && parts.version == Version::HTTP_11 {
-            return Err(Refusal::bad_request("Host: the request has none"));
+            return Err(Refusal::invalid("Host: the request has none"));
         }
         // Where both are there, the target counts (RFC 9112, 3.2.2). A name that is not ours is refused in either.
         let header = header.map(|value| String::from_utf8_lossy(value.as_bytes()));
         let mut host = None;
         for text in [header.as_deref(), target].into_iter().flatten() {
             let named: Authority = text.parse().map_err(|NotAHost| {
-                Refusal::bad_request(format!("Host: `{}` is no host with or without a port", excerpt(text)))
+                Refusal::invalid(format!("Host: `{}` is no host with or without a port", excerpt(text)))
             })?;
             if !self.answers_to(&named.host) {
                 return Err(foreign_host(&named.host));
@@ -145,18 +146,24 @@ fn is_visit(parts: &Parts) -> bool {
 
 fn foreign_page(origin: &str) -> Refusal {
     let origin = excerpt(origin);
-    Refusal::forbidden(format!(
-        "Origin: this call comes from a web page of `{origin}`, which may not call this server; if the page is yours, \
+    Refusal::new(
+        Code::ForeignOrigin,
+        format!(
+            "Origin: this call comes from a web page of `{origin}`, which may not call this server; if the page is yours, \
          start the server with --cors-origin and this origin"
-    ))
+        ),
+    )
 }
 
 fn foreign_host(host: &Host) -> Refusal {
     let host = host.to_string();
     let host = excerpt(&host);
-    Refusal::misdirected(format!(
-        "Host: this server does not answer to `{host}`; if that is its name, start it with --allowed-host and this name"
-    ))
+    Refusal::new(
+        Code::ForeignHost,
+        format!(
+            "Host: this server does not answer to `{host}`; if that is its name, start it with --allowed-host and this name"
+        ),
+    )
 }
 
 /// Names that never leave the machine (RFC 6761, 6.3).

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ::http::header::{CONNECTION, HeaderValue};
 use bytes::Bytes;
 use hyper::body::Incoming;
-use protocol::error::excerpt;
+use protocol::error::{Code, excerpt};
 use protocol::media::Format;
 use tokio::sync::watch;
 
@@ -123,7 +123,7 @@ async fn answer(
         NoRoute::NotFound => {
             let hint = meant::path(&request.parts.method, path);
             let hint = hint.map_or_else(String::new, |meant| format!("; did you mean {}?", excerpt(&meant)));
-            Refusal::not_found(format!("there is nothing at {}{hint}", excerpt(path)))
+            Refusal::new(Code::NoRoute, format!("there is nothing at {}{hint}", excerpt(path)))
         }
         NoRoute::MethodNotAllowed(allowed) => Refusal::method_not_allowed(&request.parts.method, &allowed),
     })?;
@@ -149,7 +149,8 @@ pub(crate) async fn refuse(
     let (parts, body) = request.into_parts();
     let held = Held::open(&peer, size_of_head(&parts));
     let format = Format::from_accept(accept(&parts).as_deref()).unwrap_or(Format::Json);
-    let mut answer = Refusal::too_many_connections(limit).into_response(format);
+    let error = format!("the server has {limit} connections, which is its limit; try again in a moment");
+    let mut answer = Refusal::new(Code::TooManyConnections, error).into_response(format);
     if parts.method == ::http::Method::HEAD {
         answer = reply::head_of(answer);
     }
@@ -160,7 +161,7 @@ pub(crate) async fn refuse(
 /// 406, with what would have been acceptable.
 pub(crate) fn not_acceptable(accepted: Option<&str>, supported: &[&str]) -> Refusal {
     let error = format!("accept: `{}` can not be satisfied here", excerpt(accepted.unwrap_or_default()));
-    Refusal::media_type(::http::StatusCode::NOT_ACCEPTABLE, error, supported)
+    Refusal::not_acceptable(error, supported)
 }
 
 async fn call(app: &Arc<App>, request: &Request, call: Call, accepted: Option<&str>) -> Answer {

@@ -29,10 +29,7 @@ impl<'a> Query<'a> {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (decode(name)?, decode(value)?);
             if params.iter().any(|(known, _)| *known == name) {
-                return Err(Refusal::bad_request(format!(
-                    "query parameter `{}` is given twice",
-                    excerpt(&name)
-                )));
+                return Err(Refusal::invalid(format!("query parameter `{}` is given twice", excerpt(&name))));
             }
             params.push((name, value));
         }
@@ -93,7 +90,7 @@ impl<'a> Query<'a> {
         let number = text.parse::<u64>().ok().filter(|n| (lowest..=highest).contains(n));
         number.map(Some).ok_or_else(|| {
             let text = excerpt(&text);
-            Refusal::bad_request(format!("{name}: `{text}` is no whole number from {lowest} to {highest}"))
+            Refusal::invalid(format!("{name}: `{text}` is no whole number from {lowest} to {highest}"))
         })
     }
 
@@ -107,7 +104,7 @@ impl<'a> Query<'a> {
             Some("true") => Ok(true),
             Some(other) => {
                 let other = excerpt(other);
-                Err(Refusal::bad_request(format!("{name}: `{other}` is neither true nor false")))
+                Err(Refusal::invalid(format!("{name}: `{other}` is neither true nor false")))
             }
         }
     }
@@ -138,7 +135,7 @@ impl<'a> Query<'a> {
                 let hint =
                     self.meant(name, value).map_or_else(String::new, |it| format!("; did you mean `{it}`?"));
                 let name = excerpt(name);
-                Err(Refusal::bad_request(format!("query parameter `{name}` is not known here{hint}")))
+                Err(Refusal::invalid(format!("query parameter `{name}` is not known here{hint}")))
             }
         }
     }
@@ -168,7 +165,7 @@ where
 }
 
 fn invalid(name: &str, text: &str, error: impl Display) -> Refusal {
-    Refusal::bad_request(format!("{name}: `{}`: {error}", excerpt(text)))
+    Refusal::invalid(format!("{name}: `{}`: {error}", excerpt(text)))
 }
 
 fn decode(text: &str) -> Result<Cow<'_, str>, Refusal> {
@@ -179,14 +176,11 @@ fn decode(text: &str) -> Result<Cow<'_, str>, Refusal> {
     let mut escapes = spaced.split('%').skip(1);
     let hex = |b: &u8| b.is_ascii_hexdigit();
     if !escapes.all(|escape| escape.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(hex))) {
-        return Err(Refusal::bad_request(format!(
-            "query: `{}` has a `%` without two hex digits",
-            excerpt(text)
-        )));
+        return Err(Refusal::invalid(format!("query: `{}` has a `%` without two hex digits", excerpt(text))));
     }
     match percent_decode_str(&spaced).decode_utf8() {
         Ok(decoded) => Ok(Cow::Owned(decoded.into_owned())),
-        Err(_) => Err(Refusal::bad_request(format!("query: `{}` is not UTF-8 when decoded", excerpt(text)))),
+        Err(_) => Err(Refusal::invalid(format!("query: `{}` is not UTF-8 when decoded", excerpt(text)))),
     }
 }
 

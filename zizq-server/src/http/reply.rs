@@ -1,4 +1,4 @@
-//! Results become responses. The only place that knows status codes.
+//! Results become responses. Only this file knows the statuses of answers, and `protocol::error::Code` those of refusals.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Either, Full as FullBody, StreamBody};
@@ -14,13 +14,13 @@ use hyper::body::{Frame, SizeHint};
 use protocol::body::Malformed;
 use protocol::encode;
 use protocol::enqueue::EnqueueError;
-use protocol::error::ErrorBody;
+use protocol::error::{Code, ErrorBody};
 use protocol::media::Format;
+use protocol::outcome::NotDone;
 use protocol::patch::PatchError;
 use serde::Serialize;
 
 use super::memory::{Full, Held};
-use crate::engine::command::Reject;
 use crate::handle::CallError;
 use crate::store::StoreError;
 
@@ -93,112 +93,96 @@ pub(crate) fn send(answer: Response<Content>, mut held: Held) -> Response<Body> 
     })
 }
 
-/// Why a request was refused: a status, one sentence, and what belongs to it.
+/// Why a request was refused: a code, one sentence, and what belongs to it.
 #[derive(Debug)]
 pub(crate) struct Refusal(Box<Reason>);
 
 #[derive(Debug)]
 struct Reason {
-    status: StatusCode,
-    body: ErrorBody,
-    header: Option<(http::HeaderName, HeaderValue)>,
+    code: Code,
+    error: String,
+    supported: Vec<String>,
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Refusal {
-    fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        let body = ErrorBody { error: error.into(), supported: Vec::new() };
-        Self(Box::new(Reason { status, body, header: None }))
+    /// The status follows from the code, and so does when to come back.
+    pub(crate) fn new(code: Code, error: impl Into<String>) -> Self {
+        let seconds = match status_of(code) {
+            StatusCode::SERVICE_UNAVAILABLE => Some("1"),
+            StatusCode::INSUFFICIENT_STORAGE => Some("10"),
+            _ => None,
+        };
+        let header = seconds.map(|seconds| (RETRY_AFTER, HeaderValue::from_static(seconds)));
+        Self(Box::new(Reason { code, error: error.into(), supported: Vec::new(), header }))
     }
 
-    /// 400: the request is malformed.
-    pub(crate) fn bad_request(error: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, error)
+    /// [`Code::Invalid`].
+    pub(crate) fn invalid(error: impl Into<String>) -> Self {
+        Self::new(Code::Invalid, error)
     }
 
-    /// 403: whoever calls may not.
-    pub(crate) fn forbidden(error: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, error)
-    }
-
-    /// 404: there is no such thing.
+    /// [`Code::NotFound`].
     pub(crate) fn not_found(error: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, error)
+        Self::new(Code::NotFound, error)
     }
 
-    /// 405: with the methods that would do.
+    /// [`Code::TooLarge`].
+    pub(crate) fn too_large(error: impl Into<String>) -> Self {
+        Self::new(Code::TooLarge, error)
+    }
+
+    /// [`Code::NotAllowed`].
+    pub(crate) fn not_allowed(error: impl Into<String>) -> Self {
+        Self::new(Code::NotAllowed, error)
+    }
+
+    /// [`Code::Busy`].
+    pub(crate) fn busy(error: impl Into<String>) -> Self {
+        Self::new(Code::Busy, error)
+    }
+
+    /// [`Code::Unavailable`].
+    pub(crate) fn unavailable(error: impl Into<String>) -> Self {
+        Self::new(Code::Unavailable, error)
+    }
+
+    /// [`Code::MethodNotAllowed`], with the methods that would do.
     pub(crate) fn method_not_allowed(method: &Method, allowed: &[Method]) -> Self {
         let list = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
         let error = format!("{method} is not allowed here; allowed: {list}");
-        let mut refusal = Self::new(StatusCode::METHOD_NOT_ALLOWED, error);
+        let mut refusal = Self::new(Code::MethodNotAllowed, error);
         refusal.0.header = HeaderValue::from_str(&list).ok().map(|value| (ALLOW, value));
         refusal
     }
 
-    /// 408: the request did not come in time.
-    pub(crate) fn too_slow(error: impl Into<String>) -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, error)
+    /// [`Code::NotAcceptable`], with the media types that would do.
+    pub(crate) fn not_acceptable(error: impl Into<String>, supported: &[&str]) -> Self {
+        Self::new(Code::NotAcceptable, error).supported(supported)
     }
 
-    /// 409: the request is at odds with what is.
-    pub(crate) fn conflict(error: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, error)
+    /// [`Code::UnsupportedMediaType`], with the media types that would do.
+    pub(crate) fn unsupported_media_type(error: impl Into<String>, supported: &[&str]) -> Self {
+        Self::new(Code::UnsupportedMediaType, error).supported(supported)
     }
 
-    /// 413: more than the server takes.
-    pub(crate) fn too_large(error: impl Into<String>) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, error)
-    }
-
-    /// 421: another server is meant (RFC 9110, 15.5.20).
-    pub(crate) fn misdirected(error: impl Into<String>) -> Self {
-        Self::new(StatusCode::MISDIRECTED_REQUEST, error)
-    }
-
-    /// 422: well-formed, but not allowed.
-    pub(crate) fn unprocessable(error: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, error)
-    }
-
-    /// 406 or 415: the media types that would do are listed.
-    pub(crate) fn media_type(status: StatusCode, error: impl Into<String>, supported: &[&str]) -> Self {
-        let mut refusal = Self::new(status, error);
-        refusal.0.body.supported = supported.iter().map(|&s| s.to_owned()).collect();
-        refusal
-    }
-
-    /// 503: come back in a moment.
-    pub(crate) fn unavailable(error: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, error).retry_after("1")
-    }
-
-    /// 503, and the end of the connection.
-    pub(crate) fn too_many_connections(limit: usize) -> Self {
-        let error = format!("the server has {limit} connections, which is its limit; try again in a moment");
-        Self::unavailable(error)
-    }
-
-    /// 507: come back when there is space (RFC 4918).
-    pub(crate) fn out_of_space(error: impl Into<String>) -> Self {
-        Self::new(StatusCode::INSUFFICIENT_STORAGE, error).retry_after("10")
-    }
-
-    fn retry_after(mut self, seconds: &'static str) -> Self {
-        self.0.header = Some((RETRY_AFTER, HeaderValue::from_static(seconds)));
+    fn supported(mut self, media_types: &[&str]) -> Self {
+        self.0.supported = media_types.iter().map(|&s| s.to_owned()).collect();
         self
     }
 
     /// With one more header, where there is none yet.
-    pub(crate) fn with_header(mut self, name: http::HeaderName, value: HeaderValue) -> Self {
+    pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.header.get_or_insert((name, value));
         self
     }
 
     /// The response. Clients that asked for a format that does not exist get JSON.
     pub(crate) fn into_response(self, format: Format) -> Response<Content> {
-        let Reason { status, body, header } = *self.0;
-        let media = matches!(status, StatusCode::NOT_ACCEPTABLE | StatusCode::UNSUPPORTED_MEDIA_TYPE);
-        let format = if media { Format::Json } else { format };
-        let mut response = value(status, format, &body);
+        let Reason { code, error, supported, header } = *self.0;
+        let format = if supported.is_empty() { format } else { Format::Json };
+        let body = ErrorBody { error, code: Some(code), supported };
+        let mut response = encoded(status_of(code), format, &body);
         if let Some((name, value)) = header {
             response.headers_mut().insert(name, value);
         }
@@ -206,9 +190,14 @@ impl Refusal {
     }
 }
 
+/// The status of an answer with this code.
+pub(super) fn status_of(code: Code) -> StatusCode {
+    StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
 impl From<Malformed> for Refusal {
     fn from(Malformed(error): Malformed) -> Self {
-        Self::bad_request(error)
+        Self::invalid(error)
     }
 }
 
@@ -216,7 +205,7 @@ impl From<EnqueueError> for Refusal {
     fn from(error: EnqueueError) -> Self {
         match error {
             EnqueueError::Malformed(malformed) => malformed.into(),
-            EnqueueError::NotAllowed(error) => Self::unprocessable(error),
+            EnqueueError::NotAllowed(error) => Self::not_allowed(error),
         }
     }
 }
@@ -225,30 +214,20 @@ impl From<PatchError> for Refusal {
     fn from(error: PatchError) -> Self {
         match error {
             PatchError::Malformed(malformed) => malformed.into(),
-            PatchError::Invalid(error) => Self::unprocessable(error),
+            PatchError::Invalid(error) => Self::not_allowed(error),
         }
     }
 }
 
 impl From<CallError> for Refusal {
     fn from(error: CallError) -> Self {
-        match error {
-            CallError::Rejected(Reject::NotFound | Reject::Missing(_)) => Self::not_found(error.to_string()),
-            CallError::Rejected(Reject::LeaseLost | Reject::Conflict(_)) => Self::conflict(error.to_string()),
-            CallError::Rejected(Reject::NotAllowed(_) | Reject::Job { .. }) => {
-                Self::unprocessable(error.to_string())
-            }
-            CallError::DiskFull => Self::out_of_space(error.to_string()),
-            CallError::Rejected(Reject::Draining | Reject::Changed)
-            | CallError::StoreClosed
-            | CallError::Stopped => Self::unavailable(error.to_string()),
-        }
+        Self::new(error.code(), error.to_string())
     }
 }
 
 impl From<Full> for Refusal {
     fn from(full: Full) -> Self {
-        Self::unavailable(full.to_string())
+        Self::busy(full.to_string())
     }
 }
 
@@ -258,38 +237,74 @@ impl From<StoreError> for Refusal {
             return CallError::StoreClosed.into();
         }
         tracing::error!(%error, "cannot read the store");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "the store cannot be read; the server's log says why")
+        Self::new(Code::StoreUnreadable, "the store cannot be read; the server's log says why")
     }
 }
 
 /// What a handler gives back.
 pub(crate) type Answer = Result<Response<Content>, Refusal>;
 
-/// A body of bytes in a format. JSON ends with a line end, for those who read it in a terminal.
-pub(crate) fn bytes(status: StatusCode, format: Format, mut body: Vec<u8>) -> Response<Content> {
-    if format == Format::Json {
-        body.push(b'\n');
-    }
-    let mut response = Response::new(Content::Whole(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
-    response
+/// How a call went that went well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Success {
+    /// 200.
+    Done,
+    /// 201: there is something that was not there before.
+    Created,
 }
 
-/// A body of one value.
-pub(crate) fn value<T: Serialize + ?Sized>(
-    status: StatusCode,
-    format: Format,
-    value: &T,
-) -> Response<Content> {
-    let mut body = Vec::with_capacity(256);
-    encode::write(&mut body, format, value);
-    bytes(status, format, body)
+/// A body of bytes in a format.
+pub(crate) fn bytes(success: Success, format: Format, body: Vec<u8>) -> Response<Content> {
+    let status = match success {
+        Success::Done => StatusCode::OK,
+        Success::Created => StatusCode::CREATED,
+    };
+    whole(status, format, body)
+}
+
+/// 200: a body of one value.
+pub(crate) fn ok<T: Serialize + ?Sized>(format: Format, value: &T) -> Response<Content> {
+    encoded(StatusCode::OK, format, value)
+}
+
+/// 201: a body of one value, which was not there before.
+pub(crate) fn created<T: Serialize + ?Sized>(format: Format, value: &T) -> Response<Content> {
+    encoded(StatusCode::CREATED, format, value)
 }
 
 /// 204: no body, and no content type.
 pub(crate) fn no_content() -> Response<Content> {
     let mut response = Response::new(Content::Whole(Vec::new()));
     *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// [`Code::NotDone`]: which jobs of a report were not done. These lists are what it has to say.
+pub(crate) fn not_done<T: Serialize>(format: Format, not_done: &NotDone<T>) -> Response<Content> {
+    #[derive(Serialize)]
+    struct Body<'a, T> {
+        code: Code,
+        not_found: &'a [T],
+        #[serde(skip_serializing_if = "<[T]>::is_empty")]
+        lost: &'a [T],
+    }
+    let NotDone { not_found, lost } = not_done;
+    encoded(status_of(Code::NotDone), format, &Body { code: Code::NotDone, not_found, lost })
+}
+
+fn encoded<T: Serialize + ?Sized>(status: StatusCode, format: Format, value: &T) -> Response<Content> {
+    let mut body = Vec::with_capacity(256);
+    encode::write(&mut body, format, value);
+    whole(status, format, body)
+}
+
+/// JSON ends with a line end, for those who read it in a terminal.
+fn whole(status: StatusCode, format: Format, mut body: Vec<u8>) -> Response<Content> {
+    if format == Format::Json {
+        body.push(b'\n');
+    }
+    let mut response = Response::new(Content::Whole(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
     response
 }

@@ -11,6 +11,7 @@ use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
 use http::request::Parts;
 use http_body_util::BodyExt;
 use hyper::body::Body;
+use protocol::error::Code;
 use protocol::id::JobId;
 use protocol::lease::LeaseToken;
 use protocol::media::{Format, is_form};
@@ -86,7 +87,7 @@ impl Request {
                 ""
             };
             let error = format!("content-type: `{given}` is not supported{hint}");
-            Refusal::media_type(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, error, &Format::SUPPORTED)
+            Refusal::unsupported_media_type(error, &Format::SUPPORTED)
         })
     }
 
@@ -99,7 +100,7 @@ impl Request {
             Some(encoding) if !matches!(&*encoding.to_ascii_lowercase(), "" | "identity") => {
                 let given = protocol::error::excerpt(&encoding);
                 let error = format!("content-encoding: `{given}` is not supported; send the body as it is");
-                Err(Refusal::media_type(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, error, supported))
+                Err(Refusal::unsupported_media_type(error, supported))
             }
             _ => Ok(()),
         }
@@ -126,7 +127,7 @@ impl Request {
         const NIL: &[u8] = &[0xc0];
         match self.body.trim_ascii() {
             b"" | b"{}" | b"null" | EMPTY_MAP | NIL => Ok(()),
-            _ => Err(Refusal::bad_request(
+            _ => Err(Refusal::invalid(
                 "the body: this call has none; filters belong in the query, such as `?queue=mails`",
             )),
         }
@@ -150,9 +151,9 @@ impl Request {
             return Ok(in_query);
         };
         let token = text.parse();
-        token.map(Some).map_err(|e| {
-            Refusal::bad_request(format!("Zizq-Lease: `{}`: {e}", protocol::error::excerpt(&text)))
-        })
+        token
+            .map(Some)
+            .map_err(|e| Refusal::invalid(format!("Zizq-Lease: `{}`: {e}", protocol::error::excerpt(&text))))
     }
 }
 
@@ -249,9 +250,9 @@ where
                     self.ended = true;
                     return Ok(None);
                 }
-                Ok(Some(Err(e))) => return Err(Refusal::bad_request(format!("the body broke off: {e}"))),
+                Ok(Some(Err(e))) => return Err(Refusal::invalid(format!("the body broke off: {e}"))),
                 Err(_) if pace.wait(since.elapsed(), manners) => {}
-                Err(_) => return Err(Refusal::too_slow("the body came too slowly")),
+                Err(_) => return Err(Refusal::new(Code::BodyTimeout, "the body came too slowly")),
             }
         }
     }

@@ -9,10 +9,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use memchr::memmem;
+use protocol::error::{Code, ErrorBody};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::memory::Peer;
+use super::reply::status_of;
 
 /// How long a connection may take until its version of HTTP is known. Afterwards HTTP has its own patience.
 const FIRST_BYTES: Duration = Duration::from_secs(30);
@@ -117,13 +119,14 @@ fn with_a_sentence(answer: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     memmem::find(answer, b"\r\ncontent-length: 0\r\n")?;
-    let (status, sentence) = match answer.get(REFUSAL.len()..)?.first_chunk()? {
-        b"14" => ("414 URI Too Long", "the URL is too long"),
-        b"31" => ("431 Request Header Fields Too Large", "the head of the request is too large"),
-        _ => ("400 Bad Request", "the request is not HTTP"),
+    let (code, error) = match answer.get(REFUSAL.len()..)?.first_chunk()? {
+        b"14" => (Code::UrlTooLong, "the URL is too long"),
+        b"31" => (Code::HeadTooLarge, "the head of the request is too large"),
+        _ => (Code::Invalid, "the request is not HTTP"),
     };
-    let body = serde_json::json!({"error": sentence}).to_string();
-    let length = body.len();
+    let body = ErrorBody { error: error.to_owned(), code: Some(code), supported: Vec::new() };
+    let body = serde_json::to_string(&body).ok()?;
+    let (status, length) = (status_of(code), body.len());
     let head = "content-type: application/json\r\nconnection: close";
     Some(format!("HTTP/1.1 {status}\r\n{head}\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes())
 }
@@ -182,7 +185,7 @@ mod tests {
         assert_eq!(
             received,
             "HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n\
-             content-length: 48\r\n\r\n{\"error\":\"the head of the request is too large\"}\
+             content-length: 72\r\n\r\n{\"error\":\"the head of the request is too large\",\"code\":\"head_too_large\"}\
              HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}"
         );
     }

@@ -1,5 +1,6 @@
 //! Work on large bodies, where it holds up no connection.
 
+use protocol::error::Code;
 use tokio::sync::Semaphore;
 
 use super::memory::SMALL;
@@ -29,6 +30,6 @@ impl Work {
         }
         let _permit = self.0.acquire().await;
         let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(|_| Refusal::unavailable("the server is stopping; try again in a moment"))
+        done.map_err(|_| Refusal::new(Code::Stopping, "the server is stopping; try again in a moment"))
     }
 }

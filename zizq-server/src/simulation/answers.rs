@@ -79,7 +79,7 @@ impl Model {
             return Ok(());
         };
         if kept.fingerprint != once.fingerprint {
-            ensure!(matches!(answer, Err(Reject::NotAllowed(_))), "it is another call, but: {answer:?}");
+            ensure!(matches!(answer, Err(Reject::KeyReused(_))), "it is another call, but: {answer:?}");
             return Ok(());
         }
         let Ok(Reply::Again(Repeated { jobs, .. })) = answer else { bail!("answered {answer:?}") };

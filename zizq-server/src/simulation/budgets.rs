@@ -210,7 +210,7 @@ impl Model {
         let (up, full) = (self.up, self.budgets.len() >= self.settings.max_budgets);
         let fits = match command {
             BudgetAct::Create(key, _) if self.budgets.contains_key(key) => {
-                matches!(answer, Err(Reject::Conflict(_)))
+                matches!(answer, Err(Reject::Exists(_)))
             }
             BudgetAct::Create(key, policy) | BudgetAct::Put(key, policy) => {
                 let payable = self.in_use(key).is_none_or(|cost| cost <= policy.highest_cost());
@@ -228,7 +228,7 @@ impl Model {
                 }
             }
             BudgetAct::Delete(key) if self.in_use(key).is_some() => {
-                matches!(answer, Err(Reject::Conflict(_)))
+                matches!(answer, Err(Reject::InUse(_)))
             }
             BudgetAct::Delete(key) => match self.budgets.remove(key) {
                 Some(_) => answer.is_ok(),
@@ -311,7 +311,7 @@ impl Model {
             return Ok(());
         }
         let as_refused = match result {
-            Changed::Unfit(Reject::Conflict(_)) => refused && matches!(change, BindingChange::Add(_)),
+            Changed::Unfit(Reject::Exists(_)) => refused && matches!(change, BindingChange::Add(_)),
             Changed::Unfit(Reject::Missing(_)) => refused && !matches!(change, BindingChange::Add(_)),
             Changed::Unfit(_) => false,
             _ => !refused,

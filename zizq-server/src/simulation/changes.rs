@@ -157,7 +157,7 @@ impl Model {
     pub(super) fn forget_queue(&mut self, queue: &QueueName, answer: &Answer) -> Result<()> {
         let has_jobs = self.jobs.values().any(|entry| entry.queue == *queue);
         let fits = match answer {
-            Err(Reject::Conflict(_)) => has_jobs,
+            Err(Reject::InUse(_)) => has_jobs,
             Ok(_) => !has_jobs && self.paused.remove(queue),
             Err(Reject::Missing(_)) => !has_jobs && !self.paused.contains(queue),
             Err(_) => false,

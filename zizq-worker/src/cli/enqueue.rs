@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use protocol::error::Code;
 use protocol::name::{JobType, QueueName};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
@@ -14,7 +15,7 @@ use serde_json::value::RawValue;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, timeout};
 
-use super::server::{Server, refused};
+use super::server::{Server, code, refused};
 use super::source::{Coming, Item, Source, is_interactive};
 use super::{CliError, Target, jobs, print};
 use crate::backoff::Backoff;
@@ -198,8 +199,10 @@ impl Enqueue {
             let error = match ask(server, &body, key, lost.is_some()).await {
                 Ok(Some((status, answer))) if status.is_success() => return self.note(answer, taken),
                 // The call whose answer was lost is still being carried out.
-                Ok(Some((StatusCode::CONFLICT, answer))) if lost.is_some() => {
-                    CliError::NoServer(refused(StatusCode::CONFLICT, &answer).to_string())
+                Ok(Some((status, answer)))
+                    if lost.is_some() && code(&answer) == Some(Code::IdempotencyKeyInUse) =>
+                {
+                    CliError::NoServer(refused(status, &answer).to_string())
                 }
                 Ok(Some((status, answer))) if status.is_client_error() => {
                     return Err(refusal(part, status, &answer));
@@ -297,9 +300,8 @@ async fn ask(
     if is_again {
         // No job, with an empty key: a server that minds keys refuses it, and to any other it is nothing to do.
         let (status, answer) = server.ask(request("\"\"").body(r#"{"jobs":[]}"#)).await?;
-        let error = answer.get("error").and_then(Value::as_str).unwrap_or_default();
         match status {
-            StatusCode::BAD_REQUEST if error.starts_with("Idempotency-Key") => {}
+            _ if code(&answer) == Some(Code::InvalidIdempotencyKey) => {}
             StatusCode::SERVICE_UNAVAILABLE => return Err(refused(status, &answer)),
             _ => return Ok(None),
         }

@@ -69,12 +69,23 @@ impl Retry {
                 StatusCode::OK => format!("{id} is ready again\n"),
                 _ => {
                     code = ExitCode::FAILURE;
-                    format!("{id}: {}\n", refused(status, &answer))
+                    self.refusal(id, status, &answer)
                 }
             };
             print(&line)?;
         }
         Ok(code)
+    }
+
+    /// A line about a job that cannot be retried.
+    fn refusal(&self, id: &str, status: StatusCode, answer: &Value) -> String {
+        let error = refused(status, answer).to_string();
+        if !self.target.json {
+            return format!("{id}: {error}\n");
+        }
+        let code = answer.get("code").map(|code| ("code".to_owned(), code.clone()));
+        let members = [("id".to_owned(), json!(id)), ("error".to_owned(), json!(error))];
+        format!("{}\n", Value::Object(members.into_iter().chain(code).collect()))
     }
 
     fn body(&self) -> Value {

@@ -1,7 +1,8 @@
 //! The server, to the command line: JSON in, JSON out, and a sentence where that fails.
 
-use protocol::error::excerpt;
+use protocol::error::{Code, excerpt};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::CliError;
@@ -117,6 +118,11 @@ impl Server {
             via = proxy::via()
         ))
     }
+}
+
+/// The code of a refusal. Servers that are older than codes say none.
+pub(super) fn code(body: &Value) -> Option<Code> {
+    body.get("code").and_then(|code| Code::deserialize(code).ok())
 }
 
 /// What the server says of a call that it refuses.

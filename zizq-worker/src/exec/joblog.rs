@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use protocol::error::Code;
 use protocol::log::{Line, MAX_KEPT_BYTES, Output};
 use tokio::time::Instant;
 
@@ -103,7 +104,7 @@ impl<'a> JobLog<'a> {
         }
         match sent {
             Ok(()) => {}
-            Err(CallError::Refused { status, message }) if message.starts_with("there is nothing at") => {
+            Err(CallError::Refused { status, code: Some(Code::NoRoute), .. }) => {
                 if !self.shared.job_log.refused.swap(true, Ordering::Relaxed) {
                     tracing::info!("the server keeps no output of jobs ({status}); it is only in this log");
                 }

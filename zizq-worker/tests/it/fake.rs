@@ -223,9 +223,10 @@ async fn serve(socket: TcpStream, to_test: ToTest) {
             to_test.logs.send((target.to_owned(), text)).await.ok();
             match to_test.takes_logs.load(Ordering::Relaxed) {
                 true => ("204 No Content".to_owned(), String::new()),
-                false => {
-                    ("404 Not Found".to_owned(), format!(r#"{{"error":"there is nothing at `{target}`"}}"#))
-                }
+                false => (
+                    "404 Not Found".to_owned(),
+                    format!(r#"{{"error":"there is no `{target}`","code":"no_route"}}"#),
+                ),
             }
         } else if target.starts_with("/jobs/count?") {
             ("200 OK".to_owned(), r#"{"count":0}"#.to_owned())

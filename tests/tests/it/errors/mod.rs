@@ -2,6 +2,8 @@
 
 mod table;
 
+use protocol::error::Code;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use table::{Bad, table};
 use tests::{Answer, Client, Http, Server, Wire, raw};
@@ -19,7 +21,11 @@ fn complaint(bad: &Bad, answer: &Answer) -> Option<&'static str> {
     [
         (answer.status == bad.status, "another status was expected"),
         (answer.header("content-type") == JSON, "it is not JSON"),
-        (body.as_object().is_some_and(|body| body.len() == 1), "it has more than the error"),
+        (body.as_object().is_some_and(|body| body.len() == 2), "it has more than the error and its code"),
+        (
+            Code::deserialize(&body["code"]).is_ok_and(|code| code.status() == bad.status),
+            "its code is another status's",
+        ),
         (!sentence.trim().is_empty(), "the error is empty"),
         (!sentence.contains(char::is_control) && sentence.len() < 500, "the error is no sentence"),
         (sentence.contains(&bad.names), "the error does not name what is wrong"),

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use protocol::budget::BudgetView;
 use protocol::cron::{EntryView, GroupView};
 use protocol::enqueue::NewJob;
+use protocol::error::Code;
 use protocol::flow::Key;
 use protocol::id::JobId;
 use protocol::lease::{HeartbeatsReply, LeaseToken};
@@ -355,15 +356,50 @@ pub enum Reject {
     /// Something that a request names is not there.
     #[error("{0}")]
     Missing(String),
-    /// The request is at odds with what is.
+    /// What a request creates is there already.
+    #[error("{0}")]
+    Exists(String),
+    /// What a request deletes is still used.
+    #[error("{0}")]
+    InUse(String),
+    /// Another request came in between.
     #[error("{0}")]
     Conflict(String),
+    /// The first request with this key is still being carried out.
+    #[error("the first request with the Idempotency-Key `{0}` is still being carried out")]
+    KeyInUse(Arc<str>),
+    /// Another request has this key.
+    #[error("Idempotency-Key: `{0}` was used for another request; each takes a key of its own")]
+    KeyReused(Arc<str>),
+    /// The request with this key was carried out, and nobody knows any more what was answered.
+    #[error("the answer to the request `{0}` is lost; it was carried out")]
+    AnswerLost(Arc<str>),
     /// The request asks for what cannot be.
     #[error("{0}")]
     NotAllowed(String),
     /// One of the jobs that a request brings cannot be.
     #[error("{error}")]
     Job { index: usize, error: String },
+}
+
+impl Reject {
+    /// What this is to a program.
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::NotFound => Code::NotInFlight,
+            Self::LeaseLost => Code::LeaseLost,
+            Self::Draining => Code::Draining,
+            Self::Changed => Code::BatchChanged,
+            Self::Missing(_) => Code::NotFound,
+            Self::Exists(_) => Code::Exists,
+            Self::InUse(_) => Code::InUse,
+            Self::Conflict(_) => Code::Conflict,
+            Self::KeyInUse(_) => Code::IdempotencyKeyInUse,
+            Self::KeyReused(_) => Code::IdempotencyKeyReused,
+            Self::AnswerLost(_) => Code::AnswerLost,
+            Self::NotAllowed(_) | Self::Job { .. } => Code::NotAllowed,
+        }
+    }
 }
 
 #[cfg(test)]

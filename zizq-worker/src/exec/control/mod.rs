@@ -186,7 +186,7 @@ impl<'a> Control<'a> {
         loop {
             let pause = match self.shared.client.enqueue(job, &key).await {
                 Ok(()) => return,
-                Err(CallError::Refused { status, message }) => {
+                Err(CallError::Refused { status, message, .. }) => {
                     let message = format!("a job that it enqueued was refused with {status}: {message}");
                     self.said.failure = Some(Failure { message, ..Failure::default() });
                     return;

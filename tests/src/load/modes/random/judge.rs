@@ -1,24 +1,27 @@
 //! What is wrong with an answer, if anything.
 
+use protocol::error::Code;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::call::Call;
 use crate::load::http::{Answer, Media};
 
-/// What a refusal says. Reports on many jobs have lists in its place.
+/// What a refusal says, and by which code. Reports on many jobs have lists in its place.
 #[derive(Deserialize)]
 struct Refusal {
     error: Option<String>,
+    code: Code,
     not_found: Option<IgnoredAny>,
     lost: Option<IgnoredAny>,
 }
 
 impl Refusal {
-    fn says_something(&self) -> bool {
-        self.error.as_ref().is_some_and(|error| !error.trim().is_empty())
+    fn says_something(&self, status: u16) -> bool {
+        let says_why = self.error.as_ref().is_some_and(|error| !error.trim().is_empty())
             || self.not_found.is_some()
-            || self.lost.is_some()
+            || self.lost.is_some();
+        says_why && self.code.status() == status
     }
 }
 
@@ -42,7 +45,7 @@ pub(super) fn complaint(call: &Call, answer: &Answer<'_>) -> Option<String> {
         return if reads::<IgnoredAny>(answer).is_some() { None } else { shown("not readable:") };
     }
     match reads::<Refusal>(answer) {
-        Some(refusal) if refusal.says_something() => None,
+        Some(refusal) if refusal.says_something(answer.status) => None,
         _ => shown("a refusal without a word:"),
     }
 }
@@ -79,18 +82,20 @@ mod tests {
         assert!(judged("GET", 200, Media::Msgpack, b"\x81\xa1a\x01"));
         assert!(judged("HEAD", 404, Media::Json, b""));
         assert!(judged("POST", 204, Media::None, b""));
-        assert!(judged("POST", 404, Media::Json, b"{\"error\":\"x\"}"));
-        assert!(judged("POST", 422, Media::Json, b"{\"not_found\":[]}"));
-        assert!(judged("POST", 503, Media::Json, b"{\"error\":\"x\"}"));
+        assert!(judged("POST", 404, Media::Json, b"{\"error\":\"x\",\"code\":\"no_route\"}"));
+        assert!(judged("POST", 422, Media::Json, b"{\"code\":\"not_done\",\"not_found\":[]}"));
+        assert!(judged("POST", 503, Media::Json, b"{\"error\":\"x\",\"code\":\"busy\"}"));
         assert!(!judged("GET", 200, Media::Json, b"{\"a\":"));
         assert!(!judged("GET", 200, Media::Msgpack, b"\x81\xa1a"));
         assert!(!judged("GET", 200, Media::None, b"x"));
         assert!(!judged("HEAD", 200, Media::Json, b"{}"));
         assert!(!judged("POST", 204, Media::Json, b""));
         assert!(!judged("POST", 404, Media::Json, b""));
-        assert!(!judged("POST", 404, Media::Json, b"{\"error\":\" \"}"));
+        assert!(!judged("POST", 404, Media::Json, b"{\"error\":\" \",\"code\":\"no_route\"}"));
+        assert!(!judged("POST", 404, Media::Json, b"{\"error\":\"x\"}"));
+        assert!(!judged("POST", 404, Media::Json, b"{\"error\":\"x\",\"code\":\"busy\"}"));
         assert!(!judged("POST", 404, Media::Other, b"no"));
-        assert!(!judged("POST", 500, Media::Json, b"{\"error\":\"x\"}"));
-        assert!(!judged("POST", 408, Media::Json, b"{\"error\":\"x\"}"));
+        assert!(!judged("POST", 500, Media::Json, b"{\"error\":\"x\",\"code\":\"store_unreadable\"}"));
+        assert!(!judged("POST", 408, Media::Json, b"{\"error\":\"x\",\"code\":\"body_timeout\"}"));
     }
 }
