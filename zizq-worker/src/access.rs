@@ -1,4 +1,4 @@
-//! How the server is reached: where it is, whom to believe there, and which way calls go.
+//! How to reach the server: its address, the certificates to trust, and the proxy.
 
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
@@ -14,31 +14,31 @@ use crate::trust::{self, Identity, Trust};
 
 const DEFAULT_SERVER: &str = "http://127.0.0.1:7890";
 
-/// How long it may take to connect, to anything.
+/// How long a connection may take, to any host.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The flags about it. A URL is read later: what is wrong with it must be said without its password.
+/// The flags about the server. The URL is parsed later: clap would print a wrong one with its password.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct AccessFlags {
-    /// The server [default: http://127.0.0.1:7890]. With a password in it, better --server-file or the variable: everybody
-    /// on a machine can see command lines
+    /// URL of the server [default: http://127.0.0.1:7890]. For one with a password use --server-file or the variable:
+    /// command lines are visible to all users of a machine
     #[arg(long, env = "ZIZQ_SERVER", value_name = "URL", hide_env_values = true)]
     pub server: Option<String>,
 
-    /// A file that holds the URL of the server, name and password included
+    /// Read the URL of the server, with user name and password, from this file
     #[arg(long, env = "ZIZQ_SERVER_FILE", value_name = "FILE")]
     pub server_file: Option<PathBuf>,
 
-    /// Believe the server by this certificate, or by one that it has signed, and by no other: a PEM file
+    /// Trust only this certificate, and those that it has signed, for the server: a PEM file
     #[arg(long, env = "ZIZQ_SERVER_CA", value_name = "FILE")]
     pub server_ca: Option<PathBuf>,
 
-    /// Reach the server directly, or through this proxy [default: as HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY say]
+    /// Connect directly (none) or through this proxy [default: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY decide]
     #[arg(long, env = "ZIZQ_PROXY", value_name = "none|URL", hide_env_values = true)]
     pub proxy: Option<String>,
 }
 
-/// What a file says about it.
+/// The same settings in a configuration file.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
     pub(crate) server: Option<String>,
@@ -47,27 +47,27 @@ pub(crate) struct Written {
     pub(crate) proxy: Option<String>,
 }
 
-/// How the server is reached.
+/// The settings for reaching the server, checked.
 #[derive(Debug, Clone)]
 pub struct Access {
-    /// Where it is, with name and password where it wants them.
+    /// The address, with user name and password if there are any.
     pub url: Url,
-    /// Whom to believe there, and where that was read from.
+    /// The trusted certificates, and the file they were read from.
     pub(crate) ca: Option<(PathBuf, Vec<CertificateDer<'static>>)>,
     pub(crate) proxy: Proxy,
-    /// What is doubtful about all this.
+    /// Warnings about these settings.
     pub(crate) doubts: Vec<String>,
 }
 
 impl AccessFlags {
-    /// What flags and file mean together. Flags go before variables, and both before the file.
+    /// Merges flags and file. Flags take precedence over variables, and both over the file.
     pub(crate) fn access(&self, file: Written) -> Result<Access, String> {
         let mut doubts = Vec::new();
         let (flag, flag_file) = self.one_of_two()?;
         let (text, of_file) = match (flag, flag_file, file.server, file.server_file) {
             (Some(text), ..) => (text.to_owned(), None),
             (_, Some(path), ..) => (first_line(path)?, Some(path.to_owned())),
-            (_, _, Some(_), Some(_)) => return Err("`server` and `server_file`: only one can be".to_owned()),
+            (_, _, Some(_), Some(_)) => return Err("give `server` or `server_file`, not both".to_owned()),
             (_, _, Some(text), _) => (text, None),
             (_, _, _, Some(path)) => (first_line(&path)?, Some(path)),
             _ => (DEFAULT_SERVER.to_owned(), None),
@@ -78,7 +78,7 @@ impl AccessFlags {
         };
         if flag.is_some() && !from_variable("ZIZQ_SERVER", flag) && url.password().is_some() {
             doubts.push(
-                "everybody on this machine can see the password in --server; keep the URL in a file: --server-file"
+                "all users of this machine can see the password in --server; put the URL into a file: --server-file"
                     .to_owned(),
             );
         }
@@ -102,7 +102,7 @@ impl AccessFlags {
         Ok(Access { url, ca, proxy, doubts })
     }
 
-    /// The address, or where it stands; of a flag and a variable the flag.
+    /// The address or the file that holds it; a flag wins over a variable.
     fn one_of_two(&self) -> Result<(Option<&str>, Option<&Path>), String> {
         let (server, file) = (self.server.as_deref(), self.server_file.as_deref());
         if server.is_none() || file.is_none() {
@@ -113,7 +113,7 @@ impl AccessFlags {
         } else if from_variable("ZIZQ_SERVER_FILE", file) {
             Ok((server, None))
         } else {
-            Err("--server and --server-file: only one can be".to_owned())
+            Err("give --server or --server-file, not both".to_owned())
         }
     }
 }
@@ -123,7 +123,7 @@ fn from_variable(name: &str, value: Option<impl AsRef<std::ffi::OsStr>>) -> bool
 }
 
 impl Access {
-    /// How to call the server.
+    /// An HTTP client for the server.
     pub(crate) fn builder(&self) -> Result<ClientBuilder, String> {
         let (known, named) = match &self.ca {
             None => (true, Vec::new()),
@@ -133,7 +133,7 @@ impl Access {
         self.proxy.apply(builder, &self.url).map_err(|e| e.to_string())
     }
 
-    /// The variables by which commands reach it, too: without name and password, unless those are to be passed on.
+    /// The variables for commands that call the server: without user name and password, unless `pass_credentials`.
     pub(crate) fn variables(&self, pass_credentials: bool) -> Vec<(&'static str, OsString)> {
         let url = if pass_credentials { self.url.clone() } else { self.shown() };
         let server = ("ZIZQ_SERVER", url.as_str().trim_end_matches('/').into());
@@ -141,14 +141,14 @@ impl Access {
         std::iter::once(server).chain(ca).collect()
     }
 
-    /// The address as others may know it.
+    /// The address without user name and password.
     pub(crate) fn shown(&self) -> Url {
         shown(&self.url)
     }
 }
 
-/// How to call `url`: as plainly as can be. Who wants a redirect followed has given the wrong URL; and `http` needs no
-/// certificates, which a bare machine may not have.
+/// A plain HTTP client for `url`. It follows no redirects, because the URL should be corrected instead. For `http` it
+/// loads no certificates, because a bare machine may have none.
 pub(crate) fn plain(url: &Url, trust: &Trust, identity: Option<&Identity>) -> Result<ClientBuilder, String> {
     let builder = ClientBuilder::new()
         .user_agent(concat!("zizq-worker/", env!("CARGO_PKG_VERSION")))
@@ -161,10 +161,10 @@ pub(crate) fn plain(url: &Url, trust: &Trust, identity: Option<&Identity>) -> Re
     })
 }
 
-/// An address as others may see it: without name and password.
+/// An address without user name and password, safe to print.
 pub(crate) fn shown(url: &Url) -> Url {
     let mut shown = url.clone();
-    // What has a host can have a name and a password, and so can be without.
+    // These cannot fail for a URL with a host.
     shown.set_username("").and_then(|()| shown.set_password(None)).ok();
     shown
 }
@@ -173,7 +173,7 @@ fn server_url(text: &str) -> Result<Url, String> {
     let url = http_url(text, "http://HOST:PORT")?;
     if url.query().is_some() || url.fragment().is_some() {
         let text = without_password(text);
-        return Err(format!("`{text}` has a `?` or `#` part, which the address of a server has not"));
+        return Err(format!("`{text}` has a `?` or `#` part; the address of a server ends before it"));
     }
     Ok(url)
 }
@@ -184,19 +184,19 @@ fn first_line(path: &Path) -> Result<String, String> {
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     match (lines.next(), lines.next()) {
         (Some(line), None) => Ok(line.to_owned()),
-        _ => Err(format!("`server_file`: {} should hold one line, the URL of the server", path.display())),
+        _ => Err(format!("`server_file`: {} must hold one line, the URL of the server", path.display())),
     }
 }
 
-/// Whether a secret in a file is one no more.
+/// Whether all users can read a file.
 pub(crate) fn others_can_read(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0)
 }
 
-/// What its owner should hear of such a file.
+/// The warning about such a file.
 pub(crate) fn open_to_all(path: &Path, what: &str) -> String {
     let path = path.display();
-    format!("everybody on this machine can read {what} in {path}; chmod o= {path}")
+    format!("all users of this machine can read {what} in {path}; run chmod o= {path}")
 }
 
 #[cfg(test)]
@@ -258,8 +258,8 @@ mod tests {
             "http://127.0.0.1:7890/"
         );
         for (flags, said) in [
-            (flags(Some("http://x"), Some(&private)), "only one can be"),
-            (flags(None, Some(&two)), "should hold one line"),
+            (flags(Some("http://x"), Some(&private)), "not both"),
+            (flags(None, Some(&two)), "must hold one line"),
             (flags(None, Some(&wrong)), "wrong: `***@far:1` does not begin with http://"),
             (flags(None, Some(&folder.path().join("none"))), "`server_file`: cannot read"),
             (flags(Some("ftp://me:secret@x"), None), "`ftp://***@x` does not begin with http://"),

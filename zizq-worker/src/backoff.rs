@@ -1,8 +1,8 @@
-//! How long to wait before the next try.
+//! Exponential backoff with jitter, for retries of calls.
 
 use std::time::Duration;
 
-/// The pauses between failed tries: each about twice the one before, up to a limit, and none like another worker's.
+/// The pauses between attempts: each about twice the one before, up to a limit, with jitter so that workers spread out.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     pub(crate) base: Duration,
@@ -22,7 +22,7 @@ impl Backoff {
         pause
     }
 
-    /// A try went well.
+    /// Records a success.
     pub(crate) const fn reset(&mut self) {
         self.failures = 0;
     }
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_starts_it_afresh() {
+    fn a_success_resets_it() {
         let mut backoff = Backoff::new(BASE, LIMIT);
         assert!(backoff.next() <= BASE);
         assert!(backoff.next() >= BASE);

@@ -1,4 +1,4 @@
-//! The calls to the server.
+//! The worker's calls to the server, and how each answer is judged: from our server or from something else, final or not.
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::event::{AfterFailure, Left, Progress};
 use crate::exec::Usage;
 use crate::outcome::{JobResult, start_of};
-use crate::report::{Beat, GivenBack, Lease};
+use crate::report::{GivenBack, Heartbeat, Lease};
 use crate::{clock, proxy, retry_after, trust};
 
 const WORKER_ID: HeaderName = HeaderName::from_static("worker-id");
@@ -31,42 +31,42 @@ const ZIZQ_LEASE: HeaderName = HeaderName::from_static("zizq-lease");
 /// How long an answer may take: the contract promises one within this time.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The largest answer that is read: far above what a server with default limits gives.
+/// The largest answer that is read, far above what a server with default limits sends.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
-/// The longest that a server is left alone because it says so.
+/// The longest `Retry-After` that is obeyed.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// How much of the message about the progress of a job is sent, in bytes.
+/// The longest progress message that is sent, in bytes.
 const MAX_MESSAGE: usize = 1_024;
 
-/// Why a call did not do what it should.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
-    /// Nobody knows whether the call was received.
+    /// The call may or may not have been received.
     #[error("no answer from the server{via}: {0}", via = proxy::via())]
     NoAnswer(String),
-    /// Whoever answered, it was not our server: the call may not even have come to it.
-    #[error("{status} was answered by something else than a Zizq server{via}: {message}", via = proxy::via())]
+    /// Something other than our server answered, such as a proxy. The call may not have reached the server.
+    #[error("something other than a Zizq server{via} answered {status}: {message}", via = proxy::via())]
     Foreign { status: StatusCode, message: String },
-    /// Not now, or not in this way: the job of the call has nothing to do with that.
+    /// Not now, or not in this way, independent of the job of the call.
     #[error("the server{via} answered {status}: {message}", via = proxy::via())]
     Busy { status: StatusCode, message: String, retry_after: Option<Duration> },
-    /// Never. Servers that are older than codes say none.
+    /// Final. Servers without error codes send no code.
     #[error("the server{via} answered {status}: {message}", via = proxy::via())]
     Refused { status: StatusCode, code: Option<Code>, message: String },
 }
 
-/// The server, to whoever calls it. A clone shares its connections.
+/// A client of the server. Clones share their connections.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     server: Url,
-    /// What commands are told of it.
+    /// The variables for commands that call the server.
     for_commands: Arc<[(&'static str, OsString)]>,
     calls: reqwest::Client,
     streams: reqwest::Client,
 }
 
-/// Where a stream is to begin, and what it may hold.
+/// The parameters of a job stream.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Take<'a> {
     pub(crate) queues: &'a str,
@@ -88,12 +88,12 @@ impl Client {
         })
     }
 
-    /// The address of the server, with what it takes to get in.
+    /// The address of the server, with credentials.
     pub(crate) const fn server(&self) -> &Url {
         &self.server
     }
 
-    /// The variables by which commands find it.
+    /// The variables for commands that call the server.
     pub(crate) fn for_commands(&self) -> impl Iterator<Item = (&'static str, &OsString)> {
         self.for_commands.iter().map(|(name, value)| (*name, value))
     }
@@ -105,7 +105,7 @@ impl Client {
             .append_pair("queue", take.queues)
             .append_pair("prefetch", &take.prefetch.to_string())
             .append_pair("lease_ms", &take.lease.as_millis().to_string())
-            // Its heartbeats name what it really works on; a connection lives on when its worker is frozen.
+            // Leases depend on heartbeats that name the jobs, because a connection outlives a frozen worker.
             .append_pair("renew", "worker");
         let mut request = self.streams.get(url).header(ACCEPT, "text/event-stream");
         if let Some(id) = take.last_event_id {
@@ -113,17 +113,17 @@ impl Client {
         }
         match tokio::time::timeout(ANSWER_TIMEOUT, send(request)).await {
             Ok(answer) => checked(answer?).await,
-            Err(_) => Err(CallError::NoAnswer("it takes too long".to_owned())),
+            Err(_) => Err(CallError::NoAnswer(format!("timed out after {} s", ANSWER_TIMEOUT.as_secs()))),
         }
     }
 
-    /// Reports jobs as done; answers which of them were not this worker's to report.
+    /// Reports jobs as succeeded. Returns those whose lease was not valid.
     pub(crate) async fn succeed(&self, done: &[(Lease, Option<Usage>)]) -> Result<Vec<JobId>, CallError> {
         let jobs = done.iter().map(|&(lease, usage)| Done { lease, usage }).collect();
         self.bulk("success", &Jobs { jobs }).await
     }
 
-    /// Reports a job as done, with what it produced.
+    /// Reports a job as succeeded, with its result.
     pub(crate) async fn succeed_with(
         &self,
         lease: Lease,
@@ -134,7 +134,7 @@ impl Client {
         done(self.report(lease, "success", &body).await?, StatusCode::NO_CONTENT).await
     }
 
-    /// Gives jobs back; answers which of them were not this worker's to give back.
+    /// Gives jobs back. Returns those whose lease was not valid.
     pub(crate) async fn release(&self, back: &[GivenBack]) -> Result<Vec<JobId>, CallError> {
         let one = |GivenBack { lease, delay_ms, reason }: &GivenBack| JobRelease {
             id: lease.id,
@@ -158,7 +158,7 @@ impl Client {
                 Ok(not_found)
             }
             status => match done(answer, StatusCode::NO_CONTENT).await {
-                // Such a call is about many jobs: the server never says that one is not there in this way.
+                // The call is about many jobs, so our server never answers with the status of one.
                 Err(CallError::Refused { message, .. })
                     if [StatusCode::NOT_FOUND, StatusCode::CONFLICT].contains(&status) =>
                 {
@@ -169,7 +169,7 @@ impl Client {
         }
     }
 
-    /// Reports a failed attempt. Answers what follows, as far as the server says.
+    /// Reports a failed attempt. Returns what follows, if the server says so.
     pub(crate) async fn fail(
         &self,
         lease: Lease,
@@ -186,7 +186,7 @@ impl Client {
         send(self.calls.post(url).header(ZIZQ_LEASE, lease.token.to_string()).json(body)).await
     }
 
-    /// Adds what a job printed to its log.
+    /// Appends output to the log of a job.
     pub(crate) async fn log(&self, lease: Lease, lines: Bytes) -> Result<(), CallError> {
         let url = self.url(&["jobs", &lease.id.to_string(), "log"]);
         let request = self.calls.post(url).header(ZIZQ_LEASE, lease.token.to_string());
@@ -194,7 +194,7 @@ impl Client {
         done(send(request).await?, StatusCode::NO_CONTENT).await
     }
 
-    /// Puts a job into its queue. Said again with the same key, it is the same job.
+    /// Enqueues a job. Repeated with the same key, it is the same job.
     pub(crate) async fn enqueue(&self, job: &RawValue, key: &str) -> Result<(), CallError> {
         let request = self.calls.post(self.url(&["jobs"])).header(CONTENT_TYPE, "application/json");
         let request = request.header(IDEMPOTENCY_KEY, key);
@@ -213,7 +213,7 @@ impl Client {
         Ok(count)
     }
 
-    /// What is left in these queues, where that is ready or waits for its next attempt.
+    /// Counts the jobs of these queues that are ready or wait for a retry.
     pub(crate) async fn left(&self, queues: &str) -> Result<Left, CallError> {
         let mut url = self.url(&["jobs", "count"]);
         url.query_pairs_mut()
@@ -239,16 +239,16 @@ impl Client {
     /// Renews leases.
     pub(crate) async fn heartbeat(
         &self,
-        beats: &[Beat],
+        heartbeats: &[Heartbeat],
         timeout: Duration,
     ) -> Result<HeartbeatsReply, CallError> {
-        let one = |beat: &Beat| {
-            let Progress { progress, message } = beat.progress.clone().unwrap_or_default();
-            let Lease { id, token } = beat.lease;
+        let one = |heartbeat: &Heartbeat| {
+            let Progress { progress, message } = heartbeat.progress.clone().unwrap_or_default();
+            let Lease { id, token } = heartbeat.lease;
             let message = message.map(|text| start_of(&text, MAX_MESSAGE).to_owned());
             JobHeartbeat { id, lease: Some(token), lease_ms: None, progress, message }
         };
-        let body = Jobs { jobs: beats.iter().map(one).collect() };
+        let body = Jobs { jobs: heartbeats.iter().map(one).collect() };
         let request = self.calls.post(self.url(&["jobs", "heartbeat"])).timeout(timeout).json(&body);
         read(checked(send(request).await?).await?).await
     }
@@ -268,7 +268,7 @@ struct Jobs<T> {
     jobs: Vec<T>,
 }
 
-/// Members that this server does not know yet are ignored by it.
+/// One job of a bulk success. A server ignores members that it does not know.
 #[derive(Debug, Serialize)]
 struct Done {
     #[serde(flatten)]
@@ -308,17 +308,17 @@ struct Counts {
     ready: u64,
 }
 
-/// Ends a call that has this status when it goes well: with a JSON object, unless it is 204. In the place of the server
-/// something else may answer, which knows 200 for everything and pages of HTML.
+/// Checks the answer to a call: the expected status and, unless it is 204, a JSON object. Something other than the server
+/// may answer, such as a proxy that sends 200 and a page of HTML.
 async fn done(answer: Response, expected: StatusCode) -> Result<(), CallError> {
     object(answer, expected).await.map(|_| ())
 }
 
-/// As [`done`]; gives the object, or nothing for 204.
+/// As [`done`]; returns the object, or nothing for 204.
 async fn object(answer: Response, expected: StatusCode) -> Result<Bytes, CallError> {
     let answer = checked(answer).await?;
     let status = answer.status();
-    // A connection is only used again when its answer was read.
+    // A connection is reused only after its answer was read.
     let body = whole(answer).await;
     if status == StatusCode::NO_CONTENT {
         return Ok(Bytes::new());
@@ -333,24 +333,27 @@ async fn object(answer: Response, expected: StatusCode) -> Result<Bytes, CallErr
 }
 
 async fn send(request: RequestBuilder) -> Result<Response, CallError> {
-    request.send().await.map_err(|e| {
-        let cause = cause(&e);
-        let hint = match cause.as_str() {
-            text if text.contains("InvalidContentType") => "; it seems not to speak TLS: try http://",
-            text if text.contains("invalid HTTP version") => "; it seems to speak TLS: try https://",
-            _ => "",
-        };
-        CallError::NoAnswer(cause + hint)
-    })
+    request.send().await.map_err(|e| CallError::NoAnswer(why_unsent(&e)))
 }
 
-/// The body of an answer, as far as one of our server's can go.
+/// Why a request got no answer; with a hint where the server speaks TLS and the URL does not, or the reverse.
+pub(crate) fn why_unsent(error: &reqwest::Error) -> String {
+    let cause = cause(error);
+    let hint = match cause.as_str() {
+        text if text.contains("InvalidContentType") => "; it seems not to speak TLS: try http://",
+        text if text.contains("invalid HTTP version") => "; it seems to speak TLS: try https://",
+        _ => "",
+    };
+    cause + hint
+}
+
+/// The body of an answer, within the limits of our server.
 async fn whole(mut answer: Response) -> Result<Vec<u8>, CallError> {
     let mut body = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(|e| CallError::NoAnswer(cause(&e)))? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_ANSWER_BYTES {
-            return Err(CallError::NoAnswer(format!("the answer is larger than {MAX_ANSWER_BYTES} bytes")));
+            return Err(CallError::NoAnswer(format!("the answer exceeds {MAX_ANSWER_BYTES} bytes")));
         }
     }
     match protocol::body::check_nesting(&body) {
@@ -365,7 +368,7 @@ async fn read<T: DeserializeOwned>(answer: Response) -> Result<T, CallError> {
     serde_json::from_slice(&body).map_err(|_| CallError::Foreign { status, message: sentence(&body) })
 }
 
-/// Lets through what went well.
+/// Passes a successful answer through.
 async fn checked(answer: Response) -> Result<Response, CallError> {
     let status = answer.status();
     if status.is_success() {
@@ -376,7 +379,7 @@ async fn checked(answer: Response) -> Result<Response, CallError> {
     Err(refusal(status, &body, pause))
 }
 
-/// What is said about a job: that it is not as the call has it. All else is about the call, its caller, or the server.
+/// The statuses that are about a job. All others are about the call, its caller or the server.
 const OF_JOBS: [StatusCode; 5] = [
     StatusCode::BAD_REQUEST,
     StatusCode::NOT_FOUND,
@@ -397,8 +400,8 @@ fn refusal(status: StatusCode, body: &[u8], pause: Option<Duration>) -> CallErro
     CallError::Busy { status, message, retry_after: pause.map(|pause| pause.min(MAX_RETRY_AFTER)) }
 }
 
-/// Whether an error body is one of our server: it has a sentence in `error`. Frameworks of gateways have that, too, but
-/// beside members in which they repeat the status or the path, or with a number as code.
+/// Whether an error body is from our server: it has a sentence in `error`. So have the bodies of some gateways, but those
+/// also repeat the status or the path, or have a number as their code.
 fn is_ours(body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Body {
@@ -412,7 +415,7 @@ fn is_ours(body: &[u8]) -> bool {
     serde_json::from_slice::<Body>(body).is_ok_and(|body| body.status.is_none() && body.path.is_none())
 }
 
-/// What an error body says, or where it is not ours, how it begins.
+/// The sentence of an error body; if it is not ours, its beginning.
 fn sentence(body: &[u8]) -> String {
     said(body).1
 }
@@ -424,7 +427,7 @@ fn said(body: &[u8]) -> (Option<Code>, String) {
     }
 }
 
-/// What is behind an error: its last cause is the one that helps, those before it say which layer passed it on.
+/// The last cause of an error, which is the helpful one: those before it only name the layers that passed it on.
 pub(crate) fn cause(error: &(dyn Error + 'static)) -> String {
     let mut cause = error;
     loop {

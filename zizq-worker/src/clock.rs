@@ -1,4 +1,4 @@
-//! The only reader of the time of day.
+//! The only place that reads the time of day.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A time in milliseconds since the Unix epoch as RFC 3339 writes it, as far as that goes: to the year 9999.
+/// A time in milliseconds since the Unix epoch in RFC 3339, at most the end of the year 9999.
 pub(crate) fn iso_time(ms: u64) -> String {
     const LAST: u64 = 253_402_300_799_999;
     humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms.min(LAST))).to_string()

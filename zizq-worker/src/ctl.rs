@@ -1,4 +1,4 @@
-//! `zizq-worker ctl`: what a job says to its worker, for shells.
+//! `zizq-worker ctl`: how a shell script inside a job reports to its worker, over the control channel.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -13,45 +13,45 @@ use crate::clock;
 /// The variable that names the control channel.
 pub(crate) const CONTROL_VARIABLE: &str = "ZIZQ_CTL_FD";
 
-/// The class of the error of a job that has decided something about itself, and nobody can read what.
+/// The error type of a job whose decision about itself cannot be read.
 pub(crate) const CONTROL_ERROR: &str = "control_line";
-/// Before this, in 1973, a time was hardly meant: it counts seconds.
+/// A number below this (a time in 1973) was hardly meant as milliseconds: it counts seconds.
 pub(crate) const FIRST_TIME: u64 = 100_000_000_000;
 
-/// What a job can say.
+/// What a job can report.
 #[derive(Debug, Subcommand)]
 pub enum CtlCommand {
-    /// How far it is
+    /// Report progress
     Progress {
         /// From 0 to 1
         progress: f64,
-        /// What it is at
+        /// The current step
         message: Option<String>,
     },
-    /// What it produced, as JSON; kept with the job when it succeeds
+    /// Set the result, as JSON; it is kept with the job when it succeeds
     Result {
         /// Any JSON value
         json: String,
     },
-    /// Put a new job into a queue; this job succeeds only if the server took it
+    /// Enqueue a new job; this job succeeds only if the server accepts it
     Enqueue {
-        /// The job as `POST /jobs` takes it: {"queue": ..., "type": ..., "payload": ...}
+        /// The job, as for `POST /jobs`: {"queue": ..., "type": ..., "payload": ...}
         job: String,
     },
-    /// It failed, whatever its exit code will be
+    /// Fail this attempt, whatever the exit code
     Fail {
-        /// Do not try again
+        /// Do not retry
         #[arg(long)]
         kill: bool,
-        /// A class of errors that programs can tell apart
+        /// A name for this kind of error, for programs
         #[arg(long, value_name = "CLASS")]
         error_type: Option<String>,
         /// What went wrong
         message: String,
     },
-    /// It failed for now, and is to be tried again then
+    /// Fail this attempt, and retry at this time
     RetryAt {
-        /// In how long (`10m`), when (`2026-01-01T12:00:00Z`), or in milliseconds since 1970
+        /// A duration (`10m`), a time (`2026-01-01T12:00:00Z`), or milliseconds since 1970
         #[arg(value_parser = time)]
         when: u64,
         /// Why
@@ -59,7 +59,7 @@ pub enum CtlCommand {
     },
 }
 
-/// Reads a time, or a duration from now on.
+/// Reads a time, or a duration from now. The result is in milliseconds since 1970.
 pub(crate) fn time(text: &str) -> Result<u64, String> {
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     if let Ok(ms) = text.parse() {
@@ -69,7 +69,7 @@ pub(crate) fn time(text: &str) -> Result<u64, String> {
             } else {
                 format!("did you mean {text}000?")
             };
-            return Err(format!("{text} counts milliseconds since 1970, which is long ago; {meant}"));
+            return Err(format!("{text} milliseconds after 1970 is long ago; {meant}"));
         }
         return Ok(ms);
     }
@@ -81,7 +81,7 @@ pub(crate) fn time(text: &str) -> Result<u64, String> {
             let hour = if text.contains(':') { "" } else { "T00:00:00" };
             format!("{text} has no time zone: write {text}{hour}Z for UTC, or {text}{hour}+01:00")
         } else {
-            "it is neither a duration such as 10m nor a time such as 2026-01-01T12:00:00Z".to_owned()
+            "neither a duration such as 10m nor a time such as 2026-01-01T12:00:00Z".to_owned()
         }
     })?;
     Ok(u64::try_from(time.as_millisecond()).unwrap_or(0))
@@ -92,12 +92,12 @@ impl CtlCommand {
     fn line(&self) -> Result<String, String> {
         Ok(match self {
             Self::Progress { progress, .. } if !(0.0..=1.0).contains(progress) => {
-                return Err(format!("{progress} is not from 0 to 1"));
+                return Err(format!("{progress} is not a number from 0 to 1"));
             }
             Self::Progress { progress, message } => {
                 json!({"progress": progress, "message": message}).to_string()
             }
-            // As it was written: numbers keep every digit.
+            // Not parsed: numbers keep every digit.
             Self::Result { json } => raw("result", json)?,
             Self::Enqueue { job } => raw("enqueue", job)?,
             Self::Fail { kill, error_type, message } => {
@@ -107,11 +107,11 @@ impl CtlCommand {
         })
     }
 
-    /// Says it to the worker. What was to decide something and cannot be said makes the job fail, for a script may go on
-    /// as if nothing had happened.
+    /// Reports to the worker. A decision that cannot be reported makes the job fail, because a script may carry on as if
+    /// it had been.
     ///
     /// # Errors
-    /// With a sentence: outside of a job, or where it cannot be said.
+    /// A sentence: outside a job, or if the report cannot be written.
     pub fn run(&self) -> Result<(), String> {
         let number = channel()?;
         let line = self.line().inspect_err(|why| {
@@ -119,11 +119,11 @@ impl CtlCommand {
                 write(number, &misuse(why)).ok();
             }
         })?;
-        write(number, &line).map_err(|e| format!("the worker cannot be told: {e}"))
+        write(number, &line).map_err(|e| format!("cannot reach the worker: {e}"))
     }
 }
 
-/// Inside a job: makes it fail where it called `zizq-worker ctl` as nobody can, unless that was about progress.
+/// Inside a job: makes it fail after a wrong call of `zizq-worker ctl`, unless that was about progress.
 pub fn misused(error: &clap::Error) {
     let mut words = std::env::args().skip(1);
     if words.next().as_deref() != Some("ctl") || words.next().is_none_or(|word| word == "progress") {
@@ -133,31 +133,33 @@ pub fn misused(error: &clap::Error) {
         && let Ok(number) = channel()
     {
         let text = error.to_string();
-        let why = text.lines().next().unwrap_or_default();
-        write(number, &misuse(why.strip_prefix("error: ").unwrap_or(why))).ok();
+        // The names of missing arguments are on lines of their own.
+        let lines = text.lines().map(str::trim).take_while(|line| !line.is_empty());
+        let why = lines.collect::<Vec<_>>().join(" ");
+        write(number, &misuse(why.strip_prefix("error: ").unwrap_or(&why))).ok();
     }
 }
 
 fn misuse(why: &str) -> String {
-    let message = format!("`zizq-worker ctl` was called with what it cannot read: {why}");
+    let message = format!("`zizq-worker ctl` was called wrongly: {why}");
     json!({"fail": {"message": message, "error_type": CONTROL_ERROR}}).to_string()
 }
 
 fn channel() -> Result<u32, String> {
-    let number = std::env::var(CONTROL_VARIABLE).map_err(|_| {
-        format!("there is no {CONTROL_VARIABLE} in the environment: this works only inside a job")
-    })?;
-    number.parse().map_err(|_| format!("{CONTROL_VARIABLE} is no number: `{number}`"))
+    let number = std::env::var(CONTROL_VARIABLE)
+        .map_err(|_| format!("this works only inside a job: {CONTROL_VARIABLE} is not in the environment"))?;
+    number.parse().map_err(|_| format!("{CONTROL_VARIABLE} is not a number: `{number}`"))
 }
 
 fn raw(member: &str, text: &str) -> Result<String, String> {
-    let value: &RawValue = serde_json::from_str(text).map_err(|e| format!("`{text}` is no JSON: {e}"))?;
-    // A line is a line.
+    let value: &RawValue =
+        serde_json::from_str(text).map_err(|e| format!("`{text}` is not valid JSON: {e}"))?;
+    // The channel is read line by line.
     Ok(format!("{{\"{member}\":{}}}", value.get().replace(['\n', '\r'], " ")))
 }
 
 fn write(number: u32, line: &str) -> io::Result<()> {
-    // The name of the descriptor opens it once more, which needs no trust in a number.
+    // Opening the descriptor by its path is safe, whatever number the variable holds.
     let mut channel = File::options().append(true).open(format!("/proc/self/fd/{number}"))?;
     channel.write_all(format!("{line}\n").as_bytes())
 }
@@ -183,8 +185,8 @@ mod tests {
                 "2026-12-31T09:59:59 has no time zone: write 2026-12-31T09:59:59Z for UTC, or",
             ),
             ("2026-12-31", "2026-12-31 has no time zone"),
-            ("1798711199", "counts milliseconds since 1970"),
-            ("tomorrow", "it is neither a duration such as 10m nor a time such as 2026-01-01T12:00:00Z"),
+            ("1798711199", "1798711199 milliseconds after 1970 is long ago; did you mean 1798711199000?"),
+            ("tomorrow", "neither a duration such as 10m nor a time such as 2026-01-01T12:00:00Z"),
         ] {
             let error = time(text).unwrap_err();
             assert!(error.contains(sentence), "{text}: {error}");

@@ -1,10 +1,10 @@
-//! Reports on their way to the server: each goes again and again until the server has answered for good.
+//! The calls that deliver reports, at least once: each is repeated until the server has answered for good.
 //!
 //! ```text
-//!  done, or not this worker's any more ──► settled
-//!  no server ───────────────────────────► again, after a pause for all
-//!  something else has answered ─────────► again, behind the others; many jobs each by itself
-//!  refused ─────────────────────────────► many jobs each by itself; one in plainer words, to the plainest
+//!  accepted, or the lease is lost ──► settled
+//!  no server ───────────────────────► retried, after a pause for all calls
+//!  something else answered ─────────► retried, after the others; a bulk call is split into single jobs
+//!  refused ─────────────────────────► a bulk call is split into single jobs; a single report is reduced step by step
 //! ```
 
 use std::collections::VecDeque;
@@ -25,17 +25,17 @@ use crate::exec::Usage;
 use crate::outcome::{millis, start_of};
 use crate::report::{GivenBack, Lease, Report, Verdict};
 
-/// The most calls at a time.
+/// The maximum number of calls in flight.
 const MAX_CALLS: usize = 16;
-/// The longest pause while there is no server.
+/// The longest pause while no server answers.
 const NO_SERVER: Duration = Duration::from_secs(2);
-/// The longest pause between two tries of a call that something else answers.
+/// The longest pause before a call that something else answered is retried.
 const FOREIGN: Duration = Duration::from_secs(10);
-/// A call of many jobs is tried so often as it is while something else answers.
+/// A bulk call that something else answers is split after this many attempts.
 const TRIES_TOGETHER: u32 = 3;
-/// How much of a message that was refused is sent once more, in bytes.
+/// How many bytes of a refused message are kept when it is sent again.
 const PLAIN_MESSAGE: usize = 200;
-/// How long a job is left alone about which the server wants to hear nothing.
+/// The delay of a job whose every report was refused.
 const UNHEARD: Duration = Duration::from_secs(60);
 
 /// One call to the server.
@@ -43,34 +43,34 @@ const UNHEARD: Duration = Duration::from_secs(60);
 pub(crate) enum Call {
     Succeed(Vec<(Lease, Option<Usage>)>),
     Release(Vec<GivenBack>),
-    /// What cannot go in bulk: a failure, or a success with a result.
+    /// A report that cannot go in bulk: a failure, or a success with a result.
     One(Report),
 }
 
-/// What became of a call, for each job.
+/// The final answer to a call, per job.
 pub(crate) type Answered = Vec<Settled>;
 
-/// What became of a report.
+/// The final answer to a report.
 #[derive(Debug)]
 pub(crate) struct Settled {
     pub(crate) lease: Lease,
     /// Why it was refused, if it was.
     pub(crate) refused: Option<String>,
-    /// Whether it said that the job has succeeded.
+    /// Whether the report was a success.
     pub(crate) is_success: bool,
-    /// What follows from a failure.
+    /// What follows a failure.
     pub(crate) after: Option<AfterFailure>,
 }
 
 /// A call that was answered.
 #[derive(Debug, Default)]
 struct Made {
-    /// Jobs that were not this worker's any more.
+    /// Jobs whose lease was lost.
     refused: Vec<JobId>,
     after: Option<AfterFailure>,
 }
 
-/// A call, and how it went so far.
+/// A call that is not settled, and its attempts so far.
 #[derive(Debug)]
 struct Pending {
     call: Call,
@@ -79,16 +79,16 @@ struct Pending {
     backoff: Backoff,
 }
 
-/// Every call that the server has not answered for good.
+/// All calls that are not settled.
 #[derive(Debug)]
 pub(crate) struct Deliveries {
     client: Client,
     waiting: VecDeque<Pending>,
     running: JoinSet<(Pending, Result<Made, CallError>)>,
-    /// While there is no server.
+    /// No call is made before this, because the server did not answer.
     rests_until: Option<Instant>,
     backoff: Backoff,
-    /// It was said that the server keeps no results.
+    /// The log already says that the server keeps no results.
     no_results: bool,
 }
 
@@ -113,17 +113,17 @@ impl Deliveries {
         self.waiting.is_empty() && self.running.is_empty()
     }
 
-    /// Whether nothing is on its way.
+    /// Whether no call is in flight.
     pub(crate) fn is_idle(&self) -> bool {
         self.running.is_empty()
     }
 
-    /// Whether one more call could be made at once.
+    /// Whether one more call may be made now.
     pub(crate) fn has_room(&self) -> bool {
         self.running.len() < MAX_CALLS
     }
 
-    /// Goes on until something is answered for good, or not; must not be called when there is nothing.
+    /// Waits for the next answer or due call. Must not be called when this is empty.
     pub(crate) async fn next(&mut self) -> Answered {
         let due = self.next_due();
         tokio::select! {
@@ -134,7 +134,7 @@ impl Deliveries {
                     answered
                 }
                 Err(e) => {
-                    tracing::error!("a delivery has a bug: {e}");
+                    tracing::error!("a delivery panicked, which is a bug: {e}");
                     Answered::new()
                 }
             },
@@ -145,7 +145,7 @@ impl Deliveries {
         }
     }
 
-    /// When another call is due, if one may be made then.
+    /// When the next call is due, if there is room for one.
     fn next_due(&self) -> Option<Instant> {
         let first = self.waiting.iter().map(|pending| pending.due).min().filter(|_| self.has_room())?;
         Some(self.rests_until.map_or(first, |until| until.max(first)))
@@ -173,7 +173,7 @@ impl Deliveries {
             Ok(Made { refused, after }) => {
                 self.hears_the_server();
                 let (what, is_success) = (pending.call.what(), pending.call.is_success());
-                let too_late = || format!("{what} came too late: the job is not this worker's any more");
+                let too_late = || format!("{what} came too late: the job's lease was lost");
                 let of = |lease: Lease| {
                     let refused = refused.contains(&lease.id).then(too_late);
                     Settled { lease, refused, is_success, after }
@@ -195,7 +195,7 @@ impl Deliveries {
                 pending.say(&error);
                 self.waiting.push_front(pending);
             }
-            // Mostly nothing comes through then. If others do, there is something about this call.
+            // Usually all calls fail then. If others succeed, the cause is in this call.
             CallError::Foreign { .. } => {
                 self.rests_until = Some(Instant::now() + self.backoff.next());
                 pending.say(&error);
@@ -210,7 +210,7 @@ impl Deliveries {
         self.rests_until = None;
     }
 
-    /// Something else has answered. A call of many is taken apart in the end: it may be about one of them.
+    /// Something else answered. A bulk call is split in the end, because the cause may be one of its jobs.
     fn foreign(&mut self, mut pending: Pending) {
         if pending.tries >= TRIES_TOGETHER && pending.call.leases().count() > 1 {
             return self.waiting.extend(pending.call.apart().into_iter().map(Pending::new));
@@ -224,7 +224,7 @@ impl Deliveries {
         let what = call.what();
         let why = format!("{what} was not accepted: the server answered {status}: {message}");
         if call.leases().count() > 1 {
-            tracing::warn!("{why}; each job goes by itself");
+            tracing::warn!("{why}; sending each job by itself");
             self.waiting.extend(call.apart().into_iter().map(Pending::new));
             return Answered::new();
         }
@@ -233,9 +233,9 @@ impl Deliveries {
         match plainer {
             Some((lease, plainer)) => {
                 let keeps_no_results = status == StatusCode::UNPROCESSABLE_ENTITY && call.has_result();
-                // Once is enough where it is always the same.
+                // Logged once, because it is the same for all results.
                 if !keeps_no_results || !mem::replace(&mut self.no_results, true) {
-                    tracing::warn!(job = %lease.id, "{why}; said more plainly: {}", plainer.what());
+                    tracing::warn!(job = %lease.id, "{why}; sending a reduced report: {}", plainer.what());
                 }
                 self.waiting.push_back(Pending::new(plainer));
                 Answered::new()
@@ -272,7 +272,7 @@ impl Made {
 }
 
 impl Call {
-    /// Makes it once.
+    /// Makes the call once.
     async fn make(&self, client: &Client) -> Result<Made, CallError> {
         let Report { lease, verdict } = match self {
             Self::Succeed(done) => return client.succeed(done).await.map(Made::of),
@@ -332,7 +332,7 @@ impl Call {
         matches!(self, Self::One(Report { verdict, .. }) if matches!(**verdict, Verdict::Success { result: Some(_), .. }))
     }
 
-    /// The same, each job by itself.
+    /// Splits it into one call per job.
     fn apart(self) -> Vec<Self> {
         match self {
             Self::Succeed(done) => done.into_iter().map(|one| Self::Succeed(vec![one])).collect(),
@@ -341,7 +341,7 @@ impl Call {
         }
     }
 
-    /// What to say instead about the one job of a call that was refused, and whose; none: there is nothing plainer.
+    /// A reduced call for the one job of a refused call, and its lease. `None`: nothing is left to leave out.
     fn plainer(&self, why: &str) -> Option<(Lease, Self)> {
         let (lease, verdict) = match self {
             Self::Succeed(done) => {
@@ -365,12 +365,12 @@ impl Call {
     }
 }
 
-/// What is left to say when the server has refused a verdict, from the most to the least.
+/// A reduced form of a verdict that the server refused, from the most to the least.
 fn plainer(verdict: &Verdict, why: &str) -> Option<Verdict> {
     match verdict {
-        // The work is done all the same.
+        // The work is done nonetheless.
         Verdict::Success { result: None, usage: None } => {
-            let message = format!("it was done, but the server refused to hear so: {why}");
+            let message = format!("the job succeeded, but the server refused the report: {why}");
             let message = start_of(&message, PLAIN_MESSAGE).to_owned();
             Some(Verdict::Failure { failure: Failure { message, ..Failure::default() }, usage: None })
         }
@@ -381,7 +381,7 @@ fn plainer(verdict: &Verdict, why: &str) -> Option<Verdict> {
             if plain != *failure || usage.is_some() {
                 return Some(Verdict::Failure { failure: plain, usage: None });
             }
-            let reason = format!("the server refused to hear how it failed: {why}");
+            let reason = format!("the job failed, but the server refused the report: {why}");
             Some(Verdict::Release { delay_ms: Some(millis(UNHEARD)), reason: Some(reason) })
         }
         Verdict::Release { delay_ms: None, reason: None } => None,
@@ -395,7 +395,7 @@ mod tests {
     use crate::outcome::JobResult;
 
     #[test]
-    fn a_refused_report_becomes_plainer_until_there_is_nothing_left_to_leave_out() {
+    fn a_refused_report_is_reduced_until_nothing_is_left_to_leave_out() {
         let usage = Some(Usage { wall_ms: 1, cpu_ms: 1, peak_bytes: None });
         let result = serde_json::from_str::<JobResult>("[1]").ok();
         let failure = Failure {

@@ -1,4 +1,4 @@
-//! What a worker leaves behind at its end: a last line for people, and a code for programs.
+//! The end of a worker: a last line for people, and an exit code for programs.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use zizq_log::{counted, grouped};
 
 use crate::logging::is_for_people;
 
-/// The codes are those of sysexits.h where that has one.
+/// The codes of sysexits.h where it has one.
 const FAILED: u8 = 1;
 const UNAVAILABLE: u8 = 69;
 const TEMPORARY: u8 = 75;
@@ -15,69 +15,69 @@ const TEMPORARY: u8 = 75;
 /// Why a worker ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
-    /// A signal said so, or whoever started it is gone.
+    /// A signal, or the terminal that started it is gone.
     Asked,
-    /// `--once`: there is nothing left, but jobs that wait.
+    /// `--once`: no job is ready.
     NothingLeft {
-        /// How many wait for their next attempt.
+        /// Jobs that wait for a retry.
         retries: u64,
-        /// How many this worker has given back.
+        /// Jobs that this worker gave back.
         given_back: u64,
     },
-    /// `--once`: so many jobs are left that nobody gets.
+    /// `--once`: jobs are ready, but the server delivers none of them.
     Held {
-        /// How many those are.
+        /// How many jobs.
         ready: u64,
-        /// The queues of them that are paused, as a comma list; with none they wait for something else.
+        /// Their paused queues, comma-separated; if empty, they wait for something else.
         paused: String,
         /// How long none has come.
         time: Duration,
     },
-    /// `--max-jobs`: as many jobs as wanted were begun.
+    /// `--max-jobs`: this many jobs were started.
     Enough(u64),
-    /// `--max-idle`: there was nothing to do for so long.
+    /// `--max-idle`: no job came for this long.
     Idle(Duration),
-    /// `--server-timeout`: there was no server for so long.
+    /// `--server-timeout`: no server was reachable for this long.
     NoServer(Duration),
-    /// `--once`: the commands of these routes, a comma list, cannot be run here.
+    /// `--once`: the commands of these routes, comma-separated, cannot be run here.
     CannotServe(String),
-    /// A part of the worker has ended, which it never should.
+    /// A task of the worker ended unexpectedly: a bug.
     Broken,
 }
 
-/// What was done, and what was left.
+/// The summary of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
     /// Why it ended.
     pub why: Why,
-    /// Whether it was to end by itself: then a job that failed is a failure of the whole.
+    /// Whether the worker ends by itself (`--once` ...): then a failed job is a failure of the run.
     pub is_batch: bool,
     /// Jobs that succeeded.
     pub succeeded: u64,
-    /// Jobs that failed, and did not succeed later.
+    /// Jobs that failed and did not succeed later.
     pub failed: u64,
-    /// Jobs that succeeded here, but were not this worker's any more.
+    /// Jobs that succeeded here after their lease was lost.
     pub late: u64,
-    /// Runs that were given back.
+    /// Jobs that were given back.
     pub released: u64,
-    /// Jobs that had to be ended.
+    /// Jobs that were stopped.
     pub stopped: usize,
-    /// Jobs whose outcome the server did not get.
+    /// Jobs whose outcome did not reach the server.
     pub unreported: usize,
-    /// How long all of it took.
+    /// The duration of the run.
     pub time: Duration,
 }
 
 impl Ended {
-    /// An end before anything was begun.
+    /// The end of a run in which no job was started.
     #[must_use]
     pub const fn early(why: Why, is_batch: bool) -> Self {
         let time = Duration::ZERO;
         Self { why, is_batch, succeeded: 0, failed: 0, late: 0, released: 0, stopped: 0, unreported: 0, time }
     }
 
-    /// The exit code: 0, all is well; 1, a job failed, had to be ended or could not be reported; 69, there was no server;
-    /// 75, jobs are left that could not be run now.
+    /// The exit code. 0: success; 1: a job failed, was stopped or could not be reported; 69: no server; 75: jobs are left
+    /// that cannot run now.
     #[must_use]
     pub const fn code(&self) -> u8 {
         match self.why {
@@ -93,7 +93,7 @@ impl Ended {
 }
 
 impl Ended {
-    /// The last line.
+    /// Logs the last line.
     pub(crate) fn tell(&self) {
         let Self { succeeded, failed, late, released, stopped, unreported, .. } = *self;
         let (code, ms) = (self.code(), u64::try_from(self.time.as_millis()).unwrap_or(u64::MAX));
@@ -116,40 +116,40 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = |time: &Duration| humantime::format_duration(Duration::from_secs(time.as_secs()));
         match self {
-            Self::Asked => f.write_str("ended, as it was asked to"),
+            Self::Asked => f.write_str("shut down as requested"),
             Self::NothingLeft { retries: 0, given_back: 0 } => f.write_str("no job is left"),
             Self::NothingLeft { retries: 0, given_back } => write!(
                 f,
-                "no job is ready, and {} given back (--wait-for-retries waits for what was given back)",
+                "no job is ready, but {} given back (--wait-for-retries waits for them)",
                 was(*given_back)
             ),
             Self::NothingLeft { retries, .. } => write!(
                 f,
-                "no job is ready, and {} for the next attempt (--wait-for-retries waits, too)",
+                "no job is ready, but {} for a retry (--wait-for-retries waits for them)",
                 waits(*retries)
             ),
             Self::Held { ready, paused, time: waited } if paused.is_empty() => write!(
                 f,
-                "{} left, and none came for {}: their budgets have no tokens, or the server has enough jobs in \
-                 flight (--max-idle says how long to wait)",
+                "{} left, but none came for {}: their budgets have no tokens, or the server has reached its limit of jobs \
+                 in flight (--max-idle sets how long to wait)",
                 are(*ready),
                 time(waited)
             ),
             Self::Held { ready, paused, .. } => {
                 let paused_is = if paused.contains(',') { "are paused" } else { "is paused" };
-                write!(f, "{} left: {paused} {paused_is}", are(*ready))
+                write!(f, "{} left, but {paused} {paused_is}", are(*ready))
             }
-            Self::Enough(jobs) => write!(f, "as many jobs as wanted were begun, {}", grouped(*jobs)),
+            Self::Enough(jobs) => write!(f, "--max-jobs reached ({})", grouped(*jobs)),
             Self::Idle(waited) => {
-                write!(f, "there was nothing to do for {}", humantime::format_duration(*waited))
+                write!(f, "no job came for {}", humantime::format_duration(*waited))
             }
             Self::NoServer(waited) => {
-                write!(f, "there was no server for {}", humantime::format_duration(*waited))
+                write!(f, "no Zizq server could be reached for {}", humantime::format_duration(*waited))
             }
             Self::CannotServe(routes) => {
-                write!(f, "this worker cannot run the jobs of {routes}; the lines above say why")
+                write!(f, "this worker cannot run the jobs of {routes} (the lines above say why)")
             }
-            Self::Broken => f.write_str("a part of the worker has ended, which it never should"),
+            Self::Broken => f.write_str("a task of the worker ended unexpectedly, which is a bug"),
         }
     }
 }
@@ -171,9 +171,9 @@ impl fmt::Display for Ended {
         let succeeded = counted(self.succeeded, ["job", "jobs"]);
         write!(f, "{}: {succeeded} succeeded, {} failed", self.why, grouped(self.failed))?;
         let others = [
-            (self.late, "came too late"),
+            (self.late, "too late"),
             (self.released, "given back"),
-            (u64::try_from(self.stopped).unwrap_or(u64::MAX), "had to be ended"),
+            (u64::try_from(self.stopped).unwrap_or(u64::MAX), "stopped"),
             (u64::try_from(self.unreported).unwrap_or(u64::MAX), "not reported yet"),
         ];
         for (n, what) in others.into_iter().filter(|(n, _)| *n > 0) {
@@ -204,42 +204,40 @@ mod tests {
                 left(2, 1),
                 2,
                 format!(
-                    "no job is ready, and 2 jobs wait for the next attempt (--wait-for-retries waits, too): {badly}"
+                    "no job is ready, but 2 jobs wait for a retry (--wait-for-retries waits for them): {badly}"
                 ),
                 1,
             ),
             (
                 left(0, 1),
                 0,
-                format!(
-                    "no job is ready, and 1 was given back (--wait-for-retries waits for what was given back): {well}"
-                ),
+                format!("no job is ready, but 1 was given back (--wait-for-retries waits for them): {well}"),
                 75,
             ),
-            (held("queue `q`"), 0, format!("3 jobs are left: queue `q` is paused: {well}"), 75),
+            (held("queue `q`"), 0, format!("3 jobs are left, but queue `q` is paused: {well}"), 75),
             (
                 held("queue `p`, queue `q`"),
                 0,
-                format!("3 jobs are left: queue `p`, queue `q` are paused: {well}"),
+                format!("3 jobs are left, but queue `p`, queue `q` are paused: {well}"),
                 75,
             ),
             (
                 held(""),
                 0,
                 format!(
-                    "3 jobs are left, and none came for 12s: their budgets have no tokens, or the server has enough jobs \
-                     in flight (--max-idle says how long to wait): {well}"
+                    "3 jobs are left, but none came for 12s: their budgets have no tokens, or the server has reached its \
+                     limit of jobs in flight (--max-idle sets how long to wait): {well}"
                 ),
                 75,
             ),
             (held(""), 2, String::new(), 1),
-            (Why::Enough(5), 0, format!("as many jobs as wanted were begun, 5: {well}"), 0),
+            (Why::Enough(5), 0, format!("--max-jobs reached (5): {well}"), 0),
             (Why::Enough(5), 2, String::new(), 1),
-            (Why::Idle(minute), 0, format!("there was nothing to do for 1m: {well}"), 0),
+            (Why::Idle(minute), 0, format!("no job came for 1m: {well}"), 0),
             (Why::Idle(minute), 2, String::new(), 1),
-            (Why::NoServer(minute), 0, format!("there was no server for 1m: {well}"), 69),
+            (Why::NoServer(minute), 0, format!("no Zizq server could be reached for 1m: {well}"), 69),
             (Why::NoServer(minute), 2, String::new(), 69),
-            (Why::Asked, 0, format!("ended, as it was asked to: {well}"), 0),
+            (Why::Asked, 0, format!("shut down as requested: {well}"), 0),
             (Why::Broken, 0, String::new(), 1),
         ] {
             let ended = of(why, failed);
@@ -249,19 +247,16 @@ mod tests {
     }
 
     #[test]
-    fn jobs_that_fail_are_the_fault_of_a_worker_that_was_to_end_by_itself() {
+    fn failed_jobs_fail_only_a_worker_that_ends_by_itself() {
         let ended = |why, is_batch| Ended { succeeded: 12_345, ..Ended::early(why, is_batch) };
         let left = Why::NothingLeft { retries: 0, given_back: 0 };
         let served = Ended { failed: 2, ..ended(Why::Asked, false) };
-        assert_eq!(served.code(), 0, "a worker that serves is not at fault when jobs fail");
+        assert_eq!(served.code(), 0, "failed jobs do not fail a worker that runs until a signal");
         let late = Ended { late: 1, ..ended(left, true) };
         assert_eq!(late.code(), 1);
-        assert!(late.to_string().contains(", 0 failed, 1 came too late in "), "{late}");
+        assert!(late.to_string().contains(", 0 failed, 1 too late in "), "{late}");
         let cut = Ended { stopped: 1, unreported: 2, released: 4, ..served };
         assert_eq!(cut.code(), 1);
-        assert!(
-            cut.to_string().contains(", 4 given back, 1 had to be ended, 2 not reported yet in "),
-            "{cut}"
-        );
+        assert!(cut.to_string().contains(", 4 given back, 1 stopped, 2 not reported yet in "), "{cut}");
     }
 }

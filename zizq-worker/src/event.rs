@@ -1,4 +1,4 @@
-//! What the tasks of a worker tell its pool.
+//! The events that the tasks of a worker send to its pool.
 
 use protocol::id::JobId;
 use protocol::job::{DeliveredJob, Status};
@@ -10,40 +10,40 @@ use crate::config::Config;
 use crate::delivery::Settled;
 use crate::report::Lease;
 
-/// Something happened outside.
+/// An event from outside the pool.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// A stream was opened or has ended: who holds what should be made sure of now.
+    /// A stream opened or ended: time for a heartbeat.
     StreamTurned,
-    /// A job came.
+    /// A job was delivered.
     Delivered(Box<DeliveredJob>),
-    /// A job came that cannot be read.
+    /// A job was delivered, but cannot be read.
     Unreadable { lease: Lease, why: String },
-    /// A job must stop.
+    /// The server cancelled a job.
     Cancelled(Cancel),
-    /// A job says how far it is.
+    /// A job reported progress.
     Progress { id: JobId, progress: Progress },
-    /// Leases were renewed, as far as the answer says.
+    /// A heartbeat was answered.
     Renewed { asked: Vec<Lease>, reply: HeartbeatsReply },
-    /// Leases could not be renewed; it is time to try again.
+    /// A heartbeat failed; time for another.
     RenewalFailed,
-    /// A report got its final answer. Where it was refused, with a sentence that says why.
+    /// A report got its final answer.
     Settled(Settled),
-    /// How many jobs are left, as far as the server could be asked.
+    /// How many jobs are left. `None`: the server could not be asked.
     Remaining(Option<Left>),
-    /// Whoever started this worker is gone.
+    /// The terminal that started this worker is gone (SIGHUP without a configuration file).
     HungUp,
     /// The configuration was read again.
     Reload(Box<Config>),
 }
 
-/// A job after a failed attempt, as the server says.
+/// A job after a failed attempt, from the server's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub(crate) struct AfterFailure {
     pub(crate) status: Status,
-    /// When it will be tried again, in milliseconds since the Unix epoch.
+    /// When it will be retried, in milliseconds since the Unix epoch.
     pub(crate) ready_at: u64,
-    /// How often it may be tried again, where it says so itself.
+    /// The job's own retry limit, if it has one.
     pub(crate) retry_limit: Option<u32>,
 }
 
@@ -52,14 +52,14 @@ pub(crate) struct AfterFailure {
 pub(crate) struct Left {
     /// How many are ready.
     pub(crate) ready: u64,
-    /// How many of them are in queues that are paused, and in which.
+    /// How many of them are in paused queues, and in which.
     pub(crate) held: u64,
     pub(crate) paused: Vec<String>,
-    /// How many wait for their next attempt.
+    /// How many wait for a retry.
     pub(crate) retries: u64,
 }
 
-/// How far a job is.
+/// The progress of a job.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Progress {
     /// From 0 to 1.

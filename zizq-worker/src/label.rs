@@ -1,4 +1,4 @@
-//! What a job is about, in a few words: what people know it by.
+//! A short label by which people recognize a job.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use crate::template::{Input, Template};
 
 /// The longest label, in characters.
 const MAX_LABEL: usize = 60;
-/// The longest payload that is looked into without being asked.
+/// The longest payload that is searched for a label.
 const MAX_PAYLOAD: usize = 16 << 10;
 
-/// What jobs are called. Without a template that is the first text in their payload.
+/// Makes the labels, from a template or from the first string of the payload.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Labels(Option<Arc<Template>>);
 
@@ -21,7 +21,7 @@ impl Labels {
         Self(template)
     }
 
-    /// The label of a job, without anything that a terminal would take for more than text.
+    /// The label of a job, without control characters.
     pub(crate) fn of(&self, job: &DeliveredJob) -> String {
         let label = match &self.0 {
             Some(template) => Input::of(job).and_then(|input| template.render(&input)).unwrap_or_default(),
@@ -31,7 +31,7 @@ impl Labels {
     }
 }
 
-/// The first text in some JSON; where there is none, its beginning.
+/// The first string in a JSON value; without one, its beginning.
 fn first_text(json: &str) -> String {
     let value: Option<Value> = if json.len() <= MAX_PAYLOAD { serde_json::from_str(json).ok() } else { None };
     let text = value.as_ref().and_then(text_in);
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_is_known_by_the_first_text_in_its_payload() {
+    fn the_label_is_the_first_string_of_the_payload() {
         for (payload, label) in [
             (r#""photo.jpg""#, "photo.jpg"),
             (r#"{"width": 200, "image": "photo.jpg"}"#, "photo.jpg"),

@@ -3,11 +3,11 @@
 //! ```text
 //! server ──► streams ──► pool ──► exec (one task per job) ──► pool ──► outbox, spool ──► server
 //!                         ▲  └──► lease keeper ──► server       │
-//!                         └── what became of it ◄───────────────┘
+//!                         └── final answer ◄────────────────────┘
 //! ```
 //!
-//! The pool is the one owner of what this worker holds; every other task does one thing and tells it
-//! what happened. What follows from what is the business of its table of jobs, which does no I/O.
+//! The pool owns the jobs of this worker; every other task does one thing and sends it events. The decisions are
+//! made by its table of jobs, which does no I/O.
 
 pub mod access;
 pub mod args;
@@ -23,16 +23,16 @@ pub mod ended;
 mod event;
 pub mod exec;
 mod label;
-mod lease;
 pub mod live;
 pub mod logging;
 mod notify;
 mod outbox;
 mod outcome;
 mod pool;
-mod private;
 mod proxy;
+mod public;
 mod reload;
+mod renewal;
 mod report;
 mod rest;
 mod retry_after;
@@ -66,13 +66,13 @@ use crate::spool::Spool;
 use crate::stats::Stats;
 use crate::stream::Source;
 
-/// How many events may wait for the pool, and how many reports for the outbox.
+/// The capacity of the channels: events for the pool, reports for the outbox. Full channels are the backpressure.
 const CHANNEL: usize = 256;
 
-/// Takes jobs and runs them until `phase` says to end, and every task that it started has ended.
+/// Takes jobs and runs them until `phase` says to end and all its tasks have ended.
 ///
 /// # Errors
-/// Only before anything is started: where no connection could ever be made, as without certificates for `https`.
+/// Only at start-up: for example, if no connection could ever be made because there are no certificates for `https`.
 pub async fn run(
     config: Config,
     flags: Flags,
@@ -101,16 +101,16 @@ pub async fn run(
     let mut outbox =
         Outbox { client: client.clone(), spool, events: events_in.clone(), stats: stats.clone() };
     if !left.is_empty() {
-        tracing::info!(jobs = left.len(), "outcomes were left behind by an earlier worker; they go first");
+        tracing::info!(jobs = left.len(), "delivering the outcomes that an earlier worker left behind");
         tokio::select! {
             () = outbox.deliver_old(left) => {}
-            // Whatever could not be delivered stays where it is.
+            // Undelivered outcomes stay in the spool.
             _ = phase.wait_for(|&phase| phase != Phase::Work) => return Ok(config.until.early(Why::Asked)),
             time = exec::after(config.until.server_timeout) => return Ok(config.until.early(Why::NoServer(time))),
         }
     }
     services.spawn(outbox.run(reports_out));
-    services.spawn(lease::run(client.clone(), config.lease, renewals_out, events_in.clone()));
+    services.spawn(renewal::run(client.clone(), config.lease, renewals_out, events_in.clone()));
     services.spawn(rest::run(client.clone(), stats.clone()));
     live::show(stats.clone());
     services.spawn(reload::run(hangup, flags, events_in.clone()));
@@ -121,7 +121,7 @@ pub async fn run(
     Ok(pool.run(phase).await)
 }
 
-/// Without a place on disk a worker works all the same.
+/// Opens the spool. A worker runs without one as well.
 fn open_spool(config: &Config) -> (Option<Spool>, Vec<report::Report>) {
     let Some(folder) = &config.spool else {
         tracing::error!("{}; if this worker is killed, jobs may run again", spool::NO_FOLDER);
@@ -132,7 +132,7 @@ fn open_spool(config: &Config) -> (Option<Spool>, Vec<report::Report>) {
         Err(e) => {
             let folder = folder.display();
             tracing::error!(
-                "outcomes cannot be kept in {folder}: {e}; name a folder of this user's with --spool; \
+                "cannot keep outcomes in {folder}: {e}; name a folder of this user with --spool; \
                  if this worker is killed, jobs may run again"
             );
             (None, Vec::new())

@@ -1,4 +1,4 @@
-//! The log: what the worker does, and every line that its jobs print. It goes to standard error.
+//! The log on standard error: what the worker does, and every line that its jobs print.
 
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +12,12 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, fmt};
 use zizq_log::Log;
 
-/// The target of what jobs print.
+/// The target of the output of jobs.
 pub(crate) const JOB_OUTPUT: &str = "job";
-/// The target of jobs that succeeded: one line for each, while people can read that.
+/// The target of successes: one line each, while people can keep up.
 pub(crate) const SUCCESS: &str = "success";
 
-/// Whether the log is for people: then a message says everything, and members that say it again are left out.
+/// Whether the log is for people: then the message is complete, and members that repeat it are left out.
 pub(crate) fn is_for_people() -> bool {
     FOR_PEOPLE.load(Ordering::Relaxed)
 }
@@ -28,16 +28,16 @@ static FOR_PEOPLE: AtomicBool = AtomicBool::new(false);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogLevel {
-    /// What needs a person.
+    /// Problems that need a person.
     Error,
-    /// And failed jobs, lost connections.
+    /// Also failed jobs and lost connections.
     Warn,
-    /// And finished jobs, and what jobs print.
+    /// Also successful jobs and the output of jobs.
     #[default]
     Info,
-    /// And every step.
+    /// Also every step.
     Debug,
-    /// And what the libraries below do.
+    /// Also messages of the libraries.
     Trace,
 }
 
@@ -47,11 +47,11 @@ pub enum LogLevel {
 pub enum LogFormat {
     /// For people.
     Pretty,
-    /// One object per line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Starts logging. Nobody who logs waits for whoever reads it; what is given back writes the last lines at the end.
+/// Starts the log. Logging never waits for the reader; the returned value writes the last lines at the end.
 pub fn init(level: LogLevel, format: Option<LogFormat>) -> Log {
     let terminal = std::io::stderr().is_terminal();
     let format = format.unwrap_or(if terminal { LogFormat::Pretty } else { LogFormat::Json });

@@ -41,12 +41,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Where nobody reads, nothing is to be done about it.
+/// Writes as far as it can: without a reader there is nothing to be done.
 fn say(mut to: impl io::Write, text: &str) {
     drop(to.write_all(text.as_bytes()));
 }
 
-/// What was asked for goes to the standard output.
+/// Prints the requested output to the standard output, and reports when that fails.
 fn answer(text: &str) -> Result<(), String> {
     let mut to = io::stdout();
     let said = to.write_all(text.as_bytes()).and_then(|()| to.flush());
@@ -73,10 +73,16 @@ fn work(config: Config, flags: Flags) -> anyhow::Result<ExitCode> {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider is installed already");
     }
-    // Before anything else opens files: what commands are to find under a small number needs one that is free.
+    // IMPORTANT: before anything else opens files. Commands inherit a descriptor with a small number, so one must be free.
     let mut processes = Processes::new()?;
     if let Some(place) = &config.cgroup {
-        processes = processes.within(place).map_err(anyhow::Error::msg)?;
+        processes = match processes.within(place) {
+            Ok(processes) => processes,
+            Err(e) => {
+                tracing::error!("{e}");
+                return Ok(ExitCode::from(2));
+            }
+        };
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
@@ -87,7 +93,7 @@ fn work(config: Config, flags: Flags) -> anyhow::Result<ExitCode> {
         live::stop();
         ended
     })?;
-    // Only a name lookup could still be going on, on a thread of its own.
+    // Only a name lookup can still be running, on its own thread.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(ExitCode::from(ended.code()))
 }
@@ -114,7 +120,7 @@ fn check(check: &CheckFlags) -> ExitCode {
     }
 }
 
-/// What a configuration means. The error comes with the exit code.
+/// Reads a configuration and prints what it means. The error carries the exit code.
 fn look(check: &CheckFlags) -> Result<(), (String, u8)> {
     const WRONG: u8 = 2;
     let wrong = |e: ConfigError| (e.to_string(), WRONG);
@@ -130,14 +136,19 @@ fn look(check: &CheckFlags) -> Result<(), (String, u8)> {
         warn(&doubts);
         text += &format!("{server}\n");
     }
-    answer(&format!("{text}the configuration is right\n")).map_err(|e| (e, WRONG))
+    answer(&format!("{text}the configuration is valid\n")).map_err(|e| (e, WRONG))
 }
 
 fn init(path: &Path) -> Result<(), String> {
     if path == Path::new("-") {
         return answer(SAMPLE);
     }
-    let cannot = |e: io::Error| format!("cannot write {}: {e}", path.display());
+    let cannot = |e: io::Error| match e.kind() {
+        io::ErrorKind::AlreadyExists => {
+            format!("{} exists and is left unchanged; name another file", path.display())
+        }
+        _ => format!("cannot write {}: {e}", path.display()),
+    };
     let mut file = File::create_new(path).map_err(cannot)?;
     file.write_all(SAMPLE.as_bytes()).map_err(cannot)
 }

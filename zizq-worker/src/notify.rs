@@ -1,4 +1,4 @@
-//! What a service manager is told, where there is one (`sd_notify`).
+//! Notifies the service manager, if there is one (`sd_notify`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,21 +6,21 @@ use sd_notify::NotifyState;
 
 use crate::stats::Stats;
 
-/// Whether it was told that this worker is ready.
+/// Whether the worker was reported as ready.
 static IS_READY: AtomicBool = AtomicBool::new(false);
 
-/// Tells that the worker is ready, once it is, and from then on that it is alive.
+/// Reports the worker as ready, once it is, and as alive from then on.
 pub(crate) fn is_alive(stats: &Stats) {
     if stats.is_ready() && !IS_READY.swap(true, Ordering::Relaxed) {
         tell(&[NotifyState::Ready]);
     }
     if IS_READY.load(Ordering::Relaxed) {
-        let status = format!("{} jobs run, {} have ended", stats.board().slots.len(), stats.ended());
+        let status = format!("{} jobs running, {} ended", stats.board().slots.len(), stats.ended());
         tell(&[NotifyState::Watchdog, NotifyState::Status(&status)]);
     }
 }
 
-/// Tells that the configuration is read again, until [`has_reloaded`] (`Type=notify-reload`).
+/// Reports that a reload began; [`has_reloaded`] ends it (`Type=notify-reload`).
 pub(crate) fn is_reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
@@ -28,19 +28,19 @@ pub(crate) fn is_reloading() {
     }
 }
 
-/// Tells that it was read, or stays as it was.
+/// Reports the end of a reload, successful or not.
 pub(crate) fn has_reloaded() {
     tell(&[NotifyState::Ready]);
 }
 
-/// Tells that the worker comes to its end.
+/// Reports that the worker is shutting down.
 pub(crate) fn is_stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Without a service manager nobody is told.
+/// Does nothing without a service manager.
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(e) = sd_notify::notify(state) {
-        tracing::debug!("the service manager could not be told: {e}");
+        tracing::debug!("cannot notify the service manager: {e}");
     }
 }

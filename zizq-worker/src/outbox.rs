@@ -1,4 +1,4 @@
-//! Takes what became of jobs to the server, for as long as it takes.
+//! The outbox: persists reports, groups them into bulk calls, and delivers each until the server has answered for good.
 
 use std::mem;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use crate::report::{GivenBack, Lease, Report, Verdict};
 use crate::spool::Spool;
 use crate::stats::Stats;
 
-/// The most jobs in one bulk call.
+/// The maximum number of jobs per bulk call.
 const MAX_BATCH: usize = 256;
-/// The longest that a report waits for others to go with.
+/// How long a report waits for others to share a call.
 const MAX_WAIT: Duration = Duration::from_millis(5);
 
-/// What the next bulk calls will carry.
+/// The contents of the next bulk calls.
 #[derive(Debug, Default)]
 struct Batch {
     successes: Vec<(Lease, Option<Usage>)>,
@@ -33,14 +33,14 @@ struct Batch {
 #[derive(Debug)]
 pub(crate) struct Outbox {
     pub(crate) client: Client,
-    /// None where it cannot be used.
+    /// `None` if it cannot be used.
     pub(crate) spool: Option<Spool>,
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) stats: Arc<Stats>,
 }
 
 impl Outbox {
-    /// Delivers what earlier workers left behind.
+    /// Delivers the reports that earlier workers left behind.
     pub(crate) async fn deliver_old(&mut self, reports: Vec<Report>) {
         let mut batch = Batch::default();
         let mut deliveries = Deliveries::new(self.client.clone());
@@ -51,7 +51,7 @@ impl Outbox {
             self.settle(&answered);
             for Settled { lease, refused, .. } in answered {
                 if let Some(why) = refused {
-                    tracing::warn!(job = %lease.id, "{why}; an earlier worker left it behind, and the server may have it already");
+                    tracing::warn!(job = %lease.id, "{why}; an earlier worker left this report behind, and the server may already have it");
                 }
             }
         }
@@ -76,17 +76,17 @@ impl Outbox {
                     self.spool.iter_mut().for_each(Spool::sync);
                 }
             }
-            // They are on disk before anything else is done with them, however long the server may be away.
+            // IMPORTANT: persist, then send. No report reaches the server before the spool has it.
             if let Some(spool) = &mut self.spool {
                 spool.keep(&arrived);
             }
             deliveries.add(arrived.drain(..).filter_map(|report| batch.add(report)));
-            // With nothing on the way there is nothing to wait for.
+            // With no call in flight there is nothing to wait for.
             let is_due = batch.since.is_none_or(|since| since + MAX_WAIT <= Instant::now());
             if deliveries.has_room() && (batch.is_full() || deliveries.is_idle() || is_due || !open) {
                 deliveries.add(batch.take());
             } else if is_due {
-                // As soon as a call may be made, not at some time.
+                // Due as soon as a call may be made, not at a certain time.
                 batch.since = None;
             }
             self.count();
@@ -114,7 +114,7 @@ impl Outbox {
 }
 
 impl Batch {
-    /// Takes in what can go in bulk.
+    /// Adds a report that can go in bulk. Returns the call for any other.
     fn add(&mut self, report: Report) -> Option<Call> {
         let Report { lease, verdict } = &report;
         match &**verdict {

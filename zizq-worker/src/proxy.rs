@@ -1,4 +1,4 @@
-//! Whether calls to the server go through a proxy, and who says so.
+//! The proxy for calls to the server, and its mention in error messages.
 
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -9,10 +9,10 @@ use reqwest::{ClientBuilder, Url};
 use crate::access::shown;
 use crate::route::http_url;
 
-/// How calls get to the server.
+/// How calls reach the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Proxy {
-    /// As `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` say; to this machine itself always directly.
+    /// As `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` decide; always directly to this machine itself.
     #[default]
     Environment,
     /// Directly.
@@ -32,16 +32,16 @@ impl FromStr for Proxy {
     }
 }
 
-/// What failures say of the proxy of the server, for it is easily forgotten.
+/// The proxy, for error messages: it is easily forgotten.
 static VIA: OnceLock<String> = OnceLock::new();
 
-/// The end of a sentence about a failure, where calls to the server go through a proxy.
+/// An addition to error messages if calls to the server go through a proxy.
 pub(crate) fn via() -> &'static str {
     VIA.get().map_or("", String::as_str)
 }
 
 impl Proxy {
-    /// Has calls to the server go this way, and failures say so.
+    /// Configures a client for this proxy, and adds it to error messages.
     pub(crate) fn apply(&self, builder: ClientBuilder, server: &Url) -> reqwest::Result<ClientBuilder> {
         if let Some(via) = self.words(server, |name| std::env::var(name).ok()) {
             VIA.get_or_init(|| format!(" ({via})"));
@@ -54,11 +54,11 @@ impl Proxy {
         })
     }
 
-    /// Which proxy there is on the way to the server, and who says so.
+    /// The proxy on the way to the server, and the setting that names it.
     fn words(&self, server: &Url, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
         match self {
             Self::None => None,
-            Self::At(url) => Some(format!("through the proxy {} of --proxy", shown(url))),
+            Self::At(url) => Some(format!("through the proxy {} from --proxy", shown(url))),
             Self::Environment if is_local(server) => None,
             Self::Environment => {
                 let first = |names: [&'static str; 2]| {
@@ -74,7 +74,7 @@ impl Proxy {
                 let proxy =
                     Matcher::builder().all(value).no(no).build().intercept(&server.as_str().parse().ok()?)?;
                 Some(format!(
-                    "through the proxy {} of {name}; --proxy none goes without",
+                    "through the proxy {} from {name}; --proxy none bypasses it",
                     Url::parse(&proxy.uri().to_string())
                         .map_or_else(|_| String::new(), |url| shown(&url).to_string())
                 ))
@@ -83,7 +83,7 @@ impl Proxy {
     }
 }
 
-/// Whether a URL is on this machine, where no proxy is on the way.
+/// Whether a URL is on this machine, which is reached without a proxy.
 pub(crate) fn is_local(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return false };
     let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
@@ -113,20 +113,20 @@ mod tests {
         let proxy = "http://me:secret@proxy.example:3128";
         for (server, set, words) in [
             (far, &[][..], None),
-            (far, &[("HTTP_PROXY", proxy)], Some("http://proxy.example:3128/ of HTTP_PROXY")),
-            (far, &[("http_proxy", proxy)], Some("http://proxy.example:3128/ of http_proxy")),
+            (far, &[("HTTP_PROXY", proxy)], Some("http://proxy.example:3128/ from HTTP_PROXY")),
+            (far, &[("http_proxy", proxy)], Some("http://proxy.example:3128/ from http_proxy")),
             (far, &[("HTTPS_PROXY", proxy)], None),
-            (far, &[("ALL_PROXY", proxy)], Some("http://proxy.example:3128/ of ALL_PROXY")),
-            (far, &[("HTTP_PROXY", ""), ("ALL_PROXY", proxy)], Some("of ALL_PROXY")),
+            (far, &[("ALL_PROXY", proxy)], Some("http://proxy.example:3128/ from ALL_PROXY")),
+            (far, &[("HTTP_PROXY", ""), ("ALL_PROXY", proxy)], Some("from ALL_PROXY")),
             (
                 "https://queue.example",
                 &[("HTTPS_PROXY", proxy), ("HTTP_PROXY", "http://x")],
-                Some("of HTTPS_PROXY"),
+                Some("from HTTPS_PROXY"),
             ),
             ("https://queue.example", &[("HTTP_PROXY", proxy)], None),
             (far, &[("HTTP_PROXY", proxy), ("NO_PROXY", "queue.example")], None),
             (far, &[("HTTP_PROXY", proxy), ("NO_PROXY", ".example")], None),
-            (far, &[("HTTP_PROXY", proxy), ("NO_PROXY", "other")], Some("of HTTP_PROXY")),
+            (far, &[("HTTP_PROXY", proxy), ("NO_PROXY", "other")], Some("from HTTP_PROXY")),
             ("http://127.0.0.1:7890", &[("HTTP_PROXY", proxy)], None),
             ("http://localhost:7890", &[("ALL_PROXY", proxy)], None),
             ("http://[::1]:7890", &[("ALL_PROXY", proxy)], None),

@@ -1,4 +1,4 @@
-//! Reads the configuration again on SIGHUP.
+//! Reloads the configuration file on SIGHUP.
 
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
@@ -8,12 +8,12 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::notify;
 
-/// Reads it whenever the signal comes. What is wrong is logged, and changes nothing.
+/// Reloads at each signal. A wrong configuration is logged and changes nothing.
 pub(crate) async fn run(mut hangup: Signal, flags: Flags, events: mpsc::Sender<Event>) {
     while hangup.recv().await.is_some() {
         if flags.config.is_none() {
-            // Without a file to read again the signal says what it says to everybody: the terminal is gone.
-            tracing::info!("hung up");
+            // Without a file, the signal has its usual meaning: the terminal is gone.
+            tracing::info!("received SIGHUP");
             if events.send(Event::HungUp).await.is_err() {
                 break;
             }
@@ -29,7 +29,7 @@ pub(crate) async fn run(mut hangup: Signal, flags: Flags, events: mpsc::Sender<E
                     break;
                 }
             }
-            Err(e) => tracing::error!("the configuration is wrong and stays as it was: {e}"),
+            Err(e) => tracing::error!("the new configuration is invalid, keeping the old one: {e}"),
         }
         notify::has_reloaded();
     }

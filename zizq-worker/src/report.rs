@@ -1,4 +1,4 @@
-//! What the server is told about a job.
+//! What the worker tells the server about a job: leases, verdicts, reports and heartbeats.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::event::Progress;
 use crate::exec::Usage;
 use crate::outcome::JobResult;
 
-/// A job and the token of the delivery that the worker acts under.
+/// A job and its lease token, the fencing token of the delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Lease {
     pub(crate) id: JobId,
@@ -19,19 +19,19 @@ pub(crate) struct Lease {
     pub(crate) token: LeaseToken,
 }
 
-/// What became of a delivery.
+/// The outcome of a delivery, as it is reported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Verdict {
-    /// The job is done.
+    /// The job succeeded.
     Success { result: Option<JobResult>, usage: Option<Usage> },
     /// The attempt failed.
     Failure { failure: Failure, usage: Option<Usage> },
-    /// The job was not run to its end and is given back, to be ready at once or after a pause.
+    /// The job was not run to its end. It is given back, to be ready at once or after a pause.
     Release { delay_ms: Option<u64>, reason: Option<String> },
 }
 
-/// A verdict on its way to the server.
+/// A verdict, with the lease that it is reported under.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Report {
     #[serde(flatten)]
@@ -43,14 +43,14 @@ pub(crate) struct Report {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GivenBack {
     pub(crate) lease: Lease,
-    /// How long it shall wait.
+    /// How long it waits before it is ready, in milliseconds.
     pub(crate) delay_ms: Option<u64>,
     pub(crate) reason: Option<String>,
 }
 
-/// A lease to renew, and how far its job is.
+/// A lease to renew, and the progress of its job.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Beat {
+pub(crate) struct Heartbeat {
     pub(crate) lease: Lease,
     pub(crate) progress: Option<Progress>,
 }

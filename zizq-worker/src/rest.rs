@@ -1,4 +1,4 @@
-//! How many jobs are left, and how long they will take.
+//! Estimates how many jobs are left and how long they will take.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,24 +11,24 @@ use crate::client::Client;
 use crate::stats::Stats;
 use crate::{live, thin};
 
-/// How often the server is asked, while somebody is told.
+/// How often the server is asked, while the figures are shown.
 const PACE: Duration = Duration::from_secs(2);
-/// How far back one looks to say how fast it goes.
+/// The time over which the rate is measured.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// What is left, as the server has said of late.
+/// Recent answers of the server about the jobs that are left.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rest {
-    /// How many jobs were ready, and when.
+    /// Times, and how many jobs were ready.
     samples: VecDeque<(Instant, u64)>,
-    /// How many jobs this worker had begun by the last of them.
+    /// How many jobs this worker had started at the last sample.
     begun: u64,
-    /// The most jobs there were, done and not done.
+    /// The largest number of jobs, done and not done.
     total: u64,
 }
 
 impl Rest {
-    /// So many jobs are ready; this worker has begun so many.
+    /// Adds a sample: the number of ready jobs, and of jobs that this worker has started.
     pub(crate) fn add(&mut self, now: Instant, ready: u64, begun: u64) {
         self.samples.retain(|&(at, _)| now.duration_since(at) <= WINDOW);
         self.samples.push_back((now, ready));
@@ -36,15 +36,15 @@ impl Rest {
         self.total = self.total.max(begun.saturating_add(ready));
     }
 
-    /// How many jobs are done of how many, where this worker has begun so many, and so many still run. Those of other
-    /// workers are not known, and count as done.
+    /// How many jobs are done, of how many. `begun`: jobs that this worker has started; `running`: those still running.
+    /// Running jobs of other workers are unknown and count as done.
     pub(crate) fn done(&self, begun: u64, running: u64) -> Option<(u64, u64)> {
         let (_, ready) = self.samples.back()?;
         let ready = ready.saturating_sub(begun.saturating_sub(self.begun));
         Some((self.total.saturating_sub(ready.saturating_add(running)), self.total))
     }
 
-    /// How long the jobs that are ready will take, if they go on becoming fewer as of late, whoever runs them.
+    /// How long the ready jobs will take if their number keeps falling at the recent rate, whoever runs them.
     pub(crate) fn time_left(&self, now: Instant) -> Option<Duration> {
         let (&(begin, many), &(end, few)) = (self.samples.front()?, self.samples.back()?);
         let (time, fewer) = (end.duration_since(begin), many.checked_sub(few).filter(|&fewer| fewer > 0)?);
@@ -54,7 +54,7 @@ impl Rest {
     }
 }
 
-/// Asks the server as long as somebody wants to know.
+/// Asks the server while the figures are shown.
 pub(crate) async fn run(client: Client, stats: Arc<Stats>) {
     let mut ticks = interval(PACE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -64,11 +64,11 @@ pub(crate) async fn run(client: Client, stats: Arc<Stats>) {
         if queues.is_empty() || !(live::is_on() || thin::is_on()) {
             continue;
         }
-        // Before the question, lest a job that is begun meanwhile counts twice.
+        // Read before asking: a job that starts meanwhile must not count twice.
         let begun = stats.started.load(Ordering::Relaxed);
         match client.count_ready(&queues).await {
             Ok(ready) => stats.board().rest.add(Instant::now(), ready, begun),
-            Err(e) => tracing::debug!("the server does not say how many jobs are left: {e}"),
+            Err(e) => tracing::debug!("cannot ask the server how many jobs are left: {e}"),
         }
     }
 }
@@ -86,16 +86,16 @@ mod tests {
         assert_eq!((rest.done(8, 8), rest.time_left(at(0))), (Some((0, 1_008)), None));
         rest.add(at(10), 900, 108);
         assert_eq!(rest.done(108, 8), Some((100, 1_008)));
-        assert_eq!(rest.done(118, 8), Some((110, 1_008)), "what was begun since then is not ready any more");
+        assert_eq!(rest.done(118, 8), Some((110, 1_008)), "jobs started since then are no longer ready");
         assert_eq!(rest.time_left(at(10)), Some(Duration::from_secs(90)));
         assert_eq!(rest.time_left(at(20)), Some(Duration::from_secs(80)));
-        // Other workers run some, too.
+        // Other workers also run some.
         rest.add(at(20), 100, 120);
         assert_eq!(rest.done(120, 8), Some((900, 1_008)));
         // New ones come.
         rest.add(at(30), 5_000, 200);
         assert_eq!((rest.done(200, 8), rest.time_left(at(30))), (Some((192, 5_200)), None));
-        // What was long ago does not count.
+        // Old samples do not count.
         rest.add(at(91), 4_000, 1_200);
         rest.add(at(101), 3_000, 2_200);
         assert_eq!(rest.time_left(at(101)), Some(Duration::from_secs(30)));

@@ -1,14 +1,14 @@
-//! The header `Retry-After`.
+//! Reads the header `Retry-After` (RFC 9110, 10.2.3).
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-/// The longest pause that anybody is granted: whoever asks for more is asked again after this.
+/// The longest pause that is obeyed.
 pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long the other side wants to be left alone, at most [`LONGEST`]. A date says so by this machine's clock. A value
-/// that is neither seconds nor a date is as good as none.
+/// The pause that the other side asks for, at most [`LONGEST`]. A date is relative to this machine's clock. A value that is
+/// neither seconds nor a date is ignored.
 pub(crate) fn pause(headers: &HeaderMap, now_ms: u64) -> Option<Duration> {
     parse(headers.get(RETRY_AFTER)?.to_str().ok()?, now_ms)
 }
@@ -16,7 +16,7 @@ pub(crate) fn pause(headers: &HeaderMap, now_ms: u64) -> Option<Duration> {
 fn parse(value: &str, now_ms: u64) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than a number can have are a long time all the same.
+        // A number that overflows is a long time.
         return Some(value.parse().map_or(LONGEST, |seconds| Duration::from_secs(seconds).min(LONGEST)));
     }
     let date = httpdate::parse_http_date(value).ok()?;

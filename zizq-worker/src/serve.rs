@@ -1,6 +1,7 @@
-//! Readiness and metrics over HTTP.
+//! `--listen`: readiness, health and metrics of the worker over HTTP.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -31,12 +32,12 @@ pub(crate) async fn run(listener: TcpListener, stats: Arc<Stats>) {
                         });
                         let connection = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(socket), service);
                         if let Err(e) = connection.await {
-                            tracing::debug!("a connection to the metrics broke: {e}");
+                            tracing::debug!("a connection to --listen broke: {e}");
                         }
                     });
                 }
                 Err(e) => {
-                    tracing::warn!("a connection to the metrics could not be accepted: {e}");
+                    tracing::warn!("cannot accept a connection to --listen: {e}");
                     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 }
             },
@@ -45,11 +46,18 @@ pub(crate) async fn run(listener: TcpListener, stats: Arc<Stats>) {
     }
 }
 
-/// Binds the port, and says where that is.
+/// Binds the port, and logs the address.
 pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener =
-        TcpListener::bind(address).await.map_err(|e| anyhow::anyhow!("cannot listen on {address}: {e}"))?;
-    tracing::info!(address = %listener.local_addr()?, "readiness and metrics are served");
+    let listener = TcpListener::bind(address).await.map_err(|e| {
+        let hint = match e.kind() {
+            io::ErrorKind::AddrInUse => {
+                "; another program listens there: stop it, or choose another port with --listen (0: a free one)"
+            }
+            _ => "",
+        };
+        anyhow::anyhow!("cannot listen on {address}: {e}{hint}")
+    })?;
+    tracing::info!(address = %listener.local_addr()?, "serving readiness and metrics");
     Ok(listener)
 }
 
@@ -59,12 +67,12 @@ fn answer(request: &Request<Incoming>, stats: &Stats) -> Response<Full<Bytes>> {
             (StatusCode::OK, "ready\n".to_owned())
         }
         (&Method::GET | &Method::HEAD, "/ready") => {
-            (StatusCode::SERVICE_UNAVAILABLE, "not every stream of jobs is open\n".to_owned())
+            (StatusCode::SERVICE_UNAVAILABLE, "not all job streams are open\n".to_owned())
         }
         (&Method::GET | &Method::HEAD, "/health") => (StatusCode::OK, "ok\n".to_owned()),
         (&Method::GET | &Method::HEAD, "/metrics") => (StatusCode::OK, stats.metrics()),
-        (_, "/ready" | "/health" | "/metrics") => (StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned()),
-        _ => (StatusCode::NOT_FOUND, "there are /ready, /health and /metrics\n".to_owned()),
+        (_, "/ready" | "/health" | "/metrics") => (StatusCode::METHOD_NOT_ALLOWED, "use GET\n".to_owned()),
+        _ => (StatusCode::NOT_FOUND, "use /ready, /health or /metrics\n".to_owned()),
     };
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;

@@ -1,20 +1,20 @@
-//! The end of a worker, in steps.
+//! The phases of a shutdown: each SIGTERM or SIGINT moves the worker one phase further.
 
 use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// How far towards its end a worker is. It only ever goes forward.
+/// The phase of a worker. It only moves forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Takes jobs and runs them.
     Work,
-    /// Takes no more jobs, lets the running ones finish.
+    /// Takes no more jobs and lets the running ones finish.
     Drain,
-    /// Asks the running jobs to end, and soon makes them.
+    /// Stops the running jobs: SIGTERM, then SIGKILL.
     Stop,
-    /// Makes the running jobs end at once.
+    /// Kills the running jobs at once.
     Kill,
 }
 
@@ -28,10 +28,10 @@ impl Phase {
     }
 }
 
-/// Goes one phase further with each SIGTERM or SIGINT.
+/// Moves one phase further with each SIGTERM or SIGINT.
 ///
 /// # Errors
-/// Where the signals cannot be caught.
+/// If the signals cannot be caught.
 pub fn follow_signals(phase: watch::Sender<Phase>) -> io::Result<impl Future<Output = ()> + Send> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -1,12 +1,11 @@
-//! Outcomes on disk until the server has them, so that finished work is not done again because this process ended.
+//! The spool: outcomes on disk until the server has them, so that finished work is not redone because this process ended.
 //!
-//! Each worker appends to files of its own, which it holds locked. A file is deleted when everything in it is settled.
-//! A file that nobody holds is what a worker left behind: whoever starts next delivers it, before it takes jobs. An
-//! outcome that was delivered just before may come again then; its token tells the server so.
+//! Each worker appends to files of its own, which it keeps locked. A file is deleted when everything in it is settled.
+//! A file that is not locked was left behind: the next worker delivers it before it takes jobs. An outcome may then be
+//! delivered twice (at least once); the fencing token makes the repetition harmless.
 //!
-//! What the server has within a moment need not be on the disk: it is forced there only when it has to wait, on another
-//! thread, so that a worker whose server is away loses no outcome to a loss of power, and any other does not wait for
-//! the disk.
+//! Outcomes are synced to disk, on another thread, only when they wait for the server. So a worker whose server is away
+//! loses no outcome to a power loss, and any other does not wait for the disk.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -25,24 +24,24 @@ use tokio::time::Instant;
 use crate::access::shown;
 use crate::report::{Lease, Report, Verdict};
 
-/// After so many bytes the next outcomes go to the next file.
+/// A file takes no more outcomes beyond this size.
 const MAX_FILE: u64 = 1 << 20;
 
-/// What is not settled after this time is forced onto the disk.
+/// Outcomes that are not settled after this time are synced.
 const SYNC_AFTER: Duration = Duration::from_secs(1);
 
 /// The files of this worker.
 #[derive(Debug)]
 pub(crate) struct Spool {
     folder: PathBuf,
-    /// By number. The last is being written, unless it is full.
+    /// By number. The last one is being written, unless it is full.
     files: HashMap<u64, Open>,
     next: u64,
-    /// Which file holds what is not settled.
+    /// The file of each unsettled outcome.
     pending: HashMap<Lease, u64>,
-    /// Since when something may not be on the disk.
+    /// Since when something is not synced.
     unsynced_since: Option<Instant>,
-    /// It said already that it cannot write.
+    /// The log already says that writing fails.
     broken: bool,
 }
 
@@ -54,15 +53,14 @@ struct Open {
     pending: usize,
 }
 
-/// What to say, and to do, where [`default_folder`] knows none.
-pub(crate) const NO_FOLDER: &str = "outcomes are not kept on disk, for there is neither STATE_DIRECTORY nor HOME; \
-     name a folder of this user's with --spool, or set StateDirectory= in the unit of systemd";
+/// The message if there is no [`default_folder`].
+pub(crate) const NO_FOLDER: &str = "outcomes are not kept on disk: neither STATE_DIRECTORY nor HOME is set; \
+     name a folder of this user with --spool, or set StateDirectory= in the systemd unit";
 
-/// Where outcomes are kept unless the configuration says otherwise. Never where everybody may write: a folder of a known
-/// name there is that of whoever makes it first.
+/// The default folder for outcomes. Never one in a world-writable place: there anybody could create it first.
 pub(crate) fn default_folder() -> Option<PathBuf> {
     let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    // systemd gives a list, with the first of which any service is content.
+    // systemd sets a list; the first entry will do.
     let state =
         of("STATE_DIRECTORY").map(|list| list.to_string_lossy().split(':').next().unwrap_or_default().into());
     state
@@ -71,14 +69,13 @@ pub(crate) fn default_folder() -> Option<PathBuf> {
 }
 
 impl Spool {
-    /// Where it lies.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The spool for a server, and what earlier workers left in it.
+    /// Opens the spool for a server. Returns also the reports that earlier workers left in it.
     pub(crate) fn open(folder: &Path, server: &Url) -> io::Result<(Self, Vec<Report>)> {
-        // Whatever the password is by now, it is the same server.
+        // Without the password: it may change, and the server is the same.
         let folder = folder.join(utf8_percent_encode(shown(server).as_str(), NON_ALPHANUMERIC).to_string());
         make(&folder)?;
         check(&folder)?;
@@ -100,22 +97,22 @@ impl Spool {
         Ok((spool, left))
     }
 
-    /// Takes over a file that nobody holds.
+    /// Takes over a file that is not locked.
     fn adopt(&mut self, path: PathBuf) -> io::Result<Vec<Report>> {
-        // Only what lies here itself, and never waiting for the other end of a pipe.
+        // Follows no links out of the folder, and never blocks on a pipe.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file =
             File::options().read(true).append(true).custom_flags(flags.bits().cast_signed()).open(&path);
         let mut file = match file {
             Ok(file) if file.metadata()?.is_file() => file,
             Ok(_) => return Ok(no_file(&path)),
-            // A symbolic link, a socket, a folder.
+            // A symbolic link, a socket or a folder.
             Err(e)
                 if [Errno::LOOP, Errno::NXIO, Errno::ISDIR].map(Some).contains(&Errno::from_io_error(&e)) =>
             {
                 return Ok(no_file(&path));
             }
-            // Its owner has deleted it in the meantime.
+            // Its owner deleted it in the meantime.
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(e),
         };
@@ -128,8 +125,8 @@ impl Spool {
         for line in text.lines() {
             match serde_json::from_str::<Report>(line) {
                 Ok(report) => reports.push(report),
-                // The end of a file may be half a line: its writer was killed.
-                Err(e) => tracing::warn!("a line of {} cannot be read: {e}", path.display()),
+                // The last line may be torn: its writer was killed.
+                Err(e) => tracing::warn!("skipping a line of {} that cannot be read: {e}", path.display()),
             }
         }
         if reports.is_empty() {
@@ -149,7 +146,7 @@ impl Spool {
         Ok(reports)
     }
 
-    /// Writes outcomes down. What is given back needs no keeping: nothing was done.
+    /// Persists outcomes. Releases are not kept, because no work would be lost with them.
     pub(crate) fn keep(&mut self, reports: &[Report]) {
         let mut lines = Vec::new();
         let mut leases = Vec::new();
@@ -170,7 +167,7 @@ impl Spool {
             Err(e) if !std::mem::replace(&mut self.broken, true) => {
                 let folder = self.folder.display();
                 tracing::error!(
-                    "outcomes cannot be kept in {folder}: {e}; if this worker is killed, jobs may run again"
+                    "cannot keep outcomes in {folder}: {e}; if this worker is killed, jobs may run again"
                 );
             }
             Err(_) => {}
@@ -197,7 +194,7 @@ impl Spool {
     fn create(&mut self) -> io::Result<u64> {
         let name = format!("{}-{:016x}-{}.ndjson", std::process::id(), fastrand::u64(..), self.next);
         let path = self.folder.join(name);
-        // Another worker may have taken the empty folder away at its end.
+        // Another worker may have removed the empty folder.
         make(&self.folder)?;
         check(&self.folder)?;
         let file = File::options().create_new(true).append(true).mode(0o600).open(&path)?;
@@ -208,7 +205,7 @@ impl Spool {
         Ok(number)
     }
 
-    /// The server has answered for good.
+    /// Forgets reports that the server has answered for good.
     pub(crate) fn settled(&mut self, leases: impl IntoIterator<Item = Lease>) {
         for lease in leases {
             let Some(number) = self.pending.remove(&lease) else { continue };
@@ -218,7 +215,7 @@ impl Spool {
                 continue;
             }
             if open.has_room() {
-                // The same file again, from its start.
+                // Reuse the file from its start.
                 if open.file.set_len(0).is_ok() {
                     open.bytes = 0;
                 }
@@ -231,12 +228,12 @@ impl Spool {
         }
     }
 
-    /// When what waits is to be forced onto the disk.
+    /// When unsettled outcomes must be synced.
     pub(crate) fn sync_due(&self) -> Option<Instant> {
         self.unsynced_since.map(|since| since + SYNC_AFTER)
     }
 
-    /// Forces what waits onto the disk, names included. That takes its time, elsewhere.
+    /// Syncs files and folder, on another thread.
     pub(crate) fn sync(&mut self) {
         self.unsynced_since = None;
         let waiting = self.files.values().filter(|open| open.pending > 0);
@@ -248,51 +245,54 @@ impl Spool {
                 File::open(&folder)?.sync_all()
             });
             if let Err(e) = synced {
-                tracing::warn!("outcomes in {} may not survive a loss of power: {e}", folder.display());
+                tracing::warn!(
+                    "cannot sync {}: {e}; outcomes in it may not survive a power loss",
+                    folder.display()
+                );
             }
         });
     }
 
-    /// How many outcomes the server does not have yet.
+    /// How many outcomes are not settled.
     pub(crate) fn pending(&self) -> usize {
         self.pending.len()
     }
 }
 
 fn no_file(path: &Path) -> Vec<Report> {
-    tracing::warn!("{} is no file and no outcomes are read from it; what is it for?", path.display());
+    tracing::warn!("ignoring {}, which is not a regular file", path.display());
     Vec::new()
 }
 
-/// Checks that a folder is this user's own, and nobody else's: who can write in it could have jobs reported as done.
+/// Checks that only this user can write to a folder: anybody else could get jobs reported as done.
 fn check(folder: &Path) -> io::Result<()> {
     let us = geteuid().as_raw();
     let wrong = |folder: &Path, why: String| Err(io::Error::other(format!("{}: {why}", folder.display())));
     let found = fs::symlink_metadata(folder)?;
     let (owner, mode) = (found.uid(), found.mode() & 0o7777);
     if !found.is_dir() {
-        return wrong(folder, "it is no folder".to_owned());
+        return wrong(folder, "it is not a folder".to_owned());
     }
     if owner != us {
-        return wrong(folder, format!("it belongs to user {owner}, not to user {us}, who runs this worker"));
+        return wrong(folder, format!("it belongs to user {owner}, but this worker runs as user {us}"));
     }
     if mode & 0o077 != 0 {
-        return wrong(folder, format!("it is open to others (mode {mode:o}); chmod 700 it"));
+        return wrong(folder, format!("other users can access it (mode {mode:o}); run chmod 700 on it"));
     }
-    // Whoever owns the folder around it, or can write there, could put another in its place.
+    // The owner of the parent folder, and anybody who can write there, could replace the folder.
     let around = folder.parent().unwrap_or(folder);
     let found = fs::metadata(around)?;
     let (owner, mode) = (found.uid(), found.mode() & 0o7777);
     if owner != us && owner != 0 {
-        return wrong(around, format!("it belongs to user {owner}, not to user {us}, who runs this worker"));
+        return wrong(around, format!("it belongs to user {owner}, but this worker runs as user {us}"));
     }
     match mode & 0o1002 {
-        0o002 => wrong(around, format!("everybody can write in it (mode {mode:o}); chmod o-w it")),
+        0o002 => wrong(around, format!("all users can write to it (mode {mode:o}); run chmod o-w on it")),
         _ => Ok(()),
     }
 }
 
-/// Makes a folder for nobody else: outcomes have results and tokens in them.
+/// Makes a private folder: outcomes contain results and tokens.
 fn make(folder: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
@@ -304,7 +304,7 @@ impl Open {
 
     fn delete(self) {
         if let Err(e) = fs::remove_file(&self.path) {
-            tracing::warn!("{} cannot be deleted: {e}", self.path.display());
+            tracing::warn!("cannot delete {}: {e}", self.path.display());
         }
     }
 }
@@ -315,7 +315,7 @@ impl Drop for Spool {
             open.delete();
         }
         if let Err(e) = fs::remove_dir(&self.folder) {
-            tracing::debug!("{} stays: {e}", self.folder.display());
+            tracing::debug!("leaving {}: {e}", self.folder.display());
         }
     }
 }
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_settled_is_there_again() {
+    fn unsettled_outcomes_are_found_again() {
         let folder = tempfile::tempdir().unwrap();
         let (mut spool, left) = open(folder.path());
         assert!(left.is_empty());
@@ -348,7 +348,11 @@ mod tests {
         drop(spool);
         let (mut spool, mut left) = open(folder.path());
         left.sort_by_key(|report| report.lease.id);
-        assert_eq!(left, [report(1), report(2), report(3)], "what was settled in part comes whole");
+        assert_eq!(
+            left,
+            [report(1), report(2), report(3)],
+            "a file that is settled in part is read as a whole"
+        );
         spool.keep(&[report(4)]);
         assert_eq!(spool.pending(), 4);
         spool.settled((1..=4).map(|n| report(n).lease));
@@ -357,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_password_finds_what_was_kept_and_nobody_else_may_look() {
+    fn a_new_password_finds_the_same_private_folder() {
         use std::os::unix::fs::PermissionsExt as _;
 
         let folder = tempfile::tempdir().unwrap();
@@ -392,7 +396,7 @@ mod tests {
         assert_eq!(
             Spool::open(base.path(), &url).unwrap().1,
             [],
-            "what is no file of the folder is not read"
+            "only regular files of the folder are read"
         );
 
         let refused = |why: &str| {
@@ -401,14 +405,14 @@ mod tests {
         };
         let chmod = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         chmod(&folder, 0o755);
-        refused("it is open to others (mode 755); chmod 700 it");
+        refused("other users can access it (mode 755); run chmod 700 on it");
         chmod(&folder, 0o700);
         chmod(base.path(), 0o777);
-        refused("everybody can write in it (mode 777)");
+        refused("all users can write to it (mode 777)");
         chmod(base.path(), 0o1777);
         assert!(
             Spool::open(base.path(), &url).is_ok(),
-            "with the sticky bit only the owner takes names away"
+            "with the sticky bit only the owner can rename or delete"
         );
         if geteuid().is_root() {
             std::os::unix::fs::chown(&folder, Some(12_345), None).unwrap();
@@ -416,11 +420,11 @@ mod tests {
         }
         fs::remove_dir_all(&folder).unwrap();
         symlink(base.path(), &folder).unwrap();
-        refused("it is no folder");
+        refused("it is not a folder");
     }
 
     #[tokio::test]
-    async fn only_what_has_to_wait_is_forced_onto_the_disk() {
+    async fn only_waiting_outcomes_are_synced() {
         let folder = tempfile::tempdir().unwrap();
         let (mut spool, _) = open(folder.path());
         assert_eq!(spool.sync_due(), None);
@@ -437,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_held_is_left_alone_and_a_torn_line_is_skipped() {
+    fn a_locked_file_is_left_alone_and_a_torn_line_is_skipped() {
         let folder = tempfile::tempdir().unwrap();
         let (mut one, _) = open(folder.path());
         one.keep(&[report(1)]);

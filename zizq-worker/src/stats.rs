@@ -1,4 +1,4 @@
-//! What a worker counts, for whoever looks: metrics, readiness, the live view.
+//! The counters of a worker, for metrics, readiness and the live view.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use crate::outcome::Outcome;
 use crate::pool::one_line;
 use crate::rest::Rest;
 
-/// The counters of a worker. Nothing is decided by them.
+/// The counters of a worker.
 #[derive(Debug, Default)]
 pub(crate) struct Stats {
     pub(crate) started: AtomicU64,
@@ -33,18 +33,18 @@ pub(crate) struct Stats {
     board: Mutex<Board>,
 }
 
-/// What goes on at the moment.
+/// The current state.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     pub(crate) slots: BTreeMap<JobId, Slot>,
     /// Whether each stream is open, by its queues.
     pub(crate) streams: BTreeMap<String, bool>,
-    /// The last jobs that failed, the newest last.
+    /// The last failed jobs, the newest last.
     pub(crate) failures: VecDeque<Failed>,
     pub(crate) rest: Rest,
 }
 
-/// A job that has failed.
+/// A failed job.
 #[derive(Debug, Clone)]
 pub(crate) struct Failed {
     pub(crate) at: Instant,
@@ -52,19 +52,19 @@ pub(crate) struct Failed {
     pub(crate) message: String,
 }
 
-/// How many of those are kept.
+/// How many failed jobs are kept.
 const FAILURES: usize = 5;
 
-/// A job that runs.
+/// A running job.
 #[derive(Debug, Clone)]
 pub(crate) struct Slot {
-    /// What it is about.
+    /// Its queue, type and label.
     pub(crate) what: String,
     pub(crate) since: Instant,
     pub(crate) progress: Progress,
 }
 
-/// A time as people say it: without what is too small to matter.
+/// A duration for people, without insignificant units.
 pub(crate) fn rounded(time: Duration) -> String {
     let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     let unit = match seconds {
@@ -109,19 +109,19 @@ impl Stats {
         self.cpu_ms.fetch_add(usage.map_or(0, |usage| usage.cpu_ms), Ordering::Relaxed);
     }
 
-    /// A stream was opened or closed.
+    /// Records that a stream opened or closed.
     pub(crate) fn stream_is(&self, queues: &str, open: bool) {
         if let Some(stream) = self.board().streams.get_mut(queues) {
             *stream = open;
         }
     }
 
-    /// Every queue, as a comma list.
+    /// All queues, comma-separated.
     pub(crate) fn queues(&self) -> String {
         self.board().streams.keys().map(String::as_str).collect::<Vec<_>>().join(",")
     }
 
-    /// How far the work is, in a sentence: `12,345 of 50,000 jobs are done, 3 failed; 4m 10s to go`.
+    /// The progress in a sentence: `12,345 of 50,000 jobs done, 3 failed; about 4m 10s to go`.
     pub(crate) fn how_it_goes(&self) -> String {
         let failed = self.failed.load(Ordering::Relaxed) + self.dead.load(Ordering::Relaxed);
         let (done, time) = {
@@ -133,26 +133,26 @@ impl Stats {
             )
         };
         let done = match done {
-            Some((done, total)) => format!("{} of {} jobs are done", grouped(done), grouped(total)),
+            Some((done, total)) => format!("{} of {} jobs done", grouped(done), grouped(total)),
             None => format!("{} jobs have ended", grouped(self.ended())),
         };
-        let time = time.map_or_else(String::new, |time| format!("; {} to go", rounded(time)));
+        let time = time.map_or_else(String::new, |time| format!("; about {} to go", rounded(time)));
         format!("{done}, {} failed{time}", grouped(failed))
     }
 
-    /// Whether jobs can come: every stream is open, and the worker is not at its end.
+    /// Whether jobs can come: all streams are open, and the worker is not shutting down.
     pub(crate) fn is_ready(&self) -> bool {
         let board = self.board();
         let all = !board.streams.is_empty() && board.streams.values().all(|&open| open);
         all && !self.draining.load(Ordering::Relaxed)
     }
 
-    /// Whether there is a server: a stream is open.
+    /// Whether the server is reachable: a stream is open.
     pub(crate) fn is_reached(&self) -> bool {
         self.board().streams.values().any(|&open| open)
     }
 
-    /// What ended so far.
+    /// How many jobs have ended.
     pub(crate) fn ended(&self) -> u64 {
         let counters = [&self.succeeded, &self.failed, &self.dead, &self.released, &self.stopped];
         counters.into_iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
@@ -172,18 +172,18 @@ impl Stats {
             for (labels, value) in lines {
                 written = written.and_then(|()| writeln!(text, "{name}{labels} {value}"));
             }
-            // Writing to a text cannot fail.
+            // Writing to a string cannot fail.
             written.unwrap_or_default();
         };
-        #[expect(clippy::cast_precision_loss, reason = "what Prometheus knows are floats")]
+        #[expect(clippy::cast_precision_loss, reason = "Prometheus knows only floats")]
         let float = |n: u64| n as f64;
         #[expect(clippy::cast_precision_loss, reason = "these are small")]
         let small = |n: usize| n as f64;
-        metric("jobs_started_total", "counter", "Jobs begun", &[("", float(get(&self.started)))]);
+        metric("jobs_started_total", "counter", "Jobs started", &[("", float(get(&self.started)))]);
         metric(
             "jobs_ended_total",
             "counter",
-            "Jobs ended, by what followed",
+            "Jobs ended, by outcome",
             &[
                 (r#"{outcome="success"}"#, float(get(&self.succeeded))),
                 (r#"{outcome="retry"}"#, float(get(&self.failed))),
@@ -193,9 +193,9 @@ impl Stats {
             ],
         );
         let seconds = |counter: &AtomicU64| float(get(counter)) / 1000.0;
-        metric("run_seconds_total", "counter", "Time that jobs took", &[("", seconds(&self.run_ms))]);
-        metric("cpu_seconds_total", "counter", "CPU time that commands used", &[("", seconds(&self.cpu_ms))]);
-        metric("jobs_running", "gauge", "Jobs that run", &[("", small(running))]);
+        metric("run_seconds_total", "counter", "Total run time of jobs", &[("", seconds(&self.run_ms))]);
+        metric("cpu_seconds_total", "counter", "Total CPU time of commands", &[("", seconds(&self.cpu_ms))]);
+        metric("jobs_running", "gauge", "Running jobs", &[("", small(running))]);
         let undelivered = float(get(&self.undelivered));
         metric(
             "outcomes_undelivered",
@@ -203,8 +203,8 @@ impl Stats {
             "Outcomes that the server does not have yet",
             &[("", undelivered)],
         );
-        metric("streams", "gauge", "Streams that should be open", &[("", small(streams))]);
-        metric("streams_open", "gauge", "Streams that are open", &[("", small(open))]);
+        metric("streams", "gauge", "Wanted streams", &[("", small(streams))]);
+        metric("streams_open", "gauge", "Open streams", &[("", small(open))]);
         text
     }
 }

@@ -1,4 +1,4 @@
-//! One stream of jobs, opened again whenever it breaks.
+//! One stream of jobs, reconnected with backoff whenever it breaks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,25 +20,25 @@ use crate::report::Lease;
 use crate::shutdown::Phase;
 use crate::stats::Stats;
 
-/// The largest event: far above what a server with default limits sends.
+/// The largest event, far above what a server with default limits sends.
 const MAX_EVENT_BYTES: usize = 128 << 20;
-/// The pause before the first try to reconnect, unless the stream says otherwise.
+/// The pause before the first attempt to reconnect, unless the stream sets it.
 const RECONNECT: Duration = Duration::from_secs(1);
-/// The shortest that a stream can say.
+/// The shortest pause that a stream can set.
 const RECONNECT_LEAST: Duration = Duration::from_millis(10);
-/// The longest pause before a try to reconnect.
+/// The longest pause before an attempt to reconnect.
 const RECONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// A connection is dead after this many heartbeats did not come.
+/// A connection is dead after this many missed heartbeats.
 const MISSED_HEARTBEATS: u32 = 3;
 
-/// Why a stream has ended.
+/// Why a stream broke.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
     #[error(transparent)]
     Call(#[from] CallError),
     #[error(transparent)]
     Frame(#[from] FrameError),
-    #[error("the answer is no event stream but `{0}`; is this the address of a Zizq server?")]
+    #[error("expected an event stream, got `{0}`; is this the address of a Zizq server?")]
     NoStream(String),
     #[error("the connection broke: {0}")]
     Cut(String),
@@ -48,10 +48,10 @@ enum Broken {
     Silent(Duration),
 }
 
-/// Why a stream was left while it was well.
+/// Why an intact stream was left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Left {
-    /// It is to hold another number of jobs.
+    /// Its credit changed.
     Credit,
     /// The worker takes no more jobs, or none of these queues.
     Over,
@@ -66,18 +66,18 @@ pub(crate) struct Source {
     pub(crate) stats: Arc<Stats>,
 }
 
-/// What a worker asks of some queues.
+/// The subscription to some queues.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     client: Client,
-    /// A comma list.
+    /// Comma-separated.
     queues: String,
-    /// How many jobs it may hold; none: it is closed until there may be some. It is over when nobody is left to say so.
+    /// How many jobs it may hold. At 0 the stream is closed for now; when the sender is dropped, for good.
     credit: watch::Receiver<u16>,
     lease: Duration,
     events: mpsc::Sender<Event>,
     stats: Arc<Stats>,
-    /// The last event that was read: where the next stream is to go on.
+    /// The last event that was read, where the next stream resumes.
     position: Option<LastEventId>,
     backoff: Backoff,
     /// How long the server may be silent.
@@ -123,7 +123,7 @@ impl Subscription {
                 pause = pause.max(*asked);
             }
             let (queue, server) = (&self.queues, shown(self.client.server()));
-            tracing::warn!(%queue, %server, "no stream of jobs: {broken}; next try in {pause:.1?}");
+            tracing::warn!(%queue, %server, "no job stream: {broken}; reconnecting in {pause:.1?}");
             self.tell(Event::StreamTurned).await;
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -133,9 +133,9 @@ impl Subscription {
         }
     }
 
-    /// One stream, from the request to its end; `Ok` when it is left for something else.
+    /// One stream, from the request to its end; `Ok` when it is left on purpose.
     ///
-    /// Only waiting for the server is given up then: what was read is always passed on.
+    /// Leaving interrupts only the waiting for the server: every event that was read is passed on.
     async fn session(&mut self, prefetch: u16, mut changes: Changes) -> Result<Left, Broken> {
         let position = self.position.as_ref().map(ToString::to_string);
         let last_event_id = position.as_deref();
@@ -176,7 +176,7 @@ impl Subscription {
                 }
                 if let Err(e) = self.event(&event, &data).await {
                     let event = excerpt(&event);
-                    tracing::error!(queue = %self.queues, "an event `{event}` of the server cannot be read: {e}");
+                    tracing::error!(queue = %self.queues, "cannot read the server's event `{event}`: {e}");
                 }
             }
         }
@@ -188,7 +188,7 @@ impl Subscription {
             "message" => match serde_json::from_str::<DeliveredJob>(data) {
                 Ok(job) => self.tell(Event::Delivered(Box::new(job))).await,
                 Err(e) => {
-                    // As long as it is known which job that was, it need not stay with this worker.
+                    // If its lease can be read, the job can be given back.
                     let Ok(lease) = serde_json::from_str::<Lease>(data) else { return Err(e) };
                     self.tell(Event::Unreadable {
                         lease,
@@ -205,9 +205,11 @@ impl Subscription {
             "drain" => {
                 let Drain { reason } = serde_json::from_str(data)?;
                 let reason = excerpt(&reason);
-                tracing::info!(queue = %self.queues, "the server is going down ({reason}); running jobs go on");
+                tracing::info!(queue = %self.queues, "the server is shutting down ({reason}); running jobs continue");
             }
-            other => tracing::debug!("the server sent an event `{other}`, which this version does not know"),
+            other => {
+                tracing::debug!("ignoring the server's event `{other}`, which this version does not know")
+            }
         }
         Ok(())
     }
@@ -220,19 +222,19 @@ impl Subscription {
         self.patience = Duration::from_millis(heartbeat_ms.max(500)).saturating_mul(MISSED_HEARTBEATS);
         let goes_on = resumed && self.position.as_ref().is_some_and(|position| position.stream == stream);
         if !goes_on {
-            // Nothing of this stream was read so far.
+            // It is a new stream, of which nothing was read.
             self.position = Some(LastEventId { stream, n: 0 });
         }
     }
 
     async fn tell(&self, event: Event) {
         if self.events.send(event).await.is_err() {
-            tracing::debug!("the pool has ended before its streams");
+            tracing::debug!("the pool ended before its streams");
         }
     }
 }
 
-/// What a stream may be left for.
+/// The reasons to leave an intact stream.
 #[derive(Debug)]
 struct Changes {
     credit: watch::Receiver<u16>,
@@ -250,6 +252,6 @@ impl Changes {
 
 /// Waits until the worker takes no more jobs.
 async fn work_ends(phase: &mut watch::Receiver<Phase>) {
-    // Nobody left to change the phase is an end as well.
+    // A dropped sender is an end as well.
     drop(phase.wait_for(|&phase| phase != Phase::Work).await);
 }

@@ -1,4 +1,4 @@
-//! The jobs that this worker holds, and what follows from what happens to them.
+//! The table of jobs that this worker holds. It decides what each event leads to, and does no I/O.
 //!
 //! ```text
 //!            ┌─────────┐  a slot is free  ┌─────────┐  it ended   ┌───────────┐  the server answered
@@ -26,19 +26,19 @@ use crate::outcome::{Outcome, millis};
 use crate::report::{Lease, Report, Verdict};
 use crate::route::{RouteMap, RouteName};
 
-/// A job that was not run goes back to its place: there is nothing to say about it.
+/// The verdict on a job that was not run: it goes back to its place.
 const UNTOUCHED: Verdict = Verdict::Release { delay_ms: None, reason: None };
 
-/// What the owner of the table is to do.
+/// What the owner of the table must do.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// Run the job by this route; say [`Table::finished`] afterwards.
+    /// Run the job by this route, then call [`Table::finished`].
     Start(Box<DeliveredJob>, RouteName),
-    /// No route is for this job; say [`Table::give_back`].
+    /// This job has no route; call [`Table::give_back`].
     NoRoute(Box<DeliveredJob>),
-    /// End the run of the job, and say [`Table::finished`] as for any other.
+    /// Stop the run of the job, then call [`Table::finished`] as for any other.
     Stop(JobId),
-    /// Tell the server; say [`Table::settled`] afterwards.
+    /// Report to the server, then call [`Table::settled`].
     Report(Report),
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Table {
     routes: RouteMap,
     lanes: HashMap<RouteName, Lane>,
     jobs: HashMap<JobId, Held>,
-    /// How many jobs may run at a time in all.
+    /// How many jobs may run at a time in total.
     total: usize,
     running: usize,
     /// How many jobs may be started before the end.
@@ -61,7 +61,7 @@ pub(crate) struct Table {
 #[derive(Debug, Default)]
 struct Lane {
     limit: usize,
-    /// How many may wait: as many as the stream of the route may hold.
+    /// How many may wait: as many as the route's stream may hold.
     room: usize,
     running: usize,
     /// All in state [`State::Waiting`].
@@ -78,37 +78,37 @@ pub(crate) struct Slots {
 
 #[derive(Debug)]
 struct Held {
-    /// Where it waits or runs; none where no route is for it.
+    /// Where it waits or runs; `None`: no route.
     lane: Option<RouteName>,
-    /// The token to act under. It changes when a job is delivered again while it runs.
+    /// The current lease token. It changes when a running job is delivered again.
     token: LeaseToken,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
-    /// No slot is free.
+    /// Waits for a free slot.
     Waiting(Box<DeliveredJob>),
-    /// It takes a slot.
+    /// Occupies a slot.
     Running,
-    /// It still takes a slot.
+    /// Still occupies a slot.
     Stopping(Then),
-    /// The outbox has it.
+    /// Its report is in the outbox.
     Reporting {
         verdict: Arc<Verdict>,
-        /// It was delivered once more before the server answered: the report may or may not have come first.
+        /// It was delivered again before the server answered: the report may or may not have arrived first.
         next: Option<Box<DeliveredJob>>,
     },
 }
 
-/// What to do when a stopping job has ended.
+/// What to do once a stopping job has ended.
 #[derive(Debug)]
 enum Then {
-    /// It is no longer this worker's.
+    /// It no longer belongs to this worker.
     Forget,
     /// Give it back.
     Release,
-    /// It came again in the meantime.
+    /// It was delivered again in the meantime.
     Restart(Box<DeliveredJob>),
 }
 
@@ -126,7 +126,7 @@ impl Table {
         }
     }
 
-    /// Other routes from now on. What runs goes on; what waits finds its place anew.
+    /// Replaces the routes. Running jobs continue; waiting jobs are assigned anew.
     pub(crate) fn set_routes(
         &mut self,
         routes: RouteMap,
@@ -136,7 +136,7 @@ impl Table {
         let waiting: Vec<JobId> =
             self.lanes.values_mut().flat_map(|lane| mem::take(&mut lane.waiting)).collect();
         (self.routes, self.total) = (routes, total);
-        // A route that is gone has no slots, but what it runs is still counted.
+        // A removed route has no slots, but its running jobs still count.
         self.lanes.values_mut().for_each(|lane| (lane.limit, lane.room) = (0, 0));
         for Slots { route, limit, room } in slots {
             let lane = self.lanes.entry(route).or_default();
@@ -157,12 +157,12 @@ impl Table {
         }
     }
 
-    /// Whether no more jobs may run at a time.
+    /// Whether all slots are occupied.
     pub(crate) const fn is_full(&self) -> bool {
         self.running >= self.total
     }
 
-    /// Whether no job may be started any more.
+    /// Whether no more jobs may be started.
     pub(crate) const fn is_spent(&self) -> bool {
         self.starts_left == 0
     }
@@ -173,7 +173,7 @@ impl Table {
         lanes.fold((0, 0), |(running, waiting), lane| (running + lane.running, waiting + lane.waiting.len()))
     }
 
-    /// Gives back what waits for this route, but for the first `keep`.
+    /// Gives back the waiting jobs of this route, except for the first `keep`.
     pub(crate) fn give_back_waiting(&mut self, route: &RouteName, keep: usize) {
         let Some(lane) = self.lanes.get_mut(route) else { return };
         let surplus = lane.waiting.split_off(keep.min(lane.waiting.len()));
@@ -182,15 +182,15 @@ impl Table {
         }
     }
 
-    /// Gives back a job that nothing can be done with here.
+    /// Gives back a job that this worker has no use for.
     pub(crate) fn give_back(&mut self, id: JobId, delay_ms: u64, reason: String) {
         self.report(id, Verdict::Release { delay_ms: Some(delay_ms), reason: Some(reason) });
     }
 
-    /// The server handed out a job that nobody can read here.
+    /// Records the delivery of a job that this worker cannot read.
     pub(crate) fn unreadable(&mut self, lease: Lease, delay_ms: u64, reason: String) {
         match self.jobs.get_mut(&lease.id) {
-            // What runs was read before, and comes to its own end.
+            // An earlier delivery is running, and ends normally.
             Some(held) if matches!(held.state, State::Running) => held.token = lease.token,
             Some(held) if matches!(held.state, State::Stopping(_)) => {
                 held.token = lease.token;
@@ -205,7 +205,7 @@ impl Table {
         }
     }
 
-    /// What is to be done since the last call.
+    /// The effects since the last call.
     pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
         mem::take(&mut self.effects)
     }
@@ -214,12 +214,12 @@ impl Table {
         self.jobs.is_empty()
     }
 
-    /// The jobs, for a last message about them.
+    /// The ids of all jobs, for the last messages.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &JobId> {
         self.jobs.keys()
     }
 
-    /// The leases to keep alive: all but those that are gone, or are being given back.
+    /// The leases to renew: all but those that are lost or being given back.
     pub(crate) fn leases(&self) -> Vec<Lease> {
         let wanted = |held: &Held| match &held.state {
             State::Waiting(_) | State::Running | State::Stopping(Then::Release | Then::Restart(_)) => true,
@@ -230,14 +230,14 @@ impl Table {
         jobs.map(|(&id, held)| Lease { id, token: held.newest_token() }).collect()
     }
 
-    /// The server handed out a job.
+    /// Records the delivery of a job.
     pub(crate) fn delivered(&mut self, job: Box<DeliveredJob>) {
         let Some(held) = self.jobs.get_mut(&job.id) else { return self.admit(job) };
         if held.newest_token() == job.lease {
-            tracing::debug!(job = %job.id, "the delivery is known already");
+            tracing::debug!(job = %job.id, "ignoring a delivery that is already known");
             return;
         }
-        tracing::info!(job = %job.id, "delivered again; the lease is taken over");
+        tracing::info!(job = %job.id, "delivered again; continuing under the new lease");
         match &mut held.state {
             State::Waiting(_) => {
                 self.forget(job.id);
@@ -257,7 +257,7 @@ impl Table {
         let lane = self.routes.find(&job.queue, &job.job_type).cloned();
         let held = |state| Held { lane: lane.clone(), token, state };
         let Some(name) = &lane else {
-            // Nothing more than who holds it is kept: the owner of the table has the job.
+            // The owner of the table gets the job; only its lease is kept here.
             self.jobs.insert(id, held(State::Stopping(Then::Release)));
             self.effects.push(Effect::NoRoute(job));
             return;
@@ -271,14 +271,14 @@ impl Table {
             }
             room => {
                 if room.is_none() {
-                    tracing::warn!(job = %id, %queue, "more jobs came than were asked for; this one is given back");
+                    tracing::warn!(job = %id, %queue, "the server delivered more jobs than requested; giving this one back");
                 }
                 self.report(id, UNTOUCHED);
             }
         }
     }
 
-    /// Starts what waits while there are slots: of the routes that have both, the one that runs least goes first.
+    /// Starts waiting jobs while there are free slots; the route with the fewest running jobs goes first.
     fn fill(&mut self) {
         while !self.is_full() && self.starts_left > 0 && !self.draining {
             let ready = self
@@ -297,7 +297,7 @@ impl Table {
         }
     }
 
-    /// The run of a job has ended.
+    /// Records the end of a run.
     pub(crate) fn finished(&mut self, id: JobId, outcome: Outcome, usage: Option<Usage>) {
         let Some(held) = self.jobs.get_mut(&id) else { return };
         self.running = self.running.saturating_sub(1);
@@ -322,7 +322,7 @@ impl Table {
         self.effects.push(Effect::Report(Report { lease: Lease { id, token: held.token }, verdict }));
     }
 
-    /// The server answered a report for good. Says whether the job is still this worker's, by a later lease.
+    /// Records the final answer to a report. Returns whether this worker still holds the job, under a later lease.
     pub(crate) fn settled(&mut self, lease: Lease, accepted: bool) -> bool {
         let Some(held) = self.jobs.get_mut(&lease.id) else { return false };
         let is_renewed = held.newest_token() != lease.token;
@@ -335,7 +335,7 @@ impl Table {
                 self.forget(lease.id);
                 self.admit(job);
             }
-            // The job was handed out again before the report came: the work is done all the same.
+            // Delivered again before the report arrived: the work is done, so report it under the new lease.
             Some(job) => {
                 held.token = job.lease;
                 let lease = Lease { token: job.lease, ..lease };
@@ -346,13 +346,13 @@ impl Table {
         is_renewed
     }
 
-    /// The server says that this lease is gone. Says whether there was something to end.
+    /// Records that a lease was lost. Returns whether a job was dropped or stopped.
     pub(crate) fn lost(&mut self, lease: Lease) -> bool {
         let held = self.jobs.get(&lease.id);
         held.is_some_and(|held| held.newest_token() == lease.token) && self.cancelled(lease.id)
     }
 
-    /// The server says that the job shall not run. Says whether there was something to end.
+    /// Records that the server cancelled a job. Returns whether it was dropped or stopped.
     pub(crate) fn cancelled(&mut self, id: JobId) -> bool {
         let Some(held) = self.jobs.get_mut(&id) else { return false };
         match &mut held.state {
@@ -370,7 +370,7 @@ impl Table {
         true
     }
 
-    /// Starts nothing any more, and gives back what waits.
+    /// Starts no more jobs, and gives back the waiting ones.
     pub(crate) fn drain(&mut self) {
         self.draining = true;
         for id in self.lanes.values_mut().flat_map(|lane| mem::take(&mut lane.waiting)).collect::<Vec<_>>() {
@@ -383,7 +383,7 @@ impl Table {
         }
     }
 
-    /// Ends what runs, to be given back. Says how many jobs that are.
+    /// Stops all running jobs, to be given back. Returns how many.
     pub(crate) fn stop_all(&mut self) -> usize {
         let mut stopped = 0;
         for (&id, held) in &mut self.jobs {

@@ -1,4 +1,4 @@
-//! A log for people: where jobs come and go faster than anybody reads, it says how it goes instead of what each one did.
+//! Thins the log out for people: when jobs end faster than anybody reads, it logs the progress instead of each success.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,23 +8,23 @@ use tokio::time::Instant;
 use crate::logging::LogLevel;
 use crate::stats::Stats;
 
-/// Above so many jobs in a second the log becomes thin, and below so many it is as before.
+/// Above MANY jobs per second the log is thinned out; below FEW it is complete again.
 const MANY: u64 = 20;
 const FEW: u64 = 5;
-/// How often it says how it goes.
+/// How often it logs the progress.
 const PACE: Duration = Duration::from_secs(10);
 
 static IS_ON: AtomicBool = AtomicBool::new(false);
 
-/// Whether the log leaves out what single jobs print, and that they succeeded.
+/// Whether the log leaves out successes and the output of jobs.
 pub(crate) fn is_on() -> bool {
     IS_ON.load(Ordering::Relaxed)
 }
 
-/// Watches how many jobs end.
+/// Watches the rate at which jobs end.
 #[derive(Debug)]
 pub(crate) struct Thinner {
-    /// Who asks for every step gets it.
+    /// Not with `--log-level debug` or `trace`, which ask for every step.
     is_allowed: bool,
     is_on: bool,
     second: Instant,
@@ -32,7 +32,7 @@ pub(crate) struct Thinner {
     said: Instant,
 }
 
-/// What to tell of it.
+/// What to log about the change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum News {
     Begins,
@@ -46,14 +46,14 @@ impl Thinner {
         Self { is_allowed: level == LogLevel::Info, is_on: false, second: now, ended: 0, said: now }
     }
 
-    /// Looks how fast it goes, about once a second, and says how it goes.
+    /// Checks the rate, about once a second, and logs the progress.
     pub(crate) fn look(&mut self, stats: &Stats) {
         let news = self.news(Instant::now(), stats.ended());
         IS_ON.store(self.is_on, Ordering::Relaxed);
         match news {
             Some(News::Begins) => tracing::info!(
-                "more than {MANY} jobs end in a second: from now on only failures are logged, and every {} s how it \
-                 goes; --log-level debug logs every job, and what a job prints is in its log on the server",
+                "more than {MANY} jobs per second: from now on the log has only failures, and the progress every {} s; \
+                 --log-level debug logs every job, and `zizq-worker tail JOB` shows the output of one",
                 PACE.as_secs()
             ),
             Some(News::GoesOn | News::Ends) => tracing::info!("{}", stats.how_it_goes()),
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_becomes_thin_by_itself_and_says_how_it_goes() {
+    fn the_log_thins_out_by_itself_and_shows_the_progress() {
         let mut thinner = Thinner::new(LogLevel::Info);
         let start = thinner.second;
         let mut news = |ms: u64, ended| thinner.news(start + Duration::from_millis(ms), ended);
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(news(2_000, 320), Some(News::Begins));
         let more: Vec<_> = (3..=22).filter_map(|s| news(s * 1_000, 320 + 300 * s)).collect();
         assert_eq!(more, [News::GoesOn, News::GoesOn]);
-        assert_eq!(news(23_000, 6_930), None, "it goes slowly, but not so slowly that all can be read");
+        assert_eq!(news(23_000, 6_930), None, "slower, but still too fast to read");
         assert_eq!(news(24_000, 6_934), Some(News::Ends));
         assert_eq!(news(25_000, 6_944), None);
         assert_eq!(Thinner::new(LogLevel::Debug).news(start + PACE, 10_000), None);

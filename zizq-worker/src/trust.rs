@@ -1,7 +1,7 @@
-//! Whom a worker believes that it is who it says: authorities, and certificates that are named one by one.
+//! TLS trust: certificate authorities, and single certificates that are named in the configuration.
 //!
-//! A certificate that somebody made for one machine is often its own authority, or marked as one though it is none.
-//! Whoever names exactly this certificate means it: it is believed when it is shown, while it is valid, for its names.
+//! A certificate made for one machine is often self-signed, or wrongly marked as an authority. If the configuration names
+//! exactly this certificate, it is trusted while it is valid, for its names.
 
 use std::error::Error as StdError;
 use std::io;
@@ -21,25 +21,25 @@ use rustls::{
 
 use crate::clock;
 
-/// Whom to believe.
+/// What to trust.
 #[derive(Debug, Clone)]
 pub(crate) struct Trust {
-    /// Those whom this machine knows, too.
+    /// Whether to trust the authorities of this machine.
     pub(crate) known: bool,
-    /// Authorities and certificates of one's own.
+    /// Authorities and certificates from the configuration.
     pub(crate) named: Vec<CertificateDer<'static>>,
-    /// How more are named, for messages.
+    /// How to name one, for messages.
     pub(crate) how: &'static str,
 }
 
-/// A certificate and its key, to show.
+/// A client certificate and its key.
 #[derive(Debug)]
 pub(crate) struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
 
-/// Certificates from a PEM file.
+/// Reads certificates from a PEM file.
 pub(crate) fn read(key: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     certificates(&pem(key, path)?).map_err(|e| format!("`{key}`: {}: {e}", path.display()))
 }
@@ -61,24 +61,24 @@ impl Identity {
             Err(Error::InconsistentKeys(_)) => {
                 Err(format!("`key`: {shown} does not belong to the certificate in {}", cert.display()))
             }
-            Err(e) => Err(format!("`key`: {shown} cannot be used: {e}")),
+            Err(e) => Err(format!("`key`: cannot use {shown}: {e}")),
         }
     }
 
-    /// What its owner should hear of it.
+    /// A warning about it, if there is one.
     pub(crate) fn doubt(&self) -> Option<String> {
         doubt(&self.chain)
     }
 }
 
-/// What the owner of certificates should hear of the first that is doubtful.
+/// A warning about the first doubtful certificate, if there is one.
 pub(crate) fn doubt(certificates: &[CertificateDer<'_>]) -> Option<String> {
     let now = i64::try_from(clock::now_ms() / 1000).unwrap_or(i64::MAX);
     certificates.iter().find_map(|certificate| Facts::of(certificate)?.doubt(now))
 }
 
 impl Trust {
-    /// How to speak TLS.
+    /// The TLS configuration of a client.
     pub(crate) fn config(&self, identity: Option<&Identity>) -> Result<ClientConfig, String> {
         let provider = Arc::new(ring::default_provider());
         let verifier = Arc::new(Verifier::new(self, provider.clone())?);
@@ -110,7 +110,7 @@ impl Verifier {
         if trust.known {
             let found = rustls_native_certs::load_native_certs();
             for e in &found.errors {
-                tracing::debug!("certificates of this machine cannot be read: {e}");
+                tracing::debug!("cannot read certificates of this machine: {e}");
             }
             believed.extend(found.certs);
         }
@@ -119,14 +119,14 @@ impl Verifier {
         let chains = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
         let chains = chains.map_err(|_| {
             format!(
-                "this machine knows no authority that certifies others: install ca-certificates, or name yours with {}",
+                "this machine has no trusted certificate authorities: install ca-certificates, or name yours with {}",
                 trust.how
             )
         })?;
         Ok(Self { believed, chains, provider, how: trust.how })
     }
 
-    /// A certificate that is believed for itself.
+    /// Checks a certificate that is trusted by itself.
     fn check_named(
         &self,
         certificate: &CertificateDer<'_>,
@@ -139,7 +139,7 @@ impl Verifier {
         verify_server_name(&ParsedCertificate::try_from(certificate)?, name)
     }
 
-    /// What is wrong, for the person who made the certificate.
+    /// Explains an error to the person who made the certificate.
     fn in_words(
         &self,
         error: Error,
@@ -158,7 +158,7 @@ impl Verifier {
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. } => match facts.untimely(seconds(now)) {
                 Some(why) => format!("its certificate is not valid: {why}"),
-                // One of those between it and the authority.
+                // An intermediate certificate.
                 None => format!("a certificate in its chain is not valid now: {why}"),
             },
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
@@ -173,13 +173,13 @@ impl Verifier {
             }
             CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 format!(
-                    "nobody known here vouches for its certificate; name its authority, or the certificate, with {how}"
+                    "its certificate is signed by an unknown authority; name the authority, or the certificate, with {how}"
                 )
             }
-            CertificateError::Other(OtherError(other)) if other.is::<Said>() => return error,
+            CertificateError::Other(OtherError(other)) if other.is::<Sentence>() => return error,
             CertificateError::Other(_) if facts.is_authority => format!(
-                "its certificate is marked as an authority's (CA:TRUE): name exactly this certificate with {how}, \
-                 or make it with -addext basicConstraints=critical,CA:FALSE"
+                "its certificate is marked as an authority (CA:TRUE): name exactly this certificate with {how}, \
+                 or recreate it with -addext basicConstraints=critical,CA:FALSE"
             ),
             _ if facts.names.is_empty() => format!(
                 "its certificate cannot be used ({why}) and names no host; \
@@ -236,24 +236,24 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// A sentence on its way through libraries.
+/// A sentence, passed through the error types of libraries.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Said(String);
+struct Sentence(String);
 
 fn said(sentence: String) -> Error {
-    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Said(sentence)))))
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Sentence(sentence)))))
 }
 
-/// The sentence about a certificate that is in an error, if it is about one.
+/// The sentence in an error, if it is about a certificate.
 pub(crate) fn sentence(error: &(dyn StdError + 'static)) -> Option<String> {
-    // An error in an `io::Error` is none of its sources.
+    // The inner error of an `io::Error` is not among its sources.
     let mut error = error;
     while let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         error = inner;
     }
     match error.downcast_ref::<Error>()? {
-        Error::InvalidCertificate(CertificateError::Other(OtherError(other))) if other.is::<Said>() => {
+        Error::InvalidCertificate(CertificateError::Other(OtherError(other))) if other.is::<Sentence>() => {
             Some(other.to_string())
         }
         _ => None,

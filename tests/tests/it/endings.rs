@@ -50,7 +50,7 @@ async fn once_tells_what_became_of_all_jobs_and_fails_when_one_did() {
             json!({"payload": 1, "backoff": retry_in(3_600_000)}),
             &run,
             1,
-            "no job is ready, and 1 job waits for the next attempt (--wait-for-retries waits, too): 2 jobs succeeded, 1 failed",
+            "no job is ready, but 1 job waits for a retry (--wait-for-retries waits for them): 2 jobs succeeded, 1 failed",
         ),
         (
             json!({"backoff": retry_in(300)}),
@@ -80,7 +80,7 @@ async fn once_ends_with_a_sentence_where_jobs_are_left_that_nobody_gets() {
     enqueue(&client, json!({})).await;
     client.poke("/queues/q/pause").await.expect(200);
     let (code, line) = end(&server.url(), &["--run", "q=true", "--once"]).await;
-    let expected = "1 job is left: queue `q` is paused: 0 jobs succeeded, 0 failed in ";
+    let expected = "1 job is left, but queue `q` is paused: 0 jobs succeeded, 0 failed in ";
     assert!(code == Some(75) && line.starts_with(expected), "{code:?} {line}");
 
     let hourly = json!({"allocation": 1, "strategy": {"type": "time_based", "duration_ms": 3_600_000}});
@@ -89,7 +89,7 @@ async fn once_ends_with_a_sentence_where_jobs_are_left_that_nobody_gets() {
         enqueue(&client, json!({"queue": "r", "budgets": budgets})).await;
     }
     let (code, line) = end(&server.url(), &["--run", "r=true", "--once", "--max-idle", "1s"]).await;
-    let expected = "1 job is left, and none came for 1s: their budgets have no tokens";
+    let expected = "1 job is left, but none came for 1s: their budgets have no tokens";
     assert!(code == Some(75) && line.starts_with(expected), "{code:?} {line}");
 }
 
@@ -117,7 +117,7 @@ async fn once_does_not_call_it_success_that_a_job_was_given_back() {
     enqueue(&client, json!({})).await;
     let to = busy_once().await;
     let (code, line) = end(&server.url(), &["--http", &format!("q={to}"), "--once"]).await;
-    let expected = "no job is ready, and 1 was given back (--wait-for-retries waits for what was given back): \
+    let expected = "no job is ready, but 1 was given back (--wait-for-retries waits for them): \
                     0 jobs succeeded, 0 failed, 1 given back in ";
     assert!(code == Some(75) && line.starts_with(expected), "{code:?} {line}");
     client.poke("/reset").await.expect_nothing();
@@ -164,7 +164,7 @@ async fn who_waits_for_a_job_that_another_worker_has_by_now_ends_or_gets_it_once
     };
     let ((code, line), taken) = tokio::join!(end(&url, &flags), kept);
     // The other one has it still: it is none of this worker's.
-    let expected = "no job is ready, and 1 was given back (--wait-for-retries waits for what was given back): \
+    let expected = "no job is ready, but 1 was given back (--wait-for-retries waits for them): \
                     1 job succeeded, 0 failed, 1 given back in ";
     assert!(code == Some(75) && line.starts_with(expected), "{code:?} {line}");
     assert_eq!(client.status(id(&taken)).await.as_deref(), Some("in_flight"));
@@ -193,7 +193,7 @@ async fn a_success_that_the_server_refuses_is_none() {
     let kill = r#"curl -sS -o /dev/null -d '{"message":"x","kill":true}' "#;
     let run = format!("q={kill} {}/jobs/$ZIZQ_JOB_ID/failure", server.url());
     let (code, line) = end(&server.url(), &["--run", &run, "--once"]).await;
-    let expected = "no job is left: 0 jobs succeeded, 0 failed, 1 came too late in ";
+    let expected = "no job is left: 0 jobs succeeded, 0 failed, 1 too late in ";
     assert!(code == Some(1) && line.starts_with(expected), "{code:?} {line}");
 }
 
@@ -205,7 +205,7 @@ async fn without_a_server_a_worker_ends_after_a_time_that_can_be_set() {
     for flags in [&["--once"][..], &[]] {
         let flags = [&["--run", "q=true", "--server-timeout", "300ms"], flags].concat();
         let (code, line) = end(&address, &flags).await;
-        let expected = "there was no server for 300ms: 0 jobs succeeded, 0 failed in ";
+        let expected = "no Zizq server could be reached for 300ms: 0 jobs succeeded, 0 failed in ";
         assert!(code == Some(69) && line.starts_with(expected), "{code:?} {line}");
     }
 }
@@ -229,7 +229,8 @@ async fn a_server_that_goes_while_the_last_job_runs_is_missed_too() {
         std::fs::write(folder.path().join("gone"), "").unwrap();
     };
     let ((code, line), ()) = tokio::join!(end(&url, &flags), kill);
-    let expected = "there was no server for 300ms: 1 job succeeded, 0 failed, 1 not reported yet in ";
+    let expected =
+        "no Zizq server could be reached for 300ms: 1 job succeeded, 0 failed, 1 not reported yet in ";
     assert!(code == Some(69) && line.starts_with(expected), "{code:?} {line}");
 }
 
@@ -241,8 +242,8 @@ async fn a_worker_that_ends_after_so_many_jobs_or_when_idle_says_so() {
         [(0, 0, "1 job succeeded, 0 failed in "), (1, 1, "0 jobs succeeded, 1 failed in ")]
     {
         for (flag, value, why) in [
-            ("--max-jobs", "1", "as many jobs as wanted were begun, 1: "),
-            ("--max-idle", "500ms", "there was nothing to do for 500ms: "),
+            ("--max-jobs", "1", "--max-jobs reached (1): "),
+            ("--max-idle", "500ms", "no job came for 500ms: "),
         ] {
             enqueue(&client, json!({"payload": payload, "retry_limit": 0})).await;
             let (ended, line) = end(&server.url(), &["--run", "q=read n; exit $n", flag, value]).await;

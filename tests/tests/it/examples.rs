@@ -131,7 +131,7 @@ async fn the_commands_of_the_night() {
     let printed = run(code, &server).await;
     worker.abort();
     for expected in [
-        "dead jobs and why: zizq-worker failed",
+        "list dead jobs and their errors: zizq-worker failed",
         "; dead",
         "\"to\":\"ada@example.com\"",
         "mailbox still full",

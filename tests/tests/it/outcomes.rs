@@ -206,7 +206,7 @@ async fn a_broken_worker_is_seen_on_the_server_in_words() {
             "x",
             0o644,
             format!("{}cwd = '{gone}'\n", plain("true")),
-            format!("its folder {gone} (`cwd`) does not exist"),
+            format!("the folder {gone} (`cwd`) does not exist"),
         ),
     ] {
         std::fs::write(&script, content).unwrap();

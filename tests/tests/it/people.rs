@@ -103,7 +103,7 @@ async fn enqueue_takes_one_payload_files_or_lines() {
     let first = run(&server, &unique).await.well();
     let again = run(&server, &unique).await.well();
     let first = first.split(' ').next().unwrap();
-    assert_eq!(again, format!("{first} is there already, ready\n"));
+    assert_eq!(again, format!("{first} was already enqueued: ready\n"));
 }
 
 #[tokio::test]
@@ -141,8 +141,7 @@ async fn lines_that_come_slowly_are_sent_at_once_and_an_interrupt_says_how_many_
     let output = within("the end", child.wait_with_output()).await.unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     // The answer may be on its way still.
-    let unknown =
-        "error: interrupted: 0 jobs were enqueued; whether those from line 1 on were taken is not known\n";
+    let unknown = "error: interrupted: 0 jobs were enqueued; it is unknown whether the server accepted those from line 1 on\n";
     assert!(said == "error: interrupted: 3 jobs were enqueued\n" || said == unknown, "{said}");
     assert_eq!(output.status.code(), Some(130));
     drop(stdin);
@@ -154,11 +153,19 @@ async fn what_was_mistyped_is_said_before_anything_is_sent() {
     for (args, words) in [
         (&["enqueue", "q"][..], "--type"),
         (&["enqueue", "a,b", "--type", "t", "--payload", "1"], "a,b"),
-        (&["enqueue", "q", "--type", "t", "--payload", "text"], "a text needs quotes"),
-        (&["enqueue", "q", "--type", "t", "--each", "no-such-file"], "--each no-such-file"),
+        (&["enqueue", "q", "--type", "t", "--payload", "text"], "a string needs double quotes"),
+        (
+            &["enqueue", "q", "--type", "t", "--each", "no-such-file"],
+            "cannot find the file no-such-file (--each)",
+        ),
         (&["enqueue", "q", "--type", "t", "--payload", "1", "--text"], "cannot be used with"),
         (&["enqueue", "q", "--type", "t", "--payload", "1", "--at", "soon"], "neither a duration"),
-        (&["retry"], "required"),
+        (
+            &["enqueue", "q", "--type", "t", "--payload", "1", "--priority", "abc"],
+            "is not a number from 0 to 65535",
+        ),
+        (&["retry"], "say which jobs to retry: their ids, --queue QUEUE, or --all"),
+        (&["retry", "--type", "t"], "say which jobs to retry"),
         (&["retry", "--all", "--queue", "q"], "cannot be used with"),
         (&["failed", "--limit", "0"], "1..=2000"),
         (&["tail"], "required"),
@@ -167,6 +174,8 @@ async fn what_was_mistyped_is_said_before_anything_is_sent() {
     }
     assert_eq!(server.client().count("").await, 0);
     run(&server, &["tail", "0000000000000000000000000"]).await.wrong(1, "no job");
+    let said = run(&server, &["status", "nope"]).await.well();
+    assert!(said.ends_with(": no job is in queue nope; zizq-worker status lists the queues\n"), "{said}");
     run(&server, &["retry", "nonsense"]).await.wrong(1, "");
     let refused = run(&server, &["retry", "--json", "nonsense"]).await.wrong(1, "");
     let expected = json!({"id": "nonsense", "error": "no job has the id `nonsense`", "code": "not_found"});
@@ -193,17 +202,24 @@ async fn status_shows_queues_and_what_to_do() {
     let words = |name: &str| row(name).split_whitespace().collect::<Vec<_>>();
     assert_eq!(words("later"), ["later", "0", "0", "1", "0", "0", "0", "paused"]);
     assert_eq!(words("mails")[..7], ["mails", "1", "0", "0", "0", "0", "0"]);
-    assert!(said.contains("no worker takes jobs of mails: zizq-worker --run 'mails=COMMAND'"), "{said}");
+    assert!(
+        said.contains("no worker takes jobs of queue mails; start one: zizq-worker --run 'mails=COMMAND'"),
+        "{said}"
+    );
     let one: Value =
         serde_json::from_str(&run(&server, &["status", "mails", "--json"]).await.well()).unwrap();
     assert_eq!(one["counts"]["ready"], 1);
+    client.poke("/queues/mails/pause").await.expect(200);
+    let said = run(&server, &["status", "mails"]).await.well();
+    assert!(said.contains("queue mails is paused; resume it: POST /queues/mails/resume"), "{said}");
+    assert!(!said.contains("no worker takes"), "{said}");
 }
 
 #[tokio::test]
 async fn failed_says_why_and_retry_makes_ready_again() {
     let server = Server::start().await;
     let client = server.client();
-    assert_eq!(run(&server, &["failed"]).await.well(), "0 jobs dead, 0 jobs to be tried again\n");
+    assert_eq!(run(&server, &["failed"]).await.well(), "0 jobs dead, 0 jobs to be retried\n");
     for kill in [true, true, false] {
         client.add("mails").await;
         let job = client.poll_one("mails").await;
@@ -213,10 +229,10 @@ async fn failed_says_why_and_retry_makes_ready_again() {
     let said = run(&server, &["failed", "mails"]).await.well();
     assert_eq!(said.matches("mails/").count(), 3, "{said}");
     assert!(
-        said.contains("failed once") && said.contains("; dead\n") && said.contains("; again in "),
+        said.contains("failed once") && said.contains("; dead\n") && said.contains("; retry in "),
         "{said}"
     );
-    assert!(said.contains("\n2 jobs dead, 1 job to be tried again\n"), "{said}");
+    assert!(said.contains("\n2 jobs dead, 1 job to be retried\n"), "{said}");
     let listed = lines(&run(&server, &["failed", "--json", "--limit", "1"]).await.well());
     assert_eq!(listed.len(), 2, "one that is dead, one that is tried again");
 
@@ -231,6 +247,10 @@ async fn failed_says_why_and_retry_makes_ready_again() {
     );
     let said = run(&server, &["retry", "--queue", "mails", "--type", "other"]).await.well();
     assert_eq!(said, "0 jobs of queue mails made ready again\n");
+    assert_eq!(
+        run(&server, &["retry", "--all", "--type", "other"]).await.well(),
+        "0 jobs made ready again\n"
+    );
     assert_eq!(run(&server, &["retry", "--all"]).await.well(), "1 job made ready again\n");
     assert_eq!(client.count("status=ready").await, 3);
 }
@@ -239,7 +259,7 @@ async fn failed_says_why_and_retry_makes_ready_again() {
 async fn tail_follows_a_running_job_to_its_end() {
     let server = Server::start().await;
     let client = server.client();
-    for (fails, code, end) in [(false, 0, "the job is completed"), (true, 1, "the job is tried again in ")] {
+    for (fails, code, end) in [(false, 0, "the job is completed"), (true, 1, "the job is retried in ")] {
         let body = json!({"queue": "q", "type": "t", "payload": 1, "retention": {"completed_ms": 600_000}});
         client.enqueue(&body).await;
         let job = client.poll_one("q").await;
@@ -318,7 +338,7 @@ async fn tail_goes_on_where_it_was_when_the_server_or_the_connection_is_back() {
         }
         let broken = said().await.unwrap();
         assert!(
-            broken.starts_with("the connection broke (") && broken.ends_with("); trying again"),
+            broken.starts_with("the connection broke (") && broken.ends_with("); reconnecting"),
             "{broken}"
         );
         print("second\n").await;
@@ -373,7 +393,7 @@ async fn what_may_have_been_taken_is_not_sent_again_where_keys_are_not_known() {
         (jobs, question, listener)
     });
     let said = run_at(&url, &["enqueue", "q", "--type", "t"], "1\n").await;
-    said.wrong(69, "(from line 1 on); whether these jobs were taken is not known");
+    said.wrong(69, "(from line 1 on); it is unknown whether the server accepted these jobs");
     let (jobs, question, _listener) = calls.await.unwrap();
     assert!(jobs.contains("\"payload\":1"), "{jobs}");
     assert_eq!(question, r#"{"jobs":[]}"#);

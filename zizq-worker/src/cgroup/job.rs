@@ -1,4 +1,4 @@
-//! The cgroup of one job.
+//! The cgroup of one job: its limits, its counters, and its end.
 
 use std::fs;
 use std::io;
@@ -7,26 +7,26 @@ use std::path::{Path, PathBuf};
 use super::{Controllers, Tree, write};
 use crate::route::Limits;
 
-/// The cgroup of a job. When this is dropped, what is left in it is killed.
+/// The cgroup of a job. Dropping this kills the processes that are left in it.
 #[derive(Debug)]
 pub(crate) struct JobGroup<'a> {
     tree: &'a Tree,
     folder: PathBuf,
 }
 
-/// What all processes of a job used together; absent: the kernel does not say.
+/// What all processes of a job used together; `None`: the kernel does not say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Spent {
     /// CPU time, in milliseconds.
     pub(crate) cpu_ms: Option<u64>,
-    /// The most memory at a time, in bytes.
+    /// Peak memory in bytes.
     pub(crate) peak_bytes: Option<u64>,
-    /// Whether the kernel killed for want of memory.
+    /// Whether the kernel killed a process because memory ran out.
     pub(crate) out_of_memory: Option<bool>,
 }
 
 impl<'a> JobGroup<'a> {
-    /// Makes one that holds to these limits, as far as there are controllers for them.
+    /// Makes a cgroup with these limits, as far as there are controllers for them.
     pub(super) fn new(tree: &'a Tree, folder: PathBuf, limits: &Limits) -> io::Result<Self> {
         fs::create_dir(&folder)?;
         let group = Self { tree, folder };
@@ -38,10 +38,10 @@ impl<'a> JobGroup<'a> {
         &self.folder
     }
 
-    /// Kills whatever is in it, also what is being born.
+    /// Kills all its processes, including those that are being forked.
     pub(crate) fn kill(&self) {
         if let Err(e) = kill(&self.folder) {
-            tracing::warn!("what is in {} could not be killed: {e}", self.folder.display());
+            tracing::warn!("cannot kill the processes in {}: {e}", self.folder.display());
         }
     }
 
@@ -67,11 +67,11 @@ pub(super) fn limit(folder: &Path, controllers: Controllers, limits: &Limits) ->
         write(&folder.join(file), value).map_err(told)
     };
     if controllers.memory {
-        // All of a job or nothing of it.
+        // The kernel kills the whole job or nothing of it.
         set("memory.oom.group", "1")?;
         if let Some(bytes) = limits.memory {
             set("memory.max", &bytes.to_string())?;
-            // Without swap there is no such file.
+            // The file is absent on machines without swap.
             match set("memory.swap.max", "0") {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 _ => {}

@@ -1,8 +1,8 @@
-//! A cgroup (version 2) for every command, where the worker may make some: its limits and figures are those of all that
-//! the command starts, and nothing gets out of it.
+//! A cgroup (version 2) per command, where the worker may make some: its limits and counters cover all processes that the
+//! command starts, and none of them can leave it.
 //!
-//! Below the folder that it was given a worker makes one of its own, which it holds locked while it lives, and in that one
-//! for every job. See `Documentation/admin-guide/cgroup-v2.rst` of Linux.
+//! Each worker makes a folder of its own below the given one, which it keeps locked while it lives, and in it one per job.
+//! See `Documentation/admin-guide/cgroup-v2.rst` of Linux.
 
 mod job;
 #[cfg(test)]
@@ -21,10 +21,13 @@ pub(crate) use self::job::{JobGroup, Spent};
 pub(crate) use self::tree::{Tree, clear_dead};
 use crate::route::Limits;
 
-/// What says that a file system is one of cgroups of version 2: `CGROUP2_SUPER_MAGIC`.
+/// The type of the file system of cgroups, version 2: `CGROUP2_SUPER_MAGIC`.
 const MAGIC: i64 = 0x6367_7270;
 
-/// Below which cgroup those of the commands are.
+/// What to do about a folder that cannot hold cgroups.
+const HINT: &str = "make the folder in a cgroup file system, or use --cgroup auto";
+
+/// The parent of the commands' cgroups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     /// The worker's own.
@@ -40,13 +43,13 @@ impl FromStr for Place {
         match text {
             "auto" => Ok(Self::Own),
             path if path.starts_with('/') => Ok(Self::Folder(path.into())),
-            _ => Err(format!("`{text}` is neither `auto` nor the whole path of a cgroup")),
+            _ => Err(format!("`{text}` is neither `auto` nor the absolute path of a cgroup")),
         }
     }
 }
 
-/// Which controllers there are, of the two that are of use. CPU time is counted without one, and with the one for it
-/// `nice` would mean nothing.
+/// The available controllers, of the two in use. CPU time is counted without one, and with the `cpu` controller `nice`
+/// would have no effect between jobs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Controllers {
     memory: bool,
@@ -56,7 +59,7 @@ pub(crate) struct Controllers {
 impl Controllers {
     const ALL: Self = Self { memory: true, pids: true };
 
-    /// Those that a cgroup could give to its children.
+    /// The controllers that a cgroup can give to its children.
     fn offered(folder: &Path) -> io::Result<Self> {
         let list = fs::read_to_string(folder.join("cgroup.controllers"))?;
         let has = |name| list.split_whitespace().any(|one| one == name);
@@ -70,7 +73,7 @@ impl Controllers {
             .map(|(name, _)| name)
     }
 
-    /// The limits that are left for the processes to have.
+    /// The limits that no controller covers, to be set per process.
     pub(crate) fn leave(self, limits: Limits) -> Limits {
         Limits {
             memory: limits.memory.filter(|_| !self.memory),
@@ -81,7 +84,7 @@ impl Controllers {
 }
 
 impl fmt::Display for Controllers {
-    /// What the limits are about.
+    /// The scope of the limits, for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.memory {
             true => "memory is limited per job",
@@ -94,14 +97,14 @@ impl fmt::Display for Controllers {
     }
 }
 
-/// Says what `limits` will be about, as far as that can be seen without making anything.
+/// Predicts the scope of `limits`, without making any cgroup.
 ///
 /// # Errors
-/// Where a folder cannot be used.
+/// If a folder cannot be used.
 pub fn foresee(place: &Place) -> Result<String, String> {
     match place {
         Place::Own => {
-            Ok("commands get cgroups below the worker's own, if it may make some; its start says so"
+            Ok("commands get cgroups below the worker's own if it may make some; the log at start-up says so"
                 .to_owned())
         }
         Place::Folder(folder) => {
@@ -111,31 +114,32 @@ pub fn foresee(place: &Place) -> Result<String, String> {
     }
 }
 
-/// Whether cgroups can be made in this folder, and what they would have.
+/// Checks that cgroups can be made in this folder. Returns their controllers.
 fn look(folder: &Path) -> Result<Controllers, String> {
     let named = folder.display();
-    let system =
-        statfs(folder).map_err(|e| format!("the cgroup {named} cannot be used: {}", io::Error::from(e)))?;
+    let system = statfs(folder)
+        .map_err(|e| format!("cannot use the cgroup {named}: {}; {HINT}", io::Error::from(e)))?;
     if system.f_type != MAGIC {
-        return Err(format!("{named} is no cgroup of version 2"));
+        return Err(format!("{named} is not a cgroup (version 2); {HINT}"));
     }
     for path in [folder.to_owned(), folder.join("cgroup.procs"), folder.join("cgroup.subtree_control")] {
         access(&path, Access::WRITE_OK).map_err(|e| {
-            format!("this worker may make no cgroups in {named}: {}: {}", path.display(), io::Error::from(e))
+            let (path, why) = (path.display(), io::Error::from(e));
+            format!("this worker may not make cgroups in {named}: {path}: {why}; let it write there, or use --cgroup auto")
         })?;
     }
-    Controllers::offered(folder).map_err(|e| format!("the cgroup {named} cannot be used: {e}"))
+    Controllers::offered(folder).map_err(|e| format!("cannot use the cgroup {named}: {e}; {HINT}"))
 }
 
-/// Puts this process into a cgroup.
+/// Moves this process into a cgroup.
 ///
 /// # Errors
-/// Where it may not enter it.
+/// If it may not enter it.
 pub(crate) fn enter(folder: &Path) -> io::Result<()> {
     write(&folder.join("cgroup.procs"), "0")
 }
 
-/// Writes to a file of the kernel, which is there or not.
+/// Writes to a file of the kernel; never creates one.
 fn write(path: &Path, value: &str) -> io::Result<()> {
     OpenOptions::new().write(true).truncate(true).open(path)?.write_all(value.as_bytes())
 }

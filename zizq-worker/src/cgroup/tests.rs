@@ -97,7 +97,7 @@ fn a_place_is_auto_or_a_folder() {
     assert_eq!("auto".parse(), Ok(Place::Own));
     assert_eq!("/a/b".parse(), Ok(Place::Folder("/a/b".into())));
     let error = "jobs".parse::<Place>().unwrap_err();
-    assert_eq!(error, "`jobs` is neither `auto` nor the whole path of a cgroup");
+    assert_eq!(error, "`jobs` is neither `auto` nor the absolute path of a cgroup");
 }
 
 #[test]
@@ -112,10 +112,11 @@ fn the_cgroup_of_a_process_is_found_on_every_kind_of_machine() {
 }
 
 #[test]
-fn what_is_no_cgroup_is_refused() {
+fn a_folder_that_is_not_a_cgroup_is_refused() {
     let folder = folder(&[]);
     let error = foresee(&Place::Folder(folder.path().to_owned())).unwrap_err();
-    assert_eq!(error, format!("{} is no cgroup of version 2", folder.path().display()));
+    let expected = format!("{} is not a cgroup (version 2); make the folder in", folder.path().display());
+    assert!(error.starts_with(&expected), "{error}");
     let error = foresee(&Place::Folder("/no/such/folder".into())).unwrap_err();
-    assert!(error.starts_with("the cgroup /no/such/folder cannot be used: No such file"), "{error}");
+    assert!(error.starts_with("cannot use the cgroup /no/such/folder: No such file"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! The cgroups of a worker: where they are, and that none of them is left when it is gone.
+//! The cgroups of a worker: makes them, and makes sure that none is left when the worker is gone.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,34 +15,34 @@ use super::job::kill;
 use super::{Controllers, JobGroup, Place, enter, look, write};
 use crate::route::Limits;
 
-/// How the folder of a worker begins.
+/// The prefix of the folder of a worker.
 const PREFIX: &str = "zizq-worker-";
 
-/// Where the worker itself is, if it has to be in its folder: only what has no children may hold processes.
+/// The cgroup of the worker itself, where it must be below its folder: a cgroup with children may not hold processes.
 const WORKER: &str = "worker";
 
-/// The file that says which controllers the children of a cgroup have.
+/// The file that sets the controllers of the children of a cgroup.
 const CONTROL: &str = "cgroup.subtree_control";
 
-/// How long what was killed may take to be gone, in steps: nobody is told when it is.
+/// How long killed processes may take to disappear, in steps of polling: the kernel does not report it.
 const PATIENCE: (u32, Duration) = (100, Duration::from_millis(10));
 
-/// The folder of this worker. Nothing is left in it when this is dropped.
+/// The folder of this worker. Dropping this removes it and kills what is in it.
 #[derive(Debug)]
 pub(crate) struct Tree {
     folder: PathBuf,
-    /// Says to other workers that this one lives, whatever ends it.
+    /// Shows other workers that this one lives; the kernel releases it however the worker ends.
     _lock: OwnedFd,
     controllers: Controllers,
-    /// What belonged to jobs that have ended, until it can be removed.
+    /// The folders of jobs that have ended, until they can be removed.
     left: Mutex<Vec<PathBuf>>,
 }
 
 impl Tree {
-    /// Makes the folder of this worker, and removes those of workers that are dead.
+    /// Makes the folder of this worker, and removes those of dead workers.
     ///
     /// # Errors
-    /// With a sentence, where cgroups cannot be made there.
+    /// A sentence, if cgroups cannot be made there.
     pub(crate) fn open(place: &Place) -> Result<Self, String> {
         let (base, is_own) = match place {
             Place::Own => (own_cgroup()?, true),
@@ -57,16 +57,16 @@ impl Tree {
         if is_own {
             let folder = tree.folder.join(WORKER);
             let entered = fs::create_dir(&folder).and_then(|()| enter(&folder));
-            entered.map_err(|e| format!("the worker cannot move to {}: {e}", folder.display()))?;
+            entered.map_err(|e| format!("the worker cannot move to the cgroup {}: {e}", folder.display()))?;
         }
         tree.controllers = offered;
         for name in offered.names() {
             let Err(e) = enable(&base, name).and_then(|()| enable(&tree.folder, name)) else { continue };
             let why = match e.kind() {
-                io::ErrorKind::ResourceBusy => "there are processes in it beside its children".to_owned(),
+                io::ErrorKind::ResourceBusy => "it has both processes and children".to_owned(),
                 _ => e.to_string(),
             };
-            let sentence = format!("controller `{name}` cannot be had in {}: {why}", base.display());
+            let sentence = format!("cannot enable the controller `{name}` in {}: {why}", base.display());
             if !is_own {
                 return Err(sentence);
             }
@@ -80,13 +80,13 @@ impl Tree {
     }
 
     fn make(base: &Path) -> io::Result<Self> {
-        // One at a time, for a folder that is not locked yet looks like that of a dead worker.
+        // IMPORTANT: one worker at a time. A folder that is not locked yet looks like that of a dead worker.
         let _alone = lock(base, FlockOperation::LockExclusive)?;
         for folder in folders(base)? {
             let is_of_worker =
                 folder.file_name().and_then(OsStr::to_str).is_some_and(|n| n.starts_with(PREFIX));
             if is_of_worker && clear_dead(&folder) {
-                tracing::debug!("{} was left behind by a dead worker", folder.display());
+                tracing::debug!("removed {}, which a dead worker left behind", folder.display());
             }
         }
         let folder = base.join(format!("{PREFIX}{:016x}", fastrand::u64(..)));
@@ -106,19 +106,19 @@ impl Tree {
     /// Makes a cgroup for a job.
     ///
     /// # Errors
-    /// Where the kernel does not let it, or does not take a limit.
+    /// If the kernel does not allow it, or refuses a limit.
     pub(crate) fn job(&self, name: &str, limits: &Limits) -> io::Result<JobGroup<'_>> {
         JobGroup::new(self, self.folder.join(format!("job-{name}")), limits)
     }
 
-    /// Removes the folder of a job that has ended, now or later: what was killed is not gone at once.
+    /// Removes the folder of a job that has ended, now or later: killed processes take a moment to disappear.
     pub(super) fn leave(&self, folder: PathBuf) {
         if !is_gone(&folder) {
             self.left().push(folder);
         }
     }
 
-    /// Removes what could not be removed before.
+    /// Removes folders that could not be removed before.
     pub(crate) fn sweep(&self) {
         self.left().retain(|folder| !is_gone(folder));
     }
@@ -134,7 +134,7 @@ impl Drop for Tree {
     }
 }
 
-/// Clears the folder of a worker, unless that worker lives. Says whether it is dead.
+/// Clears the folder of a worker unless that worker lives. Returns whether it is dead.
 pub(crate) fn clear_dead(folder: &Path) -> bool {
     match lock(folder, FlockOperation::NonBlockingLockExclusive) {
         Ok(_lock) => {
@@ -145,13 +145,13 @@ pub(crate) fn clear_dead(folder: &Path) -> bool {
     }
 }
 
-/// Kills what is in the cgroups of the jobs of a worker, and removes them all.
+/// Kills all processes in the cgroups of a worker's jobs, and removes these cgroups.
 fn clear(folder: &Path) {
     let mut left = folders(folder).unwrap_or_default();
     left.retain(|folder| folder.file_name() != Some(OsStr::new(WORKER)));
     for job in &left {
         if let Err(e) = kill(job) {
-            tracing::debug!("nothing is killed in {}: {e}", job.display());
+            tracing::debug!("cannot kill the processes in {}: {e}", job.display());
         }
     }
     let (steps, pause) = PATIENCE;
@@ -173,11 +173,11 @@ fn clear(folder: &Path) {
         }
     }
     if is_gone(&worker) && !is_gone(folder) {
-        tracing::warn!("{} could not be removed", folder.display());
+        tracing::warn!("cannot remove the cgroup {}", folder.display());
     }
 }
 
-/// Takes controllers back, unless others use them: while the children of a cgroup have some, no process may be in it.
+/// Disables controllers that no one else uses: a cgroup whose children have some may not hold processes.
 fn make_room(base: &Path, folder: &Path) {
     for name in Controllers::ALL.names() {
         for parent in [folder, base] {
@@ -199,7 +199,7 @@ fn holds_us(folder: &Path) -> bool {
     inside.lines().any(|pid| pid == own)
 }
 
-/// Removes a cgroup, if nothing is in it.
+/// Removes a cgroup if it is empty. Returns whether it is gone.
 fn is_gone(folder: &Path) -> bool {
     match fs::remove_dir(folder) {
         Ok(()) => true,
@@ -218,7 +218,7 @@ fn lock(folder: &Path, how: FlockOperation) -> io::Result<OwnedFd> {
     Ok(file)
 }
 
-/// Lets the children of a cgroup have a controller.
+/// Enables a controller for the children of a cgroup.
 pub(super) fn enable(folder: &Path, controller: &str) -> io::Result<()> {
     let path = folder.join(CONTROL);
     if fs::read_to_string(&path)?.split_whitespace().any(|one| one == controller) {
@@ -231,7 +231,7 @@ fn own_cgroup() -> Result<PathBuf, String> {
     let read = |path| fs::read_to_string(path).map_err(|e| format!("cannot read {path}: {e}"));
     let folder = folder_of(&read("/proc/self/mounts")?, &read("/proc/self/cgroup")?)
         .ok_or("this machine has no cgroups of version 2")?;
-    // What a container sees of the hierarchy need not be what its paths are about.
+    // In a container, the visible hierarchy may differ from the paths.
     if holds_us(&folder) {
         Ok(folder)
     } else {
@@ -239,7 +239,7 @@ fn own_cgroup() -> Result<PathBuf, String> {
     }
 }
 
-/// Where the cgroup of a process is.
+/// The path of the cgroup of a process, from its mounts and its cgroup file.
 pub(super) fn folder_of(mounts: &str, cgroups: &str) -> Option<PathBuf> {
     let mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     let root = mounts

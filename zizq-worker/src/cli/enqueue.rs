@@ -1,4 +1,4 @@
-//! `zizq-worker enqueue`.
+//! `zizq-worker enqueue`: puts jobs into a queue in bulk calls, and repeats a call only when that is safe.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -18,45 +18,46 @@ use tokio::time::{Instant, timeout};
 use super::server::{Server, code, refused};
 use super::source::{Coming, Item, Source, is_interactive};
 use super::{CliError, Target, jobs, print};
+use crate::args::number;
 use crate::backoff::Backoff;
 use crate::ctl::time;
 
-/// The most jobs in one call.
+/// The maximum number of jobs per call.
 const MAX_JOBS: usize = 1000;
-/// A call is full with this many bytes of payloads.
+/// A call is full at this many bytes of payloads.
 const FULL: usize = 4 << 20;
-/// Without another line for so long, those that are there are sent.
+/// When no other line comes for this long, the lines so far are sent.
 const GATHER: Duration = Duration::from_millis(200);
-/// How long a server may be away before the command gives up.
+/// How long to retry an unreachable server.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Which jobs to put where.
+/// The jobs to enqueue, and their queue.
 #[derive(Debug, clap::Args)]
 pub struct Enqueue {
-    /// The queue; it exists as soon as a job is in it
+    /// The queue; the first job creates it
     queue: QueueName,
-    /// The type of the jobs, a name for what is to be done
+    /// The type of the jobs: a name for the work, such as send_email
     #[arg(long = "type", value_name = "TYPE")]
     job_type: JobType,
-    /// One job with this payload, any JSON value
+    /// Enqueue one job with this payload, any JSON value
     #[arg(long, value_name = "JSON", conflicts_with_all = ["each", "text"])]
     payload: Option<String>,
-    /// One job for each file, with the payload {"file": "/its/path"}
+    /// Enqueue one job per file, with the payload {"file": "/its/path"}
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "text")]
     each: Vec<PathBuf>,
-    /// Each line of the standard input is a text; without this it is JSON
+    /// Take each line of the standard input as a string, not as JSON
     #[arg(long)]
     text: bool,
-    /// Lower runs first, 0 to 65535 [default: 32768]
-    #[arg(long, value_name = "N")]
+    /// From 0 to 65535; lower runs first [default: 32768]
+    #[arg(long, value_name = "N", value_parser = number::<u16>)]
     priority: Option<u16>,
-    /// Not before: in how long (10m), when (2027-01-01T12:00:00Z), or in milliseconds since 1970
+    /// Do not run before: a duration (10m), a time (2027-01-01T12:00:00Z), or milliseconds since 1970
     #[arg(long, value_name = "WHEN", value_parser = time)]
     at: Option<u64>,
-    /// Failures after which it is not tried again [default: the server's, 25]
-    #[arg(long, value_name = "N")]
+    /// How often a job is retried after failures; 0: never [default: the server's, 25]
+    #[arg(long, value_name = "N", value_parser = number::<u32>)]
     retry_limit: Option<u32>,
-    /// Only if no job with this key waits already; for one job
+    /// Enqueue only if no job with this key is waiting (deduplication); for one job
     #[arg(long, value_name = "KEY", conflicts_with_all = ["each", "text"])]
     unique_key: Option<String>,
     #[command(flatten)]
@@ -84,15 +85,15 @@ struct NewJob<'a> {
     unique_key: Option<&'a str>,
 }
 
-/// What the server has taken so far.
+/// What the server has accepted so far.
 #[derive(Default)]
 struct Taken {
     jobs: u64,
-    /// Of these, those that were there already.
+    /// How many of these were already there.
     duplicates: u64,
-    /// The last one.
+    /// The last job.
     last: Value,
-    /// Where the jobs begin that are on their way; none are where there is nothing.
+    /// Where the jobs of the call in progress begin, if there is one.
     sending: Option<String>,
 }
 
@@ -114,14 +115,14 @@ impl Enqueue {
             let unknown = match &taken.sending {
                 None => String::new(),
                 Some(place) if place.is_empty() => {
-                    "; whether the job on its way was taken is not known".to_owned()
+                    "; it is unknown whether the server accepted the job".to_owned()
                 }
-                Some(place) => format!("; whether those from {place} on were taken is not known"),
+                Some(place) => format!("; it is unknown whether the server accepted those from {place} on"),
             };
             return Err(CliError::Interrupted(format!("interrupted: {were}{unknown}")));
         };
         if sent.is_err() && taken.jobs > 0 {
-            drop(writeln!(io::stderr(), "{were}: everything before the place named below"));
+            drop(writeln!(io::stderr(), "{were}: everything before the place named in the error"));
         }
         sent.and_then(|()| self.conclude(&taken))
     }
@@ -133,14 +134,14 @@ impl Enqueue {
         bar: &ProgressBar,
         taken: &mut Taken,
     ) -> Result<(), CliError> {
-        // Names the calls of this run, for servers that carry out a call with the same key once.
+        // Makes the calls of this run idempotent: a server carries out a call with the same key once.
         let run = format!("{:016x}", fastrand::u64(..));
         let (mut part, mut size) = (Vec::new(), 0);
         loop {
             let next = if part.is_empty() {
                 Some(coming.recv().await)
             } else {
-                // Nobody knows when the next line comes, if one does.
+                // The next line may come late or never.
                 timeout(GATHER, coming.recv()).await.ok()
             };
             let goes_on = matches!(next, Some(Some(Ok(_))));
@@ -173,8 +174,8 @@ impl Enqueue {
         }
     }
 
-    /// Sends some jobs, all or none of which the server takes; again while it is away. What it may have taken already is
-    /// sent again only where it is sure to take it once.
+    /// Sends some jobs, of which the server accepts all or none, and retries while it is away. Jobs that it may already
+    /// have accepted are sent again only if it is certain to accept them once.
     async fn send(
         &self,
         server: &Server,
@@ -188,17 +189,18 @@ impl Enqueue {
         let begin = part.first().map_or("", |item| item.place.as_str());
         let from = if begin.is_empty() { String::new() } else { format!(" (from {begin} on)") };
         let unknown = |why: String| {
-            let say = "whether these jobs were taken is not known; zizq-worker status shows what is there";
+            let say =
+                "it is unknown whether the server accepted these jobs; zizq-worker status shows its queues";
             CliError::Lost(format!("{why}{from}; {say}"))
         };
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         let give_up = Instant::now() + PATIENCE;
-        // Why the first answer did not come.
+        // Why the first answer was lost.
         let mut lost = None;
         loop {
             let error = match ask(server, &body, key, lost.is_some()).await {
                 Ok(Some((status, answer))) if status.is_success() => return self.note(answer, taken),
-                // The call whose answer was lost is still being carried out.
+                // The server is still carrying out the call whose answer was lost.
                 Ok(Some((status, answer)))
                     if lost.is_some() && code(&answer) == Some(Code::IdempotencyKeyInUse) =>
                 {
@@ -215,7 +217,7 @@ impl Enqueue {
             let may_wait = Instant::now() + pause < give_up;
             match error {
                 CliError::Lost(e) if may_wait => lost = lost.or(Some(e)),
-                // Before the first answer nobody knows whether there is a server at all.
+                // Before the first answer there may be no server at all.
                 CliError::NoServer(_) if may_wait && (lost.is_some() || taken.jobs > 0) => {}
                 CliError::NoServer(e) if lost.is_none() => return Err(CliError::NoServer(e + &from)),
                 error @ CliError::Lost(_) => return Err(unknown(error.to_string())),
@@ -240,7 +242,7 @@ impl Enqueue {
         }
     }
 
-    /// Counts what the server has answered, and passes it on to programs.
+    /// Counts the accepted jobs, and prints them for programs.
     fn note(&self, mut answer: Value, taken: &mut Taken) -> Result<(), CliError> {
         let Some(Value::Array(mut jobs)) = answer.get_mut("jobs").map(Value::take) else {
             return Err(CliError::Failed("the server's answer has no `jobs`".to_owned()));
@@ -258,7 +260,7 @@ impl Enqueue {
 
     fn conclude(&self, taken: &Taken) -> Result<ExitCode, CliError> {
         if taken.jobs == 0 {
-            let what = "nothing to enqueue: the standard input is empty. --payload JSON enqueues one job";
+            let what = "nothing to enqueue: the standard input is empty; --payload JSON enqueues one job";
             return Err(CliError::Usage(what.to_owned()));
         }
         if self.target.json {
@@ -272,7 +274,7 @@ impl Enqueue {
                 let at = at.map_or_else(String::new, |at| format!(" for {at}"));
                 format!("{} is in queue {queue}, {}{at}\n", member("id"), member("status"))
             }
-            (1, _) => format!("{} is there already, {}\n", member("id"), member("status")),
+            (1, _) => format!("{} was already enqueued: {}\n", member("id"), member("status")),
             (n, _) => format!("{} are in queue {queue}\n", jobs(n)),
         };
         print(&line)?;
@@ -280,13 +282,13 @@ impl Enqueue {
     }
 }
 
-/// A time in milliseconds since 1970, for people.
+/// A time in milliseconds since 1970, as people write it.
 fn shown(ms: u64) -> Option<String> {
     let time = jiff::Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok()?;
     Some(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
-/// Sends jobs. None: they were sent before, and the server might take them twice.
+/// Sends jobs. `None`: they were sent before, and the server might accept them twice.
 async fn ask(
     server: &Server,
     body: &[u8],
@@ -298,7 +300,7 @@ async fn ask(
         request.header("content-type", "application/json").header("idempotency-key", key)
     };
     if is_again {
-        // No job, with an empty key: a server that minds keys refuses it, and to any other it is nothing to do.
+        // A probe without jobs and with an empty key: a server that knows keys refuses it, any other does nothing.
         let (status, answer) = server.ask(request("\"\"").body(r#"{"jobs":[]}"#)).await?;
         match status {
             _ if code(&answer) == Some(Code::InvalidIdempotencyKey) => {}
@@ -309,7 +311,7 @@ async fn ask(
     server.ask(request(key).body(body.to_vec())).await.map(Some)
 }
 
-/// Says which job it is that the server does not take.
+/// Names the job that the server refuses.
 fn refusal(part: &[Item], status: StatusCode, answer: &Value) -> CliError {
     let error = refused(status, answer).to_string();
     let named = error.strip_prefix("jobs[").and_then(|rest| rest.split_once("]: "));
@@ -317,12 +319,12 @@ fn refusal(part: &[Item], status: StatusCode, answer: &Value) -> CliError {
     let begin = part.first().map_or("", |item| item.place.as_str());
     CliError::Failed(match found {
         Some((item, why)) if item.place.is_empty() => why.to_owned(),
-        Some((item, why)) => format!("{}: {why}; nothing from {begin} on is enqueued", item.place),
+        Some((item, why)) => format!("{}: {why}; nothing from {begin} on was enqueued", item.place),
         None => error,
     })
 }
 
-/// Shows how far it is, on a terminal.
+/// The progress bar, on a terminal.
 fn bar(total: Option<u64>) -> ProgressBar {
     let (bar, template) = match total {
         Some(total) => {

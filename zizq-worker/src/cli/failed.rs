@@ -1,4 +1,4 @@
-//! `zizq-worker failed`.
+//! `zizq-worker failed`: lists failed jobs, dead or waiting for a retry, each with its last error.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use super::server::Server;
 use super::table::one_line;
 use super::{CliError, Target, distance, jobs, print};
 
-/// How much of an error message is shown, in characters.
+/// How many characters of an error message are shown.
 const MESSAGE: usize = 200;
 
 /// Which failed jobs to show.
@@ -17,7 +17,7 @@ const MESSAGE: usize = 200;
 pub struct Failed {
     /// Only jobs of this queue
     queue: Option<String>,
-    /// How many to show of those that are dead, and of those that are tried again
+    /// Show up to N dead jobs, and up to N that will be retried
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=2000))]
     limit: u16,
     #[command(flatten)]
@@ -44,10 +44,10 @@ struct LastError {
     at: u64,
 }
 
-/// Jobs that have failed: what to call them, and the filters that find them.
+/// The kinds of failed jobs: a name for people, and the filters that find them.
 const KINDS: [(&str, &[(&str, &str)]); 2] = [
     ("dead", &[("status", "dead")]),
-    ("to be tried again", &[("status", "scheduled,ready,in_flight"), ("attempts", "1..")]),
+    ("to be retried", &[("status", "scheduled,ready,in_flight"), ("attempts", "1..")]),
 ];
 
 impl Failed {
@@ -63,7 +63,7 @@ impl Failed {
             let count = self.count(&server, filters).await?;
             for job in listed {
                 let job = serde_json::from_value(job)
-                    .map_err(|e| CliError::Failed(format!("the server's answer is not understood: {e}")))?;
+                    .map_err(|e| CliError::Failed(format!("cannot read the server's answer: {e}")))?;
                 text.push_str(&shown(&job));
             }
             foot.push(format!("{} {kind}", jobs(count)));
@@ -102,7 +102,7 @@ impl Failed {
         }
         let queue = self.queue.as_deref().unwrap_or("QUEUE");
         format!(
-            "what a job printed: zizq-worker tail JOB; dead jobs again: zizq-worker retry --queue {queue}\n"
+            "see a job's output: zizq-worker tail JOB; retry dead jobs: zizq-worker retry --queue {queue}\n"
         )
     }
 }
@@ -112,7 +112,7 @@ fn shown(job: &Job) -> String {
     let when = last_error.as_ref().map(|error| format!(", {} ago", distance(error.at))).unwrap_or_default();
     let next = match status.as_str() {
         "dead" => "dead".to_owned(),
-        "scheduled" => format!("again in {}", distance(*ready_at)),
+        "scheduled" => format!("retry in {}", distance(*ready_at)),
         "in_flight" => "running again".to_owned(),
         _ => "ready again".to_owned(),
     };

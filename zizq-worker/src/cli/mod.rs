@@ -1,4 +1,4 @@
-//! The command line for people: enqueue, look, retry, follow. Everything goes through the public HTTP API.
+//! The command line for people: enqueue, status, failed, retry, tail. It uses the public HTTP API only.
 
 mod enqueue;
 mod failed;
@@ -22,43 +22,43 @@ use crate::clock;
 use crate::config::Config;
 use server::Target;
 
-/// The exit code where no server answers: `EX_UNAVAILABLE` of sysexits.h.
+/// The exit code if no server answers: `EX_UNAVAILABLE` of sysexits.h.
 const UNAVAILABLE: u8 = 69;
 
-/// The exit code after Ctrl-C, as shells have it.
+/// The exit code after Ctrl-C, as in shells.
 const INTERRUPTED: u8 = 130;
 
-/// What people ask a server for.
+/// A command for people.
 #[derive(Debug, Subcommand)]
 pub enum CliCommand {
-    /// Put jobs into a queue: one, one per file, or one per line of the standard input
+    /// Enqueue jobs: one, one per file, or one per line of the standard input
     Enqueue(enqueue::Enqueue),
-    /// Show the queues: what waits, what runs, what has died, who works on it
+    /// Show the queues: jobs by status, workers, and the age of the oldest ready job
     Status(status::Status),
-    /// Show the jobs that have failed, the latest first, each with its last error
+    /// List failed jobs, the latest first, each with its last error
     Failed(failed::Failed),
     /// Make dead jobs ready again
     Retry(retry::Retry),
-    /// Follow what a job prints until its attempt ends
+    /// Follow a job's output until its attempt ends
     Tail(tail::Tail),
 }
 
-/// Why a command came to nothing.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
-    /// What was typed cannot be meant.
+    /// The command line makes no sense.
     #[error("{0}")]
     Usage(String),
-    /// The server refused, or something went wrong on the way.
+    /// The server refused, or the call failed on the way.
     #[error("{0}")]
     Failed(String),
     /// No server answers. The call was not carried out.
     #[error("{0}")]
     NoServer(String),
-    /// Somebody has ended it.
+    /// Ctrl-C.
     #[error("{0}")]
     Interrupted(String),
-    /// The answer did not come. Nobody knows whether the call was carried out.
+    /// The answer was lost. The call may or may not have been carried out.
     #[error("{0}")]
     Lost(String),
 }
@@ -74,10 +74,10 @@ impl CliError {
     }
 }
 
-/// Asks the server what it says to a configuration: which it is, in a sentence, and what may not be meant.
+/// Asks the server about a configuration: a sentence about the server, and warnings about queues.
 ///
 /// # Errors
-/// A sentence, and the exit code: 69 where no server answers.
+/// A sentence and the exit code; 69: no server answers.
 pub fn ask(config: &Config) -> Result<(String, Vec<String>), (String, u8)> {
     in_runtime(online::look(config)).map_err(|e| (e.to_string(), e.code()))
 }
@@ -89,20 +89,20 @@ fn in_runtime<T>(task: impl Future<Output = Result<T, CliError>>) -> Result<T, C
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| CliError::Failed(format!("cannot start: {e}")))?;
     let done = runtime.block_on(task);
-    // Only a name lookup could still be going on, on a thread of its own.
+    // Only a name lookup can still be running, on its own thread.
     runtime.shutdown_background();
     done
 }
 
 impl CliCommand {
-    /// Does it. The exit code is 0 where all went well, 1 where the server refused or a followed job failed, 2 for wrong
-    /// usage, 69 where no server answers.
+    /// Runs the command. Exit codes: 0 success, 1 the server refused or a followed job failed, 2 wrong usage, 69 no
+    /// server answers.
     #[must_use]
     pub fn run(self) -> ExitCode {
         match self.carry_out() {
             Ok(code) => code,
             Err(e) => {
-                // Where nobody reads, nothing is to be done about it.
+                // Without a reader there is nothing to be done.
                 drop(writeln!(io::stderr(), "error: {e}"));
                 ExitCode::from(e.code())
             }
@@ -122,7 +122,7 @@ impl CliCommand {
     }
 }
 
-/// Prints to the standard output. A reader that has gone, such as `head`, ends the command.
+/// Prints to the standard output. A reader that leaves early, such as `head`, ends the command.
 fn print(text: &str) -> Result<(), CliError> {
     let mut to = io::stdout().lock();
     let printed = to.write_all(text.as_bytes()).and_then(|()| to.flush());
@@ -134,7 +134,7 @@ fn jobs(n: u64) -> String {
     counted(n, ["job", "jobs"])
 }
 
-/// How long ago a time was, or how long it is until then, such as `5m`: milliseconds since 1970 in, a length out.
+/// The distance from now to a time in milliseconds since 1970, past or future, such as `5m`.
 fn distance(at: u64) -> String {
     let ms = clock::now_ms().abs_diff(at);
     format!("{:#}", HumanDuration(Duration::from_millis(ms)))

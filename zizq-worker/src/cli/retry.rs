@@ -1,4 +1,4 @@
-//! `zizq-worker retry`.
+//! `zizq-worker retry`: makes dead jobs ready again, by id or by queue and type.
 
 use std::process::ExitCode;
 
@@ -11,22 +11,22 @@ use super::{CliError, Target, jobs, print};
 /// Which dead jobs to make ready again.
 #[derive(Debug, clap::Args)]
 pub struct Retry {
-    /// These jobs, dead, completed or scheduled
-    #[arg(value_name = "JOB", required_unless_present_any = ["queue", "all"])]
+    /// These jobs: dead, completed or scheduled
+    #[arg(value_name = "JOB")]
     ids: Vec<String>,
     /// All dead jobs of this queue
     #[arg(long, conflicts_with = "ids")]
     queue: Option<String>,
-    /// Of these, only those of this type
-    #[arg(long = "type", value_name = "TYPE", requires = "queue")]
+    /// With --queue or --all: only jobs of this type
+    #[arg(long = "type", value_name = "TYPE", conflicts_with = "ids")]
     job_type: Option<String>,
     /// All dead jobs of all queues
     #[arg(long, conflicts_with_all = ["ids", "queue"])]
     all: bool,
-    /// Count their attempts from the beginning
+    /// Reset their attempt counters
     #[arg(long)]
     reset_attempts: bool,
-    /// Only say how many there are
+    /// Only count the jobs
     #[arg(long, conflicts_with = "ids")]
     dry_run: bool,
     #[command(flatten)]
@@ -35,11 +35,15 @@ pub struct Retry {
 
 impl Retry {
     pub(super) async fn run(self) -> Result<ExitCode, CliError> {
+        if self.ids.is_empty() && self.queue.is_none() && !self.all {
+            let how = "say which jobs to retry: their ids, --queue QUEUE, or --all";
+            return Err(CliError::Usage(how.to_owned()));
+        }
         let server = self.target.connect()?;
         if self.ids.is_empty() { self.many(&server).await } else { self.each(&server).await }
     }
 
-    /// All that match, in one call.
+    /// Retries all matching jobs in one call.
     async fn many(&self, server: &Server) -> Result<ExitCode, CliError> {
         let mut query = vec![("status", "dead")];
         query.extend(self.queue.as_deref().map(|queue| ("queue", queue)));
@@ -58,7 +62,7 @@ impl Retry {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// These, one by one: one that cannot be is no reason not to retry the others.
+    /// Retries jobs one by one, so that one refusal does not stop the others.
     async fn each(&self, server: &Server) -> Result<ExitCode, CliError> {
         let mut code = ExitCode::SUCCESS;
         for id in &self.ids {

@@ -1,4 +1,4 @@
-//! The server, to the command line: JSON in, JSON out, and a sentence where that fails.
+//! The HTTP client of the command line: JSON in, JSON out, and a sentence for people when that fails.
 
 use protocol::error::{Code, excerpt};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
@@ -7,15 +7,15 @@ use serde_json::Value;
 
 use super::CliError;
 use crate::access::{Access, AccessFlags, Written, shown};
-use crate::client::{ANSWER_TIMEOUT, cause};
+use crate::client::{ANSWER_TIMEOUT, cause, why_unsent};
 use crate::proxy;
 
-/// Which server is asked, and how its answer is printed.
+/// The server to ask, and how to print its answer.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Target {
     #[command(flatten)]
     access: AccessFlags,
-    /// Print JSON as the server gives it, for programs
+    /// Print the server's JSON, for programs
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -28,21 +28,21 @@ pub(super) struct Server {
 }
 
 impl Target {
-    /// Gets ready to ask. Nothing is sent yet.
+    /// Prepares the client. Nothing is sent yet.
     pub(super) fn connect(&self) -> Result<Server, CliError> {
         Server::at(&self.access.access(Written::default()).map_err(CliError::Usage)?)
     }
 }
 
 impl Server {
-    /// Gets ready to ask. Nothing is sent yet.
+    /// Prepares the client. Nothing is sent yet.
     pub(super) fn at(access: &Access) -> Result<Self, CliError> {
         let calls = access.builder().and_then(|builder| builder.build().map_err(|e| cause(&e)));
-        let calls = calls.map_err(|e| CliError::Failed(format!("cannot make calls: {e}")))?;
+        let calls = calls.map_err(|e| CliError::Failed(format!("cannot set up the HTTP client: {e}")))?;
         Ok(Self { url: access.url.clone(), calls })
     }
 
-    /// The address, as others may see it.
+    /// The address without user name and password.
     pub(super) fn shown(&self) -> String {
         shown(&self.url).to_string().trim_end_matches('/').to_owned()
     }
@@ -59,11 +59,11 @@ impl Server {
         self.calls.request(method, url)
     }
 
-    /// Sends a request, and waits for the head of the answer.
+    /// Sends a request, and waits for the headers of the answer.
     pub(super) async fn open(&self, request: RequestBuilder) -> Result<Response, CliError> {
         request.send().await.map_err(|e| match e.is_connect() {
-            true => self.no_answer(&cause(&e)),
-            false => self.lost(&cause(&e)),
+            true => self.no_answer(&why_unsent(&e)),
+            false => self.lost(&why_unsent(&e)),
         })
     }
 
@@ -82,19 +82,19 @@ impl Server {
         match serde_json::from_slice(&body) {
             Ok(value) => Ok((status, value)),
             Err(_) => Err(CliError::Failed(format!(
-                "what answers at {} is no Zizq server: {status}: {}",
+                "{} is not a Zizq server: it answered {status}: {}",
                 self.shown(),
                 excerpt(&String::from_utf8_lossy(&body))
             ))),
         }
     }
 
-    /// As [`Self::ask`], where only success will do.
+    /// As [`Self::ask`], but anything other than success is an error.
     pub(super) async fn expect(&self, request: RequestBuilder) -> Result<Value, CliError> {
         self.expect_late(request.timeout(ANSWER_TIMEOUT)).await
     }
 
-    /// As [`Self::expect`], for a call that may work on a million jobs before it answers.
+    /// As [`Self::expect`], without a timeout: the call may work on a million jobs before it answers.
     pub(super) async fn expect_late(&self, request: RequestBuilder) -> Result<Value, CliError> {
         let answer = self.open(request).await?;
         match self.read(answer).await? {
@@ -114,18 +114,18 @@ impl Server {
     fn no_answer(&self, cause: &str) -> CliError {
         let shown = self.shown();
         CliError::NoServer(format!(
-            "no answer from {shown}{via}: {cause}. Is zizq-server running there? --server or ZIZQ_SERVER names another one",
+            "no answer from {shown}{via}: {cause}. Is zizq-server running there? --server or ZIZQ_SERVER names another",
             via = proxy::via()
         ))
     }
 }
 
-/// The code of a refusal. Servers that are older than codes say none.
+/// The code of a refusal. Servers without error codes send none.
 pub(super) fn code(body: &Value) -> Option<Code> {
     body.get("code").and_then(|code| Code::deserialize(code).ok())
 }
 
-/// What the server says of a call that it refuses.
+/// The server's words about a call that it refuses.
 pub(super) fn refused(status: StatusCode, body: &Value) -> CliError {
     match body.get("error").and_then(Value::as_str) {
         Some(error) if status == StatusCode::SERVICE_UNAVAILABLE => CliError::NoServer(error.to_owned()),

@@ -1,4 +1,4 @@
-//! Where the jobs of `enqueue` come from: one payload, files, or lines.
+//! The payloads of `enqueue`: from a flag, from files, or from lines, read on a thread of their own.
 
 use std::io::{self, BufRead, BufReader, IsTerminal as _};
 use std::path::{Path, PathBuf, absolute};
@@ -10,29 +10,29 @@ use tokio::sync::mpsc;
 
 use super::CliError;
 
-/// Payloads, each with the place that it came from.
+/// Payloads, each with its origin.
 pub(super) struct Source {
     items: Box<dyn Iterator<Item = Result<Item, CliError>> + Send>,
-    /// How many there are, where that is known.
+    /// How many there are, if known.
     pub(super) total: Option<u64>,
 }
 
-/// Payloads as they come.
+/// Payloads as they are read.
 pub(super) type Coming = mpsc::Receiver<Result<Item, CliError>>;
 
 /// One payload.
 #[derive(Debug)]
 pub(super) struct Item {
     pub(super) payload: Box<RawValue>,
-    /// Where it came from, for people: `line 3`, `photo.jpg`, or nothing.
+    /// Its origin, for people: `line 3`, `photo.jpg`, or nothing.
     pub(super) place: String,
 }
 
 impl Source {
-    /// Reads on a thread of its own, at most so many ahead: whoever waits for the next line can do something else.
+    /// Reads on a thread of its own, up to `ahead` payloads ahead, so that waiting for a line blocks nothing else.
     pub(super) fn start(self, ahead: usize) -> Coming {
         let (to, coming) = mpsc::channel(ahead);
-        // It ends with the process, in the middle of a line perhaps.
+        // The thread ends with the process, perhaps in the middle of a line.
         thread::spawn(move || {
             for item in self.items {
                 if to.blocking_send(item).is_err() {
@@ -43,11 +43,11 @@ impl Source {
         coming
     }
 
-    /// The one payload that was given as JSON.
+    /// One payload, given as JSON.
     pub(super) fn one(json: &str) -> Result<Self, CliError> {
         let payload = parse(json).map_err(|e| {
             CliError::Usage(format!(
-                "--payload is not valid JSON: {e}; a text needs quotes: --payload '\"text\"'"
+                "--payload is not valid JSON: {e}; a string needs double quotes: --payload '\"text\"'"
             ))
         })?;
         Ok(Self::known(vec![Item { payload, place: String::new() }]))
@@ -58,8 +58,7 @@ impl Source {
         Self::known(vec![Item { payload: RawValue::NULL.to_owned(), place: String::new() }])
     }
 
-    /// A payload `{"file": PATH}` for each file. All of them are looked at first, so that a wrong name stops nothing
-    /// half-way.
+    /// A payload `{"file": PATH}` per file. All files are checked first, so that a wrong name stops nothing half-way.
     pub(super) fn files(files: &[PathBuf]) -> Result<Self, CliError> {
         let items: Result<Vec<_>, _> = files.iter().map(|file| of_file(file)).collect();
         items.map(Self::known)
@@ -70,13 +69,13 @@ impl Source {
         Self { items: Box::new(items.into_iter().map(Ok)), total }
     }
 
-    /// A payload for each line of the standard input that is not empty: JSON, or a text as it is.
+    /// A payload per line of the standard input that is not empty: JSON, or the line as a string.
     pub(super) fn lines(as_text: bool) -> Self {
         let read = move |line: io::Result<String>, number: usize| {
             let line = line.map_err(|e| CliError::Failed(format!("cannot read line {number}: {e}")))?;
             let payload = if as_text { text(&line) } else { parse(&line) };
             let payload = payload.map_err(|e| {
-                let hint = "--text takes each line as a text";
+                let hint = "--text takes each line as a string";
                 CliError::Failed(format!("line {number} is not valid JSON: {e}; {hint}"))
             })?;
             Ok(Item { payload, place: format!("line {number}") })
@@ -87,7 +86,7 @@ impl Source {
     }
 }
 
-/// Whether a person is at the standard input, who would wonder what is waited for.
+/// Whether the standard input is a terminal, where waiting for lines would surprise.
 pub(super) fn is_interactive() -> bool {
     io::stdin().is_terminal()
 }
@@ -95,8 +94,12 @@ pub(super) fn is_interactive() -> bool {
 fn of_file(file: &Path) -> Result<Item, CliError> {
     let place = file.display().to_string();
     let wrong = |why: &dyn std::fmt::Display| CliError::Usage(format!("--each {place}: {why}"));
-    if let Err(e) = file.metadata() {
-        return Err(wrong(&e));
+    match file.metadata() {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(CliError::Usage(format!("cannot find the file {place} (--each)")));
+        }
+        Err(e) => return Err(wrong(&e)),
+        Ok(_) => {}
     }
     // The worker may run in another folder.
     let path = absolute(file).map_err(|e| wrong(&e))?;

@@ -1,4 +1,4 @@
-//! `zizq-worker status`.
+//! `zizq-worker status`: a table of the queues, and hints about what to do next.
 
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ use super::server::Server;
 use super::table::table;
 use super::{CliError, Target, distance, print};
 
-/// What of which queues to show.
+/// The queues to show.
 #[derive(Debug, clap::Args)]
 pub struct Status {
     /// Only this queue
@@ -37,6 +37,13 @@ struct Counts {
     completed: u64,
 }
 
+impl Counts {
+    const fn is_empty(&self) -> bool {
+        let Self { scheduled, ready, in_flight, dead, completed } = *self;
+        scheduled == 0 && ready == 0 && in_flight == 0 && dead == 0 && completed == 0
+    }
+}
+
 impl Status {
     pub(super) async fn run(self) -> Result<ExitCode, CliError> {
         let server = self.target.connect()?;
@@ -55,14 +62,22 @@ impl Status {
 }
 
 fn shown(server: &Server, version: &Value, answer: Value) -> Result<String, CliError> {
+    let is_one = answer.get("queues").is_none();
     let queues = match answer.get("queues") {
         Some(queues) => queues.clone(),
         None => Value::Array(vec![answer]),
     };
     let queues: Vec<Queue> = serde_json::from_value(queues)
-        .map_err(|e| CliError::Failed(format!("the server's answer is not understood: {e}")))?;
+        .map_err(|e| CliError::Failed(format!("cannot read the server's answer: {e}")))?;
     let version = version.get("server").and_then(Value::as_str).unwrap_or("a server of unknown version");
     let head = format!("{version} at {}", server.shown());
+    // The server answers for a queue that it does not know as for an empty one.
+    if let [Queue { name, paused: false, workers: 0, counts, .. }] = queues.as_slice()
+        && is_one
+        && counts.is_empty()
+    {
+        return Ok(format!("{head}: no job is in queue {name}; zizq-worker status lists the queues\n"));
+    }
     if queues.is_empty() {
         return Ok(format!(
             "{head}: no jobs. Enqueue one:\n  zizq-worker enqueue hello --type greet --payload '{{\"name\": \"Ada\"}}'\n"
@@ -72,12 +87,18 @@ fn shown(server: &Server, version: &Value, answer: Value) -> Result<String, CliE
         ["queue", "ready", "in flight", "scheduled", "dead", "completed", "workers", "oldest ready", ""];
     let rows: Vec<Vec<String>> = queues.iter().map(row).collect();
     let mut text = format!("{head}\n\n{}", table(&columns, &rows, 7));
-    for queue in queues.iter().filter(|queue| queue.counts.ready > 0 && queue.workers == 0).take(3) {
-        let name = &queue.name;
-        text.push_str(&format!("\nno worker takes jobs of {name}: zizq-worker --run '{name}=COMMAND'"));
+    let waiting = queues.iter().filter(|queue| queue.counts.ready > 0);
+    let stuck = waiting.filter(|queue| queue.paused || queue.workers == 0);
+    for Queue { name, paused, .. } in stuck.take(3) {
+        text.push_str(&match paused {
+            true => format!("\nqueue {name} is paused; resume it: POST /queues/{name}/resume"),
+            false => format!(
+                "\nno worker takes jobs of queue {name}; start one: zizq-worker --run '{name}=COMMAND'"
+            ),
+        });
     }
     if queues.iter().any(|queue| queue.counts.dead > 0) {
-        text.push_str("\ndead jobs and why: zizq-worker failed");
+        text.push_str("\nlist dead jobs and their errors: zizq-worker failed");
     }
     Ok(text.trim_end().to_owned() + "\n")
 }

@@ -1,6 +1,6 @@
-//! Columns of text.
+//! Text for a terminal: aligned columns, and foreign text on one line.
 
-/// Sets rows under a head; the columns of numbers, all but the first and those behind `numbers`, end flush.
+/// Formats rows under a header. Columns 1 to `numbers` are right-aligned, all others left-aligned.
 pub(super) fn table(head: &[&str], rows: &[Vec<String>], numbers: usize) -> String {
     let width_of = |n: usize| {
         let cells = rows.iter().filter_map(|row| row.get(n)).map(String::as_str);
@@ -25,7 +25,7 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>], numbers: usize) -> Stri
     text
 }
 
-/// A text from elsewhere as one line of a terminal: no control characters, and not too long.
+/// Foreign text as one line of a terminal: no control characters, at most `most` characters.
 pub(super) fn one_line(text: &str, most: usize) -> String {
     let mut line: String = text
         .chars()
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_end_flush_and_names_begin_flush() {
+    fn numbers_are_right_aligned_and_names_left_aligned() {
         let rows = [["a", "1", "x"], ["bcd", "1,234", "y"]].map(|row| row.map(ToOwned::to_owned).to_vec());
         assert_eq!(
             table(&["queue", "ready", ""], &rows, 1),

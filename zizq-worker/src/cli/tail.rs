@@ -1,4 +1,4 @@
-//! `zizq-worker tail`.
+//! `zizq-worker tail`: follows the output of a job over the server's event stream, across broken connections.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -14,21 +14,22 @@ use tokio::time::{Instant, timeout};
 
 use super::server::{Server, refused};
 use super::{CliError, Target, distance, print};
+use crate::args::number;
 use crate::backoff::Backoff;
 use crate::client::{ANSWER_TIMEOUT, cause};
 
-/// The largest event: a log keeps no longer line than 64 KiB, and JSON makes at most six bytes of one.
+/// The largest event: a log line is at most 64 KiB, and JSON turns one byte into at most six.
 const MAX_EVENT_BYTES: usize = 1 << 20;
-/// A server that is silent for so long is gone: it sends a heartbeat every few seconds.
+/// A server that is silent for this long is gone: it sends a heartbeat every few seconds.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Whose output to follow.
+/// The job whose output to follow.
 #[derive(Debug, clap::Args)]
 pub struct Tail {
     /// The id of the job
     job: String,
-    /// Which attempt [default: the one that runs or comes next; of a job that has ended, the last one]
-    #[arg(long, value_name = "N")]
+    /// The attempt to follow [default: the running or next one; for a job that has ended, the last]
+    #[arg(long, value_name = "N", value_parser = number::<u32>)]
     attempt: Option<u32>,
     #[command(flatten)]
     target: Target,
@@ -45,7 +46,7 @@ struct Lagged {
     missed_bytes: u64,
 }
 
-/// Where reading has got to.
+/// How far the log was read.
 struct Position {
     last: String,
     end: Option<End>,
@@ -69,14 +70,14 @@ impl Tail {
                 Err(e) => return Err(e),
             };
             if at.end.is_none() {
-                note(&format!("the connection broke ({broken}); trying again"));
+                note(&format!("the connection broke ({broken}); reconnecting"));
                 tokio::time::sleep(backoff.next()).await;
             }
         }
         self.conclude(&server, at.end).await
     }
 
-    /// Opens the log where it was left; none if nothing more will come.
+    /// Opens the log at the last position. `None`: nothing more will come.
     async fn open(&self, server: &Server, last: &str) -> Result<Option<Response>, CliError> {
         let attempt = self.attempt.map(|attempt| attempt.to_string());
         let query: Vec<_> = attempt.iter().map(|attempt| ("attempt", attempt.as_str())).collect();
@@ -86,7 +87,7 @@ impl Tail {
             request = request.header("last-event-id", last);
         }
         let answer = timeout(ANSWER_TIMEOUT, server.open(request)).await;
-        let answer = answer.map_err(|_| CliError::NoServer("the server does not answer".to_owned()))??;
+        let answer = answer.map_err(|_| CliError::NoServer("no answer from the server".to_owned()))??;
         match answer.status() {
             StatusCode::OK => Ok(Some(answer)),
             StatusCode::NO_CONTENT => Ok(None),
@@ -97,7 +98,7 @@ impl Tail {
         }
     }
 
-    /// Prints until the attempt or the connection has ended; answers why the latter has.
+    /// Prints until the attempt or the connection ends. Returns why the connection ended.
     async fn follow(&self, mut answer: Response, at: &mut Position) -> Result<String, CliError> {
         let mut decoder = Decoder::new(MAX_EVENT_BYTES);
         loop {
@@ -120,7 +121,7 @@ impl Tail {
     }
 
     fn show(&self, event: &str, data: &str, at: &mut Position) -> Result<(), CliError> {
-        let unclear = |e| CliError::Failed(format!("the server's event is not understood: {e}: {data}"));
+        let unclear = |e| CliError::Failed(format!("cannot read the server's event: {e}: {data}"));
         match event {
             "message" if self.target.json => print(&format!("{data}\n"))?,
             "message" => {
@@ -140,20 +141,20 @@ impl Tail {
         Ok(())
     }
 
-    /// Says how the job stands, and by the exit code, too.
+    /// Prints the status of the job. The exit code tells it as well.
     async fn conclude(&self, server: &Server, end: Option<End>) -> Result<ExitCode, CliError> {
         let (status, answer) = server.ask(server.request(Method::GET, &["jobs", &self.job], &[])).await?;
         let of = |member: &str| answer.get(member).and_then(Value::as_str);
         let now = of("status").or(end.as_ref().and_then(|end| end.status.as_deref()));
         let attempt = end.as_ref().map_or_else(String::new, |end| format!("attempt {} ended; ", end.attempt));
         let what = match now {
-            _ if status == StatusCode::NOT_FOUND => "the job is gone: completed, or deleted".to_owned(),
+            _ if status == StatusCode::NOT_FOUND => "the job is gone: completed or deleted".to_owned(),
             Some("scheduled") => {
                 let at = answer.get("ready_at").and_then(Value::as_u64).unwrap_or(0);
-                format!("the job is tried again in {}", distance(at))
+                format!("the job is retried in {}", distance(at))
             }
             Some(now) => format!("the job is {now}"),
-            None => "the server does not say how the job stands".to_owned(),
+            None => "the server does not give the status of the job".to_owned(),
         };
         if !self.target.json {
             note(&format!("{attempt}{what}"));
@@ -163,13 +164,13 @@ impl Tail {
     }
 }
 
-/// Says something beside what the job printed.
+/// Prints a note beside the job's output.
 fn note(text: &str) {
-    // Where nobody reads, nothing is to be done about it.
+    // Without a reader there is nothing to be done.
     drop(writeln!(io::stderr(), "{text}"));
 }
 
-/// A line of a job; on a terminal without what could steer it.
+/// A line of a job; on a terminal without control characters.
 fn shown(line: &str, on_terminal: bool) -> String {
     if on_terminal {
         line.chars().filter(|&c| c == '\t' || !c.is_control()).collect()

@@ -1,4 +1,4 @@
-//! The configuration file, as it is written.
+//! The configuration file as it is written: its keys and the types of their values.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -58,7 +58,7 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Whether there is something in it that not everybody may read.
+    /// Whether it contains a password or a secret.
     pub(super) fn holds_a_secret(&self) -> bool {
         let password = |text: &String| Url::parse(text).is_ok_and(|url| url.password().is_some());
         let key = |route: &RouteTable| {
@@ -72,7 +72,7 @@ impl File {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RouteTable {
-    /// Where it stands: file and line.
+    /// Its file and line.
     #[serde(skip)]
     pub(super) place: Option<String>,
     #[serde(default, deserialize_with = "label")]
@@ -138,18 +138,18 @@ pub(super) struct Size(pub(super) u64);
 #[derive(Debug)]
 pub(super) struct Cgroup(pub(super) Place);
 
-/// `run`: a line for the shell, or a list.
+/// `run`: a shell line, or a list.
 #[derive(Debug)]
 pub(super) enum RunLine {
     Shell(String),
     Program(Vec<String>),
 }
 
-/// `inherit_env`: yes, no, or a list of names.
+/// `inherit_env`: true, false, or a list of names.
 #[derive(Debug)]
 pub(super) struct InheritEnv(pub(super) Inherit);
 
-/// A text, or a list of texts.
+/// A string, or a list of strings.
 #[derive(Debug, Clone)]
 pub(super) struct OneOrMore<T>(pub(super) Vec<T>);
 
@@ -177,10 +177,10 @@ impl<'de> Deserialize<'de> for Cgroup {
     }
 }
 
-/// A path. One without a letter would be the folder that the worker was started in.
+/// A path. An empty one would mean the current folder.
 fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
     text(deserializer, "a path", |text| match text.is_empty() {
-        true => Err("the path is empty; leave the key out instead".to_owned()),
+        true => Err("the path is empty; leave the key out for the default".to_owned()),
         false => Ok(Some(text.into())),
     })
 }
@@ -189,15 +189,15 @@ fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAdd
     text(deserializer, "an address such as \"127.0.0.1:7891\"", |text| address(text).map(Some))
 }
 
-/// A name that is shown in messages.
+/// A name for messages.
 fn label<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     text(deserializer, "a name", |text| match text.trim().is_empty() || text.contains(char::is_control) {
-        true => Err("a name is one visible line; leave the key out instead".to_owned()),
+        true => Err("a name must be one visible line; leave the key out for the default".to_owned()),
         false => Ok(Some(text.to_owned())),
     })
 }
 
-/// Reads a value that is written as a text.
+/// Reads a value that is written as a string.
 fn text<'de, D: Deserializer<'de>, T>(
     deserializer: D,
     what: &'static str,
@@ -225,7 +225,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMore<T> {
             type Value = OneOrMore<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text or a list of texts")
+                f.write_str("a string or a list of strings")
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
@@ -251,7 +251,7 @@ impl<'de> Deserialize<'de> for RunLine {
             type Value = RunLine;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a line for the shell or a list of arguments")
+                f.write_str("a shell line or a list of arguments")
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<RunLine, E> {

@@ -1,5 +1,5 @@
-//! Programs and folders that a configuration names and that are not here. Warnings only: the worker may be meant for
-//! another machine, or they may come later.
+//! Warnings about programs and folders that a configuration names and that do not exist here. Not errors: the worker may
+//! be meant for another machine, or they may be created later.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,21 +10,21 @@ use std::process::{Command, Stdio};
 
 use crate::route::{CommandSpec, Inherit, Route, Run, Target};
 
-/// Where programs are looked for without a `PATH`.
+/// The search path without `PATH`.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// What is not here for a route, in a sentence.
+/// The warning about a route, if there is one.
 pub(super) fn missing(route: &Route) -> Option<String> {
     let Target::Command(spec) = &route.target else { return None };
     let why = match spec.cwd.as_deref().filter(|folder| !folder.is_dir()) {
-        Some(folder) => format!("`cwd`: there is no folder {}", folder.display()),
+        Some(folder) => format!("`cwd`: the folder {} does not exist", folder.display()),
         None => program(spec)?,
     };
     let place = route.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
     Some(format!("{place}route `{}`: {why}", route.name))
 }
 
-/// What is wrong with the program of a command, as far as it is known before a job comes.
+/// What is wrong with the program of a command, as far as it is known without a job.
 fn program(spec: &CommandSpec) -> Option<String> {
     match &spec.run {
         Run::Program(list) => {
@@ -34,7 +34,7 @@ fn program(spec: &CommandSpec) -> Option<String> {
         Run::Shell(script) => {
             let word = script.line().split_whitespace().next()?;
             let is_plain = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_./+-".contains(&byte));
-            // What the shell does itself it knows best.
+            // Builtins and functions of the shell need no program.
             if !is_plain || (!word.contains('/') && shell_knows(word, spec)) {
                 return None;
             }
@@ -54,28 +54,27 @@ fn look(program: &str, spec: &CommandSpec) -> Option<String> {
     }
 }
 
-/// What is wrong with a program that is named by its path.
+/// What is wrong with the program at this path.
 fn examine(path: &Path, spec: &CommandSpec, around: &Path) -> Option<String> {
     let shown = path.display();
     let Ok(found) = fs::metadata(path) else { return Some(format!("there is no program {shown}")) };
     if found.is_dir() {
-        return Some(format!("{shown} is a folder and no program"));
+        return Some(format!("{shown} is a folder, not a program"));
     }
     if found.permissions().mode() & 0o111 == 0 {
-        return Some(format!("{shown} cannot be executed; chmod +x {shown}"));
+        return Some(format!("{shown} is not executable; run chmod +x {shown}"));
     }
     let first = first_line(path)?;
     let interpreter = first.strip_prefix("#!")?.trim_start_matches([' ', '\t']);
     if interpreter.ends_with('\r') {
         return Some(format!(
-            "the first line of {shown} ends with a carriage return, and there is no interpreter of that name; \
-             sed -i 's/\\r$//' {shown}"
+            "{shown} has Windows line ends, so its interpreter is not found; convert it with sed -i 's/\\r$//' {shown}"
         ));
     }
     let mut words = interpreter.split_whitespace();
     let name = words.next()?;
     if !around.join(name).exists() {
-        return Some(format!("the first line of {shown} names {name}, which is not there"));
+        return Some(format!("the first line of {shown} names {name}, which does not exist"));
     }
     if Path::new(name).file_name().is_some_and(|name| name == "env") {
         let called = words.find(|word| !word.starts_with('-') && !word.contains('='))?;
@@ -86,7 +85,7 @@ fn examine(path: &Path, spec: &CommandSpec, around: &Path) -> Option<String> {
     None
 }
 
-/// The first line of a script; of a binary, nothing that begins with `#!`.
+/// The first line of a file; only a script's begins with `#!`.
 fn first_line(path: &Path) -> Option<String> {
     let mut bytes = Vec::new();
     fs::File::open(path).ok()?.take(256).read_to_end(&mut bytes).ok()?;
@@ -100,7 +99,7 @@ fn in_path(program: &str, spec: &CommandSpec, around: &Path) -> Option<PathBuf> 
     std::env::split_paths(&search_path(spec)).map(|folder| around.join(folder).join(program)).find(is_program)
 }
 
-/// Where the programs of a route are looked for.
+/// The search path of a route's programs.
 fn search_path(spec: &CommandSpec) -> OsString {
     let own = spec.env.get("PATH").filter(|path| !path.has_placeholders()).map(|path| path.source().into());
     let inherits = match &spec.inherit {
@@ -111,11 +110,11 @@ fn search_path(spec: &CommandSpec) -> OsString {
     own.or_else(|| std::env::var_os("PATH").filter(|_| inherits)).unwrap_or_else(|| DEFAULT_PATH.into())
 }
 
-/// Whether the shell would find something to do by this name.
+/// Whether the shell knows this command.
 fn shell_knows(word: &str, spec: &CommandSpec) -> bool {
     let mut shell = Command::new("sh");
     shell.args(["-c", "command -v -- \"$1\"", "sh", word]).env("PATH", search_path(spec));
     shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    // Without a shell that is another matter.
+    // Without a shell, another message tells.
     shell.status().map_or(true, |status| status.success())
 }

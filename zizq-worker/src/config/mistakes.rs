@@ -1,7 +1,7 @@
-//! Every mistake in a file, each with its line.
+//! Finds all mistakes in a configuration file, each with its line.
 //!
-//! Each key is tried alone, with just enough beside it to be a right configuration: what is wrong then is wrong with that
-//! key, and one mistake hides no other.
+//! Each key is tried alone, with just enough beside it to be a valid configuration: an error is then about that key, and
+//! one mistake does not hide another.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ pub(super) fn mistakes(path: &Path, text: &str) -> Vec<String> {
     let mut found = Found { path, text, by_line: BTreeMap::new() };
     for error in errors {
         let at = error.span().map_or(0, |span| span.start);
-        // What cannot be read at all leads to others in the same line.
+        // A syntax error causes others in the same line.
         if !found.by_line.contains_key(&explain::line(text, at)) {
             found.add(at, explain::in_words(error.message()));
         }
@@ -74,7 +74,7 @@ impl Found<'_> {
         }
     }
 
-    /// What is wrong with a route; the route, if it is right.
+    /// Records the mistakes in a route. Returns the route if it is valid.
     fn look_at_route(&mut self, table: &Value<'_>) -> Option<Route> {
         let DeValue::Table(keys) = table.get_ref() else { return None };
         let before = self.count();
@@ -91,7 +91,7 @@ impl Found<'_> {
                 continue;
             }
             for (at, mut one) in alone(key, value) {
-                // A certificate without its key is nothing.
+                // A certificate is valid only together with its key.
                 if key.get_ref() == "cert"
                     && let Some((key, value)) = keys.get_key_value("key")
                 {
@@ -116,7 +116,7 @@ impl Found<'_> {
     }
 }
 
-/// The parts of a value that can be wrong for themselves, each as a table with that part alone, and where it stands.
+/// The parts of a value that can be wrong independently: the place of each, and a table with that part alone.
 fn alone<'i>(key: &Key<'i>, value: &Value<'i>) -> Vec<(Range<usize>, DeTable<'i>)> {
     let with = |value: Value<'i>| {
         let mut table = DeTable::new();
@@ -136,7 +136,7 @@ fn alone<'i>(key: &Key<'i>, value: &Value<'i>) -> Vec<(Range<usize>, DeTable<'i>
     }
 }
 
-/// Just enough of a route to try a key with.
+/// A minimal valid route, to try a key with.
 struct Base<'i>(DeTable<'i>);
 
 impl<'i> Base<'i> {
@@ -170,7 +170,7 @@ fn try_route(table: DeTable<'_>) -> Result<Route, String> {
     routes::route(read.map_err(|e| explain::in_words(e.message()))?, routes::Defaults::default())
 }
 
-/// Tries a key that is not of a route.
+/// Tries a top-level key.
 fn try_key(key: Key<'_>, value: Value<'_>) -> Result<Config, String> {
     let mut table = DeTable::new();
     table.insert(key, value);

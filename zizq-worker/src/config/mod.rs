@@ -1,4 +1,4 @@
-//! What flags, environment and file mean together, checked.
+//! The configuration: merges flags, environment and file, and checks the result.
 
 mod explain;
 mod file;
@@ -37,73 +37,73 @@ pub const SAMPLE: &str = include_str!("sample.toml");
 
 const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long `--once` does without a server.
+/// How long `--once` waits for a server.
 const SERVER_TIMEOUT_ONCE: Duration = Duration::from_secs(60);
 const DEFAULT_LINGER: Duration = Duration::from_secs(1);
 const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 
-/// What a worker does.
+/// The configuration of a worker.
 #[derive(Debug)]
 pub struct Config {
-    /// How the server is reached.
+    /// How to reach the server.
     pub access: Access,
-    /// Whether commands get the name and the password of the server.
+    /// Whether commands get the user name and password of the server.
     pub(crate) pass_credentials: bool,
     /// The name of this worker.
     pub worker_id: HeaderValue,
     /// The routes, no two for the same jobs.
     pub routes: Vec<Arc<Route>>,
-    /// How many jobs may run at a time in all.
+    /// The maximum number of jobs that run at a time, over all routes.
     pub total: Option<NonZeroU16>,
     /// How long a lease lasts.
     pub lease: Duration,
-    /// How long running jobs may take to finish at the end.
+    /// How long running jobs may take to finish at shutdown.
     pub shutdown_timeout: Duration,
-    /// How long a command has between TERM and KILL.
+    /// How long a command has between SIGTERM and SIGKILL.
     pub grace: Duration,
-    /// Where outcomes are kept until the server has them, if there is a place.
+    /// The folder that keeps outcomes until the server has them, if there is one.
     pub spool: Option<PathBuf>,
-    /// Where commands get cgroups.
+    /// Where commands get cgroups, if they do.
     pub cgroup: Option<Place>,
     /// Where to serve readiness and metrics.
     pub listen: Option<SocketAddr>,
-    /// When to end by oneself.
+    /// When the worker ends by itself.
     pub until: Until,
-    /// Whether to show what runs.
+    /// Whether to show the running jobs.
     pub live: Live,
-    /// What jobs are called where they are shown.
+    /// The template of job labels.
     pub(crate) label: Option<Arc<Template>>,
     /// How to log.
     pub log: (LogLevel, Option<LogFormat>),
-    /// What is right and may not be meant, in sentences.
+    /// Warnings, in sentences.
     pub doubts: Vec<String>,
 }
 
-/// Keys, and what they are set to.
+/// Keys and their values.
 pub(crate) type Fixed = [(&'static str, String); 15];
 
-/// When a worker ends by itself.
+/// The conditions on which a worker ends by itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Until {
     /// After this many jobs.
     pub max_jobs: Option<NonZeroU64>,
-    /// After so long without a job.
+    /// After this long without a job.
     pub max_idle: Option<Duration>,
-    /// When there is no job any more.
+    /// When no job is left.
     pub once: bool,
-    /// And none that waits for its next attempt, either.
+    /// With `once`: and none waits for a retry.
     pub wait_for_retries: bool,
-    /// After so long without a server.
+    /// After this long without a server.
     pub server_timeout: Option<Duration>,
 }
 
 impl Until {
-    /// Whether it ends by itself when its work is done.
+    /// Whether the worker ends by itself when its work is done.
     pub(crate) const fn is_batch(&self) -> bool {
         self.once || self.max_jobs.is_some() || self.max_idle.is_some()
     }
 
-    /// An end before anything was begun.
+    /// The end of a run in which no job was started.
     pub(crate) const fn early(&self, why: Why) -> Ended {
         Ended::early(why, self.is_batch())
     }
@@ -121,10 +121,10 @@ impl From<String> for ConfigError {
 }
 
 impl Config {
-    /// Reads the file, if one is named, and puts the flags before it.
+    /// Reads the file, if one is named, and merges the flags over it.
     ///
     /// # Errors
-    /// With a sentence for whoever wrote the flags or the file.
+    /// One sentence per mistake, for the author of the flags or the file.
     pub fn read(flags: &Flags) -> Result<Self, ConfigError> {
         let Some(path) = flags.config.as_deref() else { return settle(flags, File::default()) };
         let text = read_text(path)?;
@@ -144,14 +144,14 @@ impl Config {
                 Ok(config)
             });
         settled.map_err(|first| match mistakes::mistakes(path, &text) {
-            // What is wrong is not in the file alone.
+            // The mistake is not in the file alone.
             all if all.is_empty() => first,
             all => ConfigError(all.join("\n")),
         })
     }
 }
 
-/// What flags and file mean together.
+/// Merges flags and file.
 fn settle(flags: &Flags, file: File) -> Result<Config, ConfigError> {
     let span = |span: Option<Span>| span.map(|span| span.0);
     let lease = flags.lease.or(span(file.lease)).unwrap_or(DEFAULT_LEASE);
@@ -210,7 +210,7 @@ fn settle(flags: &Flags, file: File) -> Result<Config, ConfigError> {
 }
 
 impl Config {
-    /// What stays as it is while a worker runs, by the names of its keys.
+    /// The settings that a reload does not change, by key.
     pub(crate) fn fixed(&self) -> Fixed {
         let Self {
             access, pass_credentials, worker_id, lease, spool, cgroup, listen, until, live, log, ..
@@ -234,16 +234,16 @@ impl Config {
         ]
     }
 
-    /// Programs and folders that are named and not here, in sentences.
+    /// Warnings about missing programs and folders.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         self.routes.iter().filter_map(|route| lookup::missing(route)).collect()
     }
 
-    /// A line about whether limits are of a job or of each process, if there is something to say.
+    /// A line about the scope of limits (job or process), if there are limits.
     ///
     /// # Errors
-    /// Where commands shall get cgroups in a folder that cannot be used.
+    /// If commands are to get cgroups in a folder that cannot be used.
     pub fn foresee_limits(&self) -> Result<String, ConfigError> {
         let depends = |route: &Arc<Route>| match &route.target {
             Target::Command(spec) => spec.limits.memory.is_some() || spec.limits.processes.is_some(),
@@ -268,11 +268,11 @@ fn read_text(path: &Path) -> Result<String, ConfigError> {
         let good = e.utf8_error().valid_up_to();
         let line =
             e.as_bytes().get(..good).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count() + 1;
-        ConfigError(format!("{shown}:{line}: this line is not UTF-8, in which the file has to be"))
+        ConfigError(format!("{shown}:{line}: this line is not valid UTF-8"))
     })
 }
 
-/// The routes of flags and file.
+/// Builds the routes of flags and file.
 fn all_routes(
     flags: &Flags,
     tables: impl Iterator<Item = RouteTable>,
@@ -307,13 +307,15 @@ fn all_routes(
         }
         let route = routes::route(table, defaults)?;
         if !names.insert(route.name.clone()) && !route.types.is_empty() {
-            return Err(ConfigError(format!("two routes are called `{}`", route.name)));
+            return Err(ConfigError(format!(
+                "two routes have the name `{}`; give one another `name`",
+                route.name
+            )));
         }
         routes.push(Arc::new(route));
     }
     if routes.is_empty() {
-        let how =
-            "no queue is given; add --run 'QUEUE=COMMAND', --http 'QUEUE=URL', or a [[route]] to a --config";
+        let how = "no queue to work on; add --run 'QUEUE=COMMAND', --http 'QUEUE=URL', or a [[route]] in a --config file";
         return Err(ConfigError(how.to_owned()));
     }
     if let Some(queue) = limit_of.into_keys().flatten().min() {
@@ -348,7 +350,7 @@ fn default_worker_id() -> String {
 }
 
 impl fmt::Display for Config {
-    /// What it means, for whoever checks it.
+    /// A summary, for `zizq-worker check`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "takes jobs from {}", self.access.shown())?;
         for route in &self.routes {
@@ -369,7 +371,7 @@ impl fmt::Display for Config {
             writeln!(f, ", {} at a time, {what}", route.concurrency)?;
         }
         if let Some(total) = self.total {
-            writeln!(f, "{total} jobs at a time in all")?;
+            writeln!(f, "{total} jobs at a time in total")?;
         }
         match &self.spool {
             Some(folder) => writeln!(f, "keeps outcomes in {}", folder.display()),

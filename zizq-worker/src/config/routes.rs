@@ -1,4 +1,4 @@
-//! From what is written about a route to a route.
+//! Builds a route from its table in the file or from its flag, and checks it.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -16,7 +16,7 @@ use crate::route::{CommandSpec, HttpSpec, Inherit, Limits, Route, Run, Target, U
 use crate::template::{Script, Template};
 use crate::trust::{self, Identity};
 
-/// What routes have that do not say otherwise.
+/// The defaults of routes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Defaults {
     pub(super) concurrency: NonZeroU16,
@@ -39,13 +39,13 @@ impl Default for Defaults {
 /// How long an endpoint may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The least memory of a job that can be meant.
+/// The smallest plausible memory limit.
 const MIN_MEMORY: u64 = 1_000_000;
 
-type Said<T> = Result<T, String>;
+type Checked<T> = Result<T, String>;
 
-/// Checks what is written about a route. The error begins with the name of the route.
-pub(super) fn route(mut table: RouteTable, defaults: Defaults) -> Said<Route> {
+/// Builds a route. The error begins with the name of the route.
+pub(super) fn route(mut table: RouteTable, defaults: Defaults) -> Checked<Route> {
     let queues = std::mem::take(&mut table.queue).0;
     let types = std::mem::take(&mut table.job_type).0;
     let name = table.name.take().unwrap_or_else(|| {
@@ -56,13 +56,13 @@ pub(super) fn route(mut table: RouteTable, defaults: Defaults) -> Said<Route> {
             false => format!("{queues}:{}", list(types.iter().map(|name| name.as_str()).collect())),
         }
     });
-    let build = || -> Said<Route> {
+    let build = || -> Checked<Route> {
         if queues.is_empty() {
-            return Err("it has no `queue`".to_owned());
+            return Err("`queue` is missing".to_owned());
         }
         let timeout = table.timeout.map(|span| span.0).or(defaults.timeout);
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
-            return Err("with a timeout of 0s no job could run".to_owned());
+            return Err("`timeout` must be more than 0s".to_owned());
         }
         let kind = kind(&table)?;
         let (key, table_place) = (table.key.clone(), table.place.clone());
@@ -89,7 +89,7 @@ pub(super) fn route(mut table: RouteTable, defaults: Defaults) -> Said<Route> {
     build().map_err(|e| format!("route `{name}`: {e}"))
 }
 
-/// What is doubtful about the certificates of a route.
+/// Warnings about the certificates of a route.
 fn doubts(name: &str, target: &Target, key: Option<&Path>) -> Vec<String> {
     let Target::Http(spec) = target else { return Vec::new() };
     let of =
@@ -99,8 +99,8 @@ fn doubts(name: &str, target: &Target, key: Option<&Path>) -> Vec<String> {
     [of("ca", trust::doubt(&spec.ca)), of("cert", cert), of("key", key)].into_iter().flatten().collect()
 }
 
-/// Whether a route is a command or an endpoint, and that it has no keys of the other.
-fn kind(table: &RouteTable) -> Said<Kind> {
+/// Decides whether a route is a command or an endpoint, and refuses keys of the other.
+fn kind(table: &RouteTable) -> Checked<Kind> {
     let command = [
         ("linger", table.linger.is_some()),
         ("grace", table.grace.is_some()),
@@ -128,8 +128,8 @@ fn kind(table: &RouteTable) -> Said<Kind> {
     let (kind, foreign, own) = match (&table.run, &table.url) {
         (Some(_), None) => (Kind::Command, &http[..], "run"),
         (None, Some(_)) => (Kind::Http, &command[..], "url"),
-        (Some(_), Some(_)) => return Err("it has both `run` and `url`; a route is one of them".to_owned()),
-        (None, None) => return Err("it has neither `run` nor `url`".to_owned()),
+        (Some(_), Some(_)) => return Err("it has both `run` and `url`; a route has one of them".to_owned()),
+        (None, None) => return Err("it needs `run` or `url`".to_owned()),
     };
     match foreign.iter().find(|(_, given)| *given) {
         Some((key, _)) => Err(format!("`{key}` has no meaning beside `{own}`")),
@@ -137,13 +137,13 @@ fn kind(table: &RouteTable) -> Said<Kind> {
     }
 }
 
-fn command(table: RouteTable, defaults: Defaults) -> Said<CommandSpec> {
+fn command(table: RouteTable, defaults: Defaults) -> Checked<CommandSpec> {
     let run = match table.run {
         Some(RunLine::Shell(line)) if line.trim().is_empty() => return Err("the command is empty".to_owned()),
         Some(RunLine::Shell(line)) => Run::Shell(Script::parse(&line)?),
         Some(RunLine::Program(list)) if list.is_empty() => return Err("the command is empty".to_owned()),
         Some(RunLine::Program(list)) => Run::Program(Template::parse_command(&list)?),
-        None => return Err("it has no `run`".to_owned()),
+        None => return Err("`run` is missing".to_owned()),
     };
     let inherit = table.inherit_env.map(|inherit| inherit.0).unwrap_or_default();
     if let Inherit::Only(names) = &inherit {
@@ -164,15 +164,15 @@ fn command(table: RouteTable, defaults: Defaults) -> Said<CommandSpec> {
     })
 }
 
-/// Checks the name of a variable. The environment has no way to say that it cannot hold another.
-fn variable(name: &str) -> Said<()> {
+/// Checks the name of a variable: setting a wrong one would panic or be ignored.
+fn variable(name: &str) -> Checked<()> {
     match name.is_empty() || name.contains(['=', '\0']) {
-        true => Err(format!("`{name}` is no name of a variable: it is empty, or has a `=` or a NUL in it")),
+        true => Err(format!("`{name}` is not a valid variable name: it is empty, or contains `=` or NUL")),
         false => Ok(()),
     }
 }
 
-fn templates(texts: BTreeMap<String, String>) -> Said<BTreeMap<String, Template>> {
+fn templates(texts: BTreeMap<String, String>) -> Checked<BTreeMap<String, Template>> {
     let one = |(name, text): (String, String)| match Template::parse(&text) {
         Ok(template) => Ok((name, template)),
         Err(e) => Err(format!("`{name}`: {e}")),
@@ -180,17 +180,17 @@ fn templates(texts: BTreeMap<String, String>) -> Said<BTreeMap<String, Template>
     texts.into_iter().map(one).collect()
 }
 
-fn limits(table: LimitsTable) -> Said<Limits> {
+fn limits(table: LimitsTable) -> Checked<Limits> {
     let cpu = table.cpu_time.map(|span| span.0);
     if cpu.is_some_and(|cpu| cpu < Duration::from_secs(1) || cpu.subsec_nanos() != 0) {
-        return Err("limits: `cpu_time` is in whole seconds, and at least one".to_owned());
+        return Err("limits: `cpu_time` must be at least 1s, in whole seconds".to_owned());
     }
     if table.nice.is_some_and(|nice| !(-20..=19).contains(&nice)) {
-        return Err("limits: `nice` is from -20 to 19".to_owned());
+        return Err("limits: `nice` must be from -20 to 19".to_owned());
     }
     let memory = table.memory.map(|size| size.0);
     if memory.is_some_and(|memory| memory < MIN_MEMORY) {
-        return Err("limits: with less than 1MB of `memory` no command could run".to_owned());
+        return Err("limits: `memory` must be at least 1MB".to_owned());
     }
     Ok(Limits {
         memory,
@@ -202,7 +202,7 @@ fn limits(table: LimitsTable) -> Said<Limits> {
 }
 
 /// A user by name, or by number: `UID` or `UID:GID`.
-fn user(text: &str, passwd: &Path) -> Said<User> {
+fn user(text: &str, passwd: &Path) -> Checked<User> {
     let numbers = text.split_once(':').map_or((text, text), |(uid, gid)| (uid, gid));
     if let (Ok(uid), Ok(gid)) = (numbers.0.parse(), numbers.1.parse()) {
         return Ok(User { uid, gid, account: None });
@@ -220,10 +220,10 @@ fn user(text: &str, passwd: &Path) -> Said<User> {
             _ => None,
         }
     });
-    found.ok_or_else(|| format!("there is no user `{text}` in {}", passwd.display()))
+    found.ok_or_else(|| format!("no user `{text}` in {}", passwd.display()))
 }
 
-fn http(table: RouteTable) -> Said<HttpSpec> {
+fn http(table: RouteTable) -> Checked<HttpSpec> {
     let source = table.url.unwrap_or_default();
     let url = Template::parse(&source)?;
     let base = if url.has_placeholders() {
@@ -241,18 +241,18 @@ fn http(table: RouteTable) -> Said<HttpSpec> {
         [("connect_timeout", table.connect_timeout), ("first_byte_timeout", table.first_byte_timeout)]
     {
         if span.is_some_and(|span| span.0.is_zero()) {
-            return Err(format!("`{key}`: within 0s nothing could answer"));
+            return Err(format!("`{key}` must be more than 0s"));
         }
     }
     let headers = templates(table.headers.unwrap_or_default())?;
     if let Some(bad) = headers.keys().find(|name| reqwest::header::HeaderName::try_from(*name).is_err()) {
-        return Err(format!("`{bad}` is no name of a header"));
+        return Err(format!("`{bad}` is not a header name"));
     }
     let fixed = headers.iter().filter(|(_, value)| !value.has_placeholders());
     for (name, value) in fixed {
         if reqwest::header::HeaderValue::from_str(value.source()).is_err() {
             return Err(format!(
-                "headers: the value of `{name}` cannot be sent: it has a line break or the like"
+                "headers: the value of `{name}` contains a line break or another character that cannot be sent"
             ));
         }
     }
@@ -262,7 +262,13 @@ fn http(table: RouteTable) -> Said<HttpSpec> {
         headers,
         body: table.body.as_deref().map(Template::parse).transpose()?,
         cloud_events: table.cloud_events.unwrap_or(false),
-        secrets: table.secrets.unwrap_or_default().0.iter().map(|text| secret(text)).collect::<Said<_>>()?,
+        secrets: table
+            .secrets
+            .unwrap_or_default()
+            .0
+            .iter()
+            .map(|text| secret(text))
+            .collect::<Checked<_>>()?,
         connect_timeout: table.connect_timeout.map_or(CONNECT_TIMEOUT, |span| span.0),
         first_byte_timeout: table.first_byte_timeout.map(|span| span.0),
         max_connections_per_host: table.max_connections_per_host,
@@ -273,22 +279,24 @@ fn http(table: RouteTable) -> Said<HttpSpec> {
     })
 }
 
-/// Methods are written in capitals: `post` would be sent as it is, and no server knows it.
-fn method(text: &str) -> Said<Method> {
-    let method = Method::from_bytes(text.as_bytes()).map_err(|_| format!("`{text}` is no method of HTTP"))?;
+/// Parses a method. `post` is refused: it would be sent as it is, and no server knows it.
+fn method(text: &str) -> Checked<Method> {
+    let method =
+        Method::from_bytes(text.as_bytes()).map_err(|_| format!("`{text}` is not an HTTP method"))?;
     match text.to_ascii_uppercase() {
         capitals if capitals != text => {
-            Err(format!("methods of HTTP are written in capitals: `{capitals}`, not `{text}`"))
+            Err(format!("HTTP methods are written in capitals: `{capitals}`, not `{text}`"))
         }
         _ => Ok(method),
     }
 }
 
-/// A key of Standard Webhooks: `whsec_` and base64; or where it is: `env:NAME`, `file:PATH`.
-fn secret(text: &str) -> Said<Vec<u8>> {
+/// Reads a key of Standard Webhooks: `whsec_` and base64, or its source, `env:NAME` or `file:PATH`.
+fn secret(text: &str) -> Checked<Vec<u8>> {
     let read = match text.split_once(':') {
-        Some(("env", name)) => std::env::var(name)
-            .map_err(|_| format!("secrets: there is no variable `{name}` in the environment"))?,
+        Some(("env", name)) => {
+            std::env::var(name).map_err(|_| format!("secrets: the variable `{name}` is not set"))?
+        }
         Some(("file", path)) => {
             std::fs::read_to_string(path).map_err(|e| format!("secrets: cannot read {path}: {e}"))?
         }
@@ -297,16 +305,16 @@ fn secret(text: &str) -> Said<Vec<u8>> {
     let key = read.trim().strip_prefix("whsec_").and_then(|key| BASE64_STANDARD.decode(key).ok());
     let key = key.filter(|key| (24..=64).contains(&key.len()));
     key.ok_or_else(|| {
-        "secrets: a secret is `whsec_` and the base64 of 24 to 64 bytes, or `env:NAME`, or `file:PATH`"
+        "secrets: a secret must be `whsec_` and the base64 of 24 to 64 bytes, or `env:NAME`, or `file:PATH`"
             .to_owned()
     })
 }
 
-fn identity(cert: Option<PathBuf>, key: Option<PathBuf>) -> Said<Option<Identity>> {
+fn identity(cert: Option<PathBuf>, key: Option<PathBuf>) -> Checked<Option<Identity>> {
     match (cert, key) {
         (Some(cert), Some(key)) => Identity::read(&cert, &key).map(Some),
         (None, None) => Ok(None),
-        _ => Err("`cert` and `key` go together".to_owned()),
+        _ => Err("`cert` and `key` must be given together".to_owned()),
     }
 }
 
@@ -323,7 +331,7 @@ mod tests {
         assert_eq!(user("worker"), Ok((1001, 1002)));
         assert_eq!(user("7"), Ok((7, 7)));
         assert_eq!(user("7:8"), Ok((7, 8)));
-        assert!(user("nobody-here").unwrap_err().contains("there is no user `nobody-here`"));
+        assert!(user("nobody-here").unwrap_err().contains("no user `nobody-here` in"));
     }
 
     #[test]

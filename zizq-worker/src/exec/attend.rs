@@ -1,4 +1,4 @@
-//! A command that runs: fed, read, and brought to its end.
+//! Supervises a running command: writes its input, reads its output and control channel, and stops it when it must end.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
@@ -22,7 +22,7 @@ use super::{Shared, Stop, Usage, after, stopped};
 use crate::outcome::{Fact, Said};
 use crate::report::Lease;
 
-/// What is left of a command.
+/// What is known of a command that has ended.
 #[derive(Debug)]
 pub(super) struct Remains {
     pub(super) fact: Fact,
@@ -32,17 +32,17 @@ pub(super) struct Remains {
     pub(super) usage: Usage,
 }
 
-/// What a command is held to.
+/// The time limits of a command.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Terms {
     pub(super) timeout: Option<Duration>,
-    /// How long what it has started may go on after it.
+    /// How long processes that it started may outlive it.
     pub(super) linger: Duration,
     pub(super) grace: Duration,
     pub(super) cpu_limited: bool,
 }
 
-/// Feeds and reads a command until it has ended, and makes sure that nothing is left of it.
+/// Supervises a command until it has ended and nothing is left of it.
 pub(super) async fn attend(
     mut started: Started<'_>,
     stdin: &[u8],
@@ -83,7 +83,7 @@ pub(super) async fn attend(
         log.send(&end),
     );
     if !(out_done && err_done) {
-        tracing::warn!(job = %job.id, "a process that left the job's group still holds its output; not read on");
+        tracing::warn!(job = %job.id, "a process that left the job's group still holds its output open; its further output is ignored");
     }
     out.finish();
     err.finish();
@@ -103,7 +103,7 @@ pub(super) async fn attend(
     Ok(Remains { fact, tail: tail.text(), said: control.said, usage })
 }
 
-/// Waits for the end of a command, or brings it about. Says also why, where it was not the command's own.
+/// Waits for the end of a command, or stops it. Returns also why it was stopped, if it was.
 async fn bring_to_end(
     started: &mut Started<'_>,
     terms: Terms,
@@ -124,7 +124,7 @@ async fn bring_to_end(
     if !patience.is_zero() {
         started.group.signal(Signal::TERM);
         tokio::select! {
-            // The leader may be gone long before what it started: that has its time to clean up, too.
+            // The leader may end long before its children, which also get time to clean up.
             () = async { ended = Some(started.ended().await); started.group.emptied().await } => {}
             _ = timeout(patience, stop.wait_for(|&stop| stop == Stop::Now)) => {}
         }
@@ -137,8 +137,8 @@ async fn bring_to_end(
     Ok((ended, Some(why)))
 }
 
-/// What a command has started may come to its end by itself, as a `tee` does that writes its last lines. Then it is
-/// asked to end, and at last made to.
+/// Gives the processes that a command started time to end by themselves, such as a `tee` that writes its last lines; then
+/// sends SIGTERM, and finally SIGKILL.
 async fn end_group(started: &mut Started<'_>, terms: Terms, mut stop: watch::Receiver<Stop>) {
     let is_empty = tokio::select! {
         () = started.group.emptied() => true,
@@ -160,13 +160,13 @@ async fn feed(stdin: Option<impl AsyncWrite + Unpin>, payload: &[u8], end: &End)
     let Some(mut stdin) = stdin else { return };
     tokio::select! {
         written = stdin.write_all(payload) => if let Err(e) = written {
-            tracing::debug!("a command did not read its payload: {e}");
+            tracing::debug!("a command did not read its whole payload: {e}");
         },
         () = end.done() => {}
     }
 }
 
-/// `out_of_memory` is what the command's cgroup says of that, if it says anything.
+/// How a command ended. `out_of_memory` comes from its cgroup, if it has one.
 fn of_status(status: ExitStatus, terms: Terms, out_of_memory: Option<bool>) -> Fact {
     let signal = status.signal();
     let is = |signal_was: Signal| signal == Some(signal_was.as_raw());
@@ -175,7 +175,7 @@ fn of_status(status: ExitStatus, terms: Terms, out_of_memory: Option<bool>) -> F
         (Some(number), _)
             if is(Signal::KILL) && out_of_memory.unwrap_or_else(super::memory::kernel_killed_for_memory) =>
         {
-            tracing::debug!("the kernel has killed a process for want of memory; signal {number}");
+            tracing::debug!("the kernel killed a process because memory ran out; signal {number}");
             Fact::OutOfMemory
         }
         (Some(number), _) => Fact::Signal(number),
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_was_killed_for_want_of_memory_is_named_so() {
+    fn a_kill_for_lack_of_memory_is_reported_as_such() {
         let (linger, grace) = (Duration::ZERO, Duration::ZERO);
         let terms = Terms { timeout: None, linger, grace, cpu_limited: false };
         let of = |raw, out_of_memory| of_status(ExitStatus::from_raw(raw), terms, Some(out_of_memory));

@@ -1,5 +1,5 @@
-//! Why a command cannot be run, in words that say what to mend. What the operating system has to say about it is mostly
-//! `No such file or directory`, whatever it is that is not there.
+//! Explains why a command cannot be run, and what to fix. The operating system mostly says `No such file or directory`,
+//! whatever is missing.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-/// The most of a file that is looked at: longer first lines are cut off by the kernel, too.
+/// How much of a file is read: the kernel also cuts longer first lines.
 const HEAD: u64 = 256;
 
-/// Words that a shell knows by itself.
+/// Shell builtins and keywords.
 const OF_THE_SHELL: &[&str] = &[
     ".", ":", "alias", "bg", "break", "case", "cd", "command", "continue", "do", "echo", "eval", "exec",
     "exit", "export", "false", "fg", "for", "getopts", "hash", "if", "jobs", "kill", "local", "printf",
@@ -22,7 +22,7 @@ const OF_THE_SHELL: &[&str] = &[
 ];
 const SHELLS: &[&str] = &["sh", "bash", "dash", "ksh", "zsh"];
 
-/// Where a command is run.
+/// Where a command runs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
     pub(super) cwd: Option<&'a Path>,
@@ -30,21 +30,21 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// What is wrong with the folder that a command is to run in.
+    /// What is wrong with the working directory.
     pub(super) fn of_folder(&self) -> Option<String> {
         let cwd = self.cwd?;
         let shown = cwd.display();
         match fs::metadata(cwd) {
             Ok(found) if found.is_dir() => None,
-            Ok(_) => Some(format!("its folder {shown} (`cwd`) is a file")),
+            Ok(_) => Some(format!("the folder {shown} (`cwd`) is a file")),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                Some(format!("its folder {shown} (`cwd`) does not exist"))
+                Some(format!("the folder {shown} (`cwd`) does not exist"))
             }
-            Err(e) => Some(format!("its folder {shown} (`cwd`) cannot be used: {e}")),
+            Err(e) => Some(format!("cannot use the folder {shown} (`cwd`): {e}")),
         }
     }
 
-    /// What is wrong with a program; `error` is how it could not be started, where that is known.
+    /// What is wrong with a program; `error` is why it could not be started, if known.
     pub(super) fn of_program(&self, program: &str, error: Option<&io::Error>) -> Option<String> {
         let Some(file) = self.find(program) else {
             let path = self.path.display();
@@ -56,13 +56,13 @@ impl Place<'_> {
         if let Err(e) = fs::metadata(&file) {
             return Some(match e.kind() {
                 io::ErrorKind::NotFound => format!("`{program}` is a link to a file that does not exist"),
-                _ => format!("`{program}` cannot be reached: {e}"),
+                _ => format!("cannot reach `{program}`: {e}"),
             });
         }
         unfit(&file, program).or_else(|| self.of_start(&file, program, error))
     }
 
-    /// What is wrong with the first command of a line for the shell, if that can be told.
+    /// What is wrong with the first command of a shell line, as far as it can be told.
     pub(super) fn of_line(&self, line: &str) -> Option<String> {
         let (program, rest) = first_command(line)?;
         let why = self.of_program(program, None);
@@ -92,7 +92,7 @@ impl Place<'_> {
         self.cwd.map_or_else(|| PathBuf::from(path), |cwd| cwd.join(path))
     }
 
-    /// The file that is meant; where none of that name can be executed, one that cannot.
+    /// The file of a program, preferably an executable one.
     fn find(&self, program: &str) -> Option<PathBuf> {
         if program.contains('/') {
             let file = self.within(program);
@@ -105,17 +105,17 @@ impl Place<'_> {
         files().find(|file| unfit(file, program).is_none()).or_else(|| files().next())
     }
 
-    /// What is wrong with the beginning of a file that may be executed.
+    /// What is wrong with the beginning of an executable file.
     fn of_start(&self, file: &Path, program: &str, error: Option<&io::Error>) -> Option<String> {
         let mut head = Vec::new();
         if let Err(e) = File::open(file).and_then(|file| file.take(HEAD).read_to_end(&mut head)) {
-            // What cannot be read can be executed, unless it is a script.
+            // An unreadable file can be executed, unless it is a script.
             return error.map(|error| format!("{error}, and the file cannot be read: {e}"));
         }
         let raw = error.and_then(io::Error::raw_os_error);
         if head.starts_with(b"\xef\xbb\xbf#!") {
             return Some(format!(
-                "`{program}` begins with a byte order mark, so its first line counts for nothing; save it without one"
+                "`{program}` begins with a byte order mark, so its `#!` line is ignored; save it without the mark"
             ));
         }
         if let Some(line) = head.strip_prefix(b"#!") {
@@ -128,11 +128,13 @@ impl Place<'_> {
         if raw == Some(Errno::NOEXEC.raw_os_error()) {
             return Some(match head.starts_with(b"\x7fELF") {
                 true => format!("`{program}` is a program for another kind of machine"),
-                false => format!("`{program}` is no program, and has no first line such as `#!/bin/sh`"),
+                false => format!(
+                    "`{program}` is neither a program nor a script; a script begins with a line such as `#!/bin/sh`"
+                ),
             });
         }
         (raw == Some(Errno::NOENT.raw_os_error()) && head.starts_with(b"\x7fELF")).then(|| {
-            format!("`{program}` is there, but not the loader that it was built for, as with a program for another system")
+            format!("`{program}` exists, but the loader that it was built for does not: it may be for another system")
         })
     }
 
@@ -140,7 +142,7 @@ impl Place<'_> {
     fn of_first_line(&self, line: &str, program: &str) -> Option<String> {
         if let Some(line) = line.strip_suffix('\r') {
             return Some(format!(
-                "its first line names `{}\\r`: `{program}` has the line ends of Windows; convert it, as with \
+                "its first line names `{}\\r`: `{program}` has Windows line ends; convert it with \
                  `sed -i 's/\\r$//' {program}`",
                 line.trim()
             ));
@@ -167,17 +169,17 @@ impl Place<'_> {
     }
 }
 
-/// Why a file that is there cannot be executed, by its kind and its mode.
+/// Why an existing file cannot be executed, by its type and mode.
 fn unfit(file: &Path, shown: &str) -> Option<String> {
     let found = fs::metadata(file).ok()?;
     if found.is_dir() {
         return Some(format!("`{shown}` is a folder"));
     }
     let executable = found.permissions().mode() & 0o111 != 0;
-    (!executable).then(|| format!("`{shown}` is not executable; `chmod +x {shown}` makes it so"))
+    (!executable).then(|| format!("`{shown}` is not executable; run `chmod +x {shown}`"))
 }
 
-/// The first command of a line, and what follows it; none where only the shell knows what it is.
+/// The first command of a line, and the rest; `None` if only the shell can tell.
 fn first_command(line: &str) -> Option<(&str, &str)> {
     let mut rest = line;
     loop {
@@ -193,7 +195,7 @@ fn first_command(line: &str) -> Option<(&str, &str)> {
     }
 }
 
-/// The word at the start of a text, if it stands for itself.
+/// The word at the start of a text, if it needs no expansion.
 fn plain_word(text: &str) -> Option<&str> {
     let text = text.trim_start();
     let is_plain = |c: char| c.is_alphanumeric() || "_./+@:,=-".contains(c);
@@ -233,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_command_is_said_in_words() {
+    fn a_broken_command_is_explained() {
         let folder = folder();
         let path = OsStr::new("/bin:/usr/bin");
         let place = Place { cwd: Some(folder.path()), path };
@@ -246,8 +248,8 @@ mod tests {
             ),
             ("./link", "`./link` is a link to a file that does not exist"),
             ("./dir", "`./dir` is a folder"),
-            ("./plain", "`./plain` is not executable; `chmod +x ./plain` makes it so"),
-            ("./crlf", "its first line names `/bin/bash\\r`: `./crlf` has the line ends of Windows"),
+            ("./plain", "`./plain` is not executable; run `chmod +x ./plain`"),
+            ("./crlf", "its first line names `/bin/bash\\r`: `./crlf` has Windows line ends"),
             ("./crlf-env", "its first line names `/usr/bin/env python3\\r`"),
             ("./gone", "its first line names `/opt/python9`, which does not exist"),
             ("./env", "its first line asks for `no-such-python`, which is not in the folders of PATH"),
@@ -263,11 +265,11 @@ mod tests {
         }
         let noexec = io::Error::from(Errno::NOEXEC);
         let why = place.of_program("./data", Some(&noexec)).unwrap();
-        assert_eq!(why, "`./data` is no program, and has no first line such as `#!/bin/sh`");
+        assert!(why.starts_with("`./data` is neither a program nor a script; "), "{why}");
     }
 
     #[test]
-    fn only_what_a_line_says_plainly_is_looked_for() {
+    fn only_plain_words_of_a_line_are_looked_up() {
         let folder = folder();
         let place = Place { cwd: Some(folder.path()), path: OsStr::new("/bin:/usr/bin") };
         for (line, expected) in [
@@ -292,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_folder_is_said_in_words() {
+    fn a_broken_working_directory_is_explained() {
         let folder = folder();
         let why =
             |name: &str| Place { cwd: Some(&folder.path().join(name)), path: OsStr::new("") }.of_folder();

@@ -1,4 +1,5 @@
-//! A job as a command.
+//! Runs a job as a command: builds the command line and environment, starts it, and finds out who is to blame if it cannot
+//! be started.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -29,19 +30,19 @@ use crate::template::Input;
 pub(crate) struct Runner {
     route: Arc<Route>,
     shared: Shared,
-    /// This program: it sets limits for itself and becomes the command.
+    /// The path of this program, which sets limits for itself and then becomes the command.
     launcher: PathBuf,
-    /// Whether the job has to be parsed for a command line.
+    /// Whether the templates need the parsed job.
     has_placeholders: bool,
 }
 
-/// A command that is ready to be started.
+/// A command, ready to start.
 struct Ready<'a> {
     command: Command,
-    /// What it becomes, whatever starts it.
+    /// The program that it becomes, even if a launcher starts it.
     program: String,
     cgroup: Option<JobGroup<'a>>,
-    /// It lives as long as the command.
+    /// Deleted when the command has ended.
     payload_file: Option<NamedTempFile>,
 }
 
@@ -49,7 +50,7 @@ impl Runner {
     pub(super) fn new(route: Arc<Route>, shared: Shared) -> Result<Self, String> {
         memory::watch();
         let launcher =
-            std::env::current_exe().map_err(|e| format!("this program cannot find itself: {e}"))?;
+            std::env::current_exe().map_err(|e| format!("the worker cannot find its own executable: {e}"))?;
         let spec = spec(&route)?;
         let in_run = match &spec.run {
             Run::Shell(script) => script.has_placeholders(),
@@ -61,7 +62,7 @@ impl Runner {
 
     pub(super) async fn run(&self, job: &DeliveredJob, stop: watch::Receiver<Stop>) -> Ran {
         let remains = match self.prepare(job) {
-            Ok(ready) => self.attend(ready, job, stop).await,
+            Ok(ready) => self.execute(ready, job, stop).await,
             Err(fact) => Err(fact),
         };
         match remains {
@@ -72,7 +73,7 @@ impl Runner {
         }
     }
 
-    async fn attend(
+    async fn execute(
         &self,
         ready: Ready<'_>,
         job: &DeliveredJob,
@@ -97,9 +98,9 @@ impl Runner {
         let place = Place { cwd: spec.cwd.as_deref(), path: &path };
         let started = started.map_err(|e| cannot_start(spec, &program, place, &e))?;
         let remains = attend(started, stdin, job, terms, &self.shared, stop).await;
-        // A payload that stayed in a file goes only now.
+        // The payload file must outlive the command.
         drop(ready.payload_file);
-        let remains = remains.map_err(|e| Fact::CannotStart(format!("its end could not be seen: {e}")))?;
+        let remains = remains.map_err(|e| Fact::CannotStart(format!("cannot wait for the command: {e}")))?;
         if let Some(fault) = fault(spec, &program, place, &remains.fact) {
             return Err(fault);
         }
@@ -115,7 +116,7 @@ impl Runner {
             .shared
             .processes
             .cgroup(job, &spec.limits)
-            .map_err(|e| Fact::CannotStart(format!("no cgroup for it: {e}")))?;
+            .map_err(|e| Fact::CannotStart(format!("cannot make a cgroup for the command: {e}")))?;
         let mut command = self.command(spec, &line, &limits, cgroup.as_ref());
         self.environment(&mut command, spec, job);
         for (name, value) in variables(spec, input.as_ref()).map_err(Fact::BadJob)? {
@@ -123,7 +124,7 @@ impl Runner {
         }
         let payload_file = if spec.payload == PayloadTo::File {
             let file = payload_file(spec, job)
-                .map_err(|e| Fact::CannotStart(format!("no file for the payload: {e}")))?;
+                .map_err(|e| Fact::CannotStart(format!("cannot write the payload file: {e}")))?;
             command.env("ZIZQ_PAYLOAD_FILE", file.path());
             Some(file)
         } else {
@@ -194,8 +195,8 @@ impl Runner {
     }
 }
 
-/// What was set for the worker, and is not for its commands unless they ask for it by name: its flags, its certificates,
-/// and its service manager.
+/// The variables that were set for the worker alone, which commands inherit only by name: its flags, its certificates, and
+/// those of its service manager.
 fn own_variables() -> &'static [String] {
     static OWN: LazyLock<Vec<String>> = LazyLock::new(|| {
         const OTHERS: [&str; 8] = [
@@ -218,7 +219,7 @@ fn own_variables() -> &'static [String] {
 fn spec(route: &Route) -> Result<&CommandSpec, String> {
     match &route.target {
         Target::Command(spec) => Ok(spec),
-        Target::Http(_) => Err("the route is no command".to_owned()),
+        Target::Http(_) => Err("the route is not a command".to_owned()),
     }
 }
 
@@ -232,7 +233,7 @@ fn line(spec: &CommandSpec, input: Option<&Input>) -> Result<Vec<String>, String
                 let all = list.iter().map(|one| one.render_all(input)).collect::<Result<Vec<_>, _>>()?;
                 let all: Vec<String> = all.into_iter().flatten().collect();
                 if all.first().is_none_or(String::is_empty) {
-                    return Err("the job gives no program to run".to_owned());
+                    return Err("the template of the program gives nothing for this job".to_owned());
                 }
                 all.iter().try_for_each(|one| without_nul("an argument", one))?;
                 Ok(all)
@@ -241,7 +242,7 @@ fn line(spec: &CommandSpec, input: Option<&Input>) -> Result<Vec<String>, String
     }
 }
 
-/// The variables of the route, and those that stand for placeholders in a line for the shell.
+/// The variables of the route, and those for the placeholders of a shell line.
 fn variables(spec: &CommandSpec, input: Option<&Input>) -> Result<Vec<(String, String)>, String> {
     let mut variables = Vec::new();
     for (name, template) in &spec.env {
@@ -262,7 +263,7 @@ fn variables(spec: &CommandSpec, input: Option<&Input>) -> Result<Vec<(String, S
 fn without_nul(what: &str, value: &str) -> Result<(), String> {
     match value.contains('\0') {
         true => Err(format!(
-            "{what} would contain a NUL, which no command can be given; let it read the payload instead"
+            "{what} would contain a NUL, which commands cannot receive; let the command read the payload instead"
         )),
         false => Ok(()),
     }
@@ -281,12 +282,12 @@ fn give(file: &File, uid: u32, gid: u32) -> io::Result<()> {
     std::os::unix::fs::fchown(file, Some(uid), Some(gid))
 }
 
-/// Who is at fault when a command cannot be started: the payload, where it is too long for a command line; the job, where
-/// it names the program; otherwise this worker.
+/// Decides who is at fault when a command cannot be started: the payload, if it is too long for a command line; the job,
+/// if it names the program; otherwise this worker.
 fn cannot_start(spec: &CommandSpec, program: &str, place: Place<'_>, error: &io::Error) -> Fact {
     if error.kind() == io::ErrorKind::ArgumentListTooLong {
         return Fact::BadJob(format!(
-            "its arguments are too long for `{program}`; let it read the payload instead"
+            "the arguments are too long for `{program}`; let it read the payload instead"
         ));
     }
     if let Some(why) = place.of_folder() {
@@ -297,7 +298,7 @@ fn cannot_start(spec: &CommandSpec, program: &str, place: Place<'_>, error: &io:
     if is_of_job(spec) { Fact::NoSuchProgram(why) } else { Fact::CannotStart(why) }
 }
 
-/// What this worker lacks, where a command ended as one does that cannot be executed or was not found.
+/// What this worker lacks, if a command exited as if it was not executable or not found.
 fn fault(spec: &CommandSpec, program: &str, place: Place<'_>, fact: &Fact) -> Option<Fact> {
     let (Fact::Exit(126 | 127), false) = (fact, is_of_job(spec)) else { return None };
     let why = match &spec.run {
@@ -307,25 +308,25 @@ fn fault(spec: &CommandSpec, program: &str, place: Place<'_>, fact: &Fact) -> Op
     why.map(|why| Fact::CannotStart(format!("{why} ({fact})")))
 }
 
-/// Whether the job says which program is run.
+/// Whether the job names the program.
 fn is_of_job(spec: &CommandSpec) -> bool {
     matches!(&spec.run, Run::Program(list) if list.first().is_some_and(|program| program.has_placeholders()))
 }
 
-/// Where a command looks for programs.
+/// The search path of a command.
 fn path_of(command: &Command) -> OsString {
     let own = command.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, value)| value);
     own.map(OsStr::to_owned).or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| "/bin:/usr/bin".into())
 }
 
-/// The `traceparent` of W3C Trace Context that the producer put into the payload.
+/// The `traceparent` (W3C Trace Context) in the payload.
 pub(super) fn trace_parent(job: &DeliveredJob) -> Option<String> {
     trace_member(job, "traceparent").filter(|text| text.len() == 55 && text.split('-').count() == 4)
 }
 
-/// A text of the payload that is about tracing.
+/// A string member of the payload about tracing.
 pub(super) fn trace_member(job: &DeliveredJob, name: &str) -> Option<String> {
-    // Most payloads have none, and need not be parsed.
+    // Most payloads have none and need no parsing.
     if !job.payload.get().contains(name) {
         return None;
     }

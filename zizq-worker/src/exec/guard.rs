@@ -1,8 +1,8 @@
-//! A second process that outlives a worker which is killed, and then ends what that worker ran.
+//! The guard: a second process that outlives a killed worker, and then kills the commands that the worker ran.
 //!
-//! The worker tells it the process groups that begin and end, one per line: `+123`, `-123`. When the worker is gone, its
-//! end of the pipe is closed, whatever killed it. What has left its group is known by its cgroup, where there are some, or
-//! by a mark in its environment.
+//! The worker writes the process groups that begin and end to a pipe, one per line: `+123`, `-123`. When the worker is
+//! gone, the pipe is closed, whatever killed it. Processes that left their group are found by their cgroup, if there is
+//! one, or by a mark in their environment.
 
 use std::collections::HashSet;
 use std::fs;
@@ -18,10 +18,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cgroup;
 
-/// The variable by which a process is known to be of a worker.
+/// The variable that marks the processes of a worker.
 pub(super) const MARK_VARIABLE: &str = "ZIZQ_WORKER_MARK";
 
-/// How long to wait before looking once more.
+/// How long to wait before the next look.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// The worker's end of the pipe.
@@ -32,7 +32,7 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// `cgroups` is where those of the jobs are.
+    /// Starts the guard. `cgroups` is the folder of the jobs' cgroups.
     pub(super) fn start(mark: &str, cgroups: Option<&Path>) -> io::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["guard", mark])
@@ -44,13 +44,13 @@ impl Guard {
             .spawn()?;
         let pipe = child.stdin.take();
         if let Some(pipe) = &pipe {
-            // A guard that hangs must not hold the worker up.
+            // A guard that hangs must not block the worker.
             rustix::io::ioctl_fionbio(pipe, true)?;
         }
         Ok(Self { pipe, child })
     }
 
-    /// The process itself.
+    /// Its process id.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -77,17 +77,17 @@ impl Drop for Guard {
     fn drop(&mut self) {
         self.pipe = None;
         if let Err(e) = self.child.wait() {
-            tracing::debug!("the end of the guard was not seen: {e}");
+            tracing::debug!("cannot wait for the guard: {e}");
         }
     }
 }
 
-/// What `zizq-worker guard` does.
+/// Runs `zizq-worker guard`.
 ///
 /// # Errors
-/// Where signals cannot be caught.
+/// If signals cannot be caught.
 pub async fn run(mark: &str, cgroups: Option<&Path>) -> io::Result<()> {
-    // Whoever ends a whole service signals this process, too; it goes with its worker, not before.
+    // A service manager signals all processes of a service; the guard must end after its worker.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -111,12 +111,12 @@ pub async fn run(mark: &str, cgroups: Option<&Path>) -> io::Result<()> {
     }
     for group in groups {
         if kill_process_group(group, Signal::KILL).is_err() {
-            // It has ended in the same moment.
+            // It ended at the same moment.
             continue;
         }
     }
     if let Some(folder) = cgroups {
-        // What is open of a process that was killed is closed one after the other: the lock may go after the pipe.
+        // A killed process closes its files one by one: the lock may be released after the pipe.
         for _ in 0..100 {
             if cgroup::clear_dead(folder) {
                 break;
@@ -124,14 +124,14 @@ pub async fn run(mark: &str, cgroups: Option<&Path>) -> io::Result<()> {
             tokio::time::sleep(PAUSE).await;
         }
     }
-    // One that is being born while the others are looked for is there the next time.
+    // A process forked during one pass is found in the next.
     while kill_marked(mark) > 0 {
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())
 }
 
-/// Kills every process that has the mark. Says how many those were.
+/// Kills every process with the mark. Returns how many.
 fn kill_marked(mark: &str) -> usize {
     let variable = format!("{MARK_VARIABLE}={mark}");
     let has_mark = |pid: &Pid| {

@@ -1,4 +1,4 @@
-//! A job as an HTTP call.
+//! Runs a job as an HTTP call: builds the request, repeats it only when a reused connection was closed, reads the answer.
 
 use std::collections::HashMap;
 use std::error::Error as _;
@@ -25,13 +25,13 @@ use crate::proxy::is_local;
 use crate::route::{HttpSpec, Route, Target, http_url};
 use crate::template::Input;
 use crate::trust::Trust;
-use crate::{clock, private, retry_after};
+use crate::{clock, public, retry_after};
 
-/// How much of an answer is read: enough for a message, and for the connection to be used again.
+/// How much of an answer is read: enough for a message, and to reuse the connection.
 const MAX_BODY: usize = 64 << 10;
-/// How long the body of an answer may take: its status has said what there is to know.
+/// How long the body of an answer may take: the status already decides.
 const BODY_TIMEOUT: Duration = Duration::from_secs(2);
-/// What cannot stand in a header, or would be mistaken for what stands for it.
+/// The characters that a header value must encode.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// The connections to each host, for all routes.
@@ -44,14 +44,14 @@ pub(crate) struct Endpoint {
     route: Arc<Route>,
     hosts: Arc<Hosts>,
     client: Client,
-    /// As [`Self::client`], with a new connection for each call.
+    /// As [`Self::client`], with a new connection per call.
     anew: Client,
-    /// Whether there may be connections that were used before.
+    /// Whether there may be reusable connections.
     has_answered: AtomicBool,
 }
 
 impl Hosts {
-    /// Waits for a place among the connections to a host.
+    /// Waits for a free connection to a host.
     async fn place(&self, url: &Url, most: u16) -> Option<OwnedSemaphorePermit> {
         let host = (url.host_str()?.to_owned(), url.port_or_known_default()?);
         let places = {
@@ -123,13 +123,13 @@ impl Endpoint {
         }
     }
 
-    /// Makes a call, once more where the other side may just have closed a connection that was used before: it cannot say
-    /// so in time. The call has a key by which a repetition is known, if it came after all.
+    /// Makes a call, and repeats it once if the other side may just have closed a reused connection. The call carries an
+    /// idempotency key, in case the first one arrived after all.
     async fn send(&self, job: &DeliveredJob, request: Request) -> reqwest::Result<Response> {
         match self.client.execute(request).await {
             Err(e) if was_closed(&e) && self.has_answered.load(Ordering::Relaxed) => {
                 let Ok(again) = self.request(job) else { return Err(e) };
-                tracing::debug!(job = %job.id, "the connection ended before the answer; called again: {}", cause(&e));
+                tracing::debug!(job = %job.id, "the connection closed before the answer; repeating the call: {}", cause(&e));
                 self.anew.execute(again).await
             }
             other => other,
@@ -153,9 +153,11 @@ impl Endpoint {
         if !spec.private_addresses
             && let Some(ip) =
                 url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse::<IpAddr>().ok())
-            && !private::is_public(ip)
+            && !public::is_public(ip)
         {
-            return Err(format!("{ip} is not a public address, and this route calls no others"));
+            return Err(format!(
+                "{ip} is not a public address, and `private_addresses = false` allows no others"
+            ));
         }
         let mut request = Request::new(spec.method.clone(), url);
         *request.headers_mut() = headers(spec, job, input.as_ref(), &body)?;
@@ -164,7 +166,7 @@ impl Endpoint {
     }
 }
 
-/// How to call an endpoint.
+/// The HTTP client for an endpoint.
 fn client_for(spec: &HttpSpec) -> Result<ClientBuilder, String> {
     let any = Url::parse("https://any.invalid").map_err(|e| e.to_string())?;
     let base = spec.base.as_ref().unwrap_or(&any);
@@ -174,12 +176,12 @@ fn client_for(spec: &HttpSpec) -> Result<ClientBuilder, String> {
         builder = builder.no_proxy();
     }
     if !spec.private_addresses {
-        builder = builder.dns_resolver(Arc::new(private::PublicOnly)).no_proxy();
+        builder = builder.dns_resolver(Arc::new(public::PublicOnly)).no_proxy();
     }
     Ok(builder)
 }
 
-/// Whether a connection that had been made ended before an answer.
+/// Whether an established connection closed before an answer.
 fn was_closed(error: &reqwest::Error) -> bool {
     if error.is_connect() || error.is_timeout() {
         return false;
@@ -200,7 +202,7 @@ fn was_closed(error: &reqwest::Error) -> bool {
 fn spec(route: &Route) -> Result<&HttpSpec, String> {
     match &route.target {
         Target::Http(spec) => Ok(spec),
-        Target::Command(_) => Err("the route is no endpoint".to_owned()),
+        Target::Command(_) => Err("the route is not an endpoint".to_owned()),
     }
 }
 
@@ -212,9 +214,9 @@ fn headers(
 ) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     let mut set = |name: &str, value: &str| -> Result<(), String> {
-        let name = HeaderName::try_from(name).map_err(|_| format!("`{name}` is no name of a header"))?;
+        let name = HeaderName::try_from(name).map_err(|_| format!("`{name}` is not a header name"))?;
         let value = HeaderValue::from_str(value)
-            .map_err(|_| format!("the header `{name}` cannot contain what the job gives for it"))?;
+            .map_err(|_| format!("the value that the job gives for the header `{name}` has characters that headers cannot carry"))?;
         headers.insert(name, value);
         Ok(())
     };
@@ -265,11 +267,12 @@ async fn read(mut answer: Response) -> (Fact, String) {
         }
     };
     if timeout(BODY_TIMEOUT, reading).await.is_err() {
-        tracing::debug!("the body of an answer took too long; the status {status} counts");
+        tracing::debug!("timed out reading the body of an answer; the status {status} counts");
     }
     let mut detail = String::from_utf8_lossy(&body).into_owned();
     if let Some(place) = elsewhere.filter(|_| status.is_redirection()) {
-        detail = format!("it points to {place}, and redirects are not followed");
+        detail =
+            format!("it redirects to {place}, and redirects are not followed; use that URL in the route");
     }
     (Fact::Status { status, pause }, detail)
 }

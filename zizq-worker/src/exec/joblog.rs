@@ -1,8 +1,8 @@
-//! The output of a command on its way to the job's log on the server.
+//! Sends the output of a command to the job's log on the server.
 //!
-//! The server keeps the last 64 KiB of an attempt, so no more than that is ever on its way; what comes faster is dropped
-//! from the front, as the server would. What did not get there is sent again, while the run goes on: a line may come twice, if
-//! the answer was lost, but none is missing because the server was away.
+//! The server keeps the last 64 KiB of an attempt, so no more than that waits here; when output comes faster, the oldest is
+//! dropped, as the server would do. Lines are sent at least once while the run goes on: a line may arrive twice if the
+//! answer was lost, but none is missing because the server was away.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,22 +20,22 @@ use super::output::{End, PARTIAL_LINE};
 use crate::client::CallError;
 use crate::report::Lease;
 
-/// How many bytes of output wait at most.
+/// The most bytes of output that wait.
 const MAX_BYTES: usize = MAX_KEPT_BYTES;
-/// The most that is sent at a time: short lines grow when they become JSON.
+/// The largest body: short lines grow when they become JSON.
 const MAX_BODY: usize = 256 << 10;
-/// How often what waits is sent.
+/// How often output is sent.
 const PACE: Duration = Duration::from_millis(500);
-/// How long the last of it may take: the outcome waits for it.
+/// How long the last call may take: the outcome waits for it.
 const LAST: Duration = Duration::from_secs(2);
 
-/// Whether the server takes logs at all. It is asked once.
+/// Whether the server accepts logs. One refusal turns them off.
 #[derive(Debug, Default)]
 pub(crate) struct Acceptance {
     refused: AtomicBool,
 }
 
-/// The lines of one run that wait.
+/// The output of one run that waits.
 #[derive(Debug)]
 pub(super) struct JobLog<'a> {
     shared: &'a Shared,
@@ -43,23 +43,23 @@ pub(super) struct JobLog<'a> {
     waiting: Mutex<Waiting>,
 }
 
-/// Output that was not cut into lines yet: that is done only with what is left of it when it is sent.
+/// Raw output: only what is left when it is sent is split into lines.
 #[derive(Debug, Default)]
 struct Waiting {
     chunks: VecDeque<(Output, Vec<u8>)>,
     bytes: usize,
-    /// Lines that were sent, and perhaps not taken.
+    /// Lines that were sent and not acknowledged.
     unsent: Bytes,
     /// The starts of lines whose ends have not come yet.
     partial: [Partial; 2],
 }
 
-/// The start of a line of one output.
+/// The start of a line of one stream.
 #[derive(Debug, Default)]
 struct Partial {
     cutter: Cutter,
     bytes: Vec<u8>,
-    /// Since when it waits for its end.
+    /// When it began to wait for its end.
     since: Option<Instant>,
 }
 
@@ -74,7 +74,7 @@ impl<'a> JobLog<'a> {
         }
     }
 
-    /// Sends what comes until the run has ended, and then the rest.
+    /// Sends output periodically until the run has ended.
     pub(super) async fn send(&self, end: &End) {
         loop {
             tokio::select! {
@@ -84,10 +84,10 @@ impl<'a> JobLog<'a> {
         }
     }
 
-    /// Sends the last lines. What takes too long stays out.
+    /// Sends the last lines, within a time limit.
     pub(super) async fn finish(&self) {
         if tokio::time::timeout(LAST, self.flush(true)).await.is_err() {
-            tracing::debug!(job = %self.lease.id, "the last output did not get to the server in time");
+            tracing::debug!(job = %self.lease.id, "the last output did not reach the server in time");
         }
     }
 
@@ -106,10 +106,12 @@ impl<'a> JobLog<'a> {
             Ok(()) => {}
             Err(CallError::Refused { status, code: Some(Code::NoRoute), .. }) => {
                 if !self.shared.job_log.refused.swap(true, Ordering::Relaxed) {
-                    tracing::info!("the server keeps no output of jobs ({status}); it is only in this log");
+                    tracing::info!(
+                        "the server does not keep the output of jobs ({status}); it is only in this log"
+                    );
                 }
             }
-            Err(e) => tracing::debug!(job = %self.lease.id, "output did not get to the server: {e}"),
+            Err(e) => tracing::debug!(job = %self.lease.id, "output did not reach the server: {e}"),
         }
     }
 }
@@ -131,7 +133,7 @@ impl Waiting {
         }
     }
 
-    /// What is to be sent now: what was not taken before, and what is new.
+    /// The next body: unacknowledged lines, then new ones.
     fn next(&mut self, is_last: bool, now: Instant) -> Bytes {
         let new = self.take(is_last, now);
         if self.unsent.is_empty() {
@@ -147,7 +149,7 @@ impl Waiting {
         self.unsent.clone()
     }
 
-    /// The lines that wait, as NDJSON; at last, and after a while, also those without an end.
+    /// Takes the waiting lines, as NDJSON; at the end, or after a while, also those without an end.
     fn take(&mut self, is_last: bool, now: Instant) -> String {
         let mut lines: VecDeque<String> = VecDeque::new();
         let mut size = 0;
@@ -211,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_taken_is_sent_again_in_its_place() {
+    fn unacknowledged_lines_are_sent_again_in_order() {
         let (mut waiting, now) = (Waiting::default(), Instant::now());
         let line = |line: &str| format!("{{\"stream\":\"stdout\",\"line\":\"{line}\"}}\n");
         waiting.push(Output::Stdout, b"a\n");

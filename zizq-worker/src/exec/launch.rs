@@ -1,4 +1,4 @@
-//! Sets limits for this process and becomes a command: they are in force, and its cgroup is entered, before its first
+//! Sets limits for this process, enters a cgroup and becomes a command, so that all of it holds before the command's first
 //! instruction.
 
 use std::convert::Infallible;
@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 use crate::cgroup;
 use crate::route::{Limits, User};
 
-/// The exit code that says that the worker is at fault.
+/// The exit code if the worker is at fault.
 pub const CANNOT_LAUNCH: u8 = 126;
 
 /// `zizq-worker exec-child`.
@@ -35,13 +35,13 @@ pub struct LaunchArgs {
     uid: Option<u32>,
     #[arg(long, requires = "uid")]
     gid: Option<u32>,
-    /// What to become.
+    /// The command.
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
 
-/// The arguments that make this program enter this cgroup, set these limits and become what follows, as this user: limits
-/// first, for it may take somebody else to set them.
+/// The arguments for this program to enter the cgroup, set the limits and become the command that follows, as this user.
+/// Limits come first, because the user may not be allowed to set them.
 pub(super) fn arguments(limits: &Limits, user: Option<&User>, cgroup: Option<&Path>) -> Vec<OsString> {
     let number = |flag: &str, value: Option<u64>| value.map(|value| format!("--{flag}={value}").into());
     let flags = [
@@ -62,24 +62,24 @@ pub(super) fn arguments(limits: &Limits, user: Option<&User>, cgroup: Option<&Pa
     std::iter::once("exec-child".into()).chain(flags).chain(["--".into()]).collect()
 }
 
-/// Becomes the command; comes back only with what went wrong.
+/// Becomes the command; returns only an error.
 ///
 /// # Errors
-/// Where a limit cannot be set, or the command cannot be executed.
+/// If a limit cannot be set, or the command cannot be executed.
 pub fn run(args: LaunchArgs) -> Result<Infallible, String> {
     if let Some(folder) = &args.cgroup {
         cgroup::enter(folder).map_err(|e| format!("cannot enter the cgroup {}: {e}", folder.display()))?;
     }
     let limits = [
         (Resource::As, "memory", args.memory, args.memory),
-        // The signal at the soft limit says why; the one at the hard limit cannot be caught.
+        // The soft limit sends SIGXCPU, which names the cause; the hard limit sends SIGKILL.
         (Resource::Cpu, "cpu_time", args.cpu_seconds, args.cpu_seconds.map(|soft| soft.saturating_add(1))),
         (Resource::Nproc, "processes", args.processes, args.processes),
         (Resource::Nofile, "files", args.files, args.files),
     ];
     for (resource, name, soft, hard) in limits {
         if soft.is_some() {
-            // More than this process may have cannot be given.
+            // A limit cannot exceed that of this process.
             let most = getrlimit(resource).maximum;
             let within = |limit: Option<u64>| limit.map(|limit| most.map_or(limit, |most| limit.min(most)));
             let new = Rlimit { current: within(soft), maximum: within(hard) };
@@ -90,7 +90,7 @@ pub fn run(args: LaunchArgs) -> Result<Infallible, String> {
         nice(more).map_err(|e| format!("cannot set `nice`: {e}"))?;
     }
     let Some((program, rest)) = args.command.split_first() else {
-        return Err("there is no command".to_owned());
+        return Err("the command is missing".to_owned());
     };
     let mut command = Command::new(program);
     if let (Some(uid), Some(gid)) = (args.uid, args.gid) {

@@ -1,9 +1,9 @@
-//! Where lines of output end: at a line feed, at a carriage return as progress bars write it, or at both as one.
+//! Splits output into lines. A line ends at a line feed, at a carriage return (progress bars), or at both as one.
 
-/// Cuts what comes in pieces into lines.
+/// Splits output that comes in pieces.
 #[derive(Debug, Default)]
 pub(super) struct Cutter {
-    /// The last line was ended by a carriage return: a line feed that follows belongs to it.
+    /// The last line ended with a carriage return; a line feed that follows belongs to it.
     after_return: bool,
 }
 
@@ -16,7 +16,7 @@ pub(super) struct Piece<'a> {
 }
 
 impl Cutter {
-    /// Cuts the next piece off `bytes`. `is_within` says whether a part of its line has come before.
+    /// Cuts the next piece off `bytes`. `is_within`: a part of its line came before.
     pub(super) fn cut<'a>(&mut self, bytes: &mut &'a [u8], is_within: bool) -> Option<Piece<'a>> {
         loop {
             let after_return = std::mem::take(&mut self.after_return);
@@ -32,7 +32,7 @@ impl Cutter {
             let (is_return, is_blank) = (rest.first() == Some(&b'\r'), piece.is_empty() && !is_within);
             *bytes = rest.get(1..).unwrap_or_default();
             self.after_return = is_return && !is_blank;
-            // A bar begins with a return to the start of the line; that is no line.
+            // A progress bar begins with a carriage return, which is not a line.
             if is_blank && (is_return || after_return) {
                 continue;
             }
@@ -40,7 +40,7 @@ impl Cutter {
         }
     }
 
-    /// As if all of `bytes` were cut. Says how many lines end in them, about.
+    /// Skips all of `bytes`. Returns about how many lines end in them.
     pub(super) fn skip(&mut self, bytes: &[u8]) -> usize {
         self.after_return = bytes.last() == Some(&b'\r');
         let count = |end| memchr::memchr_iter(end, bytes).count();

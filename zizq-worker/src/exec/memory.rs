@@ -1,28 +1,28 @@
-//! What the kernel says about memory: of this worker, and whether it killed for want of it.
+//! The kernel's counters of memory: the peak of this worker, and whether a process was killed because memory ran out.
 
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How often the kernel had killed when it was last looked at.
+/// The kernel's count of out-of-memory kills at the last look.
 static SEEN: AtomicU64 = AtomicU64::new(u64::MAX);
 
-/// Remembers how often the kernel has killed so far.
+/// Remembers the current count.
 pub(super) fn watch() {
     if let Some(kills) = kills() {
         SEEN.store(kills, Ordering::Relaxed);
     }
 }
 
-/// Whether it killed since the last look. Of two processes that were killed at the same moment, one of them by somebody
-/// else, either may be taken for the other.
+/// Whether the kernel killed a process since the last look. Two processes killed at the same moment, one by somebody else,
+/// may be mistaken for each other.
 pub(super) fn kernel_killed_for_memory() -> bool {
     kills().is_some_and(|now| now > SEEN.swap(now, Ordering::Relaxed))
 }
 
-/// The most memory this worker held when it was last looked at, in bytes.
+/// The peak memory of this worker at the last look, in bytes.
 static OWN_PEAK: AtomicU64 = AtomicU64::new(0);
 
-/// Whether a peak of a command is not only that of the worker, which it was a part of when it was started.
+/// Whether a command's peak is its own, and not that of the worker that it was forked from.
 pub(super) fn is_its_own(peak: u64) -> bool {
     if peak > OWN_PEAK.load(Ordering::Relaxed) {
         OWN_PEAK.store(own_peak().unwrap_or(0), Ordering::Relaxed);

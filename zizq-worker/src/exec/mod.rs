@@ -1,4 +1,4 @@
-//! Runs one job.
+//! Runs a job by its route, as a command or as an HTTP call, and leaves nothing of it behind.
 
 mod attend;
 mod broken;
@@ -30,11 +30,11 @@ use crate::event::Event;
 use crate::outcome::Outcome;
 use crate::route::{Route, RouteName, Target};
 
-/// Whether a running job shall end.
+/// Whether and how a running job must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stop {
     No,
-    /// It may clean up.
+    /// With time to clean up.
     Gently,
     Now,
 }
@@ -61,23 +61,23 @@ impl Shared {
     }
 }
 
-/// How a run ended, and what it cost.
+/// The outcome of a run, and what it used.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) outcome: Outcome,
     pub(crate) usage: Option<Usage>,
 }
 
-/// What a command used.
+/// The resources that a command used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub(crate) struct Usage {
-    /// Time on the clock, in milliseconds.
+    /// Wall-clock time in milliseconds.
     pub(crate) wall_ms: u64,
-    /// CPU time in milliseconds: of all that ran in its cgroup, or without one of it and of what it waited for.
+    /// CPU time in milliseconds: of all processes in its cgroup; without a cgroup, of it and the children it waited for.
     pub(crate) cpu_ms: u64,
-    /// The most memory in bytes: of all that was in its cgroup, cached files included, or without one of one process.
-    /// Absent where that is less than this worker holds: until a new process becomes another program it counts the memory
-    /// of its parent as its own.
+    /// Peak memory in bytes: of all processes in its cgroup, cached files included; without a cgroup, of the largest
+    /// process. Absent if it is less than this worker holds, because a new process counts the memory of its parent as its
+    /// own until it executes another program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) peak_bytes: Option<u64>,
 }
@@ -104,7 +104,7 @@ impl Handler {
         Ok(Self { route, executor })
     }
 
-    /// Runs a job to its end, or until `stop` says so. Nothing of it is left behind, even when this is dropped.
+    /// Runs a job to its end, or until `stop` ends it. Nothing of it is left behind, even if this is dropped.
     pub(crate) async fn run(&self, job: &DeliveredJob, stop: watch::Receiver<Stop>) -> Ran {
         match &self.executor {
             Executor::Command(runner) => runner.run(job, stop).await,
@@ -119,7 +119,7 @@ pub(crate) struct Handlers(HashMap<RouteName, Arc<Handler>>);
 
 impl Handlers {
     /// # Errors
-    /// Where a route cannot work, as with a certificate that cannot be read.
+    /// If a route cannot work, for example because a certificate cannot be read.
     pub(crate) fn new(routes: &[Arc<Route>], shared: &Shared) -> Result<Self, String> {
         let handler = |route: &Arc<Route>| match Handler::new(route.clone(), shared) {
             Ok(handler) => Ok((route.name.clone(), Arc::new(handler))),
@@ -137,13 +137,13 @@ impl Handlers {
     }
 }
 
-/// Waits until the job shall end.
+/// Waits until the job must end.
 async fn stopped(stop: &mut watch::Receiver<Stop>) {
-    // Nobody left to say so means that the pool is gone, and then nothing may run.
+    // A dropped sender means that the pool is gone, and then nothing may run.
     drop(stop.wait_for(|&stop| stop != Stop::No).await);
 }
 
-/// Waits for that long, or for ever. Says how long that was.
+/// Waits for this long, or forever. Returns how long.
 pub(crate) async fn after(time: Option<Duration>) -> Duration {
     match time {
         Some(time) => {

@@ -1,4 +1,4 @@
-//! What a command prints: every line to the log, the last ones kept. Both in bounded memory, whatever it prints.
+//! The output of a command: logs every line and keeps the last ones, both in bounded memory and at a bounded rate.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -13,22 +13,22 @@ use super::lines::Cutter;
 use crate::logging::JOB_OUTPUT;
 use crate::thin;
 
-/// The longest line in the log, in bytes; the rest of it is left out.
+/// The longest line in the log, in bytes; the rest is cut off.
 const MAX_LINE: usize = 4 << 10;
-/// The most lines of one job and stream that are logged in a second, and the most bytes; the rest is left out.
+/// The most lines and bytes per second that are logged of one stream of a job; the rest is left out.
 const MAX_LINES_PER_SECOND: u64 = 1_000;
 const MAX_BYTES_PER_SECOND: usize = 256 << 10;
-/// How long the start of a line waits for its end: a question has none.
+/// How long the start of a line waits for its end: a prompt has none.
 pub(super) const PARTIAL_LINE: Duration = Duration::from_secs(1);
 /// How much of the end of the output is kept.
 const TAIL_BYTES: usize = 8 << 10;
 const TAIL_LINES: usize = 50;
 
-/// How long to read on after a command has ended and its group was killed: only a process that left the group can still
-/// hold a pipe open then.
+/// How long to read after a command has ended and its group was killed: only a process that left the group can then hold
+/// a pipe open.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// The end of a command, for those who read what it writes.
+/// Signals the end of a command to the readers of its output.
 #[derive(Debug, Default)]
 pub(super) struct End(watch::Sender<bool>);
 
@@ -42,14 +42,14 @@ impl End {
         drop(self.0.subscribe().wait_for(|&done| done).await);
     }
 
-    /// Waits until there is no sense in reading on.
+    /// Waits until reading on is pointless.
     pub(super) async fn over(&self) {
         self.done().await;
         sleep(GRACE).await;
     }
 }
 
-/// Reads a pipe to its end. Says whether it came. The sink is also called with nothing, from time to time.
+/// Reads a pipe to its end. Returns whether the end came. The sink is also called without bytes, periodically.
 pub(super) async fn pump(
     pipe: Option<impl AsyncRead + Unpin>,
     end: &End,
@@ -74,7 +74,7 @@ pub(super) async fn pump(
             Ok(0) => return true,
             Ok(n) => sink(buf.get(..n).unwrap_or_default()),
             Err(e) => {
-                tracing::debug!("the output of a command cannot be read: {e}");
+                tracing::debug!("cannot read the output of a command: {e}");
                 return true;
             }
         }
@@ -98,7 +98,7 @@ impl Tail {
         let text = String::from_utf8_lossy(self.0.make_contiguous());
         let body = text.trim_end_matches('\n');
         let lines = body.rmatch_indices('\n').nth(TAIL_LINES - 1).map_or(0, |(at, _)| at + 1);
-        // A bad byte has become a character of three.
+        // An invalid byte became a character of three bytes.
         let surplus = text.len().saturating_sub(TAIL_BYTES);
         let bytes = (surplus..text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len());
         text.get(lines.max(bytes)..).unwrap_or_default().to_owned()
@@ -111,11 +111,11 @@ pub(super) struct LineLog {
     job: JobId,
     stream: &'static str,
     cutter: Cutter,
-    /// The start of a line whose end has not come yet, and since when.
+    /// The start of a line whose end has not come yet, and its time.
     partial: Vec<u8>,
     since: Instant,
     second: Instant,
-    /// What was logged in this second, and how many lines were not.
+    /// What was logged in this second, and how many lines were left out.
     lines: u64,
     bytes: usize,
     left_out: u64,
@@ -135,7 +135,7 @@ impl LineLog {
         if self.is_full()
             && let Some(last) = memchr::memrchr2(b'\n', b'\r', bytes)
         {
-            // Whatever comes before the last line is only counted, and that is quick.
+            // Lines before the last one are only counted, which is fast.
             self.partial.clear();
             let (counted, rest) = bytes.split_at(last + 1);
             self.left_out += u64::try_from(self.cutter.skip(counted)).unwrap_or(u64::MAX);
@@ -163,13 +163,13 @@ impl LineLog {
         self.lines >= MAX_LINES_PER_SECOND || self.bytes >= MAX_BYTES_PER_SECOND
     }
 
-    /// Keeps the start of a line, one byte more than is logged: that shows that there was more.
+    /// Keeps the start of a line, with one byte more than is logged to show that it was cut.
     fn begin(&mut self, piece: &[u8]) {
         let room = (MAX_LINE + 1).saturating_sub(self.partial.len()).min(piece.len());
         self.partial.extend_from_slice(piece.get(..room).unwrap_or(piece));
     }
 
-    /// Logs the start of a line, as far as it has come.
+    /// Logs the start of a line that has come so far.
     fn end_partial(&mut self) {
         if !self.partial.is_empty() {
             let line = std::mem::take(&mut self.partial);
@@ -183,7 +183,7 @@ impl LineLog {
             return;
         }
         if thin::is_on() {
-            // It is in the log of its job.
+            // The log of the job has it.
             return;
         }
         let text = match line.get(..MAX_LINE) {
@@ -200,11 +200,11 @@ impl LineLog {
         if self.left_out > 0 {
             let Self { job, stream, left_out, .. } = self;
             let left_out = zizq_log::grouped(*left_out);
-            tracing::warn!(target: JOB_OUTPUT, %job, stream, "{left_out} more lines came too fast to be logged");
+            tracing::warn!(target: JOB_OUTPUT, %job, stream, "{left_out} lines were left out: the job prints too fast; its log on the server has the latest output");
         }
     }
 
-    /// Logs what is left: a last line without an end.
+    /// Logs the last line, if it has no end.
     pub(super) fn finish(mut self) {
         self.end_partial();
         self.tell_left_out();
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_takes_no_memory() {
+    fn a_line_without_end_takes_bounded_memory() {
         let (mut log, now) = log();
         for _ in 0..100 {
             log.push(&[b'x'; 10_000], now);
@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(log.partial, b"password: ");
         log.push(b"", at(1_100));
         assert_eq!((log.partial.len(), log.lines), (0, 1));
-        // One that grows all the time is shown, too.
+        // So is a line that keeps growing.
         for n in 0..=10 {
             log.push(b".", at(2_000 + 100 * n));
         }
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_logged_in_a_second_is_bounded_in_lines_and_in_bytes() {
+    fn the_log_is_bounded_in_lines_and_bytes_per_second() {
         for (line, most) in [("x\n".to_owned(), 1_000), ("x".repeat(4_000) + "\n", 66)] {
             let (mut log, now) = log();
             log.push(line.repeat(5_000).as_bytes(), now);

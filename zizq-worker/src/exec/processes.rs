@@ -1,4 +1,4 @@
-//! The processes of this worker: how they are started, waited for, and none of them forgotten.
+//! The processes of this worker: starts them, waits for them, and makes sure that none outlives its job.
 
 use std::collections::HashMap;
 use std::fs;
@@ -28,39 +28,39 @@ use crate::cgroup::{JobGroup, Place, Tree};
 use crate::ctl::CONTROL_VARIABLE;
 use crate::route::{Limits, User};
 
-/// The variable by which a process is known to be of a job.
+/// The variable that marks the processes of a job.
 pub(super) const LEASE_VARIABLE: &str = "ZIZQ_JOB_LEASE";
 
-/// Every command that runs.
+/// All running commands.
 #[derive(Debug)]
 pub struct Processes {
-    /// Dropped first: as long as its folder is locked the guard takes the worker to be alive.
+    /// Dropped first: the guard takes the worker for alive as long as this folder is locked.
     cgroups: Option<Tree>,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// A descriptor with a small number, mostly 3: the control channel of whatever is being started. It is inherited by
-    /// that one child because nothing else is started meanwhile.
+    /// A descriptor with a small number, usually 3: the control channel of the command that is being started. Only that
+    /// child inherits it, because nothing else is started meanwhile.
     slot: OwnedFd,
-    /// What the slot is otherwise.
+    /// What the slot holds otherwise.
     null: OwnedFd,
     leaders: HashMap<u32, LeaseToken>,
     guard: Option<Guard>,
-    /// In the environment of every command.
+    /// A mark in the environment of every command.
     mark: String,
-    /// How many files a command may open, where this process has allowed itself more.
+    /// The limit of open files for commands, if this process has raised its own.
     files: Option<Rlimit>,
 }
 
-/// A command that was started. Nothing of its group is left when this is dropped.
+/// A started command. Dropping this kills what is left of its group.
 #[derive(Debug)]
 pub(super) struct Started<'a> {
     processes: &'a Processes,
     pub(super) group: Group<'a>,
     pid: Pid,
-    /// What it says on the control channel.
+    /// The control channel.
     pub(super) control: Option<pipe::Receiver>,
     pub(super) stdin: Option<ChildStdin>,
     pub(super) stdout: Option<ChildStdout>,
@@ -68,26 +68,26 @@ pub(super) struct Started<'a> {
     exit: AsyncFd<OwnedFd>,
 }
 
-/// What is special about a command for those who start it.
+/// How to start a command.
 #[derive(Debug)]
 pub(super) struct StartTerms<'u, 'a> {
     pub(super) user: Option<&'u User>,
-    /// It enters it by itself.
+    /// The command enters it by itself.
     pub(super) cgroup: Option<JobGroup<'a>>,
-    /// It has its own limit of open files.
+    /// The command sets its own limit of open files.
     pub(super) limits_files: bool,
 }
 
 impl Processes {
-    /// Also makes this process the parent of whatever a command leaves behind.
+    /// Also makes this process the parent of all processes that commands leave behind.
     ///
     /// # Errors
-    /// Where there is no `/dev/null`.
+    /// If there is no `/dev/null`.
     pub fn new() -> io::Result<Self> {
         let slot = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         let null = rustix::io::fcntl_dupfd_cloexec(&slot, 10)?;
         if let Err(e) = set_child_subreaper(Some(getpid())) {
-            tracing::warn!("processes that leave the group of their job will not be found: {e}");
+            tracing::warn!("processes that leave the process group of their job will not be found: {e}");
         }
         let state = Mutex::new(State {
             slot,
@@ -100,10 +100,10 @@ impl Processes {
         Ok(Self { state, cgroups: None })
     }
 
-    /// Gives every command a cgroup from now on. Where the worker was only told to try, it goes on without.
+    /// Gives every command a cgroup from now on. With `auto`, the worker goes on without if that fails.
     ///
     /// # Errors
-    /// With a sentence, where a folder was named in which no cgroups can be made.
+    /// A sentence, if a folder was named and no cgroups can be made in it.
     pub fn within(mut self, place: &Place) -> Result<Self, String> {
         match Tree::open(place).and_then(proven) {
             Ok(tree) => {
@@ -112,14 +112,14 @@ impl Processes {
                 self.cgroups = Some(tree);
             }
             Err(e) if *place == Place::Own => {
-                tracing::warn!("commands get no cgroups, and limits are per process and per user: {e}");
+                tracing::warn!("commands get no cgroups, so limits are per process and per user: {e}");
             }
             Err(e) => return Err(e),
         }
         Ok(self)
     }
 
-    /// A cgroup for a job, if commands get some, and the limits that are left for its processes to have.
+    /// Makes a cgroup for a job, if commands get some. Returns also the limits that it does not cover.
     pub(super) fn cgroup(
         &self,
         job: &DeliveredJob,
@@ -130,7 +130,7 @@ impl Processes {
         Ok((Some(group), tree.controllers().leave(*limits)))
     }
 
-    /// Makes sure that so many jobs can run at a time, as far as files go.
+    /// Raises the limit of open files so that this many jobs can run at a time.
     pub(crate) fn allow(&self, jobs: u64) {
         let before = getrlimit(Resource::Nofile);
         let wanted = before.maximum.map_or(files_for(jobs), |most| most.min(files_for(jobs)));
@@ -139,11 +139,13 @@ impl Processes {
         }
         match setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: before.maximum }) {
             Ok(()) => _ = self.lock().files.get_or_insert(before),
-            Err(e) => tracing::warn!("{jobs} jobs at a time may need more files than can be open: {e}"),
+            Err(e) => {
+                tracing::warn!("{jobs} jobs at a time may need more open files than the limit allows: {e}")
+            }
         }
     }
 
-    /// Starts a command as the leader of a group of its own.
+    /// Starts a command as the leader of its own process group.
     pub(super) fn start<'a>(
         &'a self,
         mut command: Command,
@@ -152,18 +154,24 @@ impl Processes {
     ) -> io::Result<Started<'a>> {
         let (control, write) = pipe_with(PipeFlags::CLOEXEC)?;
         if let Some(user) = terms.user {
-            // A pipe has an owner, too, which counts for those who open it once more by its name, as `ctl` does.
+            // The owner of a pipe counts when it is reopened by its path, as `ctl` does.
             std::os::unix::fs::fchown(&write, Some(user.uid), Some(user.gid))?;
         }
         let control = pipe::Receiver::from_owned_fd(control)?;
         let mut state = self.lock();
         if state.guard.is_none() {
             let guard = Guard::start(&state.mark, self.cgroups.as_ref().map(Tree::folder));
-            state.guard = guard.inspect_err(|e| tracing::warn!("no guard could be started: {e}")).ok();
+            state.guard = guard
+                .inspect_err(|e| {
+                    tracing::warn!(
+                        "cannot start the guard: {e}; commands will outlive this worker if it is killed"
+                    )
+                })
+                .ok();
         }
         let State { slot, null, leaders, guard, mark, files } = &mut *state;
         command.env(CONTROL_VARIABLE, slot.as_raw_fd().to_string()).env(MARK_VARIABLE, mark);
-        // A duplicate is inherited where the original is not.
+        // IMPORTANT: the lock is held from here until the slot is closed again. The duplicate is inherited by any child.
         rustix::io::dup2(&write, slot)?;
         let started = command.spawn();
         rustix::io::dup3(&*null, slot, DupFlags::CLOEXEC)?;
@@ -171,11 +179,11 @@ impl Processes {
         let raw = child.id();
         let pid = i32::try_from(raw).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
         leaders.insert(raw, lease);
-        // Its limit is what the worker was started with: there are programs that cannot do with more.
+        // Commands get the limit that the worker was started with: some programs fail with a larger one.
         if let Some(files) = files.filter(|_| !terms.limits_files)
             && let Err(e) = prlimit(Some(pid), Resource::Nofile, files)
         {
-            tracing::debug!("a command may open as many files as this worker: {e}");
+            tracing::debug!("cannot reset a command's limit of open files: {e}");
         }
         if let Some(guard) = guard {
             guard.begins(pid);
@@ -188,7 +196,7 @@ impl Processes {
         Ok(Started { processes: self, group, pid, control: Some(control), stdin, stdout, stderr, exit })
     }
 
-    /// The command is gone, and what was left of its group.
+    /// Forgets a command whose group is gone.
     fn forget(&self, pid: Pid) {
         let mut state = self.lock();
         state.leaders.remove(&number(pid));
@@ -197,8 +205,8 @@ impl Processes {
         }
     }
 
-    /// Ends what jobs have left behind outside of their groups: it has become our child, it knows the lease of its job,
-    /// and that job has ended.
+    /// Kills processes that jobs left behind outside of their groups: they became our children, their environment names
+    /// the lease of their job, and that job has ended.
     pub(crate) fn sweep(&self) {
         if let Some(tree) = &self.cgroups {
             tree.sweep();
@@ -216,9 +224,9 @@ impl Processes {
             }
             let lease = lease_of(pid);
             if lease.is_some_and(|lease| !state.leaders.values().any(|&running| running == lease)) {
-                tracing::warn!("process {pid} was left behind by a job that has ended; killing it");
+                tracing::warn!("killing process {pid}, which a finished job left behind");
                 if let Err(e) = kill_process(raw, Signal::KILL) {
-                    tracing::debug!("process {pid} has ended already: {e}");
+                    tracing::debug!("process {pid} has already ended: {e}");
                 }
             }
         }
@@ -230,7 +238,7 @@ impl Processes {
 }
 
 impl Started<'_> {
-    /// Waits until the command has ended, buries it and says what it used. Must not be asked again after it has answered.
+    /// Waits for the end of the command and reaps it. Returns what it used. Must not be called again afterwards.
     pub(super) async fn ended(&self) -> io::Result<ResUse> {
         self.exited().await?;
         try_wait4_pid(number(self.pid))?.ok_or_else(|| io::ErrorKind::WouldBlock.into())
@@ -248,7 +256,7 @@ impl Drop for Started<'_> {
     }
 }
 
-/// Starts something in a cgroup as commands are, and sees that it can be.
+/// Proves that a command can be started in a cgroup.
 fn proven(tree: Tree) -> Result<Tree, String> {
     let try_it = || {
         let group = tree.job("first", &Limits::default())?;
@@ -260,7 +268,7 @@ fn proven(tree: Tree) -> Result<Tree, String> {
     match try_it() {
         Ok(output) if output.status.success() => Ok(tree),
         Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-        Err(e) => Err(format!("a command cannot be started in {}: {e}", tree.folder().display())),
+        Err(e) => Err(format!("cannot start a command in {}: {e}", tree.folder().display())),
     }
 }
 
@@ -273,8 +281,8 @@ const fn number(pid: Pid) -> u32 {
     pid.as_raw_nonzero().get().unsigned_abs()
 }
 
-/// How many files this process may have open while so many jobs run: the ends of pipes and a handle on the process of each
-/// command, or a connection for each call.
+/// How many files this process needs for this many running jobs: pipes and a process handle per command, or a connection
+/// per call.
 const fn files_for(jobs: u64) -> u64 {
     128 + 6 * jobs
 }
@@ -289,7 +297,7 @@ fn children() -> Vec<u32> {
         .collect()
 }
 
-/// The lease that a process was started for.
+/// The lease of the job that a process belongs to.
 fn lease_of(pid: u32) -> Option<LeaseToken> {
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let mut variables = environment.split(|&byte| byte == 0);

@@ -1,4 +1,4 @@
-//! What the headers of a call say about its job: CloudEvents (binary mode) and Standard Webhooks.
+//! The headers of a call that describe its job (CloudEvents, binary mode) and sign it (Standard Webhooks).
 
 use std::fmt::Write as _;
 
@@ -11,13 +11,14 @@ use sha2::Sha256;
 
 use crate::clock::iso_time;
 
-/// What CloudEvents encodes in a header: everything but printable ASCII, and the space, the quote and the percent sign.
+/// The characters that CloudEvents encodes in a header: all but printable ASCII, and the space, the quote and the percent
+/// sign.
 const CLOUD_EVENTS: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
 /// The attributes of CloudEvents 1.0. The source is the queue, and the time is when the job became ready.
 pub(super) fn cloud_event(job: &DeliveredJob) -> [(&'static str, String); 5] {
     let text = |text: &str| utf8_percent_encode(text, CLOUD_EVENTS).to_string();
-    // A URI-reference, whatever the queue is called.
+    // Encoded, so that it is a URI-reference for every queue name.
     let source = utf8_percent_encode(&job.queue, percent_encoding::NON_ALPHANUMERIC);
     [
         ("ce-specversion", "1.0".to_owned()),
@@ -28,7 +29,7 @@ pub(super) fn cloud_event(job: &DeliveredJob) -> [(&'static str, String); 5] {
     ]
 }
 
-/// The signature of Standard Webhooks: one for each key, so that keys can be changed while both ends run.
+/// The signatures of Standard Webhooks: one per key, so that keys can be rotated while both ends run.
 pub(super) fn signature(secrets: &[Vec<u8>], id: &str, timestamp: u64, body: &[u8]) -> String {
     let mut header = String::new();
     for secret in secrets {
@@ -38,7 +39,7 @@ pub(super) fn signature(secrets: &[Vec<u8>], id: &str, timestamp: u64, body: &[u
         let space = if header.is_empty() { "" } else { " " };
         let encoded = BASE64_STANDARD.encode(mac.finalize().into_bytes());
         if write!(header, "{space}v1,{encoded}").is_err() {
-            tracing::debug!("a signature could not be written");
+            tracing::debug!("cannot write a signature");
         }
     }
     header

@@ -1,4 +1,4 @@
-//! On a terminal: how far the work is, what has failed of late and what runs, below the log.
+//! The live view on a terminal, below the log: progress, recent failures and running jobs.
 
 mod view;
 
@@ -20,31 +20,31 @@ use crate::stats::Stats;
 
 /// How often the view is drawn.
 const PACE: Duration = Duration::from_millis(200);
-/// How long its end may take: nobody may be left who takes what is drawn.
+/// How long removing it may take: the terminal may be gone.
 const LAST: Duration = Duration::from_millis(500);
-/// The size of a terminal that does not say it.
+/// The assumed size of a terminal that does not report one.
 const SIZE: (u16, u16) = (24, 80);
 
-/// The view, while there is one. The log goes through it.
+/// The view, if there is one. The log is written through it.
 static SCREEN: OnceLock<MultiProgress> = OnceLock::new();
-/// Ends the drawing, with a place to say so when it is over.
+/// Ends the drawing thread, with a channel for its confirmation.
 static END: Mutex<Option<SyncSender<SyncSender<()>>>> = Mutex::new(None);
 
-/// Whether to show what runs.
+/// Whether to show the running jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Live {
-    /// Where the log goes to a terminal and is for people.
+    /// If the log goes to a terminal and is for people.
     #[default]
     Auto,
-    /// Also where it does not look like a terminal.
+    /// Even without a terminal.
     Always,
     /// Only the log.
     Never,
 }
 
 impl Live {
-    /// Makes place for the view, where it is wanted.
+    /// Prepares the view, if it is wanted.
     pub fn start(self, format: Option<LogFormat>) {
         let is_for_people = io::stderr().is_terminal() && format != Some(LogFormat::Json);
         if self == Self::Always || (self == Self::Auto && is_for_people) {
@@ -58,7 +58,7 @@ pub(crate) fn is_on() -> bool {
     SCREEN.get().is_some()
 }
 
-/// Standard error, above the view if there is one.
+/// A writer to standard error, above the view if there is one.
 pub(crate) fn stderr() -> impl Write {
     Stderr
 }
@@ -78,7 +78,7 @@ impl Write for Stderr {
     }
 }
 
-/// Draws on a thread of its own, for a terminal can be stopped, and the work goes on.
+/// Draws on a thread of its own: a stopped terminal must not block the work.
 pub(crate) fn show(stats: Arc<Stats>) {
     let Some(screen) = SCREEN.get() else { return };
     let (end, ended) = sync_channel::<SyncSender<()>>(1);
@@ -102,12 +102,12 @@ pub(crate) fn show(stats: Arc<Stats>) {
     });
 }
 
-/// Takes the view away, so that only the log is left.
+/// Removes the view.
 pub fn stop() {
     let end = END.lock().unwrap_or_else(PoisonError::into_inner).take();
     let (done, is_done) = sync_channel(1);
     if end.is_some_and(|end| end.try_send(done).is_ok()) && is_done.recv_timeout(LAST).is_err() {
-        tracing::debug!("the view could not be taken away");
+        tracing::debug!("cannot remove the live view in time");
     }
 }
 
@@ -120,7 +120,7 @@ fn size() -> (usize, usize) {
     (rows.into(), columns.into())
 }
 
-/// Lines below the log. They are drawn all at once: one bar has them all.
+/// The lines below the log, drawn at once as one bar.
 struct Lines<'a> {
     screen: &'a MultiProgress,
     bar: Option<ProgressBar>,
@@ -128,7 +128,7 @@ struct Lines<'a> {
 
 impl Lines<'_> {
     fn draw(&mut self, lines: &[String], columns: usize) {
-        // The last column stays free, for some terminals begin a new line behind it.
+        // The last column stays free: some terminals wrap after it.
         let cut = |line: &String| truncate_str(line, columns.saturating_sub(1), "").into_owned();
         let text = lines.iter().map(cut).collect::<Vec<_>>().join("\n");
         let bar = self.bar.get_or_insert_with(|| {

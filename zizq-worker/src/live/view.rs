@@ -1,4 +1,4 @@
-//! What the view shows.
+//! The lines of the live view.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -8,18 +8,18 @@ use zizq_log::grouped;
 
 use crate::stats::{Board, Failed, Slot, Stats, rounded};
 
-/// The most jobs that are shown; the others are counted.
+/// The most jobs that are shown; others are only counted.
 const MAX_SHOWN: usize = 20;
-/// The fewest.
+/// The fewest jobs that are shown.
 const MIN_SHOWN: usize = 2;
-/// How many lines are left to the log.
+/// How many lines are left for the log.
 const LOG: usize = 4;
-/// Below this width there is no place for long bars.
+/// Below this width, bars are short.
 const WIDE: usize = 70;
-/// How much the speed follows the present, in a second.
+/// The weight of the last second in the average rate.
 const FOLLOWS: f64 = 0.2;
 
-/// What it takes to say how fast it goes.
+/// The average rate of ended jobs.
 #[derive(Debug, Default)]
 pub(super) struct View {
     before: Option<(Instant, u64)>,
@@ -27,14 +27,14 @@ pub(super) struct View {
 }
 
 impl View {
-    /// The lines for a terminal of this size: how far the work is, what has failed, what runs.
+    /// The lines for a terminal of this size: failures, running jobs, progress.
     pub(super) fn lines(&mut self, stats: &Stats, rows: usize, columns: usize) -> Vec<String> {
         let now = Instant::now();
         self.look(now, stats.ended());
         let board = stats.board();
         let mut lines: Vec<String> = board.failures.iter().map(|failed| failure(failed, now)).collect();
         if !lines.is_empty() {
-            lines.insert(0, "the last failures:".to_owned());
+            lines.insert(0, "last failures:".to_owned());
         }
         let room = rows.saturating_sub(lines.len() + 2 + LOG).clamp(MIN_SHOWN, MAX_SHOWN);
         lines.extend(board.slots.values().take(room).map(|slot| running(slot, now, columns)));
@@ -55,7 +55,7 @@ impl View {
         self.before = Some((now, ended));
     }
 
-    /// How far the work is: what counts most comes first, for a narrow terminal cuts the rest.
+    /// The progress; the most important first, because a narrow terminal cuts the rest.
     fn progress(&self, board: &Board, stats: &Stats, now: Instant, columns: usize) -> String {
         let running = u64::try_from(board.slots.len()).unwrap_or_default();
         let speed = format!("{:.1} jobs/s", self.rate);
@@ -66,7 +66,7 @@ impl View {
             Some(time) if total > done => format!(" · {} to go", rounded(time)),
             _ => String::new(),
         };
-        #[expect(clippy::cast_precision_loss, reason = "it is about a bar")]
+        #[expect(clippy::cast_precision_loss, reason = "it is for a bar")]
         let bar = bar(if total > 0 { done as f64 / total as f64 } else { 1.0 }, columns);
         let (left_over, done) = (grouped(total - done), grouped(done));
         format!("{bar}{done} of {} done{left} · {left_over} left · {speed}", grouped(total))
@@ -85,7 +85,7 @@ fn counts(board: &Board, stats: &Stats, hidden: usize) -> String {
     )
 }
 
-/// One line about a job that has failed.
+/// One line about a failed job.
 fn failure(failed: &Failed, now: Instant) -> String {
     let Failed { at, what, message } = failed;
     format!("  {} {}: {}", ago(now.duration_since(*at)), plain(what), plain(message))
@@ -100,7 +100,7 @@ fn ago(time: Duration) -> String {
     }
 }
 
-/// One line about a job that runs.
+/// One line about a running job.
 fn running(slot: &Slot, now: Instant, columns: usize) -> String {
     let seconds = now.duration_since(slot.since).as_secs();
     let time = format!("{:02}:{:02}", seconds / 60, seconds % 60);
@@ -118,7 +118,7 @@ fn bar(progress: f64, columns: usize) -> String {
     format!("[{}{}] ", "#".repeat(full), "-".repeat(usize::from(length) - full))
 }
 
-/// The text in one line, without anything that a terminal would take for more than text.
+/// The text in one line, without control characters.
 fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
@@ -133,7 +133,7 @@ mod tests {
     use crate::outcome::Outcome;
 
     #[tokio::test]
-    async fn the_view_shows_how_far_it_is_what_has_failed_and_what_runs() {
+    async fn the_view_shows_failures_running_jobs_and_progress() {
         let stats = Stats::default();
         stats.board().streams.insert("q".to_owned(), true);
         for n in 1..=38 {
@@ -149,10 +149,7 @@ mod tests {
         let mut view = View::default();
         let lines = view.lines(&stats, 24, 80);
         let failures = (4..=8).map(|n| format!("    0s ago q/t photo-{n}.jpg: no such file {n} [31m"));
-        assert_eq!(
-            lines[..6],
-            ["the last failures:".to_owned()].into_iter().chain(failures).collect::<Vec<_>>()
-        );
+        assert_eq!(lines[..6], ["last failures:".to_owned()].into_iter().chain(failures).collect::<Vec<_>>());
         assert_eq!(lines[6], "  00:00 q/t photo-9.jpg [#####---------------]  25 % halfwaythere");
         assert_eq!(lines[7], "  00:00 q/t photo-10.jpg ");
         assert_eq!(

@@ -1,6 +1,7 @@
-//! From what a job left behind to what that means.
+//! Judges how the run of a job ended.
 //!
-//! A runner says what happened ([`Fact`]); the table of its route ([`Rules`]) says what follows ([`Outcome`]).
+//! A runner states what happened ([`Fact`]); the table of its route ([`Rules`]) decides what follows ([`Outcome`]), which
+//! the table of jobs turns into the [`Verdict`](crate::report::Verdict) that is reported.
 
 mod rules;
 mod signals;
@@ -16,52 +17,52 @@ use serde_json::value::RawValue;
 pub(crate) use rules::{Action, Kind, Rules};
 pub(crate) use signals::name_of as signal_name;
 
-/// The longest message of a failure, in bytes; what is behind it is in the backtrace or in the log.
+/// The longest message of a failure, in bytes; the rest is in the backtrace or the log.
 const MAX_MESSAGE: usize = 1024;
 
-/// The shortest pause before something is tried again, whatever the other side says.
+/// The shortest pause before a retry, whatever the other side asks for.
 pub(crate) const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A length of time in milliseconds.
+/// A duration in milliseconds.
 pub(crate) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What became of the run of a job.
+/// How the run of a job ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fact {
-    /// A command ended by itself.
+    /// A command exited with this code.
     Exit(u8),
-    /// A command was ended by a signal that this worker did not send.
+    /// A command was killed by a signal that this worker did not send.
     Signal(i32),
-    /// A command was ended because it used more memory than it may.
+    /// A command was killed because it exceeded its memory limit.
     OutOfMemory,
-    /// A command used more CPU time than it may.
+    /// A command was killed because it exceeded its CPU time limit.
     OutOfCpuTime,
-    /// It took longer than it may.
+    /// It exceeded its timeout.
     TimedOut(Duration),
-    /// This worker could not even start it.
+    /// This worker could not start it.
     CannotStart(String),
     /// The program that the job itself names could not be started.
     NoSuchProgram(String),
-    /// The payload does not give what the route makes of it.
+    /// The payload does not fit the templates of the route.
     BadJob(String),
-    /// An endpoint answered; `pause` is what its `Retry-After` says.
+    /// An endpoint answered; `pause` is its `Retry-After`.
     Status { status: StatusCode, pause: Option<Duration> },
     /// An endpoint did not answer.
     NoAnswer(String),
-    /// The worker was told to end it.
+    /// This worker stopped it, as it was told to.
     Stopped,
 }
 
-/// What a job said of itself, over the control channel.
+/// What a job reported about itself over the control channel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Said {
     pub(crate) result: Option<JobResult>,
     pub(crate) failure: Option<Failure>,
 }
 
-/// What a job produced: JSON as it came, comparable by its text.
+/// The result of a job: JSON as it came, compared by its text.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct JobResult(pub(crate) Box<RawValue>);
@@ -74,31 +75,31 @@ impl PartialEq for JobResult {
 
 impl Eq for JobResult {}
 
-/// How the run of a job ended, for the server.
+/// What follows from how the run of a job ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It did what it should.
+    /// It succeeded.
     Success(Option<JobResult>),
     /// It failed.
     Failure(Failure),
-    /// Somebody is too busy for it: it is given back, and no attempt is counted.
+    /// The command or endpoint is too busy: the job is given back without counting an attempt.
     Release {
         reason: String,
-        /// How long it wants to be left alone, if it said so. What that comes to is the business of the pool.
+        /// The pause it asked for. The pool decides the actual one.
         pause: Option<Duration>,
     },
-    /// This worker is at fault: the job is given back, and its route rests for a while.
+    /// This worker is at fault: the job is given back, and its route rests.
     BackOff { reason: String },
-    /// The job failed in a way that can be the fault of this worker, too: so it is if other jobs fail in the same way.
+    /// The job failed in a way that may be this worker's fault: it is, if other jobs fail in the same way.
     Suspect(Failure),
-    /// It was ended because the worker was told to.
+    /// This worker stopped it.
     Stopped,
 }
 
 impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exit(126) => f.write_str("exited with code 126: a command cannot be executed"),
+            Self::Exit(126) => f.write_str("exited with code 126: a command is not executable"),
             Self::Exit(127) => f.write_str("exited with code 127: a command was not found"),
             Self::Exit(code @ 129..=192) => {
                 let signal = signal_name(i32::from(*code) - 128);
@@ -106,20 +107,20 @@ impl fmt::Display for Fact {
             }
             Self::Exit(code) => write!(f, "exited with code {code}"),
             Self::Signal(number) => write!(f, "killed by {}", signal_name(*number)),
-            Self::OutOfMemory => f.write_str("killed for want of memory"),
-            Self::OutOfCpuTime => f.write_str("killed because it used up its CPU time"),
-            Self::TimedOut(after) => write!(f, "took longer than {}", humantime::format_duration(*after)),
+            Self::OutOfMemory => f.write_str("killed: out of memory"),
+            Self::OutOfCpuTime => f.write_str("killed: out of CPU time"),
+            Self::TimedOut(after) => write!(f, "timed out after {}", humantime::format_duration(*after)),
             Self::CannotStart(why) | Self::NoSuchProgram(why) => write!(f, "could not be started: {why}"),
-            Self::BadJob(why) => write!(f, "does not fit its route: {why}"),
+            Self::BadJob(why) => write!(f, "the job does not fit its route: {why}"),
             Self::Status { status, .. } => write!(f, "the endpoint answered {status}"),
-            Self::NoAnswer(why) => write!(f, "the endpoint gave no answer: {why}"),
-            Self::Stopped => f.write_str("was ended"),
+            Self::NoAnswer(why) => write!(f, "no answer from the endpoint: {why}"),
+            Self::Stopped => f.write_str("stopped"),
         }
     }
 }
 
 impl Fact {
-    /// The class of the error, as programs tell it apart.
+    /// The `error_type`, for programs.
     const fn error_type(&self) -> &'static str {
         match self {
             Self::Exit(_) => "exit_code",
@@ -141,7 +142,7 @@ impl Fact {
 }
 
 impl Rules {
-    /// What follows from what happened. `detail` is the end of a command's standard error, or the start of a body.
+    /// Decides what follows. `detail` is the end of a command's standard error, or the start of a response body.
     pub(crate) fn judge(&self, fact: &Fact, detail: &str, said: Said) -> Outcome {
         if *fact == Fact::Stopped {
             return Outcome::Stopped;
@@ -178,7 +179,7 @@ fn failure(fact: &Fact, detail: &str) -> Failure {
     }
 }
 
-/// The last line that a command printed and how it ended, or how an endpoint answered and what.
+/// A command's last line and how it ended, or an endpoint's status and body.
 fn message(fact: &Fact, detail: &str) -> String {
     let how = fact.to_string();
     let how = start_of(&how, MAX_MESSAGE);
@@ -194,7 +195,7 @@ fn message(fact: &Fact, detail: &str) -> String {
     }
 }
 
-/// As much of the text as fits into `max` bytes.
+/// The start of a text that fits into `max` bytes.
 pub(crate) fn start_of(text: &str, max: usize) -> &str {
     let end = (0..=max).rfind(|&end| text.is_char_boundary(end)).unwrap_or(0);
     if text.len() <= max { text } else { text.get(..end).unwrap_or_default() }

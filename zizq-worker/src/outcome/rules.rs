@@ -1,4 +1,4 @@
-//! The one table that maps what happened to what follows.
+//! The one table that maps how a run ended to what follows.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -7,29 +7,30 @@ use serde::Deserialize;
 
 use super::{Fact, signals};
 
-/// What follows from what happened to a job.
+/// What follows from how a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Action {
-    /// The job is done.
+    /// The job succeeded.
     Success,
-    /// The attempt failed; the server decides when to try again, or `Retry-After` does.
+    /// The attempt failed; the server, or `Retry-After`, decides when to retry.
     Retry,
-    /// The job is dead: trying again is of no use.
+    /// The job is dead (dead-lettered): a retry would be useless.
     Dead,
-    /// Not now: back to the queue for later, and no attempt is counted.
+    /// Not now: the job is given back for later, without counting an attempt.
     Release,
-    /// This worker is at fault: back to the queue, no attempt is counted, and the route rests for a growing while.
+    /// This worker is at fault: the job is given back without counting an attempt, and the route rests with exponential
+    /// backoff.
     BackOff,
     /// The attempt failed, unless other jobs fail in the same way: then this worker is at fault.
     #[serde(skip)]
     Suspect,
 }
 
-/// What a line of the table is about.
+/// The condition of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum When {
-    /// Exit codes, or statuses of HTTP.
+    /// Exit codes, or HTTP statuses.
     Code(RangeInclusive<u16>),
     /// One signal, or any.
     Signal(Option<i32>),
@@ -42,29 +43,29 @@ enum When {
     NoAnswer,
 }
 
-/// What runs the jobs of a route, and thereby what its codes mean.
+/// What runs the jobs of a route, which decides what codes mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Command,
     Http,
 }
 
-/// The table of a route: its own lines first, then the defaults. The first line that fits counts.
+/// The rules of a route: its own first, then the defaults. The first match counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rules {
     own: Vec<(When, Action)>,
     defaults: Vec<(When, Action)>,
 }
 
-/// A line of the table that cannot be read.
+/// A rule that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{key}` is nothing that can become of a job of this route; write {expected}")]
+#[error("`{key}` is not a possible outcome on this route; write {expected}")]
 pub(crate) struct RuleError {
     key: String,
     expected: &'static str,
 }
 
-/// What people expect: 75 is EX_TEMPFAIL of sysexits.h, its neighbours are mistakes that do not go away by themselves.
+/// The default rules. 75 is EX_TEMPFAIL of sysexits.h; its neighbours are permanent errors.
 fn defaults(kind: Kind) -> Vec<(When, Action)> {
     let codes = |first, last, action| (When::Code(first..=last), action);
     let mut table = match kind {
@@ -95,11 +96,11 @@ impl Rules {
         Self { own: Vec::new(), defaults: defaults(kind) }
     }
 
-    /// The defaults, and what a route says otherwise.
+    /// The defaults, and the rules of a route over them.
     pub(crate) fn with(kind: Kind, own: &BTreeMap<String, Action>) -> Result<Self, RuleError> {
         let line = |(key, action): (&String, &Action)| Ok((When::read(kind, key)?, *action));
         let mut own = own.iter().map(line).collect::<Result<Vec<_>, _>>()?;
-        // What names less counts more, whatever the order in the file.
+        // The narrower rule wins, whatever the order in the file.
         own.sort_by_key(|(when, _)| match when {
             When::Code(codes) => codes.end() - codes.start(),
             When::Signal(None) => 1,
@@ -108,7 +109,7 @@ impl Rules {
         Ok(Self { own, ..Self::new(kind) })
     }
 
-    /// What follows. What no line is about is tried again.
+    /// What follows. Without a matching rule, a retry.
     pub(super) fn action(&self, fact: &Fact) -> Action {
         let lines = self.own.iter().chain(&self.defaults);
         lines.into_iter().find(|(when, _)| when.is(fact)).map_or(Action::Retry, |(_, action)| *action)

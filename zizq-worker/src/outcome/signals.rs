@@ -1,4 +1,4 @@
-//! The names of signals.
+//! The names of signals, for messages and for `outcome` rules.
 
 use rustix::process::Signal;
 

@@ -58,25 +58,19 @@ fn everything_else_has_its_line_and_its_name() {
     for (kind, fact, expected, error_type, message) in [
         (Kind::Command, Fact::Signal(9), "retry", "signal", "killed by signal 9 (SIGKILL)"),
         (Kind::Command, Fact::Signal(64), "retry", "signal", "killed by signal 64"),
-        (Kind::Command, Fact::OutOfMemory, "retry", "out_of_memory", "killed for want of memory"),
-        (
-            Kind::Command,
-            Fact::OutOfCpuTime,
-            "retry",
-            "out_of_cpu_time",
-            "killed because it used up its CPU time",
-        ),
+        (Kind::Command, Fact::OutOfMemory, "retry", "out_of_memory", "killed: out of memory"),
+        (Kind::Command, Fact::OutOfCpuTime, "retry", "out_of_cpu_time", "killed: out of CPU time"),
         (
             Kind::Command,
             Fact::TimedOut(Duration::from_millis(1500)),
             "retry",
             "timed_out",
-            "took longer than 1s 500ms",
+            "timed out after 1s 500ms",
         ),
-        (Kind::Command, Fact::BadJob(text()), "dead", "bad_job", "does not fit its route: why"),
-        (Kind::Http, Fact::TimedOut(Duration::from_secs(1)), "retry", "timed_out", "took longer than 1s"),
-        (Kind::Http, Fact::NoAnswer(text()), "retry", "http_error", "the endpoint gave no answer: why"),
-        (Kind::Http, Fact::BadJob(text()), "dead", "bad_job", "does not fit its route: why"),
+        (Kind::Command, Fact::BadJob(text()), "dead", "bad_job", "the job does not fit its route: why"),
+        (Kind::Http, Fact::TimedOut(Duration::from_secs(1)), "retry", "timed_out", "timed out after 1s"),
+        (Kind::Http, Fact::NoAnswer(text()), "retry", "http_error", "no answer from the endpoint: why"),
+        (Kind::Http, Fact::BadJob(text()), "dead", "bad_job", "the job does not fit its route: why"),
     ] {
         let outcome = judge(kind, &fact, "");
         assert_eq!(word(&outcome), expected, "{fact:?}");
@@ -162,7 +156,7 @@ fn a_line_that_cannot_be_is_refused() {
         (Kind::Http, ""),
     ] {
         let error = with(kind, &[(key, Action::Dead)]).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("`{key}` is nothing")), "{error}");
+        assert!(error.starts_with(&format!("`{key}` is not a possible outcome")), "{error}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! How a worker comes to its end.
+//! The shutdown of a worker: its phases and their deadlines.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::exec::Stop;
 use crate::notify;
 use crate::shutdown::Phase;
 
-/// How long the server has to take the last reports, after the last job was ended.
+/// How long to wait for the server to accept the last reports, after the last job has ended.
 const LAST_REPORTS: Duration = Duration::from_secs(5);
 
-/// The longest pause between renewals once the streams are closed. A server may notice that late, and then keeps what
-/// the streams held only for a moment.
+/// The longest pause between heartbeats once the streams are closed. A server may notice a closed stream late, and then
+/// keeps its jobs for only a moment.
 const RENEWAL_WITHOUT_STREAM: Duration = Duration::from_secs(1);
 
 impl Pool {
@@ -25,18 +25,18 @@ impl Pool {
             return self.broke(end);
         }
         if self.phase == Phase::Work || self.streams.are_closed() {
-            // Without a stream it is up to this worker to keep what it still runs.
+            // Without a stream, only heartbeats keep the leases of running jobs.
             self.renewal = every(self.renewal.period().min(RENEWAL_WITHOUT_STREAM));
             self.renew();
         }
     }
 
     pub(super) fn broke(&mut self, end: &Result<(), JoinError>) {
-        tracing::error!("a part of the worker has ended, which it never should; shutting down: {end:?}");
+        tracing::error!("a task of the worker ended unexpectedly, which is a bug; shutting down: {end:?}");
         self.end(Why::Broken, Phase::Drain);
     }
 
-    /// Goes this far towards the end. What is said first about why is what counts, unless something breaks.
+    /// Moves on to this phase. The first reason counts, unless something breaks.
     pub(super) fn end(&mut self, why: Why, phase: Phase) {
         if self.why.is_none() || why == Why::Broken {
             self.why = Some(why);
@@ -49,7 +49,7 @@ impl Pool {
             return;
         }
         if self.phase < Phase::Drain {
-            tracing::info!(running = self.runs.len(), "shutting down: no more jobs are taken");
+            tracing::info!(running = self.runs.len(), "shutting down: taking no more jobs");
             notify::is_stopping();
             self.tasks.stats.draining.store(true, Ordering::Relaxed);
             self.table.drain();
@@ -59,7 +59,7 @@ impl Pool {
         self.streams.follow(phase);
         let patience = match phase {
             Phase::Work | Phase::Drain => self.shutdown_timeout,
-            // Without a job that runs there is nobody to be graceful to.
+            // The grace period is for running jobs only.
             Phase::Stop if self.runs.is_empty() => LAST_REPORTS,
             Phase::Stop => self.grace + LAST_REPORTS,
             Phase::Kill => LAST_REPORTS,
@@ -68,9 +68,13 @@ impl Pool {
         if phase >= Phase::Stop {
             let stopped = self.table.stop_all();
             if stopped > 0 {
-                tracing::warn!(jobs = stopped, "ending the jobs that still run");
+                tracing::warn!(jobs = stopped, "stopping the jobs that still run");
             }
             self.stopped += stopped;
+            if !self.table.is_empty() {
+                let patience = humantime::format_duration(patience);
+                tracing::info!("waiting up to {patience} for the server to accept the last outcomes");
+            }
         }
         if phase == Phase::Kill {
             for run in self.runs.values() {
@@ -79,7 +83,7 @@ impl Pool {
         }
     }
 
-    /// Whether there is something left to wait for.
+    /// A deadline has passed. Returns whether there is something left to wait for.
     pub(super) fn time_is_up(&mut self) -> bool {
         match self.phase {
             Phase::Work | Phase::Drain => {
@@ -91,12 +95,12 @@ impl Pool {
     }
 
     pub(super) fn is_done(&self) -> bool {
-        // What a stream read last may still be on its way here when the stream has ended.
+        // A closed stream may have left events in the channel.
         let silent = self.streams.are_closed() && self.tasks.events.is_empty();
         self.phase > Phase::Work && silent && self.runs.is_empty() && self.table.is_empty()
     }
 
-    /// Ends every task that is left.
+    /// Ends all remaining tasks.
     pub(super) async fn close(mut self) -> Ended {
         self.running.shutdown().await;
         self.streams.shutdown().await;
@@ -108,9 +112,9 @@ impl Pool {
             match &self.tasks.spool {
                 Some(folder) => tracing::error!(
                     job = %id, folder = %folder.display(),
-                    "the server could not be told what became of the job; if it has ended, the next worker here tells it"
+                    "the job's outcome did not reach the server; it is kept here, and the next worker reports it"
                 ),
-                None => tracing::error!(job = %id, "the server could not be told what became of the job"),
+                None => tracing::error!(job = %id, "the job's outcome did not reach the server and is lost"),
             }
             unreported += 1;
         }

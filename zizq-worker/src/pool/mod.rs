@@ -1,4 +1,4 @@
-//! The owner of the jobs: starts and stops them as the table says, and brings the worker to its end.
+//! The owner of the jobs: carries out what the table of jobs decides, and shuts the worker down.
 
 mod end;
 mod pauses;
@@ -15,6 +15,7 @@ use std::time::Duration;
 use protocol::id::JobId;
 use protocol::job::DeliveredJob;
 use protocol::name::{JobType, QueueName};
+use protocol::stream::CancelReason;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
@@ -32,7 +33,7 @@ use crate::exec::{Handler, Handlers, Ran, Shared, Stop};
 use crate::label::Labels;
 use crate::live;
 use crate::outcome::{Outcome, millis};
-use crate::report::{Beat, Report};
+use crate::report::{Heartbeat, Report};
 use crate::retry_after::LONGEST;
 use crate::route::{RouteMap, RouteName, Stream};
 use crate::shutdown::Phase;
@@ -41,13 +42,13 @@ use crate::stream::Source;
 use crate::table::{Effect, Slots, Table};
 use crate::thin::Thinner;
 
-/// How long a route rests at most when jobs fail one after another in the same way: they may be at fault after all.
+/// The longest rest of a route whose jobs all fail in the same way: the jobs may be at fault after all.
 const SUSPICION: Duration = Duration::from_secs(30);
 
-/// After so many rests in a row a worker that is to end gives a route up.
+/// After this many rests in a row, a worker with `--once` gives a route up.
 const TRIES_ONCE: u32 = 3;
 
-/// The tasks around the pool, and how it talks with them.
+/// The tasks around the pool, and the channels to them.
 pub(crate) struct Tasks {
     pub(crate) source: Source,
     pub(crate) shared: Shared,
@@ -55,12 +56,12 @@ pub(crate) struct Tasks {
     pub(crate) services: JoinSet<()>,
     pub(crate) events: mpsc::Receiver<Event>,
     pub(crate) reports: mpsc::Sender<Report>,
-    pub(crate) renewals: mpsc::Sender<Vec<Beat>>,
-    /// Where outcomes are kept until the server has them, if they can be.
+    pub(crate) renewals: mpsc::Sender<Vec<Heartbeat>>,
+    /// The folder that keeps outcomes until the server has them, if there is one.
     pub(crate) spool: Option<PathBuf>,
 }
 
-/// A job that runs.
+/// A running job.
 struct Run {
     id: JobId,
     about: About,
@@ -76,40 +77,40 @@ pub(crate) struct Pool {
     tasks: Tasks,
     running: JoinSet<Ran>,
     runs: HashMap<task::Id, Run>,
-    /// What the outbox has not taken yet.
+    /// Reports that the outbox has no room for yet.
     unsent: VecDeque<Report>,
     renewal: Interval,
     progress: HashMap<JobId, Progress>,
-    /// A job said something since the last renewal.
+    /// A job reported progress since the last heartbeat.
     progress_is_news: bool,
-    /// Routes that this worker cannot serve, for a while.
+    /// Routes that rest because this worker cannot serve them now.
     at_fault: Pauses<RouteName>,
-    /// Failures that may be this worker's.
+    /// Failures that may be this worker's fault.
     suspects: Suspects,
-    /// Routes that are given up: this worker ends when the others have nothing left.
+    /// Routes that `--once` has given up: the worker ends when the others have nothing left.
     given_up: HashSet<RouteName>,
-    /// Routes whose jobs somebody is too busy for.
+    /// Routes whose endpoint or command is too busy.
     busy: Pauses<RouteName>,
     /// Jobs that were given back.
     put_back: Pauses<JobId>,
-    /// Jobs that nobody told this worker what to do with.
+    /// Jobs for which this worker has no route.
     unknown: Pauses<(QueueName, JobType)>,
     tick: Interval,
     idle_since: Instant,
     asks_for_rest: bool,
-    /// How many jobs had been begun when the server said last that none is left.
+    /// How many jobs had been started when the server last said that none is left.
     none_left_at: Option<u64>,
-    /// When there was a server last.
+    /// When the server was last reachable.
     server_seen: Instant,
     labels: Labels,
     thinner: Thinner,
-    /// What became of jobs about which the server has not said yet what follows.
+    /// Log lines about failed jobs, held until the server has said what follows.
     untold: HashMap<JobId, Line>,
-    /// Jobs that failed and have not succeeded since, where that matters at the end.
+    /// Jobs that failed and have not succeeded since, if the exit code depends on it.
     failing: HashSet<JobId>,
-    /// Jobs that were given back and have not come again, and when they are ready.
+    /// Jobs that were given back and have not come again, with the time they become ready.
     given_back: HashMap<JobId, Instant>,
-    /// Successes that the server did not take.
+    /// Successes that the server refused.
     late: u64,
     began: Instant,
     why: Option<Why>,
@@ -117,13 +118,13 @@ pub(crate) struct Pool {
     until: Until,
     total: u16,
     phase: Phase,
-    /// When the next phase begins by itself.
+    /// When the next phase of the shutdown begins.
     deadline: Option<Instant>,
     shutdown_timeout: Duration,
     grace: Duration,
-    /// What a new configuration does not change.
+    /// Settings that a reload does not change.
     fixed: Fixed,
-    /// Jobs that had to be ended.
+    /// Jobs that were stopped.
     stopped: usize,
 }
 
@@ -174,7 +175,7 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Takes jobs by these routes from now on; what runs goes on as it began.
+    /// Takes jobs by these routes from now on. Running jobs are not affected.
     fn set_routes(&mut self, config: &Config) -> Result<(), String> {
         let handlers = Handlers::new(&config.routes, &self.tasks.shared)?;
         let map = RouteMap::new(handlers.routes())?;
@@ -213,7 +214,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Runs jobs until the worker has come to its end.
+    /// Runs jobs until the worker has shut down.
     pub(crate) async fn run(mut self, mut phase: watch::Receiver<Phase>) -> Ended {
         let reports = self.tasks.reports.clone();
         loop {
@@ -255,7 +256,7 @@ impl Pool {
             }
             Event::Cancelled(cancel) => {
                 if self.table.cancelled(cancel.id) {
-                    tracing::warn!(job = %cancel.id, "to be ended: the server says {:?}", cancel.reason);
+                    tracing::warn!(job = %cancel.id, "{}; stopping it", why_cancelled(cancel.reason));
                 }
             }
             Event::Progress { id, progress } => self.progressed(id, progress),
@@ -263,7 +264,7 @@ impl Pool {
                 let gone: HashSet<JobId> = reply.lost.into_iter().chain(reply.cancel).collect();
                 for lease in asked.into_iter().filter(|lease| gone.contains(&lease.id)) {
                     if self.table.lost(lease) {
-                        tracing::warn!(job = %lease.id, "to be ended: the server says that it is not this worker's any more");
+                        tracing::warn!(job = %lease.id, "{}; stopping it", why_cancelled(CancelReason::LeaseLost));
                     }
                 }
             }
@@ -272,7 +273,7 @@ impl Pool {
                 let is_still_ours = self.table.settled(lease, refused.is_none());
                 match refused {
                     Some(why) if is_still_ours => {
-                        tracing::debug!(job = %lease.id, "{why}; it is reported by its new lease");
+                        tracing::debug!(job = %lease.id, "{why}; it is reported under its new lease");
                     }
                     Some(why) => {
                         tracing::warn!(job = %lease.id, "{why}");
@@ -315,7 +316,10 @@ impl Pool {
                 let key = (job.queue.clone(), job.job_type.clone());
                 let (pause, _) = self.unknown.hit(key, Instant::now(), LIMIT);
                 let (queue, job_type) = (&job.queue, &job.job_type);
-                tracing::error!(job = %job.id, %queue, %job_type, "no route is for this job; given back for {pause:.1?}");
+                tracing::error!(
+                    job = %job.id, %queue, %job_type,
+                    "no route for this job; given back for {pause:.1?}: add a route for its type, or take the queue out"
+                );
                 let reason = format!("this worker has no route for type `{job_type}` of queue `{queue}`");
                 self.table.give_back(job.id, millis(pause), reason);
             }
@@ -360,11 +364,11 @@ impl Pool {
         }
     }
 
-    /// Whose fault a failure is that can be either the job's or this worker's.
+    /// Decides whether a suspect failure is the job's fault or this worker's.
     fn told_apart(&mut self, id: JobId, outcome: Outcome, route: &RouteName) -> Outcome {
         match outcome {
             Outcome::Suspect(failure) if self.suspects.is_fault(route, id, &failure.message) => {
-                Outcome::BackOff { reason: format!("one job after another fails so: {}", failure.message) }
+                Outcome::BackOff { reason: format!("all jobs fail in the same way: {}", failure.message) }
             }
             Outcome::Suspect(failure) => Outcome::Failure(failure),
             Outcome::Success(_) | Outcome::Failure(_) => {
@@ -375,7 +379,7 @@ impl Pool {
         }
     }
 
-    /// Says how long a job is left alone that is given back, and lets a route rest that this worker cannot serve.
+    /// Sets the pause of a job that is given back, and lets a route rest that this worker cannot serve.
     fn paused(&mut self, id: JobId, outcome: Outcome, route: &RouteName) -> Outcome {
         let now = Instant::now();
         match outcome {
@@ -388,7 +392,7 @@ impl Pool {
                 if self.until.once && self.at_fault.in_a_row(route) >= TRIES_ONCE {
                     self.give_up(route);
                 }
-                // When the route goes on, jobs that were not tried yet have their turn first.
+                // Twice as long: when the route resumes, jobs that were not tried yet come first.
                 Outcome::Release { reason, pause: Some(rest * 2) }
             }
             Outcome::Release { reason, pause: asked } => {
@@ -409,12 +413,21 @@ impl Pool {
         }
     }
 
-    /// Tries no more to serve a route: this worker is to come to an end.
+    /// Stops trying to serve a route, so that the worker can end.
     fn give_up(&mut self, route: &RouteName) {
         if self.given_up.insert(route.clone()) {
-            tracing::error!(%route, "this worker cannot serve the route, and tries no more");
+            tracing::error!(%route, "this worker cannot serve the route and gives it up");
             self.streams.give_up(&self.given_up);
         }
+    }
+}
+
+/// Why the server cancels a running job, for the log.
+const fn why_cancelled(reason: CancelReason) -> &'static str {
+    match reason {
+        CancelReason::Deleted => "the job was deleted",
+        CancelReason::TimedOut => "the job exceeded its timeout",
+        CancelReason::LeaseLost => "the job's lease was lost, so it no longer belongs to this worker",
     }
 }
 

@@ -1,4 +1,4 @@
-//! Pauses that grow while something goes on going wrong.
+//! Exponential backoff per key (route, job, type): a pause doubles each time something fails again.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,16 +8,16 @@ use tokio::time::Instant;
 
 use crate::outcome::LEAST_PAUSE;
 
-/// The longest.
+/// The longest pause.
 pub(super) const LIMIT: Duration = Duration::from_secs(300);
-/// With more things than these, those that have gone well for long are forgotten.
+/// Above this many keys, those without recent failures are forgotten.
 const MANY: usize = 10_000;
 
-/// A pause for each of some things. What goes wrong during a pause was begun before it, and makes it no longer.
+/// A pause per key. A failure during a pause began before it, and does not extend it.
 #[derive(Debug)]
 pub(super) struct Pauses<K> {
     of: HashMap<K, Pause>,
-    /// How many there are before the next look at which of them are still needed.
+    /// The number of keys at which old ones are next forgotten.
     enough: usize,
 }
 
@@ -32,7 +32,7 @@ impl<K: Hash + Eq> Pauses<K> {
         Self { of: HashMap::new(), enough: MANY }
     }
 
-    /// Something went wrong: how long to leave it alone, at most `limit`. Says also whether that is news.
+    /// Records a failure. Returns the pause, at most `limit`, and whether it is a new one.
     pub(super) fn hit(&mut self, key: K, now: Instant, limit: Duration) -> (Duration, bool) {
         if self.of.len() >= self.enough {
             self.of.retain(|_, pause| pause.until + LIMIT > now);
@@ -47,12 +47,12 @@ impl<K: Hash + Eq> Pauses<K> {
         (pause.until - now, is_new)
     }
 
-    /// Whether nothing went wrong since it last went well.
+    /// Whether no key has failed since its last success.
     pub(super) fn is_empty(&self) -> bool {
         self.of.is_empty()
     }
 
-    /// What went wrong last, as a comma list.
+    /// The keys that failed, comma-separated.
     pub(super) fn names(&self) -> String
     where
         K: std::fmt::Display + Ord,
@@ -70,7 +70,7 @@ impl<K: Hash + Eq> Pauses<K> {
         self.of.get(key).map_or(0, |pause| pause.failures)
     }
 
-    /// It went well.
+    /// Records a success.
     pub(super) fn clear<Q: Hash + Eq + ?Sized>(&mut self, key: &Q)
     where
         K: std::borrow::Borrow<Q>,
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_grow_from_one_failure_to_the_next_and_start_afresh_after_a_success() {
+    fn pauses_double_with_each_failure_and_reset_after_a_success() {
         let mut pauses = Pauses::new();
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(
             pauses.hit("a", at(40_000), seconds(30)),
             (seconds(30), true),
-            "there may be another limit"
+            "the limit may differ per call"
         );
         assert_eq!(hit(&mut pauses, at(50_000)), (LIMIT, true));
         assert_eq!((pauses.in_a_row("a"), pauses.in_a_row("b")), (25, 0));
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_gone_well_for_long_is_forgotten() {
+    fn keys_without_recent_failures_are_forgotten() {
         let mut pauses = Pauses::new();
         let start = Instant::now();
         for n in 0..3 * MANY {

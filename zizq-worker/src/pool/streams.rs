@@ -1,4 +1,4 @@
-//! The streams of a worker, and how many jobs each may hold.
+//! The streams of a worker, and how many jobs each may hold (its credit).
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,14 +15,14 @@ pub(super) struct Streams {
     source: Source,
     phase: watch::Sender<Phase>,
     tasks: JoinSet<()>,
-    /// By its queues, as a comma list.
+    /// By queues, comma-separated.
     open: HashMap<String, Open>,
 }
 
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) routes: Vec<RouteName>,
-    /// How many jobs it may hold when nothing is in the way.
+    /// The most jobs it may hold.
     pub(super) slots: u16,
     credit: watch::Sender<u16>,
 }
@@ -33,11 +33,11 @@ impl Streams {
         Self { source, phase, tasks: JoinSet::new(), open: HashMap::new() }
     }
 
-    /// Opens what is new, closes what is not wanted any more, and leaves the others as they are.
+    /// Opens new streams, closes those that are no longer wanted, and leaves the others as they are.
     pub(super) fn set(&mut self, wanted: Vec<Stream>, total: u16) {
         let mut before = std::mem::take(&mut self.open);
         let stats = self.source.stats.clone();
-        // Held to the end: a stream that is just being started may be open before it is written down here.
+        // IMPORTANT: locked to the end. A stream that is being started may open before it is recorded here.
         let mut board = stats.board();
         let states = std::mem::take(&mut board.streams);
         for Stream { queues, routes, slots } in wanted {
@@ -56,7 +56,7 @@ impl Streams {
         }
     }
 
-    /// Closes those that only serve these routes.
+    /// Closes the streams that serve only these routes.
     pub(super) fn give_up(&mut self, routes: &HashSet<RouteName>) {
         self.open.retain(|queues, open| {
             let is_served = !open.routes.iter().all(|route| routes.contains(route));
@@ -67,12 +67,12 @@ impl Streams {
         });
     }
 
-    /// Whether there is none, or will soon be none.
+    /// Whether no stream is wanted.
     pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty()
     }
 
-    /// Tells them how far the worker is.
+    /// Tells the streams the phase of the worker.
     pub(super) fn follow(&self, phase: Phase) {
         self.phase.send_replace(phase);
     }
@@ -81,17 +81,17 @@ impl Streams {
         self.open.values()
     }
 
-    /// Whether any of them may hold a job now.
+    /// Whether any stream may hold a job now.
     pub(super) fn are_wanted(&self) -> bool {
         self.open.values().any(|open| *open.credit.borrow() > 0)
     }
 
-    /// Every queue, as a comma list.
+    /// All queues, comma-separated.
     pub(super) fn queues(&self) -> String {
         self.open.keys().map(String::as_str).collect::<Vec<_>>().join(",")
     }
 
-    /// The end of a stream; none where there is no stream left.
+    /// Waits for the end of a stream. `None`: no stream is left.
     pub(super) async fn next_end(&mut self) -> Option<Result<(), JoinError>> {
         self.tasks.join_next().await
     }
@@ -106,12 +106,12 @@ impl Streams {
 }
 
 impl Open {
-    /// Whether it may hold fewer jobs than it could.
+    /// Whether it may hold fewer jobs than its slots.
     pub(super) fn is_reduced(&self) -> bool {
         *self.credit.borrow() < self.slots
     }
 
-    /// Lets it hold so many jobs. That takes a new connection, which goes on where the old one was.
+    /// Sets how many jobs it may hold. This takes a new connection, which resumes where the old one stopped.
     pub(super) fn set_credit(&self, credit: u16) {
         self.credit.send_if_modified(|now| std::mem::replace(now, credit) != credit);
     }

@@ -1,7 +1,7 @@
-//! Whether a job cannot be run, or this worker cannot run any.
+//! Decides whether a job cannot be run, or this worker cannot run any job of the route.
 //!
-//! A shell that does not find a command exits with 127 whether the job asks for nonsense or the machine lacks a program.
-//! One job says nothing about that, however often it fails. Two that fail in the same way with nothing else in between do.
+//! A shell that does not find a command exits with 127, whether the job asks for nonsense or the machine lacks a program.
+//! One job alone proves nothing, however often it fails. Two jobs that fail in the same way in a row blame the worker.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use protocol::id::JobId;
 
 use crate::route::RouteName;
 
-/// The last failures of each route, where they can be the fault of this worker.
+/// The last suspect failure of each route.
 #[derive(Debug, Default)]
 pub(super) struct Suspects(HashMap<RouteName, Suspect>);
 
@@ -21,7 +21,7 @@ struct Suspect {
 }
 
 impl Suspects {
-    /// A job of this route failed in this way. Says whether that is the fault of this worker.
+    /// Records a suspect failure. Returns whether this worker is at fault.
     pub(super) fn is_fault(&mut self, route: &RouteName, id: JobId, failure: &str) -> bool {
         match self.0.get_mut(route).filter(|suspect| suspect.failure == failure) {
             Some(suspect) => {
@@ -36,12 +36,12 @@ impl Suspects {
         }
     }
 
-    /// Whether jobs of this route fail one after another.
+    /// Whether several jobs of this route failed in the same way.
     pub(super) fn has(&self, route: &RouteName) -> bool {
         self.0.get(route).is_some_and(|suspect| suspect.are_many)
     }
 
-    /// A job of this route ended in another way.
+    /// Records that a job of this route ended in another way.
     pub(super) fn clear(&mut self, route: &RouteName) {
         self.0.remove(route);
     }

@@ -1,4 +1,4 @@
-//! What a worker does from time to time.
+//! The periodic work of the pool: credits, heartbeats, sweeping, and the conditions on which a worker ends by itself.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,16 +11,16 @@ use crate::config::Config;
 use crate::ended::Why;
 use crate::event::{Event, Left, Progress};
 use crate::notify;
-use crate::report::Beat;
+use crate::report::Heartbeat;
 use crate::shutdown::Phase;
 
-/// How often that is.
+/// How often the pool ticks.
 pub(super) const PACE: Duration = Duration::from_millis(250);
-/// How often it does what may wait for a second.
+/// Every this many ticks comes the work that may wait for a second.
 const SLOW: u32 = 4;
-/// How long `--once --wait-for-retries` waits for a job that it has given back and that should be ready.
+/// How long `--once --wait-for-retries` waits for a job that it gave back, after it should be ready.
 const COMES_BACK: Duration = Duration::from_secs(2);
-/// How long `--once` waits for jobs that are ready and do not come, unless `--max-idle` says it.
+/// How long `--once` waits for ready jobs that do not come, unless `--max-idle` sets it.
 const NONE_COMES: Duration = Duration::from_secs(10);
 
 impl Pool {
@@ -46,10 +46,10 @@ impl Pool {
             return;
         }
         if let Some(most) = self.until.server_timeout.filter(|&most| self.server_seen.elapsed() >= most) {
-            // There is nobody to wait for, and nobody to take what is not reported yet.
+            // There is no server to wait for, nor to accept the last reports.
             self.end(Why::NoServer(most), Phase::Stop);
         } else if !self.table.is_empty() {
-            // The server is being told about the last job.
+            // The last job is being reported.
         } else if self.until.once && self.streams.is_empty() {
             self.end(Why::CannotServe(self.at_fault.names()), Phase::Drain);
         } else if self.until.once {
@@ -61,16 +61,17 @@ impl Pool {
         }
     }
 
-    /// Asks the server how many jobs are left. What it says counts only if none came meanwhile.
+    /// Asks the server how many jobs are left. The answer counts only if no job came meanwhile.
     fn ask_for_rest(&mut self) {
         self.asks_for_rest = true;
         let (client, events) = (self.tasks.source.client.clone(), self.tasks.source.events.clone());
         let queues = self.streams.queues();
         tokio::spawn(async move {
             let left = client.left(&queues).await;
-            let left = left.inspect_err(|e| tracing::warn!("cannot ask whether jobs are left: {e}")).ok();
+            let left =
+                left.inspect_err(|e| tracing::warn!("cannot ask the server whether jobs are left: {e}")).ok();
             if events.send(Event::Remaining(left)).await.is_err() {
-                tracing::debug!("the pool has ended before the question was answered");
+                tracing::debug!("the pool ended before the server answered");
             }
         });
     }
@@ -83,13 +84,13 @@ impl Pool {
         }
         let waited = self.idle_since.elapsed();
         let begun = self.tasks.stats.started.load(Ordering::Relaxed);
-        // A job may be on its way here while the server says that none is ready: what it says twice is so.
+        // A job may be on its way here while none is ready: only the second answer in a row is certain.
         let is_sure = self.none_left_at.replace(begun) == Some(begun);
         if ready == 0 {
-            // Another worker may have what was given back by now: it is waited for only until it should be ready.
+            // Another worker may take jobs that were given back, so do not wait for them for long.
             let comes_back = self.given_back.values().any(|due| due.elapsed() < COMES_BACK);
             let stays = (retries > 0 || comes_back) && self.until.wait_for_retries;
-            // What this worker could not run waits to be tried by another.
+            // Jobs that this worker could not run are left to others.
             if is_sure && !self.at_fault.is_empty() {
                 self.end(Why::CannotServe(self.at_fault.names()), Phase::Drain);
             } else if is_sure && !stays {
@@ -109,21 +110,21 @@ impl Pool {
         match self.set_routes(config) {
             Ok(()) => {
                 self.shutdown_timeout = config.shutdown_timeout;
-                tracing::info!(routes = config.routes.len(), "the configuration was read again");
+                tracing::info!(routes = config.routes.len(), "configuration reloaded");
                 let (now, before) = (config.fixed(), self.fixed.iter());
                 let changed = now.iter().zip(before).filter(|(now, before)| now != before);
                 let changed = changed.map(|((key, _), _)| *key).collect::<Vec<_>>().join(", ");
                 if !changed.is_empty() {
-                    tracing::warn!("only a restart changes what is new in {changed}");
+                    tracing::warn!("restart the worker to apply the changes to {changed}");
                 }
                 self.renew();
             }
-            Err(e) => tracing::error!("the new configuration cannot be used, the old one stays: {e}"),
+            Err(e) => tracing::error!("cannot use the new configuration, keeping the old one: {e}"),
         }
     }
 
-    /// Lets each stream hold as many jobs as can be begun: none of a route that rests, and when other routes have taken
-    /// all slots, one more than run, so that a queue gets its turn and other workers get the rest.
+    /// Lets each stream hold as many jobs as can be started: none for a route that rests; and one more than are running
+    /// when other routes occupy all slots, so that each queue gets its turn and other workers get the rest.
     pub(super) fn set_credits(&mut self) {
         if self.phase > Phase::Work {
             return;
@@ -161,15 +162,17 @@ impl Pool {
         self.progress_is_news = true;
     }
 
-    /// Tells the server what is still being worked on. While the last list is on its way another is not needed.
+    /// Sends a heartbeat for all leases. None is needed while the last one is still on its way.
     pub(super) fn renew(&mut self) {
         let leases = self.table.leases();
-        let beat =
-            |lease: crate::report::Lease| Beat { lease, progress: self.progress.get(&lease.id).cloned() };
-        let beats: Vec<Beat> = leases.into_iter().map(beat).collect();
+        let heartbeat = |lease: crate::report::Lease| Heartbeat {
+            lease,
+            progress: self.progress.get(&lease.id).cloned(),
+        };
+        let heartbeats: Vec<Heartbeat> = leases.into_iter().map(heartbeat).collect();
         self.tasks.stats.draining.store(self.phase > Phase::Work, Ordering::Relaxed);
-        if !beats.is_empty() && self.tasks.renewals.try_send(beats).is_err() {
-            tracing::debug!("leases are being renewed already");
+        if !heartbeats.is_empty() && self.tasks.renewals.try_send(heartbeats).is_err() {
+            tracing::debug!("a heartbeat is already on its way");
         } else {
             self.progress_is_news = false;
         }

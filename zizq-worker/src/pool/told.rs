@@ -1,4 +1,4 @@
-//! One line about what became of each job. It says everything, for it may be the only one that is read.
+//! The log line about the outcome of each job. It is complete in itself, because people may read no other.
 
 use std::fmt;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::outcome::{Outcome, millis};
 use crate::stats::rounded;
 use crate::{clock, thin};
 
-/// What a job is known by.
+/// What identifies a job for people.
 #[derive(Debug, Clone)]
 pub(super) struct About {
     queue: QueueName,
@@ -26,11 +26,11 @@ pub(super) struct About {
     attempt: u32,
 }
 
-/// The target of all that is no success.
+/// The log target of everything but successes.
 const OTHERS: &str = module_path!();
-/// How long a line waits for the server to say what follows.
+/// How long a line waits for the server's answer about what follows.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
-/// How much of what a job says of itself is said again, in characters.
+/// How many characters of a job's message are logged.
 const MAX_MESSAGE: usize = 1_000;
 
 /// The start of a message, in one line.
@@ -56,7 +56,7 @@ impl About {
         Self { queue, job_type, attempt: job.attempts.saturating_add(1) }
     }
 
-    /// The line about a run that has ended so.
+    /// The line about a run with this outcome.
     pub(super) fn line(self, outcome: &Outcome, ms: u64, usage: Option<Usage>) -> Line {
         let (kind, message) = match outcome {
             Outcome::Success(_) => (Kind::Succeeded, ""),
@@ -72,7 +72,7 @@ impl About {
     }
 }
 
-/// What became of a run.
+/// How a run ended, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Succeeded,
@@ -83,7 +83,7 @@ enum Kind {
     Stopped,
 }
 
-/// A line that is to be logged once it is known what follows.
+/// A line that waits until it is known what follows.
 #[derive(Debug)]
 pub(super) struct Line {
     about: About,
@@ -100,7 +100,7 @@ impl Line {
         matches!(self.kind, Kind::Failed | Kind::Dead)
     }
 
-    /// Logs it. Where jobs come faster than people read, a success is only counted.
+    /// Logs it. When jobs come faster than people read, successes are only counted.
     fn tell(self, job: JobId, next: Next) {
         let Next { is_dead, retry_limit, again } = next;
         let kind = if is_dead { Kind::Dead } else { self.kind };
@@ -112,7 +112,7 @@ impl Line {
         let more = match (kind, again) {
             (Kind::Succeeded | Kind::Stopped, _) => format!(", {ms} ms"),
             (Kind::Failed | Kind::GivenBack | Kind::NotRun, Some(time)) => {
-                format!(", again in {}", rounded(time))
+                format!(", retry in {}", rounded(time))
             }
             _ => String::new(),
         };
@@ -121,9 +121,9 @@ impl Line {
             Kind::Succeeded => "succeeded",
             Kind::Failed => "failed",
             Kind::Dead => "failed for good",
-            Kind::GivenBack => "given back for later",
+            Kind::GivenBack => "given back",
             Kind::NotRun => "could not be run, given back",
-            Kind::Stopped => "was ended",
+            Kind::Stopped => "stopped",
         };
         let text = format!("{about} {word} (attempt {}{of}{more}){colon}{message}", about.attempt);
         let cpu_ms = usage.map(|usage| usage.cpu_ms);
@@ -149,11 +149,11 @@ impl Line {
     }
 }
 
-/// What follows for the job.
+/// What happens to the job next.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Next {
     is_dead: bool,
-    /// How often it may be tried again, where it says so itself.
+    /// The job's own retry limit, if it has one.
     retry_limit: Option<u32>,
     again: Option<Duration>,
 }
@@ -166,7 +166,7 @@ impl Next {
         Self { is_dead, retry_limit, again: (!is_dead).then_some(again) }
     }
 
-    /// What a worker decides itself: how long a job is left alone that is given back.
+    /// What the worker itself decides: the pause of a job that is given back.
     fn of_pause(outcome: &Outcome) -> Self {
         match outcome {
             Outcome::Release { pause, .. } => Self { again: *pause, ..Self::default() },
@@ -176,7 +176,7 @@ impl Next {
 }
 
 impl Pool {
-    /// Logs a line, or keeps it until the server has said what follows.
+    /// Logs a line, or holds it until the server has said what follows.
     pub(super) fn tell(&mut self, id: JobId, line: Line, outcome: &Outcome) {
         if line.waits() {
             if let Some(earlier) = self.untold.insert(id, line) {
@@ -187,21 +187,21 @@ impl Pool {
         }
     }
 
-    /// The server has answered a report.
+    /// Logs the held line of a job whose report was answered.
     pub(super) fn tell_next(&mut self, id: JobId, after: Option<AfterFailure>) {
         if let Some(line) = self.untold.remove(&id) {
             line.tell(id, Next::of(after));
         }
     }
 
-    /// Logs what was kept for too long: there may be no server.
+    /// Logs lines that were held for too long: the server may be away.
     pub(super) fn tell_late(&mut self, patience: Duration) {
         for (id, line) in self.untold.extract_if(|_, line| line.since.elapsed() >= patience) {
             line.tell(id, Next::default());
         }
     }
 
-    /// Keeps in mind what matters for the exit code.
+    /// Remembers what the exit code depends on.
     pub(super) fn note(&mut self, id: JobId, outcome: &Outcome) {
         if !self.until.is_batch() {
             return;

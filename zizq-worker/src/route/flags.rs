@@ -1,4 +1,4 @@
-//! Routes as flags.
+//! The flags `--run`, `--http` and `--concurrency`, each parsed on its own.
 
 use std::num::NonZeroU16;
 use std::str::FromStr;
@@ -27,6 +27,9 @@ impl RouteFlag {
     /// Reads `QUEUE=URL`.
     pub(crate) fn http(text: &str) -> Result<Self, String> {
         let (queue, url) = split(text, "URL")?;
+        if url.trim().is_empty() {
+            return Err(format!("the URL for queue `{queue}` is empty"));
+        }
         if !url.contains("{{") {
             http_url(url, "http://HOST/PATH")?;
         }
@@ -35,14 +38,13 @@ impl RouteFlag {
 }
 
 fn split<'a>(text: &'a str, what: &str) -> Result<(QueueName, &'a str), String> {
-    let (queue, rest) = text.split_once('=').ok_or_else(|| {
-        format!("there is no `=` in it; write a queue and what to do with its jobs: QUEUE={what}")
-    })?;
+    let (queue, rest) =
+        text.split_once('=').ok_or_else(|| format!("the `=` is missing; write QUEUE={what}"))?;
     let queue = QueueName::new(queue).map_err(|e| format!("the queue before the `=` is not valid: {e}"))?;
     Ok((queue, rest))
 }
 
-/// Reads a URL that a request can be sent to.
+/// Parses an http or https URL; the error shows `example`.
 pub(crate) fn http_url(text: &str, example: &str) -> Result<Url, String> {
     let unusable = |why: String| format!("`{}` {why}; write {example}", without_password(text));
     let url = Url::parse(text).map_err(|e| unusable(format!("is not a URL ({e})")))?;
@@ -52,7 +54,7 @@ pub(crate) fn http_url(text: &str, example: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// What is meant as a URL, as others may see it: without what stands before an `@`.
+/// A text that was meant as a URL, safe to print: without everything before an `@`.
 pub(crate) fn without_password(text: &str) -> String {
     match text.rsplit_once('@') {
         None => text.to_owned(),
@@ -66,9 +68,9 @@ pub(crate) fn without_password(text: &str) -> String {
 /// A `--concurrency` flag: `N`, or `QUEUE=N`.
 #[derive(Debug, Clone)]
 pub struct ConcurrencyFlag {
-    /// The queue, or every queue that has no flag of its own.
+    /// The queue; `None`: every queue without a flag of its own.
     pub queue: Option<QueueName>,
-    /// How many of its jobs may run at a time.
+    /// The maximum number of its jobs that run at a time.
     pub limit: NonZeroU16,
 }
 
@@ -102,10 +104,11 @@ mod tests {
     fn bad_routes_are_explained() {
         let command = |text: &str| RouteFlag::command(text).unwrap_err();
         assert_eq!(command("q= "), "the command for queue `q` is empty");
-        assert!(command("gzip").starts_with("there is no `=` in it"));
+        assert_eq!(command("gzip"), "the `=` is missing; write QUEUE=COMMAND");
         assert_eq!(command("=x"), "the queue before the `=` is not valid: a name must not be empty");
         assert!(command("a,b=x").contains("`a,b` contains ','"));
         let http = |text: &str| RouteFlag::http(text).unwrap_err();
+        assert_eq!(http("q="), "the URL for queue `q` is empty");
         assert!(http("q=localhost:80/x").contains("does not begin with http://"));
         assert!(http("q=/hook").contains("is not a URL"));
         assert!(http("q=http://").contains("is not a URL"));

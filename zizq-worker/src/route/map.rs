@@ -1,4 +1,4 @@
-//! Which route a job takes, and which streams the routes need.
+//! Maps each job, by queue and type, to its route; and routes to the streams that they need.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -6,7 +6,7 @@ use protocol::name::{JobType, QueueName};
 
 use super::{Route, RouteName};
 
-/// From queue and type to route.
+/// The route of each queue and type.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RouteMap(HashMap<QueueName, Types>);
 
@@ -21,12 +21,12 @@ struct Types {
 pub(crate) struct Stream {
     pub(crate) queues: BTreeSet<QueueName>,
     pub(crate) routes: Vec<RouteName>,
-    /// How many of its jobs may run at a time.
+    /// The maximum number of its jobs that run at a time.
     pub(crate) slots: u16,
 }
 
 impl RouteMap {
-    /// The map of these routes, no two of which may be for the same jobs.
+    /// Builds the map. Fails if two routes are for the same jobs.
     pub(crate) fn new<'a>(routes: impl IntoIterator<Item = &'a Route>) -> Result<Self, String> {
         let mut map = Self::default();
         for route in routes {
@@ -41,7 +41,8 @@ impl RouteMap {
         let types = self.0.entry(queue.clone()).or_default();
         if route.types.is_empty() && types.others.replace(route.name.clone()).is_some() {
             return Err(format!(
-                "queue `{queue}` is given twice; of its routes only one can be without `type`"
+                "queue `{queue}` has two routes for all types; by flags a queue has one command or URL, and in a --config \
+                 file all but one of its routes need a `type`"
             ));
         }
         for job_type in &route.types {
@@ -52,7 +53,7 @@ impl RouteMap {
         Ok(())
     }
 
-    /// A route for each of these queues, called like it.
+    /// One route per queue, with the name of the queue.
     #[cfg(test)]
     pub(crate) fn by_queue(queues: &[&str]) -> Self {
         let types = |queue: &str| Types { by_type: HashMap::new(), others: Some(queue.into()) };
@@ -67,8 +68,8 @@ impl RouteMap {
 }
 
 impl Stream {
-    /// The streams that these routes need. Routes that share a queue share a stream, for a stream gives the jobs of a
-    /// queue in order, whatever their type.
+    /// The streams that these routes need. Routes that share a queue share a stream, because a stream delivers the jobs
+    /// of a queue in order, whatever their type.
     pub(crate) fn of<'a>(routes: impl IntoIterator<Item = &'a Route>) -> Vec<Self> {
         let mut streams: Vec<Self> = Vec::new();
         for route in routes {
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_of_its_own_goes_before_the_others() {
+    fn a_route_with_a_type_takes_precedence() {
         let routes = routes(
             r#"
             [[route]]

@@ -1,4 +1,4 @@
-//! Which jobs this worker takes, and what it does with them.
+//! Routes: which jobs this worker takes, and the command or endpoint for each.
 
 mod flags;
 mod map;
@@ -23,30 +23,30 @@ use crate::trust::Identity;
 /// The name of a route, unique in a worker.
 pub(crate) type RouteName = Arc<str>;
 
-/// Some jobs, and what is done with each.
+/// A set of jobs, and how to run each of them.
 #[derive(Debug)]
 pub struct Route {
-    /// What messages call it.
+    /// The name in messages.
     pub(crate) name: RouteName,
-    /// The queues its jobs come from.
+    /// The queues of its jobs.
     pub(crate) queues: Vec<QueueName>,
-    /// The types of its jobs; none: every type that no other route has.
+    /// The types of its jobs; empty: every type that has no route of its own.
     pub(crate) types: Vec<JobType>,
-    /// How many jobs may run at a time.
+    /// The maximum number of jobs that run at a time.
     pub(crate) concurrency: NonZeroU16,
     /// How long a job may run.
     pub(crate) timeout: Option<Duration>,
-    /// What follows from what happened.
+    /// How each way to end is judged.
     pub(crate) rules: Rules,
-    /// What to do with a job.
+    /// The command or the endpoint.
     pub(crate) target: Target,
-    /// Where it was written down, if that was in a file: the file and the line.
+    /// The file and line that define it, if a file does.
     pub(crate) place: Option<String>,
-    /// What is right and may not be meant, in sentences.
+    /// Warnings, in sentences.
     pub(crate) doubts: Vec<String>,
 }
 
-/// What is done with a job.
+/// How a route runs its jobs.
 #[derive(Debug)]
 pub(crate) enum Target {
     Command(CommandSpec),
@@ -58,9 +58,9 @@ pub(crate) enum Target {
 pub(crate) struct CommandSpec {
     pub(crate) run: Run,
     pub(crate) payload: PayloadTo,
-    /// How long what it has started may go on after it.
+    /// How long processes that it started may outlive it.
     pub(crate) linger: Duration,
-    /// How long it has between TERM and KILL.
+    /// How long it has between SIGTERM and SIGKILL.
     pub(crate) grace: Duration,
     pub(crate) cwd: Option<PathBuf>,
     pub(crate) inherit: Inherit,
@@ -69,7 +69,7 @@ pub(crate) struct CommandSpec {
     pub(crate) limits: Limits,
 }
 
-/// What is run.
+/// The program of a command.
 #[derive(Debug)]
 pub(crate) enum Run {
     /// A line for `sh -c`.
@@ -85,13 +85,13 @@ pub(crate) enum PayloadTo {
     /// On its standard input.
     #[default]
     Stdin,
-    /// In a file that `ZIZQ_PAYLOAD_FILE` names, gone when the command has ended.
+    /// In a file named by `ZIZQ_PAYLOAD_FILE`, deleted when the command ends.
     File,
-    /// By placeholders alone.
+    /// Not at all, except through placeholders.
     None,
 }
 
-/// Which variables of the worker's own environment a command gets.
+/// The variables of the worker's environment that a command inherits.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Inherit {
     #[default]
@@ -100,25 +100,25 @@ pub(crate) enum Inherit {
     Only(Vec<String>),
 }
 
-/// Whom a command runs as.
+/// The user that a command runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct User {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// The name and the home of the account, where it has one.
+    /// The name and home directory of the account, if there is one.
     pub(crate) account: Option<(String, String)>,
 }
 
-/// What a command may use; absent: what the worker may.
+/// The limits of a command; `None`: those of the worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// Bytes of memory: of all its processes together where it has a cgroup, otherwise of address space of one process.
+    /// Bytes of memory: of all its processes together in a cgroup, otherwise of address space per process.
     pub(crate) memory: Option<u64>,
-    /// Seconds of CPU time of one process.
+    /// Seconds of CPU time per process.
     pub(crate) cpu_seconds: Option<u64>,
-    /// Processes and threads: its own where it has a cgroup, otherwise all of the user.
+    /// Processes and threads: its own in a cgroup, otherwise all of the user.
     pub(crate) processes: Option<u64>,
-    /// Open files of one process.
+    /// Open files per process.
     pub(crate) files: Option<u64>,
     /// Niceness to add.
     pub(crate) nice: Option<i32>,
@@ -130,25 +130,25 @@ pub(crate) struct HttpSpec {
     pub(crate) url: Template,
     pub(crate) method: Method,
     pub(crate) headers: BTreeMap<String, Template>,
-    /// Another body than the payload.
+    /// The body, if it is not the payload.
     pub(crate) body: Option<Template>,
     pub(crate) cloud_events: bool,
-    /// Keys of Standard Webhooks, the newest first.
+    /// The keys for signing (Standard Webhooks), the newest first.
     pub(crate) secrets: Vec<Vec<u8>>,
     pub(crate) connect_timeout: Duration,
     pub(crate) first_byte_timeout: Option<Duration>,
     pub(crate) max_connections_per_host: Option<NonZeroU16>,
     pub(crate) private_addresses: bool,
-    /// Authorities and certificates to believe beside the known ones.
+    /// Certificates to trust in addition to the system's.
     pub(crate) ca: Vec<CertificateDer<'static>>,
-    /// A certificate and its key, to show to the endpoint.
+    /// The client certificate and its key.
     pub(crate) identity: Option<Identity>,
-    /// Where it is, as far as that is fixed: for proxies and certificates.
+    /// The fixed part of the URL, which decides about proxy and certificates.
     pub(crate) base: Option<Url>,
 }
 
 impl Route {
-    /// How long its commands have between TERM and KILL.
+    /// How long its commands have between SIGTERM and SIGKILL.
     pub(crate) const fn grace(&self) -> Option<Duration> {
         match &self.target {
             Target::Command(spec) => Some(spec.grace),

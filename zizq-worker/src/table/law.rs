@@ -1,20 +1,20 @@
-//! A living worker never holds a job that it neither runs nor is about to report, whatever happens in whatever order.
+//! A random test of the invariant: a living worker never holds a job that it neither runs nor is about to report.
 
 use super::tests::{SUCCESS, job, slots};
 use super::*;
 
-/// The server as far as one worker can see it: which job it believes to be with this worker, by which token.
+/// The server as one worker sees it: the jobs that it believes to be with this worker, and their tokens.
 #[derive(Debug, Default)]
 struct Server {
     held: HashMap<JobId, LeaseToken>,
-    /// What is on its way to the worker.
+    /// Deliveries on their way to the worker.
     sent: VecDeque<Box<DeliveredJob>>,
     last_token: u64,
 }
 
 impl Server {
     fn hands_out(&mut self, n: u128) {
-        // A lease that ran out is handed out once more; so is one of a worker that lost its connection.
+        // A job is delivered again when its lease expires or its worker loses the connection.
         self.last_token += 1;
         let queue = if n.is_multiple_of(7) { "other" } else { "q" };
         let mut job = job(n, self.last_token);
@@ -32,7 +32,7 @@ impl Server {
     }
 }
 
-/// A table, what its owner does with its effects, and the server.
+/// A table, its owner, and the server.
 struct World {
     random: fastrand::Rng,
     table: Table,
@@ -72,7 +72,7 @@ impl World {
             }
             70..85 => self.answer(),
             85..89 => {
-                // The server takes a job away, and says so.
+                // The server revokes a lease, and says so.
                 if let Some(lease) = self.one_held() {
                     self.server.held.remove(&lease.id);
                     self.table.lost(lease);
@@ -98,7 +98,7 @@ impl World {
         self.do_what_follows();
     }
 
-    /// A job that the server believes to be here; nothing about it is on its way any more.
+    /// A job that the server believes to be here, with no delivery on its way.
     fn one_held(&mut self) -> Option<Lease> {
         let (&id, &token) = self.server.held.iter().next()?;
         self.server.sent.retain(|job| job.id != id);
@@ -148,7 +148,7 @@ impl World {
             };
             assert!(is_cared_for, "seed {seed}: {lease:?} is renewed, and is {held:?}");
         }
-        // What the server believes to be here is on its way here, in the table, or on its way back.
+        // Every job that the server believes to be here is on its way here, in the table, or on its way back.
         for (&id, &token) in &self.server.held {
             let comes = self.server.sent.iter().any(|job| job.lease == token);
             let goes = self.reports.iter().any(|report| report.lease == Lease { id, token });
@@ -157,7 +157,7 @@ impl World {
         }
     }
 
-    /// Left alone, it comes to an end with everything.
+    /// Without new events, everything settles.
     fn finish(mut self, seed: u64) {
         for _ in 0..1_000 {
             self.deliver();
@@ -171,7 +171,7 @@ impl World {
 }
 
 #[test]
-fn whatever_happens_nothing_is_held_that_neither_runs_nor_is_about_to_be_reported() {
+fn no_job_is_held_that_neither_runs_nor_is_about_to_be_reported() {
     for seed in 0..300 {
         let mut world = World::new(seed);
         for _ in 0..200 {

@@ -9,16 +9,16 @@ use protocol::media::Format;
 use super::MEMBERS;
 use crate::clock;
 
-/// The most outputs that one placeholder may have.
+/// The maximum number of outputs of one placeholder.
 const MAX_OUTPUTS: usize = 10_000;
 
-/// A compiled expression. It comes from whoever configures the worker, never from a job.
+/// A compiled expression. It comes from the configuration of the worker, never from a job.
 pub(super) struct Expression {
     source: String,
     program: Program,
 }
 
-/// A job, as expressions see it, and what they call `now`.
+/// A job as expressions see it, and their `now`.
 #[derive(Debug)]
 pub(crate) struct Input {
     job: Value,
@@ -28,7 +28,7 @@ pub(crate) struct Input {
 impl Input {
     /// Reads the JSON of a job.
     pub(super) fn read(json: &[u8]) -> Result<Self, String> {
-        let job = Value::read(Format::Json, json).ok_or("it cannot be read, or nests too deeply")?;
+        let job = Value::read(Format::Json, json).ok_or("the job cannot be read, or nests too deeply")?;
         let now = Duration::from_millis(clock::now_ms()).as_secs_f64();
         Ok(Self { job, now })
     }
@@ -52,7 +52,7 @@ impl Expression {
             let output = output.map_err(|e| format!("{{{{ {} }}}} fails: {e}", self.source))?;
             if output == Value::default() {
                 return Err(format!(
-                    "{{{{ {0} }}}} gives null; `{0} // \"...\"` would give a default",
+                    "{{{{ {0} }}}} gives null; `{0} // \"...\"` gives a default",
                     self.source
                 ));
             }
@@ -64,7 +64,7 @@ impl Expression {
         Ok(texts)
     }
 
-    /// The one output that it must have.
+    /// The output, which must be exactly one.
     pub(super) fn output(&self, input: &Input) -> Result<String, String> {
         let mut outputs = self.outputs(input)?;
         match (outputs.pop(), outputs.len()) {
@@ -78,7 +78,7 @@ impl Expression {
     }
 }
 
-/// A member that no job has: most likely one of the payload, or one that is written differently.
+/// The message about a member that no job has: most likely one of the payload, or a misspelled one.
 fn no_member(source: &str, name: &str) -> String {
     let lower = name.to_lowercase();
     let distance = |known: &&&str| strsim::damerau_levenshtein(known, &lower);

@@ -1,4 +1,5 @@
-//! Text with placeholders: `{{ EXPRESSION }}`, where the expression is jq over the job.
+//! Text with placeholders: `{{ EXPRESSION }}`, where the expression is jq over the job. Values of a payload stay data:
+//! no placeholder can turn one into code, a URL path or another argument.
 
 mod jq;
 mod place;
@@ -13,7 +14,7 @@ use self::jq::Expression;
 pub(crate) use self::jq::Input;
 pub(crate) use self::shell::Script;
 
-/// What may stand in any part of a URL as it is.
+/// The characters that need no encoding in any part of a URL.
 const URL_PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A compiled text.
@@ -67,7 +68,7 @@ impl Input {
 }
 
 impl Template {
-    /// Reads a text.
+    /// Compiles a text.
     pub(crate) fn parse(source: &str) -> Result<Self, String> {
         let mut parts = Vec::new();
         for piece in pieces(source)? {
@@ -79,10 +80,10 @@ impl Template {
         Ok(Self { source: source.to_owned(), parts })
     }
 
-    /// Reads a program and its arguments.
+    /// Compiles a program and its arguments.
     ///
     /// # Errors
-    /// What is wrong with one of them, or that a value stands where the program takes it for code.
+    /// If one of them is wrong, or if the program would treat a value as code.
     pub(crate) fn parse_command(words: &[String]) -> Result<Vec<Self>, String> {
         let mut templates = Vec::new();
         for (n, word) in words.iter().enumerate() {
@@ -90,14 +91,17 @@ impl Template {
             if let Some((partial, _)) = word.split_once("{{")
                 && let Some(name) = place::taken_for_code(words.get(..n).unwrap_or_default(), partial)
             {
-                return Err(format!("the placeholder in `{word}` stands in what `{name}` takes for code"));
+                return Err(format!(
+                    "the placeholder in `{word}` is part of what `{name}` runs as code; pass the value as an argument, or \
+                     read the payload from standard input"
+                ));
             }
             templates.push(template);
         }
         Ok(templates)
     }
 
-    /// The text that was read.
+    /// The source text.
     pub(crate) fn source(&self) -> &str {
         &self.source
     }
@@ -111,11 +115,10 @@ impl Template {
         self.render_as(input, |_, value| value)
     }
 
-    /// The text as a URL: what comes from the job is percent-encoded, except at the very beginning.
+    /// The text as a URL: values are percent-encoded, except at the very beginning.
     ///
     /// # Errors
-    /// Where an expression fails, and where what comes from the job would make a segment of the path `.` or `..`, which
-    /// means another place.
+    /// If an expression fails, or if a value would turn a path segment into `.` or `..`, which points elsewhere.
     pub(crate) fn render_url(&self, input: &Input) -> Result<String, String> {
         let url = self.render_as(input, |at, value| match at {
             0 => value,
@@ -144,7 +147,7 @@ impl Template {
         Ok(text)
     }
 
-    /// Any number of texts where the template is one placeholder and nothing else; otherwise one.
+    /// Any number of texts if the template is exactly one placeholder; otherwise one.
     pub(crate) fn render_all(&self, input: &Input) -> Result<Vec<String>, String> {
         match self.parts.as_slice() {
             [Part::Placeholder(expression)] => expression.outputs(input),
@@ -153,7 +156,7 @@ impl Template {
     }
 }
 
-/// How many segments of the path of a URL are `.` or `..`, however they are written.
+/// How many path segments of a URL are `.` or `..`, in any encoding.
 fn dot_segments(url: &str) -> usize {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     let is_dots = |segment: &str| {
@@ -163,14 +166,14 @@ fn dot_segments(url: &str) -> usize {
     path.split(['/', '\\']).filter(|segment| is_dots(segment)).count()
 }
 
-/// A part of a text that was not looked into yet.
+/// A part of a text, not yet compiled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Piece<'a> {
     Text(&'a str),
     Placeholder(&'a str),
 }
 
-/// Takes a text apart.
+/// Splits a text at its placeholders.
 fn pieces(source: &str) -> Result<Vec<Piece<'_>>, String> {
     let mut pieces = Vec::new();
     let mut rest = source;
@@ -179,10 +182,10 @@ fn pieces(source: &str) -> Result<Vec<Piece<'_>>, String> {
             pieces.push(Piece::Text(text));
         }
         let end =
-            end_of_placeholder(behind).ok_or_else(|| format!("a `{{{{` has no `}}}}` in `{source}`"))?;
+            end_of_placeholder(behind).ok_or_else(|| format!("`{source}` has a `{{{{` without `}}}}`"))?;
         let (code, behind) = behind.split_at(end);
         if code.trim().is_empty() {
-            return Err(format!("a placeholder is empty in `{source}`"));
+            return Err(format!("`{source}` has an empty placeholder"));
         }
         pieces.push(Piece::Placeholder(code));
         rest = behind.get(2..).unwrap_or_default();
@@ -193,7 +196,7 @@ fn pieces(source: &str) -> Result<Vec<Piece<'_>>, String> {
     Ok(pieces)
 }
 
-/// Where the `}}` is that ends a placeholder: not one in a string or of an object.
+/// The position of the `}}` that ends a placeholder: not one inside a string or an object.
 fn end_of_placeholder(code: &str) -> Option<usize> {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for (at, byte) in code.bytes().enumerate() {

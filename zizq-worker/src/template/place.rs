@@ -1,15 +1,15 @@
-//! Where in a command a placeholder stands: what a program there takes for code cannot come from a payload.
+//! Refuses placeholders where a program treats the value as code: code must not come from a payload.
 //!
-//! Only what can be seen in the command itself is found. A script that makes code of its arguments is not.
+//! This recognizes only what the command itself shows, not a script that runs its arguments as code.
 
 const SHELLS: [&str; 8] = ["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish"];
 /// Programs whose first plain argument is a program.
 const FILTERS: [&str; 6] = ["sed", "awk", "gawk", "mawk", "nawk", "jq"];
-/// Programs that take one behind an option.
+/// Programs that take code after an option.
 const INTERPRETERS: [&str; 7] = ["perl", "python", "python3", "ruby", "node", "php", "lua"];
 const CODE_OPTIONS: [&str; 7] = ["-e", "-c", "-E", "-r", "-p", "--expression", "--eval"];
 
-/// What would take the value for code, if the word that begins with `partial` came behind these words of a command.
+/// The program that would run the next word, which begins with `partial`, as code, if there is one.
 pub(super) fn taken_for_code(words: &[String], partial: &str) -> Option<String> {
     words.iter().enumerate().find_map(|(n, word)| {
         let name = word.rsplit('/').next().unwrap_or(word);
@@ -27,7 +27,7 @@ pub(super) fn taken_for_code(words: &[String], partial: &str) -> Option<String> 
     })
 }
 
-/// The first plain word behind `-c`.
+/// Whether the next word is the first plain word after `-c`.
 fn is_shell_code(words: &[String]) -> bool {
     let is_flag = |word: &String| word.starts_with(['-', '+']);
     let option = words.iter().position(|word| is_flag(word) && !word.starts_with("--") && word.contains('c'));
@@ -41,7 +41,7 @@ fn is_behind_option(words: &[String], partial: &str) -> bool {
 }
 
 fn is_first_plain(words: &[String], partial: &str) -> bool {
-    // A program may come from a file, and these take arguments.
+    // The program may come from a file, and these options take arguments.
     let arguments = |word: &String| match word.as_str() {
         "-v" | "-F" | "-l" => 1,
         "--arg" | "--argjson" | "--slurpfile" | "--rawfile" => 2,
@@ -63,14 +63,14 @@ fn is_first_plain(words: &[String], partial: &str) -> bool {
     left == 0 && !partial.starts_with('-')
 }
 
-/// Reads a line for a shell as far as it goes.
+/// Follows a shell line, to know where a placeholder is.
 #[derive(Debug, Default)]
 pub(super) struct Place {
     /// The words of the command so far, and the one that is being read.
     words: Vec<String>,
     word: Option<String>,
     quote: Option<char>,
-    /// What `$(` interrupted.
+    /// The commands around each open `$(`.
     outer: Vec<(Vec<String>, Option<String>, Option<char>)>,
     arithmetic: usize,
     in_backticks: bool,
@@ -86,7 +86,7 @@ impl Place {
         }
     }
 
-    /// Reads one thing, and says how many bytes it has.
+    /// Reads one token. Returns its length in bytes.
     fn step(&mut self, c: char, rest: &str) -> usize {
         let length = c.len_utf8();
         match (self.quote, c) {
@@ -143,7 +143,7 @@ impl Place {
     fn end_word(&mut self) {
         let Some(word) = self.word.take() else { return };
         match word.as_str() {
-            // Words of the shell, behind which a command begins.
+            // Shell keywords after which a command begins.
             "then" | "do" | "else" | "elif" | "if" | "while" | "until" | "!" | "{" | "time" => {
                 self.words.clear()
             }
@@ -151,10 +151,10 @@ impl Place {
         }
     }
 
-    /// Why no value can be put in here.
+    /// Why no placeholder may be here, if none may.
     pub(super) fn refusal(&self) -> Option<String> {
         if self.arithmetic > 0 {
-            return Some("arithmetic, where the shell takes a value for code".to_owned());
+            return Some("arithmetic, where the shell runs values as code".to_owned());
         }
         if self.in_backticks {
             return Some("backticks; write $(...) instead".to_owned());
@@ -164,14 +164,18 @@ impl Place {
             open.is_some_and(|n| !words.iter().skip(n).any(|word| word == "]]"))
         };
         if is_open(&self.words) {
-            return Some("[[ ... ]], where the shell takes some values for code; use [ ... ]".to_owned());
+            return Some("[[ ... ]], where the shell runs some values as code; use [ ... ]".to_owned());
         }
         let partial = self.word.as_deref().unwrap_or_default();
         let inner = taken_for_code(&self.words, partial);
-        inner.map(|name| format!("what `{name}` takes for code"))
+        inner.map(|name| {
+            format!(
+                "what `{name}` runs as code; pass the value as an argument, or read the payload from standard input"
+            )
+        })
     }
 
-    /// Reads a value over which nothing is known.
+    /// Reads a value, of which nothing is known.
     pub(super) fn read_value(&mut self) {
         self.push('x');
     }
@@ -212,7 +216,7 @@ mod tests {
             "while true; do eval {{.payload.x}}; done",
         ] {
             let error = Script::parse(line).err().unwrap_or_else(|| panic!("{line} is accepted"));
-            assert!(error.contains("stands in"), "{line}: {error}");
+            assert!(error.contains("is part of"), "{line}: {error}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! A line for `sh -c` with placeholders.
 //!
-//! What a job brings never becomes part of the line: each placeholder is replaced by a variable, and the shell gets the
-//! value in its environment. So whatever is in a payload, it is data to the shell.
+//! Each placeholder is replaced by a variable, and the shell gets the value in its environment. So a payload is always
+//! data to the shell, never part of the line.
 
 use super::jq::Expression;
 use super::place::Place;
@@ -14,7 +14,7 @@ pub(crate) struct Script {
     values: Vec<(String, Expression)>,
 }
 
-/// How the shell reads what stands at some place of a line.
+/// The quotes around a position in a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Quote {
     #[default]
@@ -24,7 +24,7 @@ enum Quote {
 }
 
 impl Script {
-    /// Reads a line.
+    /// Compiles a line.
     pub(crate) fn parse(source: &str) -> Result<Self, String> {
         let (mut line, mut values) = (String::new(), Vec::new());
         let (mut quote, mut place) = (Quote::None, Place::default());
@@ -37,7 +37,7 @@ impl Script {
                 }
                 Piece::Placeholder(code) => {
                     if let Some(why) = place.refusal() {
-                        return Err(format!("the placeholder {{{{{code}}}}} stands in {why}"));
+                        return Err(format!("the placeholder {{{{{code}}}}} is part of {why}"));
                     }
                     place.read_value();
                     let name = format!("ZIZQ_ARG_{}", values.len() + 1);
@@ -46,8 +46,8 @@ impl Script {
                         Quote::Double => line.push_str(&format!("${{{name}}}")),
                         Quote::Single => {
                             return Err(format!(
-                                "the placeholder {{{{{code}}}}} stands in single quotes, where the shell puts \
-                                 nothing in; use double quotes or none"
+                                "the placeholder {{{{{code}}}}} is in single quotes, where the shell inserts no values; \
+                                 use double quotes or none"
                             ));
                         }
                     }
@@ -58,7 +58,7 @@ impl Script {
         Ok(Self { line, values })
     }
 
-    /// The line, with variables in the place of placeholders.
+    /// The line, with variables instead of placeholders.
     pub(crate) fn line(&self) -> &str {
         &self.line
     }
@@ -73,8 +73,8 @@ impl Script {
     }
 }
 
-/// How the shell reads on behind a text. It need not be right about every line to be safe: a wrong guess puts too many
-/// quotes around a value or too few, which splits it into words, but never makes it code.
+/// The quotes after a text. A wrong guess is safe: it puts too many or too few quotes around a value, which splits it into
+/// words, but never makes it code.
 fn quote_after(mut quote: Quote, text: &str) -> Quote {
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -109,6 +109,6 @@ mod tests {
             assert_eq!(Script::parse(source).unwrap().line(), line, "{source}");
         }
         let error = Script::parse("echo 'to {{.id}}'").unwrap_err();
-        assert!(error.contains("{{.id}} stands in single quotes"), "{error}");
+        assert!(error.contains("{{.id}} is in single quotes"), "{error}");
     }
 }

@@ -74,8 +74,8 @@ fn what_goes_into_a_url_is_encoded() {
 #[test]
 fn bad_templates_are_explained() {
     for (template, sentence) in [
-        ("{{ .a", "a `{{` has no `}}` in `{{ .a`"),
-        ("{{ }}", "a placeholder is empty"),
+        ("{{ .a", "`{{ .a` has a `{{` without `}}`"),
+        ("{{ }}", "`{{ }}` has an empty placeholder"),
         ("{{ .id | nosuch }}", "{{ .id | nosuch }}: `nosuch/0` is not defined in jq 1.7"),
         ("{{ .id | }}", "{{ .id | }}: a term is expected, not the end of the expression"),
     ] {
@@ -163,7 +163,10 @@ fn an_argument_in_the_place_of_code_is_refused() {
         &["perl", "-e", "{{ .payload.x }}"],
         &["ssh", "host", "{{ .payload.x }}"],
     ] {
-        assert!(parse(words).unwrap_err().contains("takes for code"), "{words:?}");
+        assert!(
+            parse(words).unwrap_err().contains("runs as code; pass the value as an argument"),
+            "{words:?}"
+        );
     }
     for words in [
         &["sh", "-c", "printf %s \"$1\"", "sh", "{{ .payload.x }}"][..],

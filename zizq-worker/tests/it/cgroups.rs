@@ -215,7 +215,9 @@ async fn a_worker_makes_room_below_its_own_cgroup() {
 async fn a_folder_that_is_no_cgroup_is_refused_in_a_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().to_str().unwrap();
-    let sentence = format!("{place} is no cgroup of version 2");
+    let sentence = format!(
+        "{place} is not a cgroup (version 2); make the folder in a cgroup file system, or use --cgroup auto"
+    );
     let file = ConfigFile::new(&format!("cgroup = '{place}'\n[[route]]\nqueue = 'q'\nrun = 'true'\n"));
     let check = command().args(["check", "--config", &file.path()]).output().await.unwrap();
     assert_eq!(check.status.code(), Some(2));
@@ -223,7 +225,7 @@ async fn a_folder_that_is_no_cgroup_is_refused_in_a_sentence() {
     let server = Server::start().await;
     let mut worker = file.start(&server);
     worker.message(&sentence).await;
-    assert_eq!(worker.end().await.code(), Some(1));
+    assert_eq!(worker.end().await.code(), Some(2));
 }
 
 #[tokio::test]
@@ -237,7 +239,7 @@ async fn check_says_what_the_limits_are_about() {
     let without = check("").await;
     assert!(without.contains("no cgroups: memory is limited per process, as address space, "), "{without}");
     let auto = check("cgroup = 'auto'").await;
-    assert!(auto.contains("cgroups below the worker's own, if it may make some"), "{auto}");
+    assert!(auto.contains("cgroups below the worker's own if it may make some"), "{auto}");
     let Some(base) = Base::new() else { return };
     let folder = base.cgroup.display();
     let here = check(&format!("cgroup = '{folder}'")).await;

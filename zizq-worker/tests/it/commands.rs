@@ -126,7 +126,11 @@ async fn a_gigabyte_of_output_takes_no_memory() {
     stream.job("s:1", &job(1, 11, json!(null))).await;
     let failure = server.failure(&id(1)).await;
     assert!(failure["backtrace"].as_str().unwrap().len() <= 8192);
-    worker.log("lines left out", |line| line.to_string().contains("more lines came too fast")).await;
+    worker
+        .log("lines left out", |line| {
+            line.to_string().contains("lines were left out: the job prints too fast")
+        })
+        .await;
     let status = std::fs::read_to_string(format!("/proc/{}/status", worker.pid())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
@@ -231,6 +235,6 @@ async fn a_job_that_cannot_be_started_is_given_back_for_later() {
     assert_eq!(leases(&release.body), [(id(1), lease(11))]);
     assert_eq!(release.body["jobs"][0]["delay_ms"], 2_000);
     worker
-        .message("q/t could not be run, given back (attempt 3, again in 2s): could not be started: cannot run `sh`")
+        .message("q/t could not be run, given back (attempt 3, retry in 2s): could not be started: cannot run `sh`")
         .await;
 }

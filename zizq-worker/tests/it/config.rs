@@ -23,10 +23,10 @@ async fn a_sample_is_written_once_and_is_right() {
     let (code, said, _) = run(&["check", "--config", path]).await;
     assert_eq!(code, Some(0));
     assert!(said.contains("route thumbnails: queue thumbnails, 1 at a time, a command"), "{said}");
-    assert!(said.ends_with("the configuration is right\n"), "{said}");
+    assert!(said.ends_with("the configuration is valid\n"), "{said}");
     let (code, _, error) = run(&["init", path]).await;
     assert_eq!(code, Some(2));
-    assert!(error.starts_with(&format!("error: cannot write {path}: ")), "{error}");
+    assert!(error == format!("error: {path} exists and is left unchanged; name another file\n"), "{error}");
     let (_, printed, _) = run(&["init", "-"]).await;
     assert_eq!(printed, std::fs::read_to_string(path).unwrap());
 }
@@ -36,7 +36,7 @@ async fn a_wrong_file_is_explained() {
     let file = ConfigFile::new("[[route]]\nqueue = 'q'\nrum = 'true'\n");
     let (code, said, error) = run(&["check", "--config", &file.path()]).await;
     assert_eq!((code, said.as_str()), (Some(2), ""));
-    assert_eq!(error, format!("error: {}:3: there is no key `rum`; did you mean `run`?\n", file.path()));
+    assert_eq!(error, format!("error: {}:3: unknown key `rum`; did you mean `run`?\n", file.path()));
 }
 
 #[tokio::test]
@@ -48,10 +48,10 @@ async fn check_tells_all_mistakes_at_once_each_with_its_line() {
             &[
                 (1, "--lease must be from 1s to 12h, not 1ms"),
                 (2, "`localhost` is not a URL"),
-                (5, "there is no key `rum`; did you mean `run`?"),
+                (5, "unknown key `rum`; did you mean `run`?"),
                 (6, "`3` has no unit: is it 3ms, 3s or 3m?"),
                 (7, "`512` has no unit: is it 512MB, or really 512B?"),
-                (7, "route `q`: limits: `nice` is from -20 to 19"),
+                (7, "route `q`: limits: `nice` must be from -20 to 19"),
             ][..],
         ),
         (
@@ -60,21 +60,21 @@ async fn check_tells_all_mistakes_at_once_each_with_its_line() {
              [[route]]\nqueue = 'd'\nrun = 'true'\n[[route]]\nqueue = 'd'\nrun = 'true'\n",
             &[
                 (1, "route `a`: it has both `run` and `url`"),
-                (5, "route ``: it has no `queue`"),
-                (7, "route `b`: it has neither `run` nor `url`"),
-                (11, "route `c`: a `{{` has no `}}`"),
+                (5, "route ``: `queue` is missing"),
+                (7, "route `b`: it needs `run` or `url`"),
+                (11, "has a `{{` without `}}`"),
                 (12, "route `c`: `cloud_events` has no meaning beside `run`"),
-                (16, "queue `d` is given twice"),
+                (16, "queue `d` has two routes for all types"),
             ],
         ),
         (
             "[[route]]\nqueue = 'q'\nurl = 'http://h'\nmethod = 'post'\noutcome = {404 = 'done', 999 = 'dead'}\n\
              headers = {'a b' = 'x', c = 'y'}\ncert = '/nowhere'\nkey = '/nowhere'\n",
             &[
-                (4, "methods of HTTP are written in capitals"),
-                (5, "unknown variant `done`"),
-                (5, "route `q`: outcome: `999` is nothing"),
-                (6, "`a b` is no name of a header"),
+                (4, "HTTP methods are written in capitals"),
+                (5, "`done` is none of success, retry, dead, release, back_off"),
+                (5, "route `q`: outcome: `999` is not a possible outcome on this route"),
+                (6, "`a b` is not a header name"),
                 (7, "`cert`: cannot read /nowhere"),
             ],
         ),
@@ -97,7 +97,7 @@ async fn check_tells_all_mistakes_at_once_each_with_its_line() {
     assert!(error.contains("worker.toml:1: ") && error.contains("worker.toml:4: "), "{error}");
     std::fs::write(file.path(), b"lease = '30s'\nname = '\xff'\n").unwrap();
     let (_, _, error) = run(&["check", "--config", &file.path()]).await;
-    assert!(error.contains("worker.toml:2: this line is not UTF-8"), "{error}");
+    assert!(error.contains("worker.toml:2: this line is not valid UTF-8"), "{error}");
 }
 
 #[tokio::test]
@@ -133,21 +133,21 @@ async fn check_warns_of_programs_and_folders_that_are_not_here() {
         ("run = ['./no-such-program']".to_owned(), Some("/no-such-program")),
         (
             "run = 'true'\ncwd = '/no/such/folder'".to_owned(),
-            Some("`cwd`: there is no folder /no/such/folder"),
+            Some("`cwd`: the folder /no/such/folder does not exist"),
         ),
         (format!("run = ['./right']\n{cwd}"), None),
         (format!("run = './right x'\n{cwd}"), None),
         (format!("run = ['./by-env-right']\n{cwd}"), None),
-        (format!("run = ['./locked']\n{cwd}"), Some("locked cannot be executed; chmod +x ")),
-        (format!("run = './lost x'\n{cwd}"), Some("names /opt/no/such/bash, which is not there")),
-        (format!("run = ['./windows']\n{cwd}"), Some("ends with a carriage return")),
+        (format!("run = ['./locked']\n{cwd}"), Some("locked is not executable; run chmod +x ")),
+        (format!("run = './lost x'\n{cwd}"), Some("names /opt/no/such/bash, which does not exist")),
+        (format!("run = ['./windows']\n{cwd}"), Some("windows has Windows line ends")),
         (format!("run = ['./by-env']\n{cwd}"), Some("names `no-such-python3`, which is not in PATH")),
-        (format!("run = ['{}']", folder.path().display()), Some("is a folder and no program")),
+        (format!("run = ['{}']", folder.path().display()), Some("is a folder, not a program")),
     ] {
         let file = ConfigFile::new(&format!("\n[[route]]\nqueue = 'q'\n{lines}\n"));
         let (code, said, error) = run(&["check", "--config", &file.path()]).await;
         assert_eq!(code, Some(0), "{error}");
-        assert!(said.ends_with("the configuration is right\n"), "{said}");
+        assert!(said.ends_with("the configuration is valid\n"), "{said}");
         match warning {
             None => assert_eq!(error, "", "{lines}"),
             Some(warning) => {
@@ -193,7 +193,10 @@ async fn check_online_asks_the_server_and_says_what_it_knows() {
     assert_eq!(output.status.code(), Some(0), "{error}");
     assert!(said.contains(&format!("zizq-server/0.1.0 answers at {url}, contract 0.7.0\n")), "{said}");
     assert!(error.contains("route `paused`: queue `paused` is paused"), "{error}");
-    assert!(error.contains("queue `mial` has no jobs and had none lately; did you mean `mail`?"), "{error}");
+    assert!(
+        error.contains("queue `mial` has no jobs and had none recently; did you mean `mail`?"),
+        "{error}"
+    );
     assert!(!error.contains("`mails`"), "{error}");
 
     let (code, said, error) =
@@ -217,10 +220,10 @@ async fn a_file_is_read_again_while_jobs_run_on() {
 
     file.write("[[route]]\nqueue = 'q'\nrum = 'x'\n");
     worker.signal(Signal::HUP);
-    worker.message("the configuration is wrong and stays as it was: ").await;
+    worker.message("the new configuration is invalid, keeping the old one: ").await;
     file.write("[[route]]\nqueue = 'q'\nrun = 'echo new'\n[[route]]\nqueue = 'r'\nrun = 'echo r'\n");
     worker.signal(Signal::HUP);
-    worker.message("the configuration was read again").await;
+    worker.message("configuration reloaded").await;
     let mut r = server.stream().await;
     assert_eq!(r.query, "queue=r&prefetch=1&lease_ms=30000&renew=worker");
     r.hello("t", false).await;
@@ -241,7 +244,7 @@ async fn a_file_is_read_again_while_jobs_run_on() {
 
     file.write("lease = '50s'\nlisten = '127.0.0.1:0'\n[[route]]\nqueue = 'r'\nrun = 'echo r'\n");
     worker.signal(Signal::HUP);
-    worker.message("only a restart changes what is new in lease, listen").await;
+    worker.message("restart the worker to apply the changes to lease, listen").await;
 }
 
 #[tokio::test]

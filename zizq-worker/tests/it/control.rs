@@ -94,7 +94,7 @@ async fn new_jobs_are_with_the_server_before_the_job_succeeds() {
     let (mut server, _worker) = start("@ctl enqueue '{\"queue\": 1}'").await;
     server.call("/jobs").await.answer("400 Bad Request", r#"{"error":"queue: not a text"}"#);
     let failure = server.failure(&id(1)).await;
-    let said = "a job that it enqueued was refused with 400 Bad Request: queue: not a text";
+    let said = "the server refused a job that this job enqueued: 400 Bad Request: queue: not a text";
     assert_eq!(failure["message"], said);
 }
 
@@ -103,32 +103,31 @@ async fn a_control_line_that_cannot_be_read_is_a_failure_and_the_job_says_so() {
     for (script, message) in [
         (
             r#"echo '{"fail": 5}' >&3; exit 0"#,
-            "a line on the control channel cannot be read: `fail` must be a text, or an object with a `message` that is \
-             one: {\"fail\": 5}",
+            "cannot read a line on the control channel: `fail` must be a string, or an object with a string `message`: \
+             {\"fail\": 5}",
         ),
         (
             r#"echo '{"retry_at": "10m"' >&3"#,
-            "a line on the control channel cannot be read: EOF while parsing an object at line 1 column 18: \
+            "cannot read a line on the control channel: EOF while parsing an object at line 1 column 18: \
              {\"retry_at\": \"10m\"",
         ),
         (
             "@ctl result '{bad'; true",
-            "`zizq-worker ctl` was called with what it cannot read: `{bad` is no JSON: key must be a string at line 1 \
-             column 2",
+            "`zizq-worker ctl` was called wrongly: `{bad` is not valid JSON: key must be a string at line 1 column 2",
         ),
         (
             "@ctl retry-at soon; true",
-            "`zizq-worker ctl` was called with what it cannot read: invalid value 'soon' for '<WHEN>': it is neither a \
-             duration such as 10m nor a time such as 2026-01-01T12:00:00Z",
+            "`zizq-worker ctl` was called wrongly: invalid value 'soon' for '<WHEN>': neither a duration such as 10m nor \
+             a time such as 2026-01-01T12:00:00Z",
         ),
         (
             "@ctl retry-at 600; true",
-            "`zizq-worker ctl` was called with what it cannot read: invalid value '600' for '<WHEN>': 600 counts \
-             milliseconds since 1970, which is long ago; a duration has a unit: 600s",
+            "`zizq-worker ctl` was called wrongly: invalid value '600' for '<WHEN>': 600 milliseconds after 1970 is long \
+             ago; a duration has a unit: 600s",
         ),
         (
             "@ctl fail; true",
-            "`zizq-worker ctl` was called with what it cannot read: the following required arguments were not provided:",
+            "`zizq-worker ctl` was called wrongly: the following required arguments were not provided: <MESSAGE>",
         ),
     ] {
         let (mut server, _worker) = start(script).await;
@@ -141,9 +140,9 @@ async fn a_control_line_that_cannot_be_read_is_a_failure_and_the_job_says_so() {
 async fn nonsense_on_the_channel_is_logged_and_harms_nobody() {
     let (mut server, mut worker) =
         start("echo nonsense >&3; head -c 5000000 /dev/zero >&3; @ctl progress 7; @ctl progress; true").await;
-    worker.message("a line on the control channel cannot be read: it is no JSON object: nonsense").await;
-    worker.message("and 1 more lines on the control channel cannot be read").await;
-    worker.message("error: 7 is not from 0 to 1").await;
+    worker.message("cannot read a line on the control channel: not a JSON object: nonsense").await;
+    worker.message("1 more lines on the control channel could not be read").await;
+    worker.message("error: 7 is not a number from 0 to 1").await;
     assert_eq!(server.success().await, [(id(1), lease(11))]);
 }
 
@@ -153,8 +152,8 @@ async fn what_a_job_says_is_bounded_in_the_log_and_in_time() {
         "yes x | head -c 6000000 >&$ZIZQ_CTL_FD; yes '{\"progress\":0.5}' | head -c 3400000 >&$ZIZQ_CTL_FD";
     let (mut server, mut worker) = start(script).await;
     assert_eq!(server.success().await, [(id(1), lease(11))]);
-    worker.message("and 2,999,999 more lines on the control channel cannot be read").await;
-    assert_eq!(worker.count_of("a line on the control channel cannot be read"), 1);
+    worker.message("2,999,999 more lines on the control channel could not be read").await;
+    assert_eq!(worker.count_of("cannot read a line on the control channel"), 1);
 }
 
 #[tokio::test]
@@ -201,7 +200,7 @@ async fn what_a_job_prints_while_the_server_is_away_is_sent_once_it_is_back() {
     assert_eq!(server.logs.recv().await.unwrap().1, line("one"));
     server.go_down().await;
     go("away");
-    worker.message("output did not get to the server").await;
+    worker.message("output did not reach the server").await;
     server.come_back().await;
     assert_eq!(server.logs.recv().await.unwrap().1, line("two"));
     go("back");
@@ -218,6 +217,6 @@ async fn a_server_without_logs_is_asked_once() {
         stream.job(&format!("s:{n}"), &job(n, 11, json!(null))).await;
         server.success().await;
     }
-    worker.message("the server keeps no output of jobs").await;
+    worker.message("the server does not keep the output of jobs").await;
     assert!(server.logs.try_recv().is_ok() && server.logs.try_recv().is_err());
 }

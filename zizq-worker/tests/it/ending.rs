@@ -54,7 +54,7 @@ async fn get(address: &str, path: &str) -> String {
 async fn readiness_and_metrics() {
     let mut server = Server::start().await;
     let mut worker = Worker::start(&server, &["--run", "q=true", "--listen", "127.0.0.1:0"]);
-    let line = worker.message("readiness and metrics are served").await;
+    let line = worker.message("serving readiness and metrics").await;
     let address = line["address"].as_str().unwrap();
     assert!(get(address, "/ready").await.starts_with("HTTP/1.1 503"));
     assert!(get(address, "/health").await.starts_with("HTTP/1.1 200"));
@@ -97,7 +97,7 @@ async fn a_service_manager_is_told() {
         }
     };
     told("READY=1").await;
-    told("STATUS=0 jobs run, 0 have ended").await;
+    told("STATUS=0 jobs running, 0 ended").await;
     worker.signal(rustix::process::Signal::TERM);
     told("STOPPING=1").await;
     assert_eq!(worker.end().await.code(), Some(0));

@@ -54,12 +54,12 @@ async fn anything_else_is_a_failure() {
     assert_eq!((&busy["delay_ms"], busy.get("retry_at"), busy.get("kill")), (&json!(86_400_000), None, None));
 
     let redirect = fails(|call| call.answer("302 Found\r\nlocation: /elsewhere", "")).await;
-    let said = "the endpoint answered 302 Found: it points to /elsewhere, and redirects are not followed";
+    let said = "the endpoint answered 302 Found: it redirects to /elsewhere, and redirects are not followed; use that URL in the route";
     assert_eq!(redirect["message"], said);
 
     let cut = fails(drop).await;
     assert_eq!(cut["error_type"], "http_error");
-    assert!(cut["message"].as_str().unwrap().starts_with("the endpoint gave no answer: "), "{cut}");
+    assert!(cut["message"].as_str().unwrap().starts_with("no answer from the endpoint: "), "{cut}");
 }
 
 #[tokio::test]

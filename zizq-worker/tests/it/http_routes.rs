@@ -157,7 +157,7 @@ async fn an_endpoint_that_hangs() {
         let failure = fails(lines, serve).await;
         assert_eq!(
             (&failure["error_type"], &failure["message"]),
-            (&json!("timed_out"), &json!("took longer than 200ms"))
+            (&json!("timed_out"), &json!("timed out after 200ms"))
         );
     }
 }
@@ -198,7 +198,7 @@ async fn redirects_are_not_followed() {
         socket.write_all(answer.as_bytes()).await.unwrap();
     };
     let failure = fails("url = 'URL/again'", serve).await;
-    let said = "the endpoint answered 302 Found: it points to /again, and redirects are not followed";
+    let said = "the endpoint answered 302 Found: it redirects to /again, and redirects are not followed; use that URL in the route";
     assert_eq!(failure["message"], said);
 }
 

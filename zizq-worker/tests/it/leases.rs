@@ -37,7 +37,7 @@ async fn a_cancel_ends_the_whole_group_and_is_not_reported() {
     for pid in &pids {
         gone(pid).await;
     }
-    worker.message("q/t was ended").await;
+    worker.message("q/t stopped").await;
     server.no_calls();
     // The slot is free again.
     stream.job("s:2", &job(2, 12, json!(null))).await;
@@ -58,7 +58,7 @@ async fn a_lost_lease_ends_the_job() {
     for pid in pids(&mut worker).await {
         gone(&pid).await;
     }
-    worker.message("q/t was ended").await;
+    worker.message("q/t stopped").await;
     server.no_calls();
 }
 
@@ -73,7 +73,7 @@ async fn a_command_may_clean_up_before_it_ends() {
     worker.message("ready").await;
     stream.send(&format!("event: cancel\ndata: {}\n\n", json!({"id": id(1), "reason": "timed_out"}))).await;
     worker.message("cleaned").await;
-    worker.message("q/t was ended").await;
+    worker.message("q/t stopped").await;
     server.no_calls();
 }
 

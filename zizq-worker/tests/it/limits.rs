@@ -70,7 +70,7 @@ async fn a_job_that_takes_too_long_is_ended_with_all_it_started() {
     stream.job("s:1", &job(1, 11, json!(null))).await;
     let failure = server.failure(&id(1)).await;
     assert_eq!(failure["error_type"], "timed_out");
-    assert_eq!(failure["message"], "took longer than 300ms");
+    assert_eq!(failure["message"], "timed out after 300ms");
     let line = worker.message("pids ").await;
     for pid in line["message"].as_str().unwrap().split(' ').skip(1) {
         gone(pid).await;

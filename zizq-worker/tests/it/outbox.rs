@@ -67,7 +67,7 @@ async fn finished_work_that_is_handed_out_again_is_reported_not_repeated() {
     call.answer("422 Unprocessable Entity", &json!({"not_found": [], "lost": [id(1)]}).to_string());
     assert_eq!(server.success().await, [(id(1), lease(22))]);
     assert_eq!(worker.count("begun"), 1);
-    assert_eq!(worker.count("the success came too late: the job is not this worker's any more"), 0);
+    assert_eq!(worker.count("the success came too late: the job's lease was lost"), 0);
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn what_something_else_than_the_server_answers_settles_nothing() {
         server.call(&format!("/jobs/{}/failure", id(failed))).await.answer(status, body);
         assert_eq!(server.failure(&id(failed)).await["message"], "exited with code 1", "after {status}");
     }
-    let said = "the success waits for the server: 404 Not Found was answered by something else than a Zizq server: \
+    let said = "the success waits for the server: something other than a Zizq server answered 404 Not Found: \
                 <html>no backend</html>";
     worker.message(said).await;
 }

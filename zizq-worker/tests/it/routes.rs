@@ -41,7 +41,7 @@ async fn jobs_go_by_type_and_those_without_a_route_go_back_loudly() {
         release.answer("204 No Content", "");
         let line = worker.log("a loud line", |line| line["job"] == id(n) && line["level"] == "ERROR").await;
         assert!(
-            line["message"].as_str().unwrap().starts_with("no route is for this job; given back for "),
+            line["message"].as_str().unwrap().starts_with("no route for this job; given back for "),
             "{line}"
         );
         assert_eq!((&line["queue"], &line["job_type"]), (&json!("a"), &json!("y")));
@@ -83,12 +83,12 @@ async fn a_job_that_cannot_be_given_to_its_command_is_dead() {
     let mut stream = server.stream().await;
     stream.hello("s", false).await;
     for (n, payload, said) in [
-        (1, json!({}), "does not fit its route: {{ .payload.text }} gives null"),
-        (2, json!({"text": "a\0b"}), "does not fit its route: an argument would contain a NUL"),
+        (1, json!({}), "the job does not fit its route: {{ .payload.text }} gives null"),
+        (2, json!({"text": "a\0b"}), "the job does not fit its route: an argument would contain a NUL"),
         (
             3,
             json!({"text": "x".repeat(1 << 20)}),
-            "does not fit its route: its arguments are too long for `echo`",
+            "the job does not fit its route: the arguments are too long for `echo`",
         ),
     ] {
         stream.job(&format!("s:{n}"), &job(n, 11, payload)).await;

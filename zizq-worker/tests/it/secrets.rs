@@ -57,7 +57,7 @@ async fn the_password_of_the_server_is_shown_to_nobody_who_does_not_ask_for_it()
         let flags = ["--config", &file.path(), "--server-file", &address_file(&folder, &server)];
         let mut worker = Worker::start(&server, &flags);
         let metrics =
-            worker.message("readiness and metrics are served").await["address"].as_str().unwrap().to_owned();
+            worker.message("serving readiness and metrics").await["address"].as_str().unwrap().to_owned();
         let mut stream = server.stream().await;
         assert!(
             stream.header("authorization").is_some_and(|value| value.starts_with("Basic ")),
@@ -76,7 +76,7 @@ async fn the_password_of_the_server_is_shown_to_nobody_who_does_not_ask_for_it()
         // What fails is logged, too.
         server.go_down().await;
         drop(stream);
-        worker.log("a lost stream", |line| line.to_string().contains("no stream of jobs")).await;
+        worker.log("a lost stream", |line| line.to_string().contains("no job stream")).await;
         assert!(!worker.whole_log().contains(PASSWORD), "{}", worker.whole_log());
         worker.signal(Signal::KILL);
         worker.end().await;
@@ -155,6 +155,6 @@ async fn no_message_about_a_wrong_address_shows_its_password() {
     let output =
         command().args(["check", "--run", "q=true", "--server", &url("http://")]).output().await.unwrap();
     let said = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("everybody on this machine can see the password in --server"), "{said}");
+    assert!(said.contains("all users of this machine can see the password in --server"), "{said}");
     assert!(!said.contains(PASSWORD), "{said}");
 }

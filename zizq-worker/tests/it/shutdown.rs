@@ -93,7 +93,7 @@ async fn a_server_that_is_gone_does_not_keep_a_worker_for_ever() {
     drop((call, stream));
     worker.message("the success waits for the server").await;
     worker.signal(Signal::TERM);
-    let line = worker.message("the server could not be told").await;
+    let line = worker.message("the job's outcome did not reach the server").await;
     assert_eq!(line["job"], id(1));
     let files = std::fs::read_dir(line["folder"].as_str().unwrap()).unwrap();
     let kept: String = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();

@@ -58,7 +58,7 @@ async fn what_a_killed_worker_could_not_report_is_reported_by_the_next_before_it
 
     server.come_back().await;
     let mut worker = Worker::start_as(program(), &server, &flags);
-    worker.message("outcomes were left behind by an earlier worker; they go first").await;
+    worker.message("delivering the outcomes that an earlier worker left behind").await;
     // What a balancer says meanwhile settles none of it.
     server.any_call().await.answer("404 Not Found", "<html>no backend</html>");
     let mut told = Vec::new();
@@ -91,7 +91,7 @@ async fn a_worker_that_cannot_keep_outcomes_says_so_and_works() {
     let mut program = command();
     program.env("ZIZQ_SPOOL", "/dev/null/spool");
     let mut worker = Worker::start_as(program, &server, &["--run", "q=true"]);
-    worker.message("outcomes cannot be kept in /dev/null/spool").await;
+    worker.message("cannot keep outcomes in /dev/null/spool").await;
     let mut stream = server.stream().await;
     stream.hello("s", false).await;
     stream.job("s:1", &job(1, 11, json!(null))).await;

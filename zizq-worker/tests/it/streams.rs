@@ -87,7 +87,7 @@ async fn a_job_goes_on_while_the_server_restarts() {
     stream.job("s:1", &job(1, 11, json!(null))).await;
     worker.message("begun").await;
     stream.send("event: drain\ndata: {\"reason\":\"shutdown\"}\n\n").await;
-    worker.message("the server is going down (shutdown)").await;
+    worker.message("the server is shutting down (shutdown)").await;
     server.go_down().await;
     drop(stream);
     std::fs::write(go, "").unwrap();
@@ -118,7 +118,7 @@ async fn a_server_that_is_not_there_yet_or_busy_is_waited_for() {
     let mut server = Server::start().await;
     server.go_down().await;
     let mut worker = Worker::start(&server, &["--run", "q=true"]);
-    worker.message("no stream of jobs: no answer from the server").await;
+    worker.message("no job stream: no answer from the server").await;
     server.come_back().await;
     let mut stream = server.stream().await;
     stream.hello("s", false).await;
@@ -133,7 +133,7 @@ async fn the_wrong_server_is_told_from_a_server_that_is_away() {
     let mut worker = Worker::start(&server, &["--run", "q=true", "--server", &address]);
     let path = "/other/jobs/take?queue=q&prefetch=1&lease_ms=30000&renew=worker";
     server.call(path).await.answer("404 Not Found", r#"{"error":"no such path"}"#);
-    worker.message("no stream of jobs: the server answered 404 Not Found: no such path; next try in ").await;
+    worker.message("no job stream: the server answered 404 Not Found: no such path; reconnecting in ").await;
     server.call(path).await.answer("200 OK\r\ncontent-type: text/html", "<html>");
-    worker.message("no stream of jobs: the answer is no event stream but `text/html`").await;
+    worker.message("no job stream: expected an event stream, got `text/html`").await;
 }

@@ -35,11 +35,16 @@ async fn a_proxy_on_the_way_to_the_server_is_named_at_the_first_failure() {
     let (url, calls) = proxy().await;
     let shown = url.replace("me:secret@", "");
     for (variables, flags, server, said) in [
-        (&[("HTTP_PROXY", url.as_str())][..], &[][..], far, Some("of HTTP_PROXY; --proxy none goes without")),
-        (&[("http_proxy", &url)], &[], far, Some("of http_proxy;")),
-        (&[("ALL_PROXY", &url)], &[], far, Some("of ALL_PROXY;")),
-        (&[], &["--proxy", &url], far, Some("of --proxy)")),
-        (&[("ZIZQ_PROXY", &url)], &[], far, Some("of --proxy)")),
+        (
+            &[("HTTP_PROXY", url.as_str())][..],
+            &[][..],
+            far,
+            Some("from HTTP_PROXY; --proxy none bypasses it"),
+        ),
+        (&[("http_proxy", &url)], &[], far, Some("from http_proxy;")),
+        (&[("ALL_PROXY", &url)], &[], far, Some("from ALL_PROXY;")),
+        (&[], &["--proxy", &url], far, Some("from --proxy)")),
+        (&[("ZIZQ_PROXY", &url)], &[], far, Some("from --proxy)")),
         (&[("HTTP_PROXY", &url)], &["--proxy", "none"], far, None),
         (&[("HTTP_PROXY", &url), ("NO_PROXY", "queue.invalid")], &[], far, None),
         (&[("HTTP_PROXY", &url)], &[], "http://127.0.0.1:1", None),
@@ -57,7 +62,7 @@ async fn a_proxy_on_the_way_to_the_server_is_named_at_the_first_failure() {
         let fake = Server::start().await;
         let all: Vec<&str> = ["--run", "q=true", "--server", server].iter().chain(flags).copied().collect();
         let mut worker = Worker::start_as(plain(), &fake, &all);
-        let line = worker.log("a failure", |line| line.to_string().contains("no stream of jobs")).await;
+        let line = worker.log("a failure", |line| line.to_string().contains("no job stream")).await;
         let line = line["message"].as_str().unwrap();
         assert_eq!(line.contains("proxy"), said.is_some(), "{variables:?} {flags:?}: {line}");
         if let Some(said) = said {
@@ -88,7 +93,7 @@ async fn without_a_home_outcomes_are_not_kept_in_a_folder_of_everybodys() {
     };
     let said = run(plain()).await;
     assert!(
-        said.contains("neither STATE_DIRECTORY nor HOME; name a folder of this user's with --spool"),
+        said.contains("neither STATE_DIRECTORY nor HOME is set; name a folder of this user with --spool"),
         "{said}"
     );
     let mut with = plain();
@@ -101,7 +106,7 @@ async fn without_a_home_outcomes_are_not_kept_in_a_folder_of_everybodys() {
     let mut program = plain();
     program.env_remove("ZIZQ_SPOOL");
     let mut worker = Worker::start_as(program, &server, &["--run", "q=true"]);
-    worker.message("outcomes are not kept on disk, for there is neither STATE_DIRECTORY nor HOME").await;
+    worker.message("outcomes are not kept on disk: neither STATE_DIRECTORY nor HOME is set").await;
     let mut stream = server.stream().await;
     stream.hello("s", false).await;
     stream.job("s:1", &job(1, 11, json!(null))).await;
@@ -122,10 +127,10 @@ async fn a_spool_that_others_can_write_in_is_not_used() {
     let server = Server::start().await;
     let spool = folder.path().display().to_string();
     let mut worker = Worker::start(&server, &["--run", "q=true", "--spool", &spool]);
-    let line = worker.message("outcomes cannot be kept in").await;
+    let line = worker.message("cannot keep outcomes in").await;
     let line = line["message"].as_str().unwrap();
-    assert!(line.contains("everybody can write in it (mode 777); chmod o-w it"), "{line}");
-    assert!(line.contains("name a folder of this user's with --spool"), "{line}");
+    assert!(line.contains("all users can write to it (mode 777); run chmod o-w on it"), "{line}");
+    assert!(line.contains("name a folder of this user with --spool"), "{line}");
     worker.signal(Signal::KILL);
     worker.end().await;
 }
@@ -159,7 +164,7 @@ async fn a_service_manager_hears_of_a_reload() {
         assert!(told("RELOADING=1").await.contains("MONOTONIC_USEC="));
         told("READY=1").await;
     }
-    worker.message("the configuration is wrong and stays as it was").await;
+    worker.message("the new configuration is invalid, keeping the old one").await;
     worker.signal(Signal::KILL);
     worker.end().await;
 }

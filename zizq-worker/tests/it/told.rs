@@ -27,10 +27,10 @@ async fn one_line_says_what_failed_why_and_when_it_is_tried_again() {
     for (answer, line, again) in [
         (
             json!({"status": "scheduled", "ready_at": in_two_hours, "retry_limit": 24}),
-            "q/t failed (attempt 3 of 25, again in ",
+            "q/t failed (attempt 3 of 25, retry in ",
             true,
         ),
-        (json!({"status": "scheduled", "ready_at": in_two_hours}), "q/t failed (attempt 3, again in ", true),
+        (json!({"status": "scheduled", "ready_at": in_two_hours}), "q/t failed (attempt 3, retry in ", true),
         (
             json!({"status": "dead", "ready_at": 1, "retry_limit": 2}),
             "q/t failed for good (attempt 3 of 3): ",

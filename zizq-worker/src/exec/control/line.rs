@@ -1,4 +1,4 @@
-//! One line of the control channel: what it says, and what of it cannot be read.
+//! One line of the control channel: parses it, and judges how bad an unreadable one is.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::ctl::FIRST_TIME;
 
-/// What a job can say. Members that stand for different things may stand together.
+/// The members of a line. Independent ones may be combined.
 #[derive(Debug, Default)]
 pub(super) struct Line<'a> {
     pub(super) progress: Option<f64>,
@@ -17,23 +17,23 @@ pub(super) struct Line<'a> {
     pub(super) enqueue: Option<&'a RawValue>,
     pub(super) fail: Option<Failure>,
     pub(super) retry_at: Option<u64>,
-    /// What of it cannot be read.
+    /// What cannot be read.
     pub(super) bad: Option<Bad>,
 }
 
 /// What is wrong with a line, in a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Bad {
-    /// Nothing follows from it: nobody knows what it is for, or it is about progress.
+    /// It decides nothing: it is about progress, or unknown.
     Harmless(String),
-    /// It was to decide what becomes of the job.
+    /// It was to decide the outcome of the job.
     Decisive(String),
 }
 
-/// The words that decide something, and those that only tell.
+/// The members that decide something, and those that only inform.
 const DECISIVE: [&str; 4] = ["fail", "retry_at", "result", "enqueue"];
 const TELLING: [&str; 2] = ["progress", "message"];
-/// Above this likeness a word was meant.
+/// A word more similar than this to a known one is taken for a misspelling.
 const LIKE: f64 = 0.88;
 
 #[derive(Deserialize)]
@@ -43,12 +43,12 @@ enum Fail {
     Whole(Failure),
 }
 
-/// Reads a line. What can be read of it counts, whatever stands beside it.
+/// Reads a line. Readable members count, whatever is beside them.
 pub(super) fn read(line: &[u8]) -> Line<'_> {
     let text = line.trim_ascii();
-    // Most of what is no line of ours is known by its first byte, and there may be a lot of it.
+    // There may be a lot of foreign output; its first byte gives it away.
     if text.first() != Some(&b'{') {
-        return bad(Bad::Harmless("it is no JSON object".to_owned()));
+        return bad(Bad::Harmless("not a JSON object".to_owned()));
     }
     let members: BTreeMap<String, &RawValue> = match serde_json::from_slice(text) {
         Ok(members) => members,
@@ -56,7 +56,7 @@ pub(super) fn read(line: &[u8]) -> Line<'_> {
     };
     let mut line = Line::default();
     if members.is_empty() {
-        line.add(Bad::Harmless("it says nothing".to_owned()));
+        line.add(Bad::Harmless("the object is empty".to_owned()));
     }
     for (name, value) in members {
         if let Err(why) = line.member(&name, value) {
@@ -66,9 +66,9 @@ pub(super) fn read(line: &[u8]) -> Line<'_> {
     line
 }
 
-/// What is wrong with a line that is too long to be read; this is how it begins.
+/// The fault of a line that is too long to be read, judged by its start.
 pub(super) fn too_long(start: &[u8], most: usize) -> Bad {
-    of_word(first_word(start.trim_ascii_start()), format!("it is longer than {most} bytes"))
+    of_word(first_word(start.trim_ascii_start()), format!("longer than {most} bytes"))
 }
 
 fn bad(bad: Bad) -> Line<'static> {
@@ -90,12 +90,12 @@ fn of_word(word: &str, why: String) -> Bad {
 }
 
 fn is_like(word: &str, known: &str) -> bool {
-    // No word is so long, and comparing takes time.
+    // No member name is that long, and comparing takes time.
     word.len() < 20 && strsim::jaro_winkler(&word.to_lowercase().replace('-', "_"), known) >= LIKE
 }
 
 impl<'a> Line<'a> {
-    /// Keeps the worst of what is wrong.
+    /// Keeps the worst fault.
     fn add(&mut self, bad: Bad) {
         if !matches!(self.bad, Some(Bad::Decisive(_))) {
             self.bad = Some(bad);
@@ -109,7 +109,7 @@ impl<'a> Line<'a> {
             "progress" => {
                 let progress: f64 = parse(name, value)?;
                 if !(0.0..=1.0).contains(&progress) {
-                    return Err(format!("`progress`: {progress} is not from 0 to 1"));
+                    return Err(format!("`progress`: {progress} is not a number from 0 to 1"));
                 }
                 self.progress = Some(progress);
             }
@@ -118,7 +118,7 @@ impl<'a> Line<'a> {
             "enqueue" => self.enqueue = Some(value),
             "fail" => {
                 let fail = parse(name, value).map_err(|_| {
-                    "`fail` must be a text, or an object with a `message` that is one".to_owned()
+                    "`fail` must be a string, or an object with a string `message`".to_owned()
                 })?;
                 self.fail = Some(match fail {
                     Fail::Message(message) => Failure { message, ..Failure::default() },
@@ -128,7 +128,7 @@ impl<'a> Line<'a> {
             "retry_at" => {
                 let time: u64 = parse(name, value)?;
                 if time < FIRST_TIME {
-                    return Err(format!("`retry_at` counts milliseconds since 1970, and {time} is long ago"));
+                    return Err(format!("`retry_at`: {time} milliseconds after 1970 is long ago"));
                 }
                 self.retry_at = Some(time);
             }
@@ -145,8 +145,8 @@ fn parse<'a, T: Deserialize<'a>>(name: &str, value: &'a RawValue) -> Result<T, S
 fn unknown(name: &str) -> String {
     let mut known = DECISIVE.iter().chain(&TELLING);
     match known.find(|known| is_like(name, known)) {
-        Some(near) => format!("there is no `{name}`; did you mean `{near}`?"),
-        None => "it says nothing that is known here".to_owned(),
+        Some(near) => format!("unknown member `{name}`; did you mean `{near}`?"),
+        None => format!("unknown member `{}`", protocol::error::excerpt(name)),
     }
 }
 
@@ -155,28 +155,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_control_line_that_cannot_be_read_is_a_failure_where_it_was_to_decide_something() {
+    fn an_unreadable_line_is_a_failure_if_it_was_to_decide_something() {
         let decisive = [
-            (r#"{"fail": 5}"#, "`fail` must be a text"),
-            (r#"{"fail": {"msg": "x"}}"#, "`fail` must be a text"),
+            (r#"{"fail": 5}"#, "`fail` must be a string"),
+            (r#"{"fail": {"msg": "x"}}"#, "`fail` must be a string"),
             (r#"{"fail": "no customer"#, "EOF"),
             (r#" { "fail" : "x" "#, "EOF"),
             (r#"{"retry_at": "10m"}"#, "`retry_at`: invalid type"),
             (r#"{"retry_at": -1}"#, "`retry_at`: invalid value"),
-            (r#"{"retry_at": 1767225600}"#, "counts milliseconds"),
+            (r#"{"retry_at": 1767225600}"#, "1767225600 milliseconds after 1970 is long ago"),
             (r#"{"result": }"#, "expected value"),
             (r#"{"enqueue": {"queue": "q"}"#, "EOF"),
             (r#"{"failed": "x"}"#, "did you mean `fail`?"),
             (r#"{"retry-at": 1767225600000}"#, "did you mean `retry_at`?"),
             (r#"{"Result": 1}"#, "did you mean `result`?"),
-            (r#"{"progress": 40, "fail": 5}"#, "`fail` must be a text"),
+            (r#"{"progress": 40, "fail": 5}"#, "`fail` must be a string"),
         ];
         let harmless = [
-            ("nonsense", "no JSON object"),
-            ("[1]", "no JSON object"),
-            ("{}", "it says nothing"),
-            (r#"{"level": "info"}"#, "nothing that is known here"),
-            (r#"{"progress": 40}"#, "40 is not from 0 to 1"),
+            ("nonsense", "not a JSON object"),
+            ("[1]", "not a JSON object"),
+            ("{}", "the object is empty"),
+            (r#"{"level": "info"}"#, "unknown member `level`"),
+            (r#"{"progress": 40}"#, "40 is not a number from 0 to 1"),
             (r#"{"progress": NaN}"#, "expected value"),
             (r#"{"message": 5}"#, "`message`: invalid type"),
             (r#"{"progres": 0.4}"#, "did you mean `progress`?"),
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_read_counts_whatever_stands_beside_it() {
+    fn readable_members_count_whatever_is_beside_them() {
         let line = read(br#" {"progress": 1, "message": "ok", "result": {"n": 1.50}, "eta": 5} "#);
         assert_eq!((line.progress, line.message.as_deref()), (Some(1.0), Some("ok")));
         assert_eq!(line.result.map(RawValue::get), Some(r#"{"n": 1.50}"#));
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_known_by_its_first_word() {
+    fn a_line_that_is_too_long_is_judged_by_its_first_member() {
         assert!(matches!(too_long(br#"{"result": "xxx"#, 9), Bad::Decisive(_)));
         assert!(matches!(too_long(b"\0\0\0", 9), Bad::Harmless(_)));
     }

@@ -1,4 +1,4 @@
-//! What a command says over its control channel: lines of JSON.
+//! The control channel, over which a command reports to the worker: lines of JSON.
 //!
 //! ```text
 //! {"progress": 0.4, "message": "frame 400/1000"}
@@ -8,7 +8,7 @@
 //! {"retry_at": 1767225600000, "message": "too early"}
 //! ```
 //!
-//! Whatever comes takes bounded memory, a bounded number of lines in the log, and no longer than reading it.
+//! Any input takes bounded memory and a bounded number of lines in the log.
 
 mod line;
 
@@ -35,16 +35,16 @@ use crate::ctl::CONTROL_ERROR;
 use crate::event::{Event, Progress};
 use crate::outcome::{JobResult, Said};
 
-/// The longest line: a result may have 1 MiB, and so may the payload of a new job.
+/// The longest line: a result may be 1 MiB, and so may the payload of a new job.
 const MAX_LINE: usize = 4 << 20;
-/// How often progress is passed on: a job may say it as often as it likes.
+/// How often progress is passed on: a job may report it as often as it likes.
 const PACE: Duration = Duration::from_millis(200);
-/// The longest message of progress, in characters.
+/// The longest progress message, in characters.
 const MAX_MESSAGE: usize = 1_000;
-/// How much of a line that cannot be read is shown, in characters.
+/// How many characters of an unreadable line are shown.
 const EXCERPT: usize = 200;
 
-/// Listens to one command.
+/// The control channel of one command.
 #[derive(Debug)]
 pub(super) struct Control<'a> {
     shared: &'a Shared,
@@ -54,9 +54,9 @@ pub(super) struct Control<'a> {
     /// Progress that was not passed on yet, and when it may be.
     news: Option<Progress>,
     next_news: Instant,
-    /// Lines that could not be read, from which nothing followed.
+    /// The number of unreadable, harmless lines.
     unread: u64,
-    /// How many jobs it has put into queues.
+    /// How many jobs the command has enqueued.
     enqueued: u32,
 }
 
@@ -66,7 +66,7 @@ impl<'a> Control<'a> {
         Self { shared, job, stop, said, news: None, next_news, unread: 0, enqueued: 0 }
     }
 
-    /// Reads the channel to its end. When this is over, every new job is with the server, or this one fails.
+    /// Reads the channel to its end. Afterwards the server has every new job, or this job fails.
     pub(super) async fn listen(&mut self, channel: Option<pipe::Receiver>, end: &End) {
         let Some(mut channel) = channel else { return };
         let (mut buffer, mut chunk) = (Vec::new(), vec![0; 16 << 10]);
@@ -86,7 +86,7 @@ impl<'a> Control<'a> {
             while let Some((line, behind)) =
                 memchr::memchr(b'\n', rest).and_then(|at| rest.split_at_checked(at))
             {
-                // Of a line that is too long only the end is left, which says nothing.
+                // Only the end is left of a line that was too long.
                 if !mem::take(&mut is_too_long) {
                     self.line(line).await;
                 }
@@ -128,8 +128,7 @@ impl<'a> Control<'a> {
             self.said.failure = fail.map(from_now);
         }
         if retry_at.is_some() {
-            let message =
-                message.clone().unwrap_or_else(|| "the job asked to be tried again later".to_owned());
+            let message = message.clone().unwrap_or_else(|| "the job asked to be retried later".to_owned());
             self.said.failure = Some(from_now(Failure { message, retry_at, ..Failure::default() }));
         }
         if progress.is_some() || (message.is_some() && retry_at.is_none()) {
@@ -140,20 +139,20 @@ impl<'a> Control<'a> {
         }
     }
 
-    /// A job of which something is unknown that it has decided must not pass for a success.
+    /// An unreadable line that was to decide something makes the job fail: it must not pass for a success.
     fn cannot_read(&mut self, bad: Bad, line: &[u8]) {
         let start = line.get(..line.len().min(4 * EXCERPT)).unwrap_or_default();
         let start = || String::from_utf8_lossy(start).trim().chars().take(EXCERPT).collect::<String>();
         match bad {
             Bad::Decisive(why) => {
-                let message = format!("a line on the control channel cannot be read: {why}: {}", start());
+                let message = format!("cannot read a line on the control channel: {why}: {}", start());
                 let error_type = Some(CONTROL_ERROR.to_owned());
                 self.said.failure.get_or_insert(Failure { message, error_type, ..Failure::default() });
             }
             Bad::Harmless(why) => {
                 self.unread += 1;
                 if self.unread == 1 {
-                    tracing::warn!(job = %self.job.id, "a line on the control channel cannot be read: {why}: {}", start());
+                    tracing::warn!(job = %self.job.id, "cannot read a line on the control channel: {why}: {}", start());
                 }
             }
         }
@@ -163,7 +162,7 @@ impl<'a> Control<'a> {
         let more = self.unread.saturating_sub(1);
         if more > 0 {
             let more = zizq_log::grouped(more);
-            tracing::warn!(job = %self.job.id, "and {more} more lines on the control channel cannot be read");
+            tracing::warn!(job = %self.job.id, "{more} more lines on the control channel could not be read");
         }
     }
 
@@ -172,22 +171,23 @@ impl<'a> Control<'a> {
         let Some(progress) = self.news.take() else { return };
         let event = Event::Progress { id: self.job.id, progress };
         if self.shared.events.send(event).await.is_err() {
-            tracing::debug!("the pool has ended before its jobs");
+            tracing::debug!("the pool ended before its jobs");
         }
     }
 
-    /// Puts a new job into its queue, for as long as that takes. Where the server does not want it, this job fails.
+    /// Enqueues a new job, however long it takes. If the server refuses it, this job fails.
     async fn enqueue(&mut self, job: &RawValue) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         let mut is_said = false;
-        // An answer that was lost must not make two jobs of one.
+        // A lost answer must not enqueue the job twice.
         self.enqueued += 1;
         let key = format!("{}-{}-{}", self.job.id, self.job.lease, self.enqueued);
         loop {
             let pause = match self.shared.client.enqueue(job, &key).await {
                 Ok(()) => return,
                 Err(CallError::Refused { status, message, .. }) => {
-                    let message = format!("a job that it enqueued was refused with {status}: {message}");
+                    let message =
+                        format!("the server refused a job that this job enqueued: {status}: {message}");
                     self.said.failure = Some(Failure { message, ..Failure::default() });
                     return;
                 }
@@ -206,8 +206,8 @@ impl<'a> Control<'a> {
     }
 }
 
-/// A failure whose job waits for a length of time instead of for a time of this machine's clock. Its attempt counts like
-/// any other, and its retry limit holds.
+/// Replaces the time of a retry by a delay, which does not depend on this machine's clock. The attempt counts like any
+/// other, and the retry limit holds.
 fn from_now(failure: Failure) -> Failure {
     let wait = |at: u64| at.min(MAX_TIME_MS).saturating_sub(clock::now_ms());
     Failure { retry_at: None, delay_ms: failure.retry_at.map(wait).or(failure.delay_ms), ..failure }

@@ -1,11 +1,11 @@
-//! Addresses that are nobody else's business: loopback, private networks, and what clouds keep their secrets on.
+//! Restricts calls to addresses of the public internet: no loopback, private networks or metadata services of clouds.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// Looks names up, and gives only addresses of the public internet. It is asked for every connection, so a name that
-/// changes its address between a check and a call does not get through.
+/// A resolver that returns only public addresses. Every connection uses it, so a name cannot change its address between a
+/// check and a call.
 #[derive(Debug)]
 pub(crate) struct PublicOnly;
 
@@ -15,8 +15,10 @@ impl Resolve for PublicOnly {
             let all = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let public: Vec<SocketAddr> = all.filter(|address| is_public(address.ip())).collect();
             if public.is_empty() {
-                let why =
-                    format!("`{}` has no public address, and this route calls no others", name.as_str());
+                let why = format!(
+                    "`{}` has no public address, and `private_addresses = false` allows no others",
+                    name.as_str()
+                );
                 return Err(why.into());
             }
             Ok(Box::new(public.into_iter()) as Addrs)
@@ -24,7 +26,7 @@ impl Resolve for PublicOnly {
     }
 }
 
-/// Whether an address is of the public internet.
+/// Whether an address is public.
 pub(crate) fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_public_v4(ip),
@@ -42,7 +44,7 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
         || ip.is_documentation()
         || a == 0
         || a >= 240
-        // Between providers and their customers; protocol assignments; benchmarks.
+        // Carrier-grade NAT; protocol assignments; benchmarks.
         || (a == 100 && (64..128).contains(&b))
         || (a == 192 && b == 0 && c == 0)
         || (a == 198 && (18..20).contains(&b));
@@ -57,9 +59,9 @@ fn is_public_v6(ip: Ipv6Addr) -> bool {
         is_public_v4(Ipv4Addr::new(g1, g2, h1, h2))
     };
     match (a, b, c, d, e, f) {
-        // An address of version 4 in that of version 6, and by way of a translator.
+        // IPv4-mapped addresses, and NAT64.
         (0, 0, 0, 0, 0, 0xffff) | (0x64, 0xff9b, 0, 0, 0, 0) => embedded(),
-        // Only this eighth is given out; in it are tunnels and examples.
+        // Only 2000::/3 is assigned; parts of it are tunnels and documentation.
         (0x2001, 0 | 0xdb8, ..) | (0x2002, ..) => false,
         _ => a & 0xe000 == 0x2000,
     }

@@ -1,4 +1,4 @@
-//! The keeper of leases: tells the server which jobs are still being worked on.
+//! The renewal of leases: sends heartbeats that name the jobs this worker still works on.
 
 use std::mem;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use tokio::sync::mpsc;
 use crate::backoff::Backoff;
 use crate::client::{CallError, Client};
 use crate::event::Event;
-use crate::report::Beat;
+use crate::report::Heartbeat;
 
-/// How long the answer to a heartbeat may take at most, and at least.
+/// The longest and the shortest timeout of a heartbeat.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
-/// The most leases in one call.
+/// The maximum number of leases per call.
 const MAX_LEASES: usize = 1_000;
 
-/// Renews each list of leases once, one after the other.
+/// Sends each list of heartbeats once, in order.
 ///
-/// After a failure the list is out of date, so the pool is asked for a new one.
+/// After a failure the list is outdated, so the pool is asked for a new one.
 pub(crate) async fn run(
     client: Client,
     lease: Duration,
-    mut lists: mpsc::Receiver<Vec<Beat>>,
+    mut lists: mpsc::Receiver<Vec<Heartbeat>>,
     events: mpsc::Sender<Event>,
 ) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
@@ -35,14 +35,14 @@ pub(crate) async fn run(
             Ok(reply) => {
                 backoff.reset();
                 said = false;
-                Event::Renewed { asked: asked.into_iter().map(|beat| beat.lease).collect(), reply }
+                Event::Renewed { asked: asked.into_iter().map(|heartbeat| heartbeat.lease).collect(), reply }
             }
             Err(e) => {
                 let jobs = asked.len();
                 if mem::replace(&mut said, true) {
-                    tracing::debug!(jobs, "leases still could not be renewed: {e}");
+                    tracing::debug!(jobs, "still cannot renew leases: {e}");
                 } else {
-                    tracing::warn!(jobs, "leases could not be renewed: {e}");
+                    tracing::warn!(jobs, "cannot renew leases: {e}");
                 }
                 tokio::time::sleep(backoff.next()).await;
                 Event::RenewalFailed
@@ -54,12 +54,19 @@ pub(crate) async fn run(
     }
 }
 
-async fn renew(client: &Client, beats: &[Beat], patience: Duration) -> Result<HeartbeatsReply, CallError> {
+async fn renew(
+    client: &Client,
+    heartbeats: &[Heartbeat],
+    patience: Duration,
+) -> Result<HeartbeatsReply, CallError> {
     let mut all = HeartbeatsReply::default();
-    for some in beats.chunks(MAX_LEASES) {
+    for some in heartbeats.chunks(MAX_LEASES) {
         let reply = match client.heartbeat(some, patience).await {
             Err(CallError::Refused { message, .. }) => {
-                tracing::warn!(jobs = some.len(), "a heartbeat was refused: {message}; said more plainly");
+                tracing::warn!(
+                    jobs = some.len(),
+                    "the server refused a heartbeat: {message}; sending one per job"
+                );
                 plainly(client, some, patience).await?
             }
             other => other?,
@@ -71,19 +78,23 @@ async fn renew(client: &Client, beats: &[Beat], patience: Duration) -> Result<He
     Ok(all)
 }
 
-/// Renews leases that the server did not renew together: without anything but the leases, each by itself. One that it
-/// does not want to hear of at all takes no other with it.
-async fn plainly(client: &Client, beats: &[Beat], patience: Duration) -> Result<HeartbeatsReply, CallError> {
+/// Renews leases one by one and without progress, after the server refused them together: one bad lease does not affect
+/// the others.
+async fn plainly(
+    client: &Client,
+    heartbeats: &[Heartbeat],
+    patience: Duration,
+) -> Result<HeartbeatsReply, CallError> {
     let mut all = HeartbeatsReply::default();
-    for beat in beats {
-        let plain = Beat { progress: None, ..beat.clone() };
+    for heartbeat in heartbeats {
+        let plain = Heartbeat { progress: None, ..heartbeat.clone() };
         match client.heartbeat(&[plain], patience).await {
             Ok(reply) => {
                 all.lost.extend(reply.lost);
                 all.cancel.extend(reply.cancel);
             }
             Err(CallError::Refused { message, .. }) => {
-                tracing::warn!(job = %beat.lease.id, "its lease cannot be renewed: {message}");
+                tracing::warn!(job = %heartbeat.lease.id, "cannot renew the job's lease: {message}");
             }
             Err(e) => return Err(e),
         }
