@@ -1,4 +1,4 @@
-//! Request bodies: bytes in either format become a typed value, or one sentence that says what is wrong where.
+//! Request bodies: parses bytes in either format into a typed value, or explains in one sentence what is wrong, and where.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ pub const MAX_NESTING: usize = 128;
 #[error("{0}")]
 pub struct Malformed(pub String);
 
-/// Refuses a JSON text that nests deeper than any body of the contract: whoever reads it by recursion is safe then.
+/// Refuses a JSON text that nests deeper than the contract allows, so that recursive readers are safe.
 ///
 /// # Errors
 /// [`Malformed`].
@@ -32,13 +32,13 @@ pub fn check_nesting(text: &[u8]) -> Result<(), Malformed> {
 /// Reads a body that must be an object.
 ///
 /// # Errors
-/// [`Malformed`] where it is not of the format, nests too deeply, or a member is not known or has a wrong value.
+/// [`Malformed`] if the body is not in the format, nests too deeply, or has a member that is unknown or has a wrong value.
 pub fn parse<'a, T: Deserialize<'a>>(format: Format, body: &'a [u8]) -> Result<T, Malformed> {
     check(format, body)?;
     members(format, body)
 }
 
-/// As [`parse`], for a call that newer clients may send more to: members that are not known are passed over.
+/// As [`parse`], but ignores unknown members, which newer clients may send.
 ///
 /// # Errors
 /// As [`parse`].
@@ -48,7 +48,7 @@ pub fn parse_tolerant<'a, T: Deserialize<'a>>(format: Format, body: &'a [u8]) ->
     read.map_err(|refused| refused.error)
 }
 
-/// As [`parse_tolerant`], but a member that is one of the `known` under another name is refused.
+/// As [`parse_tolerant`], but refuses a member that is one of the `known` under another name.
 ///
 /// # Errors
 /// As [`parse`].
@@ -70,14 +70,14 @@ pub(crate) fn refuse_translated(unknown: &[String], known: &[&'static str]) -> R
     match unknown.iter().find_map(meant) {
         None => Ok(()),
         Some((name, meant)) => {
-            // A name stands in backticks, a sentence does not.
+            // Backticks around a name, not around a sentence.
             let meant = if meant.contains(' ') { meant.to_owned() } else { format!("`{meant}`") };
             Err(Malformed(format!("{name}: there is no such member here; did you mean {meant}?")))
         }
     }
 }
 
-/// As [`parse_tolerant`], for a call whose body may also be left out altogether.
+/// As [`parse_tolerant`], for a call whose body may be omitted.
 ///
 /// # Errors
 /// As [`parse`].
@@ -95,7 +95,7 @@ fn check(format: Format, body: &[u8]) -> Result<(), Malformed> {
     }
 }
 
-/// As [`parse`], for a call whose body may also be left out altogether.
+/// As [`parse`], for a call whose body may be omitted.
 ///
 /// # Errors
 /// As [`parse`].
@@ -106,20 +106,19 @@ pub fn parse_optional<'a, T: Deserialize<'a> + Default>(
     if body.is_empty() { Ok(T::default()) } else { parse(format, body) }
 }
 
-/// The part of [`parse`] after the checks of the text. Finding out where an error is costs time, so it is done in a
-/// second pass that only bad bodies pay for.
+/// The part of [`parse`] after the checks of the text. Locating an error takes time, so only bad bodies get a second pass.
 pub(crate) fn members<'a, T: Deserialize<'a>>(format: Format, body: &'a [u8]) -> Result<T, Malformed> {
     try_members(format, body).ok_or_else(|| explain::<T>(format, body))
 }
 
-/// Why a tolerant reading failed, and which members of the object it failed in are not known.
+/// Why a tolerant reading failed, and the unknown members of the object in which it failed.
 pub(crate) struct Refused {
     pub(crate) error: Malformed,
     pub(crate) unknown: Vec<String>,
 }
 
 impl Refused {
-    /// What is missing may be there under another name.
+    /// Explains the error: a missing member may be there under another name.
     pub(crate) fn explain(self, known: &[&'static str]) -> Malformed {
         let Self { error: Malformed(error), unknown } = self;
         let list = error.find("]: ").map_or(0, |at| at + "]: ".len());
@@ -131,7 +130,7 @@ impl Refused {
     }
 }
 
-/// As [`members`], passing over what is not known. A body that is known in full is read as fast as by that.
+/// As [`members`], but ignores unknown members. A body without any is read as fast.
 pub(crate) fn tolerant_members<'a, T: Deserialize<'a>>(
     format: Format,
     body: &'a [u8],
@@ -164,7 +163,7 @@ fn explain<'a, T: Deserialize<'a>>(format: Format, body: &'a [u8]) -> Malformed 
     }
 }
 
-/// Reads one of several names, and only that: serde also takes an object or a number for it.
+/// Reads a unit variant by name only: serde would also accept an object or a number.
 pub(crate) fn name<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -173,7 +172,7 @@ where
     T::deserialize(CowStrDeserializer::new(Cow::deserialize(deserializer)?))
 }
 
-/// As [`name`], where there may be none.
+/// As [`name`], for an optional member.
 pub(crate) fn opt_name<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -192,12 +191,12 @@ fn explain_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Malformed {
         },
         Err(e) => e,
     };
-    // A number that is too large for anything is valid JSON all the same.
+    // A number that is out of every range is still valid JSON.
     let is_json = || serde_json::from_slice::<IgnoredAny>(body).is_ok();
     match error.inner().classify() {
         category if category == Category::Data || is_json() => {
             let text = error.inner().to_string();
-            // Positions help with broken syntax; a wrong value is found by its path.
+            // A position helps with broken syntax; a wrong value is located by its path.
             let sentence = text.rsplit_once(" at line ").map_or(text.as_str(), |(sentence, _)| sentence);
             Malformed(at(error.path(), sentence))
         }
@@ -213,11 +212,11 @@ fn explain_msgpack<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Malformed {
     }
 }
 
-/// `jobs[3]: backoff.exponent: invalid type …`: elements of a list stand before the member.
+/// Adds the place: `jobs[3]: backoff.exponent: invalid type …`, with list elements before the member.
 fn at(path: &Path, sentence: &str) -> String {
     const MAX_BYTES: usize = 300;
-    let unknown = unknown_member(sentence);
-    let sentence = unknown.as_deref().unwrap_or(sentence);
+    let reworded = reworded(sentence);
+    let sentence = reworded.as_deref().unwrap_or(sentence);
     let sentence = sentence.get(..sentence.floor_char_boundary(MAX_BYTES)).unwrap_or(sentence);
     let mut place = String::new();
     for segment in path {
@@ -239,7 +238,28 @@ fn at(path: &Path, sentence: &str) -> String {
     }
 }
 
-/// What serde says of a member that is not known, put so that it helps.
+/// Rewords a message of serde for people who do not know Rust.
+fn reworded(sentence: &str) -> Option<String> {
+    unknown_member(sentence).or_else(|| unknown_value(sentence)).or_else(|| {
+        let is_of_lists =
+            sentence.ends_with("expected a sequence") || sentence.starts_with("invalid type: sequence");
+        is_of_lists.then(|| {
+            sentence
+                .replace("expected a sequence", "expected an array")
+                .replace("invalid type: sequence", "invalid type: array")
+        })
+    })
+}
+
+/// The sentence about a value that is none of a fixed set.
+fn unknown_value(sentence: &str) -> Option<String> {
+    let rest = sentence.strip_prefix("unknown variant `")?;
+    let (value, list) = rest.rsplit_once("`, expected ")?;
+    let known: Vec<&str> = list.split('`').skip(1).step_by(2).collect();
+    Some(format!("`{}` is none of {}", excerpt(value), known.join(", ")))
+}
+
+/// The sentence about an unknown member, with a suggestion.
 fn unknown_member(sentence: &str) -> Option<String> {
     let rest = sentence.strip_prefix("unknown field `")?;
     let (name, list) = rest.rsplit_once("`, expected ").or_else(|| rest.rsplit_once("`, there are "))?;
@@ -278,8 +298,8 @@ mod tests {
         let bad = r#"{"list": [{"backoff": {"base_ms": 1, "exponent": "x", "jitter_ms": 0}}]}"#;
         assert_eq!(sentence(bad), r#"list[0]: backoff.exponent: invalid type: string "x", expected f32"#);
         assert_eq!(sentence(r#"{"list": [{}]}"#), "list[0]: missing field `backoff`");
-        assert_eq!(sentence(r#"{"list": 5}"#), "list: invalid type: integer `5`, expected a sequence");
-        assert_eq!(sentence("[]"), "the body: invalid type: sequence, expected an object");
+        assert_eq!(sentence(r#"{"list": 5}"#), "list: invalid type: integer `5`, expected an array");
+        assert_eq!(sentence("[]"), "the body: invalid type: array, expected an object");
         assert_eq!(
             sentence(r#"{"list": []} x"#),
             "the body is not valid JSON: trailing characters at line 1 column 14"

@@ -1,4 +1,4 @@
-//! Budgets: named pools of tokens that limit how many jobs run at a time, or how often they are handed out.
+//! Budgets: named pools of tokens that limit how many jobs run at a time, or how often they are delivered.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,10 +7,10 @@ use crate::number::{Integer, integer, opt_integer};
 use crate::object::Object;
 use crate::patch::{given, not_null};
 
-/// How many tokens a budget has, and how they come back.
+/// How many tokens a budget has, and how they are refilled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub struct Policy {
-    /// The tokens of a full pool, unless a burst says otherwise.
+    /// The tokens of a full pool, unless a burst is set.
     pub allocation: u32,
     /// How tokens come back.
     pub strategy: Strategy,
@@ -49,7 +49,7 @@ impl Policy {
     }
 }
 
-/// What a job draws on a budget each time it is handed out.
+/// The tokens that each delivery of a job takes from a budget.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Binding {
     /// The budget.
@@ -58,16 +58,16 @@ pub struct Binding {
     pub cost: u32,
 }
 
-/// A [`Binding`] as a request names it, in the body or with the key in the path.
+/// A [`Binding`] in a request, with its key in the body or in the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewBinding {
-    /// What is drawn on which budget.
+    /// The budget and the cost.
     pub binding: Binding,
-    /// The policy of the budget, where it has to be created.
+    /// The policy of the budget, if it must be created.
     pub create_with: Option<Policy>,
 }
 
-/// The most budgets a job can draw on.
+/// The maximum number of budgets per job.
 pub const MAX_BINDINGS: usize = 32;
 /// The longest duration of a budget, in milliseconds: a hundred years.
 pub const MAX_DURATION_MS: u64 = 36_525 * 86_400_000;
@@ -116,7 +116,7 @@ fn policy(
         ("while_in_flight", _) => {
             let surplus = duration_ms.map(|_| "duration_ms").or(burst.map(|_| "burst"));
             if let Some(name) = surplus {
-                return Err(format!("strategy.{name}: while_in_flight has none"));
+                return Err(format!("strategy.{name}: while_in_flight does not take it"));
             }
             Strategy::WhileInFlight
         }
@@ -140,7 +140,7 @@ fn policy(
     Ok(Policy { allocation, strategy })
 }
 
-/// A merge patch of a policy: what is absent stays.
+/// A merge patch of a policy: absent members stay unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyPatch {
@@ -171,7 +171,7 @@ fn given_integer<'de, D: serde::Deserializer<'de>, T: Integer>(
 }
 
 impl PolicyPatch {
-    /// The policy with the patch laid over it.
+    /// The patched policy.
     ///
     /// # Errors
     /// A sentence for a policy that makes no sense (422).
@@ -186,7 +186,7 @@ impl PolicyPatch {
             Strategy::TimeBased { duration_ms, burst } => ("time_based", Some(duration_ms), burst),
         };
         let new_kind = patch_kind.as_deref().unwrap_or(kind);
-        // A strategy that changes takes nothing over from the one before.
+        // Another strategy takes nothing over from the one before.
         let (duration_ms, burst) = if new_kind == kind { (duration_ms, burst) } else { (None, None) };
         policy(allocation, new_kind, patch_duration.or(duration_ms), patch.burst.unwrap_or(burst))
     }
@@ -227,7 +227,7 @@ impl CostRequest {
     /// The cost.
     ///
     /// # Errors
-    /// A sentence where it is none (422).
+    /// A sentence if it is not valid (422).
     pub fn check(self) -> Result<u32, String> {
         checked_cost(not_null("cost", Some(self.cost))?.unwrap_or_default())
     }
@@ -270,7 +270,7 @@ pub fn check_bindings(requests: Vec<Object<KeyedBindingRequest>>) -> Result<Vec<
     Ok(bindings)
 }
 
-/// A budget as the server shows it.
+/// A budget in an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BudgetView {
     /// The key.

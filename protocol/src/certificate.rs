@@ -1,4 +1,4 @@
-//! Certificates and keys as people make them: read from PEM, and what is doubtful about them, said in sentences.
+//! Certificates and keys from PEM files, with warnings and errors in sentences for the people who made them.
 
 use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
@@ -8,25 +8,25 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// A certificate that ends sooner is about to be forgotten.
+/// A certificate that expires sooner gets a warning.
 const SOON: i64 = 14 * DAY;
 const DAY: i64 = 86_400;
 
-/// What a person wants to know of a certificate.
+/// The facts about a certificate that matter to people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// The names and addresses that it is for (subjectAltName).
+    /// Its names and addresses (subjectAltName).
     pub names: Vec<String>,
-    /// It is marked as that of an authority, which may make others.
+    /// Whether it is marked as a certificate authority.
     pub is_authority: bool,
-    /// Since when it is valid, in seconds since the Unix epoch.
+    /// The start of its validity, in seconds since the Unix epoch.
     pub not_before: i64,
-    /// Until when it is valid, in seconds since the Unix epoch.
+    /// The end of its validity, in seconds since the Unix epoch.
     pub not_after: i64,
 }
 
 impl Facts {
-    /// Reads them; `None` where it is no certificate.
+    /// Reads a certificate; `None` if it is not one.
     #[must_use]
     pub fn of(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
@@ -45,7 +45,7 @@ impl Facts {
         })
     }
 
-    /// Why it is not valid at a time, in seconds since the Unix epoch, if it is not.
+    /// Why it is not valid at this time, in seconds since the Unix epoch; `None` if it is.
     #[must_use]
     pub fn untimely(&self, now: i64) -> Option<String> {
         if now > self.not_after {
@@ -57,7 +57,7 @@ impl Facts {
         }
     }
 
-    /// What its owner should hear of it at a time, in seconds since the Unix epoch.
+    /// A warning about it at this time, in seconds since the Unix epoch, if there is one.
     #[must_use]
     pub fn doubt(&self, now: i64) -> Option<String> {
         let left = self.not_after.saturating_sub(now);
@@ -71,7 +71,7 @@ impl Facts {
     }
 }
 
-/// All certificates in a PEM file, the first of which is its owner's.
+/// Reads all certificates of a PEM file; the first is the owner's.
 ///
 /// # Errors
 /// A sentence that says what the file is instead.
@@ -93,7 +93,7 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> 
     }
 }
 
-/// The private key in a PEM file.
+/// Reads the private key of a PEM file.
 ///
 /// # Errors
 /// A sentence that says what the file is instead.
@@ -122,7 +122,7 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 
 /// The day of a time in seconds since the Unix epoch.
 fn date(seconds: i64) -> String {
-    // What cannot be shown lies before 1970 or after 9999.
+    // Dates before 1970 or after 9999 cannot be shown.
     const LAST: u64 = 253_402_300_799;
     let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or_default().min(LAST));
     let text = humantime::format_rfc3339_seconds(time).to_string();

@@ -1,4 +1,4 @@
-//! Recurring jobs: groups of entries, each with an expression that says when its job is enqueued.
+//! Recurring jobs: groups of entries, each with a cron expression and a job to enqueue.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -15,10 +15,10 @@ use crate::patch::{given, not_null};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GroupRequest {
-    /// Absent: as it was, or else false.
+    /// Absent: unchanged, or false for a new one.
     #[serde(default)]
     pub paused: Option<bool>,
-    /// The zone of the entries that name none.
+    /// The default time zone of the entries.
     #[serde(default)]
     pub timezone: Option<String>,
     /// All of them.
@@ -29,7 +29,7 @@ pub struct GroupRequest {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EntryRequest {
-    /// Its name within the group; it may be left out where the path names it.
+    /// Its name within the group; optional if the path names it.
     #[serde(default)]
     pub name: Option<CronName>,
     /// Five or six fields.
@@ -37,7 +37,7 @@ pub struct EntryRequest {
     /// Its own zone.
     #[serde(default)]
     pub timezone: Option<String>,
-    /// Absent: as it was, or else false.
+    /// Absent: unchanged, or false for a new one.
     #[serde(default)]
     pub paused: Option<bool>,
     /// What is enqueued.
@@ -65,7 +65,7 @@ pub struct EntryPatch {
 }
 
 impl GroupPatch {
-    /// Whether it rests, where that is to change.
+    /// The new paused state, if it changes.
     ///
     /// # Errors
     /// A sentence for a `null` (422).
@@ -75,7 +75,7 @@ impl GroupPatch {
 }
 
 impl EntryPatch {
-    /// Whether it rests.
+    /// Whether it is paused.
     ///
     /// # Errors
     /// A sentence for a `null` (422).
@@ -116,7 +116,8 @@ impl Template {
     pub fn parse(value: &Value) -> Result<Self, EnqueueError> {
         let is_there = |name: &&&str| value.get(**name).is_some_and(|at| !at.is_null());
         if let Some(name) = ["ready_at", "delay_ms"].iter().find(is_there) {
-            let error = format!("{name}: when the job of a cron entry is ready is said by the expression");
+            let error =
+                format!("{name}: not allowed in a cron entry, whose expression sets when its job is ready");
             return Err(Malformed(error).into());
         }
         let Parsed { job, .. } = parse_job(Format::Json, &Bytes::from(value.to_string()), 0)?;
@@ -130,14 +131,14 @@ impl Template {
     }
 }
 
-/// A group as the server shows it.
+/// A group in an answer.
 #[derive(Debug, Clone, Serialize)]
 pub struct GroupView {
     /// The name.
     pub name: CronName,
     /// Whether it rests.
     pub paused: bool,
-    /// The zone of the entries that name none.
+    /// The default time zone of the entries.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timezone: Option<String>,
     /// When it was last paused, in milliseconds since the Unix epoch.
@@ -150,7 +151,7 @@ pub struct GroupView {
     pub entries: Vec<EntryView>,
 }
 
-/// An entry as the server shows it.
+/// An entry in an answer.
 #[derive(Debug, Clone, Serialize)]
 pub struct EntryView {
     /// The name.
@@ -170,7 +171,7 @@ pub struct EntryView {
     pub resumed_at: Option<u64>,
     /// What is enqueued.
     pub job: Value,
-    /// When its time comes next.
+    /// When it fires next.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_enqueue_at: Option<u64>,
     /// When its job was last enqueued.

@@ -1,4 +1,4 @@
-//! Writing jobs in either format, with the payload copied in as the bytes it is kept as.
+//! Writes jobs in either format, copying the payload without parsing it.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use crate::media::Format;
 use crate::page::Pages;
 use crate::payload::Payload;
 
-/// Appends a value in `format`. Our own types can always be written.
+/// Appends a value in `format`. Serializing our own types cannot fail.
 pub fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, format: Format, value: &T) {
     let written = match format {
         Format::Json => serde_json::to_writer(out, value).map_err(|e| e.to_string()),
@@ -16,7 +16,7 @@ pub fn write<T: Serialize + ?Sized>(out: &mut Vec<u8>, format: Format, value: &T
     debug_assert_eq!(written, Ok(()), "a wire type can be written");
 }
 
-/// Appends a job. The payload, where given, becomes its last member without being parsed.
+/// Appends a job. The payload, if given, becomes its last member without being parsed.
 pub fn write_job(out: &mut Vec<u8>, format: Format, job: &JobView<'_>, payload: Option<&Payload>) {
     let start = out.len();
     write(out, format, job);
@@ -25,7 +25,7 @@ pub fn write_job(out: &mut Vec<u8>, format: Format, job: &JobView<'_>, payload: 
     }
 }
 
-/// As [`write_job`], with the result of the job as one more member, where it has one.
+/// As [`write_job`], with the result of the job as one more member, if it has one.
 pub fn write_job_with_result(
     out: &mut Vec<u8>,
     format: Format,
@@ -40,7 +40,7 @@ pub fn write_job_with_result(
     }
 }
 
-/// Adds a member to the object that begins at `start` and is the last of what was written.
+/// Adds a member to the object that begins at `start` and ends the output.
 pub fn add_value<T: Serialize + ?Sized>(
     out: &mut Vec<u8>,
     start: usize,
@@ -61,7 +61,7 @@ pub fn add_value<T: Serialize + ?Sized>(
     out.push(b'}');
 }
 
-/// Adds a member to the job that begins at `start` and is the last of what was written.
+/// Adds a member to the job that begins at `start` and ends the output.
 fn add_member(out: &mut Vec<u8>, start: usize, format: Format, name: &str, value: &Payload) {
     match format {
         Format::Json => {
@@ -93,7 +93,7 @@ fn add_map_entry(out: &mut Vec<u8>, start: usize) {
     }
 }
 
-/// Appends `{"jobs": [...]}`, each element written by `write_element`, and with `pages` behind where they are given.
+/// Appends `{"jobs": [...]}`, with each element written by `write_element`, followed by `pages` if given.
 pub fn write_jobs<I: ExactSizeIterator>(
     out: &mut Vec<u8>,
     format: Format,

@@ -1,4 +1,4 @@
-//! `POST /jobs` and `POST /jobs/bulk`.
+//! `POST /jobs` and `POST /jobs/bulk`: reads and checks the jobs to enqueue.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -17,28 +17,28 @@ use crate::payload::Payload;
 use crate::time::{self, opt_time};
 use crate::{json, msgpack};
 
-/// A job that somebody wants to have done.
+/// A job to enqueue.
 #[derive(Debug, Clone)]
 pub struct NewJob {
     /// The queue.
     pub queue: QueueName,
-    /// What it is about.
+    /// The type.
     pub job_type: JobType,
     /// Any JSON value.
     pub payload: Payload,
     /// Lower runs first.
     pub priority: u16,
-    /// When it shall be ready, in milliseconds since the Unix epoch; absent: now.
+    /// When it becomes ready, in milliseconds since the Unix epoch; absent: now.
     pub ready_at: Option<u64>,
-    /// Failures after which it is dead; absent: the server's default.
+    /// How often it is retried after failures; 0: never; absent: the server's default.
     pub retry_limit: Option<u32>,
     /// Its own backoff; absent: the server's default.
     pub backoff: Option<Backoff>,
     /// Its own retention; absent: the server's default.
     pub retention: Option<Retention>,
-    /// What it asks for beyond the ordinary.
+    /// The options that few jobs use.
     pub flow: Option<Box<Flow>>,
-    /// Budgets it draws on that are to be created where they do not exist.
+    /// Budgets to create, if they do not exist.
     pub create_budgets: Vec<(BudgetKey, Policy)>,
 }
 
@@ -48,13 +48,13 @@ pub enum EnqueueError {
     /// The body is wrong (400).
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// The body is well-formed, but asks for what cannot be (422).
+    /// The body is well-formed, but asks for something impossible (422).
     #[error("{0}")]
     NotAllowed(String),
 }
 
 impl EnqueueError {
-    /// Says where in the body it is.
+    /// Prepends the place in the body.
     fn inside(self, place: &str) -> Self {
         match self {
             Self::Malformed(Malformed(e)) => Self::Malformed(Malformed(format!("{place}{e}"))),
@@ -67,23 +67,23 @@ fn malformed<T>(error: impl Into<String>) -> Result<T, EnqueueError> {
     Err(Malformed(error.into()).into())
 }
 
-/// A job as it was sent.
+/// A parsed job.
 #[derive(Debug, Clone)]
 pub struct Parsed {
     /// The job.
     pub job: NewJob,
-    /// The members that nobody knows here, such as `meta` or `backoff.factor`; a newer version may.
+    /// The unknown members, such as `meta` or `backoff.factor`; a newer version may know them.
     pub ignored: Vec<String>,
 }
 
-/// The jobs of a bulk as they were sent.
+/// The parsed jobs of a bulk call.
 #[derive(Debug, Clone, Default)]
 pub struct ParsedBulk {
     /// The jobs.
     pub jobs: Vec<NewJob>,
-    /// The members of jobs that nobody knows here, with the places of those jobs that have some.
+    /// The unknown members of jobs, by the index of the job.
     pub ignored_of_jobs: Vec<(usize, Vec<String>)>,
-    /// The members beside `jobs` that nobody knows here.
+    /// The unknown members beside `jobs`.
     pub ignored: Vec<String>,
 }
 
@@ -112,7 +112,7 @@ pub const MEMBERS: [&str; 14] = [
 pub fn parse_job(format: Format, body: &Bytes, now: u64) -> Result<Parsed, EnqueueError> {
     if is_array(format, body) {
         return malformed(
-            "the body: an object is expected; POST /jobs/bulk takes several jobs: {\"jobs\": [...]}",
+            "the body: expected an object; POST /jobs/bulk takes several jobs: {\"jobs\": [...]}",
         );
     }
     match format {
@@ -132,13 +132,13 @@ pub fn parse_job(format: Format, body: &Bytes, now: u64) -> Result<Parsed, Enque
     }
 }
 
-/// Reads the body of `POST /jobs/bulk`, at the time `now`. A message about one of the jobs begins with `jobs[i]: `.
+/// Reads the body of `POST /jobs/bulk`, at the time `now`. An error about a job begins with `jobs[i]: `.
 ///
 /// # Errors
 /// [`EnqueueError`] for the first bad job.
 pub fn parse_bulk(format: Format, body: &Bytes, now: u64) -> Result<ParsedBulk, EnqueueError> {
     if is_array(format, body) {
-        return malformed("the body: it is an array; put it into an object: {\"jobs\": [...]}");
+        return malformed("the body: expected an object, not an array: {\"jobs\": [...]}");
     }
     match format {
         Format::Json => {
@@ -238,13 +238,13 @@ impl<P> Request<P> {
     fn into_job(self, payload: Payload, now: u64) -> Result<NewJob, EnqueueError> {
         let ready_at = time::resolve(self.ready_at, "ready_at", self.delay_ms, now).map_err(Malformed)?;
         if self.batch.is_some() && self.unique_key.is_some() {
-            return malformed("batch: it can not be used together with unique_key");
+            return malformed("batch: it cannot be used together with unique_key");
         }
         if self.timeout_ms == Some(0) {
             return malformed("timeout_ms: 0 would leave no time to run; leave it out for no timeout");
         }
         let unique = match (self.unique_key, self.unique_while) {
-            (None, Some(_)) => return malformed("unique_while: it means nothing without unique_key"),
+            (None, Some(_)) => return malformed("unique_while: it needs unique_key"),
             (None, None) => None,
             (Some(key), scope) => Some(Unique { key, scope: scope.unwrap_or_default() }),
         };
@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(refusal(&with("unique_key", json!(""))), "jobs[1]: unique_key: a key must not be empty");
         assert_eq!(
             refusal(&with("unique_while", json!("active"))),
-            "jobs[1]: unique_while: it means nothing without unique_key"
+            "jobs[1]: unique_while: it needs unique_key"
         );
         for (wrong, shown) in [(json!(5), "integer `5`"), (json!({"active": null}), "map")] {
             assert_eq!(
@@ -325,7 +325,7 @@ mod tests {
         }
         assert!(
             refusal(&with("unique_while", json!("x")))
-                .starts_with("jobs[1]: unique_while: unknown variant `x`")
+                .starts_with("jobs[1]: unique_while: `x` is none of queued, active, exists")
         );
         assert_eq!(
             refusal(&with("timeout_ms", json!(0))),
@@ -338,10 +338,10 @@ mod tests {
         assert!(long.starts_with("jobs[1]: batch.when: an expression has at most 16384 bytes"), "{long}");
         let mut both = with("batch", batch("k", "true"));
         both["jobs"][1]["unique_key"] = json!("u");
-        assert_eq!(refusal(&both), "jobs[1]: batch: it can not be used together with unique_key");
+        assert_eq!(refusal(&both), "jobs[1]: batch: it cannot be used together with unique_key");
     }
 
-    /// The names that are ignored, the same in both formats.
+    /// The ignored members, the same in both formats.
     fn ignored(job: &serde_json::Value) -> Result<Vec<String>, String> {
         let read = |format, body: Vec<u8>| {
             let parsed = parse_job(format, &Bytes::from(body), 0).map_err(|e| e.to_string())?;
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn members_that_nobody_knows_are_named_and_those_of_other_queues_refused() {
+    fn unknown_members_are_listed_and_those_of_other_queues_refused() {
         let with = |name: &str, value: serde_json::Value| {
             let mut job = json!({"queue": "q", "type": "t", "payload": {"delay": 1}});
             job[name] = value;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// `{"error": "<one sentence>", "code": "<one word>"}`, and for 406 and 415 the media types that would have been taken.
+/// `{"error": "<one sentence>", "code": "<one word>"}`, and for 406 and 415 the supported media types.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorBody {
     /// One sentence that names the field and the bad value.
@@ -136,7 +136,7 @@ impl fmt::Display for Code {
     }
 }
 
-/// The start of a bad value, short enough and on one line, to be quoted in an error message.
+/// The start of a bad value on one line, short enough to quote in an error message.
 #[must_use]
 pub fn excerpt(value: &str) -> String {
     const MAX_CHARS: usize = 64;

@@ -1,5 +1,4 @@
-//! What only some jobs ask for: a bound on their running time, a key that no two of them share, a batch to be folded
-//! into, budgets to draw on.
+//! The options that few jobs use: a timeout, a unique key (deduplication), batching, budgets.
 
 use std::fmt;
 
@@ -15,27 +14,27 @@ pub const MAX_KEY_BYTES: usize = 1_024;
 /// The longest jq expression of a batch, in bytes of UTF-8: it is kept with the job.
 pub const MAX_EXPRESSION_BYTES: usize = 16 * 1_024;
 
-/// What a job asks for beyond the ordinary. Most jobs have none of it.
+/// The options that few jobs use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Flow {
-    /// The longest an attempt may be in flight, in milliseconds; absent: the server's default.
+    /// How long an attempt may be in flight, in milliseconds; absent: the server's default.
     pub timeout_ms: Option<u64>,
-    /// What keeps others like it out.
+    /// The unique key, if there is one.
     pub unique: Option<Unique>,
-    /// How later jobs are folded into it, and it into an earlier one.
+    /// How jobs with the same batch key are folded into one.
     pub batch: Option<Batch>,
-    /// What it draws on budgets each time it is handed out.
+    /// The tokens that each delivery takes from budgets.
     pub budgets: Vec<Binding>,
 }
 
 impl Flow {
-    /// None where nothing is asked for.
+    /// `None` if no option is set.
     #[must_use]
     pub fn boxed(self) -> Option<Box<Self>> {
         (self != Self::default()).then(|| Box::new(self))
     }
 
-    /// What memory it costs, in bytes, about.
+    /// The approximate memory, in bytes.
     #[must_use]
     pub fn weight(&self) -> usize {
         let batch = |batch: &Batch| batch.key.0.len() + batch.when.0.len() + batch.fold.0.len();
@@ -46,16 +45,16 @@ impl Flow {
     }
 }
 
-/// A key over all queues and types, and what keeps a later job with the same key out.
+/// A unique key, over all queues and types.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unique {
     /// The key.
     pub key: Key,
-    /// Against which statuses of another job the request was held.
+    /// The statuses of an earlier job that make a new one a duplicate.
     pub scope: UniqueWhile,
 }
 
-/// The statuses of a job in which it keeps a new one with its key out. The new job says which.
+/// The statuses of an earlier job that make a new one with its key a duplicate. The new job sets them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UniqueWhile {
@@ -68,7 +67,7 @@ pub enum UniqueWhile {
     Exists,
 }
 
-/// A key over all queues and types; of the jobs that have it one at most is open to later ones.
+/// A batch key, over all queues and types. At most one job with the key is open to later ones.
 ///
 /// Both expressions see the payload of the open job as `$existing` and that of the later one as `$new`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,13 +75,13 @@ pub enum UniqueWhile {
 pub struct Batch {
     /// The key.
     pub key: Key,
-    /// Says whether a later job is folded into this one; if not, this one is closed.
+    /// Decides whether a later job is folded into this one; if not, this one is closed.
     pub when: Expression,
-    /// Makes the payload that this one has from then on.
+    /// Computes the new payload of this one.
     pub fold: Expression,
 }
 
-/// An expression in the language of jq, at most [`MAX_EXPRESSION_BYTES`] long. Whether it is one is not known here.
+/// A jq expression of at most [`MAX_EXPRESSION_BYTES`]. It is not compiled here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Expression(SmolStr);
@@ -116,7 +115,7 @@ impl<'de> Deserialize<'de> for Expression {
     }
 }
 
-/// A text of the user's choice: not empty, and at most [`MAX_KEY_BYTES`] long.
+/// A key of the user's choice: not empty, at most [`MAX_KEY_BYTES`] long.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Key(SmolStr);

@@ -1,4 +1,4 @@
-//! Texts that should name something and may name nothing.
+//! Strings that may be malformed without failing the whole request, such as one id in a list.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,12 +7,12 @@ use std::str::FromStr;
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A text in a list where one that is no `T` must not spoil the others.
+/// A string in a list: one that is not a `T` must not spoil the others.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Given<T> {
     /// It is a `T`.
     Known(T),
-    /// It can be none.
+    /// It is not a `T`.
     Unknown(String),
 }
 

@@ -6,10 +6,10 @@ use std::str::FromStr;
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// Names one job: 128 bits, written as 25 characters `[0-9a-z]` whose string order is enqueue order.
+/// The id of a job: 128 bits, written as 25 characters `[0-9a-z]` whose string order is enqueue order.
 ///
-/// The text form is that of [SCRU128](https://github.com/scru128/spec). To clients it is opaque; how the server
-/// fills the bits is the server's own affair.
+/// The text form is that of [SCRU128](https://github.com/scru128/spec). Ids are opaque to clients; the server alone decides
+/// how to fill the bits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(u128);
 
@@ -39,7 +39,7 @@ impl FromStr for JobId {
     type Err = InvalidJobId;
 
     fn from_str(text: &str) -> Result<Self, InvalidJobId> {
-        // SCRU128 takes capitals too; one spelling an id keeps comparison by text honest.
+        // SCRU128 also accepts capitals; with one spelling per id, ids can be compared as text.
         if text.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(InvalidJobId);
         }

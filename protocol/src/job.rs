@@ -10,10 +10,10 @@ use crate::lease::LeaseToken;
 use crate::name::{JobType, QueueName};
 use crate::number::{integer, opt_integer};
 
-/// The priority of a job that names none. Lower runs first.
+/// The default priority. Lower runs first.
 pub const DEFAULT_PRIORITY: u16 = 32_768;
 
-/// Where a job is in its life.
+/// The status of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -25,15 +25,15 @@ pub enum Status {
     InFlight,
     /// A worker reported success. Final.
     Completed,
-    /// It failed for good. Final.
+    /// It failed for good (dead-lettered). Final.
     Dead,
 }
 
 impl Status {
-    /// Every status, in the order of a job's life.
+    /// All statuses, in lifecycle order.
     pub const ALL: [Self; 5] = [Self::Scheduled, Self::Ready, Self::InFlight, Self::Completed, Self::Dead];
 
-    /// The status as the contract writes it.
+    /// The name in the contract.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -52,8 +52,8 @@ impl Status {
     }
 }
 
-/// How the pause before a retry grows: `base_ms + attempts^exponent * 1000 + attempts * random(0, jitter_ms)`
-/// milliseconds, with the attempt that just failed counted.
+/// The backoff before a retry: `base_ms + attempts^exponent * 1000 + attempts * random(0, jitter_ms)` milliseconds,
+/// where `attempts` includes the one that just failed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Backoff {
@@ -89,22 +89,22 @@ pub struct Retention {
     pub dead_ms: Option<u64>,
 }
 
-/// What the last failed attempt of a job came to. All of it, and the attempts before, is told by `GET /jobs/{id}/errors`.
+/// The error of the last failed attempt, shortened. `GET /jobs/{id}/errors` has all errors in full.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastError {
-    /// A class of errors that programs can tell apart.
+    /// The kind of error, for programs.
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub error_type: Option<String>,
-    /// What went wrong, in words: the first [`MAX_LAST_ERROR_BYTES`] of it.
+    /// What went wrong, for people: the first [`MAX_LAST_ERROR_BYTES`].
     pub message: String,
     /// When it failed, in milliseconds since the Unix epoch.
     pub at: u64,
 }
 
-/// How much of a message, and of a type, a [`LastError`] holds, in bytes.
+/// How many bytes of a message, and of a type, a [`LastError`] holds.
 pub const MAX_LAST_ERROR_BYTES: usize = 1024;
 
-/// A job as the server shows it, without its payload (which [`crate::encode::write_job`] adds as bytes).
+/// A job in an answer, without its payload (which [`crate::encode::write_job`] adds as bytes).
 ///
 /// Times are milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Serialize)]
@@ -118,19 +118,19 @@ pub struct JobView<'a> {
     pub queue: &'a QueueName,
     /// Lower runs first.
     pub priority: u16,
-    /// Where it is in its life.
+    /// The status.
     pub status: Status,
     /// When it was or will be ready.
     pub ready_at: u64,
     /// Failures so far.
     pub attempts: u32,
-    /// Failures after which it is dead; absent: the server's default.
+    /// How often it is retried after failures; absent: the server's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_limit: Option<u32>,
     /// Its own backoff; absent: the server's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
-    /// When it was last handed out.
+    /// When it was last delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dequeued_at: Option<u64>,
     /// When it last failed.
@@ -145,22 +145,22 @@ pub struct JobView<'a> {
     /// Its own retention; absent: the server's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
-    /// When the ended job will be forgotten.
+    /// When the ended job will be purged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purge_at: Option<u64>,
-    /// The longest an attempt may take, in milliseconds; absent: the server's default.
+    /// How long an attempt may take, in milliseconds; absent: the server's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
-    /// What keeps others like it out.
+    /// The unique key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unique_key: Option<&'a Key>,
-    /// Against which statuses of another job with its key it was held.
+    /// The statuses of an earlier job that would have made this one a duplicate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unique_while: Option<UniqueWhile>,
-    /// How later jobs are folded into it.
+    /// The batch that later jobs are folded into.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<&'a Batch>,
-    /// What it draws on budgets.
+    /// The tokens that it takes from budgets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budgets: Option<&'a [Binding]>,
     /// On delivery: the fencing token.
@@ -169,18 +169,18 @@ pub struct JobView<'a> {
     /// On delivery: when the lease ends unless it is renewed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease_expires_at: Option<u64>,
-    /// On delivery: how often the job was handed out, this time included.
+    /// On delivery: how often the job was delivered, this time included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deliveries: Option<u32>,
-    /// In the answer of an enqueue: nothing was added, the unique key was taken.
+    /// In the answer to an enqueue: the job is a duplicate, so nothing was added.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duplicate: Option<bool>,
-    /// In the answer of an enqueue: the payload was folded into an open batch.
+    /// In the answer to an enqueue: the payload was folded into an open batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folded: Option<bool>,
 }
 
-/// A job as a worker reads it from a stream of JSON. Members that a worker has no use for are not kept.
+/// A job that a worker reads from a JSON stream, with the members that a worker needs.
 #[derive(Debug, Clone, Deserialize)]
 pub struct DeliveredJob {
     /// The id.
@@ -197,15 +197,15 @@ pub struct DeliveredJob {
     /// When it became ready, in milliseconds since the Unix epoch.
     #[serde(default)]
     pub ready_at: u64,
-    /// The fencing token to report the outcome with.
+    /// The fencing token for reporting the outcome.
     pub lease: LeaseToken,
-    /// When the lease ends unless it is renewed, in milliseconds since the Unix epoch. Absent: with the stream.
+    /// When the lease ends unless it is renewed, in milliseconds since the Unix epoch; absent: with the stream.
     #[serde(default)]
     pub lease_expires_at: Option<u64>,
-    /// How often the job was handed out, this time included.
+    /// How often the job was delivered, this time included.
     #[serde(default)]
     pub deliveries: u32,
-    /// The payload as it came: numbers keep every digit.
+    /// The payload, unparsed: numbers keep every digit.
     pub payload: Box<RawValue>,
 }
 

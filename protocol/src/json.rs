@@ -1,4 +1,4 @@
-//! What `serde_json` does not check when it passes over a value without looking inside.
+//! Checks of JSON texts that `serde_json` omits for values that it skips: nesting, surrogate pairs, number ranges.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
@@ -8,7 +8,7 @@ use crate::body::{MAX_NESTING, Malformed};
 /// Refuses a body that is empty, not UTF-8, or nests deeper than [`MAX_NESTING`].
 pub(crate) fn check(text: &[u8]) -> Result<(), Malformed> {
     if text.is_empty() {
-        return Err(Malformed("the body is empty; an object is expected".to_owned()));
+        return Err(Malformed("the body is empty; expected an object".to_owned()));
     }
     if let Err(e) = std::str::from_utf8(text) {
         return Err(Malformed(format!("the body is not UTF-8: bad byte at offset {}", e.valid_up_to())));
@@ -18,7 +18,7 @@ pub(crate) fn check(text: &[u8]) -> Result<(), Malformed> {
 
 /// Refuses a text with more levels of objects and arrays.
 pub(crate) fn check_nesting(text: &[u8], levels: usize) -> Result<(), Malformed> {
-    // Most texts have fewer brackets than levels are allowed; counting them is a matter of nanoseconds.
+    // Most texts have fewer brackets than allowed levels, and counting brackets is fast.
     let brackets = text.iter().filter(|&&b| b == b'[' || b == b'{').count();
     if brackets <= levels || nesting(text) <= levels {
         Ok(())
@@ -54,7 +54,7 @@ fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) {
     }
 }
 
-/// The text without white space between its tokens, where that holds line breaks: streams write a job on one line.
+/// The text without white space between its tokens, if it has line breaks: streams write a job on one line.
 pub(crate) fn on_one_line(text: &str) -> Option<Vec<u8>> {
     if !text.bytes().any(|b| b == b'\n' || b == b'\r') {
         return None;
@@ -76,16 +76,16 @@ pub(crate) fn on_one_line(text: &str) -> Option<Vec<u8>> {
     Some(line)
 }
 
-/// Refuses what is good JSON to the letter but no value: half a surrogate pair, a number beyond a double.
+/// Refuses grammatical JSON that has no value: half a surrogate pair, a number beyond a double.
 ///
-/// `text` is grammatical JSON. Only a text with an escape or an exponent is read again.
+/// `text` must be grammatical JSON. Only a text with an escape, an exponent or many digits is read again.
 pub(crate) fn check_values(text: &str) -> Result<(), Malformed> {
     let bytes = text.as_bytes();
     let escapes = bytes.contains(&b'\\');
     let exponents = bytes.windows(2).fold(false, |found, pair| {
         found | matches!(pair, [digit, b'e' | b'E'] if digit.is_ascii_digit() || *digit == b'.')
     });
-    // A double has at most 309 digits before its point.
+    // A double has at most 309 digits before the point.
     if !escapes && !exponents && bytes.len() < 300 {
         return Ok(());
     }

@@ -10,21 +10,21 @@ use crate::id::JobId;
 use crate::number::opt_integer;
 use crate::time::opt_time;
 
-/// The shortest lease a client can ask for, in milliseconds.
+/// The shortest lease that a client can ask for, in milliseconds.
 pub const MIN_LEASE_MS: u64 = 1_000;
-/// The longest lease a client can ask for, in milliseconds.
+/// The longest lease that a client can ask for, in milliseconds.
 pub const MAX_LEASE_MS: u64 = 12 * 60 * 60 * 1_000;
-/// The lease of a delivery that names none, in milliseconds.
+/// The default lease, in milliseconds.
 pub const DEFAULT_LEASE_MS: u64 = 30_000;
-/// How long the leases of a broken SSE stream wait for its worker, in milliseconds, unless the worker says otherwise.
+/// How long the leases of a broken SSE stream wait for its worker to resume, in milliseconds, unless the worker sets it.
 pub const DEFAULT_RESUME_MS: u64 = 5_000;
 
-/// How much of the reason of a release is kept, in bytes.
+/// How many bytes of the reason of a release are kept.
 pub const MAX_REASON_BYTES: usize = 1_024;
 
-/// A fencing token: unique per delivery, and larger than that of every earlier delivery.
+/// A fencing token: unique per delivery, and larger than the token of every earlier delivery.
 ///
-/// To clients it is an opaque text of 16 characters.
+/// Clients treat it as an opaque string of 16 characters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseToken(u64);
 
@@ -98,13 +98,13 @@ impl<'de> Deserialize<'de> for LeaseToken {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Heartbeat {
-    /// How long the lease shall last from now, in milliseconds; absent: as long as it was given for.
+    /// How long the lease lasts from now, in milliseconds; absent: its original duration.
     #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]
     pub lease_ms: Option<u64>,
-    /// How far the work is, from 0 to 1.
+    /// The progress, from 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<f64>,
-    /// What the work is at.
+    /// The current step, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
@@ -134,10 +134,10 @@ pub struct JobHeartbeat<I = JobId, L = LeaseToken> {
 pub struct HeartbeatReply {
     /// The job.
     pub id: JobId,
-    /// When the lease ends now; absent where it lives as long as its stream.
+    /// When the lease ends now; absent: with its stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_expires_at: Option<u64>,
-    /// Whether the worker should stop running the job.
+    /// Whether the worker should stop the job.
     pub cancel: bool,
 }
 
@@ -146,7 +146,7 @@ pub struct HeartbeatReply {
 pub struct RenewedLease {
     /// The job.
     pub id: JobId,
-    /// When the lease ends now; absent where it lives as long as its stream.
+    /// When the lease ends now; absent: with its stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_expires_at: Option<u64>,
 }
@@ -156,9 +156,9 @@ pub struct RenewedLease {
 pub struct HeartbeatsReply<I = JobId> {
     /// The jobs whose leases were renewed.
     pub jobs: Vec<RenewedLease>,
-    /// The jobs whose leases are gone: finished, deleted, or given to another worker.
+    /// The jobs whose leases are lost: finished, deleted, or delivered to another worker.
     pub lost: Vec<I>,
-    /// The jobs the worker should stop running.
+    /// The jobs that the worker should stop.
     pub cancel: Vec<JobId>,
 }
 
@@ -172,13 +172,13 @@ impl<I> Default for HeartbeatsReply<I> {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
-    /// When the job shall be ready again, in milliseconds since the Unix epoch; absent: now.
+    /// When the job becomes ready again, in milliseconds since the Unix epoch; absent: now.
     #[serde(default, deserialize_with = "opt_time", skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<u64>,
-    /// How long it shall wait from now, in milliseconds, where no `ready_at` says until when.
+    /// How long it waits from now, in milliseconds; not together with `ready_at`.
     #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
-    /// Why the job is given back, in words; [`MAX_REASON_BYTES`] of it are kept.
+    /// Why the job is given back, for people; [`MAX_REASON_BYTES`] of it are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -1,5 +1,5 @@
-//! What travels between a Zizq server and everyone who talks to it: names and their limits, the job object,
-//! requests and answers, and the codecs of the three job streams.
+//! The wire protocol between a Zizq server and its clients: names and their limits, the job object, requests and
+//! answers, and the codecs of the three job streams.
 //!
 //! This crate does no I/O, reads no clock and starts no task, so that both ends can test it to the byte.
 #![warn(missing_docs)]

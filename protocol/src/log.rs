@@ -1,4 +1,4 @@
-//! What a running job prints, line by line.
+//! The output of a running job, line by line.
 
 use std::borrow::Cow;
 
@@ -7,27 +7,27 @@ use serde::{Deserialize, Serialize};
 use crate::body::{Malformed, name, parse};
 use crate::media::Format;
 
-/// How much of an attempt's output is kept, in bytes: every line counts with its line end.
+/// How much of an attempt's output is kept, in bytes, line ends included.
 pub const MAX_KEPT_BYTES: usize = 64 * 1024;
 
 /// The largest body of `POST /jobs/{id}/log`, in bytes.
 pub const MAX_LOG_BYTES: usize = 1024 * 1024;
 
-/// Where a job prints to.
+/// The stream that a job prints to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Output {
-    /// Its standard output.
+    /// Standard output.
     #[default]
     Stdout,
-    /// Its standard error.
+    /// Standard error.
     Stderr,
 }
 
-/// One line, as it travels in NDJSON: `{"stream": "stdout", "line": "…"}`.
+/// One line in NDJSON: `{"stream": "stdout", "line": "…"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line<'a> {
-    /// Where it was printed to; standard output if not given.
+    /// The stream; absent: standard output.
     #[serde(default, deserialize_with = "name")]
     pub stream: Output,
     /// The text without its line end.
@@ -77,8 +77,8 @@ mod tests {
     fn what_is_no_line_is_named() {
         for (body, expected) in [
             ("{\"line\":\"a\"}\n{\"line\":5}", "line 2: line: invalid type: integer `5`, expected a string"),
-            ("[\"stdout\",\"a\"]", "line 1: the body: invalid type: sequence, expected an object"),
-            ("{\"stream\":\"tty\",\"line\":\"\"}", "line 1: stream: unknown variant `tty`"),
+            ("[\"stdout\",\"a\"]", "line 1: the body: invalid type: array, expected an object"),
+            ("{\"stream\":\"tty\",\"line\":\"\"}", "line 1: stream: `tty` is none of stdout, stderr"),
             ("{\"stream\":\"stdout\"}", "line 1: missing field `line`"),
             (
                 "{\"line\":\"a\",\"strem\":\"stdout\"}",

@@ -1,4 +1,4 @@
-//! Media types: which format a body has, and which one an answer should have.
+//! Media types: the format of a body, and content negotiation for answers.
 
 /// The two formats of request and response bodies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,7 +22,7 @@ impl Format {
         }
     }
 
-    /// Reads a `Content-Type`. None or an empty one means JSON; parameters such as `charset` do not matter.
+    /// Reads a `Content-Type`. Absent or empty means JSON; parameters such as `charset` are ignored.
     #[must_use]
     pub fn from_content_type(header: Option<&str>) -> Option<Self> {
         let essence = header.unwrap_or_default().split(';').next().unwrap_or_default().trim();
@@ -35,8 +35,8 @@ impl Format {
         }
     }
 
-    /// As [`Self::from_content_type`], for a body that is there: what begins like JSON is JSON where its sender named no
-    /// type of its own. `curl -d` names that of forms, which nobody sends here.
+    /// As [`Self::from_content_type`], for a given body: one that begins like JSON is JSON even if the type is that of
+    /// forms, which `curl -d` sends by default.
     #[must_use]
     pub fn of_body(header: Option<&str>, body: &[u8]) -> Option<Self> {
         let format = Self::from_content_type(header);
@@ -52,7 +52,7 @@ impl Format {
     }
 }
 
-/// Whether this is the type of forms, which `curl -d` sends by default.
+/// Whether this is the media type of forms, the default of `curl -d`.
 #[must_use]
 pub fn is_form(header: Option<&str>) -> bool {
     const FORM: &str = "application/x-www-form-urlencoded";
@@ -60,9 +60,9 @@ pub fn is_form(header: Option<&str>) -> bool {
     essence.trim().eq_ignore_ascii_case(FORM)
 }
 
-/// Picks one of `offers` by an `Accept` header, as RFC 9110 section 12.5.1 has it: the most specific range that
-/// matches an offer gives its quality, the highest quality wins, quality 0 refuses. Of equals the more specifically
-/// named offer wins, then the earlier one. No header, an empty one, or one that only `*/*` satisfies means `default`.
+/// Picks one of `offers` by an `Accept` header (RFC 9110, section 12.5.1): the most specific range that matches an offer
+/// sets its quality, the highest quality wins, quality 0 refuses. Among equals the more specifically named offer wins,
+/// then the earlier one. No header, an empty one, or a match by `*/*` only means `default`.
 #[must_use]
 pub fn negotiate<T: Copy>(accept: Option<&str>, offers: &[(&str, T)], default: T) -> Option<T> {
     let ranges: Vec<Range<'_>> = accept.unwrap_or_default().split(',').filter_map(Range::parse).collect();
@@ -124,7 +124,7 @@ impl<'a> Range<'a> {
     }
 }
 
-/// A quality such as `0.25`; one that is no number counts as 1, as if it were not there.
+/// A quality such as `0.25`; a malformed one counts as 1, as if it were absent.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=1000 before")]
 fn thousandths(quality: &str) -> u16 {
     quality.trim().parse::<f32>().map_or(1000, |q| (q.clamp(0.0, 1.0) * 1000.0) as u16)

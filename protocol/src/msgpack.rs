@@ -1,4 +1,4 @@
-//! MessagePack bodies: checked to be what JSON can say, with the payloads found as spans of bytes.
+//! MessagePack bodies: checks that JSON can express them, and finds the payloads as byte ranges.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use rmp::Marker;
 
 use crate::body::{MAX_NESTING, Malformed};
 
-/// Refuses what is not one MessagePack value, or holds something that JSON has no word for.
+/// Refuses a body that is not one MessagePack value, or that JSON cannot express.
 pub(crate) fn check(body: &[u8]) -> Result<(), Malformed> {
     scan(body, Place::Anywhere).map(|_| ())
 }
@@ -28,7 +28,7 @@ pub(crate) fn payloads_of_bulk(body: &[u8]) -> Result<Vec<Range<usize>>, Malform
 
 fn scan(body: &[u8], place: Place) -> Result<Vec<Range<usize>>, Malformed> {
     if body.is_empty() {
-        return Err(Malformed("the body is empty; an object is expected".to_owned()));
+        return Err(Malformed("the body is empty; expected an object".to_owned()));
     }
     let mut scanner = Scanner { body, at: 0, payloads: Vec::new() };
     scanner.value(place, 0)?;
@@ -41,7 +41,7 @@ fn scan(body: &[u8], place: Place) -> Result<Vec<Range<usize>>, Malformed> {
     Ok(scanner.payloads)
 }
 
-/// What the value under the cursor is in the request.
+/// The role in the request of the value under the cursor.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Bulk,
@@ -116,7 +116,7 @@ impl<'a> Scanner<'a> {
             Marker::Str8 => self.length(1)?,
             Marker::Str16 => self.length(2)?,
             Marker::Str32 => self.length(4)?,
-            _ => return self.refuse("a map key that is no string"),
+            _ => return self.refuse("a map key that is not a string"),
         };
         let bytes = self.take(len)?;
         if std::str::from_utf8(bytes).is_err() {
@@ -185,7 +185,7 @@ mod tests {
         let cases: [(&[u8], &str); 9] = [
             (&[0xc4, 1, 0], "bin"),
             (&[0xd4, 1, 0], "ext"),
-            (&[0x81, 1, 1], "a map key that is no string"),
+            (&[0x81, 1, 1], "a map key that is not a string"),
             (&nan, "NaN"),
             (&[0xc1], "reserved marker"),
             (&[0xa2, b'a'], "unexpected end"),

@@ -13,7 +13,7 @@ use crate::error::excerpt;
 /// The longest name, in bytes of UTF-8.
 pub const MAX_NAME_BYTES: usize = 255;
 
-/// Why a text is no name.
+/// Why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
     /// It has no characters.
@@ -22,8 +22,8 @@ pub enum InvalidName {
     /// It has more than [`MAX_NAME_BYTES`].
     #[error("a name has at most {MAX_NAME_BYTES} bytes, this one has {0}")]
     TooLong(usize),
-    /// A character that lists, patterns or terminals give a meaning to.
-    #[error("`{name}` contains {bad:?}; a name is free of , * ? [ ] {{ }} \\ and control characters")]
+    /// It has a character with a meaning in lists, patterns or terminals.
+    #[error("`{name}` contains {bad:?}; a name must not contain , * ? [ ] {{ }} \\ or control characters")]
     Reserved {
         /// The start of the name.
         name: String,
@@ -118,22 +118,22 @@ macro_rules! name {
 }
 
 name! {
-    /// Names a queue. Queues exist on demand: the first job makes one.
+    /// The name of a queue. Queues exist on demand: the first job creates one.
     QueueName
 }
 
 name! {
-    /// Names what a job is about; workers choose what to do by it.
+    /// The type of a job: workers decide by it what to do.
     JobType
 }
 
 name! {
-    /// Names a budget.
+    /// The name of a budget.
     BudgetKey
 }
 
 name! {
-    /// Names a cron group, or an entry in one.
+    /// The name of a cron group, or of an entry in one.
     CronName
 }
 

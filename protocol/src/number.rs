@@ -1,4 +1,4 @@
-//! Numbers as clients really send them: a whole float where an integer is meant, an integer where a float is.
+//! Numbers as clients really send them: a whole float instead of an integer, an integer instead of a float.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -26,7 +26,7 @@ integers!(u16 u32 u64);
 /// Accepts `1500` and `1500.0` for the integer 1500.
 ///
 /// # Errors
-/// When it is no whole number or out of the range of `T`.
+/// If it is not a whole number, or out of the range of `T`.
 pub fn integer<'de, D: Deserializer<'de>, T: Integer>(deserializer: D) -> Result<T, D::Error> {
     deserializer.deserialize_any(IntegerVisitor(PhantomData))
 }
@@ -52,8 +52,17 @@ struct IntegerVisitor<T>(PhantomData<T>);
 
 impl<T: Integer> IntegerVisitor<T> {
     fn in_range<E: Error>(n: i128) -> Result<T, E> {
-        let out_of_range = || E::custom(format_args!("{n} is out of range {} to {}", T::LOWEST, T::HIGHEST));
-        T::try_from(n).map_err(|_| out_of_range())
+        T::try_from(n).map_err(|_| Self::out_of_range(n))
+    }
+
+    /// The upper end of 64 bits says nothing to a person.
+    fn out_of_range<E: Error>(n: impl fmt::Display) -> E {
+        match T::HIGHEST {
+            highest if highest > i128::from(u32::MAX) => {
+                E::custom(format_args!("{n} is out of range: a whole number from {} is expected", T::LOWEST))
+            }
+            highest => E::custom(format_args!("{n} is out of range {} to {highest}", T::LOWEST)),
+        }
     }
 }
 
@@ -61,7 +70,10 @@ impl<T: Integer> Visitor<'_> for IntegerVisitor<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an integer from {} to {}", T::LOWEST, T::HIGHEST)
+        match T::HIGHEST {
+            highest if highest > i128::from(u32::MAX) => write!(f, "a whole number from {}", T::LOWEST),
+            highest => write!(f, "an integer from {} to {highest}", T::LOWEST),
+        }
     }
 
     fn visit_u64<E: Error>(self, n: u64) -> Result<T, E> {
@@ -78,7 +90,7 @@ impl<T: Integer> Visitor<'_> for IntegerVisitor<T> {
             return Err(E::invalid_value(Unexpected::Float(n), &self));
         }
         if n.abs() >= 18_446_744_073_709_551_616.0 {
-            return Err(E::custom(format_args!("{n:e} is out of range {} to {}", T::LOWEST, T::HIGHEST)));
+            return Err(Self::out_of_range(format_args!("{n:e}")));
         }
         Self::in_range(n as i128)
     }
@@ -109,6 +121,11 @@ mod tests {
         assert!(parse(r#"{"n": 1e300}"#).unwrap_err().starts_with("1e300 is out of range"));
         assert!(parse(r#"{"n": 1.5}"#).unwrap_err().contains("expected an integer from 0 to 65535"));
         assert!(parse(r#"{"n": "7"}"#).unwrap_err().contains("expected an integer from 0 to 65535"));
-        assert!(parse(r#"{"n": 1, "m": true}"#).unwrap_err().contains("expected an integer"));
+        assert!(parse(r#"{"n": 1, "m": true}"#).unwrap_err().contains("expected a whole number from 0"));
+        assert!(
+            parse(r#"{"n": 1, "m": -1}"#)
+                .unwrap_err()
+                .starts_with("-1 is out of range: a whole number from 0 is expected")
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Objects, and nothing that merely could be read as one.
+//! Strict objects: an array is not accepted in place of an object, and unknown members are refused or collected.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -11,10 +11,9 @@ use serde::forward_to_deserialize_any;
 
 use crate::error::excerpt;
 
-/// A `T` that was written as an object. Serde would also take an array of the members in their order.
+/// A `T` that was written as an object. Serde would also accept an array of the members in their order.
 ///
-/// A `T` says with `deny_unknown_fields` that it wants to know all members. Inside of `tolerantly` those that it does
-/// not know are kept from it.
+/// `T` refuses unknown members with `deny_unknown_fields`. Inside [`tolerantly`] they are withheld from it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Object<T>(pub T);
 
@@ -40,7 +39,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// An object, and the members of it, and of objects in it, that nobody knows. There are some only inside of [`tolerantly`].
+/// An object, and the unknown members of it and of objects in it. They are collected only inside [`tolerantly`].
 #[derive(Debug)]
 pub(crate) struct Heard<T> {
     pub(crate) value: T,
@@ -56,7 +55,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Heard<T> {
     }
 }
 
-/// The members that nobody knows, and the way to where the reader is.
+/// The unknown members so far, and the path of the reader.
 #[derive(Debug, Default)]
 struct Trail {
     path: Vec<String>,
@@ -64,19 +63,19 @@ struct Trail {
 }
 
 thread_local! {
-    /// Serde has no way to hand something down to the types that it reads.
+    /// A thread-local, because serde cannot pass context to the types that it reads.
     static TRAIL: RefCell<Option<Trail>> = const { RefCell::new(None) };
 }
 
 impl Trail {
-    /// None outside of [`tolerantly`].
+    /// `None` outside of [`tolerantly`].
     fn with<T>(action: impl FnOnce(&mut Self) -> T) -> Option<T> {
         TRAIL.with_borrow_mut(|trail| trail.as_mut().map(action))
     }
 }
 
-/// Reads something whose objects may have members that nobody knows, and says which were met in those that were read
-/// last and not to their end.
+/// Reads a value whose objects may have unknown members. Returns also the unknown members of objects that were not read
+/// to their end.
 pub(crate) fn tolerantly<T>(read: impl FnOnce() -> T) -> (T, Vec<String>) {
     struct End;
     impl Drop for End {
@@ -90,7 +89,7 @@ pub(crate) fn tolerantly<T>(read: impl FnOnce() -> T) -> (T, Vec<String>) {
     (value, Trail::with(std::mem::take).unwrap_or_default().unknown)
 }
 
-/// An object that says only what is asked.
+/// A deserializer of an object that withholds unknown members.
 struct Tolerant<A>(A);
 
 impl<'de, A: MapAccess<'de>> Deserializer<'de> for Tolerant<A> {
@@ -115,7 +114,7 @@ impl<'de, A: MapAccess<'de>> Deserializer<'de> for Tolerant<A> {
     }
 }
 
-/// The members of an object that are known.
+/// The known members of an object.
 struct Known<A> {
     map: A,
     fields: &'static [&'static str],

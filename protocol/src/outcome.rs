@@ -1,4 +1,4 @@
-//! What workers report: success, failure, and the same in bulk.
+//! The reports of workers: success and failure, single and in bulk.
 
 use bytes::Bytes;
 use serde::de::IgnoredAny;
@@ -17,8 +17,8 @@ use crate::{json, msgpack};
 /// The largest result of a job, in bytes.
 pub const MAX_RESULT_BYTES: usize = 1024 * 1024;
 
-/// Reads the body of `POST /jobs/{id}/success`, which may be left out: `{"result": <any JSON>}`. Members that are not
-/// known are passed over, as in [`parse_failure`]: the work is done, and a refusal would have it done again.
+/// Reads the optional body of `POST /jobs/{id}/success`: `{"result": <any JSON>}`. Unknown members are ignored, as in
+/// [`parse_failure`]: the work is done, and a refusal would get it redone.
 ///
 /// # Errors
 /// [`Malformed`], in one sentence that names the field.
@@ -47,18 +47,18 @@ pub fn parse_success(format: Format, body: &Bytes) -> Result<Option<Payload>, Ma
 struct Success<R> {
     #[serde(default, deserialize_with = "given")]
     result: Option<R>,
-    /// What the run has used. Workers say it; it is not kept so far.
+    /// The resources that the run used. Workers send it, but it is not kept so far.
     #[serde(default, rename = "usage")]
     _usage: IgnoredAny,
 }
 
-/// A value that is there, be it null.
+/// A value that is present, even if it is null.
 fn given<'de, D: Deserializer<'de>, R: Deserialize<'de>>(deserializer: D) -> Result<Option<R>, D::Error> {
     R::deserialize(deserializer).map(Some)
 }
 
-/// Reads the body of `POST /jobs/{id}/failure`. Members that are not known are passed over, as newer clients may send
-/// more, unless it is clear what they mean.
+/// Reads the body of `POST /jobs/{id}/failure`. Unknown members, which newer clients may send, are ignored, unless they are
+/// a known member under another name.
 ///
 /// # Errors
 /// [`Malformed`], in one sentence that names the field.
@@ -71,21 +71,21 @@ pub fn parse_failure(format: Format, body: &[u8]) -> Result<Failure, Malformed> 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Failure {
-    /// What went wrong, in words.
+    /// What went wrong, for people.
     pub message: String,
-    /// A class of errors that programs can tell apart.
+    /// The kind of error, for programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_type: Option<String>,
     /// Where it went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backtrace: Option<String>,
-    /// When to try again, in milliseconds since the Unix epoch; absent: by the job's backoff.
+    /// When to retry, in milliseconds since the Unix epoch; absent: by the job's backoff.
     #[serde(default, deserialize_with = "opt_time", skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<u64>,
-    /// If it is tried again, then after this time instead of the job's backoff, in milliseconds.
+    /// The pause before a retry, in milliseconds, instead of the job's backoff.
     #[serde(default, deserialize_with = "opt_integer", skip_serializing_if = "Option::is_none")]
     pub delay_ms: Option<u64>,
-    /// Do not try again.
+    /// Do not retry.
     #[serde(default, skip_serializing_if = "is_not_true")]
     pub kill: Option<bool>,
 }
@@ -95,13 +95,13 @@ fn is_not_true(flag: &Option<bool>) -> bool {
     *flag != Some(true)
 }
 
-/// A job and, where the caller knows it, the token of its delivery.
+/// A job and, if the caller knows it, the fencing token of its delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeasedJob<I = JobId, L = LeaseToken> {
     /// The job.
     pub id: I,
-    /// The token of the delivery.
+    /// The fencing token.
     #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
     pub lease: Option<L>,
 }
@@ -118,12 +118,12 @@ pub struct Successes {
     pub jobs: Vec<LeasedJob>,
 }
 
-/// The 422 of a bulk call: these were not done, everything else was.
+/// The 422 of a bulk call: these jobs were not changed, all others were.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotDone<I = JobId> {
     /// Jobs that do not exist or were not in flight.
     pub not_found: Vec<I>,
-    /// Jobs whose token is stale.
+    /// Jobs whose fencing token is stale.
     #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<I>,
 }

@@ -1,5 +1,5 @@
-//! `PATCH /jobs/{id}` and `PATCH /jobs`: a JSON merge patch ([RFC 7396](https://www.rfc-editor.org/rfc/rfc7396)) of what
-//! can be changed of a job.
+//! `PATCH /jobs/{id}` and `PATCH /jobs`: a JSON merge patch ([RFC 7396](https://www.rfc-editor.org/rfc/rfc7396)) of the
+//! mutable members of a job.
 
 use std::fmt;
 
@@ -14,16 +14,16 @@ use crate::number::Integer;
 use crate::object::Object;
 use crate::time::{Given, InvalidTime};
 
-/// What is to be changed of a job. The outer `None` leaves a field as it is, the inner one resets it to the default.
+/// The changes to a job. The outer `None` leaves a field unchanged, the inner one resets it to the default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Patch {
     /// The queue it moves to.
     pub queue: Option<QueueName>,
     /// Lower runs first.
     pub priority: Option<u16>,
-    /// When it shall be ready, in milliseconds since the Unix epoch; reset: now.
+    /// When it becomes ready, in milliseconds since the Unix epoch; reset: now.
     pub ready_at: Option<Option<u64>>,
-    /// Failures after which it is dead.
+    /// How often it is retried after failures; 0: never.
     pub retry_limit: Option<Option<u32>>,
     /// Its own backoff.
     pub backoff: Option<Option<Backoff>>,
@@ -31,7 +31,7 @@ pub struct Patch {
     pub retention: RetentionPatch,
 }
 
-/// What is to be changed of a retention, member by member. As in [`Patch`].
+/// The changes to a retention, member by member, as in [`Patch`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RetentionPatch {
     /// After a success, in milliseconds.
@@ -49,7 +49,7 @@ impl Patch {
 }
 
 impl RetentionPatch {
-    /// The retention that comes of this one.
+    /// The changed retention.
     #[must_use]
     pub fn apply(self, retention: Option<Retention>) -> Option<Retention> {
         let Retention { completed_ms, dead_ms } = retention.unwrap_or_default();
@@ -67,7 +67,7 @@ pub enum PatchError {
     /// The body has a wrong shape (400).
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// A value that the field cannot have (422).
+    /// The field cannot have this value (422).
     #[error("{0}")]
     Invalid(String),
 }
@@ -81,7 +81,7 @@ pub fn parse(format: Format, body: &[u8]) -> Result<Patch, PatchError> {
     members.check().map_err(PatchError::Invalid)
 }
 
-/// The members as they were given: of the right type, but with any value.
+/// The given members: of the right type, but with any value.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Members {
@@ -116,7 +116,7 @@ struct RetentionMembers {
     dead_ms: Option<Option<Whole>>,
 }
 
-/// Tells a member that is `null` from one that is absent.
+/// Distinguishes a `null` member from an absent one.
 #[expect(clippy::option_option, reason = "absent, null and a value are three things")]
 pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
@@ -124,10 +124,10 @@ pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     Option::<T>::deserialize(deserializer).map(Some)
 }
 
-/// Refuses a `null` where a member has no default to go back to.
+/// Refuses `null` for a member without a default.
 #[expect(clippy::option_option, reason = "absent, null and a value are three things")]
 pub(crate) fn not_null<T>(name: &str, given: Option<Option<T>>) -> Result<Option<T>, String> {
-    given.map(|value| value.ok_or_else(|| format!("{name}: it can not be null"))).transpose()
+    given.map(|value| value.ok_or_else(|| format!("{name}: it cannot be null"))).transpose()
 }
 
 impl Members {
@@ -218,7 +218,7 @@ impl<'de> Deserialize<'de> for Whole {
                 Ok(Whole(i128::from(n)))
             }
 
-            #[expect(clippy::cast_possible_truncation, reason = "what is too large stays too large")]
+            #[expect(clippy::cast_possible_truncation, reason = "a value that is too large stays too large")]
             fn visit_f64<E: Error>(self, n: f64) -> Result<Whole, E> {
                 if n.fract() == 0.0 && n.is_finite() {
                     Ok(Whole(n as i128))
@@ -231,8 +231,7 @@ impl<'de> Deserialize<'de> for Whole {
     }
 }
 
-/// A time, which may be out of range. One that is no time, or counts something else than milliseconds, is of a wrong
-/// type.
+/// A time, which may be out of range. A value that is not a time, or counts another unit, has the wrong type.
 struct Moment(Result<u64, InvalidTime>);
 
 impl<'de> Deserialize<'de> for Moment {
@@ -298,8 +297,8 @@ mod tests {
             assert!(matches!(read(&bad), Err(PatchError::Malformed(_))), "{bad}");
         }
         for (bad, expected) in [
-            (json!({"queue": null}), "queue: it can not be null"),
-            (json!({"priority": null}), "priority: it can not be null"),
+            (json!({"queue": null}), "queue: it cannot be null"),
+            (json!({"priority": null}), "priority: it cannot be null"),
             (json!({"queue": ""}), "queue: a name must not be empty"),
             (json!({"priority": 65_536}), "priority: 65536 is out of range 0 to 65535"),
             (json!({"ready_at": -1}), "ready_at: -1 is out of range 0 to 281474976710655"),

@@ -1,4 +1,4 @@
-//! Payloads: any JSON value, kept as the bytes that came in.
+//! Payloads: any JSON value, kept as the received bytes.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use crate::body::{MAX_NESTING, Malformed};
 use crate::json;
 use crate::media::Format;
 
-/// The payload of a job. It was checked when it came in, so it can be read and rewritten without fail.
+/// The payload of a job. It was checked on receipt, so reading and rewriting it cannot fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payload {
     format: Format,
@@ -17,13 +17,13 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// Takes over a payload that [`crate::enqueue`] checked, or that was checked before it was stored.
+    /// Wraps a payload that was already checked, by [`crate::enqueue`] or before it was stored.
     #[must_use]
     pub const fn from_checked(format: Format, bytes: Bytes) -> Self {
         Self { format, bytes }
     }
 
-    /// Checks a grammatical JSON text for values that no reader could hold.
+    /// Wraps a grammatical JSON text after checking its values.
     ///
     /// # Errors
     /// [`Malformed`] for half a surrogate pair and for numbers beyond a double.
@@ -33,15 +33,15 @@ impl Payload {
         Ok(Self { format: Format::Json, bytes })
     }
 
-    /// Takes over a JSON text that was made of payloads, if it could have come as the payload of a job.
+    /// Wraps a JSON text that was computed from payloads, if it would be valid as the payload of a job.
     ///
     /// # Errors
-    /// [`Malformed`] where it is no JSON, nests too deeply, or has a value that no reader could hold.
+    /// [`Malformed`] if it is not JSON, nests too deeply, or has a value that no reader could hold.
     pub fn from_text(text: &Bytes) -> Result<Self, Malformed> {
-        // A job is an object, and the payload a member of it.
+        // One level less: the payload is a member of the job.
         json::check_nesting(text, MAX_NESTING - 1)?;
         let whole: &RawValue =
-            serde_json::from_slice(text).map_err(|e| Malformed(format!("it is no JSON: {e}")))?;
+            serde_json::from_slice(text).map_err(|e| Malformed(format!("it is not valid JSON: {e}")))?;
         Self::from_json(text, whole.get())
     }
 
@@ -57,12 +57,12 @@ impl Payload {
         &self.bytes
     }
 
-    /// Copies the bytes out of the larger buffer they may be a part of.
+    /// Copies the bytes out of the larger buffer that they may be part of.
     pub fn detach(&mut self) {
         self.bytes = Bytes::copy_from_slice(&self.bytes);
     }
 
-    /// The payload in `format`: as it came where it can be, rewritten where it must.
+    /// The payload in `format`: as received if possible, otherwise rewritten.
     #[must_use]
     pub fn to_format(&self, format: Format) -> Cow<'_, [u8]> {
         if format == self.format {
@@ -113,7 +113,7 @@ mod tests {
         let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
         assert!(made(nested(MAX_NESTING - 1)).is_ok());
         assert!(made(nested(MAX_NESTING)).unwrap_err().0.contains("nests deeper than 127"));
-        assert!(made("[1".to_owned()).unwrap_err().0.contains("no JSON"));
+        assert!(made("[1".to_owned()).unwrap_err().0.contains("not valid JSON"));
         assert!(made("1e999".to_owned()).is_err());
         assert!(Payload::from_text(&Bytes::from_static(b"\"\xff\"")).is_err());
     }

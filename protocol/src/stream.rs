@@ -7,9 +7,9 @@ use crate::id::JobId;
 /// `event: hello`, the first event of every stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// The id of the stream, to come back to it with `Last-Event-ID`.
+    /// The id of the stream, to resume it with `Last-Event-ID`.
     pub stream: String,
-    /// Whether the leases of the stream that `Last-Event-ID` named were taken over.
+    /// Whether the stream named by `Last-Event-ID` was resumed, with its leases.
     pub resumed: bool,
     /// How long a lease lasts without a heartbeat, in milliseconds.
     pub lease_ms: u64,
@@ -19,7 +19,7 @@ pub struct Hello {
     pub server: String,
 }
 
-/// `event: cancel`: stop running this job.
+/// `event: cancel`: stop this job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancel {
     /// The job.
@@ -28,19 +28,19 @@ pub struct Cancel {
     pub reason: CancelReason,
 }
 
-/// Why a worker should stop running a job.
+/// Why a worker should stop a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelReason {
-    /// Somebody deleted it.
+    /// It was deleted.
     Deleted,
-    /// It ran for longer than its `timeout_ms`.
+    /// It exceeded its `timeout_ms`.
     TimedOut,
     /// It belongs to another worker now, or to none.
     LeaseLost,
 }
 
-/// `event: drain`: the server will close the stream; outcomes are still taken.
+/// `event: drain`: the server will close the stream; it still accepts outcomes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drain {
     /// Why, for people.

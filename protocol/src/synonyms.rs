@@ -1,6 +1,6 @@
-//! What others call the things that we have: names from other queues, and misspelt ones.
+//! Suggestions for unknown members: names that other job queues use, and misspellings.
 
-/// What other queues call what is ours, without regard to case and underscores, and what it is here.
+/// Our names, and their names in other job queues (compared without case and underscores).
 ///
 /// From the options of BullMQ, Sidekiq, Resque, Celery, Faktory, Oban, River, GoodJob and Active Job, Laravel, pg-boss, RQ,
 /// beanstalkd, Amazon SQS and Google Cloud Tasks.
@@ -237,13 +237,12 @@ const SYNONYMS: &[(&str, &[&str])] = &[
     ("line", &["text", "message", "msg", "log"]),
 ];
 
-/// Without case and what stands between words.
+/// Removes case and word separators.
 fn plain(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).flat_map(char::to_lowercase).collect()
 }
 
-/// What somebody who wrote `name` meant, of those that are known here, where it is called something else elsewhere, or
-/// written otherwise.
+/// The known member that `name` stands for in other job queues or in another spelling, if there is one.
 #[must_use]
 pub fn translate(name: &str, known: &[&'static str]) -> Option<&'static str> {
     translated(name, known).or_else(|| {
@@ -261,11 +260,11 @@ fn translated<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     })
 }
 
-/// As [`translate`], or what is spelt most like it.
+/// As [`translate`], or else the known member with the most similar spelling.
 #[must_use]
 pub fn suggest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     const LIKE: f64 = 0.6;
-    /// To compare takes as many steps as the lengths multiplied.
+    /// Comparing takes time in proportion to the product of the lengths.
     const MAX_BYTES: usize = 64;
     if name.len() > MAX_BYTES {
         return None;

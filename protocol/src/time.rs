@@ -8,33 +8,33 @@ use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 use crate::error::excerpt;
 use crate::number::MAX_TIME_MS;
 
-/// Numbers that are seconds from the year 2001 on. As milliseconds they would be in the first three years after 1970.
+/// Numbers that are plausible as seconds, from the year 2001 on. As milliseconds they would be before 1974.
 const SECONDS: std::ops::RangeInclusive<u64> = 1_000_000_000..=100_000_000_000;
-/// What microseconds and nanoseconds are taken for if they are meant: seconds from 2001 to 2286.
+/// The seconds, from 2001 to 2286, for which a number is taken as microseconds or nanoseconds.
 const THESE_CENTURIES: std::ops::RangeInclusive<u64> = 1_000_000_000..=9_999_999_999;
 
-/// Why something is no time.
+/// Why a value is not a time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTime {
-    /// It counts something else than milliseconds.
-    #[error("{given} can not be meant: a time counts milliseconds since 1970; did you mean {meant}?")]
+    /// It counts another unit than milliseconds.
+    #[error("{given} is not plausible: a time counts milliseconds since 1970; did you mean {meant}?")]
     Unit {
-        /// As it was given.
+        /// The given number.
         given: String,
         /// The same in milliseconds.
         meant: u64,
     },
-    /// There is no such time here.
+    /// It is out of range.
     #[error("{0} is out of range 0 to {MAX_TIME_MS}")]
     Beyond(String),
-    /// It is no time at all.
+    /// It is not a time at all.
     #[error(
-        "`{0}` is neither a whole number of milliseconds since 1970 nor a time by RFC 3339, such as 2026-12-31T23:59:59Z"
+        "`{0}` is neither a whole number of milliseconds since 1970 nor an RFC 3339 time, such as 2026-12-31T23:59:59Z"
     )]
     Malformed(String),
 }
 
-/// Checks a number of milliseconds. One that counts seconds, or microseconds, is found out.
+/// Checks a number of milliseconds. Numbers that count seconds, microseconds or nanoseconds are detected.
 ///
 /// # Errors
 /// [`InvalidTime`].
@@ -49,7 +49,7 @@ pub fn check(ms: u64) -> Result<u64, InvalidTime> {
     }
 }
 
-/// Reads a time by RFC 3339. What is finer than a millisecond is cut off.
+/// Reads an RFC 3339 time, truncated to milliseconds.
 ///
 /// # Errors
 /// [`InvalidTime`].
@@ -59,7 +59,7 @@ pub fn parse_rfc3339(text: &str) -> Result<u64, InvalidTime> {
     ms.ok_or_else(|| InvalidTime::Beyond(excerpt(text)))
 }
 
-/// Reads a time as it stands in a query: in digits, or by RFC 3339.
+/// Reads a time from a query string: digits, or RFC 3339.
 ///
 /// # Errors
 /// [`InvalidTime`].
@@ -70,7 +70,7 @@ pub fn parse(text: &str) -> Result<u64, InvalidTime> {
     text.parse().map_err(|_| InvalidTime::Beyond(excerpt(text))).and_then(check)
 }
 
-/// A member that is to be a time: a number of milliseconds, or a text by RFC 3339.
+/// A time in a body: a number of milliseconds, or an RFC 3339 string.
 pub(crate) struct Given(pub(crate) Result<u64, InvalidTime>);
 
 impl<'de> Deserialize<'de> for Given {
@@ -80,7 +80,7 @@ impl<'de> Deserialize<'de> for Given {
             type Value = Given;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("milliseconds since 1970, or a time by RFC 3339")
+                f.write_str("milliseconds since 1970 or an RFC 3339 time")
             }
 
             fn visit_u64<E>(self, ms: u64) -> Result<Given, E> {
@@ -127,7 +127,7 @@ pub fn opt_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64
     time.transpose().map_err(D::Error::custom)
 }
 
-/// The time of a call that names one, or how long it is until then, and not both.
+/// Resolves a time and a delay, of which a call may give one.
 ///
 /// # Errors
 /// A sentence about the member `delay_ms` or about both.
@@ -141,7 +141,7 @@ pub fn resolve(
         (at, None) => Ok(at),
         (None, Some(delay)) if delay <= MAX_TIME_MS => Ok(Some(now.saturating_add(delay).min(MAX_TIME_MS))),
         (None, Some(delay)) => Err(format!("delay_ms: {delay} is out of range 0 to {MAX_TIME_MS}")),
-        (Some(_), Some(_)) => Err(format!("delay_ms: it can not be used together with {at_name}")),
+        (Some(_), Some(_)) => Err(format!("delay_ms: it cannot be used together with {at_name}")),
     }
 }
 
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_that_counts_something_else_than_milliseconds_is_found_out() {
+    fn a_number_in_another_unit_than_milliseconds_is_detected() {
         for ms in
             [0, 1, 1_000, 999_999_999, 100_000_000_001, 1_767_225_600_000, 253_402_300_799_999, MAX_TIME_MS]
         {

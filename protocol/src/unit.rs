@@ -1,13 +1,13 @@
-//! How lengths of time and sizes are written in flags, in variables of the environment and in files.
+//! Durations and sizes in flags, environment variables and files.
 //!
-//! A number without a unit is refused: to whom `64` is obviously megabytes, it is bytes to the next.
+//! A number without a unit is refused: `64` means megabytes to one reader and bytes to another.
 
 use std::time::Duration;
 
-/// No length of time is longer: about a thousand years, which every clock can add to its time.
+/// The longest duration, about a thousand years: every clock can add it to its time.
 pub const LONGEST: Duration = Duration::from_secs(1_000 * 365 * 86_400);
 
-/// Reads a length of time: `500ms`, `15s`, `1h 30m`, `7d`; of `0` alone the unit does not matter.
+/// Reads a duration: `500ms`, `15s`, `1h 30m`, `7d`; only `0` needs no unit.
 ///
 /// # Errors
 /// A sentence that says how to write it.
@@ -31,12 +31,12 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         return Err(format!("`{text}` is longer than a thousand years"));
     }
     if read.subsec_nanos() % 1_000_000 != 0 {
-        return Err(format!("`{text}` is not a whole number of milliseconds, and none shorter is counted"));
+        return Err(format!("`{text}` is not a whole number of milliseconds"));
     }
     Ok(read)
 }
 
-/// Reads a size in bytes: `64KB` (64,000), `256MB`, `1GiB` (1,073,741,824); of `0` alone the unit does not matter.
+/// Reads a size in bytes: `64KB` (64,000), `256MB`, `1GiB` (1,073,741,824); only `0` needs no unit.
 ///
 /// # Errors
 /// A sentence that says how to write it.

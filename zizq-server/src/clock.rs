@@ -63,11 +63,21 @@ mod tests {
                 for length in [0, 1, 999, 1_000, 999_999, 1_000_000, 1_000_001] {
                     let at = |micros: u64| {
                         let up = 1_000_000_000_000 + micros;
-                        moment(Duration::from_micros(up.saturating_add_signed(apart)), Duration::from_micros(up))
+                        moment(
+                            Duration::from_micros(up.saturating_add_signed(apart)),
+                            Duration::from_micros(up),
+                        )
                     };
                     let (from, to) = (at(start), at(start + length));
-                    assert_eq!(to.wall - from.wall, to.up - from.up, "{apart} apart, {length} µs from {start}");
-                    assert!(from.wall.abs_diff(from.up.saturating_add_signed(apart / 1_000)) <= 1, "{apart} apart");
+                    assert_eq!(
+                        to.wall - from.wall,
+                        to.up - from.up,
+                        "{apart} apart, {length} µs from {start}"
+                    );
+                    assert!(
+                        from.wall.abs_diff(from.up.saturating_add_signed(apart / 1_000)) <= 1,
+                        "{apart} apart"
+                    );
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! A few lines of each kind, and the number of the others.
+//! Rate limiting of log messages per call site: passes a few per period and counts the others.
 
 use std::collections::HashMap;
 use std::fmt::{Debug, Write as _};
@@ -13,23 +13,22 @@ use tracing_subscriber::layer::{Context, Filter};
 
 use crate::{Log, TARGET};
 
-/// How many lines of a kind are let through in a while.
+/// How many messages of a kind pass per period.
 pub(crate) const MOST: u64 = 20;
-/// How long a while is at first. It doubles as long as there were more.
+/// The first period. It doubles while the limit is exceeded.
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(64);
-/// How much of a message is said again, in characters.
+/// How many characters of a message are repeated.
 const EXCERPT: usize = 200;
 
-/// Lets a few lines of each kind through. A kind is what one place in the code says. What is asked for by `debug` and
-/// `trace` is not counted.
+/// Passes a few messages of each kind; a kind is one call site. Levels `debug` and `trace` are not limited.
 #[derive(Debug, Clone)]
 pub struct Few {
     log: Log,
     bounded: &'static [&'static str],
 }
 
-/// The places in the code that said something.
+/// The call sites that have logged.
 #[derive(Debug, Default)]
 pub(crate) struct Sites(Mutex<HashMap<Identifier, Site>>);
 
@@ -38,22 +37,22 @@ struct Site {
     level: Level,
     since: Instant,
     length: Duration,
-    /// How many lines came in this while.
+    /// How many messages came in this period.
     n: u64,
     /// The first message that was left out.
     message: String,
 }
 
-/// Whether a line is let through.
+/// Whether a message passes.
 #[derive(Debug, Clone, Copy)]
 enum Admission {
     Yes,
     No,
-    /// It is the first that is not.
+    /// It is the first that does not pass.
     NoMore,
 }
 
-/// What is left out of a log.
+/// The messages of a kind that were left out.
 #[derive(Debug)]
 pub(crate) struct LeftOut {
     pub(crate) level: Level,
@@ -83,7 +82,7 @@ impl<S> Filter<S> for Few {
             Admission::Yes => true,
             Admission::No => false,
             Admission::NoMore => {
-                // Somebody is to tell of it when the while is over.
+                // Wake the writer, which reports it when the period is over.
                 self.log.queue.call();
                 false
             }
@@ -110,7 +109,7 @@ impl Sites {
             n: 0,
             message: String::new(),
         });
-        // What was left out is told first.
+        // A site with unreported messages keeps its period until they are reported.
         if site.n <= MOST && site.since + site.length <= now {
             (site.since, site.n, site.length) = (now, 0, FIRST);
         }
@@ -122,13 +121,13 @@ impl Sites {
         if site.n <= MOST { Admission::Yes } else { Admission::No }
     }
 
-    /// When there is something to tell next.
+    /// When the next report about left-out messages is due.
     pub(crate) fn due(&self) -> Option<Instant> {
         let sites = self.lock();
         sites.values().filter(|site| site.n > MOST).map(|site| site.since + site.length).min()
     }
 
-    /// What was left out in the whiles that are over, or at last in all of them. New ones begin.
+    /// Takes the reports of periods that are over, or at exit of all, and begins new periods.
     pub(crate) fn left_out(&self, is_last: bool) -> Vec<LeftOut> {
         let now = Instant::now();
         let mut sites = self.lock();

@@ -1,12 +1,11 @@
-//! The way of a log line from whoever says it to standard error.
+//! A log to standard error that never blocks the code that logs.
 //!
 //! ```text
-//! event ──► Few: at most some of a kind ──► format ──► Log: bounded bytes ──► thread ──► standard error
+//! event ──► Few: limits each kind ──► format ──► Log: bounded bytes ──► thread ──► standard error
 //! ```
 //!
-//! Whoever logs never waits for whoever reads: what does not fit is dropped and counted. And nobody from outside, be it a
-//! peer or a job, can fill a log: of what one line of the code says, a few are let through in a while, and the others
-//! are counted.
+//! Logging never waits for the reader: lines that do not fit are dropped and counted. And no peer or job can flood the
+//! log: of the messages from one line of code, a few pass per period, and the others are counted.
 #![warn(missing_docs)]
 
 mod few;
@@ -23,16 +22,16 @@ pub use self::few::Few;
 use self::few::Sites;
 use self::queue::Queue;
 
-/// The target of what a log says of itself.
+/// The target of messages about the log itself.
 pub const TARGET: &str = "zizq_log";
 
-/// How long the last lines may take at the end.
+/// How long the last lines may take at exit.
 const LAST_LINES: Duration = Duration::from_secs(2);
 /// How long a panic waits until it is written.
 const PANIC: Duration = Duration::from_millis(100);
 
-/// Lines on their way. All clones are the same log. What is written at once, as a line is, is taken whole or not at all;
-/// that never waits and never fails.
+/// The queue of lines. Clones share it. Each write, such as a line, is accepted as a whole or dropped; it never waits and
+/// never fails.
 #[derive(Debug, Clone)]
 pub struct Log {
     queue: Arc<Queue>,
@@ -49,21 +48,19 @@ impl Log {
         log
     }
 
-    /// Lets only a few of the same kind through. What has one of these targets has a bound of its own.
+    /// The filter that passes a few messages of each kind. Messages with one of these targets are bounded elsewhere.
     #[must_use]
     pub fn few(&self, bounded: &'static [&'static str]) -> Few {
         Few::new(self.clone(), bounded)
     }
 
-    /// Waits until everything is written, for a while: at the end of a program nobody may be left who reads it. Says
-    /// whether it is.
+    /// Waits until everything is written, within a time limit, because there may be no reader left. Returns whether it is.
     pub fn finish(&self) -> bool {
         self.tell_left_out(true);
         self.queue.wait_until_empty(LAST_LINES)
     }
 
-    /// From now on a panic is a line of the log: whoever panics must not wait for whoever reads, either, or not for long. It
-    /// may be the end of the process.
+    /// Turns panics into log lines. A panicking thread waits only briefly for the reader; the process may be about to end.
     pub fn take_panics(&self) {
         let queue = self.queue.clone();
         panic::set_hook(Box::new(move |info| {
@@ -80,7 +77,7 @@ impl Log {
                 tracing::warn!(target: TARGET, dropped, "{}", said(dropped));
             }
             if !lines.is_empty() {
-                // Without anybody who could read it there is nothing to be done about it.
+                // Without a reader there is nothing to be done.
                 out.write_all(&lines).and_then(|()| out.flush()).ok();
             }
             self.tell_left_out(false);
@@ -128,7 +125,7 @@ fn said(dropped: u64) -> String {
     )
 }
 
-/// A number as people read it: `1,234`.
+/// A number with thousands separators: `1,234`.
 #[must_use]
 pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
@@ -142,7 +139,7 @@ pub fn grouped(n: u64) -> String {
     text
 }
 
-/// So many of something, which is called differently where it is one: `1 job`, `1,234 jobs`.
+/// A count with its singular or plural: `1 job`, `1,234 jobs`.
 #[must_use]
 pub fn counted(n: u64, [one, many]: [&str; 2]) -> String {
     format!("{} {}", grouped(n), if n == 1 { one } else { many })

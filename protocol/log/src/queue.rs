@@ -1,12 +1,12 @@
-//! Lines that wait to be written, in bounded memory.
+//! The bounded queue between the code that logs and the thread that writes.
 
 use std::mem;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many bytes wait at most, and how many are being written at most.
+/// The most bytes that wait, and the most that are being written.
 pub(crate) const MAX_BYTES: usize = 4 << 20;
-/// How much memory is kept for the next lines.
+/// How much buffer memory is kept for later lines.
 const KEPT_BYTES: usize = 64 << 10;
 
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ struct State {
     /// Lines that did not fit.
     dropped: u64,
     is_writing: bool,
-    /// There is something else to look after.
+    /// The writer was woken for something other than lines.
     is_called: bool,
 }
 
@@ -41,14 +41,14 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Ends the wait for lines.
+    /// Wakes the writer.
     pub(crate) fn call(&self) {
         self.lock().is_called = true;
         self.changed.notify_all();
     }
 
-    /// Waits for lines, or until something else is due, and puts them in place of those before. Says how many lines did
-    /// not fit behind them.
+    /// Waits for lines, or until something else is due, and replaces the contents of `lines` by them. Returns how many
+    /// lines were dropped after them.
     pub(crate) fn next(&self, lines: &mut Vec<u8>, due: impl Fn() -> Option<Instant>) -> u64 {
         lines.clear();
         lines.shrink_to(KEPT_BYTES);
@@ -56,7 +56,7 @@ impl Queue {
         (state.is_writing, state.is_called) = (false, false);
         self.changed.notify_all();
         let is_idle = |state: &mut State| state.waiting.is_empty() && state.dropped == 0 && !state.is_called;
-        // Who calls later than this is heard, and what was called before is seen.
+        // IMPORTANT: `due` is computed after `is_called` was reset, so that no call is missed.
         state = match due() {
             None => self.changed.wait_while(state, is_idle).unwrap_or_else(PoisonError::into_inner),
             Some(due) => {
@@ -70,7 +70,7 @@ impl Queue {
         mem::take(&mut state.dropped)
     }
 
-    /// Waits until everything is written, but no longer than that. Says whether it is.
+    /// Waits until everything is written, within a time limit. Returns whether it is.
     pub(crate) fn wait_until_empty(&self, most: Duration) -> bool {
         let is_busy = |state: &mut State| state.is_writing || !state.waiting.is_empty() || state.dropped > 0;
         let waited = self.changed.wait_timeout_while(self.lock(), most, is_busy);

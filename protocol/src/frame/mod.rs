@@ -1,4 +1,4 @@
-//! The framings of a job stream: how one message is told from the next, written and read.
+//! The framing of job streams: writing and reading the boundaries between messages.
 //!
 //! The three formats have one shape. `write` appends one frame whose body a closure writes, and `HEARTBEAT` is the
 //! frame that only shows life. A `Decoder` takes the bytes in pieces of any size, split anywhere:
@@ -55,7 +55,7 @@ impl StreamFormat {
 /// What an [`ndjson`] or a [`msgpack`] stream consists of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
-    /// An empty frame: the peer is alive and has nothing to say.
+    /// An empty frame: the peer is alive.
     Heartbeat,
     /// The body of a frame, not empty and not yet parsed.
     Message(Vec<u8>),

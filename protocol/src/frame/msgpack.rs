@@ -1,10 +1,9 @@
-//! Length-prefixed MessagePack: four bytes of length, big-endian, then a message of so many bytes; length 0 is a
-//! heartbeat.
+//! Length-prefixed MessagePack: four bytes of length, big-endian, then a message of that length; length 0 is a heartbeat.
 
 pub use super::Item;
 use super::{FrameError, Input};
 
-/// The frame that shows that the stream is alive.
+/// The heartbeat.
 pub const HEARTBEAT: &[u8] = &[0; 4];
 
 /// Appends one message, the MessagePack value that `body` appends.

@@ -4,7 +4,7 @@
 pub use super::Item;
 use super::{FrameError, Input, is_one_line};
 
-/// The frame that shows that the stream is alive.
+/// The heartbeat.
 pub const HEARTBEAT: &[u8] = b"\n";
 
 /// Appends one message, the JSON text that `body` appends.

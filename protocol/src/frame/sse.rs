@@ -6,14 +6,14 @@ use std::str::FromStr;
 
 use super::{FrameError, Input, is_one_line};
 
-/// The frame that shows that the stream is alive: a comment, which an `EventSource` passes over. It is one line: at a
-/// blank line behind it some libraries would emit a message without data.
+/// The heartbeat: a comment, which an `EventSource` ignores. It is one line, because some libraries would emit a message
+/// without data at a blank line after it.
 pub const HEARTBEAT: &[u8] = b": heartbeat\n";
 
-/// What stands before the data of an event.
+/// The lines before the data of an event.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Head<'a> {
-    /// The position to come back to, as stream and number; see [`LastEventId`].
+    /// The position for resuming, as stream and number; see [`LastEventId`].
     pub id: Option<(&'a str, u64)>,
     /// The type of the event; without one it is a `message`.
     pub event: Option<&'a str>,
@@ -49,7 +49,7 @@ fn write_line(out: &mut Vec<u8>, line: fmt::Arguments<'_>) {
     writeln!(out, "{line}").expect("a Vec takes every byte");
 }
 
-/// A position in a stream, as `<stream>:<n>`: what `id:` says and `Last-Event-ID` says back.
+/// A position in a stream, `<stream>:<n>`: sent as `id:` and returned as `Last-Event-ID`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LastEventId {
     /// The id of the stream.

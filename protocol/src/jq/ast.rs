@@ -1,4 +1,4 @@
-//! Expressions as trees.
+//! The syntax tree of expressions.
 
 /// An expression.
 #[derive(Debug, Clone, PartialEq)]
@@ -8,7 +8,7 @@ pub(super) enum Term {
     /// `..`
     Recurse,
     Number(String),
-    /// A string, with what is put in, by way of a format.
+    /// A string with interpolations, through a format.
     Text(Option<String>, Vec<Part>),
     /// `@base64`
     Format(String),
@@ -63,7 +63,7 @@ pub(super) enum Key {
     Var(String),
 }
 
-/// What is bound by `as`.
+/// A pattern after `as`.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Pattern {
     Var(String),
@@ -86,7 +86,7 @@ impl Term {
         Self::Text(None, vec![Part::Text(text.into())])
     }
 
-    /// The text that it is, if it is one as it stands.
+    /// Its text, if it is a string without interpolations.
     pub(super) fn as_text(&self) -> Option<String> {
         let Self::Text(_, parts) = self else { return None };
         parts.iter().map(Part::as_text).collect()

@@ -1,4 +1,4 @@
-//! Times, in UTC: as seconds since 1970, and broken down as C has them.
+//! Times in UTC: seconds since 1970, and broken-down time as in C.
 
 use super::value::{Outcome, Value, failure};
 

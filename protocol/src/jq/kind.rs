@@ -1,4 +1,4 @@
-//! The kinds of values, and what can be said of an expression's before it runs.
+//! The kinds of values, and the inference of an expression's kinds before it runs.
 
 use super::ast::Term;
 use super::value::{self, Value};

@@ -1,4 +1,4 @@
-//! The tokens of jq.
+//! The lexer: splits an expression into tokens.
 
 use super::parse_json::unescape;
 
@@ -40,7 +40,7 @@ const OPERATORS: [&str; 39] = [
 /// Strings in strings in strings …
 const MAX_DEPTH: usize = 32;
 
-/// Takes an expression apart.
+/// Splits an expression into tokens.
 ///
 /// # Errors
 /// A sentence, with the place in bytes.
@@ -141,7 +141,7 @@ impl<'a> Lexer<'a> {
     fn qualified(&mut self) -> Result<String, String> {
         let name = self.name();
         if self.rest().starts_with("::") {
-            return Err(format!("`{name}::` names a module, and there are none"));
+            return Err(format!("`{name}::` names a module, and modules are not supported"));
         }
         Ok(name.to_owned())
     }
@@ -168,7 +168,7 @@ impl<'a> Lexer<'a> {
         let begin = self.at;
         self.at += 1;
         if depth > MAX_DEPTH {
-            return Err("strings nest too deeply in it".to_owned());
+            return Err("its strings nest too deeply".to_owned());
         }
         let mut pieces = Vec::new();
         loop {

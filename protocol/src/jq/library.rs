@@ -1,4 +1,4 @@
-//! The functions that are defined in jq itself, read once.
+//! The library of functions that are written in jq, parsed once.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;

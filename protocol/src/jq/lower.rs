@@ -1,9 +1,9 @@
-//! From jq to the part of jaq that means the same in both.
+//! Translates jq into the subset of jaq that has the same meaning in both.
 //!
-//! The two differ in more than they look: in the order of outputs (jq goes through the right side of `+` first), in what
-//! `reduce`, `foreach` and updates do with no output or many, and in what a path is. So a tree becomes text for jaq in
-//! which each of these is spelled out: sides of many outputs are bound in jq's order, and the rest is functions of our
-//! own, whose names begin with `n_`. Names of the expression get a prefix, so that they never mean one of ours.
+//! The two differ in the order of outputs (jq evaluates the right side of `+` first), in what `reduce`, `foreach` and
+//! updates do with no or several outputs, and in what a path is. So a tree becomes text for jaq that spells each of these
+//! out: sides with several outputs are bound in jq's order, and the rest are functions of our own, whose names begin with
+//! `n_`. Names in the expression get a prefix, so that they never collide with ours.
 
 use std::collections::BTreeSet;
 
@@ -185,7 +185,7 @@ impl Lowering {
             Term::Var(name) => Err(format!("`${name}` is not defined")),
             Term::Format(name) => format(name),
             Term::Text(format, parts) => self.interpolation(format.as_deref(), parts),
-            _ => Err("it is more than is known here".to_owned()),
+            _ => Err("it uses something that is not supported".to_owned()),
         }
     }
 

@@ -1,4 +1,4 @@
-//! `match` and what is made of it.
+//! Regular expressions: `match`, `test` and what is built on them.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use regex::{Captures, Regex};
 use super::pattern::{END_GROUP, Flags, Pattern, WORD, compile};
 use super::value::{Outcome, TOO_LONG, Value, failure};
 
-/// More matches in one text nobody looks at.
+/// The maximum number of matches in one text.
 const MAX_MATCHES: usize = 1_000_000;
 
 thread_local! {

@@ -1,4 +1,4 @@
-//! Functions over numbers. Those whose last digit depends on whose library it is are left out (see `names`).
+//! Functions over numbers. Those whose last digit depends on the C library are left out (see `names`).
 
 use super::value::{Kind, Outcome, Value, failure};
 

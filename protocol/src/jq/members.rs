@@ -1,4 +1,4 @@
-//! Which members of its input an expression looks at.
+//! Finds the members of its input that an expression uses, so that only those need to be parsed.
 
 use std::collections::BTreeSet;
 

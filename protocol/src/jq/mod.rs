@@ -1,9 +1,9 @@
-//! jq, as far as expressions over payloads need it: jq 1.7's answer to an expression, or a sentence that refuses it.
+//! jq for expressions over payloads: gives the same results as jq 1.7, or refuses an expression with a sentence.
 //!
-//! An expression is read by jq's grammar (`lex`, `parse`), checked and put into other words (`lower`), and run by jaq over
-//! values of our own (`value`), which behave as jq's do. What jaq has of its own is not used: its parser, its functions
-//! and its updates mean other things than jq's. `library.jq` and the functions of `natives` are all there is; nothing of it
-//! ends, waits, or looks anywhere but at its input. `tests/jq` in this crate holds what jq itself says.
+//! An expression is parsed by jq's grammar (`lex`, `parse`), checked and translated (`lower`), and run by jaq over our own
+//! values (`value`), which behave as jq's do. jaq's own parser, functions and updates are not used, because they differ
+//! from jq's. The only functions are those of `library.jq` and `natives`: none of them ends the process, waits, or reads
+//! anything but its input. `tests/jq` in this crate holds the output of jq itself.
 
 mod ast;
 mod dates;
@@ -48,16 +48,16 @@ pub struct Program {
     constants: Vec<Value>,
     term: Term,
     members: Members,
-    /// The members to read of a payload; none: all.
+    /// The members of a payload to read; `None`: all.
     wanted: Option<Vec<String>>,
 }
 
-/// What went wrong while an expression ran.
+/// Why an expression failed while it ran.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// It raised an error: its words.
+    /// It raised this error.
     Raised(String),
-    /// It wants more than there may be, where jq would have gone on.
+    /// It exceeded a limit, where jq would have gone on.
     TooMuch(String),
 }
 
@@ -70,10 +70,10 @@ impl std::fmt::Display for Failure {
 }
 
 impl Program {
-    /// Compiles an expression that may name these variables (without their `$`).
+    /// Compiles an expression that may use these variables (named without `$`).
     ///
     /// # Errors
-    /// Why it is none, or what of it is not known here, in a sentence.
+    /// A sentence: it is not valid, or uses something that is not supported.
     pub fn compile(source: &str, variables: &[&str]) -> Result<Self, String> {
         let term = parse::parse(source)?;
         let code = Lowering::of_expression(variables).run(&term)?;
@@ -94,19 +94,19 @@ impl Program {
         &self.members
     }
 
-    /// What each of its outputs is, where that can be seen without running it.
+    /// The kind of its outputs, if that can be told without running it.
     #[must_use]
     pub fn kind(&self) -> Option<Kind> {
         Kind::of(&self.term)
     }
 
-    /// Reads a payload: of an object no more than this expression looks at. None if it cannot be read.
+    /// Reads a payload; of an object, only the members that this expression uses. `None` if it cannot be read.
     #[must_use]
     pub fn read(&self, format: Format, payload: &[u8]) -> Option<Value> {
         read::payload(format, payload, self.wanted.as_deref())
     }
 
-    /// Its outputs for an input, until the first error. `now` is in seconds since 1970.
+    /// The outputs for an input, up to the first error. `now` is in seconds since 1970.
     pub fn run<'a>(
         &'a self,
         input: Value,
@@ -143,7 +143,7 @@ impl std::fmt::Debug for Program {
     }
 }
 
-/// The words of an error.
+/// The text of an error.
 fn said(error: &Value) -> Failure {
     match error.as_text() {
         Some(limit @ (value::TOO_DEEP | value::TOO_LONG)) => Failure::TooMuch(limit.to_owned()),
@@ -152,7 +152,7 @@ fn said(error: &Value) -> Failure {
     }
 }
 
-/// Compiles what was written for jaq; so it is always right, or too deep.
+/// Compiles translated text, which is always valid, unless it nests too deeply.
 fn compile(text: &str, names: &[String]) -> Option<Filter<Data>> {
     let arena = Arena::default();
     let modules = Loader::new([]).load(&arena, File { code: text, path: () });
@@ -168,13 +168,13 @@ fn compile(text: &str, names: &[String]) -> Option<Filter<Data>> {
 }
 
 impl Value {
-    /// Reads a payload. None where it cannot be read.
+    /// Reads a payload. `None` if it cannot be read.
     #[must_use]
     pub fn read(format: Format, payload: &[u8]) -> Option<Self> {
         read::payload(format, payload, None)
     }
 
-    /// As `jq -c` prints it.
+    /// The output of `jq -c`.
     #[must_use]
     pub fn to_json(&self) -> String {
         write::to_json(self)
@@ -192,7 +192,7 @@ impl Value {
         self.is_truthy()
     }
 
-    /// The text that it is.
+    /// Its text, if it is a string.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         self.as_text()

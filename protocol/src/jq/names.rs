@@ -1,4 +1,4 @@
-//! Functions of jq's that there are not, and why.
+//! The functions of jq that are not supported, and why.
 
 /// Why a function of jq's is not there.
 pub(super) fn refused(name: &str) -> Option<&'static str> {

@@ -1,4 +1,4 @@
-//! What jaq is given: the functions of this module, and the few that need expressions as arguments.
+//! The native functions for jaq, including the few that take expressions as arguments.
 
 use std::cell::RefCell;
 use std::rc::Rc;

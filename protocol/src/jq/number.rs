@@ -1,4 +1,4 @@
-//! Numbers as jq has them: doubles, and literals that are kept as they were written until somebody calculates with them.
+//! jq's numbers: doubles, and literals that keep their digits until an expression calculates with them.
 
 use std::cmp::Ordering;
 use std::fmt::Write as _;

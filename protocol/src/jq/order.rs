@@ -1,4 +1,4 @@
-//! Sorting, and what follows from it.
+//! Sorting, grouping and searching by order.
 
 use super::value::{Outcome, Value, failure};
 

@@ -3,7 +3,7 @@
 use super::ast::{Definition, Key, Part, Pattern, Term};
 use super::lex::{Piece, Tok, Token, lex};
 
-/// Deeper than this nothing nests that a person wrote.
+/// Expressions written by people do not nest deeper than this.
 const MAX_DEPTH: usize = 100;
 
 const KEYWORDS: [&str; 19] = [
@@ -21,7 +21,7 @@ pub(super) fn parse(source: &str) -> Parsed<Term> {
     let tokens = lex(source)?;
     let mut parser = Parser { source, tokens: &tokens, at: 0, depth: 0, end: source.len() };
     if parser.is_word("module") || parser.is_word("import") || parser.is_word("include") {
-        return Err("it can not include or import anything".to_owned());
+        return Err("`include` and `import` are not supported".to_owned());
     }
     let term = parser.program()?;
     match parser.tokens.get(parser.at) {

@@ -1,5 +1,5 @@
-//! JSON in a string, for `fromjson` and `tonumber`: what jq takes for JSON, which is a little more than JSON is, and
-//! what it says where it takes something for none.
+//! JSON in a string, for `fromjson` and `tonumber`: accepts what jq accepts, which is slightly more than JSON, and fails
+//! with jq's error messages.
 
 use super::number::Num;
 use super::read;

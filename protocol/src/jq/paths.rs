@@ -1,4 +1,4 @@
-//! Functions over paths, and what changes the values at their ends.
+//! Functions over paths, and updates of the values at their ends.
 
 use std::sync::Arc;
 

@@ -145,7 +145,7 @@ async fn a_bare_array_of_jobs_is_told_where_to_go() {
         client
             .post("/jobs/bulk", &jobs)
             .await
-            .expect_refusal(400, r#"put it into an object: {"jobs": [...]}"#);
+            .expect_refusal(400, r#"expected an object, not an array: {"jobs": [...]}"#);
         client.post("/jobs", &jobs).await.expect_refusal(400, "POST /jobs/bulk takes several jobs");
     }
 }
