@@ -51,11 +51,15 @@ impl Known {
     }
 }
 
-/// What stands behind a mark, and the bytes after it.
-fn text_of<'a>(bytes: &'a [u8], mark: &[u8], len: usize) -> Option<(String, &'a [u8])> {
-    let start = memmem::find(bytes, mark)? + mark.len();
-    let text = std::str::from_utf8(bytes.get(start..start + len)?).ok()?;
-    Some((text.to_owned(), &bytes[start + len..]))
+/// The first word of this length that stands behind a mark, and the bytes after it. A mark inside a payload is passed over.
+fn text_of<'a>(mut bytes: &'a [u8], mark: &[u8], len: usize) -> Option<(String, &'a [u8])> {
+    loop {
+        bytes = &bytes[memmem::find(bytes, mark)? + mark.len()..];
+        let text = std::str::from_utf8(bytes.get(..len)?);
+        if let Some(text) = text.ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
+            return Some((text.to_owned(), &bytes[len..]));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -70,5 +74,9 @@ mod tests {
             known.learn(&body);
             assert_eq!(known.jobs, [("a".repeat(ID), Some("b".repeat(LEASE)))]);
         }
+        let mut known = Known::default();
+        let payload = serde_json::json!({"id": "x", "queue": ["a", "b", "c", "d", "e"]});
+        known.learn(serde_json::json!({"a": payload, "id": "a".repeat(ID)}).to_string().as_bytes());
+        assert_eq!(known.jobs, [("a".repeat(ID), None)], "what is in a payload is no id");
     }
 }
