@@ -276,6 +276,27 @@ pub fn suggest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     })
 }
 
+/// The range that somebody meant who wrote it as a comparison (`>3`, `<=5`) or otherwise than we do (`1-5`, `1...5`).
+#[must_use]
+pub fn range(text: &str) -> Option<String> {
+    const SIGNS: [&str; 8] = [">=", "=>", "<=", "=<", ">", "<", "==", "="];
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    if let Some((sign, rest)) = SIGNS.iter().find_map(|sign| Some((*sign, text.trim().strip_prefix(sign)?))) {
+        let n = number(rest)?;
+        return Some(match sign {
+            ">=" | "=>" => format!("{n}.."),
+            ">" => format!("{}..", n.checked_add(1)?),
+            "<=" | "=<" => format!("..{n}"),
+            "<" => format!("..{}", n.checked_sub(1)?),
+            _ => n.to_string(),
+        });
+    }
+    ["...", "..=", "..", "-", ":", ","].iter().find_map(|between| {
+        let (from, to) = text.split_once(between)?;
+        Some(format!("{}..{}", number(from)?, number(to)?))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -52,6 +52,12 @@ fn moment(wall: Duration, up: Duration) -> Time {
     Time { wall, up }
 }
 
+/// A duration in milliseconds.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

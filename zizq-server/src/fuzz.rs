@@ -4,7 +4,7 @@ use protocol::id::JobId;
 use protocol::name::QueueName;
 
 use crate::http::query::Query;
-use crate::store::torn;
+use crate::store::disk::torn;
 
 /// Reads a query string in every way there is.
 pub fn query(text: &str) {

@@ -1,16 +1,14 @@
 //! A job queue server that pushes ready jobs to workers over streams, with leases and acknowledgements, on an
 //! embedded store. See ARCHITECTURE.md for the shape.
 
+mod api;
 pub mod clock;
 pub mod config;
 pub mod engine;
-pub mod events;
 
 mod folder;
 #[doc(hidden)]
 pub mod fuzz;
-pub mod handle;
-mod handlers;
 pub mod hash;
 mod http;
 pub mod job;
@@ -20,17 +18,15 @@ mod logs;
 pub mod notify;
 mod open_files;
 mod reader;
+pub mod run;
 pub mod serve;
 #[cfg(test)]
 mod simulation;
 pub mod store;
-mod syncer;
-pub mod turn;
-pub mod writer;
 
 /// What can be called, for tests that go through all of it.
 #[doc(hidden)]
-pub use http::route::all as routes;
+pub use api::route::{Right, Route, all as routes};
 
 /// The name and version of this server, as clients see it.
 pub const SERVER: &str = concat!("zizq-server/", env!("CARGO_PKG_VERSION"));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 
 use crate::engine::command::jobs::CountJobs;
-use crate::handle::{CallError, Handle};
+use crate::run::handle::{CallError, Handle};
 use protocol::job::Status;
 
 /// How often it hears how things are, unless it wants to hear more often that the engine lives.

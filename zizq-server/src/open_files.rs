@@ -2,7 +2,9 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::DEFAULT_CONNECTIONS;
+/// A job queue that pushes ready jobs to workers.
+/// The most connections at a time where nobody says how many.
+pub(crate) const DEFAULT_CONNECTIONS: usize = 20_000;
 
 /// What the store and the rest of the process need beside the connections.
 const OTHERS: u64 = 1_024;

@@ -10,22 +10,24 @@ use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
-use crate::clock;
-use crate::config::{Config, Limits, millis};
+use crate::api::App;
+use crate::clock::{self, millis};
+use crate::config::{Config, Limits};
 use crate::engine::command::jobs::CountJobs;
 use crate::engine::command::{Drain, Stop};
 use crate::folder::{self, Folder};
-use crate::handle::Handle;
+use crate::http::connection::{self, Host};
 use crate::http::guard::Guard;
+use crate::http::memory::Memory;
 use crate::http::tls::Acceptors;
 use crate::http::work::Work;
-use crate::http::{App, connection, memory};
 use crate::logs::Logs;
 use crate::reader::Reader;
-use crate::store::disk::{DiskStore, Memory};
+use crate::run::handle::Handle;
+use crate::run::turn::Core;
+use crate::run::writer;
+use crate::store::disk::{self, DiskStore};
 use crate::store::{Store, StoreError};
-use crate::turn::Core;
-use crate::writer;
 use crate::{notify, open_files};
 
 /// How many clients may connect at once before the next has to try again a second later. The operating system may have a
@@ -38,8 +40,7 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// A server that is ready to serve.
 pub struct Server {
     listener: TcpListener,
-    tls: Option<Acceptors>,
-    app: Arc<App>,
+    host: Host<Arc<App>>,
     close: watch::Sender<bool>,
     engine: JoinHandle<Result<(), StoreError>>,
     drain_timeout: Duration,
@@ -75,15 +76,16 @@ impl Server {
             folder,
             engine,
             logs,
-            limits: Limits { max_connections: Some(max_connections), ..limits },
-            guard: guard(config, &listener)?,
-            memory: memory::Memory::new(config.limits.max_body_size),
+            limits,
             work: Work::new(),
             events,
             heartbeat_ms: millis(config.heartbeat_interval),
             closing,
         });
-        Ok(Self { listener, tls, app, close, engine: thread, drain_timeout: config.drain_timeout })
+        let guard = guard(config, &listener)?;
+        let memory = Memory::new(limits.max_body_size);
+        let host = Host { tls, guard, memory, max_connections, service: app };
+        Ok(Self { listener, host, close, engine: thread, drain_timeout: config.drain_timeout })
     }
 
     /// The URL it is reached at.
@@ -91,14 +93,14 @@ impl Server {
     /// # Errors
     /// When the operating system does not say.
     pub fn url(&self) -> std::io::Result<String> {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let scheme = if self.host.tls.is_some() { "https" } else { "http" };
         Ok(format!("{scheme}://{}", self.listener.local_addr()?))
     }
 
     /// What reads the certificate again.
     #[must_use]
     pub fn reloader(&self) -> Reloader {
-        Reloader(self.tls.clone())
+        Reloader(self.host.tls.clone())
     }
 
     /// Serves until it is asked to stop, then lets the workers finish, unless it is asked once more, and stops.
@@ -106,9 +108,10 @@ impl Server {
     /// # Errors
     /// When the store failed.
     pub async fn run(self, mut asked_to_stop: mpsc::Receiver<()>) -> anyhow::Result<()> {
-        let (engine, logs) = (self.app.engine.clone(), self.app.logs.clone());
+        let app = &self.host.service;
+        let (engine, logs) = (app.engine.clone(), app.logs.clone());
         let closing = self.close.subscribe();
-        let serving = tokio::spawn(connection::accept(self.listener, self.tls, self.app, closing));
+        let serving = tokio::spawn(connection::accept(self.listener, self.host, closing));
         tokio::spawn(notify::follow(engine.clone()));
         let mut watched = tokio::task::spawn_blocking(|| self.engine.join());
         tokio::select! {
@@ -179,8 +182,9 @@ fn make_store(config: &Config) -> anyhow::Result<DiskStore> {
         drop(std::fs::File::open(parent).and_then(|parent| parent.sync_all()));
     }
     let Limits { cache_size, memtable_size, min_free_disk, .. } = config.limits;
-    let usual = Memory::for_jobs(cache_size as u64);
-    let memory = Memory { gathered: memtable_size.map_or(usual.gathered, |bytes| bytes as u64), ..usual };
+    let usual = disk::Memory::for_jobs(cache_size as u64);
+    let memory =
+        disk::Memory { gathered: memtable_size.map_or(usual.gathered, |bytes| bytes as u64), ..usual };
     let store = DiskStore::new(folder, memory, min_free_disk.map(|bytes| bytes as u64));
     if config.salvage {
         store.salvage();

@@ -13,10 +13,10 @@ use zizq_server::engine::command::jobs::{CountJobs, Succeed};
 use zizq_server::engine::command::streams::{OpenStream, StreamKind, WorkerInfo};
 use zizq_server::engine::outbox::{Item, Outbox};
 use zizq_server::job::place::Place;
+use zizq_server::run::turn::Core;
 use zizq_server::store::keys;
 use zizq_server::store::memory::MemoryStore;
 use zizq_server::store::{StoreError, damage, record, view};
-use zizq_server::turn::Core;
 
 /// Stored records and keys: never a panic, and what can be read can be written.
 pub fn records(data: &[u8]) {

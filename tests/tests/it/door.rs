@@ -26,7 +26,7 @@ const FOREIGN: [(&str, &str, u16); 6] = [
 /// Every route, with something in the place of its variables.
 fn routes() -> Vec<(Method, String)> {
     let fill = |pattern: &str| pattern.replace("{}", "x");
-    zizq_server::routes().map(|(method, pattern)| (method, fill(pattern))).collect()
+    zizq_server::routes().iter().map(|route| (route.method.clone(), fill(route.path))).collect()
 }
 
 async fn dial(server: &Server) -> http2::SendRequest<Empty<Bytes>> {

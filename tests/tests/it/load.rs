@@ -74,7 +74,7 @@ async fn random_calls_over_all_routes() {
     let called: BTreeSet<(String, String)> =
         tests::load::routes_of_random().map(|(method, path)| (method.to_owned(), path)).collect();
     let served: BTreeSet<(String, String)> =
-        zizq_server::routes().map(|(method, path)| (method.to_string(), path.to_owned())).collect();
+        zizq_server::routes().iter().map(|route| (route.method.to_string(), route.path.to_owned())).collect();
     assert_eq!(called, served);
     let medians = medians("random --calls 5000 --connections 6 --rounds 1 --json").await;
     let [(_, figures)] = Vec::from_iter(&medians)[..] else { panic!("{medians:?}") };

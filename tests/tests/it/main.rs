@@ -20,6 +20,7 @@ mod fuzz;
 mod idempotency;
 mod jq;
 mod large_bulk;
+mod layering;
 mod leases;
 mod libraries;
 mod lifecycle;

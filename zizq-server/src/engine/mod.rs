@@ -2,7 +2,7 @@
 //!
 //! It is a function of its state, the time and a command. It reads no clock, does no I/O and starts nothing: facts
 //! that only the store knows are asked for ([`Engine::needs`], [`Engine::wants`]) and come back as arguments, and what
-//! it changes comes out as one [`Batch`] a turn. [`crate::turn`] drives it.
+//! it changes comes out as one [`Batch`] a turn. [`crate::run::turn`] drives it.
 
 pub mod answers;
 pub mod backoff;

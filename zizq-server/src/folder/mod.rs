@@ -18,9 +18,9 @@ use crate::engine::command::batches::{Fold, OpenBatches, Plan};
 use crate::engine::command::crons::Firing;
 use crate::engine::command::jobs::{Enqueued, Waiter};
 use crate::engine::command::once::{Once, Taken};
-use crate::handle::{CallError, Handle};
 use crate::job::Job;
 use crate::jq::{self, Admission, Busy, FoldError, Helpers};
+use crate::run::handle::{CallError, Handle};
 use keys::Keys;
 use plan::{Limit, Request};
 

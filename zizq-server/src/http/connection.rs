@@ -14,9 +14,12 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::exchange::{refuse, respond};
+use super::guard::Guard;
+use super::memory::Memory;
 use super::socket::Socket;
 use super::tls::Acceptors;
-use super::{App, closed, refuse, respond};
+use super::{Service, closed};
 
 /// A peer that has vanished is noticed within this time.
 const VANISHED_AFTER: Duration = Duration::from_secs(20);
@@ -43,24 +46,25 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_REFUSALS: usize = 64;
 
 /// What connections are served with.
-struct Host {
-    http: auto::Builder<TokioExecutor>,
-    tls: Option<Acceptors>,
-    app: Arc<App>,
+pub(crate) struct Host<S> {
+    pub tls: Option<Acceptors>,
+    pub guard: Guard,
+    pub memory: Arc<Memory>,
+    pub max_connections: usize,
+    pub service: S,
 }
 
 /// Serves connections until `closing` turns true and those that are open have come to their end.
-pub(crate) async fn accept(
+pub(crate) async fn accept<S: Service>(
     listener: TcpListener,
-    tls: Option<Acceptors>,
-    app: Arc<App>,
+    host: Host<S>,
     mut closing: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(app.limits.connections()));
+    let places = Arc::new(Semaphore::new(host.max_connections));
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
-    let memory = app.memory.clone();
+    let memory = host.memory.clone();
     let watch = AbortOnDrop(tokio::spawn(async move { memory.watch().await }));
-    let host = Arc::new(Host { http: builder(), tls, app });
+    let (host, http) = (Arc::new(host), builder());
     let connections = GracefulShutdown::new();
     loop {
         let (socket, peer) = tokio::select! {
@@ -75,18 +79,18 @@ pub(crate) async fn accept(
             },
             () = closed(&mut closing) => break,
         };
-        let host = host.clone();
+        let (host, http) = (host.clone(), http.clone());
         if let Ok(place) = places.clone().try_acquire_owned() {
             let watcher = connections.watcher();
             tokio::spawn(async move {
-                if let Err(error) = host.serve(socket, peer, watcher).await {
+                if let Err(error) = host.serve(http, socket, peer, watcher).await {
                     tracing::debug!(%peer, %error, "a connection ended with an error");
                 }
                 drop(place);
             });
         } else if let Ok(place) = refusals.clone().try_acquire_owned() {
             tokio::spawn(async move {
-                drop(timeout(REFUSAL_TIMEOUT, host.refuse(socket)).await);
+                drop(timeout(REFUSAL_TIMEOUT, host.refuse(http, socket)).await);
                 drop(place);
             });
         }
@@ -108,23 +112,33 @@ impl Drop for AbortOnDrop {
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-impl Host {
-    async fn serve(&self, socket: TcpStream, peer: SocketAddr, watcher: Watcher) -> Result<(), Failed> {
+type Http = auto::Builder<TokioExecutor>;
+
+impl<S: Service> Host<S> {
+    async fn serve(
+        self: Arc<Self>,
+        http: Http,
+        socket: TcpStream,
+        peer: SocketAddr,
+        watcher: Watcher,
+    ) -> Result<(), Failed> {
         prepare(&socket)?;
-        let app = self.app.clone();
-        let connection = app.memory.connect();
-        let held = connection.clone();
-        let service = service_fn(move |request| respond(app.clone(), peer, held.clone(), request));
+        let connection = self.memory.connect();
+        let (host, held) = (self.clone(), connection.clone());
+        let service = service_fn(move |request| {
+            let (host, held) = (host.clone(), held.clone());
+            async move { respond(&host.service, &host.guard, peer, held, request).await }
+        });
         let serve = async {
             match &self.tls {
                 None => {
                     let io = TokioIo::new(Socket::new(socket, connection.clone()));
-                    watcher.watch(self.http.serve_connection(io, service).into_owned()).await
+                    watcher.watch(http.serve_connection(io, service).into_owned()).await
                 }
                 Some(tls) => {
                     let socket = timeout(HANDSHAKE_TIMEOUT, tls.current().accept(socket)).await??;
                     let io = TokioIo::new(Socket::new(socket, connection.clone()));
-                    watcher.watch(self.http.serve_connection(io, service).into_owned()).await
+                    watcher.watch(http.serve_connection(io, service).into_owned()).await
                 }
             }
         };
@@ -135,12 +149,11 @@ impl Host {
     }
 
     /// Says that there are too many connections. A client of HTTP/2 may ask more than once.
-    async fn refuse(&self, socket: TcpStream) -> Result<(), Failed> {
-        let limit = self.app.limits.connections();
-        let connection = self.app.memory.connect();
+    async fn refuse(&self, mut http: Http, socket: TcpStream) -> Result<(), Failed> {
+        let limit = self.max_connections;
+        let connection = self.memory.connect();
         let held = connection.clone();
         let service = service_fn(move |request| refuse(limit, held.clone(), request));
-        let mut http = self.http.clone();
         http.http1().keep_alive(false);
         match &self.tls {
             None => http.serve_connection(TokioIo::new(socket), service).await,
@@ -151,7 +164,7 @@ impl Host {
     }
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
+fn builder() -> Http {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())

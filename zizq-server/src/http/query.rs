@@ -148,7 +148,7 @@ impl Query<'_> {
         if let Some(at) = name.find(['<', '>']) {
             let (name, sign) = name.split_at(at);
             let comparison = if value.is_empty() { sign.to_owned() } else { format!("{sign}={value}") };
-            let range = crate::job::filter::range_of(&comparison).filter(|_| self.asked.contains(&name));
+            let range = synonyms::range(&comparison).filter(|_| self.asked.contains(&name));
             return range.map(|range| format!("{name}={range}"));
         }
         let meant = synonyms::suggest(name, &self.asked)?;

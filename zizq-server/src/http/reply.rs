@@ -13,16 +13,12 @@ use http_body_util::{BodyExt, Either, Full as FullBody, StreamBody};
 use hyper::body::{Frame, SizeHint};
 use protocol::body::Malformed;
 use protocol::encode;
-use protocol::enqueue::EnqueueError;
 use protocol::error::{Code, ErrorBody};
 use protocol::media::Format;
 use protocol::outcome::NotDone;
-use protocol::patch::PatchError;
 use serde::Serialize;
 
 use super::memory::{Full, Held};
-use crate::handle::CallError;
-use crate::store::StoreError;
 
 /// What an answer says: something that is there, or something that is made while it is sent.
 pub(crate) enum Content {
@@ -201,47 +197,13 @@ impl From<Malformed> for Refusal {
     }
 }
 
-impl From<EnqueueError> for Refusal {
-    fn from(error: EnqueueError) -> Self {
-        match error {
-            EnqueueError::Malformed(malformed) => malformed.into(),
-            EnqueueError::NotAllowed(error) => Self::not_allowed(error),
-        }
-    }
-}
-
-impl From<PatchError> for Refusal {
-    fn from(error: PatchError) -> Self {
-        match error {
-            PatchError::Malformed(malformed) => malformed.into(),
-            PatchError::Invalid(error) => Self::not_allowed(error),
-        }
-    }
-}
-
-impl From<CallError> for Refusal {
-    fn from(error: CallError) -> Self {
-        Self::new(error.code(), error.to_string())
-    }
-}
-
 impl From<Full> for Refusal {
     fn from(full: Full) -> Self {
         Self::busy(full.to_string())
     }
 }
 
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
-        if matches!(error, StoreError::Closed) {
-            return CallError::StoreClosed.into();
-        }
-        tracing::error!(%error, "cannot read the store");
-        Self::new(Code::StoreUnreadable, "the store cannot be read; the server's log says why")
-    }
-}
-
-/// What a handler gives back.
+/// What a [`super::Service`] gives back.
 pub(crate) type Answer = Result<Response<Content>, Refusal>;
 
 /// How a call went that went well.

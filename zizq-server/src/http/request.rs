@@ -1,4 +1,4 @@
-//! A request as the handlers see it: its parts, and its body within limits.
+//! A request as a service sees it: its parts, and its body within limits.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -34,10 +34,12 @@ const FIRST_ROOM: usize = 256 * 1024;
 /// How often is looked whether others need the memory of a body that does not come.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A request whose call is known.
+/// A request. What its path names, and its body, are added by the service that answers it.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub parts: Parts,
+    /// All `Accept` headers as one.
+    pub accepted: Option<String>,
     /// The variable segments of the path.
     pub params: Vec<String>,
     pub body: Bytes,
@@ -59,6 +61,11 @@ impl Request {
     pub(crate) async fn make_room(&self) -> Result<(), Refusal> {
         self.peer.room().await;
         Ok(self.held.lock().unwrap_or_else(PoisonError::into_inner).make()?)
+    }
+
+    /// What it holds, for the one that has it alone.
+    pub(crate) fn held_mut(&mut self) -> &mut Held {
+        self.held.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many bytes a page may have.
@@ -331,11 +338,11 @@ mod tests {
         for (part, pause) in [(1, second), (1_000, PAUSE + second), (900_000, PAUSE + second)] {
             let since = Instant::now();
             let refusal = read(part, pause, 1_000_000).await.unwrap_err();
-            assert!(format!("{refusal:?}").contains("408"), "{refusal:?}");
+            assert!(format!("{refusal:?}").contains("BodyTimeout"), "{refusal:?}");
             assert!(since.elapsed() <= PAUSE + second, "{:?}", since.elapsed());
         }
         let refusal = read(PACE, Duration::from_millis(1), 33).await.unwrap_err();
-        assert!(format!("{refusal:?}").contains("413"), "{refusal:?}");
+        assert!(format!("{refusal:?}").contains("TooLarge"), "{refusal:?}");
     }
 
     #[tokio::test(start_paused = true)]

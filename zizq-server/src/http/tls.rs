@@ -1,10 +1,11 @@
 //! TLS, where it is asked for.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use clap::Args;
 use protocol::certificate::{Facts, certificates, private_key};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -12,7 +13,17 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::clock;
-use crate::config::Tls;
+
+/// The files of TLS, as flags name them.
+#[derive(Debug, Clone, Args)]
+pub struct Tls {
+    /// Speak TLS, with the certificate chain in this PEM file
+    #[arg(long, env = "ZIZQ_TLS_CERT", requires = "tls_key", required = false)]
+    pub tls_cert: PathBuf,
+    /// The private key of the certificate, a PEM file
+    #[arg(long, env = "ZIZQ_TLS_KEY", requires = "tls_cert", required = false)]
+    pub tls_key: PathBuf,
+}
 
 /// What new connections speak TLS with. It changes when the files are read again; what is open goes on with the old.
 #[derive(Clone)]

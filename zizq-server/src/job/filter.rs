@@ -6,6 +6,7 @@ use protocol::error::excerpt;
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::{BudgetKey, JobType, QueueName};
+use protocol::synonyms;
 use protocol::time::{self, InvalidTime};
 
 use super::Job;
@@ -139,28 +140,10 @@ impl Span {
 
 impl InvalidSpan {
     fn malformed(text: &str) -> Self {
-        Self::Malformed(range_of(text).map_or_else(String::new, |range| format!("; did you mean {range}?")))
+        Self::Malformed(
+            synonyms::range(text).map_or_else(String::new, |range| format!("; did you mean {range}?")),
+        )
     }
-}
-
-/// The range that somebody meant who wrote it as a comparison (`>3`, `<=5`) or otherwise than we do (`1-5`, `1...5`).
-pub(crate) fn range_of(text: &str) -> Option<String> {
-    const SIGNS: [&str; 8] = [">=", "=>", "<=", "=<", ">", "<", "==", "="];
-    let number = |text: &str| text.trim().parse::<u64>().ok();
-    if let Some((sign, rest)) = SIGNS.iter().find_map(|sign| Some((*sign, text.trim().strip_prefix(sign)?))) {
-        let n = number(rest)?;
-        return Some(match sign {
-            ">=" | "=>" => format!("{n}.."),
-            ">" => format!("{}..", n.checked_add(1)?),
-            "<=" | "=<" => format!("..{n}"),
-            "<" => format!("..{}", n.checked_sub(1)?),
-            _ => n.to_string(),
-        });
-    }
-    ["...", "..=", "..", "-", ":", ","].iter().find_map(|between| {
-        let (from, to) = text.split_once(between)?;
-        Some(format!("{}..{}", number(from)?, number(to)?))
-    })
 }
 
 impl fmt::Display for Span {

@@ -15,9 +15,9 @@ use super::world::World;
 use crate::engine::command::jobs::Enqueued;
 use crate::engine::command::once::{Once, Repeated};
 use crate::engine::command::{Reject, Reply};
+use crate::run::turn::Answer;
 use crate::store::Snapshot;
 use crate::store::view;
-use crate::turn::Answer;
 
 /// The most answers that are kept, and what they weigh at most, in bytes.
 const MAX: usize = 8;

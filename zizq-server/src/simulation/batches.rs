@@ -23,7 +23,7 @@ use crate::engine::command::batches::{Fold, Plan, Planned, Step, Version};
 use crate::engine::command::crons::Firing;
 use crate::engine::command::jobs::{Enqueued, Outcome};
 use crate::engine::command::{Command, Reject, Reply};
-use crate::turn::Answer;
+use crate::run::turn::Answer;
 
 /// The open batches, with the token of the last fold.
 pub(super) type Batches = BTreeMap<Key, (JobId, Option<LeaseToken>)>;

@@ -18,7 +18,7 @@ use crate::engine::command::budgets::BindingChange;
 use crate::engine::command::jobs::{Change, Changed};
 use crate::engine::command::{Reject, Reply};
 use crate::job::Job;
-use crate::turn::Answer;
+use crate::run::turn::Answer;
 
 pub(super) type Budgets = BTreeMap<BudgetKey, Budget>;
 

@@ -17,8 +17,8 @@ use crate::engine::command::{Reject, Reply};
 use crate::job::Job;
 use crate::job::bulk::NewBulk;
 use crate::job::id::Stamp;
+use crate::run::turn::Answer;
 use crate::store::{Snapshot, bulk};
-use crate::turn::Answer;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Bulks {

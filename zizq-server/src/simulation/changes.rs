@@ -20,7 +20,7 @@ use crate::engine::command::jobs::{Change, Changed, Seen};
 use crate::engine::command::{Reject, Reply};
 use crate::job::Job;
 use crate::job::filter::Filter;
-use crate::turn::Answer;
+use crate::run::turn::Answer;
 
 impl Model {
     pub(super) fn change(

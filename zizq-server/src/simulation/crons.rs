@@ -22,8 +22,8 @@ use crate::engine::command::crons::NewEntry;
 use crate::engine::command::crons::Ran;
 use crate::engine::command::{Reject, Reply};
 use crate::job::Job;
+use crate::run::turn::Answer;
 use crate::store::Snapshot;
-use crate::turn::Answer;
 
 pub(super) type Crons = BTreeMap<CronName, Group>;
 

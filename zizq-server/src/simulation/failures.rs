@@ -13,9 +13,9 @@ use super::profile::{chance, one};
 use super::watchers::Waiters;
 use super::world::World;
 use crate::job::id::Stamp;
+use crate::run::turn::Core;
 use crate::store::memory::MemoryStore;
 use crate::store::{Store, view};
-use crate::turn::Core;
 
 /// What the engine begins anew from.
 enum Begin {
@@ -78,7 +78,7 @@ impl World {
     }
 
     /// What was synced is there again, and of what was written after that a part: up to some turn, all of it. A batch
-    /// that is torn is none, which is the business of the store (`store/torn.rs`).
+    /// that is torn is none, which is the business of the store (`store/disk/torn.rs`).
     pub(super) fn lose_power(&mut self, rng: &mut Rng) -> Result<()> {
         let at = rng.usize(..=self.unsynced.len());
         self.tell(|| format!("power lost, {at} states later than what was synced"));

@@ -8,7 +8,7 @@ use protocol::job::Status;
 
 use super::act::Act;
 use super::model::Model;
-use crate::events::{Heard, Listening};
+use crate::run::events::{Heard, Listening};
 
 /// A listener, and what it knows of every job.
 pub(super) struct Ear {

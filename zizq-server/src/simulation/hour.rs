@@ -12,9 +12,9 @@ use super::profile::Profile;
 use crate::clock::Time;
 use crate::engine::command::Request;
 use crate::engine::command::crons::{GetCron, NewEntry, PutEntry};
+use crate::run::turn::Core;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
-use crate::turn::Core;
 
 /// A full second.
 const START: u64 = 1_900_000_000_000;

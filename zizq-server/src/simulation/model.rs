@@ -29,10 +29,10 @@ use crate::engine::command::jobs::{Enqueued, Outcome};
 use crate::engine::command::streams::Link;
 use crate::job::Job;
 use crate::job::id::QueueId;
+use crate::run::turn::Answer;
 use crate::store::Snapshot;
 use crate::store::keys;
 use crate::store::record::{ClockRecord, LeaseEnd};
-use crate::turn::Answer;
 
 /// A lease that has lived for so long survives a crash, in milliseconds.
 const SAVED_AFTER_MS: u64 = 1_000;

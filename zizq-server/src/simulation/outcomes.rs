@@ -17,8 +17,8 @@ use crate::engine::command::jobs::Failed;
 use crate::engine::command::streams::StreamKind;
 use crate::engine::command::{Reject, Reply};
 use crate::job::{Job, MAX_ATTEMPTS};
+use crate::run::turn::Answer;
 use crate::store::{Snapshot, view};
-use crate::turn::Answer;
 
 /// What must be said to who reports on a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,8 +13,8 @@ use super::model::{Entry, Lease, Model, Saved};
 use crate::clock::Time;
 use crate::engine::command::streams::{Link, StreamKind};
 use crate::engine::command::{Reject, Reply};
+use crate::run::turn::Answer;
 use crate::store::record::LeaseEnd;
-use crate::turn::Answer;
 
 /// So many leases of a stream end in one turn, and so much do their jobs weigh, in bytes.
 pub(super) const SLICE: usize = 12;

@@ -22,7 +22,7 @@ use crate::engine::command::jobs::Waits;
 use crate::engine::command::jobs::{Change, JobCounts};
 use crate::engine::command::queues::QueueState;
 use crate::engine::command::{Reject, Reply};
-use crate::turn::Answer;
+use crate::run::turn::Answer;
 
 /// What waiters were told in the present turn: by whom, and how the job ended, or that it is gone.
 #[derive(Debug, Clone, Default)]

@@ -26,9 +26,9 @@ use crate::engine::command::once::Once;
 use crate::engine::command::streams::{Link, StreamKind};
 use crate::engine::command::{Reject, Reply};
 use crate::engine::outbox::{Item, Outbox};
+use crate::run::turn::{Answer, Core};
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
-use crate::turn::{Answer, Core};
 
 /// A worker's end of a stream.
 #[derive(Debug)]

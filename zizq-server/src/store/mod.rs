@@ -11,7 +11,6 @@ pub mod keys;
 pub mod memory;
 pub mod record;
 mod space;
-pub(crate) mod torn;
 pub mod view;
 
 use std::path::{Path, PathBuf};

@@ -31,13 +31,14 @@ use crate::engine::outbox::{Delivery, Item, Outbox};
 use crate::job::bulk::NewBulk;
 use crate::job::filter::Filter;
 use crate::reader::Reader;
+use crate::run::commit::{CommitMode, CommitModes};
+use crate::run::turn::Core;
+use crate::run::writer;
 use crate::store::batch::Batch;
 use crate::store::disk::DiskStore;
 use crate::store::keys::{self, Area};
 use crate::store::memory::MemoryStore;
 use crate::store::{Entry, Snapshot, Store, StoreError, view};
-use crate::turn::Core;
-use crate::writer::{self, CommitMode, CommitModes};
 
 const START: u64 = 1_900_000_000_000;
 

@@ -6,7 +6,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::synced;
-use crate::store::torn;
+use super::torn;
 
 /// The bytes of the file `version`.
 const VERSION_BYTES: u64 = 4;

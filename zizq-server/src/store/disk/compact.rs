@@ -22,9 +22,10 @@ use fjall::compaction::Leveled;
 use fjall::{AbstractTree, Database, Keyspace, SeqNo};
 
 use super::passed::Passed;
+use super::torn;
 use super::{TABLE_BYTES, manifest};
 use crate::store::space::Space;
-use crate::store::{StoreError, keys, torn};
+use crate::store::{StoreError, keys};
 
 /// Commits gather for this long before anything is looked at.
 const GATHER: Duration = Duration::from_millis(100);

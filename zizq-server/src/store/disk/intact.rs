@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use lsm_tree::{AbstractTree, AnyTree, SeqNo, SequenceNumberCounter};
 
 use super::accepted::{self, Gap};
+use super::torn::{self, JournalBatch};
 use super::{manifest, synced, table};
-use crate::store::torn::{self, JournalBatch};
 use crate::store::{StoreError, keys};
 
 /// What the file `version` says.

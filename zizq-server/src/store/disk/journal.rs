@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::synced;
-use crate::store::{StoreError, torn};
+use super::torn;
+use crate::store::StoreError;
 
 #[derive(Debug)]
 pub(super) struct Journal {

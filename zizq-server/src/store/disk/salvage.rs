@@ -15,9 +15,10 @@ use lsm_tree::{AbstractTree, CompressionType, InternalValue, SeqNo, SequenceNumb
 use super::accepted::{self, Gap};
 use super::intact::{self, Broken, Fault, Part};
 use super::table::{self, Contents, Lost};
+use super::torn;
 use super::{manifest, synced};
+use crate::store::StoreError;
 use crate::store::keys::{self, Area, Key};
-use crate::store::{StoreError, torn};
 
 /// In the store after something was lost: what depends on it is to be put right.
 pub(crate) const MARK: &str = "salvaged";

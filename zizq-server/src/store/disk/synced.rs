@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::store::torn;
+use super::torn;
 
 /// What is known.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

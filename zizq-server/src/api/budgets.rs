@@ -1,0 +1,174 @@
+//! Budgets, and the bindings of jobs to them.
+
+use std::sync::Arc;
+
+use protocol::body;
+use protocol::budget::{
+    BindingRequest, BudgetView, CostRequest, KeyedBindingRequest, PolicyPatch, PolicyRequest, check_bindings,
+};
+use protocol::error::{Code, excerpt};
+use protocol::name::BudgetKey;
+use protocol::object::Object;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::App;
+use super::change::{self, shown};
+use super::filters;
+use super::listing::Listing;
+use crate::engine::command;
+use crate::engine::command::budgets::{
+    BindingChange, CreateBudget, DeleteBudget, GetBudget, ListBudgets, PatchBudget, PutBudget,
+};
+use crate::engine::command::jobs::{Change, ChangeJobs};
+use crate::http::reply::{self, Answer, Refusal};
+use crate::http::request::Request;
+use crate::reader::Changes;
+
+pub(crate) async fn list(app: &App, request: &Request) -> Answer {
+    let mut query = request.query()?;
+    let listing = Listing::read(&mut query)?;
+    query.finish()?;
+    let budgets = app.engine.ask(ListBudgets).await?;
+    let key = |budget: &BudgetView| budget.key.to_string();
+    listing.answer(request, ("/budgets", "budgets"), budgets, key, |budget| json!(budget))
+}
+
+pub(crate) async fn get(app: &App, request: &Request) -> Answer {
+    request.no_query()?;
+    one(app, request, GetBudget(known_key(request, 0)?)).await
+}
+
+pub(crate) async fn create(app: &App, request: &Request) -> Answer {
+    let policy: PolicyRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
+    request.no_query()?;
+    let policy = policy.check().map_err(Refusal::not_allowed)?;
+    let create = CreateBudget(new_key(request, 0)?, policy);
+    Ok(reply::created(request.format, &app.engine.ask(create).await?))
+}
+
+pub(crate) async fn put(app: &App, request: &Request) -> Answer {
+    let policy: PolicyRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
+    request.no_query()?;
+    let policy = policy.check().map_err(Refusal::not_allowed)?;
+    one(app, request, PutBudget(new_key(request, 0)?, policy)).await
+}
+
+pub(crate) async fn patch(app: &App, request: &Request) -> Answer {
+    let patch: PolicyPatch = body::parse(request.body_format()?, &request.body)?;
+    request.no_query()?;
+    one(app, request, PatchBudget(known_key(request, 0)?, patch)).await
+}
+
+pub(crate) async fn delete(app: &App, request: &Request) -> Answer {
+    request.no_query()?;
+    app.engine.ask(DeleteBudget(known_key(request, 0)?)).await?;
+    Ok(reply::no_content())
+}
+
+/// Asks the engine for a budget, and shows it.
+async fn one<R>(app: &App, request: &Request, what: R) -> Answer
+where
+    R: command::Request<Answer = BudgetView>,
+{
+    Ok(reply::ok(request.format, &app.engine.ask(what).await?))
+}
+
+pub(crate) async fn bind(app: &App, request: &Request) -> Answer {
+    change_one(app, request, read_bind(request, 1)?).await
+}
+
+pub(crate) async fn rebind(app: &App, request: &Request) -> Answer {
+    change_one(app, request, read_rebind(request, 1)?).await
+}
+
+pub(crate) async fn set_cost(app: &App, request: &Request) -> Answer {
+    change_one(app, request, read_cost(request, 1)?).await
+}
+
+pub(crate) async fn unbind(app: &App, request: &Request) -> Answer {
+    change_one(app, request, BindingChange::Remove(known_key(request, 1)?)).await
+}
+
+pub(crate) async fn replace(app: &App, request: &Request) -> Answer {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Replacement {
+        budgets: Vec<Object<KeyedBindingRequest>>,
+    }
+    let Replacement { budgets } = body::parse_tolerant(request.body_format()?, &request.body)?;
+    let bindings = check_bindings(budgets).map_err(Refusal::not_allowed)?;
+    change_one(app, request, BindingChange::Replace(bindings)).await
+}
+
+pub(crate) async fn clear(app: &App, request: &Request) -> Answer {
+    change_one(app, request, BindingChange::Replace(Vec::new())).await
+}
+
+pub(crate) async fn bind_bulk(app: &App, request: &Request) -> Answer {
+    change_bulk(app, request, read_bind(request, 0)?).await
+}
+
+pub(crate) async fn rebind_bulk(app: &App, request: &Request) -> Answer {
+    change_bulk(app, request, read_rebind(request, 0)?).await
+}
+
+pub(crate) async fn set_cost_bulk(app: &App, request: &Request) -> Answer {
+    change_bulk(app, request, read_cost(request, 0)?).await
+}
+
+pub(crate) async fn unbind_bulk(app: &App, request: &Request) -> Answer {
+    change_bulk(app, request, BindingChange::Remove(known_key(request, 0)?)).await
+}
+
+pub(crate) async fn clear_bulk(app: &App, request: &Request) -> Answer {
+    change_bulk(app, request, BindingChange::Replace(Vec::new())).await
+}
+
+fn read_bind(request: &Request, at: usize) -> Result<BindingChange, Refusal> {
+    let new: BindingRequest = body::parse_tolerant_optional(request.body_format()?, &request.body)?;
+    Ok(BindingChange::Add(new.check(new_key(request, at)?).map_err(Refusal::not_allowed)?))
+}
+
+fn read_rebind(request: &Request, at: usize) -> Result<BindingChange, Refusal> {
+    let new: BindingRequest = body::parse_tolerant_optional(request.body_format()?, &request.body)?;
+    Ok(BindingChange::Put(new.check(new_key(request, at)?).map_err(Refusal::not_allowed)?))
+}
+
+fn read_cost(request: &Request, at: usize) -> Result<BindingChange, Refusal> {
+    let cost: CostRequest = body::parse(request.body_format()?, &request.body)?;
+    Ok(BindingChange::Cost(known_key(request, at)?, cost.check().map_err(Refusal::not_allowed)?))
+}
+
+async fn change_one(app: &App, request: &Request, change: BindingChange) -> Answer {
+    request.no_query()?;
+    shown(request, &change::one(app, request.job_id()?, Change::Bind(Arc::new(change))).await?)
+}
+
+async fn change_bulk(app: &App, request: &Request, change: BindingChange) -> Answer {
+    let mut query = request.query()?;
+    let filter = filters::read_for_change(&mut query)?;
+    query.finish()?;
+    let ended = filter.statuses.iter().flatten().find(|status| status.is_terminal());
+    if let Some(status) = ended {
+        let error = format!("status: `{}`: jobs that have ended draw on nothing", status.as_str());
+        return Err(Refusal::new(Code::WrongStatus, error));
+    }
+    let change = Change::Bind(Arc::new(change));
+    // Said once, before any job is looked at: is this something that can be drawn at all?
+    app.engine.ask(ChangeJobs { ids: Vec::new(), only: None, change: change.clone() }).await?;
+    let Changes { changed, in_flight } = app.reader.change(filter, change).await?;
+    Ok(reply::ok(request.format, &json!({"changed": changed, "blocked": in_flight})))
+}
+
+/// The key in the path, for what must exist: what can be no key does not.
+fn known_key(request: &Request, at: usize) -> Result<BudgetKey, Refusal> {
+    let text = request.params.get(at).map(String::as_str).unwrap_or_default();
+    text.parse().map_err(|_| Refusal::not_found(format!("no budget has the key `{}`", excerpt(text))))
+}
+
+/// The key in the path, for what may be created.
+fn new_key(request: &Request, at: usize) -> Result<BudgetKey, Refusal> {
+    let text = request.params.get(at).map(String::as_str).unwrap_or_default();
+    text.parse().map_err(|e| Refusal::invalid(format!("key: {e}")))
+}

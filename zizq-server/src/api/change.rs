@@ -1,0 +1,143 @@
+//! `PATCH`, `DELETE` and retry, of one job by its id and of all that a filter accepts.
+
+use std::sync::Arc;
+
+use protocol::body;
+use protocol::encode;
+use protocol::error::Code;
+use protocol::id::JobId;
+use protocol::job::Status;
+use protocol::patch::{self, Patch};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::App;
+use super::filters;
+use crate::engine::command::jobs::{Change, ChangeJobs, Changed, Seen};
+use crate::http::reply::{self, Answer, Refusal, Success};
+use crate::http::request::Request;
+use crate::job::filter::Filter;
+use crate::run::handle::CallError;
+
+pub(crate) async fn patch(app: &App, request: &Request) -> Answer {
+    let patch = read_patch(request)?;
+    request.no_query()?;
+    shown(request, &one(app, request.job_id()?, Change::Patch(Arc::new(patch))).await?)
+}
+
+pub(crate) async fn retry(app: &App, request: &Request) -> Answer {
+    let change = read_retry(request)?;
+    request.no_query()?;
+    shown(request, &one(app, request.job_id()?, change).await?)
+}
+
+pub(crate) async fn delete(app: &App, request: &Request) -> Answer {
+    request.no_query()?;
+    let id = request.job_id()?;
+    one(app, id, Change::Delete).await?;
+    app.logs.forget(id);
+    Ok(reply::no_content())
+}
+
+pub(crate) async fn patch_bulk(app: &App, request: &Request) -> Answer {
+    let patch = read_patch(request)?;
+    let (filter, dry_run) = read_bulk(request)?;
+    refuse_statuses(&filter, "completed and dead jobs can not be changed", Status::is_terminal)?;
+    bulk(app, request, filter, Change::Patch(Arc::new(patch)), dry_run, "patched").await
+}
+
+pub(crate) async fn retry_bulk(app: &App, request: &Request) -> Answer {
+    let change = read_retry(request)?;
+    let (filter, dry_run) = read_bulk(request)?;
+    let running = |status| matches!(status, Status::Ready | Status::InFlight);
+    refuse_statuses(&filter, "jobs that are ready or in flight can not be retried", running)?;
+    bulk(app, request, filter, change, dry_run, "retried").await
+}
+
+pub(crate) async fn delete_bulk(app: &App, request: &Request) -> Answer {
+    let (filter, dry_run) = read_bulk(request)?;
+    let answer = bulk(app, request, filter, Change::Delete, dry_run, "deleted").await;
+    if !dry_run {
+        app.logs.sweep();
+    }
+    answer
+}
+
+fn read_patch(request: &Request) -> Result<Patch, Refusal> {
+    Ok(patch::parse(request.body_format()?, &request.body)?)
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Retry {
+    #[serde(default)]
+    reset_attempts: Option<bool>,
+}
+
+fn read_retry(request: &Request) -> Result<Change, Refusal> {
+    let retry: Retry = body::parse_optional(request.body_format()?, &request.body)?;
+    Ok(Change::Retry { reset_attempts: retry.reset_attempts.unwrap_or(false) })
+}
+
+fn read_bulk(request: &Request) -> Result<(Filter, bool), Refusal> {
+    let mut query = request.query()?;
+    let filter = filters::read_for_change(&mut query)?;
+    let dry_run = query.flag("dry_run")?;
+    query.finish()?;
+    Ok((filter, dry_run))
+}
+
+fn refuse_statuses(filter: &Filter, why: &str, refused: impl Fn(Status) -> bool) -> Result<(), Refusal> {
+    let named = filter.statuses.iter().flatten().find(|status| refused(**status));
+    named.map_or(Ok(()), |status| {
+        Err(Refusal::new(Code::WrongStatus, format!("status: `{}`: {why}", status.as_str())))
+    })
+}
+
+async fn bulk(
+    app: &App,
+    request: &Request,
+    filter: Filter,
+    change: Change,
+    dry_run: bool,
+    done: &str,
+) -> Answer {
+    let is_of_all = filter == Filter::default() && !matches!(change, Change::Retry { .. });
+    // Without a change the matches are counted.
+    let changes_nothing = matches!(&change, Change::Patch(patch) if patch.is_empty());
+    let number = if dry_run || changes_nothing {
+        app.reader.would_change(filter, &change).await?
+    } else {
+        app.reader.change(filter, change).await?.changed
+    };
+    let mut answer = json!({done: number});
+    if dry_run
+        && is_of_all
+        && let Some(members) = answer.as_object_mut()
+    {
+        members.insert("scope".to_owned(), json!("all jobs, as no filter is given"));
+    }
+    Ok(reply::ok(request.format, &answer))
+}
+
+pub(super) async fn one(app: &App, id: JobId, change: Change) -> Result<Seen, Refusal> {
+    let what = if matches!(change, Change::Retry { .. }) { "retried" } else { "changed" };
+    let refused = |status: Status| {
+        Refusal::new(Code::WrongStatus, format!("job `{id}` is {} and can not be {what}", status.as_str()))
+    };
+    match app.engine.ask(ChangeJobs { ids: vec![id], only: None, change }).await?.pop() {
+        Some(Changed::Same(seen)) if seen.status == Status::InFlight => Err(refused(seen.status)),
+        Some(Changed::Done(seen) | Changed::Same(seen)) => Ok(seen),
+        Some(Changed::Refused(status)) => Err(refused(status)),
+        Some(Changed::Unfit(reject)) => Err(CallError::from(reject).into()),
+        Some(Changed::Missing | Changed::Passed) | None => {
+            Err(Refusal::not_found(format!("no job has the id `{id}`")))
+        }
+    }
+}
+
+pub(super) fn shown(request: &Request, seen: &Seen) -> Answer {
+    let mut body = Vec::with_capacity(512);
+    encode::write_job(&mut body, request.format, &seen.job.view(&seen.queue, seen.status), None);
+    Ok(reply::bytes(Success::Done, request.format, body))
+}

@@ -1,0 +1,36 @@
+//! What a worker hears that claims to hold a job and does not.
+
+use protocol::error::Code;
+use protocol::outcome::{LeasedJob, NotDone};
+
+use crate::engine::command::Reject;
+use crate::http::reply::{self, Answer, Refusal};
+use crate::run::handle::CallError;
+
+/// The answer to a report on one job: no content, or why it did not count.
+pub(super) fn answer(job: LeasedJob, not_done: &NotDone) -> Answer {
+    let reject = match not_done {
+        NotDone { lost, .. } if !lost.is_empty() => Reject::LeaseLost,
+        NotDone { not_found, .. } if !not_found.is_empty() => Reject::NotFound,
+        _ => return Ok(reply::no_content()),
+    };
+    Err(refused(job, reject.into()))
+}
+
+/// Why a call on one job was refused, with the name of the job where it is about that.
+pub(super) fn refused(job: LeasedJob, error: CallError) -> Refusal {
+    match error {
+        CallError::Rejected(Reject::NotFound) => not_in_flight(job),
+        CallError::Rejected(Reject::LeaseLost) => lease_lost(job),
+        error => error.into(),
+    }
+}
+
+pub(super) fn not_in_flight(job: LeasedJob) -> Refusal {
+    Refusal::new(Code::NotInFlight, format!("job `{}` does not exist or is not in flight", job.id))
+}
+
+pub(super) fn lease_lost(job: LeasedJob) -> Refusal {
+    let error = format!("job `{}`: the lease is not valid any more, the job was handed out again", job.id);
+    Refusal::new(Code::LeaseLost, error)
+}

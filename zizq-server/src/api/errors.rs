@@ -1,0 +1,67 @@
+//! `GET /jobs/{id}/errors`, `GET /jobs/{id}/errors/{attempt}`.
+
+use protocol::job::ErrorRecord;
+use protocol::page::Pages;
+use serde::Serialize;
+
+use super::App;
+use super::page::Page;
+use super::position::is_behind_attempt;
+use crate::http::reply::{self, Answer, Refusal};
+use crate::http::request::Request;
+use crate::store::record;
+
+pub(crate) async fn list(app: &App, request: &Request) -> Answer {
+    let mut query = request.query()?;
+    let page = Page::read(&mut query)?;
+    query.finish()?;
+    let id = request.job_id()?;
+    let (from, descending, limit) = (page.from.clone(), page.descending, page.limit);
+    let asked = move |attempts: u32| page_of(attempts, from.as_deref(), descending, limit);
+    let found = app.reader.errors(id, request.page(), asked).await?;
+    let (mut errors, cut) = found.ok_or_else(|| Refusal::not_found(format!("no job has the id `{id}`")))?;
+    let more = cut || errors.len() > limit;
+    errors.truncate(limit);
+    let ends = errors.first().zip(errors.last());
+    let ends = ends.map(|(first, last)| (first.0.to_string(), last.0.to_string()));
+    let pages = page.links(&format!("/jobs/{id}/errors"), ends, more, "");
+    let errors: Vec<ErrorRecord> = errors.into_iter().map(|(attempt, error)| shown(attempt, error)).collect();
+    Ok(reply::ok(request.format, &Errors { errors, pages }))
+}
+
+/// A page. It is written as it is: a copy of it as a tree would take as much again.
+#[derive(Serialize)]
+struct Errors {
+    errors: Vec<ErrorRecord>,
+    pages: Pages,
+}
+
+/// The attempts of a page, and one more where there is one.
+fn page_of(attempts: u32, from: Option<&str>, descending: bool, limit: usize) -> Vec<u32> {
+    let behind = |attempt: &u32| from.is_none_or(|from| is_behind_attempt(*attempt, from, descending));
+    let all = 1..=attempts;
+    if descending {
+        all.rev().filter(behind).take(limit + 1).collect()
+    } else {
+        all.filter(behind).take(limit + 1).collect()
+    }
+}
+
+pub(crate) async fn one(app: &App, request: &Request) -> Answer {
+    request.no_query()?;
+    let id = request.job_id()?;
+    let text = request.params.get(1).map(String::as_str).unwrap_or_default();
+    let not_found = || {
+        let attempt = protocol::error::excerpt(text);
+        Refusal::not_found(format!("job `{id}` has no error of attempt `{attempt}`"))
+    };
+    let attempt: u32 = text.parse().map_err(|_| not_found())?;
+    let found = app.reader.errors(id, usize::MAX, move |_| vec![attempt]).await?;
+    let (attempt, error) = found.and_then(|(errors, _)| errors.into_iter().next()).ok_or_else(not_found)?;
+    Ok(reply::ok(request.format, &shown(attempt, error)))
+}
+
+fn shown(attempt: u32, error: record::ErrorRecord) -> ErrorRecord {
+    let record::ErrorRecord { message, error_type, backtrace, dequeued_at, failed_at } = error;
+    ErrorRecord { attempt, message, error_type, backtrace, dequeued_at, failed_at }
+}

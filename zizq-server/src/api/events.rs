@@ -1,0 +1,121 @@
+//! `GET /events`: what happens to jobs, as server-sent events.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use async_stream::stream;
+use bytes::Bytes;
+use http::Response;
+use hyper::body::Frame;
+use protocol::frame::{StreamFormat, sse};
+use protocol::job::Status;
+use protocol::media::negotiate;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::filters;
+use super::stream::{set_headers, write_event};
+use super::{App, not_acceptable};
+use crate::http::closed;
+use crate::http::reply::{Answer, Content, Refusal};
+use crate::http::request::Request;
+use crate::job::event::Event;
+use crate::job::filter::Filter;
+use crate::run::events::{Heard, Listening};
+
+const EVENT_STREAM: &str = StreamFormat::EventStream.content_type();
+/// How many can listen at a time: each has a thread.
+const MAX_LISTENERS: usize = 64;
+/// What waits for a reader: so many pieces of about so many bytes.
+const MAX_PIECES: usize = 8;
+const PIECE_BYTES: usize = 64 * 1024;
+
+pub(crate) fn stream(app: &Arc<App>, request: &Request) -> Answer {
+    if negotiate(request.accepted.as_deref(), &[(EVENT_STREAM, ())], ()).is_none() {
+        return Err(not_acceptable(request, &[EVENT_STREAM]));
+    }
+    let mut query = request.query()?;
+    let filter = filters::read_listed(&mut query)?;
+    query.finish()?;
+    if app.events.listeners() >= MAX_LISTENERS {
+        return Err(Refusal::busy(format!("{MAX_LISTENERS} others listen already")));
+    }
+    let listening = app.events.listen();
+    let (sender, mut pieces) = mpsc::channel(MAX_PIECES);
+    let listener = listening.listener.clone();
+    let encode = move || {
+        while let Some(heard) = listener.next() {
+            for piece in pieces_of(&heard, &filter) {
+                if sender.blocking_send(piece).is_err() {
+                    return;
+                }
+            }
+        }
+    };
+    let started = thread::Builder::new().name("events".to_owned()).spawn(encode);
+    started.map_err(|e| Refusal::unavailable(format!("no thread for a listener: {e}")))?;
+    let peer = request.peer.clone();
+    let (heartbeat, mut closing) = (Duration::from_millis(app.heartbeat_ms), app.closing.clone());
+    let frames = stream! {
+        let _listening: Listening = listening;
+        // So that the client knows that from here on nothing is missed.
+        yield Ok(Frame::data(Bytes::from_static(sse::HEARTBEAT)));
+        loop {
+            tokio::select! {
+                piece = timeout(heartbeat, pieces.recv()) => match piece {
+                    Ok(Some(piece)) => yield Ok(Frame::data(peer.piece(piece))),
+                    Ok(None) => break,
+                    Err(_) => yield Ok(Frame::data(Bytes::from_static(sse::HEARTBEAT))),
+                },
+                () = closed(&mut closing) => break,
+            }
+        }
+    };
+    let mut response = Response::new(Content::stream(frames));
+    set_headers(response.headers_mut(), EVENT_STREAM);
+    Ok(response)
+}
+
+fn pieces_of(heard: &Heard, filter: &Filter) -> Vec<Vec<u8>> {
+    let mut pieces = Vec::new();
+    let mut piece = Vec::new();
+    let mut write = |event: &str, data: &serde_json::Value| {
+        write_event(&mut piece, event, data);
+        if piece.len() >= PIECE_BYTES {
+            pieces.push(std::mem::take(&mut piece));
+        }
+    };
+    match heard {
+        Heard::Lagged(missed) => write("lagged", &json!({"missed": missed})),
+        Heard::Events(events) => {
+            events
+                .iter()
+                .filter(|event| is_asked_for(event, filter))
+                .for_each(|event| write("job", &shown(event)));
+        }
+    }
+    if !piece.is_empty() {
+        pieces.push(piece);
+    }
+    pieces
+}
+
+/// Of a job that is gone the last status counts, of every other the new one.
+fn is_asked_for(event: &Event, filter: &Filter) -> bool {
+    let Some(status) = event.to.or(event.from) else { return false };
+    filter.wants_status(status) && filter.lists(&event.id, &event.queue, &event.job_type)
+}
+
+fn shown(event: &Event) -> serde_json::Value {
+    let name = |status: Option<Status>| status.map(Status::as_str);
+    let mut shown = json!({
+        "id": event.id, "queue": event.queue, "type": event.job_type, "from": name(event.from),
+        "to": name(event.to), "at": event.at, "priority": event.priority, "attempts": event.attempts,
+    });
+    if let (Some(error), Some(members)) = (&event.error, shown.as_object_mut()) {
+        members.insert("last_error".to_owned(), json!(error));
+    }
+    shown
+}

@@ -1,0 +1,167 @@
+//! The application: which call a request is, and what is answered. One file per group of calls: request to command, reply
+//! to body.
+
+mod budgets;
+mod change;
+mod claim;
+mod crons;
+mod enqueue;
+mod errors;
+mod events;
+mod filters;
+mod follow;
+mod lease;
+mod listing;
+mod log;
+mod look;
+mod meant;
+mod named;
+mod once;
+mod outcome;
+mod page;
+mod position;
+mod prefer;
+mod queues;
+mod refusal;
+pub(crate) mod route;
+mod server;
+mod stream;
+mod take;
+mod wait;
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use protocol::error::{Code, excerpt};
+use protocol::media::Format;
+use tokio::sync::watch;
+
+use crate::config::Limits;
+use crate::folder::Folder;
+use crate::http::Service;
+use crate::http::reply::{Answer, Refusal};
+use crate::http::request::{Request, Upload};
+use crate::http::work::Work;
+use crate::logs::Logs;
+use crate::reader::Reader;
+use crate::run::events::Hub;
+use crate::run::handle::Handle;
+use route::{Call, Matched, NoRoute};
+
+/// What every call can reach.
+pub(crate) struct App {
+    pub engine: Handle,
+    pub reader: Reader,
+    pub folder: Arc<Folder>,
+    pub limits: Limits,
+    pub work: Work,
+    pub events: Arc<Hub>,
+    pub logs: Logs,
+    /// The longest silence on a stream, in milliseconds.
+    pub heartbeat_ms: u64,
+    /// Turns true when streams must end.
+    pub closing: watch::Receiver<bool>,
+}
+
+impl Service for Arc<App> {
+    /// The route is found first; its row says how the rest of the request is treated.
+    async fn answer(&self, request: &mut Request, body: &mut Upload<Incoming>) -> Answer {
+        request.held_mut().check()?;
+        let matched = route::find(&request.parts.method, request.parts.uri.path());
+        // What is no call of ours is said in one of our formats.
+        let negotiates = matched.as_ref().is_ok_and(|matched| matched.route.answer.negotiates());
+        if !negotiates && Format::from_accept(request.accepted.as_deref()).is_none() {
+            return Err(not_acceptable(request, &Format::SUPPORTED));
+        }
+        let Matched { route, params } = matched.map_err(|error| no_route(request, error))?;
+        request.body = body.read(self.limits.max_body_size, request.held_mut()).await?;
+        request.params = params;
+        if route.body == route::Body::Empty {
+            request.no_body()?;
+        }
+        if route.answer.is_long() {
+            request.make_room().await?;
+        } else {
+            request.peer.room_for_little().await;
+        }
+        call(self, request, route.call).await
+    }
+}
+
+fn no_route(request: &Request, error: NoRoute) -> Refusal {
+    let (method, path) = (&request.parts.method, request.parts.uri.path());
+    match error {
+        NoRoute::NotFound => {
+            let hint = meant::path(method, path);
+            let hint = hint.map_or_else(String::new, |meant| format!("; did you mean {}?", excerpt(&meant)));
+            Refusal::new(Code::NoRoute, format!("there is nothing at {}{hint}", excerpt(path)))
+        }
+        NoRoute::MethodNotAllowed(allowed) => Refusal::method_not_allowed(method, &allowed),
+    }
+}
+
+/// 406, with what would have been acceptable.
+fn not_acceptable(request: &Request, supported: &[&str]) -> Refusal {
+    let error = format!(
+        "accept: `{}` cannot be satisfied here",
+        excerpt(request.accepted.as_deref().unwrap_or_default())
+    );
+    Refusal::not_acceptable(error, supported)
+}
+
+async fn call(app: &Arc<App>, request: &Request, call: Call) -> Answer {
+    match call {
+        Call::Health => server::health(request),
+        Call::Version => server::version(request),
+        Call::Reset => server::reset(app, request).await,
+        Call::Enqueue => enqueue::one(app, request).await,
+        Call::EnqueueBulk => enqueue::bulk(app, request).await,
+        Call::Cron(call) => crons::call(app, request, call).await,
+        Call::ListBudgets => budgets::list(app, request).await,
+        Call::GetBudget => budgets::get(app, request).await,
+        Call::CreateBudget => budgets::create(app, request).await,
+        Call::PutBudget => budgets::put(app, request).await,
+        Call::PatchBudget => budgets::patch(app, request).await,
+        Call::DeleteBudget => budgets::delete(app, request).await,
+        Call::Bind => budgets::bind(app, request).await,
+        Call::Rebind => budgets::rebind(app, request).await,
+        Call::SetCost => budgets::set_cost(app, request).await,
+        Call::Unbind => budgets::unbind(app, request).await,
+        Call::ReplaceBindings => budgets::replace(app, request).await,
+        Call::ClearBindings => budgets::clear(app, request).await,
+        Call::BindBulk => budgets::bind_bulk(app, request).await,
+        Call::RebindBulk => budgets::rebind_bulk(app, request).await,
+        Call::SetCostBulk => budgets::set_cost_bulk(app, request).await,
+        Call::UnbindBulk => budgets::unbind_bulk(app, request).await,
+        Call::ClearBindingsBulk => budgets::clear_bulk(app, request).await,
+        Call::ListQueues => queues::list(app, request).await,
+        Call::GetQueue => queues::one(app, request).await,
+        Call::ForgetQueue => queues::forget(app, request).await,
+        Call::PauseQueue => queues::pause(app, request, true).await,
+        Call::ResumeQueue => queues::pause(app, request, false).await,
+        Call::ListWorkers => queues::workers(app, request).await,
+        Call::ListJobs => look::list(app, request).await,
+        Call::CountJobs => look::count(app, request).await,
+        Call::GetJob => look::job(app, request).await,
+        Call::PatchJob => change::patch(app, request).await,
+        Call::DeleteJob => change::delete(app, request).await,
+        Call::RetryJob => change::retry(app, request).await,
+        Call::PatchJobs => change::patch_bulk(app, request).await,
+        Call::DeleteJobs => change::delete_bulk(app, request).await,
+        Call::RetryJobs => change::retry_bulk(app, request).await,
+        Call::ListErrors => errors::list(app, request).await,
+        Call::GetError => errors::one(app, request).await,
+        Call::AppendLog => log::append(app, request).await,
+        Call::ReadLog => log::read(app, request).await,
+        Call::TakeStream => take::stream(app, request).await,
+        Call::ListenEvents => events::stream(app, request),
+        Call::TakePoll => take::poll(app, request).await,
+        Call::Succeed => outcome::succeed(app, request).await,
+        Call::SucceedBulk => outcome::succeed_bulk(app, request).await,
+        Call::Fail => outcome::fail(app, request).await,
+        Call::Heartbeat => lease::heartbeat(app, request).await,
+        Call::HeartbeatBulk => lease::heartbeat_bulk(app, request).await,
+        Call::Release => lease::release(app, request).await,
+        Call::ReleaseBulk => lease::release_bulk(app, request).await,
+    }
+}

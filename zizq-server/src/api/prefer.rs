@@ -1,0 +1,47 @@
+//! What a client prefers ([RFC 7240](https://www.rfc-editor.org/rfc/rfc7240)).
+
+use http::{HeaderName, HeaderValue};
+
+use crate::http::reply::Answer;
+use crate::http::request::Request;
+
+/// What is to become of a request that is not wholly understood (RFC 7240, section 4.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handling {
+    Strict,
+    Lenient,
+}
+
+impl Handling {
+    /// None where nothing is preferred, or something that does not exist.
+    pub(crate) fn of(request: &Request) -> Option<Self> {
+        let headers = request.parts.headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+        // Of several the first counts.
+        headers.flat_map(|value| value.split(',')).find_map(Self::said)?
+    }
+
+    /// What a preference says of the handling, if it is about that.
+    fn said(preference: &str) -> Option<Option<Self>> {
+        let (name, value) = preference.split(';').next()?.split_once('=')?;
+        let value = value.trim().trim_matches('"');
+        let is = |name: &str| value.eq_ignore_ascii_case(name);
+        let said = is("strict").then_some(Self::Strict).or_else(|| is("lenient").then_some(Self::Lenient));
+        name.trim().eq_ignore_ascii_case("handling").then_some(said)
+    }
+
+    /// Says in the answer that the preference was heeded.
+    pub(crate) fn applied(self, answer: Answer) -> Answer {
+        const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+        let value = HeaderValue::from_static(match self {
+            Self::Strict => "handling=strict",
+            Self::Lenient => "handling=lenient",
+        });
+        match answer {
+            Ok(mut response) => {
+                response.headers_mut().insert(PREFERENCE_APPLIED, value);
+                Ok(response)
+            }
+            Err(refusal) => Err(refusal.with_header(PREFERENCE_APPLIED, value)),
+        }
+    }
+}

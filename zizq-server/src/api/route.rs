@@ -1,0 +1,361 @@
+//! Which call a request is: one table of methods and paths.
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+/// Everything that can be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    Health,
+    Version,
+    ListQueues,
+    GetQueue,
+    ForgetQueue,
+    PauseQueue,
+    ResumeQueue,
+    ListWorkers,
+    Enqueue,
+    EnqueueBulk,
+    ListJobs,
+    CountJobs,
+    GetJob,
+    PatchJob,
+    DeleteJob,
+    RetryJob,
+    PatchJobs,
+    DeleteJobs,
+    RetryJobs,
+    ListErrors,
+    GetError,
+    ReadLog,
+    AppendLog,
+    TakeStream,
+    ListenEvents,
+    TakePoll,
+    Succeed,
+    SucceedBulk,
+    Fail,
+    Heartbeat,
+    HeartbeatBulk,
+    Release,
+    ReleaseBulk,
+    Cron(CronCall),
+    ListBudgets,
+    GetBudget,
+    CreateBudget,
+    PutBudget,
+    PatchBudget,
+    DeleteBudget,
+    Bind,
+    Rebind,
+    SetCost,
+    Unbind,
+    ReplaceBindings,
+    ClearBindings,
+    BindBulk,
+    RebindBulk,
+    SetCostBulk,
+    UnbindBulk,
+    ClearBindingsBulk,
+    Reset,
+}
+
+/// Calls about cron groups and their entries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CronCall {
+    ListCrons,
+    DeleteCrons,
+    GetCron,
+    PutCron,
+    PatchCron,
+    DeleteCron,
+    AddEntry,
+    GetEntry,
+    PutEntry,
+    PatchEntry,
+    DeleteEntry,
+    RunEntry,
+}
+
+/// What becomes of the body of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Body {
+    /// The call reads it.
+    Read,
+    /// It says nothing, and nobody looks.
+    Ignored,
+    /// It must say nothing: what somebody put there, such as filters, would be passed over where something is changed.
+    Empty,
+}
+
+/// What is answered where all is well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Short,
+    /// It may be long, and is made as soon as it is asked for: there must be room. Calls that wait for something to
+    /// happen first make room when it has.
+    Long,
+    /// `GET` opens something that goes on, in media types of its own.
+    Stream,
+    /// Either, as the caller accepts.
+    LongOrStream,
+}
+
+impl Answer {
+    pub(super) const fn is_long(self) -> bool {
+        matches!(self, Self::Long | Self::LongOrStream)
+    }
+
+    /// Whether it comes in media types of its own.
+    pub(super) const fn negotiates(self) -> bool {
+        matches!(self, Self::Stream | Self::LongOrStream)
+    }
+}
+
+/// What a caller must be allowed to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// Nothing: anyone may.
+    Anyone,
+    /// Add jobs.
+    Enqueue,
+    /// Take jobs, and report on those that it has taken.
+    Work,
+    /// See queues, jobs without what is in them, workers, budgets, crons, events.
+    Read,
+    /// See what is in jobs and what they print.
+    Payload,
+    /// Change what is there: jobs, pauses, runs of crons.
+    Operate,
+    /// Set up crons and budgets.
+    Configure,
+    /// Everything else.
+    Admin,
+}
+
+/// All there is to know of a call before it is carried out.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Route {
+    pub method: Method,
+    /// `{}` stands for a variable segment.
+    pub path: &'static str,
+    pub(crate) call: Call,
+    pub(crate) body: Body,
+    pub(crate) answer: Answer,
+    pub right: Right,
+}
+
+const fn row(
+    method: Method,
+    path: &'static str,
+    call: Call,
+    body: Body,
+    answer: Answer,
+    right: Right,
+) -> Route {
+    Route { method, path, call, body, answer, right }
+}
+
+/// Fixed segments come before `{}`, so that `/jobs/count` is not taken for a job.
+#[rustfmt::skip]
+pub(super) static ROUTES: [Route; 63] = [
+    row(Method::GET, "/health", Call::Health, Body::Ignored, Answer::Short, Right::Anyone),
+    row(Method::GET, "/version", Call::Version, Body::Ignored, Answer::Short, Right::Anyone),
+    row(Method::GET, "/queues", Call::ListQueues, Body::Ignored, Answer::Long, Right::Read),
+    row(Method::GET, "/queues/{}", Call::GetQueue, Body::Ignored, Answer::Short, Right::Read),
+    row(Method::DELETE, "/queues/{}", Call::ForgetQueue, Body::Empty, Answer::Short, Right::Operate),
+    row(Method::POST, "/queues/{}/pause", Call::PauseQueue, Body::Empty, Answer::Short, Right::Operate),
+    row(Method::POST, "/queues/{}/resume", Call::ResumeQueue, Body::Empty, Answer::Short, Right::Operate),
+    row(Method::GET, "/workers", Call::ListWorkers, Body::Ignored, Answer::Long, Right::Read),
+    row(Method::GET, "/events", Call::ListenEvents, Body::Ignored, Answer::Stream, Right::Read),
+    row(Method::POST, "/jobs", Call::Enqueue, Body::Read, Answer::Short, Right::Enqueue),
+    row(Method::GET, "/jobs", Call::ListJobs, Body::Ignored, Answer::Long, Right::Read),
+    row(Method::PATCH, "/jobs", Call::PatchJobs, Body::Read, Answer::Short, Right::Operate),
+    row(Method::DELETE, "/jobs", Call::DeleteJobs, Body::Empty, Answer::Short, Right::Operate),
+    row(Method::POST, "/jobs/bulk", Call::EnqueueBulk, Body::Read, Answer::Long, Right::Enqueue),
+    row(Method::GET, "/jobs/count", Call::CountJobs, Body::Ignored, Answer::Short, Right::Read),
+    row(Method::GET, "/jobs/take", Call::TakeStream, Body::Ignored, Answer::Stream, Right::Work),
+    row(Method::POST, "/jobs/take", Call::TakePoll, Body::Read, Answer::Short, Right::Work),
+    row(Method::POST, "/jobs/success", Call::SucceedBulk, Body::Read, Answer::Short, Right::Work),
+    row(Method::POST, "/jobs/heartbeat", Call::HeartbeatBulk, Body::Read, Answer::Short, Right::Work),
+    row(Method::POST, "/jobs/release", Call::ReleaseBulk, Body::Read, Answer::Short, Right::Work),
+    row(Method::POST, "/jobs/retry", Call::RetryJobs, Body::Read, Answer::Short, Right::Operate),
+    row(Method::DELETE, "/jobs/budgets", Call::ClearBindingsBulk, Body::Empty, Answer::Short, Right::Operate),
+    row(Method::POST, "/jobs/budgets/{}", Call::BindBulk, Body::Read, Answer::Short, Right::Operate),
+    row(Method::PUT, "/jobs/budgets/{}", Call::RebindBulk, Body::Read, Answer::Short, Right::Operate),
+    row(Method::PATCH, "/jobs/budgets/{}", Call::SetCostBulk, Body::Read, Answer::Short, Right::Operate),
+    row(Method::DELETE, "/jobs/budgets/{}", Call::UnbindBulk, Body::Empty, Answer::Short, Right::Operate),
+    row(Method::GET, "/jobs/{}", Call::GetJob, Body::Ignored, Answer::Short, Right::Read),
+    row(Method::PATCH, "/jobs/{}", Call::PatchJob, Body::Read, Answer::Short, Right::Operate),
+    row(Method::DELETE, "/jobs/{}", Call::DeleteJob, Body::Empty, Answer::Short, Right::Operate),
+    row(Method::GET, "/jobs/{}/errors", Call::ListErrors, Body::Ignored, Answer::Long, Right::Read),
+    row(Method::GET, "/jobs/{}/errors/{}", Call::GetError, Body::Ignored, Answer::Long, Right::Read),
+    row(Method::GET, "/jobs/{}/log", Call::ReadLog, Body::Ignored, Answer::LongOrStream, Right::Payload),
+    row(Method::POST, "/jobs/{}/log", Call::AppendLog, Body::Read, Answer::Short, Right::Work),
+    row(Method::POST, "/jobs/{}/success", Call::Succeed, Body::Read, Answer::Short, Right::Work),
+    row(Method::POST, "/jobs/{}/failure", Call::Fail, Body::Read, Answer::Short, Right::Work),
+    row(Method::POST, "/jobs/{}/heartbeat", Call::Heartbeat, Body::Read, Answer::Short, Right::Work),
+    row(Method::POST, "/jobs/{}/release", Call::Release, Body::Read, Answer::Short, Right::Work),
+    row(Method::POST, "/jobs/{}/retry", Call::RetryJob, Body::Read, Answer::Short, Right::Operate),
+    row(Method::GET, "/budgets", Call::ListBudgets, Body::Ignored, Answer::Long, Right::Read),
+    row(Method::GET, "/budgets/{}", Call::GetBudget, Body::Ignored, Answer::Short, Right::Read),
+    row(Method::POST, "/budgets/{}", Call::CreateBudget, Body::Read, Answer::Short, Right::Configure),
+    row(Method::PUT, "/budgets/{}", Call::PutBudget, Body::Read, Answer::Short, Right::Configure),
+    row(Method::PATCH, "/budgets/{}", Call::PatchBudget, Body::Read, Answer::Short, Right::Configure),
+    row(Method::DELETE, "/budgets/{}", Call::DeleteBudget, Body::Empty, Answer::Short, Right::Configure),
+    row(Method::GET, "/crons", Call::Cron(CronCall::ListCrons), Body::Ignored, Answer::Long, Right::Read),
+    row(Method::DELETE, "/crons", Call::Cron(CronCall::DeleteCrons), Body::Empty, Answer::Short, Right::Configure),
+    row(Method::GET, "/crons/{}", Call::Cron(CronCall::GetCron), Body::Ignored, Answer::Long, Right::Read),
+    row(Method::PUT, "/crons/{}", Call::Cron(CronCall::PutCron), Body::Read, Answer::Short, Right::Configure),
+    row(Method::PATCH, "/crons/{}", Call::Cron(CronCall::PatchCron), Body::Read, Answer::Short, Right::Operate),
+    row(Method::DELETE, "/crons/{}", Call::Cron(CronCall::DeleteCron), Body::Empty, Answer::Short, Right::Configure),
+    row(Method::POST, "/crons/{}/entries", Call::Cron(CronCall::AddEntry), Body::Read, Answer::Short, Right::Configure),
+    row(Method::GET, "/crons/{}/entries/{}", Call::Cron(CronCall::GetEntry), Body::Ignored, Answer::Short, Right::Read),
+    row(Method::PUT, "/crons/{}/entries/{}", Call::Cron(CronCall::PutEntry), Body::Read, Answer::Short, Right::Configure),
+    row(Method::PATCH, "/crons/{}/entries/{}", Call::Cron(CronCall::PatchEntry), Body::Read, Answer::Short, Right::Operate),
+    row(Method::DELETE, "/crons/{}/entries/{}", Call::Cron(CronCall::DeleteEntry), Body::Empty, Answer::Short, Right::Configure),
+    row(Method::POST, "/crons/{}/entries/{}/run", Call::Cron(CronCall::RunEntry), Body::Empty, Answer::Short, Right::Operate),
+    row(Method::PUT, "/jobs/{}/budgets", Call::ReplaceBindings, Body::Read, Answer::Short, Right::Operate),
+    row(Method::DELETE, "/jobs/{}/budgets", Call::ClearBindings, Body::Empty, Answer::Short, Right::Operate),
+    row(Method::POST, "/jobs/{}/budgets/{}", Call::Bind, Body::Read, Answer::Short, Right::Operate),
+    row(Method::PUT, "/jobs/{}/budgets/{}", Call::Rebind, Body::Read, Answer::Short, Right::Operate),
+    row(Method::PATCH, "/jobs/{}/budgets/{}", Call::SetCost, Body::Read, Answer::Short, Right::Operate),
+    row(Method::DELETE, "/jobs/{}/budgets/{}", Call::Unbind, Body::Empty, Answer::Short, Right::Operate),
+    row(Method::POST, "/reset", Call::Reset, Body::Empty, Answer::Short, Right::Admin),
+];
+
+/// All routes.
+pub fn all() -> &'static [Route] {
+    &ROUTES
+}
+
+/// A route and the variable segments of the path.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Matched {
+    pub route: &'static Route,
+    pub params: Vec<String>,
+}
+
+/// Why there is no call.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NoRoute {
+    NotFound,
+    /// The path is there, with these methods.
+    MethodNotAllowed(Vec<Method>),
+}
+
+/// Finds the call; `HEAD` is `GET` except of a stream. Segments are decoded after the path has been split, so that `%2F` is no separator.
+///
+/// # Errors
+/// [`NoRoute`].
+pub(super) fn find(method: &Method, path: &str) -> Result<Matched, NoRoute> {
+    let mut allowed = Vec::new();
+    let mut fixed = false;
+    for route in &ROUTES {
+        let Some(params) = match_path(route.path, path) else { continue };
+        // A path that is spelled out in full is never also somebody's id.
+        if params.is_empty() {
+            fixed = true;
+        } else if fixed {
+            break;
+        }
+        let is_head = method == Method::HEAD && route.method == Method::GET && !route.answer.negotiates();
+        if route.method == method || is_head {
+            return Ok(Matched { route, params });
+        }
+        allowed.push(route.method.clone());
+    }
+    Err(if allowed.is_empty() { NoRoute::NotFound } else { NoRoute::MethodNotAllowed(allowed) })
+}
+
+fn match_path(pattern: &str, path: &str) -> Option<Vec<String>> {
+    let mut params = Vec::new();
+    let mut segments = path.split('/');
+    for expected in pattern.split('/') {
+        let segment = segments.next()?;
+        if expected == "{}" && !segment.is_empty() {
+            // No name is anything but UTF-8.
+            params.push(percent_decode_str(segment).decode_utf8().ok()?.into_owned());
+        } else if segment != expected {
+            return None;
+        }
+    }
+    segments.next().is_none().then_some(params)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(method: Method, path: &str) -> Result<(Call, Vec<String>), NoRoute> {
+        find(&method, path).map(|matched| (matched.route.call, matched.params))
+    }
+
+    #[test]
+    fn paths() {
+        assert_eq!(call(Method::GET, "/jobs/count"), Ok((Call::CountJobs, vec![])));
+        assert_eq!(call(Method::GET, "/jobs/abc"), Ok((Call::GetJob, vec!["abc".to_owned()])));
+        assert_eq!(call(Method::GET, "/jobs/a%2Fb"), Ok((Call::GetJob, vec!["a/b".to_owned()])));
+        assert_eq!(
+            call(Method::GET, "/jobs/x/errors/3"),
+            Ok((Call::GetError, vec!["x".to_owned(), "3".to_owned()]))
+        );
+        assert_eq!(call(Method::GET, "/jobs/"), Err(NoRoute::NotFound));
+        assert_eq!(call(Method::GET, "/queues/%FF"), Err(NoRoute::NotFound));
+        assert_eq!(call(Method::GET, "/nope"), Err(NoRoute::NotFound));
+        assert_eq!(call(Method::GET, "/"), Err(NoRoute::NotFound));
+    }
+
+    /// The table of the reference: methods and paths, with `{}` for variable segments.
+    fn documented() -> Vec<(Method, String)> {
+        // Read here, so that a change of the text alone compiles nothing.
+        let reference = concat!(env!("CARGO_MANIFEST_DIR"), "/../protocol/API.md");
+        let reference = std::fs::read_to_string(reference).unwrap();
+        let (_, section) = reference.split_once("\n## Calls\n").unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap();
+        let bare = |cell: &str| cell.trim().strip_prefix('`')?.strip_suffix('`').map(str::to_owned);
+        let segment = |segment: &str| {
+            let is_variable = segment.starts_with('{') && segment.ends_with('}');
+            if is_variable { "{}".to_owned() } else { segment.to_owned() }
+        };
+        let row = |row: &str| {
+            let [_, method, path, what, _] = row.split('|').collect::<Vec<_>>().try_into().expect(row);
+            assert!(!what.trim().is_empty(), "{row}");
+            let path = bare(path).expect(row).split('/').map(segment).collect::<Vec<_>>().join("/");
+            (bare(method).expect(row).parse().expect(row), path)
+        };
+        section.lines().filter(|line| line.starts_with('|')).skip(2).map(row).collect()
+    }
+
+    #[test]
+    fn the_reference_has_each_route_once_and_no_other() {
+        let documented = documented();
+        let served: Vec<(Method, String)> =
+            all().iter().map(|route| (route.method.clone(), route.path.to_owned())).collect();
+        let without = |some: &[(Method, String)], others: &[(Method, String)]| {
+            some.iter().filter(|call| !others.contains(call)).cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(without(&served, &documented), [], "protocol/API.md does not have them under Calls");
+        assert_eq!(
+            without(&documented, &served),
+            [],
+            "protocol/API.md has them under Calls, but the server does not"
+        );
+        assert_eq!(documented.len(), served.len(), "protocol/API.md has one of them twice");
+    }
+
+    #[test]
+    fn methods() {
+        let not_allowed = |methods: &[Method]| Err(NoRoute::MethodNotAllowed(methods.to_vec()));
+        assert_eq!(
+            call(Method::PUT, "/jobs"),
+            not_allowed(&[Method::POST, Method::GET, Method::PATCH, Method::DELETE])
+        );
+        assert_eq!(call(Method::GET, "/jobs/bulk"), not_allowed(&[Method::POST]));
+        assert_eq!(call(Method::HEAD, "/health"), Ok((Call::Health, vec![])));
+        assert_eq!(call(Method::HEAD, "/events"), not_allowed(&[Method::GET]));
+        assert_eq!(call(Method::HEAD, "/reset"), not_allowed(&[Method::POST]));
+        assert_eq!(call(Method::DELETE, "/jobs/take"), not_allowed(&[Method::GET, Method::POST]));
+        assert_eq!(call(Method::PUT, "/jobs/x"), not_allowed(&[Method::GET, Method::PATCH, Method::DELETE]));
+    }
+}

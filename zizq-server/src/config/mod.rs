@@ -1,0 +1,376 @@
+//! Flags and `ZIZQ_*` environment variables.
+
+#[cfg(test)]
+mod tests;
+
+use std::io::IsTerminal;
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::tz::TimeZone;
+use protocol::job::Backoff;
+use protocol::unit;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+
+use crate::clock::millis;
+use crate::engine::{Settings, recurrence};
+use crate::http::guard::{Host, Origin};
+use crate::http::tls::Tls;
+use crate::jq;
+use crate::run::commit::{CommitMode, CommitModes};
+use crate::store::disk;
+
+#[derive(Debug, Parser)]
+#[command(name = "zizq-server", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Subcommands>,
+    #[command(flatten)]
+    serve: Config,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Serve jobs (what happens without a subcommand, too)
+    Serve(Box<Config>),
+    /// Evaluate jq expressions for a server that starts this by itself
+    #[command(hide = true)]
+    JqHelper {
+        /// How much memory an expression may use, in bytes
+        memory: u64,
+    },
+}
+
+impl Cli {
+    /// What the program was started for.
+    #[must_use]
+    pub fn into_task(self) -> Task {
+        match self.command {
+            Some(Subcommands::Serve(config)) => Task::Serve(config),
+            Some(Subcommands::JqHelper { memory }) => Task::JqHelper { memory },
+            None => Task::Serve(Box::new(self.serve)),
+        }
+    }
+}
+
+/// What the program can be started for.
+#[derive(Debug)]
+pub enum Task {
+    /// To serve jobs.
+    Serve(Box<Config>),
+    /// To evaluate jq expressions for a server.
+    JqHelper {
+        /// How much memory an expression may use, in bytes.
+        memory: u64,
+    },
+}
+
+/// How to serve. Durations are written `500ms`, `15s`, `7d`; sizes `64KB`, `256MB`.
+#[derive(Debug, Args)]
+pub struct Config {
+    /// The folder where everything is kept
+    #[arg(long, env = "ZIZQ_ROOT_DIR", default_value = "./zizq-root")]
+    pub root_dir: PathBuf,
+    /// The address to listen on
+    #[arg(long, env = "ZIZQ_HOST", default_value = "127.0.0.1", value_parser = host)]
+    pub host: String,
+    /// The port to listen on; 0 picks a free one
+    #[arg(long, env = "ZIZQ_PORT", default_value_t = 7890)]
+    pub port: u16,
+    #[command(flatten)]
+    pub callers: Callers,
+    #[command(flatten)]
+    pub tls: Option<Tls>,
+    /// The longest silence on a stream
+    #[arg(long, env = "ZIZQ_HEARTBEAT_INTERVAL", default_value = "3s", value_parser = pause)]
+    pub heartbeat_interval: Duration,
+    /// How long a clean shutdown waits for workers to finish
+    #[arg(long, env = "ZIZQ_DRAIN_TIMEOUT", default_value = "10s", value_parser = unit::duration)]
+    pub drain_timeout: Duration,
+    #[command(flatten)]
+    jobs: JobDefaults,
+    #[command(flatten)]
+    commits: Commits,
+    #[command(flatten)]
+    pub limits: Limits,
+    #[command(flatten)]
+    pub filters: FilterLimits,
+    /// Go on with what can be read of a damaged folder. What cannot is set aside in `damaged-N` there, with a list. For one
+    /// start: without damage it changes nothing
+    #[arg(long)]
+    pub salvage: bool,
+    /// How much to log: off, error, warn, info, debug, trace, or a filter such as `info,hyper=debug`
+    #[arg(long, env = "ZIZQ_LOG_LEVEL", default_value = "info", value_parser = log_filter)]
+    pub log_level: Targets,
+    /// How to log; pretty on a terminal and json elsewhere if not given
+    #[arg(long, env = "ZIZQ_LOG_FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+/// Who may call.
+#[derive(Debug, Clone, Args)]
+pub struct Callers {
+    /// A name that the server is called by, beside localhost and what it listens on, such as `zizq.example.org`; may be
+    /// repeated, or a list with commas. Requests to any other name are answered 421
+    #[arg(long, env = "ZIZQ_ALLOWED_HOST", value_name = "NAME", value_delimiter = ',')]
+    pub allowed_host: Vec<Host>,
+    /// The origin of web pages that may call the server and read its answers, such as `https://app.example.org`; may be
+    /// repeated, or a list with commas. Pages of any other site are answered 403
+    #[arg(long, env = "ZIZQ_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub cors_origin: Vec<Origin>,
+}
+
+/// What happens to jobs that do not say.
+#[derive(Debug, Args)]
+struct JobDefaults {
+    /// Failures after which a job is retried no more
+    #[arg(long, env = "ZIZQ_DEFAULT_RETRY_LIMIT", default_value_t = 25)]
+    default_retry_limit: u32,
+    /// The constant part of the pause before a retry
+    #[arg(long, env = "ZIZQ_DEFAULT_BACKOFF_BASE", default_value = "15s", value_parser = backoff)]
+    default_backoff_base: Duration,
+    /// How steeply the pause grows: attempts^exponent seconds
+    #[arg(long, env = "ZIZQ_DEFAULT_BACKOFF_EXPONENT", default_value_t = 4.0, value_parser = exponent)]
+    default_backoff_exponent: f32,
+    /// The largest random addition to the pause, per attempt
+    #[arg(long, env = "ZIZQ_DEFAULT_BACKOFF_JITTER", default_value = "30s", value_parser = backoff)]
+    default_backoff_jitter: Duration,
+    /// How long completed jobs are kept
+    #[arg(long, env = "ZIZQ_DEFAULT_COMPLETED_JOB_RETENTION", default_value = "0s", value_parser = unit::duration)]
+    default_completed_job_retention: Duration,
+    /// How long dead jobs are kept
+    #[arg(long, env = "ZIZQ_DEFAULT_DEAD_JOB_RETENTION", default_value = "7d", value_parser = unit::duration)]
+    default_dead_job_retention: Duration,
+    /// Deliveries without an outcome after which a job is dead
+    #[arg(long, env = "ZIZQ_MAX_DELIVERIES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    max_deliveries: u32,
+    /// The most jobs in flight over all streams; 0: no limit
+    #[arg(long, env = "ZIZQ_GLOBAL_IN_FLIGHT_LIMIT", default_value_t = 0)]
+    global_in_flight_limit: usize,
+    /// The time zone of cron entries that name none, such as `Europe/Berlin`; that of the machine if not given
+    #[arg(long, env = "ZIZQ_TIMEZONE", value_parser = recurrence::zone)]
+    timezone: Option<TimeZone>,
+    /// The most budgets there can be
+    #[arg(long, env = "ZIZQ_MAX_BUDGETS", default_value_t = 8_192)]
+    max_budgets: usize,
+    /// The longest an attempt may take; unlimited if not given
+    #[arg(long, env = "ZIZQ_DEFAULT_TIMEOUT", value_parser = timeout)]
+    default_timeout: Option<Duration>,
+    /// How long an open SSE stream alone renews a lease; after that only heartbeats do. 0: without end
+    #[arg(long, env = "ZIZQ_MAX_STREAM_RENEWAL", default_value = "12h", value_parser = unit::duration)]
+    max_stream_renewal: Duration,
+}
+
+/// When an answer is given.
+#[derive(Debug, Clone, Copy, Args)]
+struct Commits {
+    /// When anything but an enqueue is answered: once the operating system has it, or once the disk has it
+    #[arg(long, env = "ZIZQ_DEFAULT_COMMIT_MODE", default_value = "buffered")]
+    default_commit_mode: CommitMode,
+    /// When an enqueue is answered: once the operating system has it, or once the disk has it
+    #[arg(long, env = "ZIZQ_ENQUEUE_COMMIT_MODE", default_value = "fsync")]
+    enqueue_commit_mode: CommitMode,
+}
+
+/// How much the server takes.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Limits {
+    /// Memory for what is read from disk
+    #[arg(long, env = "ZIZQ_CACHE_SIZE", default_value = "64MB", value_parser = from_to("1MB", "1TiB"))]
+    pub cache_size: usize,
+    /// How much is gathered in memory before it is sorted out to disk, where a test wants less than usual
+    #[arg(long, env = "ZIZQ_MEMTABLE_SIZE", value_parser = from_to("64KB", "1GiB"), hide = true)]
+    pub memtable_size: Option<usize>,
+    /// The most connections at a time; more are answered 503. If not given, 20,000, or as many as there can be files open
+    #[arg(long, env = "ZIZQ_MAX_CONNECTIONS", value_parser = connections)]
+    pub max_connections: Option<usize>,
+    /// The space that is kept free on the disk: with less, no jobs are taken. If not given, 5% of the disk, at most 1GiB
+    #[arg(long, env = "ZIZQ_MIN_FREE_DISK", value_parser = from_to("0B", "1PiB"))]
+    pub min_free_disk: Option<usize>,
+    /// The largest body of a request
+    #[arg(long, env = "ZIZQ_MAX_BODY_SIZE", default_value = "32MiB", value_parser = from_to("1KB", "2GiB"))]
+    pub max_body_size: usize,
+    /// The largest payload of a job
+    #[arg(long, env = "ZIZQ_MAX_PAYLOAD_SIZE", default_value = "1MiB", value_parser = from_to("1KB", "1GiB"))]
+    pub max_payload_size: usize,
+}
+
+/// How much a jq expression may use.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct FilterLimits {
+    /// How long a filter, or the folding of a request, may take, not counting the ordinary time for each payload
+    #[arg(long, env = "ZIZQ_FILTER_TIMEOUT", default_value = "2s", value_parser = filter_timeout)]
+    filter_timeout: Duration,
+    /// How much memory a filter, or the folding of a request, may use
+    #[arg(long, env = "ZIZQ_FILTER_MEMORY", default_value = "256MB", value_parser = from_to("16MB", "1TiB"))]
+    filter_memory: usize,
+}
+
+impl FilterLimits {
+    /// As jq knows them.
+    #[must_use]
+    pub const fn limits(self) -> jq::Limits {
+        jq::Limits { time: self.filter_timeout, memory: self.filter_memory }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// The settings of the engine.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        let jobs = &self.jobs;
+        let short = |duration| u32::try_from(millis(duration)).unwrap_or(u32::MAX);
+        Settings {
+            retry_limit: jobs.default_retry_limit,
+            backoff: Backoff {
+                base_ms: short(jobs.default_backoff_base),
+                exponent: jobs.default_backoff_exponent,
+                jitter_ms: short(jobs.default_backoff_jitter),
+            },
+            completed_ms: millis(jobs.default_completed_job_retention),
+            dead_ms: millis(jobs.default_dead_job_retention),
+            max_deliveries: jobs.max_deliveries,
+            in_flight_limit: jobs.global_in_flight_limit,
+            max_budgets: jobs.max_budgets,
+            timeout_ms: jobs.default_timeout.map(millis),
+            stream_renewal_ms: match millis(jobs.max_stream_renewal) {
+                0 => u64::MAX,
+                ms => ms,
+            },
+        }
+    }
+
+    /// The time zone of cron entries that name none.
+    #[must_use]
+    pub fn timezone(&self) -> TimeZone {
+        self.jobs.timezone.clone().unwrap_or_else(TimeZone::system)
+    }
+
+    /// The commit modes of the engine.
+    #[must_use]
+    pub const fn commit_modes(&self) -> CommitModes {
+        CommitModes { enqueue: self.commits.enqueue_commit_mode, others: self.commits.default_commit_mode }
+    }
+
+    /// How to log.
+    #[must_use]
+    pub fn log_format(&self) -> LogFormat {
+        let fitting = if std::io::stderr().is_terminal() { LogFormat::Pretty } else { LogFormat::Json };
+        self.log_format.unwrap_or(fitting)
+    }
+}
+
+/// The address alone: where it is one of IPv6, with or without brackets.
+fn host(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    if bare.is_empty() {
+        return Err("it is empty; write 127.0.0.1, or 0.0.0.0 for every network".to_owned());
+    }
+    if bare.parse::<Ipv6Addr>().is_err() && bare.contains(['/', ':']) {
+        return Err("it is a name or an address alone, as 0.0.0.0; the port is --port".to_owned());
+    }
+    Ok(bare.to_owned())
+}
+
+/// A level, or levels of parts of the program. Where none is given for the rest, that is `info`.
+fn log_filter(text: &str) -> Result<Targets, String> {
+    let level = |text: &str| {
+        let levels = ["off", "error", "warn", "info", "debug", "trace"];
+        let known = levels.contains(&text.to_ascii_lowercase().as_str());
+        known.then(|| text.parse::<LevelFilter>().ok()).flatten().ok_or_else(|| {
+            let levels = levels.join(", ");
+            format!("`{text}` is no level; there are {levels}, and filters such as info,hyper=debug")
+        })
+    };
+    let (mut rest, mut parts) = (LevelFilter::INFO, Vec::new());
+    for part in text.split(',') {
+        match part.split_once('=') {
+            None => rest = level(part)?,
+            Some((target, _)) if target.trim() != target || target.is_empty() => {
+                return Err(format!("before the `=` of `{part}` is no part of the program, such as hyper"));
+            }
+            Some((target, one)) => parts.push((target, level(one)?)),
+        }
+    }
+    // Of what goes missing in the log it speaks itself.
+    let mut filter =
+        Targets::new().with_default(rest).with_target(zizq_log::TARGET, rest.min(LevelFilter::WARN));
+    if rest <= LevelFilter::INFO {
+        // The store speaks of its own workings at `info`, and of a folder in use, which we say better.
+        let quiet = rest.min(LevelFilter::WARN);
+        filter = filter.with_targets(disk::LOG_TARGETS.map(|target| (target, quiet)));
+        filter = filter.with_target(disk::LOG_TARGET_OF_LOCK, LevelFilter::OFF);
+    }
+    Ok(filter.with_targets(parts))
+}
+
+/// A pause that a job can keep: its record counts milliseconds in 32 bits.
+fn backoff(text: &str) -> Result<Duration, String> {
+    match unit::duration(text)? {
+        pause if pause.as_millis() <= u32::MAX.into() => Ok(pause),
+        _ => Err("it must be at most 49 days".to_owned()),
+    }
+}
+
+fn filter_timeout(text: &str) -> Result<Duration, String> {
+    match unit::duration(text)? {
+        time if (Duration::from_millis(10)..=Duration::from_secs(3_600)).contains(&time) => Ok(time),
+        _ => Err("it must be between 10ms and 1h".to_owned()),
+    }
+}
+
+/// Reads a size between two others.
+fn from_to(least: &'static str, most: &'static str) -> impl Fn(&str) -> Result<usize, String> + Clone {
+    move |text| {
+        let size = unit::size(text)?;
+        if !(unit::size(least)?..=unit::size(most)?).contains(&size) {
+            return Err(format!("it must be between {least} and {most}"));
+        }
+        usize::try_from(size).map_err(|_| "it is too large for this machine".to_owned())
+    }
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    match unit::duration(text)? {
+        Duration::ZERO => Err("it would leave no time to run; leave it out for no timeout".to_owned()),
+        timeout => Ok(timeout),
+    }
+}
+
+fn pause(text: &str) -> Result<Duration, String> {
+    let pause = unit::duration(text)?;
+    if (Duration::from_millis(10)..=Duration::from_secs(15)).contains(&pause) {
+        Ok(pause)
+    } else {
+        Err("it must be between 10ms and 15s, or clients take the silence for a dead connection".to_owned())
+    }
+}
+
+fn exponent(text: &str) -> Result<f32, String> {
+    let exponent = f32::from_str(text).map_err(|_| format!("`{text}` is no number"))?;
+    if (0.0..=100.0).contains(&exponent) {
+        Ok(exponent)
+    } else {
+        Err("it must be between 0 and 100".to_owned())
+    }
+}
+
+fn connections(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n @ 1..=1_000_000) => Ok(n),
+        _ => Err("it must be a number from 1 to 1000000".to_owned()),
+    }
+}

@@ -1,0 +1,75 @@
+//! One request and its answer, whatever they are about.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Method, Response};
+use hyper::body::Incoming;
+use protocol::error::Code;
+use protocol::media::Format;
+
+use super::Service;
+use super::guard::{Caller, Guard};
+use super::memory::{Held, Peer};
+use super::reply::{self, Body, Refusal};
+use super::request::{Request, Upload, accept, size_of_head};
+
+/// Answers one request. There is an answer to everything. Where it is not read in time, the connection is cut.
+pub(super) async fn respond<S: Service>(
+    service: &S,
+    guard: &Guard,
+    remote: SocketAddr,
+    peer: Arc<Peer>,
+    request: http::Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let held = Held::open(&peer, size_of_head(&parts));
+    let mut upload = Upload::new(&parts, body);
+    let is_head = parts.method == Method::HEAD;
+    let accepted = accept(&parts);
+    let (params, body, held) = (Vec::new(), Bytes::new(), Mutex::new(held));
+    let format = Format::from_accept(accepted.as_deref()).unwrap_or(Format::Json);
+    let mut request = Request { parts, accepted, params, body, format, remote, held, peer };
+    let (caller, answer) = match guard.check(&request.parts) {
+        Err(refusal) => (Caller::default(), Err(refusal)),
+        Ok(caller) if caller.asks_first(&request.parts) => (caller, Ok(reply::no_content())),
+        Ok(caller) => (caller, service.answer(&mut request, &mut upload).await),
+    };
+    let mut answer = answer.unwrap_or_else(|refusal| refusal.into_response(format));
+    caller.allow(&request.parts, answer.headers_mut());
+    if is_head {
+        answer = reply::head_of(answer);
+    }
+    let held = request.held.into_inner().unwrap_or_else(PoisonError::into_inner);
+    drop(request.body);
+    finish(&mut upload, &mut answer).await;
+    Ok(reply::send(answer, held))
+}
+
+/// Answers a request on a connection that is one too many.
+pub(super) async fn refuse(
+    limit: usize,
+    peer: Arc<Peer>,
+    request: http::Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let held = Held::open(&peer, size_of_head(&parts));
+    let format = Format::from_accept(accept(&parts).as_deref()).unwrap_or(Format::Json);
+    let error = format!("the server has {limit} connections, which is its limit; try again in a moment");
+    let mut answer = Refusal::new(Code::TooManyConnections, error).into_response(format);
+    if parts.method == Method::HEAD {
+        answer = reply::head_of(answer);
+    }
+    finish(&mut Upload::new(&parts, body), &mut answer).await;
+    Ok(reply::send(answer, held))
+}
+
+/// Reads what is left of a body. What would not be read would be taken for the next request, so there must be none.
+async fn finish<C>(upload: &mut Upload<Incoming>, answer: &mut Response<C>) {
+    if !upload.finish().await {
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}

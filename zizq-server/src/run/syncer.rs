@@ -1,0 +1,111 @@
+//! Who waits for the engine, and the thread that forces commits onto the disk before some of them are answered.
+
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::run::commit::CommitMode;
+use crate::run::handle::{CallError, ReplyTo};
+use crate::run::turn::Answer;
+use crate::store::{Store, StoreError};
+
+/// How many turns may wait for the disk.
+const MAX_UNSYNCED: usize = 4_096;
+
+/// Who sent a command, if they wait for an answer.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub reply: Option<ReplyTo>,
+    pub mode: CommitMode,
+    pub is_enqueue: bool,
+}
+
+impl Caller {
+    pub(crate) fn answer(self, answer: Answer) {
+        self.send(answer.map_err(CallError::from));
+    }
+
+    /// Says that the store has failed. What was asked for may be done or not.
+    pub(crate) fn fail(self, error: &StoreError) {
+        let error = match error {
+            StoreError::Full if self.is_enqueue => CallError::DiskFull,
+            error if error.may_pass() => CallError::StoreClosed,
+            _ => CallError::Stopped,
+        };
+        self.send(Err(error));
+    }
+
+    fn send(mut self, answer: Result<crate::engine::command::Reply, CallError>) {
+        if let Some(reply) = self.reply.take() {
+            // A caller that has gone away does not want to know.
+            drop(reply.send(answer));
+        }
+    }
+}
+
+/// Nobody waits for ever: who was given to a thread that ends before it has seen them hears that the store has failed.
+impl Drop for Caller {
+    fn drop(&mut self) {
+        if let Some(reply) = self.reply.take() {
+            drop(reply.send(Err(CallError::StoreClosed)));
+        }
+    }
+}
+
+/// Answers that wait for the disk.
+type Unsynced = Vec<(Caller, Answer)>;
+
+/// Forces commits onto the disk on a thread of its own, so that the engine goes on until its next commit; what gathers
+/// during one fsync shares the next.
+pub(crate) struct Syncer {
+    unsynced: Sender<Unsynced>,
+    thread: JoinHandle<Result<(), StoreError>>,
+}
+
+impl Syncer {
+    pub(crate) fn start<S: Store>(store: &S) -> std::io::Result<Self> {
+        let (unsynced, receiver) = crossbeam_channel::bounded(MAX_UNSYNCED);
+        let sync = store.syncer();
+        let thread = thread::Builder::new().name("sync".to_owned());
+        let thread = thread.spawn(move || answer_synced(&receiver, sync.as_ref()))?;
+        Ok(Self { unsynced, thread })
+    }
+
+    /// Has these answers given once everything that is committed now is on the disk.
+    ///
+    /// # Errors
+    /// When the disk has failed: [`Self::finish`] says how.
+    pub(crate) fn send(&self, unsynced: Unsynced) -> Result<(), StoreError> {
+        self.unsynced.send(unsynced).map_err(|refused| {
+            refused.into_inner().into_iter().for_each(|(caller, _)| caller.fail(&StoreError::Closed));
+            StoreError::Closed
+        })
+    }
+
+    /// Waits until everything is answered.
+    ///
+    /// # Errors
+    /// What the disk said.
+    pub(crate) fn finish(self) -> Result<(), StoreError> {
+        drop(self.unsynced);
+        let panicked = || Err(StoreError::Failed("the sync thread panicked".to_owned()));
+        self.thread.join().unwrap_or_else(|_| panicked())
+    }
+}
+
+fn answer_synced(
+    unsynced: &Receiver<Unsynced>,
+    sync: &dyn Fn() -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    while let Ok(first) = unsynced.recv() {
+        let gathered = first.into_iter().chain(unsynced.try_iter().flatten()).collect::<Vec<_>>();
+        if let Err(error) = sync() {
+            tracing::error!(%error, "cannot force writes onto the disk");
+            let rest = unsynced.try_iter().flatten();
+            gathered.into_iter().chain(rest).for_each(|(caller, _)| caller.fail(&error));
+            return Err(error);
+        }
+        gathered.into_iter().for_each(|(caller, answer)| caller.answer(answer));
+    }
+    Ok(())
+}

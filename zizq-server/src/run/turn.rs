@@ -1,0 +1,403 @@
+//! One turn of the engine over a store: commands in, one commit, answers out.
+
+use crate::clock::Time;
+use crate::engine::answers::Known;
+use crate::engine::command::crons::Firing;
+use crate::engine::command::jobs::Enqueue;
+use crate::engine::command::once::{Envelope, Once, Repeated};
+use crate::engine::command::{Command, Reject, Reply};
+use crate::engine::{
+    Engine, Found, REFILL, REFILL_BYTES, Settings, Stored, TIMERS_REFILL, UNDATED_SLICE, Wanted, place_of,
+};
+use crate::job::Job;
+use crate::job::draw::DrawId;
+use crate::job::id::{Home, QueueId, Stamp};
+use crate::job::place::Place;
+use crate::job::tag::Tag;
+use crate::run::events::Hub;
+use crate::store::damage::{self, draws, mend};
+use crate::store::keys::{self, Key};
+use crate::store::view::Part;
+use crate::store::{Snapshot, Store, StoreError, bulk, view};
+use protocol::job::Status;
+use std::sync::Arc;
+
+/// The engine and its store.
+pub struct Core<S: Store> {
+    engine: Engine,
+    store: S,
+    events: Arc<Hub>,
+}
+
+/// What the engine says to a command, valid once the turn is over.
+pub type Answer = Result<Reply, Reject>;
+
+impl<S: Store> Core<S> {
+    /// Goes on where the store was left.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn open(mut store: S, settings: Settings, now: Time, seed: u64) -> Result<Self, StoreError> {
+        let engine = Engine::new(settings, load(&mut store)?, now, seed);
+        let mut core = Self { engine, store, events: Arc::default() };
+        core.commit()?;
+        Ok(core)
+    }
+
+    /// An engine over a store that could not be opened yet. It is to be [opened](Self::reopen) before its first turn.
+    pub fn closed(store: S, settings: Settings) -> Self {
+        let engine = Engine::new(settings, Stored::default(), 0.into(), 0);
+        Self { engine, store, events: Arc::default() }
+    }
+
+    /// Begins anew with what is stored, after the store has failed.
+    ///
+    /// # Errors
+    /// When the store cannot be opened or read.
+    pub fn reopen(&mut self, now: Time, seed: u64) -> Result<(), StoreError> {
+        self.store.reopen()?;
+        let zone = self.engine.zone();
+        self.engine = Engine::new(self.engine.settings(), load(&mut self.store)?, now, seed);
+        self.engine.set_zone(zone);
+        self.commit()
+    }
+
+    /// Ends the connections of all streams. The engine is not to be used any more until it is opened again.
+    pub fn close_streams(&self) {
+        self.engine.close_streams();
+    }
+
+    /// Those who listen to what happens.
+    pub fn events(&self) -> &Arc<Hub> {
+        &self.events
+    }
+
+    /// Lets cron entries be about the wall time of this zone where they name none.
+    pub fn set_zone(&mut self, zone: jiff::tz::TimeZone) {
+        self.engine.set_zone(zone);
+    }
+
+    /// A cron entry whose job belongs to a batch: it is to be folded, and to come back as [`Command::Fold`].
+    pub fn take_firing(&mut self) -> Option<Firing> {
+        self.engine.take_firing()
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// Applies commands in their order, then does what is due, dispatches, and commits. When it returns, everything
+    /// the answers say has reached the operating system, and the deliveries are with their streams.
+    ///
+    /// # Errors
+    /// When the store fails. The engine's memory is then ahead of the store and must not be used any more.
+    pub fn turn(
+        &mut self,
+        now: Time,
+        calls: impl Iterator<Item = Envelope>,
+    ) -> Result<Vec<Answer>, StoreError> {
+        self.engine.set_time(now);
+        self.engine.set_watched(self.events.is_watched());
+        let mut answers = Vec::with_capacity(calls.size_hint().0);
+        for Envelope { command, once } in calls {
+            answers.push(match once {
+                None => self.carry_out(command)?,
+                Some(once) => self.carry_out_once(command, &once)?,
+            });
+            self.make_room()?;
+        }
+        self.read_payloads(self.engine.expiring_payloads())?;
+        self.engine.expire();
+        self.read_payloads(self.engine.overdue_payloads())?;
+        self.engine.tick();
+        self.read_tags(self.engine.fires())?;
+        self.engine.fire();
+        self.date_anew()?;
+        self.ring_timers()?;
+        self.take_in_bulk()?;
+        self.engine.dispatch();
+        self.commit()?;
+        self.read_ahead()?;
+        self.engine.flush();
+        self.events.publish(self.engine.take_events());
+        Ok(answers)
+    }
+
+    /// Carries out a command: with many large jobs some at a time, so that not all of them are in memory at once.
+    fn carry_out(&mut self, mut command: Command) -> Result<Answer, StoreError> {
+        let rest = self.engine.first_part(&command).and_then(|jobs| command.split_off(jobs));
+        let mut answer = self.apply(command)?;
+        let mut next = rest;
+        while let Some(mut part) = next {
+            self.make_room()?;
+            next = self.engine.first_part(&part).and_then(|jobs| part.split_off(jobs));
+            answer = match (answer, self.apply(part)?) {
+                (Ok(before), Ok(reply)) => Ok(before.and(reply)),
+                (Err(reject), _) | (_, Err(reject)) => Err(reject),
+            };
+        }
+        Ok(answer)
+    }
+
+    /// Carries out a command, if its call was not carried out before.
+    fn carry_out_once(&mut self, command: Command, once: &Once) -> Result<Answer, StoreError> {
+        if let Some(answer) = self.repeat(once)? {
+            return Ok(answer);
+        }
+        let answer = self.carry_out(command)?;
+        if let Ok(reply) = &answer {
+            self.engine.keep_answer(once, reply);
+        }
+        Ok(answer)
+    }
+
+    fn apply(&mut self, command: Command) -> Result<Answer, StoreError> {
+        self.read_payloads(self.engine.needs_payloads(&command))?;
+        let found = self.look_up(&command)?;
+        Ok(self.engine.apply(command, found))
+    }
+
+    /// Commits what a turn has gathered when it is much.
+    fn make_room(&mut self) -> Result<(), StoreError> {
+        if self.engine.is_heavy() {
+            self.commit()?;
+            self.engine.leave_payloads();
+        }
+        Ok(())
+    }
+
+    /// The answers that are due since the last turn to those who heard [`Reply::Later`].
+    pub fn late_answers(&mut self) -> Vec<(Stamp, Answer)> {
+        self.engine.finished_bulks()
+    }
+
+    /// The answer to a call that was carried out before; none: it is new.
+    fn repeat(&mut self, once: &Once) -> Result<Option<Answer>, StoreError> {
+        let (parts, created) = match self.engine.known(once) {
+            Ok(Known::New) => return Ok(None),
+            Ok(Known::Answered { parts, created }) => (parts, created),
+            Err(reject) => return Ok(Some(Err(reject))),
+        };
+        self.commit()?;
+        let jobs = view::answer(&self.store.snapshot(), &once.key, parts)?;
+        let lost = || Reject::AnswerLost(once.key.clone());
+        Ok(Some(jobs.map(|jobs| Reply::Again(Repeated { created, jobs })).ok_or_else(lost)))
+    }
+
+    /// Finds in the store what the engine does not hold. What the turn has changed so far must be there first.
+    fn look_up(&mut self, command: &Command) -> Result<Found, StoreError> {
+        let mut found = Found::default();
+        self.read_tags(self.engine.needs_tags(command))?;
+        let ids = self.engine.needs(command);
+        if !ids.is_empty() {
+            self.commit()?;
+            let mut snapshot = self.store.snapshot();
+            for id in ids {
+                let job = self.read(&mut snapshot, |snapshot| view::find(snapshot, id))?;
+                found.extend(job.map(|job| (id, job)));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads payloads that only the store has.
+    fn read_payloads(&mut self, places: Vec<Place>) -> Result<(), StoreError> {
+        if !places.is_empty() {
+            let mut snapshot = self.store.snapshot();
+            for place in places {
+                let job = self.read(&mut snapshot, |snapshot| view::job_at(snapshot, place))?;
+                self.engine.provide_payload(place, job);
+            }
+        }
+        Ok(())
+    }
+
+    fn ring_timers(&mut self) -> Result<(), StoreError> {
+        if let Some(from) = self.engine.wants_timers() {
+            self.commit()?;
+            let mut snapshot = self.store.snapshot();
+            let part = self.read(&mut snapshot, |snapshot| view::timers(snapshot, from, TIMERS_REFILL))?;
+            self.engine.provide_timers(part);
+        }
+        let due = self.engine.due();
+        if !due.is_empty() {
+            self.commit()?;
+            let mut snapshot = self.store.snapshot();
+            for due in due {
+                let job = self.read(&mut snapshot, |snapshot| view::job_at(snapshot, due.place))?;
+                self.engine.ring(due, job);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at some of the timers that may have dates from a clock that was ahead.
+    fn date_anew(&mut self) -> Result<(), StoreError> {
+        let Some(from) = self.engine.wants_undated() else { return Ok(()) };
+        self.commit()?;
+        let mut snapshot = self.store.snapshot();
+        let timers = self.read(&mut snapshot, |snapshot| view::timers(snapshot, from, UNDATED_SLICE))?;
+        let mut items = Vec::new();
+        for ((_, stamp), target) in timers.items {
+            let place = place_of(stamp, target);
+            items.extend(self.read(&mut snapshot, |snapshot| view::job_at(snapshot, place))?);
+        }
+        self.engine.date_anew(Part { items, next: timers.next });
+        Ok(())
+    }
+
+    fn take_in_bulk(&mut self) -> Result<(), StoreError> {
+        let Some(jobs) = self.engine.next_slice() else { return Ok(()) };
+        let slice = Command::Enqueue(Enqueue(jobs));
+        let found = self.look_up(&slice)?;
+        if let Command::Enqueue(Enqueue(jobs)) = slice {
+            self.engine.enqueue_slice(jobs, &found);
+        }
+        Ok(())
+    }
+
+    /// Reads what the engine ran short of, and dispatches again, until it has what it needs.
+    fn read_ahead(&mut self) -> Result<(), StoreError> {
+        loop {
+            let wanted = self.engine.wants();
+            if wanted.is_empty() {
+                return Ok(());
+            }
+            let mut snapshot = self.store.snapshot();
+            for wanted in wanted {
+                match wanted {
+                    Wanted::Lanes(queue) => {
+                        let lanes = self.read(&mut snapshot, |snapshot| view::lanes(snapshot, queue))?;
+                        self.engine.provide_lanes(queue, lanes);
+                    }
+                    Wanted::Lane(lane) => {
+                        let part = self.read(&mut snapshot, |snapshot| {
+                            view::lane(snapshot, lane, REFILL, REFILL_BYTES)
+                        })?;
+                        self.engine.provide_jobs(lane, part);
+                    }
+                    Wanted::Payload(place) => {
+                        let job = self.read(&mut snapshot, |snapshot| view::job_at(snapshot, place))?;
+                        self.engine.provide_payload(place, job);
+                    }
+                }
+            }
+            self.engine.dispatch();
+            self.commit()?;
+        }
+    }
+
+    /// Brings the engine the tags that it asks for. What the turn has done to them so far it knows itself.
+    fn read_tags(&mut self, tags: Vec<Tag>) -> Result<(), StoreError> {
+        if !tags.is_empty() {
+            let mut snapshot = self.store.snapshot();
+            for tag in tags {
+                let clears = self.engine.clears();
+                let read = |snapshot: &_| if clears { Ok(Vec::new()) } else { view::holders(snapshot, &tag) };
+                let holders = self.read(&mut snapshot, read)?;
+                self.engine.provide_tag(tag, holders);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads from a snapshot. A damaged record is set aside, and reading begins anew without it.
+    fn read<T>(
+        &mut self,
+        snapshot: &mut S::Snapshot,
+        read: impl Fn(&S::Snapshot) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        loop {
+            match read(snapshot) {
+                Err(StoreError::Damaged { what, key }) => {
+                    let place = damage::job_key(&key);
+                    let place = place.map(|place| draws::in_order(snapshot, place)).transpose()?;
+                    match place.map(|place| (place, self.engine.held_at(place))) {
+                        // Its worker has it, and so have we; the record is written anew when the lease ends.
+                        Some((_, Some(job))) => self.store.commit(damage::replace(&job))?,
+                        lost => {
+                            set_aside(&mut self.store, what, &key)?;
+                            lost.into_iter().for_each(|(place, _)| self.engine.lost(place));
+                        }
+                    }
+                    *snapshot = self.store.snapshot();
+                }
+                read => return read,
+            }
+        }
+    }
+
+    fn commit(&mut self) -> Result<(), StoreError> {
+        self.read_tags(self.engine.wants_tags())?;
+        let changes = self.engine.changes();
+        if changes.clear {
+            self.store.clear()?;
+        }
+        if !changes.batch.is_empty() {
+            self.store.commit(changes.batch)?;
+        }
+        Ok(())
+    }
+}
+
+fn set_aside<S: Store>(store: &mut S, what: &'static str, key: &Key) -> Result<(), StoreError> {
+    let (at, moved_to) = (keys::shown(key), keys::shown(&keys::aside(key)));
+    tracing::error!(at, moved_to, "a stored {what} record is damaged and was set aside");
+    store.commit(damage::set_aside(&store.snapshot(), key)?)
+}
+
+/// What an engine begins with. Damaged records are set aside.
+fn load<S: Store>(store: &mut S) -> Result<Stored, StoreError> {
+    loop {
+        let snapshot = store.snapshot();
+        let mended = mend::mended(&snapshot).transpose().or_else(|| draws::recounted(&snapshot).transpose());
+        match mended {
+            Some(Ok(batch)) => {
+                store.commit(batch)?;
+                continue;
+            }
+            Some(Err(StoreError::Damaged { what, key })) => {
+                set_aside(store, what, &key)?;
+                continue;
+            }
+            Some(Err(error)) => return Err(error),
+            None => {}
+        }
+        match read_all(&snapshot) {
+            Err(StoreError::Damaged { what, key }) => set_aside(store, what, &key)?,
+            read => return read,
+        }
+    }
+}
+
+fn read_all<S: Snapshot>(snapshot: &S) -> Result<Stored, StoreError> {
+    view::check_format(snapshot)?;
+    let leases = view::leases(snapshot)?;
+    let leases = leases.into_iter().map(|(stamp, lease)| {
+        let queue = QueueId(lease.queue);
+        let at = |draw| {
+            let place = Place { status: Status::Ready, queue, draw, priority: lease.priority, stamp };
+            view::job_at(snapshot, place)
+        };
+        let mut job = at(DrawId::NONE)?.map_or_else(|| at(DrawId::SOME), |job| Ok(Some(job)))?;
+        job.iter_mut().for_each(Job::leave_payload);
+        let id = job.as_ref().map_or(Home { queue, priority: lease.priority }.id(stamp), |job| job.id);
+        Ok((id, lease, job))
+    });
+    Ok(Stored {
+        clock: view::clock(snapshot)?,
+        queues: view::queues(snapshot)?,
+        cursors: view::all_cursors(snapshot)?,
+        budgets: view::budgets(snapshot)?,
+        draws: view::draws(snapshot)?,
+        crons: view::crons(snapshot)?,
+        cron_states: view::cron_states(snapshot)?,
+        bulks: bulk::bulks(snapshot)?,
+        answers: view::answers(snapshot)?,
+        leases: leases.collect::<Result<_, StoreError>>()?,
+    })
+}

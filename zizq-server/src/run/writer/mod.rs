@@ -1,0 +1,282 @@
+//! The engine's thread: it takes the commands that have arrived, turns the engine once, and answers. While it
+//! works the next commands gather, and so a commit serves many of them.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::clock;
+use crate::engine::answers::Known;
+use crate::engine::command::crons::Firing;
+use crate::engine::command::once::Envelope;
+use crate::engine::command::{Command, Kind, Reply};
+use crate::hash::HashMap;
+use crate::job::id::Stamp;
+use crate::run::commit::{CommitMode, CommitModes};
+use crate::run::handle::{Handle, ReplyTo, Request};
+use crate::run::syncer::{Caller, Syncer};
+use crate::run::turn::{Answer, Core};
+use crate::store::{Store, StoreError};
+
+/// How many commands may wait for the engine before callers are made to wait.
+const MAX_WAITING: usize = 8_192;
+/// A turn with this many jobs to enqueue, acknowledge and so on takes no more commands, so that what comes next does not
+/// wait long, and the connections are busy with what one turn has delivered while the engine is with the next.
+const MAX_TURN: usize = 256;
+/// How often is looked whether the disk is full, in milliseconds.
+const LOOK_EVERY_MS: u64 = 20;
+/// How long the engine sleeps at most where it waits for a time: nobody wakes it when the clock is set.
+const LOOK_AT_CLOCK: Duration = Duration::from_millis(400);
+/// When the store fails again soon after it was opened again, the pause doubles, up to a limit.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// A store that has been open for this long begins with the first pause again, in milliseconds.
+const CALM_MS: u64 = 60_000;
+
+/// Starts the engine. The thread ends after [`Command::Stop`], or with an error when the store fails for good. When
+/// there is no space, it waits for it and begins anew; `down` says that it has to wait at once. Cron entries whose jobs
+/// are to be folded go to `firings`, and come back as commands.
+///
+/// # Errors
+/// When a thread cannot be started.
+pub fn start<S: Store>(
+    core: Core<S>,
+    modes: CommitModes,
+    firings: mpsc::Sender<Firing>,
+    down: Option<StoreError>,
+) -> std::io::Result<(Handle, JoinHandle<Result<(), StoreError>>)> {
+    let (sender, requests) = crossbeam_channel::unbounded();
+    let permits = Arc::new(Semaphore::new(MAX_WAITING));
+    let handle = Handle::new(sender, permits.clone());
+    let writer = Writer {
+        core,
+        modes,
+        firings,
+        requests,
+        permits,
+        later: HashMap::default(),
+        full: false,
+        looked_at: 0,
+        opened_at: clock::now().up,
+        pause: FIRST_PAUSE,
+    };
+    let thread = thread::Builder::new().name("engine".to_owned()).spawn(move || writer.run(down))?;
+    Ok((handle, thread))
+}
+
+struct Writer<S: Store> {
+    core: Core<S>,
+    modes: CommitModes,
+    /// Where cron entries go whose jobs are to be folded.
+    firings: mpsc::Sender<Firing>,
+    requests: Receiver<Request>,
+    permits: Arc<Semaphore>,
+    /// Who waits for the end of a bulk.
+    later: HashMap<Stamp, Caller>,
+    /// Whether the disk was full when it was last looked at.
+    full: bool,
+    looked_at: u64,
+    opened_at: u64,
+    /// How long to wait before the store is opened again.
+    pause: Duration,
+}
+
+impl<S: Store> Writer<S> {
+    fn run(mut self, down: Option<StoreError>) -> Result<(), StoreError> {
+        let mut failed = down.map_or(Ok(()), Err);
+        loop {
+            if let Err(error) = failed
+                && self.recover(error)?
+            {
+                return Ok(());
+            }
+            let syncer = Syncer::start(self.core.store())?;
+            let served = self.serve(&syncer);
+            let error = served.as_ref().err().unwrap_or(&StoreError::Closed);
+            self.later.drain().for_each(|(_, caller)| caller.fail(error));
+            if served.is_ok() {
+                // The last that is done: everything is forced onto the disk, whatever was asked for. If that fails, its end
+                // says so.
+                syncer.send(Vec::new()).ok();
+            }
+            failed = match (served, syncer.finish()) {
+                (Ok(()), Ok(())) => return Ok(()),
+                // When the disk fails, what the store says afterwards is a consequence.
+                (Err(error), Err(StoreError::Poisoned) | Ok(())) | (_, Err(error)) => Err(error),
+            };
+        }
+    }
+
+    fn serve(&mut self, syncer: &Syncer) -> Result<(), StoreError> {
+        while let Some(first) = self.wait() {
+            let now = clock::now();
+            let (mut calls, mut callers) = (Vec::new(), Vec::new());
+            let (mut stop, mut size) = (false, 0);
+            for request in first.into_iter().chain(self.requests.clone().try_iter()) {
+                size += request.call.command.about().size();
+                let caller = self.take_up(&request.call, request.reply);
+                let engine = self.core.engine();
+                let is_known =
+                    request.call.once.as_ref().is_some_and(|once| engine.known(once) != Ok(Known::New));
+                if caller.is_enqueue && !is_known && self.is_full(now.up) {
+                    caller.fail(&StoreError::Full);
+                } else {
+                    stop |= matches!(request.call.command, Command::Stop(_));
+                    callers.push(caller);
+                    calls.push(request.call);
+                }
+                if size >= MAX_TURN {
+                    break;
+                }
+            }
+            match self.core.turn(now, calls.into_iter()) {
+                Ok(answers) => {
+                    self.send_firings();
+                    self.answer(callers, answers, syncer)?;
+                }
+                Err(error) => {
+                    callers.into_iter().for_each(|caller| caller.fail(&error));
+                    return Err(error);
+                }
+            }
+            if stop {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Each of them comes back as a command. So those for which there is no room now go after a later turn.
+    fn send_firings(&mut self) {
+        while self.core.engine().has_firing() {
+            let Ok(room) = self.firings.try_reserve() else { return };
+            if let Some(firing) = self.core.take_firing() {
+                room.send(firing);
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        callers: Vec<Caller>,
+        answers: Vec<Answer>,
+        syncer: &Syncer,
+    ) -> Result<(), StoreError> {
+        let mut unsynced = Vec::new();
+        let mut answer = |caller: Caller, answer| match caller.mode {
+            CommitMode::Buffered => caller.answer(answer),
+            CommitMode::Fsync => unsynced.push((caller, answer)),
+        };
+        for (caller, said) in callers.into_iter().zip(answers) {
+            match said {
+                Ok(Reply::Later(id)) => drop(self.later.insert(id, caller)),
+                said => answer(caller, said),
+            }
+        }
+        for (id, said) in self.core.late_answers() {
+            if let Some(caller) = self.later.remove(&id) {
+                answer(caller, said);
+            }
+        }
+        if unsynced.is_empty() { Ok(()) } else { syncer.send(unsynced) }
+    }
+
+    fn take_up(&self, call: &Envelope, reply: Option<ReplyTo>) -> Caller {
+        self.permits.add_permits(usize::from(reply.is_some()));
+        let kind = call.kind();
+        Caller { reply, is_enqueue: kind == Kind::Enqueue, mode: self.modes.of(kind) }
+    }
+
+    /// Waits for a command or the next deadline. None when nobody can send commands any more.
+    fn wait(&self) -> Option<Option<Request>> {
+        // The engine answers in microseconds, and then the next command is often there already.
+        match self.requests.try_recv() {
+            Ok(request) => return Some(Some(request)),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => {}
+        }
+        loop {
+            let Some(pause) = self.core.engine().due_in(clock::now()) else {
+                return self.requests.recv().ok().map(Some);
+            };
+            match self.requests.recv_timeout(LOOK_AT_CLOCK.min(Duration::from_millis(pause))) {
+                Ok(request) => return Some(Some(request)),
+                Err(RecvTimeoutError::Timeout) if pause <= clock::millis(LOOK_AT_CLOCK) => {
+                    return Some(None);
+                }
+                // Perhaps somebody has set the clock meanwhile.
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
+    fn is_full(&mut self, now: u64) -> bool {
+        if now >= self.looked_at + LOOK_EVERY_MS {
+            self.looked_at = now;
+            let was_full = std::mem::replace(&mut self.full, self.core.store().is_full());
+            if self.full {
+                self.core.store().make_space();
+            }
+            match (was_full, self.full) {
+                (false, true) => tracing::warn!("the disk is full; no jobs are taken until there is space"),
+                (true, false) => tracing::info!("there is space on the disk; jobs are taken again"),
+                _ => {}
+            }
+        }
+        self.full
+    }
+
+    /// Waits until the store can be opened again; meanwhile everybody is told so. True when the server is to stop.
+    fn recover(&mut self, mut error: StoreError) -> Result<bool, StoreError> {
+        self.core.close_streams();
+        let was_calm = clock::now().up >= self.opened_at + CALM_MS;
+        self.pause = if was_calm { FIRST_PAUSE } else { MAX_PAUSE.min(self.pause * 2) };
+        if error.may_pass() {
+            tracing::error!(%error, "the store has failed; nothing is taken until it can be opened again");
+        }
+        while error.may_pass() {
+            if self.refuse(&error) {
+                return Ok(true);
+            }
+            match self.core.reopen(clock::now(), fastrand::u64(..)) {
+                Ok(()) => {
+                    tracing::info!("the store is open again");
+                    self.opened_at = clock::now().up;
+                    return Ok(false);
+                }
+                Err(again) => error = again,
+            }
+        }
+        Err(error)
+    }
+
+    /// Refuses every command that comes during the pause. True when one of them was to stop.
+    fn refuse(&self, error: &StoreError) -> bool {
+        let until = clock::now().up + clock::millis(self.pause);
+        loop {
+            let left = until.saturating_sub(clock::now().up);
+            match self.requests.recv_timeout(Duration::from_millis(left)) {
+                Ok(Request { call, reply }) => {
+                    let caller = self.take_up(&call, reply);
+                    if matches!(call.command, Command::Stop(_)) {
+                        caller.answer(Ok(Reply::Stop(())));
+                        return true;
+                    }
+                    caller.fail(error);
+                }
+                Err(RecvTimeoutError::Timeout) => return false,
+                Err(RecvTimeoutError::Disconnected) => return true,
+            }
+            if left == 0 {
+                return false;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
