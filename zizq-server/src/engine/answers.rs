@@ -99,7 +99,7 @@ impl Engine {
     pub(super) fn load_answers(&mut self, mut answers: Vec<(Arc<str>, AnswerRecord)>) {
         answers.sort_by_key(|(_, record)| record.at);
         for (key, record) in answers {
-            let since = self.up_of(record.at.min(self.now));
+            let since = self.clock.up_of(record.at.min(self.clock.now()));
             // Where damage took the bulk, what has come of it is all that comes.
             let is_coming =
                 record.bulk.is_some_and(|bulk| self.bulks.answer_for(Stamp::from_bits(bulk), key.clone()));
@@ -125,8 +125,9 @@ impl Engine {
 
     /// Keeps the answer to a call that was carried out for the first time.
     pub fn keep_answer(&mut self, once: &Once, reply: &Reply) {
-        let record = AnswerRecord { at: self.now, fingerprint: once.fingerprint, ..AnswerRecord::default() };
-        let kept = |is_coming| Kept { record, since: self.up, is_coming };
+        let record =
+            AnswerRecord { at: self.clock.now(), fingerprint: once.fingerprint, ..AnswerRecord::default() };
+        let kept = |is_coming| Kept { record, since: self.clock.up(), is_coming };
         if let Reply::Later(id) = reply {
             self.answers.insert(once.key.clone(), kept(true));
             let _ = self.bulks.answer_for(*id, once.key.clone());
@@ -184,7 +185,7 @@ impl Engine {
     /// Forgets what has been kept for long enough.
     pub(super) fn forget_answers(&mut self) {
         for _ in 0..SLICE {
-            let Some((key, record)) = self.answers.pop_old(self.up) else { return };
+            let Some((key, record)) = self.answers.pop_old(self.clock.up()) else { return };
             self.batch.remove_answer(&key, record.parts);
         }
     }

@@ -80,7 +80,7 @@ impl Engine {
         }
         // A clock that stepped back may have made a job one of the future.
         let opens = plan.steps.iter().zip(jobs).filter(|(step, _)| **step == Step::Opens);
-        let early = |(_, job): (&Step, &NewJob)| job.ready_at.is_some_and(|at| at > self.now);
+        let early = |(_, job): (&Step, &NewJob)| job.ready_at.is_some_and(|at| at > self.clock.now());
         if opens.into_iter().any(early) { Err(Reject::Changed) } else { Ok(open) }
     }
 
@@ -100,7 +100,7 @@ impl Engine {
         let folded = Arc::make_mut(&mut job);
         folded.payload = payload;
         // Who was handed the job before a loss of power that made us forget it has done less than what it is now.
-        folded.last_lease = Some(self.next_token());
+        folded.last_lease = Some(self.clock.next_token());
         self.rewrite(job.clone(), Status::Ready);
         job
     }

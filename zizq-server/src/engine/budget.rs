@@ -58,7 +58,7 @@ impl Engine {
 
     fn make_budget(&mut self, key: BudgetKey, policy: Policy) -> Result<(), Reject> {
         self.check_room(1)?;
-        self.budgets.create(key, policy, self.time(), &mut self.batch);
+        self.budgets.create(key, policy, self.clock.time(), &mut self.batch);
         Ok(())
     }
 
@@ -81,7 +81,7 @@ impl Engine {
             )));
         }
         if self.budgets.policy(key) != Some(policy) {
-            self.budgets.change(id, policy, self.time(), &mut self.batch);
+            self.budgets.change(id, policy, self.clock.time(), &mut self.batch);
         }
         Ok(())
     }
@@ -98,7 +98,7 @@ impl Engine {
 
     /// Whether an attempt that is to go on would draw more than there is.
     pub(super) fn is_short(&self, job: &Job) -> bool {
-        !self.budgets.can_hold(job.draw, self.up)
+        !self.budgets.can_hold(job.draw, self.clock.up())
     }
 
     /// Checks what new jobs draw on budgets, and creates the budgets that they bring along: all of them or none.
@@ -127,7 +127,7 @@ impl Engine {
         self.check_room(new.len())?;
         let new: Vec<_> = new.into_iter().map(|(key, policy)| (key.clone(), policy)).collect();
         for (key, policy) in new {
-            self.budgets.create(key, policy, self.time(), &mut self.batch);
+            self.budgets.create(key, policy, self.clock.time(), &mut self.batch);
         }
         Ok(())
     }
@@ -155,7 +155,7 @@ impl Engine {
         }
         self.check_room(to_create.len())?;
         for (key, policy) in to_create {
-            self.budgets.create(key, policy, self.time(), &mut self.batch);
+            self.budgets.create(key, policy, self.clock.time(), &mut self.batch);
         }
         Ok(())
     }

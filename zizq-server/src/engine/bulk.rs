@@ -78,7 +78,7 @@ impl Engine {
         if self.draining {
             return Err(Reject::Draining);
         }
-        let id = self.stamps.next(self.now);
+        let id = self.clock.next_stamp();
         let enqueued = Some(Vec::with_capacity(bulk.number));
         self.bulks.coming.push_back(Bulk { id, bulk, stage: Stage::Coming(0), enqueued, once: None });
         Ok(id)

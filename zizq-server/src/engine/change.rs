@@ -28,7 +28,7 @@ impl Engine {
             // Whether the job is there comes before what is asked for it.
             if let [id] = &ids[..]
                 && self.leases.get(*id).is_none()
-                && found.get(id).is_none_or(|job| job.is_gone(self.now))
+                && found.get(id).is_none_or(|job| job.is_gone(self.clock.now()))
             {
                 return Ok(vec![Changed::Missing]);
             }
@@ -50,9 +50,10 @@ impl Engine {
     ) -> Changed {
         let seen = match self.leases.get(id) {
             Some(lease) => self.seen_held(lease),
-            None => {
-                found.remove(&id).filter(|job| !job.is_gone(self.now)).and_then(|job| self.seen(job.into()))
-            }
+            None => found
+                .remove(&id)
+                .filter(|job| !job.is_gone(self.clock.now()))
+                .and_then(|job| self.seen(job.into())),
         };
         let Some(seen) = seen else { return Changed::Missing };
         if only.is_some_and(|filter| !filter.accepts(&seen.job, &seen.queue, seen.status)) {
@@ -102,7 +103,7 @@ impl Engine {
         let queue = patch.queue.as_ref().map(|name| self.queues.id(name));
         let lease = self.leases.get_mut(id)?;
         let (before, was_moved) = (lease.job.place(), lease.job.is_moved());
-        apply(Arc::make_mut(&mut lease.job), patch, queue, true, self.now);
+        apply(Arc::make_mut(&mut lease.job), patch, queue, true, self.clock.now());
         let job = lease.job.clone();
         if job.place() != before {
             self.batch.remove_job(before, None);
@@ -120,9 +121,9 @@ impl Engine {
     fn patch_idle(&mut self, before: &Arc<Job>, patch: &Patch) -> Option<Seen> {
         let queue = patch.queue.as_ref().map(|name| self.queues.id(name));
         let mut patched = Job::clone(before);
-        apply(&mut patched, patch, queue, before.status == Status::Scheduled, self.now);
+        apply(&mut patched, patch, queue, before.status == Status::Scheduled, self.clock.now());
         match patch.ready_at {
-            Some(Some(at)) if at > self.now => patched.status = Status::Scheduled,
+            Some(Some(at)) if at > self.clock.now() => patched.status = Status::Scheduled,
             Some(_) => patched.status = Status::Ready,
             None => {}
         }
@@ -142,7 +143,7 @@ impl Engine {
         }
         // Since it ended its budgets may have changed, or gone.
         let budgets = before.flow.as_ref().and_then(|flow| self.budgets.correct(&flow.budgets));
-        let now = self.now;
+        let now = self.clock.now();
         let job = self.transition(before.clone(), before.status, |job| {
             if reset_attempts {
                 job.attempts = 0;

@@ -45,7 +45,7 @@ impl Engine {
         let PutCron { group, paused, timezone, entries } = put;
         self.prepare_entries(&entries)?;
         let group = &group;
-        let now = self.now;
+        let now = self.clock.now();
         let found = self.crons.make(group);
         found.rest.set(paused.unwrap_or(found.rest.paused), now);
         let moved = found.timezone != timezone;
@@ -83,7 +83,7 @@ impl Engine {
 
     pub(super) fn pause_entry(&mut self, pause: &PauseEntry) -> Result<EntryView, Reject> {
         let PauseEntry { group, name, paused } = pause;
-        let now = self.now;
+        let now = self.clock.now();
         let found = self.crons.get_mut(group).ok_or_else(|| no_group(group))?;
         found.entry_mut(name).ok_or_else(|| no_entry(group, name))?.rest.set(*paused, now);
         self.crons.save_group(group, &mut self.batch);
@@ -101,7 +101,7 @@ impl Engine {
 
     /// Lets an entry be this. One that comes at the same times as before goes on as it was.
     fn set_entry(&mut self, group: &CronName, new: NewEntry, group_moved: bool) {
-        let now = self.now;
+        let now = self.clock.now();
         let name = new.name.clone();
         self.budgets.expect(bindings(&new.template.job), true);
         let existing = self.crons.make(group).entry_mut(&name);
@@ -133,7 +133,7 @@ impl Engine {
     pub(super) fn patch_cron(&mut self, patch: PatchCron) -> Result<GroupView, Reject> {
         let PatchCron { group, paused, timezone } = patch;
         let group = &group;
-        let now = self.now;
+        let now = self.clock.now();
         let found = self.crons.get_mut(group).ok_or_else(|| no_group(group))?;
         found.rest.set(paused.unwrap_or(found.rest.paused), now);
         if let Some(timezone) = timezone.filter(|timezone| *timezone != found.timezone) {

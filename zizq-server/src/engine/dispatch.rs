@@ -109,7 +109,7 @@ impl Engine {
         if self.draining {
             return;
         }
-        self.budgets.settle(self.up);
+        self.budgets.settle(self.clock.up());
         self.feed_streams();
         self.dispatch_queues();
     }

@@ -95,15 +95,15 @@ impl Engine {
 
     pub(super) fn admit(&mut self, new: NewJob) -> Job {
         let queue = self.queues.id(&new.queue);
-        let ready_at = new.ready_at.unwrap_or(self.now);
+        let ready_at = new.ready_at.unwrap_or(self.clock.now());
         Job {
-            id: Home { queue, priority: new.priority }.id(self.stamps.next(self.now)),
+            id: Home { queue, priority: new.priority }.id(self.clock.next_stamp()),
             queue,
             priority: new.priority,
             job_type: new.job_type,
             payload: new.payload,
             left_bytes: 0,
-            status: if ready_at > self.now { Status::Scheduled } else { Status::Ready },
+            status: if ready_at > self.clock.now() { Status::Scheduled } else { Status::Ready },
             ready_at,
             attempts: 0,
             deliveries: 0,

@@ -39,7 +39,7 @@ impl Engine {
     /// Writes down that an entry has come now.
     fn note_fired(&mut self, group: &CronName, name: &CronName) {
         if let Some(entry) = self.crons.get_mut(group).and_then(|found| found.entry_mut(name)) {
-            entry.state.last_at = Some(self.now);
+            entry.state.last_at = Some(self.clock.now());
         }
         self.crons.save_entry(group, name, &mut self.batch);
     }
@@ -60,7 +60,7 @@ impl Engine {
         let rests = *is_due && (of_group.rest.paused || entry.rest.paused);
         let enqueued = if rests { Ok(Vec::new()) } else { self.enqueue(jobs, plan, found) };
         if *is_due && !matches!(enqueued, Err(Reject::Changed | Reject::Draining)) {
-            self.crons.reschedule(group, name, self.now);
+            self.crons.reschedule(group, name, self.clock.now());
             self.crons.save_entry(group, name, &mut self.batch);
         }
         if enqueued.as_ref().is_ok_and(|enqueued| !enqueued.is_empty()) {
@@ -84,7 +84,7 @@ impl Engine {
         if self.draining {
             return Vec::new();
         }
-        let due = self.crons.due(self.now, SLICE).into_iter();
+        let due = self.crons.due(self.clock.now(), SLICE).into_iter();
         let jobs = due.filter_map(|(group, name)| self.crons.job(&group, &name));
         unique_tags(jobs).filter(|tag| !self.tags.is_known(tag)).collect()
     }
@@ -94,19 +94,19 @@ impl Engine {
         if self.draining {
             return;
         }
-        for (group, name) in self.crons.due(self.now, SLICE) {
+        for (group, name) in self.crons.due(self.clock.now(), SLICE) {
             if let Some(firing) = self.crons.hand_out(&group, &name) {
                 self.firings.push_back(firing);
                 continue;
             }
-            self.crons.reschedule(&group, &name, self.now);
+            self.crons.reschedule(&group, &name, self.clock.now());
             self.fire_one(&group, &name);
             self.crons.save_entry(&group, &name, &mut self.batch);
         }
     }
 
     fn fire_one(&mut self, group: &CronName, name: &CronName) {
-        let now = self.now;
+        let now = self.clock.now();
         let Some(of_group) = self.crons.get_mut(group) else { return };
         let rests = of_group.rest.paused;
         let Some(entry) = of_group.entry_mut(name).filter(|entry| !rests && !entry.rest.paused) else {

@@ -41,17 +41,15 @@ mod waking;
 mod window;
 
 use std::collections::{BinaryHeap, VecDeque};
-use std::ops::Range;
 use std::{cmp, mem};
 
 use protocol::id::JobId;
 use protocol::job::Backoff;
 
-use crate::clock::Time;
 use crate::hash::{HashMap, HashSet};
 use crate::job::Job;
 use crate::job::event::Event;
-use crate::job::id::{QueueId, Stamp, Stamps};
+use crate::job::id::{QueueId, Stamp};
 use crate::store::batch::Batch;
 use crate::store::view::LaneKey;
 use answers::Answers;
@@ -73,8 +71,8 @@ pub use schedule::{Due, TIMERS_REFILL, place_of};
 use streams::Streams;
 pub use tags::Holders;
 use tags::Tags;
+use time::Clock;
 pub use time::UNDATED_SLICE;
-use time::Undated;
 
 /// What the server does where a job does not say.
 #[derive(Debug, Clone, Copy)]
@@ -104,20 +102,8 @@ pub type Found = HashMap<JobId, Job>;
 #[derive(Debug)]
 pub struct Engine {
     settings: Settings,
-    /// What the clock on the wall says in this turn, in milliseconds since the Unix epoch. See [`time`].
-    now: u64,
-    /// What the clock that never steps says, in milliseconds.
-    up: u64,
-    /// The clock on the wall was set back, and said this before; it has not been seen to yet.
-    set_back_from: Option<u64>,
-    /// Where timers are to be looked at whose dates may come from a clock that was ahead.
-    undated: Option<Undated>,
+    clock: Clock,
     random: fastrand::Rng,
-    stamps: Stamps,
-    last_token: u64,
-    /// Tokens of deliveries that the store may not have heard of before a crash.
-    forgotten: Range<u64>,
-    clock_saved_at: Time,
     queues: Queues,
     leases: Leases,
     streams: Streams,
@@ -173,7 +159,7 @@ impl Engine {
         for (id, drawing) in &gone {
             // It may have gone to sleep for a job that has left it without being read.
             for (gate, first) in drawing.sleepers() {
-                self.budgets.follow(gate, *id, Some(first), None, self.up);
+                self.budgets.follow(gate, *id, Some(first), None, self.clock.up());
             }
             self.heads.update(&self.queues, *id);
             self.batch.remove_queue(*id);
@@ -363,7 +349,7 @@ impl Engine {
         self.queues.clear();
         self.cursors.clear();
         self.timers = Timers::empty();
-        self.undated = None;
+        self.clock.forget_undated();
         self.tags = Tags::default();
         self.budgets = Budgets::default();
         self.crons.clear();
@@ -375,7 +361,7 @@ impl Engine {
         self.heads.rebuild(&self.queues);
         self.batch = Batch::default();
         self.batch.put_format();
-        self.save_clock();
+        self.clock.save(&mut self.batch);
         let waiters = mem::take(&mut self.waiters).into_values().flatten();
         self.woken.extend(waiters.map(|waiter| (waiter, None)));
         self.clear = true;
@@ -402,7 +388,7 @@ impl Engine {
     fn stop(&mut self) {
         self.draining = true;
         self.save_leases(u64::MAX);
-        self.save_clock();
+        self.clock.save(&mut self.batch);
     }
 
     /// A random number from 0 to 1.

@@ -26,14 +26,14 @@ impl Engine {
         {
             let has_failed = from == Some(Status::InFlight)
                 && matches!(to, Some(Status::Scheduled | Status::Dead))
-                && job.failed_at == Some(self.now);
+                && job.failed_at == Some(self.clock.now());
             self.events.push(Event {
                 id: job.id,
                 queue: queue.clone(),
                 job_type: job.job_type.clone(),
                 from,
                 to,
-                at: self.now,
+                at: self.clock.now(),
                 priority: job.priority,
                 attempts: job.attempts,
                 error: job.last_error.clone().filter(|_| has_failed),
@@ -50,7 +50,7 @@ impl Engine {
             let mut job = job.clone();
             job.status = status;
             if status == Status::Completed {
-                job.completed_at = job.completed_at.or(Some(self.now));
+                job.completed_at = job.completed_at.or(Some(self.clock.now()));
             }
             self.seen(job.into())
         });
@@ -60,7 +60,7 @@ impl Engine {
     /// Lets a caller wait for the end of a job. One that has ended already is not waited for.
     pub(super) fn wait_for(&mut self, Wait { id, waiter }: Wait, found: &Found) -> Result<Waits, Reject> {
         if self.leases.get(id).is_none() {
-            let job = found.get(&id).filter(|job| !job.is_gone(self.now)).ok_or(Reject::NotFound)?;
+            let job = found.get(&id).filter(|job| !job.is_gone(self.clock.now())).ok_or(Reject::NotFound)?;
             if job.status.is_terminal() {
                 return Ok(Waits::Ended);
             }

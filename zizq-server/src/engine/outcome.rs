@@ -49,7 +49,7 @@ impl Engine {
     }
 
     fn complete(&mut self, job: Arc<Job>) {
-        let (keep, now) = (self.completed_ms(&job), self.now);
+        let (keep, now) = (self.completed_ms(&job), self.clock.now());
         if keep == 0 {
             self.remove(&job, Status::InFlight, Some(Status::Completed));
             return;
@@ -76,7 +76,7 @@ impl Engine {
 
     /// Counts a failure and decides what follows. The job is out of flight, and still stored as ready.
     pub(super) fn end_attempt(&mut self, job: Arc<Job>, failure: Failure) -> Arc<Job> {
-        let (now, attempts) = (self.now, job.attempts.saturating_add(1));
+        let (now, attempts) = (self.clock.now(), job.attempts.saturating_add(1));
         let last_error = Arc::new(in_short(&failure, now));
         let retry_at = self.retry_at(&job, attempts, &failure);
         let keep = job.retention.and_then(|r| r.dead_ms).unwrap_or(self.settings.dead_ms);
@@ -118,12 +118,15 @@ impl Engine {
         }
         let backoff = job.backoff.unwrap_or(self.settings.backoff);
         let delay = failure.delay_ms.unwrap_or_else(|| backoff::delay_ms(backoff, attempts, random));
-        Some(self.now.saturating_add(delay).min(MAX_TIME_MS))
+        Some(self.clock.now().saturating_add(delay).min(MAX_TIME_MS))
     }
 
     /// When an attempt that began when the job says has taken too long, by the clock that never steps.
     pub(super) fn deadline(&self, job: &Job) -> Option<u64> {
-        let began = self.up.saturating_sub(self.now.saturating_sub(job.dequeued_at.unwrap_or(self.now)));
+        let began = self
+            .clock
+            .up()
+            .saturating_sub(self.clock.now().saturating_sub(job.dequeued_at.unwrap_or(self.clock.now())));
         Some(began.saturating_add(self.timeout_ms(job)?))
     }
 
@@ -139,7 +142,7 @@ impl Engine {
             bytes += lease.job.weight();
             room
         };
-        self.leases.overdue(self.up).take(SLICE).take_while(fits).map(|lease| lease.job.id).collect()
+        self.leases.overdue(self.clock.up()).take(SLICE).take_while(fits).map(|lease| lease.job.id).collect()
     }
 
     /// Fails the attempts that have taken too long.
@@ -150,7 +153,7 @@ impl Engine {
                 self.streams.tell(lease.stream, Item::Cancel { id, reason: CancelReason::TimedOut });
             }
             let Some(lease) = self.end_lease(id) else { continue };
-            let over = self.up.saturating_sub(lease.deadline.unwrap_or(self.up));
+            let over = self.clock.up().saturating_sub(lease.deadline.unwrap_or(self.clock.up()));
             let ran = over.saturating_add(self.timeout_ms(&lease.job).unwrap_or_default());
             let failure = Failure {
                 message: format!("still running after {ran} ms"),

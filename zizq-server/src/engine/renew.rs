@@ -69,7 +69,7 @@ impl Engine {
     }
 
     pub(super) fn renew(&mut self, link: Link) {
-        let up = self.up;
+        let up = self.clock.up();
         if let Some(stream) = self.streams.linked(link) {
             stream.renewed_at = up;
         }
@@ -99,19 +99,19 @@ impl Engine {
         let lease = self.leases.get_mut(id)?;
         let stream = self.streams.get(lease.stream)?;
         let length = lease_ms.or(stream.lease_ms).unwrap_or(DEFAULT_LEASE_MS);
-        lease.kept_until = Some(self.up + length);
+        lease.kept_until = Some(self.clock.up() + length);
         let (end, key) = (end_of(lease, stream), lease.stream);
         self.watch(key, end);
         self.hear_of(id);
-        end.map(|end| self.wall_of(end))
+        end.map(|end| self.clock.wall_of(end))
     }
 
     /// The worker of a lease is there: the next start gives it time again.
     pub(super) fn hear_of(&mut self, id: JobId) {
         let Some(lease) = self.leases.get_mut(id) else { return };
         lease.restored_at = None;
-        let end = end_to_save(lease, self.streams.get(lease.stream), self.up);
-        let end = self.dated(end);
+        let end = end_to_save(lease, self.streams.get(lease.stream), self.clock.up());
+        let end = self.clock.dated(end);
         let Some(lease) = self.leases.get(id) else { return };
         if lease.saved.is_some_and(|saved| saved != end) {
             self.save_lease(id);
@@ -129,7 +129,7 @@ impl Engine {
                 job,
                 token,
                 stream,
-                since: self.up,
+                since: self.clock.up(),
                 kept_until: None,
                 deadline: None,
                 event: 0,
@@ -198,7 +198,7 @@ impl Engine {
         let mut stream = self.streams.get_mut(lease.stream);
         let release = Arc::new(LastRelease {
             reason: reason.to_owned(),
-            at: self.now,
+            at: self.clock.now(),
             queue: queue.record.name.clone(),
             worker: stream.as_ref().and_then(|stream| stream.about.worker.clone()),
         });
@@ -213,7 +213,7 @@ impl Engine {
         // It was not delivered after all, and its worker has said all it has to say.
         released.lapsed = false;
         released.deliveries = released.deliveries.saturating_sub(1);
-        match ready_at.filter(|at| *at > self.now) {
+        match ready_at.filter(|at| *at > self.clock.now()) {
             None => self.requeue(job),
             Some(at) => self.put_off(job, at),
         }
@@ -223,7 +223,7 @@ impl Engine {
     pub(super) fn expire_leases(&mut self) {
         let mut due = Vec::new();
         while let Some(&Reverse((at, key))) = self.checks.peek()
-            && at <= self.up
+            && at <= self.clock.up()
         {
             self.checks.pop();
             let Some(stream) = self.streams.get_mut(key) else { continue };
@@ -247,10 +247,10 @@ impl Engine {
 
     /// The jobs whose leases end in this turn.
     pub(super) fn expiring(&self) -> Vec<JobId> {
-        if self.checks.peek().is_none_or(|Reverse((at, _))| *at > self.up) {
+        if self.checks.peek().is_none_or(|Reverse((at, _))| *at > self.clock.up()) {
             return Vec::new();
         }
-        let due = self.checks.iter().filter(|Reverse((at, _))| *at <= self.up);
+        let due = self.checks.iter().filter(|Reverse((at, _))| *at <= self.clock.up());
         let streams = due.filter_map(|Reverse((at, key))| {
             self.streams.get(*key).filter(|stream| stream.check_at == Some(*at))
         });
@@ -258,17 +258,17 @@ impl Engine {
     }
 
     fn look_at(&self, stream: &Stream) -> Look {
-        let mut next: Option<u64> = stream.waits_until(self.up);
+        let mut next: Option<u64> = stream.waits_until(self.clock.up());
         let (mut over, mut bytes, mut is_cut) = (Vec::new(), 0, false);
         for id in stream.held.values() {
             let Some(lease) = self.leases.get(*id) else { continue };
             match end_of(lease, stream) {
-                Some(end) if end <= self.up && (over.len() >= SLICE || bytes >= SLICE_BYTES) => {
+                Some(end) if end <= self.clock.up() && (over.len() >= SLICE || bytes >= SLICE_BYTES) => {
                     // This one and what comes behind it: in the next turn.
-                    (next, is_cut) = (Some(self.up), true);
+                    (next, is_cut) = (Some(self.clock.up()), true);
                     break;
                 }
-                Some(end) if end <= self.up => {
+                Some(end) if end <= self.clock.up() => {
                     bytes += lease.job.weight();
                     over.push(*id);
                 }
@@ -310,13 +310,13 @@ impl Engine {
         let Some(lease) = self.leases.get(id) else { return };
         let stream = self.streams.get(lease.stream);
         let resumable = stream.filter(|s| s.kind == StreamKind::Events);
-        let end = self.dated(end_to_save(lease, stream, self.up));
+        let end = self.clock.dated(end_to_save(lease, stream, self.clock.up()));
         let record = LeaseRecord {
             queue: lease.job.queue.0,
             priority: lease.job.priority,
             token: lease.token.to_u64(),
             deliveries: lease.job.deliveries,
-            dequeued_at: lease.job.dequeued_at.unwrap_or_else(|| self.wall_of(lease.since)),
+            dequeued_at: lease.job.dequeued_at.unwrap_or_else(|| self.clock.wall_of(lease.since)),
             lease_ms: stream.and_then(|s| s.lease_ms),
             stream: resumable.map(|s| (s.id, lease.event)),
             end,
@@ -325,11 +325,5 @@ impl Engine {
         if let Some(lease) = self.leases.get_mut(id) {
             lease.saved = Some(end);
         }
-    }
-
-    /// What is written down has a date.
-    fn dated(&self, LeaseEnd { kept_until, restored_at }: LeaseEnd) -> LeaseEnd {
-        let dated = |up: Option<u64>| up.map(|up| self.wall_of(up));
-        LeaseEnd { kept_until: dated(kept_until), restored_at: dated(restored_at) }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::ops::Range;
 use std::sync::Arc;
 
 use protocol::id::JobId;
@@ -16,19 +15,18 @@ use super::bulk::Bulks;
 use super::command::streams::StreamKind;
 use super::crons::Crons;
 use super::dispatch::Heads;
-use super::lease::{Lease, Leases, SAVE_AFTER_MS};
+use super::lease::{Lease, Leases};
 use super::queues::Queues;
 use super::schedule::Timers;
 use super::streams::{State, Stream, Streams, Takes};
 use super::tags::Tags;
-use super::time::STEP_MS;
-use super::transition::TOKEN_COUNT_BITS;
+use super::time::{Clock, set_back_by};
 use super::{Engine, Settings};
 use crate::clock::Time;
 use crate::hash::{HashMap, HashSet};
 use crate::job::Job;
 use crate::job::draw::{BudgetId, DrawId};
-use crate::job::id::{QueueId, Stamp, Stamps};
+use crate::job::id::{QueueId, Stamp};
 use crate::store::batch::Batch;
 use crate::store::bulk::StoredBulks;
 use crate::store::record::{
@@ -37,18 +35,9 @@ use crate::store::record::{
 };
 use crate::store::view::LaneKey;
 
-/// The clock is written down about once a second: what was handed out last may be this much later, in milliseconds.
-const CLOCK_SLACK_MS: u64 = 2_000;
-
 /// Streams are numbered from the time of the start on, so that what is said on a connection to an earlier engine of the
 /// process reaches none of them.
 const STREAM_COUNT_BITS: u32 = 20;
-
-/// The tokens of deliveries that a crash may have made the store forget: those of the last seconds before it.
-const fn forgotten_tokens(clock: u64, start: u64) -> Range<u64> {
-    let earliest = clock.saturating_sub(SAVE_AFTER_MS + CLOCK_SLACK_MS);
-    (earliest << TOKEN_COUNT_BITS)..(start << TOKEN_COUNT_BITS)
-}
 
 /// What is read from the store at start. Jobs are not: their fronts are read when somebody asks for them.
 #[derive(Debug, Default)]
@@ -71,27 +60,16 @@ impl Engine {
     /// An engine that goes on where an earlier one stopped. `seed` makes its random numbers.
     pub fn new(settings: Settings, stored: Stored, time: Time, seed: u64) -> Self {
         let Time { wall: now, up } = time;
-        let clock = stored.clock;
-        // It was set back while nobody was looking, or what follows from that has not come to its end.
-        let back = clock.wall.saturating_sub(now);
-        let back = if back >= STEP_MS { back } else { 0 };
-        let back_from = clock.back_from.max((back > 0).then_some(clock.wall));
-        // Only counters start ahead of the clock: time itself must not stand still until the clock has caught up.
-        let start = if clock.latest == 0 { now } else { now.max(clock.latest + CLOCK_SLACK_MS) };
+        let back = set_back_by(stored.clock, now);
+        let clock = Clock::stored(stored.clock, time);
+        let streams = Streams::starting_at(clock.latest() << STREAM_COUNT_BITS);
         let mut engine = Self {
             settings,
-            now,
-            up,
-            set_back_from: back_from,
-            undated: None,
+            clock,
             random: fastrand::Rng::with_seed(seed),
-            stamps: Stamps::starting_at(start),
-            last_token: start << TOKEN_COUNT_BITS,
-            forgotten: forgotten_tokens(clock.latest, start),
-            clock_saved_at: Time { wall: 0, up: 0 },
             queues: Queues::default(),
             leases: Leases::default(),
-            streams: Streams::starting_at(start << STREAM_COUNT_BITS),
+            streams,
             timers: Timers::stored(),
             tags: Tags::default(),
             firings: VecDeque::new(),
@@ -129,8 +107,7 @@ impl Engine {
         engine.load_answers(stored.answers);
         engine.load_leases(stored.leases, back);
         if back > 0 {
-            // The next start must not count the same step once more.
-            engine.batch.put_clock(ClockRecord { wall: now, back_from, ..clock });
+            engine.clock.save_step(stored.clock, &mut engine.batch);
         }
         engine
     }
@@ -168,14 +145,14 @@ impl Engine {
                 continue;
             };
             let lease_ms = record.lease_ms.unwrap_or(DEFAULT_LEASE_MS);
-            let restored_at = record.end.restored_at.map_or(self.now, |at| at.saturating_sub(back));
+            let restored_at = record.end.restored_at.map_or(self.clock.now(), |at| at.saturating_sub(back));
             let kept_until = record.end.kept_until.map(|at| at.saturating_sub(back));
-            let end = LeaseEnd { restored_at: Some(restored_at.min(self.now)), kept_until };
+            let end = LeaseEnd { restored_at: Some(restored_at.min(self.clock.now())), kept_until };
             let dequeued_at = record.dequeued_at.saturating_sub(back);
             if (end, dequeued_at) != (record.end, record.dequeued_at) {
                 self.batch.put_lease(id, &LeaseRecord { end, dequeued_at, ..record });
             }
-            let since = self.up_of(restored_at.min(self.now));
+            let since = self.clock.up_of(restored_at.min(self.clock.now()));
             let token = LeaseToken::from_u64(record.token);
             let key = match record.stream {
                 None => self.answered_stream(lease_ms),
@@ -202,7 +179,7 @@ impl Engine {
                     token,
                     stream: key,
                     since,
-                    kept_until: kept_until.map(|at| self.up_of(at)),
+                    kept_until: kept_until.map(|at| self.clock.up_of(at)),
                     deadline: None,
                     event,
                     restored_at: Some(since),

@@ -85,7 +85,7 @@ impl Engine {
 
     /// The timers that go off now, a slice of them. Their jobs are to be brought to [`Engine::ring`].
     pub fn due(&mut self) -> Vec<Due> {
-        std::iter::from_fn(|| self.timers.pop_due(self.now)).take(SLICE).collect()
+        std::iter::from_fn(|| self.timers.pop_due(self.clock.now())).take(SLICE).collect()
     }
 
     /// A timer has gone off for this job; none: the job is not there any more.
@@ -106,7 +106,7 @@ impl Engine {
 
     /// Ends the leases whose time is over, and writes down those that last.
     pub fn expire(&mut self) {
-        self.save_leases(self.up.saturating_sub(super::lease::SAVE_AFTER_MS));
+        self.save_leases(self.clock.up().saturating_sub(super::lease::SAVE_AFTER_MS));
         self.expire_leases();
     }
 
@@ -114,6 +114,6 @@ impl Engine {
     pub fn tick(&mut self) {
         self.time_out();
         self.forget_answers();
-        self.budgets.settle(self.up);
+        self.budgets.settle(self.clock.up());
     }
 }

@@ -39,7 +39,7 @@ impl Engine {
     fn resumable(&self, id: u128) -> Option<u64> {
         let key = self.streams.by_id(id)?;
         let stream = self.streams.get(key)?;
-        let is_there = !stream.is_over(self.up) && !matches!(stream.state, State::Gone { .. });
+        let is_there = !stream.is_over(self.clock.up()) && !matches!(stream.state, State::Gone { .. });
         (stream.kind == StreamKind::Events && is_there).then_some(key)
     }
 
@@ -47,10 +47,10 @@ impl Engine {
         let key = self.streams.insert(Stream {
             prefetch: open.prefetch,
             resume_ms: open.resume_ms,
-            renewed_at: self.up,
+            renewed_at: self.clock.up(),
             renewal_ms: self.settings.stream_renewal_ms,
-            came_at: self.up,
-            connected_at: self.now,
+            came_at: self.clock.up(),
+            connected_at: self.clock.now(),
             about: open.about.clone(),
             state: State::Open(open.outbox.clone()),
             ..Stream::new(open.id, open.kind, takes, open.lease_ms)
@@ -76,11 +76,11 @@ impl Engine {
             stream.prefetch = open.prefetch;
             stream.lease_ms = open.lease_ms;
             stream.resume_ms = open.resume_ms;
-            stream.renewed_at = self.up;
+            stream.renewed_at = self.clock.up();
             stream.renewal_ms = self.settings.stream_renewal_ms;
-            stream.came_at = self.up;
+            stream.came_at = self.clock.up();
             stream.lapses = false;
-            stream.connected_at = self.now;
+            stream.connected_at = self.clock.now();
             stream.about = open.about.clone();
             stream.state = State::Open(open.outbox.clone());
             // After a crash the worker may have seen more than we know of; no number it makes up may overflow ours.
@@ -100,7 +100,7 @@ impl Engine {
         for cancel in cancels {
             self.streams.tell(key, cancel);
         }
-        let end = self.streams.get(key).and_then(|stream| stream.lease_end(self.up));
+        let end = self.streams.get(key).and_then(|stream| stream.lease_end(self.clock.up()));
         self.watch(key, end);
         opened
     }
@@ -116,7 +116,7 @@ impl Engine {
             job: lease.job.clone(),
             queue: queue.clone(),
             token: lease.token,
-            lease_expires_at: super::renew::end_of(lease, stream).map(|end| self.wall_of(end)),
+            lease_expires_at: super::renew::end_of(lease, stream).map(|end| self.clock.wall_of(end)),
             event: lease.event,
         };
         if let State::Open(outbox) = &stream.state {
@@ -128,7 +128,7 @@ impl Engine {
 
     /// The connection of a stream is over, or of no use any more.
     pub(super) fn disconnect(&mut self, link: Link) {
-        let up = self.up;
+        let up = self.clock.up();
         let Some(stream) = self.streams.linked(link) else { return };
         if !matches!(stream.state, State::Open(_)) {
             return;
@@ -168,7 +168,7 @@ impl Engine {
     }
 
     pub(super) fn drop_if_over(&mut self, key: u64) {
-        if self.streams.get(key).is_some_and(|stream| stream.is_over(self.up)) {
+        if self.streams.get(key).is_some_and(|stream| stream.is_over(self.clock.up())) {
             let stream = self.streams.remove(key);
             if let Some(Takes::Queues(ids)) = stream.map(|stream| stream.takes) {
                 self.queues.forget_taker(&ids);
@@ -196,12 +196,12 @@ impl Engine {
     /// Hands a ready job to a stream.
     pub(super) fn deliver(&mut self, key: u64, mut job: Arc<crate::job::Job>) {
         self.leaves_ready(&job);
-        let token = self.next_token();
+        let token = self.clock.next_token();
         let delivered = Arc::make_mut(&mut job);
         delivered.deliveries = delivered.deliveries.saturating_add(1);
-        delivered.dequeued_at = Some(self.now);
+        delivered.dequeued_at = Some(self.clock.now());
         // It is ready, whatever the clock said when it became so: it may have been set back since.
-        delivered.ready_at = delivered.ready_at.min(self.now);
+        delivered.ready_at = delivered.ready_at.min(self.clock.now());
         delivered.last_lease = Some(token);
         delivered.lapsed = false;
         let Some(stream) = self.streams.get_mut(key) else { return };
@@ -213,7 +213,7 @@ impl Engine {
                 job,
                 token,
                 stream: key,
-                since: self.up,
+                since: self.clock.up(),
                 kept_until: None,
                 deadline: None,
                 event,
@@ -223,8 +223,8 @@ impl Engine {
         );
         self.send(id);
         if !draw.is_none() {
-            self.budgets.spend(draw, self.up);
-            self.budgets.settle(self.up);
+            self.budgets.spend(draw, self.clock.up());
+            self.budgets.settle(self.clock.up());
         }
     }
 }

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use protocol::enqueue::NewJob;
 use protocol::id::JobId;
 use protocol::job::Status;
-use protocol::lease::LeaseToken;
 use protocol::outcome::LeasedJob;
 
 use super::command::Reject;
 use super::lease::Lease;
+use super::time::time_of;
 use super::{Engine, Found};
 use crate::job::Job;
 use crate::job::draw::DrawId;
@@ -24,9 +24,6 @@ use crate::job::id::{QueueId, Stamp};
 
 /// The cursor of a lane follows after this many jobs have left it.
 const CURSOR_EVERY: usize = if cfg!(test) { 8 } else { 4_096 };
-
-/// A token is a time in milliseconds and a count: room for a million deliveries a millisecond.
-pub(super) const TOKEN_COUNT_BITS: u32 = 20;
 
 /// What becomes of a job that has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,22 +61,16 @@ impl Engine {
             }
             // What this delivery came to has been reported.
             Some(last) if token == last => Err(Reject::NotFound),
-            _ if ready && self.may_be_forgotten(job, token) => {
+            _ if ready && self.clock.may_have_forgotten(job, token) => {
                 let mut job = found.remove(&id).ok_or(Reject::NotFound)?;
                 // It was a delivery, though the store has not heard of it. Nobody can hold a later one.
                 job.deliveries = job.deliveries.saturating_add(1);
-                job.dequeued_at = Some(token.to_u64() >> TOKEN_COUNT_BITS);
+                job.dequeued_at = Some(time_of(token));
                 job.last_lease = Some(token);
                 Ok(Claim::Late(Arc::new(job)))
             }
             _ => Err(Reject::NotFound),
         }
-    }
-
-    /// Whether a job can have been handed out with this token shortly before a crash.
-    fn may_be_forgotten(&self, job: &Job, token: LeaseToken) -> bool {
-        let at = token.to_u64() >> TOKEN_COUNT_BITS;
-        self.forgotten.contains(&token.to_u64()) && at >= Stamp::of(job.id).millis()
     }
 
     /// A new job takes its place.
@@ -233,7 +224,7 @@ impl Engine {
     /// Puts a job that was in flight among the ready ones again, or among the scheduled ones if it was told so
     /// meanwhile.
     pub(super) fn requeue(&mut self, job: Arc<Job>) {
-        if job.ready_at > self.now && Some(job.ready_at) > job.dequeued_at {
+        if job.ready_at > self.clock.now() && Some(job.ready_at) > job.dequeued_at {
             let at = job.ready_at;
             self.put_off(job, at);
         } else {
@@ -243,7 +234,7 @@ impl Engine {
 
     /// Lets a job that was in flight wait for a time.
     pub(super) fn put_off(&mut self, job: Arc<Job>, until: u64) {
-        let now = self.now;
+        let now = self.clock.now();
         self.transition(job, Status::InFlight, |job| {
             job.status = Status::Scheduled;
             job.wait_until(until, now);
@@ -317,16 +308,8 @@ impl Engine {
         let unsaved = self.leases.iter().filter(|lease| lease.saved.is_none() && of_lane(&lease.job));
         let in_flight = unsaved.map(|l| Stamp::of(l.job.id)).min();
         let first = [in_flight, lanes.first(priority)].into_iter().flatten().min();
-        let first = first.unwrap_or(self.stamps.last().next());
+        let first = first.unwrap_or(self.clock.last_stamp().next());
         self.cursors.insert((id, draw, priority), first);
         self.batch.put_cursor(id, draw, priority, first);
-    }
-
-    /// A token that no delivery had before, and none will have after.
-    pub(super) fn next_token(&mut self) -> LeaseToken {
-        // Where the clock was set back it is not earlier than its job.
-        let at = self.now.max(self.stamps.millis());
-        self.last_token = (at << TOKEN_COUNT_BITS).max(self.last_token + 1);
-        LeaseToken::from_u64(self.last_token)
     }
 }

@@ -15,7 +15,7 @@ impl Engine {
     /// The youngest job that keeps a new one out.
     pub(super) fn keeper(&self, unique: &Unique) -> Option<JobId> {
         let keeps_out = |holder: &&Holder| match (holder.purge_at, unique.scope) {
-            (Some(at), scope) => scope == UniqueWhile::Exists && at > self.now,
+            (Some(at), scope) => scope == UniqueWhile::Exists && at > self.clock.now(),
             (None, UniqueWhile::Queued) => self.leases.get(holder.id).is_none(),
             (None, UniqueWhile::Active | UniqueWhile::Exists) => true,
         };

@@ -26,13 +26,13 @@ impl Engine {
         if awake || before == after {
             return;
         }
-        if before.is_none() && self.budgets.lets_pass(gate, self.up) {
+        if before.is_none() && self.budgets.lets_pass(gate, self.clock.up()) {
             if let Some(queue) = self.queues.get_mut(id) {
                 queue.drawing.set_awake(gate, true);
             }
             return;
         }
-        self.budgets.follow(gate, id, before, after, self.up);
+        self.budgets.follow(gate, id, before, after, self.clock.up());
     }
 
     /// Lets jobs of a queue that are first but short of tokens wait at the gate that is closed for them, until the
@@ -44,7 +44,7 @@ impl Engine {
             if draw.is_none() {
                 return moved_any;
             }
-            self.budgets.refresh(draw, self.up);
+            self.budgets.refresh(draw, self.clock.up());
             let (gate, false) = self.budgets.gate_for(draw) else { return moved_any };
             moved_any = true;
             let moved = self.queues.get_mut(id).map(|queue| queue.drawing.move_to(draw, gate));
@@ -59,7 +59,7 @@ impl Engine {
     fn sleep_at(&mut self, id: QueueId, gate: Gate) {
         let slept = self.queues.get_mut(id).and_then(|queue| queue.drawing.set_awake(gate, false));
         if slept.is_some() {
-            self.budgets.follow(gate, id, None, slept, self.up);
+            self.budgets.follow(gate, id, None, slept, self.clock.up());
         }
     }
 
@@ -67,7 +67,7 @@ impl Engine {
     fn wake_at(&mut self, id: QueueId, gate: Gate) -> bool {
         let woken = self.queues.get_mut(id).and_then(|queue| queue.drawing.set_awake(gate, true));
         if woken.is_some() {
-            self.budgets.follow(gate, id, woken, None, self.up);
+            self.budgets.follow(gate, id, woken, None, self.clock.up());
             self.dispatch_later(id);
         }
         woken.is_some()
