@@ -60,10 +60,6 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
-    }
-
     fn insert(&mut self, key: Arc<str>, kept: Kept) {
         self.bytes += kept.record.bytes;
         if self.by_key.insert(key.clone(), kept).is_none() {

@@ -60,7 +60,7 @@ impl Engine {
             None => self.enqueue(jobs, plan, found)?,
         };
         if let Some(waiter) = waiter {
-            self.wait_for_first(&enqueued, waiter);
+            self.listeners.wait_for_first(&enqueued, waiter);
         }
         Ok(enqueued)
     }

@@ -55,9 +55,9 @@ impl Bulks {
     }
 
     /// The store has forgotten everything: of the one that is worked on some jobs are gone, and the others do not come.
-    pub(super) fn reset(&mut self) {
+    pub(super) fn without_jobs(mut self) -> Self {
         self.coming.iter_mut().for_each(|bulk| bulk.once = None);
-        let Some(bulk) = self.coming.front_mut() else { return };
+        let Some(bulk) = self.coming.front_mut() else { return self };
         match bulk.stage {
             Stage::Coming(_) => bulk.stage = Stage::Coming(0),
             Stage::Accepted(_) => {
@@ -65,6 +65,7 @@ impl Bulks {
                 self.finish(Err(Reject::Conflict(reset.to_owned())));
             }
         }
+        self
     }
 
     fn finish(&mut self, answer: Result<Reply, Reject>) {

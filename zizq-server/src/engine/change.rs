@@ -9,7 +9,6 @@ use protocol::stream::CancelReason;
 
 use super::command::Reject;
 use super::command::jobs::{Change, ChangeJobs, Changed, ListInFlight, Seen};
-use super::lease::Lease;
 use super::outbox::Item;
 use super::transition::Then;
 use super::{Engine, Found, budget};
@@ -49,11 +48,11 @@ impl Engine {
         found: &mut Found,
     ) -> Changed {
         let seen = match self.leases.get(id) {
-            Some(lease) => self.seen_held(lease),
+            Some(lease) => self.queues.seen_held(lease),
             None => found
                 .remove(&id)
                 .filter(|job| !job.is_gone(self.clock.now()))
-                .and_then(|job| self.seen(job.into())),
+                .and_then(|job| self.queues.seen(job.into())),
         };
         let Some(seen) = seen else { return Changed::Missing };
         if only.is_some_and(|filter| !filter.accepts(&seen.job, &seen.queue, seen.status)) {
@@ -70,7 +69,7 @@ impl Engine {
                 return if differs { Changed::Refused(seen.status) } else { Changed::Same(seen) };
             }
             Change::Bind(change) => match self.bind(&seen.job, change) {
-                Ok(Some(job)) => self.seen(job),
+                Ok(Some(job)) => self.queues.seen(job),
                 Ok(None) => return Changed::Same(seen),
                 Err(reject) => return Changed::Unfit(reject),
             },
@@ -86,18 +85,6 @@ impl Engine {
         changed.map_or(Changed::Missing, Changed::Done)
     }
 
-    /// A job that nobody holds, as it is seen from outside.
-    pub(super) fn seen(&self, job: Arc<Job>) -> Option<Seen> {
-        let queue = self.queues.name(job.queue)?.clone();
-        Some(Seen { status: job.status, queue, job })
-    }
-
-    /// A job in flight, as it is seen from outside.
-    pub(super) fn seen_held(&self, lease: &Lease) -> Option<Seen> {
-        let queue = self.queues.name(lease.job.queue)?.clone();
-        Some(Seen { job: lease.job.clone(), queue, status: Status::InFlight })
-    }
-
     /// A job in flight stays with its worker; what has changed counts when it comes back.
     fn patch_held(&mut self, id: JobId, patch: &Patch) -> Option<Seen> {
         let queue = patch.queue.as_ref().map(|name| self.queues.id(name));
@@ -109,13 +96,13 @@ impl Engine {
             self.batch.remove_job(before, None);
             self.queues.move_held(before.queue, job.queue);
             self.note_removed(before.queue, before.draw, before.priority);
-            self.keep_behind_cursor(&job);
+            self.memory.keep_behind_cursor(&job, &mut self.batch);
             self.follow_move(&job, was_moved);
         }
         self.batch.put_job(&job);
         // The record says now that the job was handed out. Whoever reads it must also find to whom.
         self.save_lease(id);
-        self.leases.get(id).and_then(|lease| self.seen_held(lease))
+        self.leases.get(id).and_then(|lease| self.queues.seen_held(lease))
     }
 
     fn patch_idle(&mut self, before: &Arc<Job>, patch: &Patch) -> Option<Seen> {
@@ -128,13 +115,13 @@ impl Engine {
             None => {}
         }
         if patched == **before {
-            return self.seen(before.clone());
+            return self.queues.seen(before.clone());
         }
         let job = self.transition(before.clone(), before.status, |job| {
             *job = patched;
             Then::Stays
         });
-        self.seen(job)
+        self.queues.seen(job)
     }
 
     fn retry(&mut self, before: &Arc<Job>, reset_attempts: bool) -> Option<Seen> {
@@ -163,7 +150,7 @@ impl Engine {
             }
             Then::Stays
         });
-        self.seen(job)
+        self.queues.seen(job)
     }
 
     fn delete(&mut self, seen: &Seen) {
@@ -178,7 +165,7 @@ impl Engine {
     /// Those of these jobs that are in flight.
     pub(super) fn find_in_flight(&self, ids: &[JobId]) -> Vec<Seen> {
         let held = ids.iter().filter_map(|id| self.leases.get(*id));
-        held.filter_map(|lease| self.seen_held(lease)).collect()
+        held.filter_map(|lease| self.queues.seen_held(lease)).collect()
     }
 
     /// The first jobs in flight behind an id.
@@ -201,7 +188,7 @@ impl Engine {
             ids.truncate(limit);
         }
         ids.sort_unstable_by(order);
-        ids.iter().filter_map(|id| self.seen_held(self.leases.get(*id)?)).collect()
+        ids.iter().filter_map(|id| self.queues.seen_held(self.leases.get(*id)?)).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Recurring jobs: what there is, and when each comes next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -81,13 +81,15 @@ impl Group {
 pub(super) struct Crons {
     groups: BTreeMap<CronName, Group>,
     due: BTreeSet<(u64, CronName, CronName)>,
+    /// Entries whose jobs are to be folded, on their way out.
+    pub firings: VecDeque<Firing>,
     /// The zone of entries for which neither they nor their groups name one.
     pub zone: TimeZone,
 }
 
 impl Default for Crons {
     fn default() -> Self {
-        Self { groups: BTreeMap::new(), due: BTreeSet::new(), zone: TimeZone::UTC }
+        Self::in_zone(TimeZone::UTC)
     }
 }
 
@@ -128,9 +130,9 @@ impl Crons {
         self.groups.insert(name, group);
     }
 
-    /// Forgets everything but the zone.
-    pub(super) fn clear(&mut self) {
-        *self = Self { zone: self.zone.clone(), ..Self::default() };
+    /// None yet.
+    pub(super) const fn in_zone(zone: TimeZone) -> Self {
+        Self { groups: BTreeMap::new(), due: BTreeSet::new(), firings: VecDeque::new(), zone }
     }
 
     /// The jobs of all entries.

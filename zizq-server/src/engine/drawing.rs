@@ -184,12 +184,9 @@ impl Engine {
                 if let Some(stand) = change {
                     self.note_stand(id, stand);
                 }
-                self.heads.update(&self.queues, id);
+                self.dispatcher.follow_head(&self.queues, id);
             }
-            let of_draw = self.cursors.extract_if(|(_, of, _), _| *of == draw);
-            for ((queue, _, priority), _) in of_draw {
-                self.batch.remove_cursor(queue, draw, priority);
-            }
+            self.memory.drop_cursors(&mut self.batch, |(_, of, _)| *of == draw);
         }
     }
 }

@@ -37,7 +37,7 @@ impl Engine {
         found: &Found,
     ) -> Result<Vec<Enqueued>, Reject> {
         let enqueued = self.enqueue(jobs, Plan::default(), found)?;
-        self.wait_for_first(&enqueued, waiter);
+        self.listeners.wait_for_first(&enqueued, waiter);
         Ok(enqueued)
     }
 

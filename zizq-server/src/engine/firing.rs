@@ -71,12 +71,12 @@ impl Engine {
 
     /// Whether there is an entry for [`Engine::take_firing`].
     pub fn has_firing(&self) -> bool {
-        !self.firings.is_empty()
+        !self.crons.firings.is_empty()
     }
 
     /// An entry that has to be folded before it is enqueued.
     pub fn take_firing(&mut self) -> Option<Firing> {
-        self.firings.pop_front()
+        self.crons.firings.pop_front()
     }
 
     /// The tags that have to be looked up before [`Engine::fire`].
@@ -96,7 +96,7 @@ impl Engine {
         }
         for (group, name) in self.crons.due(self.clock.now(), SLICE) {
             if let Some(firing) = self.crons.hand_out(&group, &name) {
-                self.firings.push_back(firing);
+                self.crons.firings.push_back(firing);
                 continue;
             }
             self.crons.reschedule(&group, &name, self.clock.now());

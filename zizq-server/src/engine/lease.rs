@@ -114,14 +114,6 @@ impl Leases {
         self.by_job.values()
     }
 
-    pub(super) fn clear(&mut self) {
-        self.by_job.clear();
-        self.light = 0;
-        self.heavy.clear();
-        self.unsaved.clear();
-        self.deadlines.clear();
-    }
-
     /// When the next attempt has taken too long.
     pub(super) fn next_deadline(&self) -> Option<u64> {
         self.deadlines.first().map(|(at, ..)| *at)

@@ -19,7 +19,8 @@ mod drawing;
 mod enqueue;
 pub mod firing;
 mod lease;
-pub mod notice;
+mod memory;
+mod notice;
 pub mod outbox;
 mod outcome;
 mod payloads;
@@ -40,29 +41,28 @@ mod unique;
 mod waking;
 mod window;
 
-use std::collections::{BinaryHeap, VecDeque};
-use std::{cmp, mem};
+use std::mem;
 
 use protocol::id::JobId;
 use protocol::job::Backoff;
 
 use crate::hash::{HashMap, HashSet};
 use crate::job::Job;
-use crate::job::event::Event;
-use crate::job::id::{QueueId, Stamp};
 use crate::store::batch::Batch;
-use crate::store::view::LaneKey;
 use answers::Answers;
 use budgets::Budgets;
 use bulk::Bulks;
 use command::batches::Plan;
 use command::budgets::ListBudgets;
-use command::crons::{DeleteCrons, Firing, ListCrons, PutEntry};
-use command::jobs::{Seen, SucceedWith, Waiter};
+use command::crons::{DeleteCrons, ListCrons, PutEntry};
+use command::jobs::SucceedWith;
 use command::streams::ListWorkers;
 use command::{About, Command, Drain, Reject, Reply, Reset, Stop};
 use crons::Crons;
+use dispatch::Dispatcher;
 use lease::Leases;
+use memory::Memory;
+use notice::Listeners;
 use queues::Queues;
 pub use ready::{REFILL, REFILL_BYTES, Wanted};
 pub use restore::Stored;
@@ -99,49 +99,35 @@ pub struct Settings {
 /// Jobs that were looked up in the store for a command.
 pub type Found = HashMap<JobId, Job>;
 
+/// What the server knows and decides, made of parts. Each says for itself what always holds in it.
+///
+/// A command names the parts that it touches. Several engines can be in one process: nothing of an engine is global.
 #[derive(Debug)]
 pub struct Engine {
     settings: Settings,
     clock: Clock,
     random: fastrand::Rng,
+
     queues: Queues,
-    leases: Leases,
-    streams: Streams,
+    memory: Memory,
     timers: Timers,
     tags: Tags,
-    budgets: Budgets,
-    crons: Crons,
-    /// Entries whose jobs are to be folded, on their way out.
-    firings: VecDeque<Firing>,
     bulks: Bulks,
     answers: Answers,
-    /// For lanes with a long history: the first stamp that can be live. See [`crate::store::view::lanes`].
-    cursors: HashMap<LaneKey, Stamp>,
-    /// When the leases of a stream are to be looked at.
-    checks: BinaryHeap<cmp::Reverse<(u64, u64)>>,
-    /// Queues that may have jobs for waiting streams.
-    queues_to_dispatch: VecDeque<QueueId>,
-    /// Streams that may take more jobs.
-    streams_to_feed: VecDeque<u64>,
-    /// The next jobs of all queues, kept while a stream takes from all of them.
-    heads: dispatch::Heads,
-    /// Counts the times a stream began to wait.
-    waits: u64,
-    /// Streams that wait for a job of any queue, the longest waiting first, with when they began to.
-    waiting_for_all: VecDeque<(u64, u64)>,
-    /// Queues that streams wait for by name.
-    awaited: HashSet<QueueId>,
-    wanted: HashSet<Wanted>,
-    /// What the ready jobs in memory weigh, in bytes.
-    ready_bytes: usize,
-    /// Whether somebody listens to what happens.
-    watched: bool,
-    events: Vec<Event>,
-    waiters: HashMap<JobId, Vec<Waiter>>,
-    /// Those whose waiting is over, with what they waited for.
-    woken: Vec<(Waiter, Option<Seen>)>,
+
+    leases: Leases,
+    streams: Streams,
+    dispatcher: Dispatcher,
+    listeners: Listeners,
+
+    budgets: Budgets,
+    crons: Crons,
+
+    /// What has changed since the last commit.
     batch: Batch,
+    /// Whether the store is to forget everything first.
     clear: bool,
+    /// Whether the server ends: no job comes any more, and none is handed out.
     draining: bool,
 }
 
@@ -161,14 +147,12 @@ impl Engine {
             for (gate, first) in drawing.sleepers() {
                 self.budgets.follow(gate, *id, Some(first), None, self.clock.up());
             }
-            self.heads.update(&self.queues, *id);
+            self.dispatcher.follow_head(&self.queues, *id);
             self.batch.remove_queue(*id);
         }
-        if !gone.is_empty() && !self.cursors.is_empty() {
+        if !gone.is_empty() {
             let gone: HashSet<_> = gone.into_iter().map(|(id, _)| id).collect();
-            for ((queue, draw, priority), _) in self.cursors.extract_if(|(id, ..), _| gone.contains(id)) {
-                self.batch.remove_cursor(queue, draw, priority);
-            }
+            self.memory.drop_cursors(&mut self.batch, |(queue, ..)| gone.contains(queue));
         }
     }
 
@@ -220,7 +204,7 @@ impl Engine {
             Command::ChangeJobs(change) => self.change(&change, found).map(Reply::ChangeJobs),
             Command::Wait(wait) => self.wait_for(wait, found).map(Reply::Wait),
             Command::Unwait(unwait) => Ok({
-                self.unwait(&unwait);
+                self.listeners.unwait(&unwait);
                 Reply::Unwait(())
             }),
             Command::FindInFlight(find) => Ok(Reply::FindInFlight(self.find_in_flight(&find.0))),
@@ -306,7 +290,7 @@ impl Engine {
 
     /// What has to be read from the store so that dispatch can go on.
     pub fn wants(&mut self) -> Vec<Wanted> {
-        self.wanted.drain().collect()
+        self.dispatcher.take_wanted()
     }
 
     /// Hands deliveries over to the streams. Everything they are about has been committed.
@@ -314,7 +298,7 @@ impl Engine {
         self.tags.trim();
         self.leases.leave_payloads();
         self.streams.flush();
-        self.tell_waiters();
+        self.listeners.tell_waiters();
     }
 
     pub const fn settings(&self) -> Settings {
@@ -345,25 +329,18 @@ impl Engine {
         for key in self.streams.keys() {
             self.cancel_all(key);
         }
-        self.leases.clear();
-        self.queues.clear();
-        self.cursors.clear();
-        self.timers = Timers::empty();
+        let empty = Self::empty(self.settings, self.clock.clone(), self.random.clone());
+        let before = mem::replace(self, empty);
+        // What is not about jobs stays.
+        self.queues = before.queues.without_jobs();
+        self.streams = before.streams;
+        self.dispatcher = before.dispatcher.without_jobs(&self.queues);
+        self.listeners = before.listeners.without_jobs();
+        self.bulks = before.bulks.without_jobs();
+        self.crons = Crons::in_zone(before.crons.zone);
+        self.draining = before.draining;
         self.clock.forget_undated();
-        self.tags = Tags::default();
-        self.budgets = Budgets::default();
-        self.crons.clear();
-        self.firings.clear();
-        self.bulks.reset();
-        self.answers.clear();
-        self.wanted.clear();
-        self.ready_bytes = 0;
-        self.heads.rebuild(&self.queues);
-        self.batch = Batch::default();
-        self.batch.put_format();
         self.clock.save(&mut self.batch);
-        let waiters = mem::take(&mut self.waiters).into_values().flatten();
-        self.woken.extend(waiters.map(|waiter| (waiter, None)));
         self.clear = true;
     }
 
@@ -374,7 +351,7 @@ impl Engine {
         for id in held.into_values() {
             self.streams.tell(key, outbox::Item::Cancel { id, reason });
         }
-        self.feed(key);
+        self.dispatcher.feed(&mut self.streams, key);
         self.drop_if_over(key);
     }
 

@@ -83,7 +83,7 @@ impl Engine {
 
     /// Whether somebody will see the job after its success.
     fn keeps(&self, job: &Job) -> bool {
-        self.completed_ms(job) > 0 || self.waiters.contains_key(&job.id)
+        self.completed_ms(job) > 0 || self.listeners.are_waiting_for(job.id)
     }
 
     /// The jobs whose payloads have to be read before [`Engine::expire`].
@@ -136,7 +136,7 @@ impl Engine {
                 return true;
             };
             let Some(&id) = stream.again.front() else {
-                self.feed(key);
+                self.dispatcher.feed(&mut self.streams, key);
                 return true;
             };
             if let Some(lease) = self.leases.get(id).filter(|lease| lease.stream == key) {
@@ -144,7 +144,7 @@ impl Engine {
                     return false;
                 }
                 if lease.job.left_bytes > 0 {
-                    self.wanted.insert(Wanted::Payload(lease.job.place()));
+                    self.dispatcher.want(Wanted::Payload(lease.job.place()));
                     return false;
                 }
                 self.send(id);

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use protocol::job::Status;
 use protocol::name::QueueName;
 
-use super::command::jobs::JobCounts;
+use super::command::jobs::{JobCounts, Seen};
 use super::command::queues::{LastRelease, QueueState};
 use super::drawing::Drawing;
+use super::lease::Lease;
 use super::ready::{Head, Lanes};
 use crate::hash::{HashMap, HashSet};
+use crate::job::Job;
 use crate::job::counts::Counts;
 use crate::job::draw::DrawId;
 use crate::job::id::QueueId;
@@ -148,6 +150,18 @@ impl Queues {
         names.iter().filter_map(|name| self.known(name)).collect()
     }
 
+    /// A job that nobody holds, as it is seen from outside.
+    pub(super) fn seen(&self, job: Arc<Job>) -> Option<Seen> {
+        let queue = self.name(job.queue)?.clone();
+        Some(Seen { status: job.status, queue, job })
+    }
+
+    /// A job in flight, as it is seen from outside.
+    pub(super) fn seen_held(&self, lease: &Lease) -> Option<Seen> {
+        let queue = self.name(lease.job.queue)?.clone();
+        Some(Seen { job: lease.job.clone(), queue, status: Status::InFlight })
+    }
+
     /// Moves a job in flight from one queue to another.
     pub(super) fn move_held(&mut self, from: QueueId, to: QueueId) {
         self.count_down(from, Status::InFlight);
@@ -253,7 +267,7 @@ impl Queues {
     }
 
     /// Forgets every job; names, numbers and waiting streams stay.
-    pub(super) fn clear(&mut self) {
+    pub(super) fn without_jobs(mut self) -> Self {
         self.changed.clear();
         self.may_go = self.by_id.keys().copied().collect();
         for (id, queue) in &mut self.by_id {
@@ -266,6 +280,7 @@ impl Queues {
             queue.lanes = Lanes::new(*id, DrawId::NONE, true);
             queue.drawing = Drawing::default();
         }
+        self
     }
 }
 

@@ -1,6 +1,5 @@
 //! Leases that go on, are given up, or run out.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 
 use protocol::id::JobId;
@@ -11,7 +10,7 @@ use protocol::stream::CancelReason;
 use super::command::queues::LastRelease;
 use super::command::streams::{Link, StreamKind};
 use super::command::{Reject, leased};
-use super::lease::Lease;
+use super::lease::{Lease, Leases};
 use super::outbox::Item;
 use super::streams::{State, Stream, Takes};
 use super::transition::Claim;
@@ -58,16 +57,30 @@ struct Look {
     is_cut: bool,
 }
 
-impl Engine {
-    /// Sees to it that the stream's leases are looked at when the first of them ends.
-    pub(super) fn watch(&mut self, key: u64, end: Option<u64>) {
-        let (Some(stream), Some(end)) = (self.streams.get_mut(key), end) else { return };
-        if stream.check_at.is_none_or(|at| end < at) {
-            stream.check_at = Some(end);
-            self.checks.push(Reverse((end, key)));
+/// Which leases of a stream end now, and when the next one does.
+fn look_at(stream: &Stream, leases: &Leases, up: u64) -> Look {
+    let mut next: Option<u64> = stream.waits_until(up);
+    let (mut over, mut bytes, mut is_cut) = (Vec::new(), 0, false);
+    for id in stream.held.values() {
+        let Some(lease) = leases.get(*id) else { continue };
+        match end_of(lease, stream) {
+            Some(end) if end <= up && (over.len() >= SLICE || bytes >= SLICE_BYTES) => {
+                // This one and what comes behind it: in the next turn.
+                (next, is_cut) = (Some(up), true);
+                break;
+            }
+            Some(end) if end <= up => {
+                bytes += lease.job.weight();
+                over.push(*id);
+            }
+            Some(end) => next = Some(next.map_or(end, |n| n.min(end))),
+            None => {}
         }
     }
+    Look { over, next, is_cut }
+}
 
+impl Engine {
     pub(super) fn renew(&mut self, link: Link) {
         let up = self.clock.up();
         if let Some(stream) = self.streams.linked(link) {
@@ -101,7 +114,7 @@ impl Engine {
         let length = lease_ms.or(stream.lease_ms).unwrap_or(DEFAULT_LEASE_MS);
         lease.kept_until = Some(self.clock.up() + length);
         let (end, key) = (end_of(lease, stream), lease.stream);
-        self.watch(key, end);
+        self.streams.watch(key, end);
         self.hear_of(id);
         end.map(|end| self.clock.wall_of(end))
     }
@@ -161,7 +174,7 @@ impl Engine {
         stream.held.insert(lease.token, lease.job.id);
         let end = end_of(&lease, stream);
         self.leases.insert(lease);
-        self.watch(key, end);
+        self.streams.watch(key, end);
     }
 
     pub(super) fn release(&mut self, jobs: &[JobRelease], found: &mut Found) -> NotDone {
@@ -221,17 +234,7 @@ impl Engine {
 
     /// Ends leases whose time is over: of a stream with very many not all in one turn.
     pub(super) fn expire_leases(&mut self) {
-        let mut due = Vec::new();
-        while let Some(&Reverse((at, key))) = self.checks.peek()
-            && at <= self.clock.up()
-        {
-            self.checks.pop();
-            let Some(stream) = self.streams.get_mut(key) else { continue };
-            if stream.check_at == Some(at) {
-                stream.check_at = None;
-                due.push(key);
-            }
-        }
+        let due = self.streams.take_due(self.clock.up());
         due.into_iter().for_each(|key| self.check_stream(key));
     }
 
@@ -247,41 +250,13 @@ impl Engine {
 
     /// The jobs whose leases end in this turn.
     pub(super) fn expiring(&self) -> Vec<JobId> {
-        if self.checks.peek().is_none_or(|Reverse((at, _))| *at > self.clock.up()) {
-            return Vec::new();
-        }
-        let due = self.checks.iter().filter(|Reverse((at, _))| *at <= self.clock.up());
-        let streams = due.filter_map(|Reverse((at, key))| {
-            self.streams.get(*key).filter(|stream| stream.check_at == Some(*at))
-        });
-        streams.flat_map(|stream| self.look_at(stream).over).collect()
-    }
-
-    fn look_at(&self, stream: &Stream) -> Look {
-        let mut next: Option<u64> = stream.waits_until(self.clock.up());
-        let (mut over, mut bytes, mut is_cut) = (Vec::new(), 0, false);
-        for id in stream.held.values() {
-            let Some(lease) = self.leases.get(*id) else { continue };
-            match end_of(lease, stream) {
-                Some(end) if end <= self.clock.up() && (over.len() >= SLICE || bytes >= SLICE_BYTES) => {
-                    // This one and what comes behind it: in the next turn.
-                    (next, is_cut) = (Some(self.clock.up()), true);
-                    break;
-                }
-                Some(end) if end <= self.clock.up() => {
-                    bytes += lease.job.weight();
-                    over.push(*id);
-                }
-                Some(end) => next = Some(next.map_or(end, |n| n.min(end))),
-                None => {}
-            }
-        }
-        Look { over, next, is_cut }
+        let due = self.streams.due(self.clock.up());
+        due.flat_map(|stream| look_at(stream, &self.leases, self.clock.up()).over).collect()
     }
 
     fn check_stream(&mut self, key: u64) {
         let Some(stream) = self.streams.get(key) else { return };
-        let Look { over, next, is_cut } = self.look_at(stream);
+        let Look { over, next, is_cut } = look_at(stream, &self.leases, self.clock.up());
         let has_lapsed = stream.lapses || !over.is_empty();
         // The youngest first: each goes in front of the one before.
         for id in over.into_iter().rev() {
@@ -295,7 +270,7 @@ impl Engine {
             _ if has_lapsed => self.hang_up(key),
             _ => {}
         }
-        self.watch(key, next);
+        self.streams.watch(key, next);
         self.drop_if_over(key);
     }
 

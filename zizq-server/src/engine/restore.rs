@@ -1,7 +1,5 @@
 //! The engine begins with what the store has.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use protocol::id::JobId;
@@ -14,8 +12,10 @@ use super::budgets::Budgets;
 use super::bulk::Bulks;
 use super::command::streams::StreamKind;
 use super::crons::Crons;
-use super::dispatch::Heads;
+use super::dispatch::Dispatcher;
 use super::lease::{Lease, Leases};
+use super::memory::Memory;
+use super::notice::Listeners;
 use super::queues::Queues;
 use super::schedule::Timers;
 use super::streams::{State, Stream, Streams, Takes};
@@ -23,7 +23,7 @@ use super::tags::Tags;
 use super::time::{Clock, set_back_by};
 use super::{Engine, Settings};
 use crate::clock::Time;
-use crate::hash::{HashMap, HashSet};
+use crate::hash::HashMap;
 use crate::job::Job;
 use crate::job::draw::{BudgetId, DrawId};
 use crate::job::id::{QueueId, Stamp};
@@ -57,45 +57,41 @@ pub struct Stored {
 }
 
 impl Engine {
+    /// An engine to which nothing has come yet, and for which nothing is stored.
+    pub(super) fn empty(settings: Settings, clock: Clock, random: fastrand::Rng) -> Self {
+        let streams = Streams::starting_at(clock.latest() << STREAM_COUNT_BITS);
+        let mut batch = Batch::default();
+        batch.put_format();
+        Self {
+            settings,
+            clock,
+            random,
+            queues: Queues::default(),
+            memory: Memory::default(),
+            timers: Timers::empty(),
+            leases: Leases::default(),
+            streams,
+            dispatcher: Dispatcher::default(),
+            listeners: Listeners::default(),
+            tags: Tags::default(),
+            budgets: Budgets::default(),
+            crons: Crons::default(),
+            bulks: Bulks::default(),
+            answers: Answers::default(),
+            batch,
+            clear: false,
+            draining: false,
+        }
+    }
+
     /// An engine that goes on where an earlier one stopped. `seed` makes its random numbers.
     pub fn new(settings: Settings, stored: Stored, time: Time, seed: u64) -> Self {
         let Time { wall: now, up } = time;
         let back = set_back_by(stored.clock, now);
         let clock = Clock::stored(stored.clock, time);
-        let streams = Streams::starting_at(clock.latest() << STREAM_COUNT_BITS);
-        let mut engine = Self {
-            settings,
-            clock,
-            random: fastrand::Rng::with_seed(seed),
-            queues: Queues::default(),
-            leases: Leases::default(),
-            streams,
-            timers: Timers::stored(),
-            tags: Tags::default(),
-            firings: VecDeque::new(),
-            budgets: Budgets::default(),
-            crons: Crons::default(),
-            bulks: Bulks::default(),
-            answers: Answers::default(),
-            cursors: stored.cursors.into_iter().collect(),
-            checks: BinaryHeap::<Reverse<_>>::new(),
-            queues_to_dispatch: VecDeque::new(),
-            streams_to_feed: VecDeque::new(),
-            heads: Heads::default(),
-            waits: 0,
-            waiting_for_all: VecDeque::new(),
-            awaited: HashSet::default(),
-            wanted: HashSet::default(),
-            ready_bytes: 0,
-            watched: false,
-            events: Vec::new(),
-            waiters: HashMap::default(),
-            woken: Vec::new(),
-            batch: Batch::default(),
-            clear: false,
-            draining: false,
-        };
-        engine.batch.put_format();
+        let mut engine = Self::empty(settings, clock, fastrand::Rng::with_seed(seed));
+        engine.timers = Timers::stored();
+        engine.memory = Memory::stored(stored.cursors);
         engine.load_queues(stored.queues);
         engine.budgets.load(stored.budgets, stored.draws, up, &mut engine.batch);
         engine.drop_stray_cursors();
@@ -119,20 +115,15 @@ impl Engine {
             } else {
                 self.queues.skip(id);
                 self.batch.remove_queue(id);
-                for ((_, draw, priority), _) in self.cursors.extract_if(|(queue, ..), _| *queue == id) {
-                    self.batch.remove_cursor(id, draw, priority);
-                }
+                self.memory.drop_cursors(&mut self.batch, |(queue, ..)| *queue == id);
             }
         }
     }
 
     /// Forgets the cursors of draws that are not there any more.
     fn drop_stray_cursors(&mut self) {
-        let stray =
-            self.cursors.extract_if(|(_, draw, _), _| !draw.is_none() && !self.budgets.has_draw(*draw));
-        for ((queue, draw, priority), _) in stray {
-            self.batch.remove_cursor(queue, draw, priority);
-        }
+        let Self { memory, budgets, batch, .. } = self;
+        memory.drop_cursors(batch, |(_, draw, _)| !draw.is_none() && !budgets.has_draw(*draw));
     }
 
     /// Workers of before get their time to come back, once: the length of their lease, counted from the first start that

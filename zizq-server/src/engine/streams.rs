@@ -1,6 +1,7 @@
 //! Streams that take jobs, and what each holds.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use protocol::id::JobId;
@@ -128,6 +129,8 @@ pub(super) struct Streams {
     next: u64,
     /// Streams with something pending.
     touched: Vec<u64>,
+    /// When the leases of a stream are to be looked at. Of several times of a stream its `check_at` counts.
+    checks: BinaryHeap<Reverse<(u64, u64)>>,
     /// Streams that are to be sent again what their workers missed.
     pub resuming: Vec<u64>,
 }
@@ -183,6 +186,44 @@ impl Streams {
 
     pub(super) fn keys(&self) -> Vec<u64> {
         self.by_key.keys().copied().collect()
+    }
+
+    /// Sees to it that the stream's leases are looked at when the first of them ends.
+    pub(super) fn watch(&mut self, key: u64, end: Option<u64>) {
+        let (Some(stream), Some(end)) = (self.by_key.get_mut(&key), end) else { return };
+        if stream.check_at.is_none_or(|at| end < at) {
+            stream.check_at = Some(end);
+            self.checks.push(Reverse((end, key)));
+        }
+    }
+
+    /// When leases are to be looked at next.
+    pub(super) fn next_check(&self) -> Option<u64> {
+        self.checks.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// The streams whose leases are to be looked at now.
+    pub(super) fn due(&self, up: u64) -> impl Iterator<Item = &Stream> {
+        let is_due = self.next_check().is_some_and(|at| at <= up);
+        let checks = is_due.then(|| self.checks.iter()).into_iter().flatten();
+        let due = checks.filter(move |Reverse((at, _))| *at <= up);
+        due.filter_map(|Reverse((at, key))| self.get(*key).filter(|stream| stream.check_at == Some(*at)))
+    }
+
+    /// As [`Streams::due`]: their keys, once.
+    pub(super) fn take_due(&mut self, up: u64) -> Vec<u64> {
+        let mut due = Vec::new();
+        while let Some(&Reverse((at, key))) = self.checks.peek()
+            && at <= up
+        {
+            self.checks.pop();
+            let Some(stream) = self.by_key.get_mut(&key) else { continue };
+            if stream.check_at == Some(at) {
+                stream.check_at = None;
+                due.push(key);
+            }
+        }
+        due
     }
 
     /// Puts an item into the stream's part of this turn. A worker that may come back hears of cancellations then.

@@ -15,7 +15,7 @@ impl Engine {
         let id = self.queues.id(&queue);
         self.queues.pause(id, paused);
         // Also where it is paused: it must leave the order of those that have something to hand out.
-        self.dispatch_later(id);
+        self.dispatcher.dispatch_later(&mut self.queues, id);
         let state = self.queue_states(Some(std::slice::from_ref(&queue))).pop();
         state.unwrap_or_else(|| QueueState::empty(queue))
     }
@@ -30,7 +30,7 @@ impl Engine {
             ))),
             Some((id, 0, true)) => {
                 self.queues.pause(id, false);
-                self.dispatch_later(id);
+                self.dispatcher.dispatch_later(&mut self.queues, id);
                 Ok(())
             }
             _ => Err(Reject::Missing(format!(

@@ -24,7 +24,7 @@ impl Engine {
             Some(names) => Takes::Queues(names.iter().map(|name| self.queues.id(name)).collect()),
         };
         match &takes {
-            Takes::All => self.heads.activate(&self.queues),
+            Takes::All => self.dispatcher.order_heads(&self.queues),
             Takes::Queues(ids) => self.queues.count_taker(ids),
         }
         let resumed = open.resume.and_then(|(id, event)| Some((self.resumable(id)?, event)));
@@ -32,7 +32,7 @@ impl Engine {
             Some((key, event)) => self.take_over(key, event, takes, &open),
             None => self.open_new(takes, &open),
         };
-        self.feed(opened.link.stream);
+        self.dispatcher.feed(&mut self.streams, opened.link.stream);
         Ok(opened)
     }
 
@@ -60,7 +60,7 @@ impl Engine {
 
     /// A worker has come back: its new connection gets what it may have missed.
     fn take_over(&mut self, key: u64, event: u64, takes: Takes, open: &OpenStream) -> Opened {
-        self.stop_waiting(key);
+        self.dispatcher.stop_waiting(&mut self.queues, &mut self.streams, key);
         if let Some(Takes::Queues(ids)) = self.streams.get(key).map(|stream| &stream.takes) {
             self.queues.forget_taker(ids);
         }
@@ -101,7 +101,7 @@ impl Engine {
             self.streams.tell(key, cancel);
         }
         let end = self.streams.get(key).and_then(|stream| stream.lease_end(self.clock.up()));
-        self.watch(key, end);
+        self.streams.watch(key, end);
         opened
     }
 
@@ -141,29 +141,29 @@ impl Engine {
         stream.state = if wait_ms == 0 { State::Gone { since: up } } else { State::Broken { until } };
         // What this turn was going to tell it did not get out; of a cancellation it must hear when it comes back.
         stream.miss();
-        self.stop_waiting(link.stream);
+        self.dispatcher.stop_waiting(&mut self.queues, &mut self.streams, link.stream);
         self.drop_if_over(link.stream);
-        self.watch(link.stream, Some(until));
+        self.streams.watch(link.stream, Some(until));
     }
 
     pub(super) fn rest(&mut self, link: Link) {
         if let Some(stream) = self.streams.linked(link) {
             stream.rests = true;
-            self.stop_waiting(link.stream);
+            self.dispatcher.stop_waiting(&mut self.queues, &mut self.streams, link.stream);
         }
     }
 
     pub(super) fn finish(&mut self, link: Link) {
         if let Some(stream) = self.streams.linked(link) {
             stream.state = State::Answered;
-            self.stop_waiting(link.stream);
+            self.dispatcher.stop_waiting(&mut self.queues, &mut self.streams, link.stream);
             self.drop_if_over(link.stream);
         }
     }
 
     pub(super) fn caught_up(&mut self, link: Link) {
         if self.streams.linked(link).is_some() {
-            self.feed(link.stream);
+            self.dispatcher.feed(&mut self.streams, link.stream);
         }
     }
 
@@ -172,23 +172,6 @@ impl Engine {
             let stream = self.streams.remove(key);
             if let Some(Takes::Queues(ids)) = stream.map(|stream| stream.takes) {
                 self.queues.forget_taker(&ids);
-            }
-        }
-    }
-
-    /// Takes a stream off every list of waiting ones.
-    fn stop_waiting(&mut self, key: u64) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        let queues = std::mem::take(&mut stream.waits_for);
-        if std::mem::take(&mut stream.waits_for_all) {
-            self.waiting_for_all.retain(|(_, waiting)| *waiting != key);
-        }
-        for id in queues {
-            if let Some(queue) = self.queues.get_mut(id) {
-                queue.waiting.retain(|(_, waiting)| *waiting != key);
-                if queue.waiting.is_empty() {
-                    self.awaited.remove(&id);
-                }
             }
         }
     }

@@ -55,7 +55,7 @@ struct Undated {
 /// - Stamps and tokens only grow, whatever the clocks do, also across restarts: the store is told so often that all of
 ///   them lie before what it knows plus [`SLACK_MS`], where the next engine begins.
 /// - A token is not earlier than the stamp of its job.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Clock {
     /// What the clock on the wall says in this turn, in milliseconds since the Unix epoch.
     now: u64,
@@ -271,9 +271,12 @@ impl Engine {
         if is_busy {
             return Some(0);
         }
-        let check = self.checks.peek().map(|std::cmp::Reverse((at, _))| *at);
-        let by_length =
-            [check, self.leases.next_save(), self.leases.next_deadline(), self.budgets.next_wake()];
+        let by_length = [
+            self.streams.next_check(),
+            self.leases.next_save(),
+            self.leases.next_deadline(),
+            self.budgets.next_wake(),
+        ];
         let by_length = by_length.into_iter().flatten().map(|at| at.saturating_sub(time.up));
         let cron = self.crons.next().filter(|_| !self.draining);
         let by_date = [self.timers.next(), cron].into_iter().flatten().map(|at| at.saturating_sub(time.wall));

@@ -166,7 +166,7 @@ impl Engine {
         if let Some(stream) = self.streams.get_mut(lease.stream) {
             stream.held.remove(&lease.token);
         }
-        self.feed(lease.stream);
+        self.dispatcher.feed(&mut self.streams, lease.stream);
         self.drop_if_over(lease.stream);
         Some(lease)
     }
@@ -196,29 +196,18 @@ impl Engine {
 
     fn make_ready(&mut self, job: Arc<Job>) {
         let (id, draw) = (job.queue, job.draw);
-        self.keep_behind_cursor(&job);
+        self.memory.keep_behind_cursor(&job, &mut self.batch);
         let known = self.queues.get(id).is_some_and(|queue| queue.lanes.is_known());
         if known && !draw.is_none() {
             self.add_draw(id, draw);
         }
         if let Some(lanes) = self.queues.get_mut(id).and_then(|queue| queue.lanes_of_mut(draw)) {
-            lanes.insert(job, &mut self.ready_bytes);
+            lanes.insert(job, &mut self.memory.ready_bytes);
         }
         if !draw.is_none() {
             self.relist(id, draw);
         }
-        self.dispatch_later(id);
-    }
-
-    /// The lane of a job must be read from this job on, if not from an earlier one.
-    pub(super) fn keep_behind_cursor(&mut self, job: &Job) {
-        let stamp = Stamp::of(job.id);
-        if let Some(cursor) = self.cursors.get_mut(&(job.queue, job.draw, job.priority))
-            && stamp < *cursor
-        {
-            *cursor = stamp;
-            self.batch.put_cursor(job.queue, job.draw, job.priority, stamp);
-        }
+        self.dispatcher.dispatch_later(&mut self.queues, id);
     }
 
     /// Puts a job that was in flight among the ready ones again, or among the scheduled ones if it was told so
@@ -245,12 +234,12 @@ impl Engine {
     /// Takes a job out of what memory holds of the ready ones.
     pub(super) fn unready(&mut self, job: &Job) {
         if let Some(lanes) = self.queues.get_mut(job.queue).and_then(|queue| queue.lanes_of_mut(job.draw)) {
-            lanes.remove(job.priority, Stamp::of(job.id), &mut self.ready_bytes);
+            lanes.remove(job.priority, Stamp::of(job.id), &mut self.memory.ready_bytes);
         }
         if !job.draw.is_none() {
             self.relist(job.queue, job.draw);
         }
-        self.heads.update(&self.queues, job.queue);
+        self.dispatcher.follow_head(&self.queues, job.queue);
     }
 
     /// Takes a job out of its place: of the store, the counts and memory. Its errors stay.
@@ -309,7 +298,6 @@ impl Engine {
         let in_flight = unsaved.map(|l| Stamp::of(l.job.id)).min();
         let first = [in_flight, lanes.first(priority)].into_iter().flatten().min();
         let first = first.unwrap_or(self.clock.last_stamp().next());
-        self.cursors.insert((id, draw, priority), first);
-        self.batch.put_cursor(id, draw, priority, first);
+        self.memory.set_cursor((id, draw, priority), first, &mut self.batch);
     }
 }

@@ -9,8 +9,6 @@
 //! every queue: that of two budgets, on which all jobs draw, now the one and now the other is empty; and that streams
 //! wait for more than [`FEW`] queues by name while those that take from every queue are busy.
 
-use smallvec::SmallVec;
-
 use super::Engine;
 use super::budgets::Gate;
 use super::drawing::Stand;
@@ -52,7 +50,7 @@ impl Engine {
                 self.note_stand(id, stand);
             }
             self.sleep_at(id, gate);
-            self.heads.update(&self.queues, id);
+            self.dispatcher.follow_head(&self.queues, id);
         }
     }
 
@@ -68,7 +66,7 @@ impl Engine {
         let woken = self.queues.get_mut(id).and_then(|queue| queue.drawing.set_awake(gate, true));
         if woken.is_some() {
             self.budgets.follow(gate, id, woken, None, self.clock.up());
-            self.dispatch_later(id);
+            self.dispatcher.dispatch_later(&mut self.queues, id);
         }
         woken.is_some()
     }
@@ -93,7 +91,7 @@ impl Engine {
         match self.streams.get(key).map(|stream| stream.takes.clone()) {
             Some(Takes::All) => {
                 while let Some(sleeping) = self.budgets.first_sleeping()
-                    && self.heads.first_order().is_none_or(|awake| sleeping < awake)
+                    && self.dispatcher.first_order().is_none_or(|awake| sleeping < awake)
                     && self.wake_first()
                 {}
             }
@@ -104,14 +102,13 @@ impl Engine {
 
     /// The next queue that may have a job for a waiting stream; if nothing else is left, one that has to be woken.
     pub(super) fn next_to_dispatch(&mut self) -> Option<QueueId> {
-        if self.queues_to_dispatch.is_empty() && self.budgets.first_sleeping().is_some() {
-            if self.waiting_for_all.is_empty() && self.awaited.len() <= FEW {
-                let awaited: SmallVec<[QueueId; 8]> = self.awaited.iter().copied().collect();
+        if self.dispatcher.has_no_queue() && self.budgets.first_sleeping().is_some() {
+            if let Some(awaited) = self.dispatcher.awaited(FEW) {
                 awaited.into_iter().for_each(|id| self.wake_up(id));
             } else {
-                while self.queues_to_dispatch.is_empty() && self.wake_first() {}
+                while self.dispatcher.has_no_queue() && self.wake_first() {}
             }
         }
-        self.queues_to_dispatch.pop_front()
+        self.dispatcher.next_queue()
     }
 }

@@ -88,7 +88,7 @@ impl Home {
 }
 
 /// Hands out stamps: the engine's time, and a count within it that goes on when the clock stands or steps back.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Stamps {
     last: u128,
 }
