@@ -1,10 +1,12 @@
 //! How the server fills the bits of a job id, so that the id alone says where the job was put.
 //!
 //! ```text
-//! 48 bits milliseconds | 24 bits count | 32 bits queue | 16 bits priority | 8 bits zero
+//! 48 bits milliseconds | 24 bits count | 32 bits queue | 16 bits priority | 8 bits engine
 //! ```
 //!
-//! The first 72 bits, the stamp, are unique and grow with every job. Queue and priority are those at enqueue.
+//! The first 72 bits, the stamp, are unique within an engine and grow with every job. Queue and priority are those at
+//! enqueue. The last 8 bits are reserved for the number of the engine that made the id. There is one engine, and its
+//! number is 0: nothing else may be put there, and nobody may take an id with another number for one of a job here.
 
 use protocol::id::JobId;
 
@@ -73,6 +75,9 @@ pub struct Home {
     pub priority: u16,
 }
 
+/// The number of the only engine there is. The ids of a second one would differ in this, and in nothing else.
+const ENGINE: u8 = 0;
+
 impl Home {
     #[expect(clippy::cast_possible_truncation, reason = "takes the bits apart")]
     pub const fn of(id: JobId) -> Self {
@@ -82,7 +87,10 @@ impl Home {
 
     pub const fn id(self, stamp: Stamp) -> JobId {
         JobId::from_u128(
-            stamp.0 << Stamp::ID_SHIFT | (self.queue.0 as u128) << 24 | (self.priority as u128) << 8,
+            stamp.0 << Stamp::ID_SHIFT
+                | (self.queue.0 as u128) << 24
+                | (self.priority as u128) << 8
+                | ENGINE as u128,
         )
     }
 }
@@ -125,6 +133,21 @@ mod tests {
         let stamp = Stamps::starting_at(7).next(1_900_000_000_000);
         let id = home.id(stamp);
         assert_eq!((Home::of(id), Stamp::of(id)), (home, stamp));
+    }
+
+    #[test]
+    fn the_last_eight_bits_of_an_id_are_the_number_of_the_engine() {
+        let homes =
+            [Home { queue: QueueId(0), priority: 0 }, Home { queue: QueueId(u32::MAX), priority: u16::MAX }];
+        for home in homes {
+            for stamp in [Stamp::MIN, Stamp::from_bits((1 << (8 * Stamp::BYTES)) - 1)] {
+                let bits = home.id(stamp).to_u128();
+                assert_eq!(bits & 0xff, 0, "{home:?} {stamp:?}");
+                // Of another engine it would say the same about its job.
+                let other = JobId::from_u128(bits | 0xff);
+                assert_eq!((Home::of(other), Stamp::of(other)), (home, stamp));
+            }
+        }
     }
 
     #[test]
