@@ -4,42 +4,14 @@
 //! that only the store knows are asked for ([`Engine::needs`], [`Engine::wants`]) and come back as arguments, and what
 //! it changes comes out as one [`Batch`] a turn. [`crate::run::turn`] drives it.
 
-pub mod answers;
-pub mod backoff;
-pub mod batches;
-pub mod budget;
-pub mod budgets;
-pub mod bulk;
-mod change;
+mod budgets;
+mod clock;
 pub mod command;
-pub mod cron;
-pub mod crons;
-mod dispatch;
-mod drawing;
-mod enqueue;
-pub mod firing;
-mod lease;
-mod memory;
-mod notice;
-pub mod outbox;
-mod outcome;
-mod payloads;
-mod pool;
+mod crons;
+mod jobs;
 mod queues;
-mod ready;
-pub mod recurrence;
-mod renew;
 mod restore;
-mod schedule;
 mod streams;
-mod survey;
-mod tags;
-mod take;
-mod time;
-mod transition;
-mod unique;
-mod waking;
-mod window;
 
 use std::mem;
 
@@ -49,9 +21,9 @@ use protocol::job::Backoff;
 use crate::hash::{HashMap, HashSet};
 use crate::job::Job;
 use crate::store::batch::Batch;
-use answers::Answers;
 use budgets::Budgets;
-use bulk::Bulks;
+use clock::Clock;
+pub use clock::UNDATED_SLICE;
 use command::batches::Plan;
 use command::budgets::ListBudgets;
 use command::crons::{DeleteCrons, ListCrons, PutEntry};
@@ -59,20 +31,23 @@ use command::jobs::SucceedWith;
 use command::streams::ListWorkers;
 use command::{About, Command, Drain, Reject, Reply, Reset, Stop};
 use crons::Crons;
-use dispatch::Dispatcher;
-use lease::Leases;
-use memory::Memory;
-use notice::Listeners;
+pub use crons::recurrence;
+pub use jobs::answers;
+use jobs::answers::Answers;
+use jobs::bulks::Bulks;
+use jobs::listeners::Listeners;
+pub use jobs::tags::Holders;
+use jobs::tags::Tags;
+use jobs::timers::Timers;
+pub use jobs::timers::{Due, TIMERS_REFILL, place_of};
 use queues::Queues;
-pub use ready::{REFILL, REFILL_BYTES, Wanted};
+pub use queues::lanes::{REFILL, REFILL_BYTES, Wanted};
+use queues::memory::Memory;
 pub use restore::Stored;
-use schedule::Timers;
-pub use schedule::{Due, TIMERS_REFILL, place_of};
 use streams::Streams;
-pub use tags::Holders;
-use tags::Tags;
-use time::Clock;
-pub use time::UNDATED_SLICE;
+use streams::dispatch::Dispatcher;
+use streams::lease::Leases;
+pub use streams::outbox;
 
 /// What the server does where a job does not say.
 #[derive(Debug, Clone, Copy)]

@@ -40,7 +40,7 @@ pub struct Job {
     pub payload: Payload,
     /// How many bytes of payload only the store has: all or none. Such a job is in flight.
     pub left_bytes: usize,
-    /// Never [`Status::InFlight`]: who holds a job is the business of `engine/lease.rs`.
+    /// Never [`Status::InFlight`]: who holds a job is the business of `engine/streams/lease.rs`.
     pub status: Status,
     pub ready_at: u64,
     /// Finished failures.

@@ -1,4 +1,4 @@
-//! What is stored of bulks that are being taken in (`engine/bulk.rs`).
+//! What is stored of bulks that are being taken in (`engine/jobs/bulks.rs`).
 
 use bytes::Bytes;
 use protocol::media::Format;

@@ -2,7 +2,7 @@
 //!
 //! A queue with jobs at a gate is *awake* there while it takes the gate for open; else it *sleeps*. That a gate closes is
 //! told to nobody: a queue finds it closed when its turn comes, and goes to sleep. That a gate opens is told to one
-//! sleeping queue after the other, in the order of their first jobs, for as long as it stays open (`engine/waking.rs`).
+//! sleeping queue after the other, in the order of their first jobs, for as long as it stays open (`waking.rs`).
 //! So a budget costs the same however many queues draw on it.
 
 use std::collections::BTreeSet;

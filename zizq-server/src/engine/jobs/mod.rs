@@ -1,0 +1,15 @@
+//! What jobs go through, from their enqueue to their end, and what is kept of them beside their records.
+
+pub mod answers;
+pub(super) mod backoff;
+pub(super) mod batches;
+pub(super) mod bulks;
+mod change;
+mod enqueue;
+pub(super) mod listeners;
+pub(super) mod outcome;
+mod payloads;
+pub(super) mod tags;
+pub(super) mod timers;
+pub(super) mod transition;
+mod unique;

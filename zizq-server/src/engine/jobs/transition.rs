@@ -1,0 +1,303 @@
+//! The edges of a job's life. Only here are records, counts and the memory of what is ready changed together.
+//!
+//! ```text
+//!  enqueue ──► scheduled ──► ready ──► in flight ──► completed ──► gone
+//!                  ▲           ▲          │  │
+//!                  │           └──────────┘  └─────► dead ───────► gone
+//!                  └── retry, release later ─┘
+//! ```
+
+use std::sync::Arc;
+
+use protocol::enqueue::NewJob;
+use protocol::id::JobId;
+use protocol::job::Status;
+use protocol::outcome::LeasedJob;
+
+use crate::engine::clock::time_of;
+use crate::engine::command::Reject;
+use crate::engine::streams::lease::Lease;
+use crate::engine::{Engine, Found};
+use crate::job::Job;
+use crate::job::draw::DrawId;
+use crate::job::id::{QueueId, Stamp};
+
+/// The cursor of a lane follows after this many jobs have left it.
+const CURSOR_EVERY: usize = if cfg!(test) { 8 } else { 4_096 };
+
+/// What becomes of a job that has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Then {
+    Stays,
+    /// Its end was a moment ago, and it is not kept.
+    Goes,
+}
+
+/// A job that somebody has a say in.
+pub(in crate::engine) enum Claim {
+    /// In flight, and theirs.
+    Held,
+    /// Their lease is over, but nobody else has the job: their word counts.
+    Late(Arc<Job>),
+}
+
+impl Engine {
+    /// Whether a caller may report on a job.
+    pub(in crate::engine) fn claim(&self, job: LeasedJob, found: &mut Found) -> Result<Claim, Reject> {
+        if let Some(lease) = self.leases.get(job.id) {
+            return match job.lease {
+                Some(token) if token != lease.token => Err(Reject::LeaseLost),
+                _ => Ok(Claim::Held),
+            };
+        }
+        let token = job.lease.ok_or(Reject::NotFound)?;
+        let id = job.id;
+        let job = found.get(&id).ok_or(Reject::NotFound)?;
+        let ready = job.status == Status::Ready;
+        match job.last_lease {
+            Some(last) if token < last => Err(Reject::LeaseLost),
+            Some(last) if token == last && ready && job.lapsed => {
+                found.remove(&id).map(|job| Claim::Late(Arc::new(job))).ok_or(Reject::NotFound)
+            }
+            // What this delivery came to has been reported.
+            Some(last) if token == last => Err(Reject::NotFound),
+            _ if ready && self.clock.may_have_forgotten(job, token) => {
+                let mut job = found.remove(&id).ok_or(Reject::NotFound)?;
+                // It was a delivery, though the store has not heard of it. Nobody can hold a later one.
+                job.deliveries = job.deliveries.saturating_add(1);
+                job.dequeued_at = Some(time_of(token));
+                job.last_lease = Some(token);
+                Ok(Claim::Late(Arc::new(job)))
+            }
+            _ => Err(Reject::NotFound),
+        }
+    }
+
+    /// A new job takes its place.
+    pub(in crate::engine) fn create(&mut self, new: NewJob) -> Arc<Job> {
+        let job = Arc::new(self.admit(new));
+        let job = self.settle(job);
+        self.passes(&job, None, Some(job.status));
+        job
+    }
+
+    /// The one way from a status to another, or to another place in the same one: out of its place, changed, and into
+    /// its new one, if it stays. `from` is how it is seen from outside: a job in flight is stored as a ready one. One that
+    /// is in flight has [lost its lease](Self::end_lease) before.
+    pub(in crate::engine) fn transition(
+        &mut self,
+        mut job: Arc<Job>,
+        from: Status,
+        edit: impl FnOnce(&mut Job) -> Then,
+    ) -> Arc<Job> {
+        self.leave(&job, from);
+        let (home, was_moved) = ((job.queue, job.priority), job.is_moved());
+        let then = edit(Arc::make_mut(&mut job));
+        if job.status != from {
+            self.passes(&job, Some(from), Some(job.status));
+        }
+        match then {
+            Then::Goes => self.forget_traces(&job),
+            Then::Stays => {
+                if (job.queue, job.priority) != home {
+                    self.follow_move(&job, was_moved);
+                }
+                job = self.settle(job);
+            }
+        }
+        job
+    }
+
+    /// The end of a job: nothing is left of it. `to` says what it came to; none: it was deleted.
+    pub(in crate::engine) fn remove(&mut self, job: &Job, from: Status, to: Option<Status>) {
+        self.leave(job, from);
+        self.passes(job, Some(from), to);
+        self.forget_traces(job);
+    }
+
+    /// A ready job stays where it is, and its record says something else. `from` as for [`Self::transition`].
+    pub(in crate::engine) fn rewrite(&mut self, job: Arc<Job>, from: Status) {
+        if from != Status::Ready {
+            self.passes(&job, Some(from), Some(Status::Ready));
+        }
+        self.batch.put_job(&job);
+        self.tags.refresh(&job);
+        self.make_ready(job);
+    }
+
+    /// A ready job is somebody's from now on. Where it lies it stays.
+    pub(in crate::engine) fn leaves_ready(&mut self, job: &Job) {
+        self.passes(job, Some(Status::Ready), Some(Status::InFlight));
+    }
+
+    /// A job goes from one status to another: whoever takes it, puts it off or deletes it closes its batch, and those who
+    /// listen hear of it.
+    fn passes(&mut self, job: &Job, from: Option<Status>, to: Option<Status>) {
+        if from == Some(Status::Ready) {
+            self.tags.close_batch(job);
+        }
+        self.announce(job, from, to);
+    }
+
+    /// Takes the job of a claim out of flight, or out of the ready jobs.
+    pub(in crate::engine) fn take_back(&mut self, id: JobId, claim: Claim) -> Option<Arc<Job>> {
+        match claim {
+            Claim::Held => self.end_lease(id).map(|lease| lease.job),
+            Claim::Late(job) => {
+                self.leaves_ready(&job);
+                self.unready(&job);
+                Some(job)
+            }
+        }
+    }
+
+    /// Ends the lease of a job, which is neither in flight nor ready then.
+    pub(in crate::engine) fn end_lease(&mut self, id: JobId) -> Option<Lease> {
+        let lease = self.leases.remove(id)?;
+        if lease.saved.is_some() {
+            self.batch.remove_lease(id);
+        }
+        if let Some(queue) = self.queues.get_mut(lease.job.queue) {
+            queue.in_flight -= 1;
+        }
+        if !lease.job.draw.is_none() {
+            self.budgets.let_go(lease.job.draw);
+        }
+        if let Some(stream) = self.streams.get_mut(lease.stream) {
+            stream.held.remove(&lease.token);
+        }
+        self.dispatcher.feed(&mut self.streams, lease.stream);
+        self.drop_if_over(lease.stream);
+        Some(lease)
+    }
+
+    /// Stores a new or returning job where its status says. The place it had before has been cleared.
+    fn settle(&mut self, mut job: Arc<Job>) -> Arc<Job> {
+        self.enter_draw(&mut job);
+        self.batch.put_job(&job);
+        self.queues.count_up(job.queue, job.status);
+        self.tags.enter(&job);
+        match job.due() {
+            Some(due) => self.timers.insert(due, &job),
+            None => self.make_ready(job.clone()),
+        }
+        job
+    }
+
+    /// Counts an unfinished job among those that draw the same, which have their own order.
+    fn enter_draw(&mut self, job: &mut Arc<Job>) {
+        let budgets = job.flow.as_ref().map_or(&[][..], |flow| &flow.budgets);
+        let draws = !budgets.is_empty() && !job.status.is_terminal();
+        let draw = if draws { self.budgets.enter(budgets) } else { DrawId::NONE };
+        if job.draw != draw {
+            Arc::make_mut(job).draw = draw;
+        }
+    }
+
+    fn make_ready(&mut self, job: Arc<Job>) {
+        let (id, draw) = (job.queue, job.draw);
+        self.memory.keep_behind_cursor(&job, &mut self.batch);
+        let known = self.queues.get(id).is_some_and(|queue| queue.lanes.is_known());
+        if known && !draw.is_none() {
+            self.add_draw(id, draw);
+        }
+        if let Some(lanes) = self.queues.get_mut(id).and_then(|queue| queue.lanes_of_mut(draw)) {
+            lanes.insert(job, &mut self.memory.ready_bytes);
+        }
+        if !draw.is_none() {
+            self.relist(id, draw);
+        }
+        self.dispatcher.dispatch_later(&mut self.queues, id);
+    }
+
+    /// Puts a job that was in flight among the ready ones again, or among the scheduled ones if it was told so
+    /// meanwhile.
+    pub(in crate::engine) fn requeue(&mut self, job: Arc<Job>) {
+        if job.ready_at > self.clock.now() && Some(job.ready_at) > job.dequeued_at {
+            let at = job.ready_at;
+            self.put_off(job, at);
+        } else {
+            self.rewrite(job, Status::InFlight);
+        }
+    }
+
+    /// Lets a job that was in flight wait for a time.
+    pub(in crate::engine) fn put_off(&mut self, job: Arc<Job>, until: u64) {
+        let now = self.clock.now();
+        self.transition(job, Status::InFlight, |job| {
+            job.status = Status::Scheduled;
+            job.wait_until(until, now);
+            Then::Stays
+        });
+    }
+
+    /// Takes a job out of what memory holds of the ready ones.
+    pub(in crate::engine) fn unready(&mut self, job: &Job) {
+        if let Some(lanes) = self.queues.get_mut(job.queue).and_then(|queue| queue.lanes_of_mut(job.draw)) {
+            lanes.remove(job.priority, Stamp::of(job.id), &mut self.memory.ready_bytes);
+        }
+        if !job.draw.is_none() {
+            self.relist(job.queue, job.draw);
+        }
+        self.dispatcher.follow_head(&self.queues, job.queue);
+    }
+
+    /// Takes a job out of its place: of the store, the counts and memory. Its errors stay.
+    fn leave(&mut self, job: &Job, from: Status) {
+        if from == Status::Ready {
+            self.unready(job);
+        }
+        self.clear_place(job);
+    }
+
+    fn clear_place(&mut self, job: &Job) {
+        let place = job.place();
+        self.batch.remove_job(place, job.due());
+        self.queues.count_down(job.queue, place.status);
+        self.tags.leave(job);
+        self.budgets.leave(job.draw);
+        match job.due() {
+            Some(due) => self.timers.remove(due, place.stamp),
+            None => self.note_removed(job.queue, job.draw, job.priority),
+        }
+    }
+
+    /// Sees to it that a job is found by its id wherever it has been put.
+    pub(in crate::engine) fn follow_move(&mut self, job: &Job, was_moved: bool) {
+        if job.is_moved() {
+            self.batch.put_moved(job);
+        } else if was_moved {
+            self.batch.remove_moved(job.id);
+        }
+    }
+
+    /// Removes what is stored of a job beside its record.
+    fn forget_traces(&mut self, job: &Job) {
+        self.forget_errors(job);
+        if job.is_moved() {
+            self.batch.remove_moved(job.id);
+        }
+    }
+
+    pub(in crate::engine) fn forget_errors(&mut self, job: &Job) {
+        for attempt in 1..=job.attempts {
+            self.batch.remove_error(job.id, attempt);
+        }
+    }
+
+    /// Lets the cursor of a lane follow the jobs that have left it, so that a restart need not walk past them.
+    pub(in crate::engine) fn note_removed(&mut self, id: QueueId, draw: DrawId, priority: u16) {
+        let enough = CURSOR_EVERY.max(self.leases.len());
+        let Some(lanes) = self.queues.get_mut(id).and_then(|queue| queue.lanes_of_mut(draw)) else { return };
+        if !lanes.note_removed(priority, enough) {
+            return;
+        }
+        // A lease that is written down finds its job by itself.
+        let of_lane = |job: &Job| (job.queue, job.draw, job.priority) == (id, draw, priority);
+        let unsaved = self.leases.iter().filter(|lease| lease.saved.is_none() && of_lane(&lease.job));
+        let in_flight = unsaved.map(|l| Stamp::of(l.job.id)).min();
+        let first = [in_flight, lanes.first(priority)].into_iter().flatten().min();
+        let first = first.unwrap_or(self.clock.last_stamp().next());
+        self.memory.set_cursor((id, draw, priority), first, &mut self.batch);
+    }
+}

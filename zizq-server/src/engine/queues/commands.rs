@@ -1,0 +1,80 @@
+//! What can be seen of queues and workers.
+
+use protocol::name::QueueName;
+
+use crate::engine::Engine;
+use crate::engine::command::Reject;
+use crate::engine::command::queues::{PauseQueue, QueueState};
+use crate::engine::command::streams::WorkerState;
+use crate::engine::streams::{State, Stream, Takes};
+use crate::hash::HashMap;
+use crate::job::id::QueueId;
+
+impl Engine {
+    pub(in crate::engine) fn pause(&mut self, PauseQueue { queue, paused }: PauseQueue) -> QueueState {
+        let id = self.queues.id(&queue);
+        self.queues.pause(id, paused);
+        // Also where it is paused: it must leave the order of those that have something to hand out.
+        self.dispatcher.dispatch_later(&mut self.queues, id);
+        let state = self.queue_states(Some(std::slice::from_ref(&queue))).pop();
+        state.unwrap_or_else(|| QueueState::empty(queue))
+    }
+
+    /// A queue that is paused and has no jobs is kept for the pause alone, and goes with it.
+    pub(in crate::engine) fn forget_queue(&mut self, name: &QueueName) -> Result<(), Reject> {
+        let id = self.queues.known(name);
+        let record = id.and_then(|id| Some((id, &self.queues.get(id)?.record)));
+        match record.map(|(id, record)| (id, record.counts.total(), record.paused)) {
+            Some((_, jobs @ 1.., _)) => Err(Reject::InUse(format!(
+                "queue `{name}` has {jobs} jobs; delete them first, with DELETE /jobs and this queue as filter"
+            ))),
+            Some((id, 0, true)) => {
+                self.queues.pause(id, false);
+                self.dispatcher.dispatch_later(&mut self.queues, id);
+                Ok(())
+            }
+            _ => Err(Reject::Missing(format!(
+                "queue `{name}` has no jobs and is not paused, so nothing is kept of it"
+            ))),
+        }
+    }
+
+    pub(in crate::engine) fn queue_states(&self, names: Option<&[QueueName]>) -> Vec<QueueState> {
+        let mut by_queue: HashMap<QueueId, u64> = HashMap::default();
+        let mut for_all = 0;
+        for stream in self.connected() {
+            match &stream.takes {
+                Takes::All => for_all += 1,
+                Takes::Queues(ids) => ids.iter().for_each(|id| *by_queue.entry(*id).or_default() += 1),
+            }
+        }
+        let mut states = self.queues.states(names);
+        for state in &mut states {
+            let own = self.queues.known(&state.name).and_then(|id| by_queue.get(&id));
+            state.workers = for_all + own.copied().unwrap_or_default();
+        }
+        states
+    }
+
+    pub(in crate::engine) fn workers(&self) -> Vec<WorkerState> {
+        let state = |stream: &Stream| WorkerState {
+            stream: stream.id,
+            about: stream.about.clone(),
+            queues: match &stream.takes {
+                Takes::All => None,
+                Takes::Queues(ids) => {
+                    Some(ids.iter().filter_map(|id| self.queues.name(*id)).cloned().collect())
+                }
+            },
+            prefetch: stream.prefetch,
+            in_flight: stream.held.len(),
+            connected_at: stream.connected_at,
+            last_release: stream.last_release.clone(),
+        };
+        self.connected().map(state).collect()
+    }
+
+    fn connected(&self) -> impl Iterator<Item = &Stream> {
+        self.streams.iter().filter(|stream| matches!(stream.state, State::Open(_)))
+    }
+}

@@ -1,0 +1,366 @@
+//! Queues by name and number, and how many jobs each has.
+
+mod commands;
+pub(super) mod lanes;
+pub(super) mod memory;
+pub(super) mod window;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use protocol::job::Status;
+use protocol::name::QueueName;
+
+use crate::engine::budgets::drawing::Drawing;
+use crate::engine::command::jobs::{JobCounts, Seen};
+use crate::engine::command::queues::{LastRelease, QueueState};
+use crate::engine::streams::lease::Lease;
+use crate::hash::{HashMap, HashSet};
+use crate::job::Job;
+use crate::job::counts::Counts;
+use crate::job::draw::DrawId;
+use crate::job::id::QueueId;
+use crate::store::batch::Batch;
+use crate::store::record::QueueRecord;
+use lanes::{Head, Lanes};
+
+#[derive(Debug)]
+pub(in crate::engine) struct Queue {
+    pub record: QueueRecord,
+    pub in_flight: u64,
+    /// Ready jobs that draw on no budget.
+    pub lanes: Lanes,
+    /// Those that do.
+    pub drawing: Drawing,
+    /// Streams that wait for a job, the longest waiting first, with when they began to.
+    pub waiting: VecDeque<(u64, u64)>,
+    /// Whether it stands in the list of queues to dispatch.
+    pub to_dispatch: bool,
+    /// Whether its record must be written at the end of the turn.
+    changed: bool,
+    /// Whether its name is stored apart from its record, as far as is known.
+    named: bool,
+    /// Whether it stands in the list of queues that may be of no use any more.
+    may_go: bool,
+    /// How many streams take from it by name.
+    takers: usize,
+    pub last_release: Option<Arc<LastRelease>>,
+}
+
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Queues {
+    by_name: HashMap<QueueName, QueueId>,
+    by_id: HashMap<QueueId, Queue>,
+    changed: Vec<QueueId>,
+    /// Queues that had no job when they were last looked at.
+    may_go: Vec<QueueId>,
+    next: u32,
+}
+
+impl Queues {
+    /// Takes in a queue from the store.
+    pub(in crate::engine) fn load(&mut self, id: QueueId, record: QueueRecord) {
+        self.next = self.next.max(id.0 + 1);
+        self.by_name.insert(record.name.clone(), id);
+        let lanes = Lanes::new(id, DrawId::NONE, record.counts.ready == 0);
+        self.by_id.insert(id, Queue::new(record, lanes));
+    }
+
+    /// Keeps the numbers of queues that had no jobs from being given out again.
+    pub(in crate::engine) fn skip(&mut self, id: QueueId) {
+        self.next = self.next.max(id.0 + 1);
+    }
+
+    /// The number of a queue, which exists from now on.
+    pub(in crate::engine) fn id(&mut self, name: &QueueName) -> QueueId {
+        if let Some(id) = self.by_name.get(name) {
+            return *id;
+        }
+        let id = QueueId(self.next);
+        self.next += 1;
+        self.by_name.insert(name.clone(), id);
+        let record = QueueRecord { name: name.clone(), counts: Counts::default(), paused: false };
+        self.by_id.insert(id, Queue::new(record, Lanes::new(id, DrawId::NONE, true)));
+        self.may_go(id);
+        id
+    }
+
+    /// Counts a stream that takes from these queues by name.
+    pub(in crate::engine) fn count_taker(&mut self, ids: &[QueueId]) {
+        for id in ids {
+            if let Some(queue) = self.by_id.get_mut(id) {
+                queue.takers += 1;
+            }
+        }
+    }
+
+    /// Counts a stream no more that took from these queues.
+    pub(in crate::engine) fn forget_taker(&mut self, ids: &[QueueId]) {
+        for id in ids {
+            if let Some(queue) = self.by_id.get_mut(id) {
+                queue.takers -= 1;
+            }
+            self.may_go(*id);
+        }
+    }
+
+    /// Notes that a queue may be of no use any more.
+    fn may_go(&mut self, id: QueueId) {
+        if let Some(queue) = self.by_id.get_mut(&id)
+            && !queue.may_go
+        {
+            queue.may_go = true;
+            self.may_go.push(id);
+        }
+    }
+
+    /// Drops the queues that have no jobs, are not paused, and that nobody takes from: memory does not keep every name
+    /// that was ever asked for.
+    pub(in crate::engine) fn drop_unused(&mut self) -> Vec<(QueueId, Drawing)> {
+        let mut gone = Vec::new();
+        for id in self.may_go.drain(..) {
+            let Some(queue) = self.by_id.get_mut(&id) else { continue };
+            queue.may_go = false;
+            if queue.record.counts.total() == 0 && !queue.record.paused && queue.takers == 0 {
+                self.by_name.remove(&queue.record.name);
+                gone.extend(self.by_id.remove(&id).map(|queue| (id, queue.drawing)));
+            }
+        }
+        gone
+    }
+
+    pub(in crate::engine) fn get(&self, id: QueueId) -> Option<&Queue> {
+        self.by_id.get(&id)
+    }
+
+    pub(in crate::engine) fn get_mut(&mut self, id: QueueId) -> Option<&mut Queue> {
+        self.by_id.get_mut(&id)
+    }
+
+    pub(in crate::engine) fn name(&self, id: QueueId) -> Option<&QueueName> {
+        self.by_id.get(&id).map(|queue| &queue.record.name)
+    }
+
+    pub(in crate::engine) fn ids(&self) -> impl Iterator<Item = QueueId> {
+        self.by_id.keys().copied()
+    }
+
+    /// The number of a queue that was heard of before.
+    pub(in crate::engine) fn known(&self, name: &QueueName) -> Option<QueueId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The numbers of those of these queues that there are.
+    pub(in crate::engine) fn ids_of(&self, names: &[QueueName]) -> Vec<QueueId> {
+        names.iter().filter_map(|name| self.known(name)).collect()
+    }
+
+    /// A job that nobody holds, as it is seen from outside.
+    pub(in crate::engine) fn seen(&self, job: Arc<Job>) -> Option<Seen> {
+        let queue = self.name(job.queue)?.clone();
+        Some(Seen { status: job.status, queue, job })
+    }
+
+    /// A job in flight, as it is seen from outside.
+    pub(in crate::engine) fn seen_held(&self, lease: &Lease) -> Option<Seen> {
+        let queue = self.name(lease.job.queue)?.clone();
+        Some(Seen { job: lease.job.clone(), queue, status: Status::InFlight })
+    }
+
+    /// Moves a job in flight from one queue to another.
+    pub(in crate::engine) fn move_held(&mut self, from: QueueId, to: QueueId) {
+        self.count_down(from, Status::InFlight);
+        self.count_up(to, Status::InFlight);
+        if let Some(queue) = self.by_id.get_mut(&from) {
+            queue.in_flight -= 1;
+        }
+        if let Some(queue) = self.by_id.get_mut(&to) {
+            queue.in_flight += 1;
+        }
+    }
+
+    /// Counts one more job of a status.
+    pub(in crate::engine) fn count_up(&mut self, id: QueueId, status: Status) {
+        self.count(id, |counts| *counts.of_mut(status) += 1);
+    }
+
+    /// Counts one job of a status less.
+    pub(in crate::engine) fn count_down(&mut self, id: QueueId, status: Status) {
+        self.count(id, |counts| {
+            // A damaged store may have counted wrong.
+            let count = counts.of_mut(status);
+            *count = count.saturating_sub(1);
+        });
+        if self.by_id.get(&id).is_some_and(|queue| queue.record.counts.total() == 0) {
+            self.may_go(id);
+        }
+    }
+
+    fn count(&mut self, id: QueueId, change: impl FnOnce(&mut Counts)) {
+        if let Some(queue) = self.by_id.get_mut(&id) {
+            change(&mut queue.record.counts);
+            if !queue.changed {
+                queue.changed = true;
+                self.changed.push(id);
+            }
+        }
+    }
+
+    /// Stops or begins to hand out jobs of a queue.
+    pub(in crate::engine) fn pause(&mut self, id: QueueId, paused: bool) {
+        if let Some(queue) = self.by_id.get_mut(&id) {
+            queue.record.paused = paused;
+        }
+        // So that it is written.
+        self.count(id, |_| {});
+        self.may_go(id);
+    }
+
+    /// The queues of these names, or all that have a job or are paused.
+    pub(in crate::engine) fn states(&self, names: Option<&[QueueName]>) -> Vec<QueueState> {
+        let state = |queue: &Queue| QueueState {
+            name: queue.record.name.clone(),
+            paused: queue.record.paused,
+            counts: JobCounts { stored: queue.record.counts, in_flight: queue.in_flight },
+            workers: 0,
+            last_release: queue.last_release.clone(),
+        };
+        match names {
+            None => {
+                let used = |queue: &&Queue| queue.record.paused || queue.record.counts.total() > 0;
+                self.by_id.values().filter(used).map(state).collect()
+            }
+            Some(names) => names
+                .iter()
+                .map(|name| match self.known(name).and_then(|id| self.by_id.get(&id)) {
+                    Some(queue) => state(queue),
+                    None => QueueState::empty(name.clone()),
+                })
+                .collect(),
+        }
+    }
+
+    /// Writes the records of the queues that have changed.
+    pub(in crate::engine) fn save(&mut self, batch: &mut Batch) {
+        for id in self.changed.drain(..) {
+            if let Some(queue) = self.by_id.get_mut(&id) {
+                queue.changed = false;
+                batch.put_queue(id, &queue.record);
+                if !std::mem::replace(&mut queue.named, true) {
+                    batch.put_queue_name(id, &queue.record.name);
+                }
+            }
+        }
+    }
+
+    /// How many jobs these queues have, or all.
+    pub(in crate::engine) fn counts(&self, names: Option<&[QueueName]>) -> JobCounts {
+        let mut sum = JobCounts::default();
+        let mut add = |queue: &Queue| {
+            sum.stored.add(&queue.record.counts);
+            sum.in_flight += queue.in_flight;
+        };
+        match names {
+            None => self.by_id.values().for_each(&mut add),
+            Some(names) => {
+                let distinct: HashSet<&QueueName> = names.iter().collect();
+                let ids = distinct.into_iter().filter_map(|name| self.by_name.get(name));
+                ids.filter_map(|id| self.by_id.get(id)).for_each(&mut add);
+            }
+        }
+        sum
+    }
+
+    /// Forgets every job; names, numbers and waiting streams stay.
+    pub(in crate::engine) fn without_jobs(mut self) -> Self {
+        self.changed.clear();
+        self.may_go = self.by_id.keys().copied().collect();
+        for (id, queue) in &mut self.by_id {
+            queue.record.counts = Counts::default();
+            queue.record.paused = false;
+            queue.changed = false;
+            queue.may_go = true;
+            queue.in_flight = 0;
+            queue.last_release = None;
+            queue.lanes = Lanes::new(*id, DrawId::NONE, true);
+            queue.drawing = Drawing::default();
+        }
+        self
+    }
+}
+
+impl Queue {
+    fn new(record: QueueRecord, lanes: Lanes) -> Self {
+        Self {
+            record,
+            in_flight: 0,
+            lanes,
+            drawing: Drawing::default(),
+            waiting: VecDeque::new(),
+            to_dispatch: false,
+            changed: false,
+            named: false,
+            may_go: false,
+            takers: 0,
+            last_release: None,
+        }
+    }
+
+    /// The lanes of jobs that draw the same.
+    pub(in crate::engine) fn lanes_of_mut(&mut self, draw: DrawId) -> Option<&mut Lanes> {
+        if draw.is_none() { Some(&mut self.lanes) } else { self.drawing.lanes_mut(draw) }
+    }
+
+    /// The next job, as far as the gates that are open tell; none while the queue is paused.
+    pub(in crate::engine) fn head(&self) -> Head {
+        if self.record.paused {
+            return Head::None;
+        }
+        let plain = self.lanes.head();
+        let drawing = self.drawing.head();
+        match (plain.order(), drawing.order()) {
+            (plain, Some(other)) if plain.is_none_or(|plain| other < plain) => drawing,
+            _ => plain,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dropped(queues: &mut Queues) -> Vec<QueueId> {
+        queues.drop_unused().into_iter().map(|(id, _)| id).collect()
+    }
+
+    #[test]
+    fn a_queue_without_jobs_that_nobody_takes_from_is_forgotten() {
+        let mut queues = Queues::default();
+        let [asked, taken, full, left, paused] =
+            ["asked", "taken", "full", "left", "paused"].map(|name| queues.id(&name.parse().unwrap()));
+        for id in [full, left] {
+            queues.count_up(id, Status::Ready);
+        }
+        queues.count_down(left, Status::Ready);
+        queues.pause(paused, true);
+        queues.count_taker(&[taken]);
+        queues.count_taker(&[taken]);
+        queues.forget_taker(&[taken]);
+        assert_eq!(dropped(&mut queues), [asked, left]);
+        assert!(queues.get(left).is_none() && queues.known(&"left".parse().unwrap()).is_none());
+        assert!(queues.get(taken).is_some() && queues.get(full).is_some());
+        assert_eq!(dropped(&mut queues), []);
+        // A pause is not forgotten, and may end.
+        queues.pause(taken, true);
+        queues.forget_taker(&[taken]);
+        assert_eq!(dropped(&mut queues), []);
+        queues.pause(taken, false);
+        // As soon as its last stream or its last job is gone.
+        queues.count_down(full, Status::Ready);
+        queues.pause(paused, false);
+        assert_eq!(dropped(&mut queues), [taken, full, paused]);
+        let mut batch = Batch::default();
+        queues.save(&mut batch);
+        assert!(batch.is_empty(), "what is gone is not written again");
+    }
+}

@@ -1,0 +1,246 @@
+//! Streams come and go.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use protocol::lease::DEFAULT_LEASE_MS;
+
+use super::lease::Lease;
+use super::outbox::{Delivery, Item};
+use super::{State, Stream, Takes};
+use crate::engine::Engine;
+use crate::engine::command::Reject;
+use crate::engine::command::streams::{Link, OpenStream, Opened, StreamKind, WorkerInfo};
+use crate::hash::HashSet;
+use crate::store::record::MAX_EVENT;
+
+impl Engine {
+    pub(in crate::engine) fn open(&mut self, open: OpenStream) -> Result<Opened, Reject> {
+        if self.draining {
+            return Err(Reject::Draining);
+        }
+        let takes = match &open.queues {
+            None => Takes::All,
+            Some(names) => Takes::Queues(names.iter().map(|name| self.queues.id(name)).collect()),
+        };
+        match &takes {
+            Takes::All => self.dispatcher.order_heads(&self.queues),
+            Takes::Queues(ids) => self.queues.count_taker(ids),
+        }
+        let resumed = open.resume.and_then(|(id, event)| Some((self.resumable(id)?, event)));
+        let opened = match resumed {
+            Some((key, event)) => self.take_over(key, event, takes, &open),
+            None => self.open_new(takes, &open),
+        };
+        self.dispatcher.feed(&mut self.streams, opened.link.stream);
+        Ok(opened)
+    }
+
+    fn resumable(&self, id: u128) -> Option<u64> {
+        let key = self.streams.by_id(id)?;
+        let stream = self.streams.get(key)?;
+        let is_there = !stream.is_over(self.clock.up()) && !matches!(stream.state, State::Gone { .. });
+        (stream.kind == StreamKind::Events && is_there).then_some(key)
+    }
+
+    fn open_new(&mut self, takes: Takes, open: &OpenStream) -> Opened {
+        let key = self.streams.insert(Stream {
+            prefetch: open.prefetch,
+            resume_ms: open.resume_ms,
+            renewed_at: self.clock.up(),
+            renewal_ms: self.settings.stream_renewal_ms,
+            came_at: self.clock.up(),
+            connected_at: self.clock.now(),
+            about: open.about.clone(),
+            state: State::Open(open.outbox.clone()),
+            ..Stream::new(open.id, open.kind, takes, open.lease_ms)
+        });
+        Opened { link: Link { stream: key, number: 0 }, id: open.id, resumed: false }
+    }
+
+    /// A worker has come back: its new connection gets what it may have missed.
+    fn take_over(&mut self, key: u64, event: u64, takes: Takes, open: &OpenStream) -> Opened {
+        self.dispatcher.stop_waiting(&mut self.queues, &mut self.streams, key);
+        if let Some(Takes::Queues(ids)) = self.streams.get(key).map(|stream| &stream.takes) {
+            self.queues.forget_taker(ids);
+        }
+        let mut opened = Opened { link: Link { stream: key, number: 0 }, id: open.id, resumed: true };
+        let (mut cancels, mut held) = (Vec::new(), Vec::new());
+        if let Some(stream) = self.streams.get_mut(key) {
+            if let State::Open(old) = &stream.state {
+                drop(old.take());
+                old.close();
+            }
+            stream.connection += 1;
+            stream.takes = takes;
+            stream.prefetch = open.prefetch;
+            stream.lease_ms = open.lease_ms;
+            stream.resume_ms = open.resume_ms;
+            stream.renewed_at = self.clock.up();
+            stream.renewal_ms = self.settings.stream_renewal_ms;
+            stream.came_at = self.clock.up();
+            stream.lapses = false;
+            stream.connected_at = self.clock.now();
+            stream.about = open.about.clone();
+            stream.state = State::Open(open.outbox.clone());
+            // After a crash the worker may have seen more than we know of; no number it makes up may overflow ours.
+            stream.event = stream.event.max(event.min(MAX_EVENT));
+            stream.miss();
+            cancels.append(&mut stream.missed);
+            opened.link.number = stream.connection;
+            opened.id = stream.id;
+            held.extend(stream.held.values().copied());
+            let leases = held.iter().filter_map(|id| self.leases.get(*id));
+            stream.again = leases.filter(|lease| lease.event > event).map(|lease| lease.job.id).collect();
+        }
+        if !self.streams.resuming.contains(&key) {
+            self.streams.resuming.push(key);
+        }
+        held.into_iter().for_each(|id| self.hear_of(id));
+        for cancel in cancels {
+            self.streams.tell(key, cancel);
+        }
+        let end = self.streams.get(key).and_then(|stream| stream.lease_end(self.clock.up()));
+        self.streams.watch(key, end);
+        opened
+    }
+
+    /// Tells the holder of a lease about its job.
+    pub(in crate::engine) fn send(&mut self, id: protocol::id::JobId) {
+        let Some(lease) = self.leases.get(id) else { return };
+        let (Some(stream), Some(queue)) = (self.streams.get(lease.stream), self.queues.name(lease.job.queue))
+        else {
+            return;
+        };
+        let delivery = Delivery {
+            job: lease.job.clone(),
+            queue: queue.clone(),
+            token: lease.token,
+            lease_expires_at: super::renew::end_of(lease, stream).map(|end| self.clock.wall_of(end)),
+            event: lease.event,
+        };
+        if let State::Open(outbox) = &stream.state {
+            outbox.reserve(delivery.job.weight());
+        }
+        let key = lease.stream;
+        self.streams.tell(key, Item::Job(delivery));
+    }
+
+    /// The connection of a stream is over, or of no use any more.
+    pub(in crate::engine) fn disconnect(&mut self, link: Link) {
+        let up = self.clock.up();
+        let Some(stream) = self.streams.linked(link) else { return };
+        if !matches!(stream.state, State::Open(_)) {
+            return;
+        }
+        let wait_ms = match stream.kind {
+            StreamKind::Events => stream.resume_ms.min(stream.lease_ms.unwrap_or(DEFAULT_LEASE_MS)),
+            StreamKind::Bound | StreamKind::Poll => 0,
+        };
+        let until = up + wait_ms;
+        stream.state = if wait_ms == 0 { State::Gone { since: up } } else { State::Broken { until } };
+        // What this turn was going to tell it did not get out; of a cancellation it must hear when it comes back.
+        stream.miss();
+        self.dispatcher.stop_waiting(&mut self.queues, &mut self.streams, link.stream);
+        self.drop_if_over(link.stream);
+        self.streams.watch(link.stream, Some(until));
+    }
+
+    pub(in crate::engine) fn rest(&mut self, link: Link) {
+        if let Some(stream) = self.streams.linked(link) {
+            stream.rests = true;
+            self.dispatcher.stop_waiting(&mut self.queues, &mut self.streams, link.stream);
+        }
+    }
+
+    pub(in crate::engine) fn finish(&mut self, link: Link) {
+        if let Some(stream) = self.streams.linked(link) {
+            stream.state = State::Answered;
+            self.dispatcher.stop_waiting(&mut self.queues, &mut self.streams, link.stream);
+            self.drop_if_over(link.stream);
+        }
+    }
+
+    pub(in crate::engine) fn caught_up(&mut self, link: Link) {
+        if self.streams.linked(link).is_some() {
+            self.dispatcher.feed(&mut self.streams, link.stream);
+        }
+    }
+
+    pub(in crate::engine) fn drop_if_over(&mut self, key: u64) {
+        if self.streams.get(key).is_some_and(|stream| stream.is_over(self.clock.up())) {
+            let stream = self.streams.remove(key);
+            if let Some(Takes::Queues(ids)) = stream.map(|stream| stream.takes) {
+                self.queues.forget_taker(&ids);
+            }
+        }
+    }
+
+    /// Hands a ready job to a stream.
+    pub(in crate::engine) fn deliver(&mut self, key: u64, mut job: Arc<crate::job::Job>) {
+        self.leaves_ready(&job);
+        let token = self.clock.next_token();
+        let delivered = Arc::make_mut(&mut job);
+        delivered.deliveries = delivered.deliveries.saturating_add(1);
+        delivered.dequeued_at = Some(self.clock.now());
+        // It is ready, whatever the clock said when it became so: it may have been set back since.
+        delivered.ready_at = delivered.ready_at.min(self.clock.now());
+        delivered.last_lease = Some(token);
+        delivered.lapsed = false;
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.event += 1;
+        let (id, event, draw) = (job.id, stream.event, job.draw);
+        self.lease_to(
+            key,
+            Lease {
+                job,
+                token,
+                stream: key,
+                since: self.clock.up(),
+                kept_until: None,
+                deadline: None,
+                event,
+                restored_at: None,
+                saved: None,
+            },
+        );
+        self.send(id);
+        if !draw.is_none() {
+            self.budgets.spend(draw, self.clock.up());
+            self.budgets.settle(self.clock.up());
+        }
+    }
+}
+
+impl Stream {
+    /// A stream without a connection.
+    pub(in crate::engine) fn new(id: u128, kind: StreamKind, takes: Takes, lease_ms: Option<u64>) -> Self {
+        Self {
+            id,
+            kind,
+            takes,
+            prefetch: 0,
+            lease_ms,
+            resume_ms: 0,
+            rests: false,
+            held: std::collections::BTreeMap::new(),
+            renewed_at: 0,
+            renewal_ms: u64::MAX,
+            came_at: 0,
+            lapses: false,
+            connected_at: 0,
+            about: WorkerInfo::default(),
+            last_release: None,
+            state: State::Answered,
+            connection: 0,
+            event: 0,
+            missed: Vec::new(),
+            again: VecDeque::new(),
+            pending: Vec::new(),
+            check_at: None,
+            waits_for: HashSet::default(),
+            waits_for_all: false,
+            to_feed: false,
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Streams that take jobs, and what each holds.
+
+mod connect;
+pub(super) mod dispatch;
+pub(super) mod lease;
+pub mod outbox;
+pub(super) mod renew;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+use protocol::id::JobId;
+use protocol::lease::LeaseToken;
+use smallvec::SmallVec;
+
+use crate::engine::command::queues::LastRelease;
+use crate::engine::command::streams::{Link, StreamKind, WorkerInfo};
+use crate::hash::{HashMap, HashSet};
+use crate::job::id::QueueId;
+use outbox::{Item, Outbox};
+
+/// Which queues a stream takes jobs from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::engine) enum Takes {
+    All,
+    Queues(SmallVec<[QueueId; 2]>),
+}
+
+#[derive(Debug)]
+pub(in crate::engine) struct Stream {
+    pub id: u128,
+    pub kind: StreamKind,
+    pub takes: Takes,
+    /// The most jobs it holds at a time; 0: no limit.
+    pub prefetch: u32,
+    /// How long its leases last, in milliseconds; none: as long as it is open.
+    pub lease_ms: Option<u64>,
+    /// How long its leases wait for it to come back, in milliseconds.
+    pub resume_ms: u64,
+    /// Whether it wants no more jobs.
+    pub rests: bool,
+    /// What it holds, in the order of delivery.
+    pub held: BTreeMap<LeaseToken, JobId>,
+    /// When its peer last took a heartbeat, or came, by the clock that never steps.
+    pub renewed_at: u64,
+    /// How long that renews a lease, from the delivery or from when the peer came last, in milliseconds.
+    pub renewal_ms: u64,
+    /// When its connection was made, by the clock that never steps.
+    pub came_at: u64,
+    /// Leases ran out on it, more than end in one turn: it gets nothing any more, and is closed with the last of them.
+    pub lapses: bool,
+    /// When its connection was made, by the clock on the wall.
+    pub connected_at: u64,
+    pub about: WorkerInfo,
+    pub last_release: Option<Arc<LastRelease>>,
+    pub state: State,
+    /// The number of its current connection.
+    pub connection: u64,
+    /// The number of its last event.
+    pub event: u64,
+    /// Cancellations that its worker, away at the moment, has not heard of.
+    pub missed: Vec<Item>,
+    /// Jobs that its worker missed while it was away, and that are to be sent again before others.
+    pub again: VecDeque<JobId>,
+    /// What this turn will send.
+    pub pending: Vec<Item>,
+    /// When its leases are looked at next, by the clock that never steps.
+    pub check_at: Option<u64>,
+    /// The queues it waits for at present; of no meaning where it takes all.
+    pub waits_for: HashSet<QueueId>,
+    pub waits_for_all: bool,
+    /// Whether it stands in the list of streams to feed.
+    pub to_feed: bool,
+}
+
+#[derive(Debug)]
+pub(in crate::engine) enum State {
+    Open(Arc<Outbox>),
+    /// Its connection broke; its leases wait until then, by the clock that never steps.
+    Broken {
+        until: u64,
+    },
+    /// Its connection broke, and nobody waits for it: its leases end as there is time for it.
+    Gone {
+        since: u64,
+    },
+    /// A poll that has been answered: each of its leases runs by itself.
+    Answered,
+}
+
+impl Stream {
+    /// Whether it can take one more job.
+    pub(in crate::engine) fn has_credit(&self) -> bool {
+        let room = self.prefetch == 0 || self.held.len() < self.prefetch as usize;
+        let wants = room && !self.rests && !self.lapses && self.again.is_empty();
+        wants && matches!(&self.state, State::Open(outbox) if outbox.has_room())
+    }
+
+    /// Whether nothing depends on it any more.
+    pub(in crate::engine) fn is_over(&self, now: u64) -> bool {
+        !matches!(self.state, State::Open(_)) && self.held.is_empty() && self.waits_until(now).is_none()
+    }
+
+    /// Until when it waits for its worker even if it holds nothing, because it has news for it.
+    pub(in crate::engine) fn waits_until(&self, now: u64) -> Option<u64> {
+        match self.state {
+            State::Broken { until } if now < until && !self.missed.is_empty() => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Keeps the cancellations of what this turn was going to send for when its worker comes back.
+    pub(in crate::engine) fn miss(&mut self) {
+        self.missed.extend(self.pending.drain(..).filter(|item| matches!(item, Item::Cancel { .. })));
+    }
+
+    /// When a lease that began at `since` ends, unless a heartbeat for its job alone says otherwise.
+    pub(in crate::engine) fn lease_end(&self, since: u64) -> Option<u64> {
+        match (&self.state, self.kind) {
+            (State::Broken { until: end } | State::Gone { since: end }, _) => Some(*end),
+            (_, StreamKind::Events) => {
+                let most = since.max(self.came_at).saturating_add(self.renewal_ms);
+                Some(since.max(self.renewed_at.min(most)) + self.lease_ms?)
+            }
+            (_, StreamKind::Bound | StreamKind::Poll) => Some(since + self.lease_ms?),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(in crate::engine) struct Streams {
+    by_key: HashMap<u64, Stream>,
+    by_id: HashMap<u128, u64>,
+    next: u64,
+    /// Streams with something pending.
+    touched: Vec<u64>,
+    /// When the leases of a stream are to be looked at. Of several times of a stream its `check_at` counts.
+    checks: BinaryHeap<Reverse<(u64, u64)>>,
+    /// Streams that are to be sent again what their workers missed.
+    pub resuming: Vec<u64>,
+}
+
+impl Streams {
+    /// None yet; the first one's number is greater than `number`.
+    pub(in crate::engine) fn starting_at(number: u64) -> Self {
+        Self { next: number, ..Self::default() }
+    }
+
+    /// Ends every connection, once what is on its way has been read.
+    pub(in crate::engine) fn close(&self) {
+        for stream in self.by_key.values() {
+            if let State::Open(outbox) = &stream.state {
+                outbox.close();
+            }
+        }
+    }
+
+    pub(in crate::engine) fn insert(&mut self, stream: Stream) -> u64 {
+        self.next += 1;
+        self.by_id.insert(stream.id, self.next);
+        self.by_key.insert(self.next, stream);
+        self.next
+    }
+
+    pub(in crate::engine) fn get(&self, key: u64) -> Option<&Stream> {
+        self.by_key.get(&key)
+    }
+
+    pub(in crate::engine) fn get_mut(&mut self, key: u64) -> Option<&mut Stream> {
+        self.by_key.get_mut(&key)
+    }
+
+    /// The stream, if this is its current connection.
+    pub(in crate::engine) fn linked(&mut self, link: Link) -> Option<&mut Stream> {
+        self.by_key.get_mut(&link.stream).filter(|stream| stream.connection == link.number)
+    }
+
+    pub(in crate::engine) fn by_id(&self, id: u128) -> Option<u64> {
+        self.by_id.get(&id).copied()
+    }
+
+    pub(in crate::engine) fn remove(&mut self, key: u64) -> Option<Stream> {
+        let stream = self.by_key.remove(&key)?;
+        self.by_id.remove(&stream.id);
+        Some(stream)
+    }
+
+    pub(in crate::engine) fn iter(&self) -> impl Iterator<Item = &Stream> {
+        self.by_key.values()
+    }
+
+    pub(in crate::engine) fn keys(&self) -> Vec<u64> {
+        self.by_key.keys().copied().collect()
+    }
+
+    /// Sees to it that the stream's leases are looked at when the first of them ends.
+    pub(in crate::engine) fn watch(&mut self, key: u64, end: Option<u64>) {
+        let (Some(stream), Some(end)) = (self.by_key.get_mut(&key), end) else { return };
+        if stream.check_at.is_none_or(|at| end < at) {
+            stream.check_at = Some(end);
+            self.checks.push(Reverse((end, key)));
+        }
+    }
+
+    /// When leases are to be looked at next.
+    pub(in crate::engine) fn next_check(&self) -> Option<u64> {
+        self.checks.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// The streams whose leases are to be looked at now.
+    pub(in crate::engine) fn due(&self, up: u64) -> impl Iterator<Item = &Stream> {
+        let is_due = self.next_check().is_some_and(|at| at <= up);
+        let checks = is_due.then(|| self.checks.iter()).into_iter().flatten();
+        let due = checks.filter(move |Reverse((at, _))| *at <= up);
+        due.filter_map(|Reverse((at, key))| self.get(*key).filter(|stream| stream.check_at == Some(*at)))
+    }
+
+    /// As [`Streams::due`]: their keys, once.
+    pub(in crate::engine) fn take_due(&mut self, up: u64) -> Vec<u64> {
+        let mut due = Vec::new();
+        while let Some(&Reverse((at, key))) = self.checks.peek()
+            && at <= up
+        {
+            self.checks.pop();
+            let Some(stream) = self.by_key.get_mut(&key) else { continue };
+            if stream.check_at == Some(at) {
+                stream.check_at = None;
+                due.push(key);
+            }
+        }
+        due
+    }
+
+    /// Puts an item into the stream's part of this turn. A worker that may come back hears of cancellations then.
+    pub(in crate::engine) fn tell(&mut self, key: u64, item: Item) {
+        let Some(stream) = self.by_key.get_mut(&key) else { return };
+        match (&stream.state, &item) {
+            (State::Open(_), _) => {
+                if stream.pending.is_empty() {
+                    self.touched.push(key);
+                }
+                stream.pending.push(item);
+            }
+            (State::Broken { .. }, Item::Cancel { .. }) => stream.missed.push(item),
+            (State::Broken { .. } | State::Gone { .. } | State::Answered, _) => {}
+        }
+    }
+
+    /// Hands what is pending over to the connections.
+    pub(in crate::engine) fn flush(&mut self) {
+        for key in self.touched.drain(..) {
+            if let Some(stream) = self.by_key.get_mut(&key) {
+                if let State::Open(outbox) = &stream.state {
+                    outbox.push(&mut stream.pending);
+                }
+                stream.pending.clear();
+            }
+        }
+    }
+}
