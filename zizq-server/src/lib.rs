@@ -6,7 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 
-mod folder;
+mod batching;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod hash;

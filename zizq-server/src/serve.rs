@@ -15,7 +15,7 @@ use crate::clock::{self, millis};
 use crate::config::{Config, Limits};
 use crate::engine::command::jobs::CountJobs;
 use crate::engine::command::{Drain, Stop};
-use crate::folder::{self, Folder};
+use crate::batching::{self, Folder};
 use crate::http::connection::{self, Host};
 use crate::http::guard::Guard;
 use crate::http::memory::Memory;
@@ -63,7 +63,7 @@ impl Server {
         let seed = u64::from_be_bytes(seed);
         let (core, down) = open_core(&mut store, config, seed)?;
         let events = core.events().clone();
-        let (firings, fired) = mpsc::channel(folder::MAX_FIRINGS);
+        let (firings, fired) = mpsc::channel(batching::MAX_FIRINGS);
         let (engine, thread) = writer::start(core, config.commit_modes(), firings, down)?;
         let logs = Logs::start(&config.root_dir.join("logs"), store.clone())?;
         let (close, closing) = watch::channel(false);

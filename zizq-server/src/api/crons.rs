@@ -16,6 +16,7 @@ use super::App;
 use super::listing::Listing;
 use super::route::CronCall;
 use super::{enqueue, once};
+use crate::batching::{self, Refused};
 use crate::engine::command;
 use crate::engine::command::crons::{
     AddEntry, DeleteCron, DeleteCrons, DeleteEntry, GetCron, GetEntry, ListCrons, NewEntry, PatchCron,
@@ -23,7 +24,6 @@ use crate::engine::command::crons::{
 };
 use crate::engine::command::once::Taken;
 use crate::engine::recurrence;
-use crate::folder::{self, Refused};
 use crate::hash::HashSet;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
@@ -178,7 +178,7 @@ async fn check(app: &App, name: CronName, entry: EntryRequest) -> Result<NewEntr
         }
     };
     enqueue::check_payload(&template.job, app.limits.max_payload_size, &format!("entry `{name}`: job."))?;
-    if folder::is_batched(&template.job) {
+    if batching::is_batched(&template.job) {
         app.folder.check(&template.job).await.map_err(|refused| match refused {
             Refused::Job { error, .. } => wrong(format!("job.{error}")),
             refused => refused.into(),

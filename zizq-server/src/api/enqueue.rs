@@ -17,7 +17,7 @@ use crate::clock;
 use crate::engine::command::jobs::{Enqueue, EnqueueAndWait, Enqueued, Outcome, Seen};
 use crate::engine::command::once::{Once, Taken};
 use crate::engine::command::{self, Reject};
-use crate::folder::{self, Refused};
+use crate::batching::{self, Refused};
 use crate::http::reply::{self, Answer, Content, Refusal, Success};
 use crate::http::request::Request;
 use crate::job::bulk::NewBulk;
@@ -89,7 +89,7 @@ async fn enqueue_and_wait(
     let (engine, folder) = (app.engine.clone(), app.folder.clone());
     // The client may go away before it is known which job it waits for. Then this goes on, and ends the waiting.
     let calling = tokio::spawn(async move {
-        let taken = if folder::is_batched(&job) {
+        let taken = if batching::is_batched(&job) {
             folder.enqueue(vec![job], || Some(waiting.waiter()), once.as_ref()).await?
         } else {
             let request = EnqueueAndWait { jobs: vec![job], waiter: waiting.waiter() };
@@ -168,7 +168,7 @@ async fn enqueue_bulk(app: &App, request: &Request, handling: Option<Handling>) 
             check_payload(job, limit, &format!("jobs[{i}]: "))?;
         }
         // What is to be folded has to be looked at in one go.
-        if NewBulk::is_large(jobs.len(), bytes) && !jobs.iter().any(folder::is_batched) {
+        if NewBulk::is_large(jobs.len(), bytes) && !jobs.iter().any(batching::is_batched) {
             return Ok((Read::Large(NewBulk::new(body_format, body, jobs)), ignored));
         }
         Ok((Read::Jobs(jobs), ignored))
@@ -200,7 +200,7 @@ async fn enqueue(
     bulk: bool,
     once: Option<&Once>,
 ) -> Result<Taken<Vec<Enqueued>>, Refusal> {
-    if jobs.iter().any(folder::is_batched) {
+    if jobs.iter().any(batching::is_batched) {
         let enqueued = app.folder.enqueue(jobs, || None, once).await;
         return enqueued.map_err(|refused| match refused {
             Refused::Job { index, error } => refuse_one(index, error, bulk),

@@ -37,7 +37,7 @@ use protocol::media::Format;
 use tokio::sync::watch;
 
 use crate::config::Limits;
-use crate::folder::Folder;
+use crate::batching::Folder;
 use crate::http::Service;
 use crate::http::reply::{Answer, Refusal};
 use crate::http::request::{Request, Upload};

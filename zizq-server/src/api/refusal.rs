@@ -4,7 +4,7 @@ use protocol::enqueue::EnqueueError;
 use protocol::error::Code;
 use protocol::patch::PatchError;
 
-use crate::folder::Refused;
+use crate::batching::Refused;
 use crate::http::reply::Refusal;
 use crate::jq::JqError;
 use crate::reader::ReadError;
