@@ -207,7 +207,7 @@ impl Engine {
                 self.renew(renew.0);
                 Reply::RenewStream(())
             }),
-            Command::ListWorkers(ListWorkers) => Ok(Reply::ListWorkers(self.workers())),
+            Command::ListWorkers(ListWorkers) => Ok(Reply::ListWorkers(self.streams.workers(&self.queues))),
 
             Command::QueueIds(ids) => Ok(Reply::QueueIds(self.queues.ids_of(&ids.0))),
             Command::ListQueues(list) => Ok(Reply::ListQueues(self.queue_states(list.names.as_deref()))),

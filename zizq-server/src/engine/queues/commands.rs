@@ -1,12 +1,11 @@
-//! What can be seen of queues and workers.
+//! What is asked for queues: what can be seen of them, and to stop or begin to hand out their jobs.
 
 use protocol::name::QueueName;
 
 use crate::engine::Engine;
 use crate::engine::command::Reject;
 use crate::engine::command::queues::{PauseQueue, QueueState};
-use crate::engine::command::streams::WorkerState;
-use crate::engine::streams::{State, Stream, Takes};
+use crate::engine::streams::Takes;
 use crate::hash::HashMap;
 use crate::job::id::QueueId;
 
@@ -42,7 +41,7 @@ impl Engine {
     pub(in crate::engine) fn queue_states(&self, names: Option<&[QueueName]>) -> Vec<QueueState> {
         let mut by_queue: HashMap<QueueId, u64> = HashMap::default();
         let mut for_all = 0;
-        for stream in self.connected() {
+        for stream in self.streams.connected() {
             match &stream.takes {
                 Takes::All => for_all += 1,
                 Takes::Queues(ids) => ids.iter().for_each(|id| *by_queue.entry(*id).or_default() += 1),
@@ -54,27 +53,5 @@ impl Engine {
             state.workers = for_all + own.copied().unwrap_or_default();
         }
         states
-    }
-
-    pub(in crate::engine) fn workers(&self) -> Vec<WorkerState> {
-        let state = |stream: &Stream| WorkerState {
-            stream: stream.id,
-            about: stream.about.clone(),
-            queues: match &stream.takes {
-                Takes::All => None,
-                Takes::Queues(ids) => {
-                    Some(ids.iter().filter_map(|id| self.queues.name(*id)).cloned().collect())
-                }
-            },
-            prefetch: stream.prefetch,
-            in_flight: stream.held.len(),
-            connected_at: stream.connected_at,
-            last_release: stream.last_release.clone(),
-        };
-        self.connected().map(state).collect()
-    }
-
-    fn connected(&self) -> impl Iterator<Item = &Stream> {
-        self.streams.iter().filter(|stream| matches!(stream.state, State::Open(_)))
     }
 }

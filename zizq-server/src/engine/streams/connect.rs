@@ -1,12 +1,9 @@
 //! Streams come and go.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use protocol::lease::DEFAULT_LEASE_MS;
 
-use super::lease::Lease;
-use super::outbox::{Delivery, Item};
 use super::{State, Stream, Takes};
 use crate::engine::Engine;
 use crate::engine::command::Reject;
@@ -105,27 +102,6 @@ impl Engine {
         opened
     }
 
-    /// Tells the holder of a lease about its job.
-    pub(in crate::engine) fn send(&mut self, id: protocol::id::JobId) {
-        let Some(lease) = self.leases.get(id) else { return };
-        let (Some(stream), Some(queue)) = (self.streams.get(lease.stream), self.queues.name(lease.job.queue))
-        else {
-            return;
-        };
-        let delivery = Delivery {
-            job: lease.job.clone(),
-            queue: queue.clone(),
-            token: lease.token,
-            lease_expires_at: super::renew::end_of(lease, stream).map(|end| self.clock.wall_of(end)),
-            event: lease.event,
-        };
-        if let State::Open(outbox) = &stream.state {
-            outbox.reserve(delivery.job.weight());
-        }
-        let key = lease.stream;
-        self.streams.tell(key, Item::Job(delivery));
-    }
-
     /// The connection of a stream is over, or of no use any more.
     pub(in crate::engine) fn disconnect(&mut self, link: Link) {
         let up = self.clock.up();
@@ -173,41 +149,6 @@ impl Engine {
             if let Some(Takes::Queues(ids)) = stream.map(|stream| stream.takes) {
                 self.queues.forget_taker(&ids);
             }
-        }
-    }
-
-    /// Hands a ready job to a stream.
-    pub(in crate::engine) fn deliver(&mut self, key: u64, mut job: Arc<crate::job::Job>) {
-        self.leaves_ready(&job);
-        let token = self.clock.next_token();
-        let delivered = Arc::make_mut(&mut job);
-        delivered.deliveries = delivered.deliveries.saturating_add(1);
-        delivered.dequeued_at = Some(self.clock.now());
-        // It is ready, whatever the clock said when it became so: it may have been set back since.
-        delivered.ready_at = delivered.ready_at.min(self.clock.now());
-        delivered.last_lease = Some(token);
-        delivered.lapsed = false;
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        stream.event += 1;
-        let (id, event, draw) = (job.id, stream.event, job.draw);
-        self.lease_to(
-            key,
-            Lease {
-                job,
-                token,
-                stream: key,
-                since: self.clock.up(),
-                kept_until: None,
-                deadline: None,
-                event,
-                restored_at: None,
-                saved: None,
-            },
-        );
-        self.send(id);
-        if !draw.is_none() {
-            self.budgets.spend(draw, self.clock.up());
-            self.budgets.settle(self.clock.up());
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Streams that take jobs, and what each holds.
 
 mod connect;
+mod deliver;
 pub(super) mod dispatch;
 pub(super) mod lease;
 pub mod outbox;
@@ -15,7 +16,8 @@ use protocol::lease::LeaseToken;
 use smallvec::SmallVec;
 
 use crate::engine::command::queues::LastRelease;
-use crate::engine::command::streams::{Link, StreamKind, WorkerInfo};
+use crate::engine::command::streams::{Link, StreamKind, WorkerInfo, WorkerState};
+use crate::engine::queues::Queues;
 use crate::hash::{HashMap, HashSet};
 use crate::job::id::QueueId;
 use outbox::{Item, Outbox};
@@ -186,10 +188,6 @@ impl Streams {
         Some(stream)
     }
 
-    pub(in crate::engine) fn iter(&self) -> impl Iterator<Item = &Stream> {
-        self.by_key.values()
-    }
-
     pub(in crate::engine) fn keys(&self) -> Vec<u64> {
         self.by_key.keys().copied().collect()
     }
@@ -230,6 +228,28 @@ impl Streams {
             }
         }
         due
+    }
+
+    /// Those that have a connection.
+    pub(in crate::engine) fn connected(&self) -> impl Iterator<Item = &Stream> {
+        self.by_key.values().filter(|stream| matches!(stream.state, State::Open(_)))
+    }
+
+    /// What can be seen of the workers that are connected.
+    pub(in crate::engine) fn workers(&self, queues: &Queues) -> Vec<WorkerState> {
+        let state = |stream: &Stream| WorkerState {
+            stream: stream.id,
+            about: stream.about.clone(),
+            queues: match &stream.takes {
+                Takes::All => None,
+                Takes::Queues(ids) => Some(ids.iter().filter_map(|id| queues.name(*id)).cloned().collect()),
+            },
+            prefetch: stream.prefetch,
+            in_flight: stream.held.len(),
+            connected_at: stream.connected_at,
+            last_release: stream.last_release.clone(),
+        };
+        self.connected().map(state).collect()
     }
 
     /// Puts an item into the stream's part of this turn. A worker that may come back hears of cancellations then.
