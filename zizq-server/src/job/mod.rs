@@ -69,6 +69,36 @@ pub struct Job {
 }
 
 impl Job {
+    /// A ready job to which nothing has happened, and for which nothing is said but what it is. Where it is put at its
+    /// enqueue its id says.
+    pub(crate) const fn new(stamp: Stamp, home: Home, job_type: JobType, payload: Payload) -> Self {
+        Self {
+            id: home.id(stamp),
+            queue: home.queue,
+            priority: home.priority,
+            job_type,
+            payload,
+            left_bytes: 0,
+            status: Status::Ready,
+            ready_at: 0,
+            attempts: 0,
+            deliveries: 0,
+            last_lease: None,
+            lapsed: false,
+            retry_limit: None,
+            backoff: None,
+            retention: None,
+            dequeued_at: None,
+            failed_at: None,
+            last_error: None,
+            completed_at: None,
+            purge_at: None,
+            result: None,
+            draw: DrawId::NONE,
+            flow: None,
+        }
+    }
+
     pub const fn place(&self) -> Place {
         Place {
             status: self.status,
@@ -193,31 +223,8 @@ fn weight_of(error: &LastError) -> usize {
 impl Job {
     /// A ready job that nothing has happened to, for tests that change what they are about.
     pub(crate) fn sample(n: u128) -> Self {
-        let (queue, priority) = (QueueId(1), 5);
-        Self {
-            id: Home { queue, priority }.id(Stamp::from_bits(n)),
-            queue,
-            priority,
-            job_type: JobType::new("t").unwrap(),
-            payload: Payload::from_checked(protocol::media::Format::Json, Bytes::from_static(b"null")),
-            left_bytes: 0,
-            status: Status::Ready,
-            ready_at: 0,
-            attempts: 0,
-            deliveries: 0,
-            last_lease: None,
-            lapsed: false,
-            retry_limit: None,
-            backoff: None,
-            retention: None,
-            dequeued_at: None,
-            failed_at: None,
-            last_error: None,
-            completed_at: None,
-            purge_at: None,
-            result: None,
-            draw: DrawId::NONE,
-            flow: None,
-        }
+        let home = Home { queue: QueueId(1), priority: 5 };
+        let payload = Payload::from_checked(protocol::media::Format::Json, Bytes::from_static(b"null"));
+        Self::new(Stamp::from_bits(n), home, JobType::new("t").unwrap(), payload)
     }
 }

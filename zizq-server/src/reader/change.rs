@@ -71,12 +71,10 @@ impl Reader {
 impl Change {
     /// Leaves out the jobs that cannot be changed like that, where the filter does not ask for a status.
     fn narrow(&self, filter: &mut Filter) {
-        let statuses = || match self {
-            Self::Patch(_) | Self::Bind(_) => Some(vec![Status::Scheduled, Status::Ready, Status::InFlight]),
-            Self::Retry { .. } => Some(vec![Status::Dead]),
-            Self::Delete => None,
-        };
-        filter.statuses = filter.statuses.take().or_else(statuses);
+        if filter.statuses.is_none() && !Status::ALL.into_iter().all(|status| self.is_meant_for(status)) {
+            filter.statuses =
+                Some(Status::ALL.into_iter().filter(|status| self.is_meant_for(*status)).collect());
+        }
     }
 }
 

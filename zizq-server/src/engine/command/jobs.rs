@@ -175,6 +175,26 @@ pub enum Change {
     Bind(Arc<BindingChange>),
 }
 
+impl Change {
+    /// Whether a job of this status can be changed like that.
+    pub const fn applies_to(&self, status: Status) -> bool {
+        match self {
+            Self::Patch(_) | Self::Bind(_) => !status.is_terminal(),
+            Self::Retry { .. } => !matches!(status, Status::Ready | Status::InFlight),
+            Self::Delete => true,
+        }
+    }
+
+    /// Whether a job of this status is meant where somebody says which jobs to change, but not of which status: all to
+    /// which it applies, and of those that can be retried the dead ones.
+    pub fn is_meant_for(&self, status: Status) -> bool {
+        match self {
+            Self::Retry { .. } => status == Status::Dead,
+            _ => self.applies_to(status),
+        }
+    }
+}
+
 /// A job at a moment.
 #[derive(Debug, Clone)]
 pub struct Seen {

@@ -59,12 +59,10 @@ impl Engine {
         if only.is_some_and(|filter| !filter.accepts(&seen.job, &seen.queue, seen.status)) {
             return Changed::Passed;
         }
+        if !change.applies_to(seen.status) {
+            return Changed::Refused(seen.status);
+        }
         let changed = match change {
-            Change::Patch(_) if seen.status.is_terminal() => return Changed::Refused(seen.status),
-            Change::Retry { .. } if matches!(seen.status, Status::Ready | Status::InFlight) => {
-                return Changed::Refused(seen.status);
-            }
-            Change::Bind(_) if seen.status.is_terminal() => return Changed::Refused(seen.status),
             Change::Bind(change) if seen.status == Status::InFlight => {
                 let differs = matches!(budgets::commands::bound(&seen.job, change), Ok(Some(_)));
                 return if differs { Changed::Refused(seen.status) } else { Changed::Same(seen) };

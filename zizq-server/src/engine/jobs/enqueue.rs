@@ -11,7 +11,6 @@ use crate::engine::command::batches::{Plan, Step};
 use crate::engine::command::jobs::{EnqueueAndWait, Enqueued, Outcome};
 use crate::engine::{Engine, Found};
 use crate::job::Job;
-use crate::job::draw::DrawId;
 use crate::job::id::Home;
 
 impl Engine {
@@ -94,32 +93,17 @@ impl Engine {
     }
 
     pub(in crate::engine) fn admit(&mut self, new: NewJob) -> Job {
-        let queue = self.queues.id(&new.queue);
-        let ready_at = new.ready_at.unwrap_or(self.clock.now());
+        let now = self.clock.now();
+        let home = Home { queue: self.queues.id(&new.queue), priority: new.priority };
+        let ready_at = new.ready_at.unwrap_or(now);
         Job {
-            id: Home { queue, priority: new.priority }.id(self.clock.next_stamp()),
-            queue,
-            priority: new.priority,
-            job_type: new.job_type,
-            payload: new.payload,
-            left_bytes: 0,
-            status: if ready_at > self.clock.now() { Status::Scheduled } else { Status::Ready },
+            status: if ready_at > now { Status::Scheduled } else { Status::Ready },
             ready_at,
-            attempts: 0,
-            deliveries: 0,
-            last_lease: None,
-            lapsed: false,
             retry_limit: new.retry_limit,
             backoff: new.backoff,
             retention: new.retention,
-            dequeued_at: None,
-            failed_at: None,
-            last_error: None,
-            completed_at: None,
-            purge_at: None,
-            result: None,
-            draw: DrawId::NONE,
             flow: new.flow,
+            ..Job::new(self.clock.next_stamp(), home, new.job_type, new.payload)
         }
     }
 }
