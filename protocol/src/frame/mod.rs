@@ -23,11 +23,14 @@
 //! frame, whatever its peer sends. A frame that is unfinished when the stream ends is none; it is dropped with the
 //! decoder.
 
+mod input;
 pub mod msgpack;
 pub mod ndjson;
 pub mod sse;
 
-use bytes::{Buf, BytesMut};
+use std::marker::PhantomData;
+
+use input::{Framing, Input};
 
 /// The format of a job stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -82,49 +85,33 @@ pub enum FrameError {
     },
 }
 
-/// The received bytes that no item has been made of yet.
-///
-/// Every byte is searched once and moved a bounded number of times, however the pieces fall.
+/// Reads the frames of an [`ndjson`] or a [`msgpack`] stream piece by piece.
 #[derive(Debug)]
-struct Input {
-    buf: BytesMut,
-    /// How much of `buf` is known to hold no line end.
-    scanned: usize,
-    limit: usize,
-    failed: bool,
+pub struct Decoder<F> {
+    input: Input,
+    framing: PhantomData<F>,
 }
 
-impl Input {
-    fn new(limit: usize) -> Self {
-        Self { buf: BytesMut::new(), scanned: 0, limit, failed: false }
+impl<F: Framing> Decoder<F> {
+    /// A decoder of frames whose bodies have at most `max_frame_bytes`.
+    #[must_use]
+    pub fn new(max_frame_bytes: usize) -> Self {
+        Self { input: Input::new(max_frame_bytes), framing: PhantomData }
     }
 
-    fn push(&mut self, bytes: &[u8]) {
-        if !self.failed {
-            self.buf.extend_from_slice(bytes);
-        }
+    /// Takes the next bytes of the stream.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.input.push(bytes);
     }
 
-    /// Finds the line at the front, which may have `room` bytes before its end; `None` until the end has arrived.
-    fn line(&mut self, is_end: impl Fn(u8) -> bool, room: usize) -> Result<Option<&[u8]>, FrameError> {
-        let fresh = self.buf.get(self.scanned..).unwrap_or_default();
-        let end = fresh.iter().position(|&byte| is_end(byte)).map(|at| self.scanned + at);
-        self.scanned = end.unwrap_or(self.buf.len());
-        if self.scanned > room {
-            return Err(self.too_large());
-        }
-        Ok(end.and_then(|end| self.buf.get(..end)))
-    }
-
-    /// Ends the stream. The bytes at fault stay at the front, so that the next look at them fails again.
-    fn too_large(&mut self) -> FrameError {
-        self.failed = true;
-        FrameError::TooLarge { limit: self.limit }
-    }
-
-    fn consume(&mut self, len: usize) {
-        self.buf.advance(len);
-        self.scanned = 0;
+    /// The next frame, or `None` until more bytes are pushed.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError::TooLarge`] as soon as a frame is known to be over the limit. It is final.
+    #[expect(clippy::should_implement_trait, reason = "here None is not the end")]
+    pub fn next(&mut self) -> Result<Option<Item>, FrameError> {
+        F::next(&mut self.input)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Length-prefixed MessagePack: four bytes of length, big-endian, then a message of that length; length 0 is a heartbeat.
 
+use super::FrameError;
 pub use super::Item;
-use super::{FrameError, Input};
+use super::input::{Framing, Input};
 
 /// The heartbeat.
 pub const HEARTBEAT: &[u8] = &[0; 4];
@@ -21,39 +22,24 @@ pub fn write(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     *length = u32::try_from(message.len()).expect("a message is shorter than 4 GiB").to_be_bytes();
 }
 
-/// Reads a stream piece by piece.
+/// Reads a stream piece by piece. The length prefix of a message does not count towards the limit, and one over the
+/// limit is refused as soon as its length is announced.
+pub type Decoder = super::Decoder<LengthPrefix>;
+
+/// A message is found by the length before it.
 #[derive(Debug)]
-pub struct Decoder {
-    input: Input,
-}
+pub enum LengthPrefix {}
 
-impl Decoder {
-    /// A decoder of messages of at most `max_frame_bytes`, the length prefix not counted.
-    #[must_use]
-    pub fn new(max_frame_bytes: usize) -> Self {
-        Self { input: Input::new(max_frame_bytes) }
-    }
-
-    /// Takes the next bytes of the stream.
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.input.push(bytes);
-    }
-
-    /// The next frame, or `None` until more bytes are pushed.
-    ///
-    /// # Errors
-    ///
-    /// [`FrameError::TooLarge`] as soon as a length over the limit is announced. It is final.
-    #[expect(clippy::should_implement_trait, reason = "here None is not the end")]
-    pub fn next(&mut self) -> Result<Option<Item>, FrameError> {
-        let Some((&length, rest)) = self.input.buf.split_first_chunk() else { return Ok(None) };
+impl Framing for LengthPrefix {
+    fn next(input: &mut Input) -> Result<Option<Item>, FrameError> {
+        let Some((&length, rest)) = input.buf.split_first_chunk() else { return Ok(None) };
         let length = u32::from_be_bytes(length) as usize;
-        if length > self.input.limit {
-            return Err(self.input.too_large());
+        if length > input.limit {
+            return Err(input.too_large());
         }
         let Some(message) = rest.get(..length) else { return Ok(None) };
         let item = Item::from_body(message);
-        self.input.consume(4 + length);
+        input.consume(4 + length);
         Ok(Some(item))
     }
 }

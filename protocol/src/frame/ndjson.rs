@@ -2,7 +2,8 @@
 //! is a heartbeat.
 
 pub use super::Item;
-use super::{FrameError, Input, is_one_line};
+use super::input::{Framing, Input};
+use super::{FrameError, is_one_line};
 
 /// The heartbeat.
 pub const HEARTBEAT: &[u8] = b"\n";
@@ -18,35 +19,20 @@ pub fn write(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     out.push(b'\n');
 }
 
-/// Reads a stream piece by piece. Lines may end in LF or in CRLF.
+/// Reads a stream piece by piece. Lines may end in LF or in CRLF. The LF does not count towards the limit, and a line over
+/// the limit is refused whether it has ended or not.
+pub type Decoder = super::Decoder<Lines>;
+
+/// A message ends with its line.
 #[derive(Debug)]
-pub struct Decoder {
-    input: Input,
-}
+pub enum Lines {}
 
-impl Decoder {
-    /// A decoder of lines of at most `max_frame_bytes`, the LF not counted.
-    #[must_use]
-    pub fn new(max_frame_bytes: usize) -> Self {
-        Self { input: Input::new(max_frame_bytes) }
-    }
-
-    /// Takes the next bytes of the stream.
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.input.push(bytes);
-    }
-
-    /// The next line, or `None` until more bytes are pushed.
-    ///
-    /// # Errors
-    ///
-    /// [`FrameError::TooLarge`] as soon as a line is over the limit, finished or not. It is final.
-    #[expect(clippy::should_implement_trait, reason = "here None is not the end")]
-    pub fn next(&mut self) -> Result<Option<Item>, FrameError> {
-        let Some(line) = self.input.line(|byte| byte == b'\n', self.input.limit)? else { return Ok(None) };
+impl Framing for Lines {
+    fn next(input: &mut Input) -> Result<Option<Item>, FrameError> {
+        let Some(line) = input.line(|byte| byte == b'\n', input.limit)? else { return Ok(None) };
         let item = Item::from_body(line.strip_suffix(b"\r").unwrap_or(line));
         let len = line.len() + 1;
-        self.input.consume(len);
+        input.consume(len);
         Ok(Some(item))
     }
 }

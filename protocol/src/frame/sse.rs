@@ -4,7 +4,8 @@ use std::fmt;
 use std::io::Write as _;
 use std::str::FromStr;
 
-use super::{FrameError, Input, is_one_line};
+use super::input::Input;
+use super::{FrameError, is_one_line};
 
 /// The heartbeat: a comment, which an `EventSource` ignores. It is one line, because some libraries would emit a message
 /// without data at a blank line after it.
