@@ -75,7 +75,7 @@ pub struct Home {
     pub priority: u16,
 }
 
-/// The number of the only engine there is. The ids of a second one would differ in this, and in nothing else.
+/// The number of the only engine there is. The ids of two engines may differ in this alone.
 const ENGINE: u8 = 0;
 
 impl Home {
