@@ -11,11 +11,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::api::App;
+use crate::batching::{self, Folder};
 use crate::clock::{self, millis};
 use crate::config::{Config, Limits};
 use crate::engine::command::jobs::CountJobs;
 use crate::engine::command::{Drain, Stop};
-use crate::batching::{self, Folder};
 use crate::http::connection::{self, Host};
 use crate::http::guard::Guard;
 use crate::http::memory::Memory;

@@ -36,8 +36,8 @@ use protocol::error::{Code, excerpt};
 use protocol::media::Format;
 use tokio::sync::watch;
 
-use crate::config::Limits;
 use crate::batching::Folder;
+use crate::config::Limits;
 use crate::http::Service;
 use crate::http::reply::{Answer, Refusal};
 use crate::http::request::{Request, Upload};

@@ -64,6 +64,11 @@ struct Draw {
     changed: bool,
 }
 
+/// All budgets, and what jobs draw on them.
+///
+/// - `by_key` and `by_id` have the same budgets, `draws` and `by_costs` the same draws.
+/// - After [`Budgets::settle`] nothing is left in `touched`. A gate stands in `opened` exactly if it was open then and
+///   queues sleep at it.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Budgets {
     by_id: HashMap<BudgetId, Budget>,

@@ -81,6 +81,8 @@ impl Group {
 }
 
 /// All groups, and what comes next.
+///
+/// - An entry that comes again stands in `due` under its next time, unless it is out to be folded.
 #[derive(Debug)]
 pub(in crate::engine) struct Crons {
     groups: BTreeMap<CronName, Group>,

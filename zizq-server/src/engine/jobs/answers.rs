@@ -51,6 +51,9 @@ struct Kept {
     is_coming: bool,
 }
 
+/// The answers that are kept.
+///
+/// - `order` has each key of `by_key` once, and `bytes` is what they weigh together.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Answers {
     by_key: HashMap<Arc<str>, Kept>,

@@ -30,6 +30,10 @@ pub type Holders = Vec<Holder>;
 /// Of a job with a tag, what has become of it; none: it has it no more.
 type Change = (JobId, Option<Holder>);
 
+/// What is known of tags, and what has happened to the others.
+///
+/// - A tag is in `known` or in `noted`, never in both; before a commit `noted` is empty.
+/// - What is in `changed` is known.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Tags {
     /// As of now.

@@ -47,6 +47,10 @@ pub(in crate::engine) struct Queue {
     pub last_release: Option<Arc<LastRelease>>,
 }
 
+/// All queues that there is a reason to know of.
+///
+/// - `by_name` and `by_id` have the same queues. While the engine runs no number is given to a second one.
+/// - A queue that has changed stands in `changed`, and one without jobs that may go in `may_go`, each once.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Queues {
     by_name: HashMap<QueueName, QueueId>,

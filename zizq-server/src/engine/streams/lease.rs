@@ -35,6 +35,11 @@ pub(in crate::engine) struct Lease {
     pub saved: Option<LeaseEnd>,
 }
 
+/// The leases of all jobs in flight.
+///
+/// - A job is in flight exactly if it has a lease here, and it has one at most.
+/// - A lease that the store does not know of stands in `unsaved`, one with a deadline in `deadlines`.
+/// - `light` is how many of the jobs have left their payloads to the store.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Leases {
     by_job: HashMap<JobId, Lease>,

@@ -130,6 +130,11 @@ impl Stream {
     }
 }
 
+/// All streams, also those that are away and those that only hold leases.
+///
+/// - A stream with something pending stands in `touched`.
+/// - The `check_at` of a stream stands in `checks`; other times of it that stand there mean nothing.
+/// - A key is never given out twice, not even by an earlier engine of the process.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Streams {
     by_key: HashMap<u64, Stream>,
@@ -137,7 +142,7 @@ pub(in crate::engine) struct Streams {
     next: u64,
     /// Streams with something pending.
     touched: Vec<u64>,
-    /// When the leases of a stream are to be looked at. Of several times of a stream its `check_at` counts.
+    /// When the leases of a stream are to be looked at.
     checks: BinaryHeap<Reverse<(u64, u64)>>,
     /// Streams that are to be sent again what their workers missed.
     pub resuming: Vec<u64>,
