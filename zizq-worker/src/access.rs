@@ -8,8 +8,8 @@ use std::time::Duration;
 use reqwest::{ClientBuilder, Url};
 use rustls::pki_types::CertificateDer;
 
+use crate::address::{http_url, shown, without_password};
 use crate::proxy::Proxy;
-use crate::route::{http_url, without_password};
 use crate::trust::{self, Identity, Trust};
 
 const DEFAULT_SERVER: &str = "http://127.0.0.1:7890";
@@ -159,14 +159,6 @@ pub(crate) fn plain(url: &Url, trust: &Trust, identity: Option<&Identity>) -> Re
         "http" => builder.tls_certs_only([]),
         _ => builder.tls_backend_preconfigured(trust.config(identity)?),
     })
-}
-
-/// An address without user name and password, safe to print.
-pub(crate) fn shown(url: &Url) -> Url {
-    let mut shown = url.clone();
-    // These cannot fail for a URL with a host.
-    shown.set_username("").and_then(|()| shown.set_password(None)).ok();
-    shown
 }
 
 fn server_url(text: &str) -> Result<Url, String> {

@@ -10,16 +10,15 @@ use protocol::error::{Code, ErrorBody, excerpt};
 use protocol::id::JobId;
 use protocol::lease::{HeartbeatsReply, JobHeartbeat, JobRelease, MAX_REASON_BYTES};
 use protocol::outcome::{Failure, NotDone};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{ClientBuilder, RequestBuilder, Response, StatusCode, Url};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::config::Config;
-use crate::event::{AfterFailure, Left, Progress};
-use crate::exec::Usage;
-use crate::outcome::{JobResult, start_of};
+use crate::access::Access;
+use crate::outcome::start_of;
+use crate::report::{AfterFailure, JobResult, Left, Progress, Usage};
 use crate::report::{GivenBack, Heartbeat, Lease};
 use crate::{clock, proxy, retry_after, trust};
 
@@ -76,13 +75,18 @@ pub(crate) struct Take<'a> {
 }
 
 impl Client {
-    pub(crate) fn new(config: &Config) -> Result<Self, String> {
-        let headers = HeaderMap::from_iter([(WORKER_ID, config.worker_id.clone())]);
-        let builder = || Ok::<_, String>(config.access.builder()?.default_headers(headers.clone()));
+    /// A client that calls itself `worker_id`. Commands get the credentials of the server if `pass_credentials`.
+    pub(crate) fn new(
+        access: &Access,
+        worker_id: &HeaderValue,
+        pass_credentials: bool,
+    ) -> Result<Self, String> {
+        let headers = HeaderMap::from_iter([(WORKER_ID, worker_id.clone())]);
+        let builder = || Ok::<_, String>(access.builder()?.default_headers(headers.clone()));
         let built = |builder: ClientBuilder| builder.build().map_err(|e| cause(&e));
         Ok(Self {
-            server: config.access.url.clone(),
-            for_commands: config.access.variables(config.pass_credentials).into(),
+            server: access.url.clone(),
+            for_commands: access.variables(pass_credentials).into(),
             calls: built(builder()?.timeout(ANSWER_TIMEOUT))?,
             streams: built(builder()?.pool_max_idle_per_host(0))?,
         })

@@ -20,10 +20,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::backoff::Backoff;
 use crate::client::{CallError, Client};
-use crate::event::AfterFailure;
-use crate::exec::Usage;
 use crate::outcome::{millis, start_of};
-use crate::report::{GivenBack, Lease, Report, Verdict};
+use crate::report::{AfterFailure, GivenBack, Lease, Report, Settled, Usage, Verdict};
 
 /// The maximum number of calls in flight.
 const MAX_CALLS: usize = 16;
@@ -49,18 +47,6 @@ pub(crate) enum Call {
 
 /// The final answer to a call, per job.
 pub(crate) type Answered = Vec<Settled>;
-
-/// The final answer to a report.
-#[derive(Debug)]
-pub(crate) struct Settled {
-    pub(crate) lease: Lease,
-    /// Why it was refused, if it was.
-    pub(crate) refused: Option<String>,
-    /// Whether the report was a success.
-    pub(crate) is_success: bool,
-    /// What follows a failure.
-    pub(crate) after: Option<AfterFailure>,
-}
 
 /// A call that was answered.
 #[derive(Debug, Default)]
@@ -392,7 +378,7 @@ fn plainer(verdict: &Verdict, why: &str) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::JobResult;
+    use crate::report::JobResult;
 
     #[test]
     fn a_refused_report_is_reduced_until_nothing_is_left_to_leave_out() {

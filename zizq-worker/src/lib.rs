@@ -10,6 +10,7 @@
 //! made by its table of jobs, which does no I/O.
 
 pub mod access;
+mod address;
 pub mod args;
 mod backoff;
 pub mod cgroup;
@@ -22,6 +23,7 @@ mod delivery;
 pub mod ended;
 mod event;
 pub mod exec;
+pub mod flags;
 mod label;
 pub mod live;
 pub mod logging;
@@ -37,6 +39,7 @@ mod report;
 mod rest;
 mod retry_after;
 pub mod route;
+pub mod screen;
 mod serve;
 pub mod shutdown;
 mod spool;
@@ -46,6 +49,7 @@ mod table;
 mod template;
 mod thin;
 mod trust;
+mod values;
 
 use std::sync::Arc;
 
@@ -54,11 +58,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::args::Flags;
 use crate::client::Client;
 use crate::config::Config;
 use crate::ended::{Ended, Why};
 use crate::exec::{Processes, Shared};
+use crate::flags::Flags;
 use crate::outbox::Outbox;
 use crate::pool::{Pool, Tasks};
 use crate::shutdown::Phase;
@@ -79,7 +83,7 @@ pub async fn run(
     processes: Processes,
     mut phase: watch::Receiver<Phase>,
 ) -> anyhow::Result<Ended> {
-    let client = Client::new(&config)
+    let client = Client::new(&config.access, &config.worker_id, config.pass_credentials)
         .map_err(anyhow::Error::msg)
         .context("cannot set up the connection to the server")?;
     let (events_in, events) = mpsc::channel(CHANNEL);
@@ -111,7 +115,7 @@ pub async fn run(
     }
     services.spawn(outbox.run(reports_out));
     services.spawn(renewal::run(client.clone(), config.lease, renewals_out, events_in.clone()));
-    services.spawn(rest::run(client.clone(), stats.clone()));
+    services.spawn(live::left::run(client.clone(), stats.clone()));
     live::show(stats.clone());
     services.spawn(reload::run(hangup, flags, events_in.clone()));
 

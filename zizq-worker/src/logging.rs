@@ -70,7 +70,7 @@ pub fn init(level: LogLevel, format: Option<LogFormat>) -> Log {
         .with_target(JOB_OUTPUT, level)
         .with_target(SUCCESS, level)
         .with_target(zizq_log::TARGET, LevelFilter::WARN);
-    let log = Log::start(crate::live::stderr());
+    let log = Log::start(crate::screen::stderr());
     let layer = fmt::layer().with_writer(log.clone());
     let layer = match format {
         LogFormat::Pretty => layer.with_ansi(terminal).with_target(false).boxed(),
@@ -80,4 +80,18 @@ pub fn init(level: LogLevel, format: Option<LogFormat>) -> Log {
     tracing_subscriber::registry().with(layer.with_filter(targets.and(few))).init();
     log.take_panics();
     log
+}
+
+/// How many characters of a job's message are logged.
+const MAX_MESSAGE: usize = 1_000;
+
+/// The start of a message, in one line.
+pub(crate) fn one_line(message: &str) -> String {
+    let mut chars = message.trim().chars();
+    let mut line: String =
+        chars.by_ref().take(MAX_MESSAGE).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if chars.next().is_some() {
+        line.push('…');
+    }
+    line
 }

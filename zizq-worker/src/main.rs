@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 use tokio::sync::watch;
-use zizq_worker::args::{Args, CheckFlags, Command, Flags};
+use zizq_worker::args::{Args, CheckFlags, Command};
 use zizq_worker::config::{Config, ConfigError, SAMPLE};
 use zizq_worker::exec::{Processes, guard, launch};
+use zizq_worker::flags::Flags;
+use zizq_worker::logging::LogFormat;
 use zizq_worker::shutdown::Phase;
 use zizq_worker::{cli, ctl, live, logging, shutdown};
 
@@ -59,7 +61,7 @@ fn start(flags: Flags) -> ExitCode {
         Err(e) => Args::command().error(ErrorKind::ValueValidation, e).exit(),
     };
     let (level, format) = config.log;
-    config.live.start(format);
+    config.live.start(format != Some(LogFormat::Json));
     let log = logging::init(level, format);
     let code = work(config, flags).unwrap_or_else(|e| {
         tracing::error!("{e:#}");

@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::client::Client;
-use crate::delivery::{Answered, Call, Deliveries, Settled};
+use crate::delivery::{Answered, Call, Deliveries};
 use crate::event::Event;
-use crate::exec::Usage;
 use crate::report::{GivenBack, Lease, Report, Verdict};
+use crate::report::{Settled, Usage};
 use crate::spool::Spool;
 use crate::stats::Stats;
 

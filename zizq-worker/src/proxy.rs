@@ -6,8 +6,7 @@ use std::sync::OnceLock;
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::{ClientBuilder, Url};
 
-use crate::access::shown;
-use crate::route::http_url;
+use crate::address::{http_url, shown};
 
 /// How calls reach the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 
-use crate::args::Flags;
 use crate::config::Config;
 use crate::event::Event;
+use crate::flags::Flags;
 use crate::notify;
 
 /// Reloads at each signal. A wrong configuration is logged and changes nothing.

@@ -1,18 +1,10 @@
 //! Estimates how many jobs are left and how long they will take.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 
-use crate::client::Client;
-use crate::stats::Stats;
-use crate::{live, thin};
-
-/// How often the server is asked, while the figures are shown.
-const PACE: Duration = Duration::from_secs(2);
 /// The time over which the rate is measured.
 const WINDOW: Duration = Duration::from_secs(60);
 
@@ -51,25 +43,6 @@ impl Rest {
         #[expect(clippy::cast_precision_loss, reason = "it is an estimate")]
         let left = time.mul_f64((few as f64 / fewer as f64).min(1e6));
         Some(left.saturating_sub(now.duration_since(end)))
-    }
-}
-
-/// Asks the server while the figures are shown.
-pub(crate) async fn run(client: Client, stats: Arc<Stats>) {
-    let mut ticks = interval(PACE);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let queues = stats.queues();
-        if queues.is_empty() || !(live::is_on() || thin::is_on()) {
-            continue;
-        }
-        // Read before asking: a job that starts meanwhile must not count twice.
-        let begun = stats.started.load(Ordering::Relaxed);
-        match client.count_ready(&queues).await {
-            Ok(ready) => stats.board().rest.add(Instant::now(), ready, begun),
-            Err(e) => tracing::debug!("cannot ask the server how many jobs are left: {e}"),
-        }
     }
 }
 

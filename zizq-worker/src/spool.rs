@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 use tokio::time::Instant;
 
-use crate::access::shown;
+use crate::address::shown;
 use crate::report::{Lease, Report, Verdict};
 
 /// A file takes no more outcomes beyond this size.

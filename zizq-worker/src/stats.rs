@@ -10,10 +10,9 @@ use protocol::id::JobId;
 use tokio::time::Instant;
 use zizq_log::grouped;
 
-use crate::event::Progress;
-use crate::exec::Usage;
+use crate::logging::one_line;
 use crate::outcome::Outcome;
-use crate::pool::one_line;
+use crate::report::{Progress, Usage};
 use crate::rest::Rest;
 
 /// The counters of a worker.

@@ -12,7 +12,7 @@ use reqwest::header::CONTENT_TYPE;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use crate::access::shown;
+use crate::address::shown;
 use crate::backoff::Backoff;
 use crate::client::{ANSWER_TIMEOUT, CallError, Client, Take, cause};
 use crate::event::Event;

@@ -18,9 +18,9 @@ use tokio::time::{Instant, timeout};
 use super::server::{Server, code, refused};
 use super::source::{Coming, Item, Source, is_interactive};
 use super::{CliError, Target, jobs, print};
-use crate::args::number;
 use crate::backoff::Backoff;
 use crate::ctl::time;
+use crate::values::number;
 
 /// The maximum number of jobs per call.
 const MAX_JOBS: usize = 1000;

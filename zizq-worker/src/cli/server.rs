@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::CliError;
-use crate::access::{Access, AccessFlags, Written, shown};
+use crate::access::{Access, AccessFlags, Written};
+use crate::address::shown;
 use crate::client::{ANSWER_TIMEOUT, cause, why_unsent};
 use crate::proxy;
 

@@ -14,9 +14,9 @@ use tokio::time::{Instant, timeout};
 
 use super::server::{Server, refused};
 use super::{CliError, Target, distance, print};
-use crate::args::number;
 use crate::backoff::Backoff;
 use crate::client::{ANSWER_TIMEOUT, cause};
+use crate::values::number;
 
 /// The largest event: a log line is at most 64 KiB, and JSON turns one byte into at most six.
 const MAX_EVENT_BYTES: usize = 1 << 20;

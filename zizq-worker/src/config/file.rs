@@ -15,12 +15,12 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use toml::Spanned;
 
-use crate::args::address;
 use crate::cgroup::Place;
-use crate::live::Live;
 use crate::logging::{LogFormat, LogLevel};
 use crate::outcome::Action;
 use crate::route::{Inherit, PayloadTo};
+use crate::screen::Live;
+use crate::values::address;
 
 /// The whole file.
 #[derive(Debug, Default, Deserialize)]

@@ -14,7 +14,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::file::{File, RouteTable};
 use super::{Config, explain, routes, settle};
-use crate::args::Flags;
+use crate::flags::Flags;
 use crate::route::{Route, RouteFlag, RouteMap};
 
 type Key<'i> = Spanned<Cow<'i, str>>;

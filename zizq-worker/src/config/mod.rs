@@ -23,12 +23,12 @@ use toml::Spanned;
 
 use self::file::{File, OneOrMore, RouteTable, RunLine, Span};
 use crate::access::{Access, Written, open_to_all, others_can_read};
-use crate::args::Flags;
 use crate::cgroup::{self, Place};
 use crate::ended::{Ended, Why};
-use crate::live::Live;
+use crate::flags::Flags;
 use crate::logging::{LogFormat, LogLevel};
 use crate::route::{ConcurrencyFlag, Route, RouteMap, Target};
+use crate::screen::Live;
 use crate::spool;
 use crate::template::Template;
 

@@ -11,8 +11,9 @@ use reqwest::Method;
 
 use super::file::{LimitsTable, RouteTable, RunLine};
 use crate::access::{open_to_all, others_can_read};
+use crate::address::http_url;
 use crate::outcome::{Kind, Rules};
-use crate::route::{CommandSpec, HttpSpec, Inherit, Limits, Route, Run, Target, User, http_url};
+use crate::route::{CommandSpec, HttpSpec, Inherit, Limits, Route, Run, Target, User};
 use crate::template::{Script, Template};
 use crate::trust::{self, Identity};
 

@@ -18,9 +18,9 @@ use super::control::Control;
 use super::joblog::JobLog;
 use super::output::{End, LineLog, Tail, pump};
 use super::processes::Started;
-use super::{Shared, Stop, Usage, after, stopped};
+use super::{Shared, Stop, after, stopped};
 use crate::outcome::{Fact, Said};
-use crate::report::Lease;
+use crate::report::{Lease, Usage};
 
 /// What is known of a command that has ended.
 #[derive(Debug)]

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock};
 
-use clap::CommandFactory as _;
 use protocol::job::DeliveredJob;
 use serde_json::Value;
 use tempfile::NamedTempFile;
@@ -19,8 +18,8 @@ use super::attend::{Remains, Terms, attend};
 use super::broken::Place;
 use super::processes::{LEASE_VARIABLE, StartTerms};
 use super::{Ran, Shared, Stop, launch, memory};
-use crate::args::Args;
 use crate::cgroup::JobGroup;
+use crate::flags::Flags;
 use crate::outcome::{Fact, Said};
 use crate::route::{CommandSpec, Inherit, Limits, PayloadTo, Route, Run, Target};
 use crate::template::Input;
@@ -209,7 +208,7 @@ fn own_variables() -> &'static [String] {
             "CREDENTIALS_DIRECTORY",
             "LISTEN_FDS",
         ];
-        let command = Args::command();
+        let command = <Flags as clap::Args>::augment_args(clap::Command::new("zizq-worker"));
         let flags = command.get_arguments().filter_map(|flag| Some(flag.get_env()?.to_str()?.to_owned()));
         flags.chain(OTHERS.map(str::to_owned)).collect()
     });

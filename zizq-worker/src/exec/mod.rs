@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::job::DeliveredJob;
-use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use self::joblog::Acceptance;
@@ -28,6 +27,7 @@ pub use self::processes::Processes;
 use crate::client::Client;
 use crate::event::Event;
 use crate::outcome::Outcome;
+use crate::report::Usage;
 use crate::route::{Route, RouteName, Target};
 
 /// Whether and how a running job must end.
@@ -66,20 +66,6 @@ impl Shared {
 pub(crate) struct Ran {
     pub(crate) outcome: Outcome,
     pub(crate) usage: Option<Usage>,
-}
-
-/// The resources that a command used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
-pub(crate) struct Usage {
-    /// Wall-clock time in milliseconds.
-    pub(crate) wall_ms: u64,
-    /// CPU time in milliseconds: of all processes in its cgroup; without a cgroup, of it and the children it waited for.
-    pub(crate) cpu_ms: u64,
-    /// Peak memory in bytes: of all processes in its cgroup, cached files included; without a cgroup, of the largest
-    /// process. Absent if it is less than this worker holds, because a new process counts the memory of its parent as its
-    /// own until it executes another program.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) peak_bytes: Option<u64>,
 }
 
 /// A route, ready to run jobs.

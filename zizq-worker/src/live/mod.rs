@@ -1,21 +1,20 @@
 //! The live view on a terminal, below the log: progress, recent failures and running jobs.
 
+pub(crate) mod left;
 mod view;
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use console::truncate_str;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use rustix::termios::tcgetwinsize;
-use serde::Deserialize;
 
 use self::view::View;
-use crate::logging::LogFormat;
+use crate::screen::SCREEN;
 use crate::stats::Stats;
 
 /// How often the view is drawn.
@@ -25,58 +24,8 @@ const LAST: Duration = Duration::from_millis(500);
 /// The assumed size of a terminal that does not report one.
 const SIZE: (u16, u16) = (24, 80);
 
-/// The view, if there is one. The log is written through it.
-static SCREEN: OnceLock<MultiProgress> = OnceLock::new();
 /// Ends the drawing thread, with a channel for its confirmation.
 static END: Mutex<Option<SyncSender<SyncSender<()>>>> = Mutex::new(None);
-
-/// Whether to show the running jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Live {
-    /// If the log goes to a terminal and is for people.
-    #[default]
-    Auto,
-    /// Even without a terminal.
-    Always,
-    /// Only the log.
-    Never,
-}
-
-impl Live {
-    /// Prepares the view, if it is wanted.
-    pub fn start(self, format: Option<LogFormat>) {
-        let is_for_people = io::stderr().is_terminal() && format != Some(LogFormat::Json);
-        if self == Self::Always || (self == Self::Auto && is_for_people) {
-            SCREEN.get_or_init(MultiProgress::new);
-        }
-    }
-}
-
-/// Whether there is a view.
-pub(crate) fn is_on() -> bool {
-    SCREEN.get().is_some()
-}
-
-/// A writer to standard error, above the view if there is one.
-pub(crate) fn stderr() -> impl Write {
-    Stderr
-}
-
-struct Stderr;
-
-impl Write for Stderr {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match SCREEN.get() {
-            Some(screen) => screen.suspend(|| io::stderr().write(bytes)),
-            None => io::stderr().write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
-    }
-}
 
 /// Draws on a thread of its own: a stopped terminal must not block the work.
 pub(crate) fn show(stats: Arc<Stats>) {

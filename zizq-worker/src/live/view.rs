@@ -129,8 +129,8 @@ mod tests {
     use protocol::outcome::Failure;
 
     use super::*;
-    use crate::event::Progress;
     use crate::outcome::Outcome;
+    use crate::report::Progress;
 
     #[tokio::test]
     async fn the_view_shows_failures_running_jobs_and_progress() {

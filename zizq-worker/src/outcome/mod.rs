@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use protocol::outcome::Failure;
 use reqwest::StatusCode;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+
+use crate::report::JobResult;
 
 pub(crate) use rules::{Action, Kind, Rules};
 pub(crate) use signals::name_of as signal_name;
@@ -61,19 +61,6 @@ pub(crate) struct Said {
     pub(crate) result: Option<JobResult>,
     pub(crate) failure: Option<Failure>,
 }
-
-/// The result of a job: JSON as it came, compared by its text.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct JobResult(pub(crate) Box<RawValue>);
-
-impl PartialEq for JobResult {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.get() == other.0.get()
-    }
-}
-
-impl Eq for JobResult {}
 
 /// What follows from how the run of a job ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,9 +9,10 @@ use tokio::time::Instant;
 use super::{Pool, RouteName, told};
 use crate::config::Config;
 use crate::ended::Why;
-use crate::event::{Event, Left, Progress};
+use crate::event::Event;
 use crate::notify;
 use crate::report::Heartbeat;
+use crate::report::{Left, Progress};
 use crate::shutdown::Phase;
 
 /// How often the pool ticks.

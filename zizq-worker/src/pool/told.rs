@@ -10,10 +10,9 @@ use protocol::name::{JobType, QueueName};
 use tokio::time::Instant;
 
 use super::Pool;
-use crate::event::AfterFailure;
-use crate::exec::Usage;
-use crate::logging::{SUCCESS, is_for_people};
+use crate::logging::{SUCCESS, is_for_people, one_line};
 use crate::outcome::{Outcome, millis};
+use crate::report::{AfterFailure, Usage};
 use crate::stats::rounded;
 use crate::{clock, thin};
 
@@ -30,20 +29,6 @@ pub(super) struct About {
 const OTHERS: &str = module_path!();
 /// How long a line waits for the server's answer about what follows.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
-/// How many characters of a job's message are logged.
-const MAX_MESSAGE: usize = 1_000;
-
-/// The start of a message, in one line.
-pub(crate) fn one_line(message: &str) -> String {
-    let mut chars = message.trim().chars();
-    let mut line: String =
-        chars.by_ref().take(MAX_MESSAGE).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if chars.next().is_some() {
-        line.push('…');
-    }
-    line
-}
-
 impl fmt::Display for About {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.queue, self.job_type)

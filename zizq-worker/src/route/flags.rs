@@ -4,7 +4,8 @@ use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use protocol::name::QueueName;
-use reqwest::Url;
+
+use crate::address::http_url;
 
 /// A `--run` or `--http` flag: `QUEUE=WHAT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,27 +43,6 @@ fn split<'a>(text: &'a str, what: &str) -> Result<(QueueName, &'a str), String> 
         text.split_once('=').ok_or_else(|| format!("the `=` is missing; write QUEUE={what}"))?;
     let queue = QueueName::new(queue).map_err(|e| format!("the queue before the `=` is not valid: {e}"))?;
     Ok((queue, rest))
-}
-
-/// Parses an http or https URL; the error shows `example`.
-pub(crate) fn http_url(text: &str, example: &str) -> Result<Url, String> {
-    let unusable = |why: String| format!("`{}` {why}; write {example}", without_password(text));
-    let url = Url::parse(text).map_err(|e| unusable(format!("is not a URL ({e})")))?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(unusable("does not begin with http:// or https://".to_owned()));
-    }
-    Ok(url)
-}
-
-/// A text that was meant as a URL, safe to print: without everything before an `@`.
-pub(crate) fn without_password(text: &str) -> String {
-    match text.rsplit_once('@') {
-        None => text.to_owned(),
-        Some((before, after)) => {
-            let scheme = before.find("://").and_then(|end| before.get(..end + 3)).unwrap_or_default();
-            format!("{scheme}***@{after}")
-        }
-    }
 }
 
 /// A `--concurrency` flag: `N`, or `QUEUE=N`.

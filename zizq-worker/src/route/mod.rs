@@ -14,7 +14,6 @@ use reqwest::{Method, Url};
 use rustls::pki_types::CertificateDer;
 
 pub use self::flags::{ConcurrencyFlag, RouteFlag};
-pub(crate) use self::flags::{http_url, without_password};
 pub(crate) use self::map::{RouteMap, Stream};
 use crate::outcome::Rules;
 use crate::template::{Script, Template};

@@ -21,8 +21,8 @@ use protocol::id::JobId;
 use protocol::job::DeliveredJob;
 use protocol::lease::LeaseToken;
 
-use crate::exec::Usage;
 use crate::outcome::{Outcome, millis};
+use crate::report::Usage;
 use crate::report::{Lease, Report, Verdict};
 use crate::route::{RouteMap, RouteName};
 

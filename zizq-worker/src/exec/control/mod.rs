@@ -32,8 +32,9 @@ use crate::backoff::Backoff;
 use crate::client::CallError;
 use crate::clock;
 use crate::ctl::CONTROL_ERROR;
-use crate::event::{Event, Progress};
-use crate::outcome::{JobResult, Said};
+use crate::event::Event;
+use crate::outcome::Said;
+use crate::report::{JobResult, Progress};
 
 /// The longest line: a result may be 1 MiB, and so may the payload of a new job.
 const MAX_LINE: usize = 4 << 20;
