@@ -9,17 +9,10 @@ use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment};
 
 use crate::error::excerpt;
+pub use crate::malformed::{MAX_NESTING, Malformed};
 use crate::media::Format;
 use crate::object::{self, Heard, Object};
 use crate::{json, msgpack, synonyms};
-
-/// The deepest nesting of objects and arrays in a body.
-pub const MAX_NESTING: usize = 128;
-
-/// Why a body was refused: one sentence that names the field and the bad value.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Malformed(pub String);
 
 /// Refuses a JSON text that nests deeper than the contract allows, so that recursive readers are safe.
 ///

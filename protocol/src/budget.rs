@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::name::BudgetKey;
+use crate::nullable::{given, not_null};
 use crate::number::{Integer, integer, opt_integer};
 use crate::object::Object;
-use crate::patch::{given, not_null};
 
 /// How many tokens a budget has, and how they are refilled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]

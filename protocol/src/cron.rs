@@ -8,8 +8,8 @@ use crate::body::Malformed;
 use crate::enqueue::{EnqueueError, NewJob, Parsed, parse_job};
 use crate::media::Format;
 use crate::name::CronName;
+use crate::nullable::{given, not_null};
 use crate::object::Object;
-use crate::patch::{given, not_null};
 
 /// `PUT /crons/{group}`.
 #[derive(Debug, Deserialize)]

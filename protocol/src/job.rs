@@ -104,7 +104,7 @@ pub struct LastError {
 /// How many bytes of a message, and of a type, a [`LastError`] holds.
 pub const MAX_LAST_ERROR_BYTES: usize = 1024;
 
-/// A job in an answer, without its payload (which [`crate::encode::write_job`] adds as bytes).
+/// A job in an answer, without its payload (which `encode::write_job` adds as bytes).
 ///
 /// Times are milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Serialize)]

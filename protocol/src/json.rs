@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::body::{MAX_NESTING, Malformed};
+use crate::malformed::{MAX_NESTING, Malformed};
 
 /// Refuses a body that is empty, not UTF-8, or nests deeper than [`MAX_NESTING`].
 pub(crate) fn check(text: &[u8]) -> Result<(), Malformed> {

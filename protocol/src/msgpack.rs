@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rmp::Marker;
 
-use crate::body::{MAX_NESTING, Malformed};
+use crate::malformed::{MAX_NESTING, Malformed};
 
 /// Refuses a body that is not one MessagePack value, or that JSON cannot express.
 pub(crate) fn check(body: &[u8]) -> Result<(), Malformed> {

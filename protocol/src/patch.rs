@@ -10,6 +10,7 @@ use crate::body::{self, Malformed};
 use crate::job::{Backoff, Retention};
 use crate::media::Format;
 use crate::name::QueueName;
+use crate::nullable::{given, not_null};
 use crate::number::Integer;
 use crate::object::Object;
 use crate::time::{Given, InvalidTime};
@@ -114,20 +115,6 @@ struct RetentionMembers {
     completed_ms: Option<Option<Whole>>,
     #[serde(default, deserialize_with = "given")]
     dead_ms: Option<Option<Whole>>,
-}
-
-/// Distinguishes a `null` member from an absent one.
-#[expect(clippy::option_option, reason = "absent, null and a value are three things")]
-pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::<T>::deserialize(deserializer).map(Some)
-}
-
-/// Refuses `null` for a member without a default.
-#[expect(clippy::option_option, reason = "absent, null and a value are three things")]
-pub(crate) fn not_null<T>(name: &str, given: Option<Option<T>>) -> Result<Option<T>, String> {
-    given.map(|value| value.ok_or_else(|| format!("{name}: it cannot be null"))).transpose()
 }
 
 impl Members {

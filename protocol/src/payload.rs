@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use crate::body::{MAX_NESTING, Malformed};
 use crate::json;
+use crate::malformed::{MAX_NESTING, Malformed};
 use crate::media::Format;
 
 /// The payload of a job. It was checked on receipt, so reading and rewriting it cannot fail.
@@ -17,7 +17,7 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// Wraps a payload that was already checked, by [`crate::enqueue`] or before it was stored.
+    /// Wraps a payload that was already checked, by `enqueue` or before it was stored.
     #[must_use]
     pub const fn from_checked(format: Format, bytes: Bytes) -> Self {
         Self { format, bytes }
