@@ -12,52 +12,190 @@ use regex::Regex;
 /// A module at the top of a crate, and the modules beside it that it may import.
 type Layer = (&'static str, &'static [&'static str]);
 
-/// A crate, and its layers, the lowest first. Each imports what stands above it in the list.
-const CRATES: &[(&str, &[Layer])] = &[(
-    "zizq-server",
-    &[
-        ("hash", &[]),
-        ("clock", &[]),
-        ("open_files", &[]),
-        ("job", &["hash"]),
-        ("jq", &["clock", "hash"]),
-        ("store", &["hash", "job"]),
-        ("engine", &["clock", "hash", "job", "store"]),
-        ("run", &["clock", "engine", "hash", "job", "store"]),
-        ("notify", &["engine", "run"]),
-        ("folder", &["clock", "engine", "hash", "job", "jq", "run"]),
-        ("reader", &["clock", "engine", "hash", "job", "jq", "run", "store"]),
-        ("logs", &["store"]),
-        ("http", &["clock", "hash"]),
-        ("config", &["clock", "engine", "http", "jq", "run", "store"]),
-        ("logging", &["config"]),
-        (
+/// The layers of protocol, the lowest first. Each imports what stands above it.
+const PROTOCOL: &[Layer] = &[
+    ("certificate", &[]),
+    ("error", &[]),
+    ("frame", &[]),
+    ("given", &[]),
+    ("malformed", &[]),
+    ("media", &[]),
+    ("nullable", &[]),
+    ("number", &[]),
+    ("page", &[]),
+    ("synonyms", &[]),
+    ("unit", &[]),
+    ("id", &["error"]),
+    ("json", &["malformed"]),
+    ("msgpack", &["malformed"]),
+    ("name", &["error"]),
+    ("object", &["error"]),
+    ("time", &["error", "number"]),
+    ("body", &["error", "json", "malformed", "media", "msgpack", "object", "synonyms"]),
+    ("budget", &["error", "name", "nullable", "number", "object"]),
+    ("lease", &["error", "id", "number", "time"]),
+    ("payload", &["json", "malformed", "media"]),
+    ("stream", &["id"]),
+    ("take", &["name", "number"]),
+    ("flow", &["budget", "error"]),
+    ("jq", &["error", "media", "payload"]),
+    ("log", &["body", "media"]),
+    ("outcome", &["body", "id", "json", "lease", "media", "msgpack", "number", "payload", "time"]),
+    ("job", &["budget", "flow", "id", "lease", "name", "number"]),
+    ("encode", &["job", "media", "page", "payload"]),
+    (
+        "enqueue",
+        &[
+            "body", "budget", "flow", "job", "json", "media", "msgpack", "name", "number", "object",
+            "payload", "time",
+        ],
+    ),
+    ("patch", &["body", "job", "media", "name", "nullable", "number", "object", "time"]),
+    ("cron", &["body", "enqueue", "media", "name", "nullable", "object"]),
+];
+
+/// The layers of zizq-server, the lowest first. Each imports what stands above it.
+const SERVER: &[Layer] = &[
+    ("clock", &[]),
+    ("hash", &[]),
+    ("open_files", &[]),
+    ("http", &["clock", "hash"]),
+    ("job", &["hash"]),
+    ("jq", &["clock", "hash"]),
+    ("store", &["hash", "job"]),
+    ("engine", &["clock", "hash", "job", "store"]),
+    ("fuzz", &["http", "job", "store"]),
+    ("logs", &["store"]),
+    ("run", &["clock", "engine", "hash", "job", "store"]),
+    ("batching", &["clock", "engine", "hash", "job", "jq", "run"]),
+    ("config", &["clock", "engine", "http", "jq", "run", "store"]),
+    ("notify", &["engine", "run"]),
+    ("reader", &["clock", "engine", "hash", "job", "jq", "run", "store"]),
+    (
+        "api",
+        &[
+            "batching", "clock", "config", "engine", "hash", "http", "job", "jq", "logs", "reader", "run",
+            "store",
+        ],
+    ),
+    ("logging", &["config"]),
+    (
+        "serve",
+        &[
             "api",
-            &[
-                "folder", "clock", "config", "engine", "hash", "http", "job", "jq", "logs", "reader", "run",
-                "store",
-            ],
-        ),
-        (
-            "serve",
-            &[
-                "api",
-                "folder",
-                "clock",
-                "config",
-                "engine",
-                "http",
-                "logs",
-                "notify",
-                "open_files",
-                "reader",
-                "run",
-                "store",
-            ],
-        ),
-        ("fuzz", &["http", "job", "store"]),
-    ],
-)];
+            "batching",
+            "clock",
+            "config",
+            "engine",
+            "http",
+            "logs",
+            "notify",
+            "open_files",
+            "reader",
+            "run",
+            "store",
+        ],
+    ),
+];
+
+/// The layers of zizq-worker, the lowest first. Each imports what stands above it.
+const WORKER: &[Layer] = &[
+    ("address", &[]),
+    ("backoff", &[]),
+    ("clock", &[]),
+    ("public", &[]),
+    ("report", &[]),
+    ("rest", &[]),
+    ("retry_after", &[]),
+    ("screen", &[]),
+    ("shutdown", &[]),
+    ("values", &[]),
+    ("ctl", &["clock"]),
+    ("logging", &["screen"]),
+    ("outcome", &["report"]),
+    ("proxy", &["address"]),
+    ("spool", &["address", "report"]),
+    ("template", &["clock"]),
+    ("trust", &["clock"]),
+    ("access", &["address", "proxy", "trust"]),
+    ("ended", &["logging"]),
+    ("label", &["template"]),
+    ("route", &["address", "outcome", "template", "trust"]),
+    ("stats", &["logging", "outcome", "report", "rest"]),
+    ("cgroup", &["route"]),
+    ("client", &["access", "clock", "outcome", "proxy", "report", "retry_after", "trust"]),
+    ("notify", &["stats"]),
+    ("serve", &["stats"]),
+    ("table", &["outcome", "report", "route"]),
+    ("thin", &["logging", "stats"]),
+    ("delivery", &["backoff", "client", "outcome", "report"]),
+    ("flags", &["access", "cgroup", "logging", "route", "screen", "values"]),
+    ("live", &["client", "screen", "stats", "thin"]),
+    (
+        "config",
+        &[
+            "access", "address", "cgroup", "ended", "flags", "logging", "outcome", "route", "screen",
+            "spool", "template", "trust", "values",
+        ],
+    ),
+    ("cli", &["access", "address", "backoff", "client", "clock", "config", "ctl", "proxy", "values"]),
+    ("event", &["config", "report"]),
+    (
+        "exec",
+        &[
+            "access",
+            "address",
+            "backoff",
+            "cgroup",
+            "client",
+            "clock",
+            "ctl",
+            "event",
+            "flags",
+            "logging",
+            "outcome",
+            "proxy",
+            "public",
+            "report",
+            "retry_after",
+            "route",
+            "template",
+            "thin",
+            "trust",
+        ],
+    ),
+    ("outbox", &["client", "delivery", "event", "report", "spool", "stats"]),
+    ("reload", &["config", "event", "flags", "notify"]),
+    ("renewal", &["backoff", "client", "event", "report"]),
+    ("stream", &["address", "backoff", "client", "event", "report", "shutdown", "stats"]),
+    ("args", &["cli", "ctl", "exec", "flags"]),
+    (
+        "pool",
+        &[
+            "clock",
+            "config",
+            "ended",
+            "event",
+            "exec",
+            "label",
+            "logging",
+            "notify",
+            "outcome",
+            "report",
+            "retry_after",
+            "route",
+            "screen",
+            "shutdown",
+            "stats",
+            "stream",
+            "table",
+            "thin",
+        ],
+    ),
+];
+
+const CRATES: &[(&str, &[Layer])] =
+    &[("protocol", PROTOCOL), ("zizq-server", SERVER), ("zizq-worker", WORKER)];
 
 /// What must not be said, where, and where it may be said all the same.
 const ABSENT: &[(&str, &str, &[&str], &str)] = &[
@@ -78,7 +216,7 @@ const ABSENT: &[(&str, &str, &[&str], &str)] = &[
     (
         "zizq-server/src/engine",
         r"\b(Mutex|RwLock|Atomic\w+|static [A-Z]\w*|static mut|thread_local)\b",
-        &["zizq-server/src/engine/outbox.rs"],
+        &["zizq-server/src/engine/streams/outbox.rs"],
         "the engine's state has one owner, so there are no locks around it and nothing is global; only the outbox is shared, \
          with a connection",
     ),
@@ -140,25 +278,25 @@ impl File {
         static PATH: LazyLock<Regex> = LazyLock::new(|| {
             Regex::new(r"\b(crate|super(?:::super)*)::(?:\{([^}]*)\}|(\w+(?:::\w+)*))").unwrap()
         });
+        let text = self.lines.join("\n");
         let mut names = Vec::new();
-        for (i, line) in self.lines.iter().enumerate() {
-            for found in PATH.captures_iter(line) {
-                let base = match &found[1] {
-                    "crate" => Vec::new(),
-                    climbs => {
-                        let up = climbs.split("::").count();
-                        self.module[..self.module.len().saturating_sub(up)].to_vec()
-                    }
-                };
-                let one = |tail: &str| {
-                    let tail = tail.split("::").map(|word| word.trim().to_owned());
-                    (i + 1, base.iter().cloned().chain(tail).collect::<Vec<_>>())
-                };
-                match (found.get(2), found.get(3)) {
-                    (Some(group), _) => names.extend(group.as_str().split(',').map(one)),
-                    (_, Some(tail)) => names.push(one(tail.as_str())),
-                    _ => {}
+        for found in PATH.captures_iter(&text) {
+            let line = text[..found.get(0).unwrap().start()].matches('\n').count() + 1;
+            let base = match &found[1] {
+                "crate" => Vec::new(),
+                climbs => {
+                    let up = climbs.split("::").count();
+                    self.module[..self.module.len().saturating_sub(up)].to_vec()
                 }
+            };
+            let one = |tail: &str| {
+                let tail = tail.split("::").map(|word| word.trim().to_owned());
+                (line, base.iter().cloned().chain(tail).collect::<Vec<_>>())
+            };
+            match (found.get(2), found.get(3)) {
+                (Some(group), _) => names.extend(group.as_str().split(',').map(one)),
+                (_, Some(tail)) => names.push(one(tail.as_str())),
+                _ => {}
             }
         }
         names
@@ -221,7 +359,7 @@ fn broken(name: &str, layers: &[Layer], files: &[File]) -> Vec<String> {
         }
         let Some(may) = known.get(top) else {
             broken.push(format!(
-                "{}: `{top}` is in no layer of {name}; give it its place in CRATES",
+                "{}: `{top}` is in no layer of {name}; give it its place in the table of layers",
                 file.path
             ));
             continue;
