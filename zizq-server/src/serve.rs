@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::api::App;
-use crate::batching::{self, Folder};
+use crate::batching::{self, Batcher};
 use crate::clock::{self, millis};
 use crate::config::{Config, Limits};
 use crate::engine::command::jobs::CountJobs;
@@ -69,11 +69,11 @@ impl Server {
         let (close, closing) = watch::channel(false);
         let max_connections = open_files::make_room(config.limits.max_connections);
         let (limits, filters) = (config.limits, config.filters.limits());
-        let folder = Arc::new(Folder::new(engine.clone(), filters, limits.max_payload_size));
-        tokio::spawn(folder.clone().follow(fired));
+        let batcher = Arc::new(Batcher::new(engine.clone(), filters, limits.max_payload_size));
+        tokio::spawn(batcher.clone().follow(fired));
         let app = Arc::new(App {
             reader: Reader::new(store, engine.clone(), filters),
-            folder,
+            batcher,
             engine,
             logs,
             limits,

@@ -6,7 +6,7 @@ use protocol::body;
 use protocol::budget::{
     BindingRequest, BudgetView, CostRequest, KeyedBindingRequest, PolicyPatch, PolicyRequest, check_bindings,
 };
-use protocol::error::{Code, excerpt};
+use protocol::error::excerpt;
 use protocol::name::BudgetKey;
 use protocol::object::Object;
 use serde::Deserialize;
@@ -149,12 +149,8 @@ async fn change_bulk(app: &App, request: &Request, change: BindingChange) -> Ans
     let mut query = request.query()?;
     let filter = filters::read_for_change(&mut query)?;
     query.finish()?;
-    let ended = filter.statuses.iter().flatten().find(|status| status.is_terminal());
-    if let Some(status) = ended {
-        let error = format!("status: `{}`: jobs that have ended draw on nothing", status.as_str());
-        return Err(Refusal::new(Code::WrongStatus, error));
-    }
     let change = Change::Bind(Arc::new(change));
+    change::check_statuses(&filter, &change)?;
     // Said once, before any job is looked at: is this something that can be drawn at all?
     app.engine.ask(ChangeJobs { ids: Vec::new(), only: None, change: change.clone() }).await?;
     let Changes { changed, in_flight } = app.reader.change(filter, change).await?;

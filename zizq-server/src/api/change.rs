@@ -42,15 +42,15 @@ pub(crate) async fn delete(app: &App, request: &Request) -> Answer {
 pub(crate) async fn patch_bulk(app: &App, request: &Request) -> Answer {
     let patch = read_patch(request)?;
     let (filter, dry_run) = read_bulk(request)?;
-    refuse_statuses(&filter, "completed and dead jobs can not be changed", Status::is_terminal)?;
-    bulk(app, request, filter, Change::Patch(Arc::new(patch)), dry_run, "patched").await
+    let change = Change::Patch(Arc::new(patch));
+    check_statuses(&filter, &change)?;
+    bulk(app, request, filter, change, dry_run, "patched").await
 }
 
 pub(crate) async fn retry_bulk(app: &App, request: &Request) -> Answer {
     let change = read_retry(request)?;
     let (filter, dry_run) = read_bulk(request)?;
-    let running = |status| matches!(status, Status::Ready | Status::InFlight);
-    refuse_statuses(&filter, "jobs that are ready or in flight can not be retried", running)?;
+    check_statuses(&filter, &change)?;
     bulk(app, request, filter, change, dry_run, "retried").await
 }
 
@@ -87,11 +87,17 @@ fn read_bulk(request: &Request) -> Result<(Filter, bool), Refusal> {
     Ok((filter, dry_run))
 }
 
-fn refuse_statuses(filter: &Filter, why: &str, refused: impl Fn(Status) -> bool) -> Result<(), Refusal> {
-    let named = filter.statuses.iter().flatten().find(|status| refused(**status));
-    named.map_or(Ok(()), |status| {
-        Err(Refusal::new(Code::WrongStatus, format!("status: `{}`: {why}", status.as_str())))
-    })
+/// Refuses a filter that names a status in which the change is impossible.
+pub(super) fn check_statuses(filter: &Filter, change: &Change) -> Result<(), Refusal> {
+    let Some(status) = filter.statuses.iter().flatten().find(|status| !change.applies_to(**status)) else {
+        return Ok(());
+    };
+    let why = match change {
+        Change::Retry { .. } => "jobs that are ready or in flight cannot be retried",
+        Change::Bind(_) => "jobs that have ended draw on no budgets",
+        Change::Patch(_) | Change::Delete => "completed and dead jobs cannot be changed",
+    };
+    Err(Refusal::new(Code::WrongStatus, format!("status: `{}`: {why}", status.as_str())))
 }
 
 async fn bulk(
@@ -123,7 +129,7 @@ async fn bulk(
 pub(super) async fn one(app: &App, id: JobId, change: Change) -> Result<Seen, Refusal> {
     let what = if matches!(change, Change::Retry { .. }) { "retried" } else { "changed" };
     let refused = |status: Status| {
-        Refusal::new(Code::WrongStatus, format!("job `{id}` is {} and can not be {what}", status.as_str()))
+        Refusal::new(Code::WrongStatus, format!("job `{id}` is {} and cannot be {what}", status.as_str()))
     };
     match app.engine.ask(ChangeJobs { ids: vec![id], only: None, change }).await?.pop() {
         Some(Changed::Same(seen)) if seen.status == Status::InFlight => Err(refused(seen.status)),

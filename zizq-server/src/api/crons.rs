@@ -148,7 +148,7 @@ async fn run(app: &App, request: &Request) -> Answer {
     let once = once::of(request)?;
     let taken = match app.engine.ask_once(once.as_ref(), RunEntry { group, name }).await? {
         Taken::Now(Ran::Enqueued(jobs)) => Taken::Now(jobs),
-        Taken::Now(Ran::Folds(firing)) => app.folder.fire(firing, once.as_ref()).await?,
+        Taken::Now(Ran::Folds(firing)) => app.batcher.fire(firing, once.as_ref()).await?,
         Taken::Again(again) => Taken::Again(again),
     };
     enqueue::answer_one(request, &taken, &[])
@@ -179,7 +179,7 @@ async fn check(app: &App, name: CronName, entry: EntryRequest) -> Result<NewEntr
     };
     enqueue::check_payload(&template.job, app.limits.max_payload_size, &format!("entry `{name}`: job."))?;
     if batching::is_batched(&template.job) {
-        app.folder.check(&template.job).await.map_err(|refused| match refused {
+        app.batcher.check(&template.job).await.map_err(|refused| match refused {
             Refused::Job { error, .. } => wrong(format!("job.{error}")),
             refused => refused.into(),
         })?;

@@ -86,11 +86,11 @@ async fn enqueue_and_wait(
     once: Option<Once>,
 ) -> Answer {
     let mut waiting = Waiting::new(app);
-    let (engine, folder) = (app.engine.clone(), app.folder.clone());
+    let (engine, batcher) = (app.engine.clone(), app.batcher.clone());
     // The client may go away before it is known which job it waits for. Then this goes on, and ends the waiting.
     let calling = tokio::spawn(async move {
         let taken = if batching::is_batched(&job) {
-            folder.enqueue(vec![job], || Some(waiting.waiter()), once.as_ref()).await?
+            batcher.enqueue(vec![job], || Some(waiting.waiter()), once.as_ref()).await?
         } else {
             let request = EnqueueAndWait { jobs: vec![job], waiter: waiting.waiter() };
             engine.ask_once(once.as_ref(), request).await?
@@ -201,7 +201,7 @@ async fn enqueue(
     once: Option<&Once>,
 ) -> Result<Taken<Vec<Enqueued>>, Refusal> {
     if jobs.iter().any(batching::is_batched) {
-        let enqueued = app.folder.enqueue(jobs, || None, once).await;
+        let enqueued = app.batcher.enqueue(jobs, || None, once).await;
         return enqueued.map_err(|refused| match refused {
             Refused::Job { index, error } => refuse_one(index, error, bulk),
             refused => refused.into(),

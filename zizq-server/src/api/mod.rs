@@ -36,7 +36,7 @@ use protocol::error::{Code, excerpt};
 use protocol::media::Format;
 use tokio::sync::watch;
 
-use crate::batching::Folder;
+use crate::batching::Batcher;
 use crate::config::Limits;
 use crate::http::Service;
 use crate::http::reply::{Answer, Refusal};
@@ -52,7 +52,7 @@ use route::{Call, Matched, NoRoute};
 pub(crate) struct App {
     pub engine: Handle,
     pub reader: Reader,
-    pub folder: Arc<Folder>,
+    pub batcher: Arc<Batcher>,
     pub limits: Limits,
     pub work: Work,
     pub events: Arc<Hub>,

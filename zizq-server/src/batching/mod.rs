@@ -56,7 +56,7 @@ impl From<FoldError> for Refused {
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub(crate) struct Batcher {
     engine: Handle,
     /// Not those of the filters: who looks at jobs must not hold up those who enqueue them.
     helpers: Arc<Helpers>,
@@ -69,7 +69,7 @@ pub(crate) fn is_batched(job: &NewJob) -> bool {
     plan::batch_of(job).is_some()
 }
 
-impl Folder {
+impl Batcher {
     pub(crate) fn new(engine: Handle, limits: jq::Limits, max_payload_size: usize) -> Self {
         let helpers = Helpers::new(limits);
         Self { engine, helpers, keys: Keys::default(), limit: Limit(max_payload_size) }
@@ -115,10 +115,10 @@ impl Folder {
     /// Enqueues the jobs of cron entries as their times come, until the engine has stopped.
     pub(crate) async fn follow(self: Arc<Self>, mut firings: mpsc::Receiver<Firing>) {
         while let Some(firing) = firings.recv().await {
-            let folder = self.clone();
+            let batcher = self.clone();
             tokio::spawn(async move {
                 let (group, name) = (firing.group.clone(), firing.name.clone());
-                if let Err(why) = folder.fire(firing, None).await {
+                if let Err(why) = batcher.fire(firing, None).await {
                     tracing::debug!(%group, %name, ?why, "a cron entry was not enqueued");
                 }
             });

@@ -213,7 +213,7 @@ pub enum Changed {
     Same(Seen),
     /// There is no such job.
     Missing,
-    /// It can not be changed like that in its status.
+    /// It cannot be changed like that in its status.
     Refused(Status),
     /// It is not what the filter asks for any more.
     Passed,
