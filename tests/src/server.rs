@@ -92,8 +92,7 @@ impl Server {
             let mut process = spawn(self.folder.path(), self.port(), &self.flags);
             let line = process.line().await;
             // While it was down, somebody's connection may have got the port as its own end.
-            let taken =
-                line.is_empty() && process.log().trim_end().ends_with("Address already in use (os error 98)");
+            let taken = line.is_empty() && process.log().contains("Address already in use (os error 98)");
             (!taken).then_some((process, line))
         };
         let (process, line) = until("the port from before", start).await;

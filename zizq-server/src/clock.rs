@@ -1,26 +1,26 @@
-//! The only reader of clocks: the one on the wall, and one that only counts.
+//! Reads both clocks, the wall clock and the monotonic one. Nothing else does.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A moment, by both clocks, in milliseconds.
+/// A moment by both clocks, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Time {
-    /// By the clock on the wall, since the Unix epoch. It may be set, in either direction. Times that people see or
-    /// give are by this one.
+    /// The wall clock, since the Unix epoch. It may be set in either direction. Times that users see or give are by
+    /// this clock.
     pub wall: u64,
-    /// By a clock that never steps. What it counts from means nothing: only how much has passed does.
+    /// The monotonic clock. Its origin means nothing; only differences do.
     pub up: u64,
 }
 
-/// A moment in a world in which nobody sets the clock on the wall.
+/// A moment in a world where the wall clock is never set.
 impl From<u64> for Time {
     fn from(wall: u64) -> Self {
         Self { wall, up: wall }
     }
 }
 
-/// The moment at which this is called.
+/// Returns the present moment.
 #[must_use]
 pub fn now() -> Time {
     static START: OnceLock<(Duration, Instant)> = OnceLock::new();
@@ -29,7 +29,7 @@ pub fn now() -> Time {
     moment(wall, first + instant.saturating_duration_since(since))
 }
 
-/// Both clocks, read at one time: again where the thread was held up between the two.
+/// Reads both clocks at the same time; repeats if the thread was interrupted between the two.
 #[expect(clippy::disallowed_methods, reason = "this is the place")]
 fn both() -> (Duration, Instant) {
     const APART: Duration = Duration::from_micros(100);
@@ -42,8 +42,8 @@ fn both() -> (Duration, Instant) {
     (1..TRIES).map(|_| read()).find(|(_, before)| before.elapsed() < APART).unwrap_or_else(read)
 }
 
-/// The moment at which the clocks show these times. Both tick together: a millisecond ends by the one when it ends by
-/// the other. Were each cut to milliseconds by itself, what takes a second by the one could take 999 ms by the other.
+/// Converts two clock readings into a moment. Both clocks tick together: if each were cut to milliseconds separately,
+/// what takes one second by one clock could take 999 ms by the other.
 fn moment(wall: Duration, up: Duration) -> Time {
     let nanos = |time: Duration| i128::try_from(time.as_nanos()).unwrap_or(i128::MAX);
     let set_by = (nanos(wall) - nanos(up) + 500_000).div_euclid(1_000_000);
@@ -52,7 +52,7 @@ fn moment(wall: Duration, up: Duration) -> Time {
     Time { wall, up }
 }
 
-/// A duration in milliseconds.
+/// Converts a duration to milliseconds.
 #[must_use]
 pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_length_is_the_same_by_both_clocks_while_nobody_sets_one() {
+    fn both_clocks_measure_the_same_duration_while_neither_is_set() {
         for apart in [-400_i64, -1, 0, 1, 50, 400, 5_000_000, 3_600_000_250, -86_400_000_400] {
             for start in (0..1_000).step_by(37) {
                 for length in [0, 1, 999, 1_000, 999_999, 1_000_000, 1_000_001] {

@@ -1,4 +1,4 @@
-//! What the fuzz targets in `tests/fuzz` cannot reach from outside. For nobody else.
+//! Entry points for the fuzz targets in `tests/fuzz` only.
 
 use protocol::id::JobId;
 use protocol::name::QueueName;
@@ -6,7 +6,7 @@ use protocol::name::QueueName;
 use crate::http::query::Query;
 use crate::store::disk::torn;
 
-/// Reads a query string in every way there is.
+/// Reads a query string with every reader.
 pub fn query(text: &str) {
     let Ok(mut query) = Query::parse(Some(text)) else { return };
     drop(query.text("filter"));
@@ -18,7 +18,7 @@ pub fn query(text: &str) {
     drop(query.finish());
 }
 
-/// Looks for the end of a journal. What is whole is a part of it.
+/// Finds the end of a journal. The intact part is a prefix of it.
 pub fn journal(bytes: &[u8]) {
     assert!(torn::whole_batches(bytes) <= bytes.len());
 }

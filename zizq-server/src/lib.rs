@@ -1,5 +1,5 @@
-//! A job queue server that pushes ready jobs to workers over streams, with leases and acknowledgements, on an
-//! embedded store. See ARCHITECTURE.md for the shape.
+//! A job queue server that pushes ready jobs to workers over streams, with leases and acknowledgements, on an embedded
+//! store. See ARCHITECTURE.md for the design.
 
 mod api;
 pub mod clock;
@@ -24,7 +24,7 @@ pub mod serve;
 mod simulation;
 pub mod store;
 
-/// What can be called, for tests that go through all of it.
+/// The routes of the server, for tests that cover all of them.
 #[doc(hidden)]
 pub use api::route::{Right, Route, all as routes};
 

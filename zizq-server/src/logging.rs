@@ -1,4 +1,4 @@
-//! The log: what the server has to say, on standard error.
+//! The server's log, on standard error.
 
 use std::io::{self, IsTerminal as _};
 
@@ -11,7 +11,7 @@ use zizq_log::Log;
 
 use crate::config::{Config, LogFormat};
 
-/// Starts logging. Nobody who logs waits for whoever reads it; what is given back writes the last lines at the end.
+/// Starts logging. Code that logs never waits for the log's reader; the returned value writes the last lines at exit.
 #[must_use]
 pub fn init(config: &Config) -> Log {
     let log = Log::start(io::stderr());

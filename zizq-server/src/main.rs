@@ -11,13 +11,13 @@ use zizq_server::config::{Cli, Config, Task};
 use zizq_server::serve::{Reloader, Server};
 use zizq_server::{logging, notify};
 
-/// Memory goes from one thread to the other with every job; this allocator is made for that.
+/// Every job's memory is freed on another thread than it was allocated on; this allocator is made for that.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // A fresh huge page is zeroed at once, 2 MB of it: the engine stood still for 5 to 14 ms at a time. Kernels that
-    // do not know huge pages refuse, and have none.
+    // Without this, the first touch of a huge page zeroes 2 MB at once, which paused the engine for 5 to 14 ms. Kernels
+    // without huge pages refuse the call, and need no change.
     rustix::thread::disable_transparent_huge_pages(true).ok();
     let config = match Cli::parse().into_task() {
         Task::Serve(config) => config,
@@ -26,17 +26,17 @@ fn main() -> ExitCode {
     let mut log = logging::init(&config);
     let ended = run(&config);
     if let Err(error) = &ended {
-        // Behind what is logged already, and nobody need read that.
+        // Queued after earlier log lines; there may be no reader.
         writeln!(log, "zizq-server: {error:#}").ok();
     }
     log.finish();
     if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// How long reads that are under way may hold up the end.
+/// The longest that unfinished reads may delay the exit.
 const LAST_READS: Duration = Duration::from_millis(500);
 
-/// One thread for connections: with the engine on its own, that is the fastest on small machines.
+/// Uses one thread for connections: with the engine on its own thread, that is the fastest on small machines.
 fn run(config: &Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(serve(config));
@@ -46,7 +46,7 @@ fn run(config: &Config) -> anyhow::Result<()> {
 
 async fn serve(config: &Config) -> anyhow::Result<()> {
     let asked_to_stop = signals()?;
-    // Before the start, which it might else end.
+    // Installed before the start, because SIGHUP would otherwise end the process.
     let hangups = signal(SignalKind::hangup())?;
     let server = Server::start(config).await?;
     let url = server.url()?;
@@ -59,19 +59,19 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads files again with every SIGHUP.
+/// Reloads files on every SIGHUP.
 async fn reload(mut hangups: Signal, reloader: Reloader) {
     while hangups.recv().await.is_some() {
         notify::is_reloading();
         let reloader = reloader.clone();
         if let Err(error) = tokio::task::spawn_blocking(move || reloader.reload()).await {
-            tracing::error!(%error, "the files could not be read again");
+            tracing::error!(%error, "could not reload the files");
         }
         notify::has_reloaded();
     }
 }
 
-/// A message for every SIGTERM and SIGINT.
+/// Sends a message for every SIGTERM and SIGINT.
 fn signals() -> std::io::Result<mpsc::Receiver<()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -90,7 +90,7 @@ fn signals() -> std::io::Result<mpsc::Receiver<()>> {
     Ok(receiver)
 }
 
-/// The one line on stdout, for people and for programs that started the server with port 0.
+/// Prints the only line on standard output, for people and for programs that start the server with port 0.
 fn announce(url: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout();
     writeln!(stdout, "zizq-server listening on {url}")?;

@@ -1,4 +1,4 @@
-//! What a service manager is told, where there is one (`sd_notify`).
+//! Status messages to a service manager, if there is one (`sd_notify`).
 
 use std::time::Duration;
 
@@ -8,39 +8,39 @@ use crate::engine::command::jobs::CountJobs;
 use crate::run::handle::{CallError, Handle};
 use protocol::job::Status;
 
-/// How often it hears how things are, unless it wants to hear more often that the engine lives.
+/// How often the status is sent, unless the watchdog wants it more often.
 const PACE: Duration = Duration::from_secs(10);
 
-/// That the server answers.
+/// Reports that the server answers.
 pub fn is_ready(url: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(&format!("listening on {url}"))]);
 }
 
-/// That files are read again, until [`has_reloaded`] (`Type=notify-reload`).
+/// Reports that files are being reloaded, until [`has_reloaded`] (`Type=notify-reload`).
 pub fn is_reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::debug!(%error, "no monotonic clock to tell the service manager"),
+        Err(error) => tracing::debug!(%error, "cannot read the monotonic clock for the service manager"),
     }
 }
 
-/// That they were read, or stay as they were.
+/// Reports that the reload is over, whether or not it succeeded.
 pub fn has_reloaded() {
     tell(&[NotifyState::Ready]);
 }
 
-/// That the server comes to its end.
+/// Reports that the server is stopping.
 pub(crate) fn is_stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("waiting for running jobs")]);
 }
 
-/// Tells again and again that the engine answers, and how many jobs there are, until the engine has stopped.
+/// Reports periodically that the engine answers, and its job counts, until the engine has stopped.
 pub(crate) async fn follow(engine: Handle) {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return;
     }
     let watchdog = sd_notify::watchdog_enabled();
-    // Three times before it is missed, so that one that comes late does no harm.
+    // Three times per watchdog period, so that one late message does no harm.
     let mut pace = tokio::time::interval(watchdog.map_or(PACE, |within| (within / 3).min(PACE)));
     loop {
         pace.tick().await;
@@ -49,7 +49,7 @@ pub(crate) async fn follow(engine: Handle) {
     }
 }
 
-/// How the engine says it is; `None` once it has stopped. While it does not answer, nothing comes of this.
+/// The status of the engine; `None` once it has stopped. Does not return while the engine does not answer.
 async fn status(engine: &Handle) -> Option<String> {
     match engine.ask(CountJobs { queues: None }).await {
         Ok(counts) => Some(format!(
@@ -62,10 +62,10 @@ async fn status(engine: &Handle) -> Option<String> {
     }
 }
 
-/// Without a service manager nobody is told.
+/// Sends a message; does nothing without a service manager.
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "the service manager could not be told");
+        tracing::debug!(%error, "could not notify the service manager");
     }
 }
 
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_engine_that_does_not_answer_is_not_said_to_live() {
+    async fn an_engine_that_does_not_answer_is_not_reported_alive() {
         let (requests, engine) = crossbeam_channel::unbounded();
         let handle = Handle::new(requests, Arc::new(Semaphore::new(8)));
         let asked = tokio::time::timeout(Duration::from_secs(3_600), status(&handle)).await;

@@ -1,28 +1,27 @@
-//! How many files the process may have open: every connection is one.
+//! The process's limit of open files: every connection needs one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// A job queue that pushes ready jobs to workers.
-/// The most connections at a time where nobody says how many.
+/// The most connections at a time if no limit is given.
 pub(crate) const DEFAULT_CONNECTIONS: usize = 20_000;
 
-/// What the store and the rest of the process need beside the connections.
+/// The files that the store and the rest of the process need besides connections.
 const OTHERS: u64 = 1_024;
 
-/// Lets the process have as many files open as it is allowed to, and says how many connections that is enough for, of
-/// those that are wanted.
+/// Raises the limit of open files as far as allowed, and returns how many of the requested connections fit.
 pub(crate) fn make_room(asked: Option<usize>) -> usize {
     let wanted = asked.unwrap_or(DEFAULT_CONNECTIONS);
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    // None means that there is no limit.
+    // `None` means no limit.
     let files = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
     let files = files.unwrap_or(u64::MAX);
     let connections = connections_of(files, wanted);
-    // Who asked for none of them misses none.
+    // Warn only if a number was requested.
     if connections < wanted && asked.is_some() {
         tracing::warn!(
             open_files = files,
@@ -30,13 +29,13 @@ pub(crate) fn make_room(asked: Option<usize>) -> usize {
             "the limit of open files allows fewer connections than --max-connections"
         );
     } else {
-        tracing::info!(open_files = files, connections, "the limit of connections");
+        tracing::info!(open_files = files, connections, "connection limit");
     }
     connections
 }
 
 fn connections_of(files: u64, wanted: usize) -> usize {
-    // Where there are few files, connections get half of them.
+    // With few files, connections get half of them.
     let most = files.saturating_sub(OTHERS).max(files / 2).max(1);
     wanted.min(usize::try_from(most).unwrap_or(usize::MAX))
 }
@@ -46,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_store_has_files_too() {
+    fn the_store_keeps_enough_files() {
         assert_eq!(connections_of(1_048_576, 20_000), 20_000);
         assert_eq!(connections_of(4_096, 20_000), 3_072);
         assert_eq!(connections_of(1_024, 20_000), 512);

@@ -1,5 +1,6 @@
-//! Putting it together: store, engine, HTTP; and taking it apart again without losing anything.
+//! Starts the store, the engine and HTTP, and stops them without losing anything.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -30,11 +31,11 @@ use crate::store::disk::{self, DiskStore};
 use crate::store::{Store, StoreError};
 use crate::{notify, open_files};
 
-/// How many clients may connect at once before the next has to try again a second later. The operating system may have a
-/// lower limit (`net.core.somaxconn`).
+/// How many clients may be connecting at once; the next one has to retry a second later. The operating system may have
+/// a lower limit (`net.core.somaxconn`).
 const BACKLOG: u32 = 4_096;
 
-/// How often a draining server looks whether its workers are done.
+/// How often a draining server checks whether its workers are done.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 /// A server that is ready to serve.
@@ -50,16 +51,26 @@ impl Server {
     /// Opens the store and the port.
     ///
     /// # Errors
-    /// When the folder is in use or unreadable, or the port is taken: one sentence for the person who started it.
+    /// When the folder is in use or unreadable, or the port is taken. The message is one sentence for the person who
+    /// starts the server.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         let tls = config.tls.as_ref().map(Acceptors::read).transpose()?;
         let (host, port) = (config.host.as_str(), config.port);
-        // First of all: who mistypes the host must not find a new folder.
-        let listener =
-            listen(host, port).await.with_context(|| format!("cannot listen on {host} port {port}"))?;
+        // Listen first, so that a mistyped host does not create a new folder.
+        let listener = listen(host, port).await.map_err(|error| {
+            let hint = match error.kind() {
+                ErrorKind::AddrInUse => {
+                    "; something else listens there: stop it, or choose another port with --port (0: a free one)"
+                }
+                ErrorKind::PermissionDenied => "; choose another port with --port, such as one above 1023",
+                _ => "",
+            };
+            anyhow::anyhow!("cannot listen on {host} port {port}: {error}{hint}")
+        })?;
         let mut store = make_store(config)?;
         let mut seed = [0; 8];
-        getrandom::fill(&mut seed).map_err(|e| anyhow::anyhow!("no random numbers: {e}"))?;
+        getrandom::fill(&mut seed)
+            .map_err(|e| anyhow::anyhow!("the operating system provides no random numbers: {e}"))?;
         let seed = u64::from_be_bytes(seed);
         let (core, down) = open_core(&mut store, config, seed)?;
         let events = core.events().clone();
@@ -88,25 +99,25 @@ impl Server {
         Ok(Self { listener, host, close, engine: thread, drain_timeout: config.drain_timeout })
     }
 
-    /// The URL it is reached at.
+    /// The URL of the server.
     ///
     /// # Errors
-    /// When the operating system does not say.
+    /// When the operating system does not report the address.
     pub fn url(&self) -> std::io::Result<String> {
         let scheme = if self.host.tls.is_some() { "https" } else { "http" };
         Ok(format!("{scheme}://{}", self.listener.local_addr()?))
     }
 
-    /// What reads the certificate again.
+    /// Returns the handle that reloads the certificate.
     #[must_use]
     pub fn reloader(&self) -> Reloader {
         Reloader(self.host.tls.clone())
     }
 
-    /// Serves until it is asked to stop, then lets the workers finish, unless it is asked once more, and stops.
+    /// Serves until it is asked to stop, then lets the workers finish, unless it is asked again, and stops.
     ///
     /// # Errors
-    /// When the store failed.
+    /// When the store fails.
     pub async fn run(self, mut asked_to_stop: mpsc::Receiver<()>) -> anyhow::Result<()> {
         let app = &self.host.service;
         let (engine, logs) = (app.engine.clone(), app.logs.clone());
@@ -121,11 +132,11 @@ impl Server {
         notify::is_stopping();
         tokio::select! {
             () = drain(&engine, self.drain_timeout) => {}
-            Some(()) = asked_to_stop.recv() => tracing::info!("not waiting any longer"),
+            Some(()) = asked_to_stop.recv() => tracing::info!("asked to stop again; no longer waiting for running jobs"),
         }
         let stopping = engine.ask(Stop).await;
         self.close.send_replace(true);
-        serving.await.context("the listener broke off")?;
+        serving.await.context("the listener failed")?;
         logs.stop().await;
         let ended = watched.await;
         stopped(ended)?;
@@ -133,33 +144,35 @@ impl Server {
     }
 }
 
-/// Reads again what may change while the server runs.
+/// Reloads what may change while the server runs.
 #[derive(Clone)]
 pub struct Reloader(Option<Acceptors>);
 
 impl Reloader {
-    /// Reads certificate and key again, and says what came of it. What is wrong stays as it was.
+    /// Reloads certificate and key, and logs the result. On an error the old ones stay in use.
     pub fn reload(&self) {
         match self.0.as_ref().map(Acceptors::read_again) {
             Some(Ok(())) => {
-                tracing::info!("certificate and key were read again; new connections use them");
+                tracing::info!("certificate and key reloaded; new connections use them");
             }
             Some(Err(error)) => {
-                tracing::error!("the certificate stays as it was, for what there is now is wrong: {error:#}");
+                tracing::error!("cannot reload the certificate; the old one stays in use: {error:#}");
             }
-            None => tracing::info!("nothing to read again: without TLS, a server has no files of that kind"),
+            None => tracing::info!(
+                "nothing to reload: only TLS certificates are reloaded, and this server has none"
+            ),
         }
     }
 }
 
-/// The name that the server was told to listen on is its own.
+/// Builds the guard; the name in --host is one of the server's own.
 fn guard(config: &Config, listener: &TcpListener) -> std::io::Result<Guard> {
     let mut hosts = config.callers.allowed_host.clone();
     hosts.extend(config.host.parse());
     Ok(Guard::new(listener.local_addr()?.ip(), hosts, config.callers.cors_origin.clone()))
 }
 
-/// Listens on the first address of the host that can be had.
+/// Listens on the first usable address of the host.
 async fn listen(host: &str, port: u16) -> std::io::Result<TcpListener> {
     let mut refused = None;
     for address in lookup_host((host, port)).await? {
@@ -170,15 +183,19 @@ async fn listen(host: &str, port: u16) -> std::io::Result<TcpListener> {
             Err(error) => refused = Some(error),
         }
     }
-    Err(refused.unwrap_or_else(|| std::io::Error::other("it has no address")))
+    Err(refused.unwrap_or_else(|| std::io::Error::other("the host has no address")))
 }
 
 fn make_store(config: &Config) -> anyhow::Result<DiskStore> {
     let folder = &config.root_dir;
+    if folder.is_file() {
+        anyhow::bail!("{} is a file, and --root-dir needs a folder", folder.display());
+    }
     std::fs::create_dir_all(folder)
-        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        .with_context(|| format!("cannot create the folder {}", folder.display()))?;
     if let Some(parent) = folder.canonicalize().ok().as_deref().and_then(Path::parent) {
-        // Its name in there must survive a loss of power, too; where we may not look, it was there before.
+        // The parent must be synced too, or a power cut loses the folder's name. If it cannot be opened, the folder
+        // existed before.
         drop(std::fs::File::open(parent).and_then(|parent| parent.sync_all()));
     }
     let Limits { cache_size, memtable_size, min_free_disk, .. } = config.limits;
@@ -192,7 +209,7 @@ fn make_store(config: &Config) -> anyhow::Result<DiskStore> {
     Ok(store)
 }
 
-/// The engine with what is stored; or, while the disk is full, with the reason why it has to wait for it.
+/// Opens the engine with the stored jobs; if the disk is full, returns a closed engine and the reason.
 fn open_core(
     store: &mut DiskStore,
     config: &Config,
@@ -202,7 +219,7 @@ fn open_core(
         || store.reopen().and_then(|()| Core::open(store.clone(), config.settings(), clock::now(), seed));
     let mut opened = open();
     if matches!(opened, Err(StoreError::Unreadable(_))) {
-        // The second time around what cannot be read.
+        // The second attempt opens the store around what cannot be read.
         opened = open();
     }
     let shown = config.root_dir.display();
@@ -210,12 +227,12 @@ fn open_core(
         Ok(core) => (core, None),
         Err(error @ StoreError::Full) => (Core::closed(store.clone(), config.settings()), Some(error)),
         Err(StoreError::Locked) => anyhow::bail!(
-            "another server is using the folder {shown}; stop it, or give this one another --root-dir"
+            "another server is using the folder {shown}; stop it, or choose another folder with --root-dir"
         ),
         Err(error @ StoreError::Broken { .. }) => anyhow::bail!(
-            "{error}. The store in {shown} is damaged; nothing in it was changed. Bring the file back if there is a copy \
-             of the folder; or start once with --salvage, to go on with what can be read: what cannot is set aside in \
-             the folder, and a list says what is lost"
+            "{error}. The store in {shown} is damaged; nothing in it was changed. Restore the file if you have a copy of \
+             the folder. Or start once with --salvage to keep what can be read: the rest is set aside in the folder, \
+             with a list of what is lost"
         ),
         Err(error) => {
             return Err(anyhow::Error::new(error).context(format!("cannot open the store in {shown}")));
@@ -225,7 +242,7 @@ fn open_core(
     Ok((core, full))
 }
 
-/// Hands out no more jobs, and waits for those in flight.
+/// Stops deliveries and waits for the jobs in flight.
 async fn drain(engine: &Handle, timeout: Duration) {
     if engine.ask(Drain).await.is_err() {
         return;

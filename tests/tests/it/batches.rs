@@ -322,7 +322,7 @@ async fn what_cannot_be_folded_is_refused_in_a_sentence() {
         let said = client.post("/jobs", &grows("y")).await;
         said.expect_refusal(
             422,
-            "batch.fold: the payload has 1202 bytes then, the limit of this server is 1000",
+            "batch.fold: the folded payload has 1202 bytes; this server accepts at most 1000",
         );
         let two = json!({"jobs": [grows("y"), grows("z")]});
         client
@@ -332,7 +332,10 @@ async fn what_cannot_be_folded_is_refused_in_a_sentence() {
         let deep = "reduce range(200) as $i ($existing; [.])";
         let nests = opened(&client, &batched("d", "true", deep, json!(0))).await;
         let said = client.post("/jobs", &batched("d", "true", deep, json!(1))).await;
-        said.expect_refusal(422, "batch.fold: what it makes can be no payload: nests deeper than 127 levels");
+        said.expect_refusal(
+            422,
+            "batch.fold: the result is not a valid payload: nests deeper than 127 levels",
+        );
         for (job, before) in [(&open, json!({"n": 1})), (&full, json!("x".repeat(600))), (&nests, json!(0))] {
             assert_eq!(payload(&client, job).await, before);
         }

@@ -138,7 +138,7 @@ async fn sighup_reads_the_certificate_again_for_new_connections() {
 
     place.write(&new.pem, &new.key);
     process.signal(Signal::HUP);
-    said(&process, "certificate and key were read again; new connections use them").await;
+    said(&process, "certificate and key reloaded; new connections use them").await;
     assert!(is_answered(&mut connect(port, &new.der).await.unwrap()).await);
     assert!(connect(port, &old.der).await.is_err(), "the old certificate is still shown");
     assert!(is_answered(&mut before).await, "a connection from before goes on");
@@ -151,7 +151,7 @@ async fn sighup_with_a_bad_file_keeps_the_old_certificate_and_says_so() {
     let place = Place::new(&old);
     let (process, port) = place.start().await;
     for (certificate, key, why) in [
-        (other.pem.as_str(), old.key.as_str(), "this key does not belong to the certificate in"),
+        (other.pem.as_str(), old.key.as_str(), "the key does not belong to the certificate in"),
         ("", &old.key, "there is no certificate in it"),
         (&old.pem, "", "there is no private key in it"),
         (&old.key, &old.pem, "it holds a private key"),
@@ -161,7 +161,7 @@ async fn sighup_with_a_bad_file_keeps_the_old_certificate_and_says_so() {
         said(&process, why).await;
         assert!(is_answered(&mut connect(port, &old.der).await.unwrap()).await, "{why}");
     }
-    assert_eq!(process.log().matches("the certificate stays as it was").count(), 4, "{}", process.log());
+    assert_eq!(process.log().matches("cannot reload the certificate").count(), 4, "{}", process.log());
     place.write(&old.pem, &old.key);
     std::fs::remove_file(place.key()).unwrap();
     process.signal(Signal::HUP);
@@ -173,7 +173,7 @@ async fn sighup_with_a_bad_file_keeps_the_old_certificate_and_says_so() {
 async fn sighup_without_tls_changes_nothing() {
     let mut server = Server::start().await;
     server.process().signal(Signal::HUP);
-    said(server.process(), "nothing to read again").await;
+    said(server.process(), "nothing to reload").await;
     server.client().add("q").await;
     assert_eq!(server.sigterm().await.code(), Some(0));
 }
@@ -182,7 +182,7 @@ async fn sighup_without_tls_changes_nothing() {
 async fn a_key_of_another_certificate_is_refused_in_plain_words() {
     let (ours, other) = (Identity::new(), Identity::new());
     for (certificate, key, why) in [
-        (&ours.pem, &other.key, "this key does not belong to the certificate in"),
+        (&ours.pem, &other.key, "the key does not belong to the certificate in"),
         (&ours.key, &ours.key, "it holds a private key"),
         (&ours.pem, &ours.pem, "it holds a certificate"),
         (&ours.pem, &"-----BEGIN ENCRYPTED PRIVATE KEY-----\n".to_owned(), "it is locked with a passphrase"),
@@ -230,14 +230,12 @@ async fn an_expired_certificate_and_a_key_that_all_can_read_are_warned_of_at_sta
         let at_start = warnings(log);
         assert!(warning.is_some() || at_start == 0, "{}", process.log());
         process.signal(Signal::HUP);
-        said(&process, "were read again").await;
+        said(&process, "key reloaded").await;
         assert_eq!(warnings(process.log()), 2 * at_start, "{}", process.log());
         place.write(&good.pem, &good.key);
         process.signal(Signal::HUP);
-        until("the second time", async || {
-            (process.log().matches("were read again").count() == 2).then_some(())
-        })
-        .await;
+        until("the second time", async || (process.log().matches("key reloaded").count() == 2).then_some(()))
+            .await;
         assert_eq!(warnings(process.log()), 2 * at_start, "the new ones are right: {}", process.log());
         assert_eq!(process.sigterm().await.code(), Some(0));
     }

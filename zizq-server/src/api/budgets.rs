@@ -66,7 +66,7 @@ pub(crate) async fn delete(app: &App, request: &Request) -> Answer {
     Ok(reply::no_content())
 }
 
-/// Asks the engine for a budget, and shows it.
+/// Asks the engine for a budget and returns it as the response.
 async fn one<R>(app: &App, request: &Request, what: R) -> Answer
 where
     R: command::Request<Answer = BudgetView>,
@@ -151,19 +151,19 @@ async fn change_bulk(app: &App, request: &Request, change: BindingChange) -> Ans
     query.finish()?;
     let change = Change::Bind(Arc::new(change));
     change::check_statuses(&filter, &change)?;
-    // Said once, before any job is looked at: is this something that can be drawn at all?
+    // Checked once, before any job is read: whether the binding can exist at all.
     app.engine.ask(ChangeJobs { ids: Vec::new(), only: None, change: change.clone() }).await?;
     let Changes { changed, in_flight } = app.reader.change(filter, change).await?;
     Ok(reply::ok(request.format, &json!({"changed": changed, "blocked": in_flight})))
 }
 
-/// The key in the path, for what must exist: what can be no key does not.
+/// Reads the key of an existing budget from the path. Text that cannot be a key is answered 404.
 fn known_key(request: &Request, at: usize) -> Result<BudgetKey, Refusal> {
     let text = request.params.get(at).map(String::as_str).unwrap_or_default();
     text.parse().map_err(|_| Refusal::not_found(format!("no budget has the key `{}`", excerpt(text))))
 }
 
-/// The key in the path, for what may be created.
+/// Reads the key of a budget that may be created from the path.
 fn new_key(request: &Request, at: usize) -> Result<BudgetKey, Refusal> {
     let text = request.params.get(at).map(String::as_str).unwrap_or_default();
     text.parse().map_err(|e| Refusal::invalid(format!("key: {e}")))

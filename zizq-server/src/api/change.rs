@@ -1,4 +1,4 @@
-//! `PATCH`, `DELETE` and retry, of one job by its id and of all that a filter accepts.
+//! `PATCH`, `DELETE` and retry, for one job by id or for all jobs that match a filter.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::App;
 use super::filters;
+use super::refusal::no_job;
 use crate::engine::command::jobs::{Change, ChangeJobs, Changed, Seen};
 use crate::http::reply::{self, Answer, Refusal, Success};
 use crate::http::request::Request;
@@ -94,7 +95,7 @@ pub(super) fn check_statuses(filter: &Filter, change: &Change) -> Result<(), Ref
     };
     let why = match change {
         Change::Retry { .. } => "jobs that are ready or in flight cannot be retried",
-        Change::Bind(_) => "jobs that have ended draw on no budgets",
+        Change::Bind(_) => "jobs that have ended hold no budget tokens",
         Change::Patch(_) | Change::Delete => "completed and dead jobs cannot be changed",
     };
     Err(Refusal::new(Code::WrongStatus, format!("status: `{}`: {why}", status.as_str())))
@@ -109,7 +110,7 @@ async fn bulk(
     done: &str,
 ) -> Answer {
     let is_of_all = filter == Filter::default() && !matches!(change, Change::Retry { .. });
-    // Without a change the matches are counted.
+    // An empty change only counts the matches.
     let changes_nothing = matches!(&change, Change::Patch(patch) if patch.is_empty());
     let number = if dry_run || changes_nothing {
         app.reader.would_change(filter, &change).await?
@@ -121,7 +122,7 @@ async fn bulk(
         && is_of_all
         && let Some(members) = answer.as_object_mut()
     {
-        members.insert("scope".to_owned(), json!("all jobs, as no filter is given"));
+        members.insert("scope".to_owned(), json!("all jobs, because no filter is given"));
     }
     Ok(reply::ok(request.format, &answer))
 }
@@ -136,9 +137,7 @@ pub(super) async fn one(app: &App, id: JobId, change: Change) -> Result<Seen, Re
         Some(Changed::Done(seen) | Changed::Same(seen)) => Ok(seen),
         Some(Changed::Refused(status)) => Err(refused(status)),
         Some(Changed::Unfit(reject)) => Err(CallError::from(reject).into()),
-        Some(Changed::Missing | Changed::Passed) | None => {
-            Err(Refusal::not_found(format!("no job has the id `{id}`")))
-        }
+        Some(Changed::Missing | Changed::Passed) | None => Err(no_job(id)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a worker hears that claims to hold a job and does not.
+//! Answers to workers that report on a job they do not hold.
 
 use protocol::error::Code;
 use protocol::outcome::{LeasedJob, NotDone};
@@ -7,7 +7,7 @@ use crate::engine::command::Reject;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::run::handle::CallError;
 
-/// The answer to a report on one job: no content, or why it did not count.
+/// The answer to a report on one job: no content, or the reason for the refusal.
 pub(super) fn answer(job: LeasedJob, not_done: &NotDone) -> Answer {
     let reject = match not_done {
         NotDone { lost, .. } if !lost.is_empty() => Reject::LeaseLost,
@@ -17,7 +17,7 @@ pub(super) fn answer(job: LeasedJob, not_done: &NotDone) -> Answer {
     Err(refused(job, reject.into()))
 }
 
-/// Why a call on one job was refused, with the name of the job where it is about that.
+/// Turns an error of a call on one job into a refusal, which names the job where the error is about it.
 pub(super) fn refused(job: LeasedJob, error: CallError) -> Refusal {
     match error {
         CallError::Rejected(Reject::NotFound) => not_in_flight(job),
@@ -31,6 +31,6 @@ pub(super) fn not_in_flight(job: LeasedJob) -> Refusal {
 }
 
 pub(super) fn lease_lost(job: LeasedJob) -> Refusal {
-    let error = format!("job `{}`: the lease is not valid any more, the job was handed out again", job.id);
+    let error = format!("job `{}`: the lease has expired, and the job was delivered again", job.id);
     Refusal::new(Code::LeaseLost, error)
 }

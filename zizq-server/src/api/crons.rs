@@ -154,7 +154,7 @@ async fn run(app: &App, request: &Request) -> Answer {
     enqueue::answer_one(request, &taken, &[])
 }
 
-/// Asks the engine for a group or an entry, and shows it.
+/// Asks the engine for a group or an entry and returns it as the response.
 async fn shown<R>(app: &App, request: &Request, what: R) -> Answer
 where
     R: command::Request<Answer: Serialize>,
@@ -162,7 +162,15 @@ where
     Ok(reply::ok(request.format, &app.engine.ask(what).await?))
 }
 
-/// Checks an entry. What is wrong with it is said with its name.
+/// Prefixes an error with the place in a job: `job.queue: ...`, or `job: ...` where it is about the job as a whole.
+fn in_job(error: &str) -> String {
+    match error.strip_prefix("the body: ") {
+        Some(error) => format!("job: {error}"),
+        None => format!("job.{error}"),
+    }
+}
+
+/// Checks an entry. Errors name the entry.
 async fn check(app: &App, name: CronName, entry: EntryRequest) -> Result<NewEntry, Refusal> {
     let EntryRequest { expression, timezone, paused, job, .. } = entry;
     let wrong = |error: String| Refusal::invalid(format!("entry `{name}`: {error}"));
@@ -172,9 +180,9 @@ async fn check(app: &App, name: CronName, entry: EntryRequest) -> Result<NewEntr
     }
     let template = match Template::parse(&job) {
         Ok(template) => Arc::new(template),
-        Err(EnqueueError::Malformed(Malformed(error))) => return Err(wrong(format!("job.{error}"))),
+        Err(EnqueueError::Malformed(Malformed(error))) => return Err(wrong(in_job(&error))),
         Err(EnqueueError::NotAllowed(error)) => {
-            return Err(Refusal::not_allowed(format!("entry `{name}`: job.{error}")));
+            return Err(Refusal::not_allowed(format!("entry `{name}`: {}", in_job(&error))));
         }
     };
     enqueue::check_payload(&template.job, app.limits.max_payload_size, &format!("entry `{name}`: job."))?;
@@ -195,7 +203,7 @@ fn new_name(request: &Request, at: usize) -> Result<CronName, Refusal> {
     param(request, at).parse().map_err(|e| Refusal::invalid(format!("name: {e}")))
 }
 
-/// The group in the path, for what must exist: what can be no name does not.
+/// Reads the name of an existing group from the path. Text that cannot be a name is answered 404.
 fn known_group(request: &Request) -> Result<CronName, Refusal> {
     let text = param(request, 0);
     text.parse().map_err(|_| Refusal::not_found(format!("no cron group has the name `{}`", excerpt(text))))

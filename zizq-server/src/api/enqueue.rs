@@ -44,7 +44,7 @@ async fn enqueue_one(app: &App, request: &Request, handling: Option<Handling>) -
     answer_one(request, &enqueue(app, vec![job], false, once.as_ref()).await?, &ignored)
 }
 
-/// Who wants to be understood in full, or not at all, hears which member is not.
+/// With `Prefer: handling=strict`, refuses a request with unknown members and names the first one.
 fn refuse_ignored(handling: Option<Handling>, ignored: &[String], place: &str) -> Result<(), Refusal> {
     let Some(name) = ignored.first().filter(|_| handling == Some(Handling::Strict)) else { return Ok(()) };
     let meant = synonyms::suggest(name, &MEMBERS).map(|meant| format!("; did you mean `{meant}`?"));
@@ -62,21 +62,21 @@ pub(super) fn answer_one(request: &Request, taken: &Taken<Vec<Enqueued>>, ignore
     Ok(reply::bytes(success(jobs), request.format, body))
 }
 
-/// A job, and the members of it that were passed over.
+/// Writes a job and its ignored members.
 fn write(out: &mut Vec<u8>, format: Format, job: &Enqueued, ignored: &[String]) {
     let start = out.len();
     encode::write_job(out, format, &job.view(), None);
     add_ignored(out, start, format, ignored);
 }
 
-/// Adds to the object that begins at `start` the members that were passed over, if there are any.
+/// Adds the ignored members, if any, to the object that begins at `start`.
 pub(super) fn add_ignored(out: &mut Vec<u8>, start: usize, format: Format, ignored: &[String]) {
     if !ignored.is_empty() {
         encode::add_value(out, start, format, "ignored", ignored);
     }
 }
 
-/// Answers when the job has ended, or time is up, with the job as it is then.
+/// Answers with the job once it has ended, or with its present state when the time is up.
 async fn enqueue_and_wait(
     app: &App,
     request: &Request,
@@ -87,7 +87,7 @@ async fn enqueue_and_wait(
 ) -> Answer {
     let mut waiting = Waiting::new(app);
     let (engine, batcher) = (app.engine.clone(), app.batcher.clone());
-    // The client may go away before it is known which job it waits for. Then this goes on, and ends the waiting.
+    // The client may disconnect before the id of its job is known. This task then goes on and ends the wait.
     let calling = tokio::spawn(async move {
         let taken = if batching::is_batched(&job) {
             batcher.enqueue(vec![job], || Some(waiting.waiter()), once.as_ref()).await?
@@ -122,21 +122,21 @@ async fn enqueue_and_wait(
     Ok(reply::bytes(success, request.format, body))
 }
 
-/// The body of a bulk.
+/// The body of a bulk enqueue.
 enum Read {
-    /// To be taken in over several turns.
+    /// Taken over several engine turns.
     Large(NewBulk),
     Jobs(Vec<NewJob>),
 }
 
-/// The members that nobody knows: beside the jobs, and of those jobs that have some.
+/// The unknown members: those of the request and those of its jobs.
 pub(super) struct Ignored {
     pub beside: Vec<String>,
     of_jobs: Vec<(usize, Vec<String>)>,
 }
 
 impl Ignored {
-    /// Those of one job.
+    /// The unknown members of one job.
     pub(super) fn of(&self, job: usize) -> &[String] {
         let found = self.of_jobs.binary_search_by_key(&job, |(of, _)| *of).ok();
         found.and_then(|at| self.of_jobs.get(at)).map_or(&[], |(_, names)| names)
@@ -167,7 +167,7 @@ async fn enqueue_bulk(app: &App, request: &Request, handling: Option<Handling>) 
         if let Some((i, job)) = too_large {
             check_payload(job, limit, &format!("jobs[{i}]: "))?;
         }
-        // What is to be folded has to be looked at in one go.
+        // Jobs that are folded must be seen by the engine at the same time.
         if NewBulk::is_large(jobs.len(), bytes) && !jobs.iter().any(batching::is_batched) {
             return Ok((Read::Large(NewBulk::new(body_format, body, jobs)), ignored));
         }
@@ -231,11 +231,11 @@ pub(super) fn check_payload(job: &NewJob, limit: usize, place: &str) -> Result<(
         return Ok(());
     }
     Err(Refusal::too_large(format!(
-        "{place}payload: it has {size} bytes, the limit of this server is {limit}"
+        "{place}payload: it has {size} bytes; this server accepts at most {limit} (--max-payload-size)"
     )))
 }
 
-/// Created where something was, or nothing was asked for.
+/// Returns 201 if a job was created or none was sent.
 fn success(jobs: &[Enqueued]) -> Success {
     let created = |job: &Enqueued| job.outcome == Outcome::Created;
     if jobs.is_empty() || jobs.iter().any(created) { Success::Created } else { Success::Done }

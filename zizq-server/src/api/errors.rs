@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::App;
 use super::page::Page;
 use super::position::is_behind_attempt;
+use super::refusal::no_job;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
 use crate::store::record;
@@ -19,7 +20,7 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let (from, descending, limit) = (page.from.clone(), page.descending, page.limit);
     let asked = move |attempts: u32| page_of(attempts, from.as_deref(), descending, limit);
     let found = app.reader.errors(id, request.page(), asked).await?;
-    let (mut errors, cut) = found.ok_or_else(|| Refusal::not_found(format!("no job has the id `{id}`")))?;
+    let (mut errors, cut) = found.ok_or_else(|| no_job(id))?;
     let more = cut || errors.len() > limit;
     errors.truncate(limit);
     let ends = errors.first().zip(errors.last());
@@ -29,14 +30,14 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     Ok(reply::ok(request.format, &Errors { errors, pages }))
 }
 
-/// A page. It is written as it is: a copy of it as a tree would take as much again.
+/// A page of errors. It is serialized directly, because a tree would copy all of it.
 #[derive(Serialize)]
 struct Errors {
     errors: Vec<ErrorRecord>,
     pages: Pages,
 }
 
-/// The attempts of a page, and one more where there is one.
+/// Lists the attempts of a page, and one more if there is one.
 fn page_of(attempts: u32, from: Option<&str>, descending: bool, limit: usize) -> Vec<u32> {
     let behind = |attempt: &u32| from.is_none_or(|from| is_behind_attempt(*attempt, from, descending));
     let all = 1..=attempts;

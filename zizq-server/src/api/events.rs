@@ -1,4 +1,4 @@
-//! `GET /events`: what happens to jobs, as server-sent events.
+//! `GET /events`: status changes of jobs, as server-sent events.
 
 use std::sync::Arc;
 use std::thread;
@@ -26,9 +26,9 @@ use crate::job::filter::Filter;
 use crate::run::events::{Heard, Listening};
 
 const EVENT_STREAM: &str = StreamFormat::EventStream.content_type();
-/// How many can listen at a time: each has a thread.
+/// The most listeners at a time. Each has a thread.
 const MAX_LISTENERS: usize = 64;
-/// What waits for a reader: so many pieces of about so many bytes.
+/// The most pieces that wait for a reader, and their approximate size in bytes.
 const MAX_PIECES: usize = 8;
 const PIECE_BYTES: usize = 64 * 1024;
 
@@ -40,7 +40,7 @@ pub(crate) fn stream(app: &Arc<App>, request: &Request) -> Answer {
     let filter = filters::read_listed(&mut query)?;
     query.finish()?;
     if app.events.listeners() >= MAX_LISTENERS {
-        return Err(Refusal::busy(format!("{MAX_LISTENERS} others listen already")));
+        return Err(Refusal::busy(format!("too many listeners (limit {MAX_LISTENERS}); try again later")));
     }
     let listening = app.events.listen();
     let (sender, mut pieces) = mpsc::channel(MAX_PIECES);
@@ -55,12 +55,12 @@ pub(crate) fn stream(app: &Arc<App>, request: &Request) -> Answer {
         }
     };
     let started = thread::Builder::new().name("events".to_owned()).spawn(encode);
-    started.map_err(|e| Refusal::unavailable(format!("no thread for a listener: {e}")))?;
+    started.map_err(|e| Refusal::unavailable(format!("cannot start a thread for this listener: {e}")))?;
     let peer = request.peer.clone();
     let (heartbeat, mut closing) = (Duration::from_millis(app.heartbeat_ms), app.closing.clone());
     let frames = stream! {
         let _listening: Listening = listening;
-        // So that the client knows that from here on nothing is missed.
+        // Tells the client that it misses nothing from here on.
         yield Ok(Frame::data(Bytes::from_static(sse::HEARTBEAT)));
         loop {
             tokio::select! {
@@ -102,7 +102,7 @@ fn pieces_of(heard: &Heard, filter: &Filter) -> Vec<Vec<u8>> {
     pieces
 }
 
-/// Of a job that is gone the last status counts, of every other the new one.
+/// Whether the filter accepts the event. For a deleted job the last status counts, otherwise the new one.
 fn is_asked_for(event: &Event, filter: &Filter) -> bool {
     let Some(status) = event.to.or(event.from) else { return false };
     filter.wants_status(status) && filter.lists(&event.id, &event.queue, &event.job_type)

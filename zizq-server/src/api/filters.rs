@@ -1,4 +1,4 @@
-//! The filters of a call: read from its query, and written into links.
+//! The filters of a call: reads them from its query and writes them into links.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use protocol::error::{Code, excerpt};
@@ -8,15 +8,15 @@ use crate::http::query::Query;
 use crate::http::reply::Refusal;
 use crate::job::filter::{Filter, Span};
 
-/// What stays as it is in the value of a query parameter (RFC 3986, unreserved).
+/// The characters that a query value keeps as they are (RFC 3986, unreserved).
 pub(super) const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 const NAMES: [&str; 9] =
     ["id", "queue", "type", "status", "budgets.key", "priority", "ready_at", "attempts", JQ];
 const JQ: &str = "filter";
 
-/// Takes every filter out of the query of a call that changes what it matches. One that is there and says nothing, as
-/// `queue=$QUEUE` where the variable is not set, would be as good as none, and change every job: it is refused.
+/// Reads all filters from the query of a call that changes the jobs it matches. An empty filter, such as `queue=$QUEUE`
+/// with the variable unset, would match every job, so it is refused.
 pub(super) fn read_for_change(query: &mut Query<'_>) -> Result<Filter, Refusal> {
     let says_nothing = |name: &&str| {
         query.peek(name).is_some_and(|value| match *name {
@@ -25,13 +25,14 @@ pub(super) fn read_for_change(query: &mut Query<'_>) -> Result<Filter, Refusal> 
         })
     };
     if let Some(name) = NAMES.iter().find(|name| says_nothing(name)) {
-        let error = format!("{name}: the filter says nothing; give it a value, or leave it out to mean all");
+        let error =
+            format!("{name}: the filter is empty; give it a value, or leave it out to match all jobs");
         return Err(Refusal::invalid(error));
     }
     read(query)
 }
 
-/// Takes every filter out of a query.
+/// Reads all filters from a query.
 pub(super) fn read(query: &mut Query<'_>) -> Result<Filter, Refusal> {
     let jq = query.text(JQ).map(std::borrow::Cow::into_owned);
     if jq.as_ref().is_some_and(|expression| expression.trim().is_empty()) {
@@ -47,7 +48,7 @@ pub(super) fn read(query: &mut Query<'_>) -> Result<Filter, Refusal> {
     })
 }
 
-/// Takes those filters out of a query that are lists of what is known of every job.
+/// Reads the filters on a job's index fields, which are lists of values.
 pub(super) fn read_listed(query: &mut Query<'_>) -> Result<Filter, Refusal> {
     Ok(Filter {
         ids: sorted(query.list("id")?),
@@ -86,7 +87,7 @@ fn status(name: &str) -> Result<Status, Refusal> {
     })
 }
 
-/// The filters as the rest of a link.
+/// The filters as query parameters of a link.
 pub(super) fn params(filter: &Filter) -> String {
     let Filter { ids, queues, types, statuses, budgets, priority, ready_at, attempts, jq } = filter;
     let statuses = statuses.as_ref().map(|all| all.iter().map(|s| s.as_str()).collect::<Vec<_>>());

@@ -1,7 +1,7 @@
-//! A log as it grows: server-sent events, until the attempt is over.
+//! Follows a log as it grows: server-sent events until the attempt is over.
 //!
-//! The reader is in no queue: it takes what is kept behind the place it has got to, whenever its connection has room.
-//! Who is too slow finds that something is missing, is told so, and goes on with what there is.
+//! A follower has no queue: it reads the kept output after its position whenever its connection has room. A slow
+//! follower misses output, is told so, and continues with what is still kept.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -30,17 +30,16 @@ use crate::http::reply::{self, Answer, Content, Refusal};
 use crate::http::request::Request;
 use crate::logs::{Attempt, Excerpt, LogError, MAX_FOLLOWERS, text};
 
-/// How often is looked whether the attempt is over.
+/// How often to check whether the attempt is over.
 const LOOK: Duration = Duration::from_millis(300);
 
-/// Follows the attempt that was asked for; if none was, the one that runs or comes next, or of a job that has ended
-/// the last one.
+/// Follows the requested attempt. Without one, follows the running or next attempt, or the last one of a job that has
+/// ended.
 pub(super) async fn stream(app: &Arc<App>, request: &Request, seen: &Seen, asked: Option<u32>) -> Answer {
     let id = seen.job.id;
-    let place = app
-        .logs
-        .place_to_follow()
-        .ok_or_else(|| Refusal::busy(format!("{MAX_FOLLOWERS} others follow logs already")))?;
+    let place = app.logs.place_to_follow().ok_or_else(|| {
+        Refusal::busy(format!("too many log followers (limit {MAX_FOLLOWERS}); try again later"))
+    })?;
     let last_event = request.header("last-event-id");
     let last: Option<LastEventId> = last_event.and_then(|text| text.parse().ok());
     let number = match asked {
@@ -52,7 +51,7 @@ pub(super) async fn stream(app: &Arc<App>, request: &Request, seen: &Seen, asked
     let at = last.filter(|last| last.stream == number.to_string()).map_or(0, |last| last.n);
     let changes = app.logs.watch(of).await?;
     if at > 0 && is_over(of, Some(seen)) && app.logs.read(id, Some(number), at).await?.text.is_empty() {
-        // By this an `EventSource` knows that it need not come back.
+        // A 204 tells an `EventSource` not to reconnect.
         return Ok(reply::no_content());
     }
     let follower = Follower {
@@ -72,12 +71,12 @@ pub(super) async fn stream(app: &Arc<App>, request: &Request, seen: &Seen, asked
 struct Follower {
     app: Arc<App>,
     of: Attempt,
-    /// The number of the attempt, as it stands in ids of events.
+    /// The attempt number, as it appears in event ids.
     name: String,
-    /// How far it has got.
+    /// The position in the log up to which output was sent.
     at: u64,
     changes: watch::Receiver<()>,
-    /// Its connection.
+    /// The connection.
     peer: Arc<Peer>,
     _place: OwnedSemaphorePermit,
 }
@@ -90,7 +89,7 @@ impl Follower {
             yield Ok(frame(self.hello()));
             let (mut silent_until, mut look_at) = (Instant::now() + heartbeat, Instant::now());
             loop {
-                // First whether it is over, then what there is: so the last lines are there before the end is told.
+                // Check for the end before reading the log, so that the last lines are sent before the end event.
                 let mut ended = None;
                 if Instant::now() >= look_at {
                     ended = self.look().await;
@@ -106,7 +105,7 @@ impl Follower {
                     break;
                 }
                 tokio::select! {
-                    // Where nothing tells of changes any more, the server stops.
+                    // The channel closes when the server stops.
                     changed = timeout(LOOK, self.changes.changed()) => if let Ok(Err(_)) = changed { break },
                     () = closed(&mut closing) => break,
                 }
@@ -122,9 +121,9 @@ impl Follower {
         self.app.logs.read(self.of.id, Some(self.of.number), self.at).await
     }
 
-    /// What is to be said at the end, if it has come.
+    /// Returns the end event if the attempt is over.
     async fn look(&self) -> Option<Vec<u8>> {
-        // Who cannot say now says so the next time.
+        // A failed read is retried at the next check.
         let seen = self.app.reader.job(self.of.id).await.ok()?;
         if !is_over(self.of, seen.as_ref()) {
             return None;
@@ -140,7 +139,7 @@ impl Follower {
         event("hello", &json!({"id": self.of.id, "attempt": self.of.number}))
     }
 
-    /// What has come since the last time.
+    /// Encodes the output since the last call.
     fn encode(&mut self, excerpt: &Excerpt) -> Option<Vec<u8>> {
         let mut out = Vec::with_capacity(excerpt.text.len() * 2);
         if excerpt.missed > 0 {
@@ -169,7 +168,7 @@ fn event(event: &str, data: &Value) -> Vec<u8> {
     out
 }
 
-/// Whether an attempt prints nothing any more. One that was given back goes on when the job is handed out again.
+/// Whether an attempt prints nothing more. An attempt that was released continues when the job is delivered again.
 fn is_over(of: Attempt, seen: Option<&Seen>) -> bool {
     seen.is_none_or(|seen| seen.status.is_terminal() || seen.job.attempts >= of.number)
 }

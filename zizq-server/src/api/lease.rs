@@ -44,7 +44,7 @@ pub(crate) async fn heartbeat(app: &App, request: &Request) -> Answer {
     Ok(reply::ok(request.format, &reply))
 }
 
-/// Whether a job whose lease is lost is somebody else's (409), or not in flight at all (404).
+/// Whether a job whose lease is lost belongs to another worker (409) or is not in flight at all (404).
 async fn lost(app: &App, job: LeasedJob) -> Result<Refusal, Refusal> {
     let held = !app.engine.ask(FindInFlight(vec![job.id])).await?.is_empty();
     let unfinished = match job.lease {
@@ -114,13 +114,13 @@ pub(crate) async fn release_bulk(app: &App, request: &Request) -> Answer {
     bulk_answer(request, &named.not_done(not_done))
 }
 
-/// When a job that is given back shall be ready.
+/// Resolves the time at which a released job becomes ready.
 fn resolve(ready_at: Option<u64>, delay_ms: Option<u64>, place: &str) -> Result<Option<u64>, Refusal> {
     let time = time::resolve(ready_at, "ready_at", delay_ms, clock::now().wall);
     time.map_err(|error| Refusal::invalid(format!("{place}{error}")))
 }
 
-/// As much of a reason as is kept.
+/// Cuts a reason to the length that is kept.
 fn kept(mut reason: String) -> String {
     reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
     reason

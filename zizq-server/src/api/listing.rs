@@ -1,4 +1,5 @@
-//! Lists of what has a name. All of it, as clients expect, unless less is asked for or one answer would be too large.
+//! Lists of named items. A list is complete, as clients expect, unless the request sets a limit or one response would
+//! be too large.
 
 use protocol::page::{MAX_PAGE, Pages};
 use serde_json::{Map, Value, json};
@@ -8,20 +9,21 @@ use crate::http::query::Query;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
 
-/// Which part of a list is asked for.
+/// The requested part of a list.
 pub(super) struct Listing {
     from: Option<String>,
     limit: Option<u64>,
 }
 
 impl Listing {
-    /// Takes `from` and `limit` out of a query.
+    /// Reads `from` and `limit` from a query.
     pub(super) fn read(query: &mut Query<'_>) -> Result<Self, Refusal> {
         let from = query.text("from").filter(|from| !from.is_empty()).map(|from| from.into_owned());
         Ok(Self { from, limit: query.number("limit", 1, MAX_PAGE)? })
     }
 
-    /// The part of a list, in the order of keys. `path` is that of the list, with a parameter that belongs to it.
+    /// Answers with the part of a list, ordered by key. `path` is the list's path, including any parameter that belongs
+    /// to it.
     pub(super) fn answer<T>(
         self,
         request: &Request,
@@ -71,7 +73,7 @@ impl Listing {
     }
 }
 
-/// About how many bytes it takes.
+/// The approximate size of a value, in bytes.
 fn weight(value: &Value) -> usize {
     match value {
         Value::String(text) => 3 + text.len(),

@@ -13,6 +13,7 @@ use protocol::media::{Format, negotiate};
 use protocol::outcome::LeasedJob;
 use serde_json::json;
 
+use super::refusal::no_job;
 use super::{App, not_acceptable};
 use super::{claim, follow};
 use crate::engine::command::jobs::{GetAttempt, Seen};
@@ -41,9 +42,7 @@ pub(crate) async fn append(app: &App, request: &Request) -> Answer {
     query.finish()?;
     if request.body.len() > MAX_LOG_BYTES {
         let size = request.body.len();
-        return Err(Refusal::too_large(format!(
-            "the body has {size} bytes, at most {MAX_LOG_BYTES} are taken"
-        )));
+        return Err(Refusal::too_large(format!("the body has {size} bytes; the limit is {MAX_LOG_BYTES}")));
     }
     let body = request.body.clone();
     let read = move || if is_text { Ok(read_text(&body)) } else { read_lines(&body) };
@@ -56,7 +55,7 @@ pub(crate) async fn append(app: &App, request: &Request) -> Answer {
     Ok(reply::no_content())
 }
 
-/// Whether the body is plain text, and not lines of JSON. One line of JSON is JSON, too.
+/// Whether the body is plain text rather than lines of JSON. A single JSON value also counts as JSON.
 fn is_text(request: &Request) -> Result<bool, Refusal> {
     request.is_plain(&[TEXT, LINES])?;
     let content_type = request.header(CONTENT_TYPE).unwrap_or_default();
@@ -89,7 +88,7 @@ fn read_lines(body: &[u8]) -> Result<Vec<u8>, Malformed> {
     Ok(text)
 }
 
-/// How a log is shown.
+/// The representation of a log.
 #[derive(Clone, Copy)]
 enum Shape {
     Value(Format),
@@ -115,10 +114,10 @@ pub(crate) async fn read(app: &Arc<App>, request: &Request) -> Answer {
     query.finish()?;
     let id = request.job_id()?;
     let seen = app.reader.job(id).await?;
-    let seen = seen.ok_or_else(|| Refusal::not_found(format!("no job has the id `{id}`")))?;
+    let seen = seen.ok_or_else(|| no_job(id))?;
     let newest = seen.job.attempts.saturating_add(1);
     if let Some(number) = asked.filter(|number| *number > newest) {
-        return Err(Refusal::not_found(format!("job `{id}` has no attempt {number} so far")));
+        return Err(Refusal::not_found(format!("job `{id}` has no attempt {number} yet")));
     }
     if matches!(shape, Shape::Live) {
         return follow::stream(app, request, &seen, asked).await;

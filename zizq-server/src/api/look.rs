@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::App;
 use super::page::Page;
+use super::refusal::no_job;
 use super::{filters, position, wait};
 use crate::engine::command::jobs::Seen;
 use crate::http::reply::{self, Answer, Refusal, Success};
@@ -16,7 +17,7 @@ pub(crate) async fn job(app: &App, request: &Request) -> Answer {
     query.finish()?;
     let id = request.job_id()?;
     let ended = match time {
-        // Where there is no such job, looking for it says so below.
+        // A missing job is reported by the read below.
         Some(time) => wait::for_end(app, id, time).await.ok().flatten(),
         None => None,
     };
@@ -25,7 +26,7 @@ pub(crate) async fn job(app: &App, request: &Request) -> Answer {
         Some(ended) => ended,
         None => app.reader.job(id).await?,
     };
-    let shown = seen.ok_or_else(|| Refusal::not_found(format!("no job has the id `{id}`")))?;
+    let shown = seen.ok_or_else(|| no_job(id))?;
     let mut body = Vec::with_capacity(512 + shown.job.payload.bytes().len());
     write_shown(&mut body, request, &shown);
     Ok(reply::bytes(Success::Done, request.format, body))

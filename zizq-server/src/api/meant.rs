@@ -1,17 +1,17 @@
-//! What somebody meant whose path is none of ours.
+//! Suggests the intended call for a path that does not exist.
 
 use http::Method;
 
 use super::route::ROUTES;
 
-/// Paths of more segments, or longer ones, are not looked at.
+/// Longer paths, in segments or in length, get no suggestion.
 const MAX_SEGMENTS: usize = 8;
 const MAX_BYTES: usize = 256;
-/// How much a segment must be like what stands in its place.
+/// The least similarity of a segment to the expected one.
 const LIKE: f64 = 0.6;
 
-/// The call that is most like this one, as `GET /jobs`: with a slash less, letters changed, or without a prefix such as
-/// `/api/v1`.
+/// Returns the most similar call, such as `GET /jobs`: without a trailing slash, with changed letters, or without a
+/// prefix such as `/api/v1`.
 pub(super) fn path(method: &Method, path: &str) -> Option<String> {
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     if segments.len() > MAX_SEGMENTS || path.len() > MAX_BYTES {
@@ -22,7 +22,7 @@ pub(super) fn path(method: &Method, path: &str) -> Option<String> {
     for (prefix, segments) in starts.enumerate() {
         for route in &ROUTES {
             let Some((likeness, meant)) = likeness(route.path, segments) else { continue };
-            // Of calls that are equally alike those of the method that was used, and with less left out, come first.
+            // Of equally similar calls, prefer the method that was used, and the shorter omitted prefix.
             #[expect(clippy::cast_precision_loss, reason = "a few segments")]
             let rank = (route.method == method, likeness - prefix as f64);
             if best.as_ref().is_none_or(|(other, _)| rank > *other) {
@@ -33,7 +33,7 @@ pub(super) fn path(method: &Method, path: &str) -> Option<String> {
     best.map(|(_, meant)| meant)
 }
 
-/// How much a path is like a pattern, and the path as it should be.
+/// Returns the similarity of a path to a pattern, and the corrected path.
 fn likeness(pattern: &str, segments: &[&str]) -> Option<(f64, String)> {
     let expected: Vec<&str> = pattern.split('/').skip(1).collect();
     if expected.len() != segments.len() {
@@ -44,12 +44,12 @@ fn likeness(pattern: &str, segments: &[&str]) -> Option<(f64, String)> {
         meant.push('/');
         if expected == "{}" {
             meant.push_str(segment);
-            // A word that is spelled out is a better guess than one that could be anything.
+            // A literal segment is a better match than a variable one.
             all += LIKE;
             continue;
         }
         let segment = segment.to_lowercase();
-        // Who stops in the middle of a word, as in `fail`, means it all the same.
+        // A truncated word, such as `fail`, also matches.
         let begins = segment.len() >= 4 && expected.starts_with(&segment);
         let likeness = strsim::normalized_damerau_levenshtein(expected, &segment);
         let likeness = if begins { likeness.max(LIKE) } else { likeness };

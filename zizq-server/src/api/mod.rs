@@ -1,5 +1,5 @@
-//! The application: which call a request is, and what is answered. One file per group of calls: request to command, reply
-//! to body.
+//! The application: finds the call of a request and answers it. One file per group of calls turns requests into
+//! commands and replies into bodies.
 
 mod budgets;
 mod change;
@@ -48,7 +48,7 @@ use crate::run::events::Hub;
 use crate::run::handle::Handle;
 use route::{Call, Matched, NoRoute};
 
-/// What every call can reach.
+/// The state that every call can use.
 pub(crate) struct App {
     pub engine: Handle,
     pub reader: Reader,
@@ -64,11 +64,11 @@ pub(crate) struct App {
 }
 
 impl Service for Arc<App> {
-    /// The route is found first; its row says how the rest of the request is treated.
+    /// Finds the route first; its row says how to treat the rest of the request.
     async fn answer(&self, request: &mut Request, body: &mut Upload<Incoming>) -> Answer {
         request.held_mut().check()?;
         let matched = route::find(&request.parts.method, request.parts.uri.path());
-        // What is no call of ours is said in one of our formats.
+        // Unknown calls are answered in one of the supported formats.
         let negotiates = matched.as_ref().is_ok_and(|matched| matched.route.answer.negotiates());
         if !negotiates && Format::from_accept(request.accepted.as_deref()).is_none() {
             return Err(not_acceptable(request, &Format::SUPPORTED));
@@ -91,16 +91,19 @@ impl Service for Arc<App> {
 fn no_route(request: &Request, error: NoRoute) -> Refusal {
     let (method, path) = (&request.parts.method, request.parts.uri.path());
     match error {
+        NoRoute::NotFound if path == "/" => {
+            Refusal::new(Code::NoRoute, "this is a Zizq server; GET /queues lists the queues")
+        }
         NoRoute::NotFound => {
             let hint = meant::path(method, path);
             let hint = hint.map_or_else(String::new, |meant| format!("; did you mean {}?", excerpt(&meant)));
-            Refusal::new(Code::NoRoute, format!("there is nothing at {}{hint}", excerpt(path)))
+            Refusal::new(Code::NoRoute, format!("no such endpoint: {}{hint}", excerpt(path)))
         }
         NoRoute::MethodNotAllowed(allowed) => Refusal::method_not_allowed(method, &allowed),
     }
 }
 
-/// 406, with what would have been acceptable.
+/// Builds the 406, which lists the supported media types.
 fn not_acceptable(request: &Request, supported: &[&str]) -> Refusal {
     let error = format!(
         "accept: `{}` cannot be satisfied here",

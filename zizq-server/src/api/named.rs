@@ -1,5 +1,5 @@
-//! The jobs that a bulk call of a worker names. What can be no id is not found, and what can be no token is stale: a
-//! worker that has one such among many must not lose the others.
+//! The jobs named in a worker's bulk call. Text that cannot be an id counts as not found, and text that cannot be a
+//! token as stale, so that one bad entry does not fail the others.
 
 use protocol::given::Given;
 use protocol::id::JobId;
@@ -8,10 +8,10 @@ use protocol::outcome::{LeasedJob, NotDone};
 
 use crate::hash::HashSet;
 
-/// A job as it is named.
+/// A job as the request names it.
 pub(super) type GivenJob = (Given<JobId>, Option<Given<LeaseToken>>);
 
-/// The jobs of a call, each once; the first time that it is named counts.
+/// The jobs of a call without duplicates; the first mention counts.
 #[derive(Debug)]
 pub(super) struct Named<T> {
     pub jobs: Vec<T>,
@@ -20,7 +20,7 @@ pub(super) struct Named<T> {
 }
 
 impl<T> Named<T> {
-    /// Sorts out what can be a job. What else is said of each goes through `make`.
+    /// Sorts out the entries that can be jobs. `make` converts the other data of each.
     pub(super) fn sort<R>(
         given: impl ExactSizeIterator<Item = (GivenJob, R)>,
         make: impl Fn(LeasedJob, R) -> T,
@@ -44,7 +44,7 @@ impl<T> Named<T> {
         named
     }
 
-    /// The lists of an answer: those of the engine, and what could be no job.
+    /// Merges the lists of the engine with the entries that cannot be jobs.
     pub(super) fn not_done(self, engine: NotDone) -> NotDone<Given<JobId>> {
         let known = |ids: Vec<JobId>| ids.into_iter().map(Given::Known);
         NotDone {

@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: a call that brings jobs and is sent a second time is answered as it was the first time.
+//! `Idempotency-Key`: repeats the first answer to a retried call that enqueues jobs.
 //!
 //! As in [draft-ietf-httpapi-idempotency-key-header](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/).
 
@@ -27,10 +27,10 @@ use crate::http::request::Request;
 const MAX_KEY_BYTES: usize = 255;
 const HEADER: &str = "idempotency-key";
 
-/// The key of a request, if it has one, and what the request is.
+/// Reads the idempotency key of a request, if any, with a fingerprint of the request.
 ///
 /// # Errors
-/// 400 for what can be no key.
+/// 400 for an invalid key.
 pub(super) fn of(request: &Request) -> Result<Option<Once>, Refusal> {
     let mut given = request.parts.headers.get_all(HEADER).iter();
     let Some(value) = given.next() else { return Ok(None) };
@@ -39,7 +39,7 @@ pub(super) fn of(request: &Request) -> Result<Option<Once>, Refusal> {
         return Err(wrong("it is given twice".to_owned()));
     }
     let text = String::from_utf8_lossy(value.as_bytes());
-    // The draft wants it quoted; many leave that out.
+    // The draft requires quotes; many clients omit them.
     let text = text.trim();
     let key = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
     if key.is_empty() || key.len() > MAX_KEY_BYTES {
@@ -63,7 +63,7 @@ fn fingerprint(request: &Request) -> Result<u128, Refusal> {
     Ok(hash.digest128())
 }
 
-/// What is read off an answer for one job.
+/// The fields read from the stored answer for one job.
 #[derive(Deserialize)]
 struct Told {
     id: JobId,
@@ -76,7 +76,7 @@ fn success(again: &Repeated) -> Success {
     if again.created || is_empty { Success::Created } else { Success::Done }
 }
 
-/// The jobs of an answer, each in JSON.
+/// The jobs of a stored answer, each as JSON.
 fn jobs(again: &Repeated) -> Result<Vec<Box<RawValue>>, Refusal> {
     let parts = again.jobs.iter().filter(|part| !part.is_empty()).map(|part| &part[..]);
     let list = [b"[", &parts.collect::<Vec<_>>().join(&b',')[..], b"]"].concat();
@@ -106,7 +106,7 @@ pub(super) fn answer_bulk(format: Format, again: &Repeated, ignored: &Ignored) -
     Ok(reply::bytes(success(again), format, body))
 }
 
-/// Waits for the end of the job of the first call, as that one did.
+/// Waits for the end of the job of the first call, as the first call did.
 pub(super) async fn wait(
     app: &App,
     format: Format,
@@ -114,7 +114,7 @@ pub(super) async fn wait(
     time: Duration,
 ) -> Answer {
     let told: Told = serde_json::from_slice(&again.jobs.concat()).map_err(|_| out_of_step())?;
-    // Where it has gone meanwhile, the first answer is all there is to say.
+    // If the job was deleted in the meantime, return the first answer.
     let ended = wait::for_end(app, told.id, time).await.ok().flatten();
     let now = match ended {
         Some(ended) => ended,

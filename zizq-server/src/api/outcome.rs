@@ -25,7 +25,7 @@ pub(crate) async fn succeed(app: &App, request: &Request) -> Answer {
     let lease = request.lease(&mut query)?;
     query.finish()?;
     if let Some(size) = result.as_ref().map(|r| r.bytes().len()).filter(|size| *size > MAX_RESULT_BYTES) {
-        let error = format!("result: it has {size} bytes, at most {MAX_RESULT_BYTES} are kept");
+        let error = format!("result: it has {size} bytes; the limit is {MAX_RESULT_BYTES}");
         return Err(Refusal::too_large(error));
     }
     let job = LeasedJob { id: request.job_id()?, lease };
@@ -36,7 +36,7 @@ pub(crate) async fn succeed(app: &App, request: &Request) -> Answer {
     claim::answer(job, &not_done)
 }
 
-/// [`protocol::outcome::Successes`], with its elements made sure to be objects.
+/// [`protocol::outcome::Successes`], with elements that must be objects.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Successes {
@@ -46,14 +46,14 @@ struct Successes {
     jobs: Option<Vec<Object<Done>>>,
 }
 
-/// A [`LeasedJob`] that is done.
+/// A [`LeasedJob`] that succeeded.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Done {
     id: Given<JobId>,
     #[serde(default)]
     lease: Option<Given<LeaseToken>>,
-    /// What its run has used. Workers say it; it is not kept so far.
+    /// The resources that the run used. Workers send it, but it is not kept so far.
     #[serde(default, rename = "usage")]
     _usage: IgnoredAny,
 }
@@ -63,7 +63,7 @@ pub(crate) async fn succeed_bulk(app: &App, request: &Request) -> Answer {
         body::parse_tolerant_known(request.body_format()?, &request.body, &["ids", "jobs"])?;
     request.no_query()?;
     if body.ids.is_none() && body.jobs.is_none() {
-        return Err(Refusal::invalid("the body: `ids` or `jobs` is expected"));
+        return Err(Refusal::invalid("the body: expected `ids` or `jobs`"));
     }
     let with_tokens = body.jobs.into_iter().flatten().map(|Object(Done { id, lease, .. })| (id, lease));
     let without = body.ids.into_iter().flatten().map(|id| (id, None));
@@ -79,7 +79,7 @@ pub(crate) async fn fail(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let lease = request.lease(&mut query)?;
     query.finish()?;
-    // The pause itself begins when the engine hears of it.
+    // The delay starts when the engine handles the command.
     time::resolve(failure.retry_at, "retry_at", failure.delay_ms, clock::now().wall)
         .map_err(Refusal::invalid)?;
     let failure = Failure {
@@ -96,25 +96,23 @@ pub(crate) async fn fail(app: &App, request: &Request) -> Answer {
     Ok(reply::bytes(Success::Done, request.format, body))
 }
 
-/// The start of a text that is stored with every attempt.
+/// Cuts a text that is stored with every attempt.
 fn cut(mut text: String) -> String {
     const MAX_BYTES: usize = 64 * 1024;
     text.truncate(text.floor_char_boundary(MAX_BYTES));
     text
 }
 
-/// Refuses a list that would hold up everybody else.
+/// Refuses a list so long that it would delay other calls.
 pub(super) fn check_length(jobs: usize) -> Result<(), Refusal> {
     const MAX_JOBS: usize = 10_000;
     if jobs <= MAX_JOBS {
         return Ok(());
     }
-    Err(Refusal::too_large(format!(
-        "jobs: {jobs} are too many for one call, at most {MAX_JOBS} can be named"
-    )))
+    Err(Refusal::too_large(format!("jobs: {jobs} are too many for one call; the limit is {MAX_JOBS}")))
 }
 
-/// 204 when everything was done, else 422 with what was not.
+/// Returns 204 if everything was done, else 422 with the jobs that were not.
 pub(super) fn bulk_answer(request: &Request, not_done: &NotDone<Given<JobId>>) -> Answer {
     if not_done.not_found.is_empty() && not_done.lost.is_empty() {
         return Ok(reply::no_content());

@@ -1,4 +1,4 @@
-//! Which page of a list is asked for, and the links to those around it.
+//! The requested page of a list, and the links to its neighbors.
 
 use percent_encoding::utf8_percent_encode;
 use protocol::page::{DEFAULT_PAGE, MAX_PAGE, Pages};
@@ -8,14 +8,14 @@ use crate::http::query::Query;
 use crate::http::reply::Refusal;
 
 pub(super) struct Page {
-    /// A position: any text has its place in the order, whether something is there or not.
+    /// A position in the list. Any text has one, even if no item is there.
     pub from: Option<String>,
     pub descending: bool,
     pub limit: usize,
 }
 
 impl Page {
-    /// Takes `from`, `order` and `limit` out of a query.
+    /// Reads `from`, `order` and `limit` from a query.
     pub(super) fn read(query: &mut Query<'_>) -> Result<Self, Refusal> {
         let from = query.text("from").filter(|text| !text.is_empty()).map(std::borrow::Cow::into_owned);
         let descending = match query.text("order").as_deref() {
@@ -30,7 +30,7 @@ impl Page {
         Ok(Self { from, descending, limit: usize::try_from(limit).unwrap_or(usize::MAX) })
     }
 
-    /// The links of a page whose first and last elements are at `ends`.
+    /// Builds the links of a page whose first and last elements are at `ends`.
     pub(super) fn links(
         &self,
         path: &str,

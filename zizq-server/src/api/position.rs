@@ -1,4 +1,4 @@
-//! Positions in lists: every text has its place among what is listed, as in a dictionary.
+//! Positions in lists: any text has a place in the lexical order of the items.
 
 use protocol::id::JobId;
 
@@ -9,13 +9,13 @@ const RADIX: u128 = 36;
 enum Place {
     /// At this number.
     At(u128),
-    /// Behind this number and before the next.
+    /// After this number and before the next.
     Behind(u128),
     /// Before all of them.
     First,
 }
 
-/// The id behind which, or in descending order before which, a list goes on; none: from its very start.
+/// Returns the id after which (in descending order: before which) a list continues; `None` starts at the beginning.
 pub(super) fn among_jobs(text: &str, descending: bool) -> Option<JobId> {
     let id = match (place(text, JobId::TEXT_LEN), descending) {
         (Place::At(id) | Place::Behind(id), false) | (Place::At(id), true) => id,
@@ -26,7 +26,7 @@ pub(super) fn among_jobs(text: &str, descending: bool) -> Option<JobId> {
     Some(JobId::from_u128(id))
 }
 
-/// Whether the attempt of this number comes behind the text, in descending order before it.
+/// Whether an attempt comes after the text, or before it in descending order.
 pub(super) fn is_behind_attempt(attempt: u32, text: &str, descending: bool) -> bool {
     let attempt = u128::from(attempt);
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -56,12 +56,12 @@ pub(super) fn is_behind_attempt(attempt: u32, text: &str, descending: bool) -> b
     }
 }
 
-/// The place of a text among numbers that are written with so many digits `[0-9a-z]`.
+/// Returns the place of a text among numbers that are written with this number of digits `[0-9a-z]`.
 fn place(text: &str, digits: usize) -> Place {
     const LAST: u128 = RADIX - 1;
     let before = |n: u128| n.checked_sub(1).map_or(Place::First, Place::Behind);
     let append = |n: u128, digit: u128| n.saturating_mul(RADIX).saturating_add(digit);
-    // What begins like the text so far and goes on with the lowest, or the highest digits.
+    // Fills up the text so far with the lowest or the highest digits.
     let filled = |n: u128, done: usize, digit: u128| (done..digits).fold(n, |n, _| append(n, digit));
     let mut n = 0;
     let mut bytes = text.bytes();
@@ -69,7 +69,7 @@ fn place(text: &str, digits: usize) -> Place {
         let digit = match bytes.next() {
             Some(digit @ b'0'..=b'9') => digit - b'0',
             Some(digit @ b'a'..=b'z') => digit - b'a' + 10,
-            // The text ends here, or goes on with what comes before every digit.
+            // The text ends here, or continues with a character that sorts before every digit.
             None | Some(..b'0') => return before(filled(n, done, 0)),
             Some(..b'a') => return Place::Behind(filled(append(n, 9), done + 1, LAST)),
             Some(_) => return Place::Behind(filled(n, done, LAST)),
@@ -83,7 +83,7 @@ fn place(text: &str, digits: usize) -> Place {
 mod tests {
     use super::*;
 
-    /// Positions of few digits, compared with what the order of texts says.
+    /// Compares positions of few digits with the lexical order.
     #[test]
     fn every_text_has_the_place_that_its_letters_give_it() {
         let written = |n: u128| {

@@ -1,11 +1,11 @@
-//! What a client prefers ([RFC 7240](https://www.rfc-editor.org/rfc/rfc7240)).
+//! The `Prefer` header ([RFC 7240](https://www.rfc-editor.org/rfc/rfc7240)).
 
 use http::{HeaderName, HeaderValue};
 
 use crate::http::reply::Answer;
 use crate::http::request::Request;
 
-/// What is to become of a request that is not wholly understood (RFC 7240, section 4.4).
+/// How to treat a request with unknown members (RFC 7240, section 4.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Handling {
     Strict,
@@ -13,14 +13,14 @@ pub(crate) enum Handling {
 }
 
 impl Handling {
-    /// None where nothing is preferred, or something that does not exist.
+    /// Returns `None` without a preference or with an unknown one.
     pub(crate) fn of(request: &Request) -> Option<Self> {
         let headers = request.parts.headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
-        // Of several the first counts.
+        // The first of several counts.
         headers.flat_map(|value| value.split(',')).find_map(Self::said)?
     }
 
-    /// What a preference says of the handling, if it is about that.
+    /// Reads the handling from one preference, if that is its name.
     fn said(preference: &str) -> Option<Option<Self>> {
         let (name, value) = preference.split(';').next()?.split_once('=')?;
         let value = value.trim().trim_matches('"');
@@ -29,7 +29,7 @@ impl Handling {
         name.trim().eq_ignore_ascii_case("handling").then_some(said)
     }
 
-    /// Says in the answer that the preference was heeded.
+    /// Adds the header that confirms the preference.
     pub(crate) fn applied(self, answer: Answer) -> Answer {
         const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
         let value = HeaderValue::from_static(match self {

@@ -12,7 +12,7 @@ use crate::engine::command::streams::{ListWorkers, WorkerState};
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
 
-/// So many names are looked at to find what was meant.
+/// The most names that are compared to suggest the intended queue.
 const MAX_NAMES: usize = 1_000;
 
 pub(crate) async fn list(app: &App, request: &Request) -> Answer {
@@ -60,7 +60,7 @@ async fn answer(app: &App, request: &Request, state: QueueState) -> Answer {
     Ok(reply::ok(request.format, &shown))
 }
 
-/// A sentence about a queue without jobs: its name may not be the one that was meant.
+/// Returns a note about a queue without jobs, whose name may be a typo.
 async fn note(app: &App, state: &QueueState) -> Result<Option<String>, Refusal> {
     if state.counts.stored.total() > 0 {
         return Ok(None);
@@ -72,7 +72,7 @@ async fn note(app: &App, state: &QueueState) -> Result<Option<String>, Refusal> 
         (false, None) => None,
         (false, Some(meant)) => Some(format!("no job is in this queue{meant}")),
         (true, meant) => Some(format!(
-            "no job is in this queue; the pause is kept until it is resumed, or forgotten by DELETE{}",
+            "no job is in this queue; it stays paused until it is resumed, or deleted with DELETE{}",
             meant.unwrap_or_default()
         )),
     })
@@ -90,7 +90,7 @@ fn queue(state: &QueueState, oldest_ready_at: Option<&u64>) -> Value {
         .collect();
     let mut shown =
         json!({"name": state.name, "paused": state.paused, "counts": counts, "workers": state.workers});
-    // The store was read a moment later.
+    // The store was read a moment later than the counts.
     let oldest_ready_at = oldest_ready_at.filter(|_| state.counts.of(Status::Ready) > 0);
     if let (Some(at), Some(members)) = (oldest_ready_at, shown.as_object_mut()) {
         members.insert("oldest_ready_at".to_owned(), json!(at));
@@ -99,7 +99,7 @@ fn queue(state: &QueueState, oldest_ready_at: Option<&u64>) -> Value {
     shown
 }
 
-/// Why a worker gave a job back, where one has said so.
+/// Adds the reason of the last release, if a worker gave one.
 fn show_release(shown: &mut Value, release: Option<&LastRelease>) {
     let (Some(LastRelease { reason, at, queue, worker }), Some(members)) = (release, shown.as_object_mut())
     else {
@@ -117,12 +117,13 @@ pub(crate) async fn workers(app: &App, request: &Request) -> Answer {
     let listing = Listing::read(&mut query)?;
     query.finish()?;
     let workers = app.engine.ask(ListWorkers).await?;
-    // In the order in which they came.
+    // Sort by time of connection.
     let key = |worker: &WorkerState| format!("{:013}-{}", worker.connected_at, name_of(worker));
     listing.answer(request, ("/workers", "workers"), workers, key, worker)
 }
 
-/// Enough to tell streams apart, and to find one in the log of its worker. Who has all of it can take its jobs over.
+/// The start of the stream id: enough to tell streams apart and to find one in its worker's log. The full id would let
+/// others take over its jobs.
 fn name_of(worker: &WorkerState) -> String {
     let mut stream = format!("{:032x}", worker.stream);
     stream.truncate(12);

@@ -1,7 +1,8 @@
-//! What the parts of the server refuse becomes an answer.
+//! Converts errors from other parts of the server into refusals.
 
 use protocol::enqueue::EnqueueError;
 use protocol::error::Code;
+use protocol::id::JobId;
 use protocol::patch::PatchError;
 
 use crate::batching::Refused;
@@ -58,7 +59,7 @@ impl From<ReadError> for Refusal {
                 }
                 JqError::Busy(_) => Self::busy(error.to_string()),
                 JqError::Unavailable(_) => {
-                    tracing::error!(%error, "no jq helper");
+                    tracing::error!(%error, "the jq helper is unavailable");
                     Self::unavailable(error.to_string())
                 }
             },
@@ -73,15 +74,23 @@ impl From<Refused> for Refusal {
             Refused::Engine(error) => error.into(),
             Refused::Busy(error) => Self::busy(error.to_string()),
             Refused::Unavailable(error) => {
-                tracing::error!(%error, "cannot fold");
+                tracing::error!(%error, "cannot fold jobs");
                 Self::unavailable(error)
             }
         }
     }
 }
 
-/// The engine answered something that does not belong to the command: a defect of this server.
+/// The job does not exist. It may have been deleted, which users do not expect of a job that has just completed.
+pub(super) fn no_job(id: JobId) -> Refusal {
+    Refusal::not_found(format!(
+        "no job has the id `{id}`; completed jobs are deleted at once unless the server keeps them \
+         (--default-completed-job-retention)"
+    ))
+}
+
+/// The engine's reply does not belong to the command: a defect of this server.
 pub(crate) fn out_of_step() -> Refusal {
-    tracing::error!("a reply of the engine does not fit its command");
-    Refusal::unavailable("the server is out of step; try again")
+    tracing::error!("the engine's reply does not match its command");
+    Refusal::unavailable("internal error: the engine's reply does not match its command; try again")
 }

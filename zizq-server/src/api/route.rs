@@ -1,9 +1,9 @@
-//! Which call a request is: one table of methods and paths.
+//! Finds the call for a request in a table of methods and paths.
 
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-/// Everything that can be called.
+/// Every call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
     Health,
@@ -77,27 +77,27 @@ pub(crate) enum CronCall {
     RunEntry,
 }
 
-/// What becomes of the body of a request.
+/// How the body of a request is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Body {
     /// The call reads it.
     Read,
-    /// It says nothing, and nobody looks.
+    /// The call has none, and any body is ignored.
     Ignored,
-    /// It must say nothing: what somebody put there, such as filters, would be passed over where something is changed.
+    /// Must be empty: a call that changes jobs must not ignore filters that were sent in the body.
     Empty,
 }
 
-/// What is answered where all is well.
+/// The kind of answer to a successful request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     Short,
-    /// It may be long, and is made as soon as it is asked for: there must be room. Calls that wait for something to
-    /// happen first make room when it has.
+    /// May be long, and is made at once, so the connection must have room. Calls that wait for an event make room
+    /// afterwards.
     Long,
-    /// `GET` opens something that goes on, in media types of its own.
+    /// A stream that `GET` opens, with media types of its own.
     Stream,
-    /// Either, as the caller accepts.
+    /// Either, depending on `Accept`.
     LongOrStream,
 }
 
@@ -106,26 +106,26 @@ impl Answer {
         matches!(self, Self::Long | Self::LongOrStream)
     }
 
-    /// Whether it comes in media types of its own.
+    /// Whether the answer has media types of its own.
     pub(super) const fn negotiates(self) -> bool {
         matches!(self, Self::Stream | Self::LongOrStream)
     }
 }
 
-/// What a caller must be allowed to do.
+/// The permission that a call requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Right {
-    /// Nothing: anyone may.
+    /// None: anyone may call it.
     Anyone,
     /// Add jobs.
     Enqueue,
-    /// Take jobs, and report on those that it has taken.
+    /// Take jobs, and report on the jobs taken.
     Work,
-    /// See queues, jobs without what is in them, workers, budgets, crons, events.
+    /// Read queues, jobs without their contents, workers, budgets, crons, events.
     Read,
-    /// See what is in jobs and what they print.
+    /// Read the contents of jobs and their output.
     Payload,
-    /// Change what is there: jobs, pauses, runs of crons.
+    /// Change existing things: jobs, pauses, runs of crons.
     Operate,
     /// Set up crons and budgets.
     Configure,
@@ -133,7 +133,7 @@ pub enum Right {
     Admin,
 }
 
-/// All there is to know of a call before it is carried out.
+/// The properties of a call that are known before it is executed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Route {
     pub method: Method,
@@ -156,7 +156,7 @@ const fn row(
     Route { method, path, call, body, answer, right }
 }
 
-/// Fixed segments come before `{}`, so that `/jobs/count` is not taken for a job.
+/// Literal segments come before `{}`, so that `/jobs/count` is not read as a job.
 #[rustfmt::skip]
 pub(super) static ROUTES: [Route; 63] = [
     row(Method::GET, "/health", Call::Health, Body::Ignored, Answer::Short, Right::Anyone),
@@ -236,15 +236,16 @@ pub(super) struct Matched {
     pub params: Vec<String>,
 }
 
-/// Why there is no call.
+/// Why no call matches.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NoRoute {
     NotFound,
-    /// The path is there, with these methods.
+    /// The path exists, with these methods.
     MethodNotAllowed(Vec<Method>),
 }
 
-/// Finds the call; `HEAD` is `GET` except of a stream. Segments are decoded after the path has been split, so that `%2F` is no separator.
+/// Finds the call. `HEAD` is treated as `GET` except for a stream. Segments are decoded after the path is split, so
+/// `%2F` is not a separator.
 ///
 /// # Errors
 /// [`NoRoute`].
@@ -253,7 +254,7 @@ pub(super) fn find(method: &Method, path: &str) -> Result<Matched, NoRoute> {
     let mut fixed = false;
     for route in &ROUTES {
         let Some(params) = match_path(route.path, path) else { continue };
-        // A path that is spelled out in full is never also somebody's id.
+        // A literal path always wins over a variable one.
         if params.is_empty() {
             fixed = true;
         } else if fixed {
@@ -274,7 +275,7 @@ fn match_path(pattern: &str, path: &str) -> Option<Vec<String>> {
     for expected in pattern.split('/') {
         let segment = segments.next()?;
         if expected == "{}" && !segment.is_empty() {
-            // No name is anything but UTF-8.
+            // Names are always UTF-8.
             params.push(percent_decode_str(segment).decode_utf8().ok()?.into_owned());
         } else if segment != expected {
             return None;
@@ -306,9 +307,9 @@ mod tests {
         assert_eq!(call(Method::GET, "/"), Err(NoRoute::NotFound));
     }
 
-    /// The table of the reference: methods and paths, with `{}` for variable segments.
+    /// Reads the table in the reference: methods and paths, with `{}` for variable segments.
     fn documented() -> Vec<(Method, String)> {
-        // Read here, so that a change of the text alone compiles nothing.
+        // Read at run time, so that a change of the text recompiles nothing.
         let reference = concat!(env!("CARGO_MANIFEST_DIR"), "/../protocol/API.md");
         let reference = std::fs::read_to_string(reference).unwrap();
         let (_, section) = reference.split_once("\n## Calls\n").unwrap();

@@ -1,4 +1,4 @@
-//! The body of a stream: what the engine puts into the outbox, as frames, with heartbeats in between.
+//! The body of a stream: frames of the items in the engine's outbox, with heartbeats in between.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -24,23 +24,23 @@ use crate::http::closed;
 use crate::http::memory::Peer;
 use crate::run::handle::Handle;
 
-/// What clients are told to wait before they reconnect, in milliseconds.
+/// The delay before a reconnection that clients are told, in milliseconds.
 const RETRY_MS: u64 = 1_000;
 
-/// The headers of a body that does not end, and that nothing on the way should keep.
+/// Sets the headers of an endless body, which must not be cached or buffered on the way.
 pub(crate) fn set_headers(headers: &mut HeaderMap, content_type: &'static str) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
 }
 
-/// Appends a named event, which is about the stream and no part of what it carries.
+/// Appends a named event about the stream itself.
 pub(crate) fn write_event<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, event: &str, data: &T) {
     let head = sse::Head { id: None, event: Some(event) };
     sse::write(out, &head, |out| encode::write(out, Format::Json, data));
 }
 
-/// Tells the engine when the connection of a stream is gone, however it went.
+/// Tells the engine when the connection of a stream is gone, for whatever reason.
 #[derive(Debug)]
 pub(crate) struct Hold {
     pub engine: Handle,
@@ -48,7 +48,7 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
-    /// A poll has been answered: from now on its leases run by themselves.
+    /// The answer of a poll was sent: from now on its leases expire on their own.
     pub(crate) fn answered(&self) {
         self.engine.tell(FinishPoll(self.link));
     }
@@ -60,17 +60,17 @@ impl Drop for Hold {
     }
 }
 
-/// A stream that has been opened.
+/// An open stream.
 pub(crate) struct JobStream {
     pub hold: Hold,
     pub opened: Opened,
     pub outbox: Arc<Outbox>,
     pub format: StreamFormat,
-    /// How long its leases last, in milliseconds; none: as long as it is open.
+    /// The lease time in milliseconds; `None`: leases last as long as the stream is open.
     pub lease_ms: Option<u64>,
     /// The longest silence, in milliseconds.
     pub heartbeat_ms: u64,
-    /// Whether it renews its leases by being read.
+    /// Whether reading the stream renews its leases.
     pub renews: bool,
     pub closing: watch::Receiver<bool>,
     /// The connection.
@@ -78,7 +78,7 @@ pub(crate) struct JobStream {
 }
 
 impl JobStream {
-    /// What the connection sends.
+    /// The frames that the connection sends.
     pub(crate) fn frames(self) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> {
         let encoder = Encoder { format: self.format, stream: format!("{:032x}", self.opened.id) };
         let pause = Duration::from_millis(self.heartbeat_ms);
@@ -86,17 +86,17 @@ impl JobStream {
             if self.format == StreamFormat::EventStream {
                 yield Ok(Frame::data(encoder.hello(&self)));
             }
-            // Streams that were opened together do not beat together.
+            // A random offset spreads the heartbeats of streams that were opened together.
             let mut silent_until = Instant::now() + pause.mul_f64(fastrand::f64());
             let mut renew_at = Instant::now() + pause;
             let mut closing = self.closing.clone();
             loop {
                 let bytes = tokio::select! {
                     biased;
-                    // What its reader does not take stays in the outbox, which the engine bounds.
+                    // Items that the reader does not take stay in the outbox, which the engine bounds.
                     items = self.next(), if self.peer.has_room() => match items {
                         Some(items) => match self.encode(&encoder, &items) {
-                            // Clients of HTTP/2 end a connection on which too many empty frames came.
+                            // HTTP/2 clients close a connection that sends too many empty frames.
                             bytes if bytes.is_empty() => continue,
                             bytes => bytes,
                         },
@@ -107,7 +107,7 @@ impl JobStream {
                     () = closed(&mut closing) => break,
                 };
                 yield Ok(Frame::data(bytes));
-                // The peer has taken what was sent before, so it is alive.
+                // The peer has read what was sent before, so it is alive.
                 let now = Instant::now();
                 silent_until = now + pause;
                 if self.renews && now >= renew_at {
@@ -181,13 +181,13 @@ impl Encoder {
             (Item::Drain, StreamFormat::EventStream) => {
                 write_event(out, "drain", &Drain { reason: "shutdown".to_owned() });
             }
-            // The other formats have no words for these.
+            // The other formats cannot express these.
             (Item::Cancel { .. } | Item::Drain, StreamFormat::NdJson | StreamFormat::MessagePack) => {}
         }
     }
 }
 
-/// Appends a job as its worker gets it.
+/// Appends a job as delivered to its worker.
 pub(crate) fn write_delivery(out: &mut Vec<u8>, format: Format, delivery: &Delivery) {
     let mut view = delivery.job.view(&delivery.queue, Status::InFlight);
     view.lease = Some(delivery.token);

@@ -31,7 +31,7 @@ use crate::http::query::Query;
 use crate::http::reply::{self, Answer, Content, Refusal};
 use crate::http::request::Request;
 
-/// The formats of a stream by media type, the preferred one first.
+/// The media types of a stream, the preferred one first, with their formats.
 const OFFERS: [(&str, StreamFormat); 5] = [
     ("application/vnd.zizq.msgpack-stream", StreamFormat::MessagePack),
     ("application/msgpack", StreamFormat::MessagePack),
@@ -94,7 +94,7 @@ pub(crate) async fn stream(app: &Arc<App>, request: &Request) -> Answer {
         about: about(request.header("worker-id").as_deref(), format_name(format), request.remote)?,
     };
     let (hold, opened) = open_stream(app, open).await?;
-    // A lease must not run out between two heartbeats, nor because one was late.
+    // A lease must survive one late heartbeat.
     let heartbeat_ms = lease_ms.map_or(app.heartbeat_ms, |lease| app.heartbeat_ms.min(lease / 4));
     let closing = app.closing.clone();
     let peer = request.peer.clone();
@@ -126,8 +126,8 @@ fn about(worker: Option<&str>, format: &'static str, peer: SocketAddr) -> Result
 }
 
 async fn open_stream(app: &Arc<App>, open: OpenStream) -> Result<(Hold, Opened), Refusal> {
-    // The client may go away while the engine opens its stream. What opens it lives on until the stream is held, and
-    // dropping the hold closes it again.
+    // The client may disconnect while the engine opens its stream. The spawned task continues until the hold exists;
+    // dropping the hold then closes the stream.
     let engine = app.engine.clone();
     let opening = tokio::spawn(async move {
         let opened = engine.ask(open).await?;
@@ -136,7 +136,7 @@ async fn open_stream(app: &Arc<App>, open: OpenStream) -> Result<(Hold, Opened),
     opening.await.unwrap_or_else(|_| Err(out_of_step()))
 }
 
-/// An id that is not one of ours is as good as none.
+/// An unknown form of id is treated as absent.
 fn last_event(text: &str) -> Option<(u128, u64)> {
     let LastEventId { stream, n } = text.parse().ok()?;
     Some((u128::from_str_radix(&stream, 16).ok().filter(|_| stream.len() == 32)?, n))
@@ -144,7 +144,8 @@ fn last_event(text: &str) -> Option<(u128, u64)> {
 
 fn random_id() -> Result<u128, Refusal> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|e| Refusal::unavailable(format!("no random numbers: {e}")))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|e| Refusal::unavailable(format!("the operating system provides no random numbers: {e}")))?;
     Ok(u128::from_be_bytes(bytes))
 }
 
@@ -169,7 +170,7 @@ pub(crate) async fn poll(app: &Arc<App>, request: &Request) -> Answer {
         outbox: outbox.clone(),
         about: about(worker.as_deref(), "poll", request.remote)?,
     };
-    // Jobs that it could not take at once are better given to others.
+    // A client without room should leave the jobs to others.
     request.peer.room().await;
     let (hold, _) = open_stream(app, open).await?;
     let mut items = outbox.take();
@@ -181,11 +182,12 @@ pub(crate) async fn poll(app: &Arc<App>, request: &Request) -> Answer {
             () = closed(&mut closing) => {}
         }
     }
-    // After this no job can come any more, so none is left in the outbox.
+    // No job can arrive after this, so none is left in the outbox.
     app.engine.ask(StopTaking(hold.link)).await?;
     items.extend(outbox.take());
     if !request.peer.has_room() {
-        // Others of its polls have been answered meanwhile, and it does not read. Without the hold its jobs go back.
+        // Its other polls were answered in the meantime, and it does not read. Dropping the hold returns the jobs to
+        // their queues.
         drop(hold);
         let jobs: [(); 0] = [];
         return Ok(reply::ok(request.format, &json!({"jobs": jobs})));
@@ -193,13 +195,13 @@ pub(crate) async fn poll(app: &Arc<App>, request: &Request) -> Answer {
     Ok(poll_response(request, hold, &items))
 }
 
-/// Each queue once, and not so many that looking through them takes long.
+/// Removes duplicate queues and refuses lists so long that searching them would be slow.
 fn distinct(mut queues: Vec<QueueName>) -> Result<Vec<QueueName>, Refusal> {
     queues.sort_unstable();
     queues.dedup();
     if queues.len() > MAX_QUEUES {
         let error = format!(
-            "queue: {} names are too many, a stream takes from at most {MAX_QUEUES}, or from all",
+            "queue: {} names are too many; name at most {MAX_QUEUES}, or none to take from all queues",
             queues.len()
         );
         return Err(Refusal::invalid(error));
@@ -216,7 +218,7 @@ fn in_range(name: &str, value: Option<u64>, lowest: u64, highest: u64) -> Result
     }
 }
 
-/// The answer of a poll. Until the connection has taken it, its jobs go back if the client goes away.
+/// The answer of a poll. Its jobs return to their queues if the client disconnects before the connection has taken it.
 fn poll_response(request: &Request, hold: Hold, items: &[Item]) -> Response<Content> {
     let jobs: Vec<&Delivery> =
         items.iter().filter_map(|item| if let Item::Job(job) = item { Some(job) } else { None }).collect();
@@ -230,7 +232,7 @@ fn poll_response(request: &Request, hold: Hold, items: &[Item]) -> Response<Cont
     let length = out.len();
     let piece = request.peer.piece(out);
     let frames = stream! {
-        // The connection asks for the body only while its client is there.
+        // The connection requests the body only while its client is connected.
         hold.answered();
         yield Ok(Frame::data(piece));
     };

@@ -1,4 +1,4 @@
-//! Waiting for the end of a job.
+//! Waits for the end of a job.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,13 +15,13 @@ use crate::http::query::Query;
 use crate::http::reply::Refusal;
 use crate::run::handle::{CallError, Handle};
 
-/// How long a caller wants to wait.
+/// Reads how long the caller wants to wait.
 pub(super) fn read(query: &mut Query<'_>) -> Result<Option<Duration>, Refusal> {
     let wait_ms = query.number("wait_ms", 0, MAX_WAIT_MS)?;
     Ok(wait_ms.filter(|ms| *ms > 0).map(Duration::from_millis))
 }
 
-/// A caller who waits. The engine forgets it when it is dropped.
+/// A waiting caller. Dropping it makes the engine forget it.
 pub(super) struct Waiting {
     engine: Handle,
     job: Option<JobId>,
@@ -30,7 +30,7 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Nobody waits yet.
+    /// Creates a wait for no job yet.
     pub(super) fn new(app: &App) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let key = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -38,22 +38,22 @@ impl Waiting {
         Self { engine: app.engine.clone(), job: None, key, ended }
     }
 
-    /// A waiter for the engine. If it is refused, this can be asked for another one.
+    /// A waiter for the engine. If the engine refuses it, ask for another one.
     pub(super) fn waiter(&mut self) -> Waiter {
         let (sender, ended) = oneshot::channel();
         self.ended = ended;
-        // A caller who has gone away does not want to know.
+        // The caller may have gone away.
         Waiter { key: self.key, wake: Box::new(move |seen| drop(sender.send(seen))) }
     }
 
-    /// Names the job that is waited for.
+    /// Sets the job to wait for.
     pub(super) fn of(mut self, id: JobId) -> Self {
         self.job = Some(id);
         self
     }
 
-    /// Waits for the end of the job. None when time is up, or the server stops; else the job as it ended, or none
-    /// where it was deleted.
+    /// Waits for the end of the job. Returns `None` when the time is up or the server stops; else the job as it ended,
+    /// or `Some(None)` if it was deleted.
     pub(super) async fn end(&mut self, app: &App, time: Duration) -> Option<Option<Seen>> {
         let mut closing = app.closing.clone();
         tokio::select! {
@@ -73,10 +73,10 @@ impl Drop for Waiting {
     }
 }
 
-/// Waits for the end of a job; as [`Waiting::end`]. Also none where it has ended already.
+/// Waits for the end of a job, as [`Waiting::end`]. Also returns `None` if it has ended already.
 ///
 /// # Errors
-/// When there is no such job.
+/// When the job does not exist.
 pub(super) async fn for_end(app: &App, id: JobId, time: Duration) -> Result<Option<Option<Seen>>, CallError> {
     let mut waiting = Waiting::new(app).of(id);
     let waiter = waiting.waiter();

@@ -1,4 +1,4 @@
-//! Who folds into which batch: one at a time, in the order they came.
+//! Locks by batch key: one caller folds into a batch at a time, in order of arrival.
 
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,11 +7,11 @@ use crate::hash::HashMap;
 use protocol::flow::Key;
 use tokio::sync::OwnedMutexGuard;
 
-/// Keys that somebody has, or waits for.
+/// The keys that are locked or waited for.
 #[derive(Debug, Default)]
 pub(super) struct Keys(Mutex<HashMap<Key, Arc<tokio::sync::Mutex<()>>>>);
 
-/// The right to fold into the batch of a key, once it has come.
+/// The lock of one batch key, once it is acquired.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
     keys: &'a Keys,
@@ -20,12 +20,12 @@ pub(super) struct Turn<'a> {
 }
 
 impl Keys {
-    /// Waits for all of these. They are sorted, so that no two callers wait for each other.
+    /// Locks all of these keys. They are sorted, so there is no deadlock.
     pub(super) async fn lock(&self, keys: &[Key]) -> Vec<Turn<'_>> {
         let mut turns = Vec::with_capacity(keys.len());
         for key in keys {
             let mutex = self.known().entry(key.clone()).or_default().clone();
-            // Whoever gives up while waiting leaves no trace either.
+            // A caller that gives up while waiting is also cleaned up.
             let mut turn = Turn { keys: self, key: key.clone(), guard: None };
             turn.guard = Some(mutex.lock_owned().await);
             turns.push(turn);
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_at_a_time_and_nothing_is_left() {
+    async fn a_key_is_locked_once_at_a_time_and_leaves_nothing() {
         let all = Keys::default();
         let first = all.lock(&keys(&["a", "b"])).await;
         assert!(all.lock(&keys(&["b", "c"])).now_or_never().is_none());
@@ -70,7 +70,7 @@ mod tests {
         assert!(waits.as_mut().now_or_never().is_none());
         drop(first);
         let second = waits.await;
-        assert!(all.lock(&keys(&["a"])).now_or_never().is_none(), "the one who waited has it");
+        assert!(all.lock(&keys(&["a"])).now_or_never().is_none(), "the waiting caller has it");
         drop((second, other));
         assert!(all.known().is_empty(), "{all:?}");
     }

@@ -1,8 +1,9 @@
 //! Enqueues jobs that belong to batches.
 //!
-//! The engine knows which batch is open and holds up nobody; a helper process knows what a fold makes of two payloads.
-//! Here one is asked, then the other, and then the engine again, which takes the result unless the batch has changed
-//! meanwhile: then all begins anew. Producers of one key take turns, so that they do not spoil each other's work.
+//! The engine knows which batch is open, and must not be delayed; a helper process computes the fold of two payloads.
+//! This module asks the engine, then the helper, then the engine again, which accepts the result unless the batch has
+//! changed in the meantime: then it starts over. Producers of one key take turns, so that they do not invalidate each
+//! other's work.
 
 mod keys;
 mod plan;
@@ -24,21 +25,21 @@ use crate::run::handle::{CallError, Handle};
 use keys::Keys;
 use plan::{Limit, Request};
 
-/// A batch that changes more often than this between two looks is left alone. Only those who take, change and delete
-/// jobs can change it, and each time it is another batch or none.
+/// Gives up on a batch that changes this often between two reads. Only taking, changing or deleting its job can change
+/// it, and each time it is another batch or none.
 const MAX_ATTEMPTS: usize = 100;
-/// How many cron entries may wait to be folded before they wait with the engine.
+/// How many cron entries may wait here to be folded before they wait in the engine.
 pub(crate) const MAX_FIRINGS: usize = 64;
 
 /// Why jobs were not enqueued.
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// One of them cannot be.
+    /// One of them is invalid.
     Job {
         index: usize,
         error: String,
     },
-    /// Nothing is wrong with them.
+    /// The jobs are valid.
     Unavailable(String),
     Busy(Busy),
     Engine(CallError),
@@ -54,11 +55,11 @@ impl From<FoldError> for Refused {
     }
 }
 
-/// See the module.
+/// Enqueues jobs that belong to batches.
 #[derive(Debug)]
 pub(crate) struct Batcher {
     engine: Handle,
-    /// Not those of the filters: who looks at jobs must not hold up those who enqueue them.
+    /// Separate from the helpers of filters, so that reads do not delay enqueues.
     helpers: Arc<Helpers>,
     keys: Keys,
     limit: Limit,
@@ -75,7 +76,7 @@ impl Batcher {
         Self { engine, helpers, keys: Keys::default(), limit: Limit(max_payload_size) }
     }
 
-    /// Enqueues all of the jobs or none; where asked for, with somebody who waits for the end of the first.
+    /// Enqueues all of the jobs or none, optionally with a waiter for the end of the first.
     ///
     /// # Errors
     /// [`Refused`].
@@ -88,12 +89,12 @@ impl Batcher {
         self.carry_out(jobs, waiter, None, once).await
     }
 
-    /// Tries the expressions of a job that is not enqueued now.
+    /// Tries the expressions of a job without enqueuing it.
     ///
     /// # Errors
     /// [`Refused`].
     pub(crate) async fn check(&self, job: &NewJob) -> Result<(), Refused> {
-        // It is folded into nothing if it is not ready.
+        // A job that is not ready is folded into nothing.
         let job = NewJob { ready_at: Some(u64::MAX), ..job.clone() };
         let request = Arc::new(Request::new(vec![job], clock::now().wall));
         let admission = self.helpers.admit_soon().await.map_err(Refused::Busy)?;
@@ -112,14 +113,14 @@ impl Batcher {
         self.carry_out(vec![firing.template.job.clone()], || None, Some(firing), once).await
     }
 
-    /// Enqueues the jobs of cron entries as their times come, until the engine has stopped.
+    /// Enqueues the jobs of due cron entries until the engine has stopped.
     pub(crate) async fn follow(self: Arc<Self>, mut firings: mpsc::Receiver<Firing>) {
         while let Some(firing) = firings.recv().await {
             let batcher = self.clone();
             tokio::spawn(async move {
                 let (group, name) = (firing.group.clone(), firing.name.clone());
                 if let Err(why) = batcher.fire(firing, None).await {
-                    tracing::debug!(%group, %name, ?why, "a cron entry was not enqueued");
+                    tracing::debug!(%group, %name, ?why, "a cron job was not enqueued");
                 }
             });
         }
@@ -139,14 +140,14 @@ impl Batcher {
                 Taken::Now(open) => open.into(),
                 Taken::Again(answer) => return Ok(Taken::Again(answer)),
             };
-            // Nobody waits for an entry whose time has come, so it has all the time.
+            // No one waits for a due entry, so it may take its time.
             let admission = if firing.as_ref().is_some_and(|firing| firing.is_due) {
                 self.helpers.admit().await
             } else {
                 self.helpers.admit_soon().await.map_err(Refused::Busy)?
             };
             let (plan, jobs) = match fold(admission, self.limit, &request, &open).await {
-                // Nobody would hear of it: it is better to have one batch more than one job less.
+                // No one would see the error: an extra batch is better than a lost job.
                 Err(Refused::Job { error, .. }) if firing.as_ref().is_some_and(|firing| firing.is_due) => {
                     tracing::warn!(firing = ?firing.as_ref().map(|f| &f.name), error, "a cron job opens a new batch");
                     (request.without_folds(&open), request.jobs.clone())
@@ -166,7 +167,7 @@ impl Batcher {
         Err(Refused::Engine(CallError::Rejected(Reject::Changed)))
     }
 
-    /// Which batches are open; or what was answered, if the call was carried out before.
+    /// Returns which batches are open, or the first answer if the call was executed before.
     async fn open_batches(
         &self,
         request: &Request,
@@ -179,7 +180,7 @@ impl Batcher {
     }
 }
 
-/// Finds out what to do, where it holds up nobody.
+/// Computes what to do, on a thread where it delays no one.
 async fn fold(
     admission: Admission,
     limit: Limit,

@@ -1,5 +1,4 @@
-//! What becomes of new jobs that belong to batches, given those that are open. Finding out takes its time, and happens
-//! in a helper process.
+//! Plans what new jobs do to the open batches. The computation is slow and runs in a helper process.
 
 use std::sync::Arc;
 
@@ -20,11 +19,11 @@ pub(super) struct Request {
     pub jobs: Vec<NewJob>,
     /// Sorted.
     pub keys: Vec<Key>,
-    /// For every job, which key. A job that is not ready is folded neither now nor later.
+    /// The key of every job, by index. A job that is not ready is never folded.
     batches: Vec<Option<u32>>,
 }
 
-/// The largest payload there may be, in bytes.
+/// The largest payload, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limit(pub usize);
 
@@ -47,7 +46,7 @@ impl Request {
         Self { jobs, keys, batches }
     }
 
-    /// Lets every job open a batch, whatever its expressions say.
+    /// Plans that every job opens a batch, whatever its expressions are.
     pub(super) fn without_folds(&self, open: &[Option<Arc<Job>>]) -> Plan {
         let step = |batch: &Option<u32>| if batch.is_some() { Step::Opens } else { Step::Plain };
         Plan { batches: self.planned(open), steps: self.batches.iter().map(step).collect() }
@@ -59,7 +58,7 @@ impl Request {
         self.keys.iter().zip(versions).map(planned).collect()
     }
 
-    /// Finds out what to do, with the payloads that the jobs have then.
+    /// Plans the folds, with the payloads that result.
     ///
     /// # Errors
     /// [`FoldError`].
@@ -99,7 +98,7 @@ impl Request {
         Ok((plan, jobs))
     }
 
-    /// Puts what the folds have made where it belongs, if it can be a payload.
+    /// Puts the results of the folds in place, if they are valid payloads.
     fn with_payloads(
         &self,
         plan: &mut Plan,
@@ -130,7 +129,7 @@ impl Request {
         Ok(jobs)
     }
 
-    /// The last job that was folded into each batch: by its number, and where it was opened by one of the jobs.
+    /// The last job that was folded into each batch, by key and by the job that opened it, if any.
     fn last_folds(&self, steps: &[Step]) -> HashMap<(u32, Option<usize>), usize> {
         let (mut opened, mut last) = (HashMap::default(), HashMap::default());
         for (n, (step, number)) in steps.iter().zip(&self.batches).enumerate() {
@@ -160,10 +159,10 @@ impl Limit {
         let (size, limit) = (made.len(), self.0);
         if size > limit {
             return Err(format!(
-                "batch.fold: the payload has {size} bytes then, the limit of this server is {limit}"
+                "batch.fold: the folded payload has {size} bytes; this server accepts at most {limit} (--max-payload-size)"
             ));
         }
         Payload::from_text(&made.into())
-            .map_err(|error| format!("batch.fold: what it makes can be no payload: {error}"))
+            .map_err(|error| format!("batch.fold: the result is not a valid payload: {error}"))
     }
 }

@@ -35,18 +35,18 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Subcommands {
-    /// Serve jobs (what happens without a subcommand, too)
+    /// Serve jobs (the default without a subcommand)
     Serve(Box<Config>),
-    /// Evaluate jq expressions for a server that starts this by itself
+    /// Evaluate jq expressions; the server starts this itself
     #[command(hide = true)]
     JqHelper {
-        /// How much memory an expression may use, in bytes
+        /// The memory that an expression may use, in bytes
         memory: u64,
     },
 }
 
 impl Cli {
-    /// What the program was started for.
+    /// The task that the command line selects.
     #[must_use]
     pub fn into_task(self) -> Task {
         match self.command {
@@ -57,22 +57,24 @@ impl Cli {
     }
 }
 
-/// What the program can be started for.
+/// What the program is started for.
 #[derive(Debug)]
 pub enum Task {
     /// To serve jobs.
     Serve(Box<Config>),
     /// To evaluate jq expressions for a server.
     JqHelper {
-        /// How much memory an expression may use, in bytes.
+        /// The memory that an expression may use, in bytes.
         memory: u64,
     },
 }
 
-/// How to serve. Durations are written `500ms`, `15s`, `7d`; sizes `64KB`, `256MB`.
+/// A job queue: pushes ready jobs to connected workers, and keeps them in an embedded store.
+///
+/// Write durations as `500ms`, `15s` or `7d`, and sizes as `64KB` or `256MB`.
 #[derive(Debug, Args)]
 pub struct Config {
-    /// The folder where everything is kept
+    /// The folder for all data
     #[arg(long, env = "ZIZQ_ROOT_DIR", default_value = "./zizq-root")]
     pub root_dir: PathBuf,
     /// The address to listen on
@@ -85,7 +87,7 @@ pub struct Config {
     pub callers: Callers,
     #[command(flatten)]
     pub tls: Option<Tls>,
-    /// The longest silence on a stream
+    /// The longest silence on a stream; a heartbeat is sent after it
     #[arg(long, env = "ZIZQ_HEARTBEAT_INTERVAL", default_value = "3s", value_parser = pause)]
     pub heartbeat_interval: Duration,
     /// How long a clean shutdown waits for workers to finish
@@ -99,44 +101,44 @@ pub struct Config {
     pub limits: Limits,
     #[command(flatten)]
     pub filters: FilterLimits,
-    /// Go on with what can be read of a damaged folder. What cannot is set aside in `damaged-N` there, with a list. For one
-    /// start: without damage it changes nothing
+    /// Start with a damaged folder and keep what can be read. The rest is set aside in `damaged-N` in the folder, with
+    /// a list. Use it for one start; without damage it changes nothing
     #[arg(long)]
     pub salvage: bool,
-    /// How much to log: off, error, warn, info, debug, trace, or a filter such as `info,hyper=debug`
+    /// The log level: off, error, warn, info, debug, trace, or a filter such as `info,hyper=debug`
     #[arg(long, env = "ZIZQ_LOG_LEVEL", default_value = "info", value_parser = log_filter)]
     pub log_level: Targets,
-    /// How to log; pretty on a terminal and json elsewhere if not given
+    /// The log format; default: pretty on a terminal, json elsewhere
     #[arg(long, env = "ZIZQ_LOG_FORMAT")]
     log_format: Option<LogFormat>,
 }
 
-/// Who may call.
+/// Who may call the server.
 #[derive(Debug, Clone, Args)]
 pub struct Callers {
-    /// A name that the server is called by, beside localhost and what it listens on, such as `zizq.example.org`; may be
-    /// repeated, or a list with commas. Requests to any other name are answered 421
+    /// A host name of the server, besides localhost and the --host address, such as `zizq.example.org`; may be
+    /// repeated, or a comma-separated list. Requests to any other name are answered 421
     #[arg(long, env = "ZIZQ_ALLOWED_HOST", value_name = "NAME", value_delimiter = ',')]
     pub allowed_host: Vec<Host>,
     /// The origin of web pages that may call the server and read its answers, such as `https://app.example.org`; may be
-    /// repeated, or a list with commas. Pages of any other site are answered 403
+    /// repeated, or a comma-separated list. Pages of other sites are answered 403
     #[arg(long, env = "ZIZQ_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub cors_origin: Vec<Origin>,
 }
 
-/// What happens to jobs that do not say.
+/// The defaults for jobs that set none.
 #[derive(Debug, Args)]
 struct JobDefaults {
-    /// Failures after which a job is retried no more
+    /// How often a failed job is retried before it is dead; 0: never
     #[arg(long, env = "ZIZQ_DEFAULT_RETRY_LIMIT", default_value_t = 25)]
     default_retry_limit: u32,
-    /// The constant part of the pause before a retry
+    /// The constant part of the backoff before a retry
     #[arg(long, env = "ZIZQ_DEFAULT_BACKOFF_BASE", default_value = "15s", value_parser = backoff)]
     default_backoff_base: Duration,
-    /// How steeply the pause grows: attempts^exponent seconds
+    /// How steeply the backoff grows: attempts^exponent seconds
     #[arg(long, env = "ZIZQ_DEFAULT_BACKOFF_EXPONENT", default_value_t = 4.0, value_parser = exponent)]
     default_backoff_exponent: f32,
-    /// The largest random addition to the pause, per attempt
+    /// The largest random addition to the backoff, per attempt
     #[arg(long, env = "ZIZQ_DEFAULT_BACKOFF_JITTER", default_value = "30s", value_parser = backoff)]
     default_backoff_jitter: Duration,
     /// How long completed jobs are kept
@@ -145,30 +147,30 @@ struct JobDefaults {
     /// How long dead jobs are kept
     #[arg(long, env = "ZIZQ_DEFAULT_DEAD_JOB_RETENTION", default_value = "7d", value_parser = unit::duration)]
     default_dead_job_retention: Duration,
-    /// Deliveries without an outcome after which a job is dead
+    /// The deliveries without an outcome after which a job is dead
     #[arg(long, env = "ZIZQ_MAX_DELIVERIES", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     max_deliveries: u32,
     /// The most jobs in flight over all streams; 0: no limit
     #[arg(long, env = "ZIZQ_GLOBAL_IN_FLIGHT_LIMIT", default_value_t = 0)]
     global_in_flight_limit: usize,
-    /// The time zone of cron entries that name none, such as `Europe/Berlin`; that of the machine if not given
+    /// The time zone of cron entries that name none, such as `Europe/Berlin`; default: that of the machine
     #[arg(long, env = "ZIZQ_TIMEZONE", value_parser = recurrence::zone)]
     timezone: Option<TimeZone>,
-    /// The most budgets there can be
+    /// The most budgets that can exist
     #[arg(long, env = "ZIZQ_MAX_BUDGETS", default_value_t = 8_192)]
     max_budgets: usize,
-    /// The longest an attempt may take; unlimited if not given
+    /// The longest an attempt may take; default: unlimited
     #[arg(long, env = "ZIZQ_DEFAULT_TIMEOUT", value_parser = timeout)]
     default_timeout: Option<Duration>,
-    /// How long an open SSE stream alone renews a lease; after that only heartbeats do. 0: without end
+    /// How long an open SSE stream alone renews a lease; after that, only heartbeats do. 0: forever
     #[arg(long, env = "ZIZQ_MAX_STREAM_RENEWAL", default_value = "12h", value_parser = unit::duration)]
     max_stream_renewal: Duration,
 }
 
-/// When an answer is given.
+/// When calls are answered.
 #[derive(Debug, Clone, Copy, Args)]
 struct Commits {
-    /// When anything but an enqueue is answered: once the operating system has it, or once the disk has it
+    /// When calls other than enqueues are answered: once the operating system has the change, or once the disk has it
     #[arg(long, env = "ZIZQ_DEFAULT_COMMIT_MODE", default_value = "buffered")]
     default_commit_mode: CommitMode,
     /// When an enqueue is answered: once the operating system has it, or once the disk has it
@@ -176,22 +178,23 @@ struct Commits {
     enqueue_commit_mode: CommitMode,
 }
 
-/// How much the server takes.
+/// The limits of the server.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct Limits {
-    /// Memory for what is read from disk
+    /// The memory for caching data read from disk
     #[arg(long, env = "ZIZQ_CACHE_SIZE", default_value = "64MB", value_parser = from_to("1MB", "1TiB"))]
     pub cache_size: usize,
-    /// How much is gathered in memory before it is sorted out to disk, where a test wants less than usual
+    /// The memtable size, for tests that need a smaller one
     #[arg(long, env = "ZIZQ_MEMTABLE_SIZE", value_parser = from_to("64KB", "1GiB"), hide = true)]
     pub memtable_size: Option<usize>,
-    /// The most connections at a time; more are answered 503. If not given, 20,000, or as many as there can be files open
+    /// The most connections at a time; further ones are answered 503. Default: 20,000, or fewer if the limit of open
+    /// files is lower
     #[arg(long, env = "ZIZQ_MAX_CONNECTIONS", value_parser = connections)]
     pub max_connections: Option<usize>,
-    /// The space that is kept free on the disk: with less, no jobs are taken. If not given, 5% of the disk, at most 1GiB
+    /// The space to keep free on the disk: with less, no jobs are accepted. Default: 5% of the disk, at most 1GiB
     #[arg(long, env = "ZIZQ_MIN_FREE_DISK", value_parser = from_to("0B", "1PiB"))]
     pub min_free_disk: Option<usize>,
-    /// The largest body of a request
+    /// The largest request body
     #[arg(long, env = "ZIZQ_MAX_BODY_SIZE", default_value = "32MiB", value_parser = from_to("1KB", "2GiB"))]
     pub max_body_size: usize,
     /// The largest payload of a job
@@ -199,31 +202,31 @@ pub struct Limits {
     pub max_payload_size: usize,
 }
 
-/// How much a jq expression may use.
+/// The limits of jq expressions.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct FilterLimits {
-    /// How long a filter, or the folding of a request, may take, not counting the ordinary time for each payload
+    /// The longest that a filter, or the folding of a request, may take beyond the usual time per payload
     #[arg(long, env = "ZIZQ_FILTER_TIMEOUT", default_value = "2s", value_parser = filter_timeout)]
     filter_timeout: Duration,
-    /// How much memory a filter, or the folding of a request, may use
+    /// The memory that a filter, or the folding of a request, may use
     #[arg(long, env = "ZIZQ_FILTER_MEMORY", default_value = "256MB", value_parser = from_to("16MB", "1TiB"))]
     filter_memory: usize,
 }
 
 impl FilterLimits {
-    /// As jq knows them.
+    /// The limits, as jq takes them.
     #[must_use]
     pub const fn limits(self) -> jq::Limits {
         jq::Limits { time: self.filter_timeout, memory: self.filter_memory }
     }
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people.
     Pretty,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -265,7 +268,7 @@ impl Config {
         CommitModes { enqueue: self.commits.enqueue_commit_mode, others: self.commits.default_commit_mode }
     }
 
-    /// How to log.
+    /// The log format: as configured, or by whether standard error is a terminal.
     #[must_use]
     pub fn log_format(&self) -> LogFormat {
         let fitting = if std::io::stderr().is_terminal() { LogFormat::Pretty } else { LogFormat::Json };
@@ -273,26 +276,28 @@ impl Config {
     }
 }
 
-/// The address alone: where it is one of IPv6, with or without brackets.
+/// Parses a host without a port; an IPv6 address may have brackets.
 fn host(text: &str) -> Result<String, String> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     if bare.is_empty() {
         return Err("it is empty; write 127.0.0.1, or 0.0.0.0 for every network".to_owned());
     }
     if bare.parse::<Ipv6Addr>().is_err() && bare.contains(['/', ':']) {
-        return Err("it is a name or an address alone, as 0.0.0.0; the port is --port".to_owned());
+        return Err(
+            "expected only a name or an address, such as 0.0.0.0; set the port with --port".to_owned()
+        );
     }
     Ok(bare.to_owned())
 }
 
-/// A level, or levels of parts of the program. Where none is given for the rest, that is `info`.
+/// Parses a level, or levels per part of the program. The default level of the rest is `info`.
 fn log_filter(text: &str) -> Result<Targets, String> {
     let level = |text: &str| {
         let levels = ["off", "error", "warn", "info", "debug", "trace"];
         let known = levels.contains(&text.to_ascii_lowercase().as_str());
         known.then(|| text.parse::<LevelFilter>().ok()).flatten().ok_or_else(|| {
             let levels = levels.join(", ");
-            format!("`{text}` is no level; there are {levels}, and filters such as info,hyper=debug")
+            format!("`{text}` is not a level; use {levels}, or a filter such as info,hyper=debug")
         })
     };
     let (mut rest, mut parts) = (LevelFilter::INFO, Vec::new());
@@ -300,16 +305,18 @@ fn log_filter(text: &str) -> Result<Targets, String> {
         match part.split_once('=') {
             None => rest = level(part)?,
             Some((target, _)) if target.trim() != target || target.is_empty() => {
-                return Err(format!("before the `=` of `{part}` is no part of the program, such as hyper"));
+                return Err(format!(
+                    "`{part}` names no part of the program before `=`; write it like hyper=debug"
+                ));
             }
             Some((target, one)) => parts.push((target, level(one)?)),
         }
     }
-    // Of what goes missing in the log it speaks itself.
+    // Messages about the log itself are always shown.
     let mut filter =
         Targets::new().with_default(rest).with_target(zizq_log::TARGET, rest.min(LevelFilter::WARN));
     if rest <= LevelFilter::INFO {
-        // The store speaks of its own workings at `info`, and of a folder in use, which we say better.
+        // At `info` the store logs its internals, and a folder in use, which the server reports better.
         let quiet = rest.min(LevelFilter::WARN);
         filter = filter.with_targets(disk::LOG_TARGETS.map(|target| (target, quiet)));
         filter = filter.with_target(disk::LOG_TARGET_OF_LOCK, LevelFilter::OFF);
@@ -317,7 +324,7 @@ fn log_filter(text: &str) -> Result<Targets, String> {
     Ok(filter.with_targets(parts))
 }
 
-/// A pause that a job can keep: its record counts milliseconds in 32 bits.
+/// Parses a backoff, which a job's record keeps as milliseconds in 32 bits.
 fn backoff(text: &str) -> Result<Duration, String> {
     match unit::duration(text)? {
         pause if pause.as_millis() <= u32::MAX.into() => Ok(pause),
@@ -332,7 +339,7 @@ fn filter_timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Reads a size between two others.
+/// Parses a size within a range.
 fn from_to(least: &'static str, most: &'static str) -> impl Fn(&str) -> Result<usize, String> + Clone {
     move |text| {
         let size = unit::size(text)?;
@@ -360,7 +367,7 @@ fn pause(text: &str) -> Result<Duration, String> {
 }
 
 fn exponent(text: &str) -> Result<f32, String> {
-    let exponent = f32::from_str(text).map_err(|_| format!("`{text}` is no number"))?;
+    let exponent = f32::from_str(text).map_err(|_| format!("`{text}` is not a number"))?;
     if (0.0..=100.0).contains(&exponent) {
         Ok(exponent)
     } else {

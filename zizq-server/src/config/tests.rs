@@ -15,16 +15,16 @@ fn refused(args: &[&str]) -> String {
     Cli::try_parse_from(args).err().map(|e| e.to_string()).unwrap_or_default()
 }
 
-/// Values that mean nothing, and what is said of them.
+/// Invalid values, and the message for each.
 const ABSURD: [(&str, &str, &str); 52] = [
-    ("--log-level", "verbose", "`verbose` is no level; there are off, error, warn, info, debug, trace"),
-    ("--log-level", "", "`` is no level"),
-    ("--log-level", "3", "`3` is no level"),
-    ("--log-level", "info ", "`info ` is no level"),
-    ("--log-level", "info,verbose", "`verbose` is no level"),
-    ("--log-level", "hyper=loud", "`loud` is no level"),
-    ("--log-level", "hyper=", "`` is no level"),
-    ("--log-level", "=debug", "before the `=` of `=debug` is no part of the program"),
+    ("--log-level", "verbose", "`verbose` is not a level; use off, error, warn, info, debug, trace"),
+    ("--log-level", "", "`` is not a level"),
+    ("--log-level", "3", "`3` is not a level"),
+    ("--log-level", "info ", "`info ` is not a level"),
+    ("--log-level", "info,verbose", "`verbose` is not a level"),
+    ("--log-level", "hyper=loud", "`loud` is not a level"),
+    ("--log-level", "hyper=", "`` is not a level"),
+    ("--log-level", "=debug", "`=debug` names no part of the program before `=`"),
     ("--cache-size", "64", "`64` has no unit: is it 64MB, or really 64B?"),
     ("--cache-size", "64B", "it must be between 1MB and 1TiB"),
     ("--cache-size", "0", "it must be between 1MB and 1TiB"),
@@ -50,7 +50,7 @@ const ABSURD: [(&str, &str, &str); 52] = [
     ("--default-backoff-jitter", "50d", "it must be at most 49 days"),
     ("--default-backoff-exponent", "NaN", "it must be between 0 and 100"),
     ("--default-backoff-exponent", "inf", "it must be between 0 and 100"),
-    ("--default-backoff-exponent", "", "`` is no number"),
+    ("--default-backoff-exponent", "", "`` is not a number"),
     ("--default-retry-limit", "4294967296", "4294967296 is not in 0..=4294967295"),
     ("--default-retry-limit", "1.5", "invalid digit"),
     ("--default-dead-job-retention", "7", "`7` has no unit"),
@@ -64,15 +64,15 @@ const ABSURD: [(&str, &str, &str); 52] = [
     ("--port", "", "cannot parse integer from empty string"),
     ("--port", "65536", "65536 is not in 0..=65535"),
     ("--host", "", "it is empty; write 127.0.0.1"),
-    ("--host", "http://127.0.0.1", "it is a name or an address alone"),
-    ("--host", "127.0.0.1:7890", "the port is --port"),
+    ("--host", "http://127.0.0.1", "expected only a name or an address"),
+    ("--host", "127.0.0.1:7890", "set the port with --port"),
     ("--root-dir", "", "a value is required for '--root-dir"),
     ("--log-format", "xml", "[possible values: pretty, json]"),
     ("--enqueue-commit-mode", "", "[possible values: "),
 ];
 
 #[test]
-fn a_value_that_means_nothing_is_refused_with_the_choices() {
+fn an_invalid_value_is_refused_with_the_choices() {
     for (flag, value, said) in ABSURD {
         let error = refused(&[flag, value]);
         assert!(error.contains(said) && error.contains(flag), "{flag} {value:?}: {error}");
@@ -86,7 +86,7 @@ fn a_value_that_means_nothing_is_refused_with_the_choices() {
 }
 
 #[test]
-fn a_value_that_means_something_is_taken() {
+fn a_valid_value_is_accepted() {
     for (flag, value) in [
         ("--log-level", "INFO"),
         ("--log-level", "off"),

@@ -1,4 +1,4 @@
-//! Accepting connections and speaking HTTP/1.1 or HTTP/2 on them.
+//! Accepts connections and speaks HTTP/1.1 or HTTP/2 on them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,31 +21,31 @@ use super::socket::Socket;
 use super::tls::Acceptors;
 use super::{Service, closed};
 
-/// A peer that has vanished is noticed within this time.
+/// A peer that has vanished is detected within this time.
 const VANISHED_AFTER: Duration = Duration::from_secs(20);
-/// How long the head of a request may take to arrive, and a connection may be idle: longer than clients keep idle
-/// connections, so that none is closed under a request.
+/// The longest that the head of a request may take to arrive and that a connection may be idle. Clients close idle
+/// connections sooner, so none is closed under a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
-/// The largest head of a request, in bytes: URLs of 64 kB and some headers.
+/// The largest request head, in bytes: URLs of 64 kB and some headers.
 const MAX_HEAD: u32 = 128 * 1024;
-/// How many calls a connection may have open (HTTP/2): each costs memory, before it has said anything.
+/// The most concurrent calls of a connection (HTTP/2). Each costs memory before it has sent anything.
 const MAX_STREAMS: u32 = 256;
-/// What may be on the way before it is read, in bytes: of one call, and four times as much of a connection, so that two
-/// bodies that have to wait hold up no other.
+/// The most bytes in transit before they are read: per call, and four times as much per connection, so that two waiting
+/// bodies do not block the others.
 const WINDOW: u32 = 1024 * 1024;
-/// How much of a stream is asked for before it is sent, in bytes.
+/// How many bytes of a stream are buffered before they are sent.
 const MAX_SEND_BUFFER: usize = 64 * 1024;
-/// How long answers that are under way may take when the server stops.
+/// How long unfinished answers may take when the server stops.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// How long a TLS handshake may take.
+/// The longest TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection beyond the limit may take to hear of it, and how many of them are told at a time.
+/// How long refusing a connection beyond the limit may take, and how many are refused at a time.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_REFUSALS: usize = 64;
 
-/// What connections are served with.
+/// What connections share: the settings and the service.
 pub(crate) struct Host<S> {
     pub tls: Option<Acceptors>,
     pub guard: Guard,
@@ -54,7 +54,7 @@ pub(crate) struct Host<S> {
     pub service: S,
 }
 
-/// Serves connections until `closing` turns true and those that are open have come to their end.
+/// Serves connections until `closing` turns true and the open ones have ended.
 pub(crate) async fn accept<S: Service>(
     listener: TcpListener,
     host: Host<S>,
@@ -71,7 +71,7 @@ pub(crate) async fn accept<S: Service>(
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Most often the process has too many files open; connections that end make room.
+                    // Usually the process has too many open files; connections that end make room.
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
@@ -97,11 +97,11 @@ pub(crate) async fn accept<S: Service>(
     }
     drop((listener, watch));
     if timeout(LAST_WORDS, connections.shutdown()).await.is_err() {
-        tracing::info!("some connections did not end in time and are cut");
+        tracing::info!("some connections did not end in time and are closed");
     }
 }
 
-/// A task that ends when this is dropped.
+/// Aborts a task when dropped.
 struct AbortOnDrop(JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
@@ -148,7 +148,7 @@ impl<S: Service> Host<S> {
         }
     }
 
-    /// Says that there are too many connections. A client of HTTP/2 may ask more than once.
+    /// Answers that there are too many connections. An HTTP/2 client may send several requests.
     async fn refuse(&self, mut http: Http, socket: TcpStream) -> Result<(), Failed> {
         let limit = self.max_connections;
         let connection = self.memory.connect();

@@ -1,4 +1,4 @@
-//! One request and its answer, whatever they are about.
+//! Handles one request and its answer, whatever they are about.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use super::memory::{Held, Peer};
 use super::reply::{self, Body, Refusal};
 use super::request::{Request, Upload, accept, size_of_head};
 
-/// Answers one request. There is an answer to everything. Where it is not read in time, the connection is cut.
+/// Answers one request. Every request gets an answer; if the client does not read it in time, the connection is closed.
 pub(super) async fn respond<S: Service>(
     service: &S,
     guard: &Guard,
@@ -49,7 +49,7 @@ pub(super) async fn respond<S: Service>(
     Ok(reply::send(answer, held))
 }
 
-/// Answers a request on a connection that is one too many.
+/// Answers a request on a connection beyond the limit.
 pub(super) async fn refuse(
     limit: usize,
     peer: Arc<Peer>,
@@ -58,7 +58,7 @@ pub(super) async fn refuse(
     let (parts, body) = request.into_parts();
     let held = Held::open(&peer, size_of_head(&parts));
     let format = Format::from_accept(accept(&parts).as_deref()).unwrap_or(Format::Json);
-    let error = format!("the server has {limit} connections, which is its limit; try again in a moment");
+    let error = format!("the server has reached its connection limit of {limit}; try again in a moment");
     let mut answer = Refusal::new(Code::TooManyConnections, error).into_response(format);
     if parts.method == Method::HEAD {
         answer = reply::head_of(answer);
@@ -67,7 +67,7 @@ pub(super) async fn refuse(
     Ok(reply::send(answer, held))
 }
 
-/// Reads what is left of a body. What would not be read would be taken for the next request, so there must be none.
+/// Reads the rest of a body. Unread bytes would be taken for the next request.
 async fn finish<C>(upload: &mut Upload<Incoming>, answer: &mut Response<C>) {
     if !upload.finish().await {
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

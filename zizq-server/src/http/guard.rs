@@ -1,9 +1,9 @@
-//! The guard at the door: which names this server answers to, and which web pages may call it.
+//! Checks which host names this server answers to, and which web pages may call it.
 //!
-//! A browser sends requests for every page that is open in it, to every server that its machine can reach, and a
-//! request without a body needs nobody's consent. Three headers tell: `Sec-Fetch-Site` (W3C Fetch Metadata) and `Origin`
-//! (RFC 6454) say that another site's page is calling; `Host` gives away a page whose name was made to point here
-//! (DNS rebinding). Programs send neither of the first two.
+//! A browser sends requests for every open page to every server that its machine can reach, and a request without a
+//! body needs no consent. Three headers identify them: `Sec-Fetch-Site` (W3C Fetch Metadata) and `Origin` (RFC 6454)
+//! show that another site's page is calling; `Host` reveals a page whose name was made to point here (DNS rebinding).
+//! Programs send neither of the first two.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -25,29 +25,30 @@ const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
-/// Looks at every request before anything else does.
+/// Checks every request before anything else.
 #[derive(Debug, Clone)]
 pub(crate) struct Guard {
-    /// Whether the server is reached from its own machine only.
+    /// Whether the server listens on a loopback address only.
     loopback: bool,
     hosts: Vec<Host>,
     origins: Vec<Origin>,
 }
 
-/// The origin of a page on the list, where one calls.
+/// The origin of the calling page, if it is on the list.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Caller(Option<HeaderValue>);
 
 impl Guard {
-    /// A server that listens on `address`, answers to these names, too, and may be called by pages of these origins.
+    /// Creates the guard of a server that listens on `address`, also answers to these names, and may be called by pages
+    /// of these origins.
     pub(crate) fn new(address: IpAddr, hosts: Vec<Host>, origins: Vec<Origin>) -> Self {
         Self { loopback: address.is_loopback(), hosts, origins }
     }
 
-    /// Who calls.
+    /// Returns who calls.
     ///
     /// # Errors
-    /// 400 where the host cannot be read, 421 where it is none of this server's, 403 where a page of somebody else calls.
+    /// 400 if the host is unreadable, 421 if it is not one of this server's, 403 if the page of another site calls.
     pub(crate) fn check(&self, parts: &Parts) -> Result<Caller, Refusal> {
         let host = self.host(parts)?;
         let mut caller = Caller::default();
@@ -70,7 +71,7 @@ impl Guard {
         Ok(caller)
     }
 
-    /// The name that the request calls this server by. One that names none was sent by no browser.
+    /// The host name in the request. Browsers always send one.
     fn host(&self, parts: &Parts) -> Result<Option<Authority>, Refusal> {
         let mut headers = parts.headers.get_all(HOST).iter();
         let (header, second) = (headers.next(), headers.next());
@@ -82,12 +83,12 @@ impl Guard {
         if header.is_none() && target.is_none() && parts.version == Version::HTTP_11 {
             return Err(Refusal::invalid("Host: the request has none"));
         }
-        // Where both are there, the target counts (RFC 9112, 3.2.2). A name that is not ours is refused in either.
+        // If both are present, the target counts (RFC 9112, 3.2.2). A foreign name is refused in either.
         let header = header.map(|value| String::from_utf8_lossy(value.as_bytes()));
         let mut host = None;
         for text in [header.as_deref(), target].into_iter().flatten() {
             let named: Authority = text.parse().map_err(|NotAHost| {
-                Refusal::invalid(format!("Host: `{}` is no host with or without a port", excerpt(text)))
+                Refusal::invalid(format!("Host: `{}` is not a host, with or without a port", excerpt(text)))
             })?;
             if !self.answers_to(&named.host) {
                 return Err(foreign_host(&named.host));
@@ -100,7 +101,7 @@ impl Guard {
     fn answers_to(&self, host: &Host) -> bool {
         let own = match host {
             Host::Ip(ip) => !self.loopback || ip.is_loopback(),
-            // No page can have a name without a dot, but for those of the reader's own network.
+            // Web pages cannot have a name without a dot, except those in the reader's own network.
             Host::Name(name) => is_local(name) || (!self.loopback && !name.contains('.')),
         };
         own || self.hosts.contains(host)
@@ -108,14 +109,14 @@ impl Guard {
 }
 
 impl Caller {
-    /// Whether this is the question of a browser whether its page may call (Fetch, CORS preflight).
+    /// Whether the browser asks if its page may call (Fetch, CORS preflight).
     pub(crate) fn asks_first(&self, parts: &Parts) -> bool {
         self.0.is_some()
             && parts.method == Method::OPTIONS
             && parts.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
     }
 
-    /// Lets the page read the answer; where its browser asks first, lets it call as it wants to.
+    /// Lets the page read the answer, and answers a preflight.
     pub(crate) fn allow(self, asked: &Parts, answer: &mut HeaderMap) {
         let asks_first = self.asks_first(asked);
         let Some(origin) = self.0 else { return };
@@ -134,7 +135,7 @@ impl Caller {
     }
 }
 
-/// Whether somebody follows a link to a page of ours. That shows it to them, and to nobody else.
+/// Whether the user follows a link to a page of this server. Only the user sees the answer.
 fn is_visit(parts: &Parts) -> bool {
     let is = |name: &HeaderName, value: &str| parts.headers.get(name).is_some_and(|v| v == value);
     let path = parts.uri.path();
@@ -172,7 +173,7 @@ fn is_local(name: &str) -> bool {
     name.strip_suffix(LOCAL).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// What can be no host.
+/// The error for text that cannot be a host.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotAHost;
 
@@ -184,10 +185,10 @@ impl fmt::Display for NotAHost {
 
 impl std::error::Error for NotAHost {}
 
-/// A name, in lower case and without the final dot, or an address.
+/// A name in lower case without the final dot, or an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host {
-    /// An address, which nobody can make point elsewhere.
+    /// An address; DNS cannot redirect it.
     Ip(IpAddr),
     /// A name of the DNS.
     Name(SmolStr),
@@ -211,7 +212,7 @@ impl FromStr for Host {
     }
 }
 
-/// Short names need no memory of their own.
+/// Converts to lower case. Short names are stored without allocation.
 fn lower(text: &str) -> SmolStr {
     text.chars().map(|c| c.to_ascii_lowercase()).collect()
 }
@@ -226,7 +227,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// A host and a port, where there is one.
+/// A host with an optional port.
 #[derive(Debug, PartialEq, Eq)]
 struct Authority {
     host: Host,
@@ -243,7 +244,7 @@ impl FromStr for Authority {
             Some(at) => text.split_at_checked(end_of_address + at).ok_or(NotAHost)?,
             None => (text, ""),
         };
-        // A colon without a port is as good as none (RFC 3986, 3.2.3).
+        // A colon without a port counts as no port (RFC 3986, 3.2.3).
         let port = match port.strip_prefix(':').filter(|port| !port.is_empty()) {
             Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
                 Some(port.parse().map_err(|_| NotAHost)?)
@@ -255,7 +256,7 @@ impl FromStr for Authority {
     }
 }
 
-/// What a page comes from: scheme, host and port.
+/// The origin of a page: scheme, host and port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     scheme: SmolStr,
@@ -264,8 +265,8 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Whether a page of this origin was loaded from the host that it calls. The scheme may differ: a proxy before this
-    /// server may speak TLS for it.
+    /// Whether a page of this origin was loaded from the host that it calls. The scheme may differ, because a proxy may
+    /// add TLS.
     fn is_at(&self, host: &Authority) -> bool {
         self.host == host.host && self.port == host.port.or_else(|| usual_port(&self.scheme))
     }
@@ -321,7 +322,7 @@ mod tests {
         request.body(()).unwrap().into_parts().0
     }
 
-    /// The status of the refusal, 200 for none.
+    /// The status of the refusal, or 200 if there is none.
     fn status(guard: &Guard, parts: &Parts) -> u16 {
         use protocol::media::Format;
         match guard.check(parts) {
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_on_loopback_and_elsewhere() {
+    fn hosts_are_checked_on_loopback_and_elsewhere() {
         for (host, on_loopback, elsewhere) in [
             ("localhost", 200, 200),
             ("localhost:7890", 200, 200),
@@ -394,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn every_name_that_a_request_gives_must_be_ours() {
+    fn every_host_in_a_request_must_be_allowed() {
         let one = Version::HTTP_11;
         for (version, target, hosts, expected) in [
             (one, "/jobs", &[][..], 400),
@@ -418,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_others_are_refused_and_programs_are_not() {
+    fn pages_of_other_sites_are_refused_and_programs_are_not() {
         for (headers, expected) in [
             (&[][..], 200),
             (&[("sec-fetch-site", "same-origin")], 200),
@@ -430,7 +431,7 @@ mod tests {
             (&[("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")], 403),
             (&[("origin", "http://localhost:7890")], 200),
             (&[("origin", "HTTP://LocalHost:7890")], 200),
-            // A proxy before the server speaks TLS.
+            // A proxy in front of the server speaks TLS.
             (&[("origin", "https://localhost:7890")], 200),
             (&[("origin", "http://localhost")], 403),
             (&[("origin", "http://localhost:3000")], 403),
@@ -457,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn usual_ports_may_be_left_out() {
+    fn default_ports_may_be_omitted() {
         for (host, origin, expected) in [
             ("zizq.example.org", "https://zizq.example.org", 200),
             ("zizq.example.org:443", "https://zizq.example.org", 200),
@@ -495,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_name_names() {
+    fn origins_and_hosts_without_a_name_are_refused() {
         for bad in ["", "*", "*.example.org", "a:80", "http://a", "a/b", ".org", "a b"] {
             assert!(bad.parse::<Host>().is_err(), "{bad}");
         }

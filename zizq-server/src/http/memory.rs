@@ -1,13 +1,13 @@
-//! What peers can make this server hold: one account for all of it, per connection and in all, counted as bytes come
-//! and until they have gone.
+//! Bounds the memory that peers can make this server hold: one account, per connection and in total, counted from the
+//! arrival of bytes until they have gone.
 //!
-//! | Kind | From | To | Where it is too much |
+//! | Kind | From | To | At the limit |
 //! |---|---|---|---|
 //! | a call: its head, and what it costs to have it open | its head | its answer has been sent | 503 |
 //! | a body | each piece as it comes | the call is done | larger bodies come in one at a time, slow ones are refused |
 //! | an answer | before it is made | all of it has been sent | the connection's next calls wait, pages get short, 503 |
 //!
-//! A connection that has something to read and does not is ended.
+//! A connection that does not read what waits for it is closed.
 
 use std::io;
 use std::ops::Deref;
@@ -26,41 +26,41 @@ use crate::hash::HashMap;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// An answer counts so much while it is made, in bytes.
+/// An answer counts as this many bytes while it is made.
 pub(crate) const SMALL: usize = 64 * KIB;
-/// Bodies up to this size do not wait for larger ones, in bytes: a job with the largest payload by default, and more
-/// than almost all bulks.
+/// The largest body that does not wait for larger ones, in bytes: a job with the largest default payload, and more than
+/// almost all bulks.
 const MODEST: usize = 2 * MIB;
-/// About what it costs to have a call open, in bytes.
+/// The approximate cost of an open call, in bytes.
 const CALL: usize = 8 * KIB;
-/// What every connection may take of calls, bodies and answers beside what is counted in all, in bytes: one usual call. It is
-/// a part of what a connection costs, and so usual calls do not all write to the same place in memory.
+/// The bytes of calls, bodies and answers that every connection may use without counting them in the total: one usual
+/// call. It is part of the cost of a connection, and keeps usual calls from contending for one counter.
 const OWN: usize = 4 * KIB;
 const OWN_CALL: usize = CALL + OWN;
-/// What the calls of one connection may take, in bytes: mostly their heads.
+/// The most that the calls of one connection may use, in bytes: mostly their heads.
 const PEER_CALLS: usize = 8 * MIB;
-/// So many calls may be open beside a usual one on each connection.
+/// The most open calls besides one usual call per connection.
 const MORE_CALLS: usize = 16 * KIB;
-/// A connection that has not read so much is asked nothing more that is answered at length, in bytes.
+/// A connection with this many unread bytes gets no further long answers.
 pub(crate) const ROOM: usize = MIB;
-/// A page of large jobs ends before its limit, at about this many bytes.
+/// The size at which a page of large jobs ends before its limit, in bytes.
 pub(crate) const PAGE: usize = 16 * MIB;
-/// While more than this waits for its readers, in bytes, pages end at [`SMALL`], and nobody may read slowly.
+/// Above this many unread bytes in total, pages end at [`SMALL`], and slow readers are no longer tolerated.
 const MANY: usize = 64 * MIB;
-/// While more than this waits for its readers, in bytes, no long answers are given.
+/// Above this many unread bytes in total, long answers are refused.
 const TOO_MANY: usize = 128 * MIB;
-/// What all bodies that are not large may take beside the large ones, in bytes.
+/// The most that all modest bodies may use besides the large ones, in bytes.
 const ALL_MODEST: usize = 64 * MIB;
-/// So many bodies may wait until there is memory for more of them: in all, and of one connection, which must have the
-/// window (HTTP/2) for what they have on the way.
+/// The most bodies that wait for memory: in total, and per connection, which must have the window (HTTP/2) for the
+/// bytes in transit.
 const MAX_WAITING: usize = 64;
 const MAX_PEER_WAITING: usize = 2;
-/// For how long they may.
+/// How long a body may wait for memory.
 const WAITING: Duration = Duration::from_secs(10);
-/// How often is looked who does not read.
+/// How often connections that do not read are looked for.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What is counted.
+/// What a number of bytes is counted as.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Call,
@@ -72,7 +72,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// How much of it a connection may take before it is counted in all.
+    /// The bytes that a connection may use before they count in the total.
     const fn own(self) -> usize {
         match self {
             Self::Call => OWN_CALL,
@@ -81,7 +81,7 @@ impl Kind {
         }
     }
 
-    /// What of so many bytes of a connection is counted in all.
+    /// The part of a connection's bytes that counts in the total.
     const fn shared(self, bytes: usize) -> usize {
         bytes.saturating_sub(self.own())
     }
@@ -110,14 +110,14 @@ impl Sums {
     }
 }
 
-/// Why a call is not taken.
+/// Why a call is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Full {
     #[error("too many calls are open; try again in a moment")]
     Calls,
-    #[error("too many large bodies come at once; try again in a moment")]
+    #[error("too many large bodies arrive at once; try again in a moment")]
     Bodies,
-    #[error("too many answers are not read yet; try again in a moment")]
+    #[error("too many answers are still unread; try again in a moment")]
     Answers,
 }
 
@@ -126,10 +126,10 @@ pub(crate) enum Full {
 pub(crate) struct Memory {
     sums: Sums,
     max_calls: usize,
-    /// What large bodies may take, but for the one that has the lane.
+    /// The most that large bodies may use, except the one that holds the lane.
     max_large: usize,
     max_body: usize,
-    /// Where there is no memory for more, who has this goes on alone.
+    /// When memory is exhausted, the body that holds the lane continues alone.
     lane: Arc<AsyncMutex<()>>,
     waiting: AtomicUsize,
     freed: Notify,
@@ -150,7 +150,7 @@ impl Memory {
         })
     }
 
-    /// A new connection.
+    /// Opens the account of a new connection.
     pub(crate) fn connect(self: &Arc<Self>) -> Connection {
         let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
         let (next, peers) = &mut *peers;
@@ -170,7 +170,7 @@ impl Memory {
         Connection(peer)
     }
 
-    /// Ends connections that do not read what waits for them; for ever.
+    /// Closes connections that do not read what waits for them. Runs forever.
     pub(crate) async fn watch(&self) {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -184,13 +184,13 @@ impl Memory {
         }
     }
 
-    /// What is asked of those who send bodies.
+    /// How fast senders of bodies must be.
     fn manners(&self) -> Manners {
         if self.sums.of(Kind::Body) > self.max_large / 2 { Manners::Pressed } else { Manners::Calm }
     }
 }
 
-/// A connection, as long as it is open.
+/// An open connection.
 pub(crate) struct Connection(Arc<Peer>);
 
 impl Deref for Connection {
@@ -208,16 +208,16 @@ impl Drop for Connection {
     }
 }
 
-/// The account of one connection, and how to end it.
+/// The account of one connection, with the signal that closes it.
 #[derive(Debug)]
 pub(crate) struct Peer {
     memory: Arc<Memory>,
     key: u64,
     sums: Sums,
-    /// How many of its bodies wait for memory, and how many of its calls for its reading.
+    /// How many of its bodies wait for memory, and how many of its calls wait for it to read.
     waiting: AtomicUsize,
     stalled: AtomicUsize,
-    /// What its socket has taken since the last look, in bytes.
+    /// The bytes that its socket has taken since the last look.
     written: AtomicUsize,
     pace: Mutex<Pace>,
     read: Notify,
@@ -233,7 +233,7 @@ impl Peer {
         written
     }
 
-    /// Returns when the connection is to be ended.
+    /// Returns when the connection must be closed.
     pub(crate) async fn cut(&self) {
         self.cut.notified().await;
     }
@@ -249,17 +249,17 @@ impl Peer {
         pace.wait(LOOK, manners)
     }
 
-    /// Whether it reads what it is answered.
+    /// Whether the peer reads its answers.
     pub(crate) fn has_room(&self) -> bool {
         self.sums.answers() < ROOM
     }
 
-    /// Waits until it has read enough of what it was answered.
+    /// Waits until the peer has read enough of its answers.
     pub(crate) async fn room(&self) {
         self.wait_for_less_than(ROOM).await;
     }
 
-    /// Waits until a call can be answered that is not long. A page may be under way.
+    /// Waits until a short call can be answered. A page may be under way.
     pub(crate) async fn room_for_little(&self) {
         self.wait_for_less_than(ROOM + PAGE).await;
     }
@@ -286,7 +286,7 @@ impl Peer {
     }
 }
 
-/// What a call holds, until it is dropped.
+/// The memory of one call, released on drop.
 #[derive(Debug)]
 pub(crate) struct Held {
     peer: Arc<Peer>,
@@ -299,19 +299,19 @@ impl Held {
         Self { peer, bytes: [0; 4], lane: None }
     }
 
-    /// A call whose head has so many bytes.
+    /// Opens the account of a call with a head of this many bytes.
     pub(crate) fn open(peer: &Arc<Peer>, head: usize) -> Self {
         let mut held = Self::new(peer.clone());
         held.add(Kind::Call, CALL + head);
         held
     }
 
-    /// What is asked of who sends its body.
+    /// How fast the sender of its body must be.
     pub(crate) fn manners(&self) -> Manners {
         self.peer.memory.manners()
     }
 
-    /// Whether there can be one more such call.
+    /// Checks that one more call fits.
     ///
     /// # Errors
     /// [`Full::Calls`].
@@ -321,7 +321,7 @@ impl Held {
         if fits { Ok(()) } else { Err(Full::Calls) }
     }
 
-    /// Counts a piece of its body, and returns when the next one may come.
+    /// Counts a piece of its body, and returns when the next one may arrive.
     ///
     /// # Errors
     /// [`Full::Bodies`].
@@ -364,13 +364,13 @@ impl Held {
         memory.sums.of(Kind::Body) <= memory.max_large + modest
     }
 
-    /// The body is not needed any more.
+    /// Releases the body, which is no longer needed.
     pub(crate) fn forget_body(&mut self) {
         self.clear(Kind::Body);
         self.lane = None;
     }
 
-    /// An answer that may be long is going to be made, and counts from now on.
+    /// Counts an answer that may be long and is about to be made.
     ///
     /// # Errors
     /// [`Full::Answers`].
@@ -379,8 +379,7 @@ impl Held {
         if self.peer.memory.sums.answers() > TOO_MANY { Err(Full::Answers) } else { Ok(()) }
     }
 
-    /// How many bytes a page may have, for which there is room. Where others do not read theirs, or this peer has others
-    /// to read, it is a short one.
+    /// Reserves a page and returns its size in bytes. It is short while other peers, or this one, have much unread.
     pub(crate) fn page(&mut self) -> usize {
         let alone = self.peer.sums.answers() <= SMALL;
         if !alone || self.peer.memory.sums.answers() + PAGE > MANY + SMALL {
@@ -390,14 +389,14 @@ impl Held {
         PAGE
     }
 
-    /// The answer has been made.
+    /// Replaces the estimate by the actual size of the answer.
     pub(crate) fn made(&mut self, bytes: usize) {
         self.add(Kind::Answer, bytes);
         self.clear(Kind::Making);
         self.forget_body();
     }
 
-    /// These bytes, which hold it until they have been sent.
+    /// Returns bytes that hold their memory until they have been sent.
     pub(crate) fn until_sent(self, bytes: Vec<u8>) -> Bytes {
         Bytes::from_owner(Unsent { bytes, _held: self })
     }
@@ -467,7 +466,7 @@ impl AsRef<[u8]> for Unsent {
     }
 }
 
-/// One of those that wait.
+/// Counts a body or a call that waits.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl<'a> Waiting<'a> {
@@ -502,7 +501,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_left_on_the_account() {
+    async fn everything_is_released_in_the_end() {
         let memory = memory();
         let connection = memory.connect();
         let mut held = Held::open(&connection, 100);
@@ -538,13 +537,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn large_bodies_wait_for_their_turn_and_small_ones_do_not() {
+    async fn large_bodies_wait_for_memory_and_small_ones_do_not() {
         let memory = memory();
         let [a, b, c] = [memory.connect(), memory.connect(), memory.connect()];
         let [mut first, mut second, mut third] = [&a, &b, &c].map(|peer| Held::open(peer, 0));
         first.take_in(40 * MIB).await.unwrap();
         second.take_in(20 * MIB).await.unwrap();
-        // One goes on although there is no room for it.
+        // One continues although there is no memory for it.
         second.take_in(10 * MIB).await.unwrap();
         second.take_in(MIB).await.unwrap();
         assert!(second.lane.is_some());
@@ -565,7 +564,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_has_few_bodies_that_wait() {
+    async fn a_connection_may_have_few_waiting_bodies() {
         let memory = memory();
         let [full, peer] = [memory.connect(), memory.connect()];
         let mut most = Held::open(&full, 0);
@@ -576,11 +575,11 @@ mod tests {
         let (mut a, mut b) = (Box::pin(a.take_in(MODEST + 1)), Box::pin(b.take_in(MODEST + 1)));
         assert!((&mut a).now_or_never().is_none() && (&mut b).now_or_never().is_none());
         assert_eq!(c.take_in(MODEST + 1).await, Err(Full::Bodies));
-        assert_eq!((a.await, b.await), (Err(Full::Bodies), Err(Full::Bodies)), "they do not wait for ever");
+        assert_eq!((a.await, b.await), (Err(Full::Bodies), Err(Full::Bodies)), "they wait forever");
     }
 
     #[tokio::test]
-    async fn who_does_not_read_is_asked_nothing_more() {
+    async fn a_peer_that_does_not_read_gets_no_further_answers() {
         let memory = memory();
         let connection = memory.connect();
         let small = unread(&connection, ROOM - 1);
@@ -589,14 +588,14 @@ mod tests {
         let mut room = std::pin::pin!(connection.room());
         assert!(room.as_mut().now_or_never().is_none());
         assert!(connection.room_for_little().now_or_never().is_some());
-        assert!(memory.connect().room().now_or_never().is_some(), "others are");
+        assert!(memory.connect().room().now_or_never().is_some(), "others do");
         drop(more);
         room.await;
         drop(small);
     }
 
     #[tokio::test]
-    async fn pages_get_shorter_and_no_long_answers_are_made_while_too_much_is_unread() {
+    async fn pages_shrink_and_long_answers_are_refused_while_too_much_is_unread() {
         let memory = memory();
         let mut kept = Vec::new();
         let mut pages = Vec::new();
@@ -617,11 +616,11 @@ mod tests {
         let _other = unread(&connection, 1);
         let mut held = Held::open(&connection, 0);
         held.make().unwrap();
-        assert_eq!(held.page(), SMALL, "it has another one to read");
+        assert_eq!(held.page(), SMALL, "it has another answer to read");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_reads_nothing_is_ended() {
+    async fn a_peer_that_reads_nothing_is_closed() {
         let memory = memory();
         let watch = memory.clone();
         let watch = tokio::spawn(async move { watch.watch().await });
@@ -641,7 +640,7 @@ mod tests {
             () = reads => {}
         }
         assert_eq!(since.elapsed().as_secs(), 29);
-        // Where others need the memory, it is ended soon.
+        // When others need the memory, it is closed sooner.
         let _more = unread(&idle, MANY);
         let since = Instant::now();
         slow.cut().await;

@@ -1,6 +1,6 @@
-//! Transport: connections, TLS, requests and answers as bytes, and the bounds on all of them.
+//! The transport: connections, TLS, requests and answers as bytes, and the limits on all of them.
 //!
-//! It knows neither calls nor jobs. What answers a request is a [`Service`]; [`crate::api`] is the one there is.
+//! It does not know calls or jobs. A [`Service`] answers requests; [`crate::api`] is the only one.
 
 pub(crate) mod connection;
 mod exchange;
@@ -20,9 +20,9 @@ use tokio::sync::watch;
 use reply::Answer;
 use request::{Request, Upload};
 
-/// What answers requests that the guard has let pass.
+/// Answers requests that passed the guard.
 pub(crate) trait Service: Send + Sync + 'static {
-    /// The answer to a request. Its body is still on its way and is read, or not, by the service.
+    /// Answers a request. The body is still arriving; the service decides whether to read it.
     fn answer(
         &self,
         request: &mut Request,
@@ -32,6 +32,6 @@ pub(crate) trait Service: Send + Sync + 'static {
 
 /// Returns when streams must end.
 pub(crate) async fn closed(closing: &mut watch::Receiver<bool>) {
-    // A sender that is gone has nothing more to say: that is an end, too.
+    // A dropped sender also means the end.
     drop(closing.wait_for(|closing| *closing).await);
 }

@@ -1,19 +1,18 @@
-//! How long one waits for bytes, whichever way they go: they may pause, but not for long, and beyond that they come at
-//! some pace.
+//! Time limits for bytes in either direction: they may pause briefly, and beyond that must keep a minimum rate.
 
 use std::time::Duration;
 
-/// What is asked of a peer.
+/// How fast a peer must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manners {
-    /// There is memory enough.
+    /// There is enough memory.
     Calm,
     /// Others need the memory.
     Pressed,
 }
 
 impl Manners {
-    /// How long bytes may pause.
+    /// The longest pause between bytes.
     const fn pause(self) -> Duration {
         match self {
             Self::Calm => Duration::from_secs(30),
@@ -21,7 +20,7 @@ impl Manners {
         }
     }
 
-    /// How fast they come beyond that, in bytes a second.
+    /// The minimum rate beyond that, in bytes per second.
     const fn pace(self) -> usize {
         match self {
             Self::Calm => 32 * 1024,
@@ -39,19 +38,19 @@ impl Pace {
         Self(Manners::Calm.pause())
     }
 
-    /// So many bytes have come, or gone.
+    /// Counts bytes that were transferred.
     pub(crate) fn count(&mut self, bytes: usize, manners: Manners) {
         let gained = Duration::from_secs_f64(bytes as f64 / manners.pace() as f64);
         self.0 = (self.0 + gained).min(manners.pause());
     }
 
-    /// How long the next ones may take, as things are.
+    /// How long the next bytes may take under the given manners.
     pub(crate) fn left(&mut self, manners: Manners) -> Duration {
         self.0 = self.0.min(manners.pause());
         self.0
     }
 
-    /// So much time has passed. False where it was too much.
+    /// Counts time that has passed. Returns false if it was too much.
     pub(crate) fn wait(&mut self, time: Duration, manners: Manners) -> bool {
         self.0 = self.left(manners).saturating_sub(time);
         !self.0.is_zero()

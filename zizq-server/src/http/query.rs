@@ -1,4 +1,4 @@
-//! Query strings: every parameter is known, stands once, and has a value that makes sense.
+//! Query strings: every parameter must be known, appear once, and have a valid value.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -10,11 +10,11 @@ use protocol::synonyms;
 
 use super::reply::Refusal;
 
-/// The parameters of a request that have not been asked for yet.
+/// The parameters of a request that have not been read yet.
 #[derive(Debug)]
 pub(crate) struct Query<'a> {
     params: Vec<(Cow<'a, str>, Cow<'a, str>)>,
-    /// What was asked for, while there were parameters.
+    /// The names that were read while parameters were left.
     asked: Vec<&'static str>,
 }
 
@@ -36,7 +36,7 @@ impl<'a> Query<'a> {
         Ok(Self { params, asked: Vec::new() })
     }
 
-    /// The value of a parameter, which stays to be taken.
+    /// Returns the value of a parameter without taking it.
     pub(crate) fn peek(&self, name: &str) -> Option<&str> {
         self.params.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
     }
@@ -54,7 +54,7 @@ impl<'a> Query<'a> {
     /// Takes a parameter as a value; an empty one counts as absent.
     ///
     /// # Errors
-    /// 400 where it is none.
+    /// 400 for an invalid value.
     pub(crate) fn value<T>(&mut self, name: &'static str) -> Result<Option<T>, Refusal>
     where
         T: FromStr,
@@ -63,10 +63,10 @@ impl<'a> Query<'a> {
         self.read(name, T::from_str)
     }
 
-    /// Takes a parameter as what `read` makes of its text; an empty one counts as absent.
+    /// Takes a parameter as the result of `read` on its text; an empty one counts as absent.
     ///
     /// # Errors
-    /// 400 where it makes nothing of it.
+    /// 400 if `read` fails.
     pub(crate) fn read<T, E: Display>(
         &mut self,
         name: &'static str,
@@ -76,10 +76,10 @@ impl<'a> Query<'a> {
         text.map(|text| read(&text).map_err(|e| invalid(name, &text, e))).transpose()
     }
 
-    /// Takes a whole number from `lowest` to `highest`.
+    /// Takes an integer from `lowest` to `highest`.
     ///
     /// # Errors
-    /// 400 where it is none, or out of this range.
+    /// 400 if it is not an integer, or out of range.
     pub(crate) fn number(
         &mut self,
         name: &'static str,
@@ -90,14 +90,14 @@ impl<'a> Query<'a> {
         let number = text.parse::<u64>().ok().filter(|n| (lowest..=highest).contains(n));
         number.map(Some).ok_or_else(|| {
             let text = excerpt(&text);
-            Refusal::invalid(format!("{name}: `{text}` is no whole number from {lowest} to {highest}"))
+            Refusal::invalid(format!("{name}: `{text}` is not an integer between {lowest} and {highest}"))
         })
     }
 
-    /// Takes a yes or no; absent: no. An empty one is neither: it would turn a trial into the real thing.
+    /// Takes a boolean; absent: false. An empty one is refused: it would turn a dry run into the real thing.
     ///
     /// # Errors
-    /// 400 where it is neither `true` nor `false`.
+    /// 400 if it is neither `true` nor `false`.
     pub(crate) fn flag(&mut self, name: &'static str) -> Result<bool, Refusal> {
         match self.text(name).as_deref() {
             None | Some("false") => Ok(false),
@@ -109,10 +109,10 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// Takes a comma list; empty elements are skipped, and a list of nothing else counts as absent.
+    /// Takes a comma-separated list; empty elements are skipped, and a list without others counts as absent.
     ///
     /// # Errors
-    /// 400 for an element that is no value.
+    /// 400 for an invalid element.
     pub(crate) fn list<T>(&mut self, name: &'static str) -> Result<Option<Vec<T>>, Refusal>
     where
         T: FromStr,
@@ -127,7 +127,7 @@ impl<'a> Query<'a> {
     /// Ends the reading.
     ///
     /// # Errors
-    /// 400 for a parameter that nobody asked for.
+    /// 400 for a parameter that was not read.
     pub(crate) fn finish(self) -> Result<(), Refusal> {
         match self.params.first() {
             None => Ok(()),
@@ -135,16 +135,16 @@ impl<'a> Query<'a> {
                 let hint =
                     self.meant(name, value).map_or_else(String::new, |it| format!("; did you mean `{it}`?"));
                 let name = excerpt(name);
-                Err(Refusal::invalid(format!("query parameter `{name}` is not known here{hint}")))
+                Err(Refusal::invalid(format!("query parameter `{name}` is unknown here{hint}")))
             }
         }
     }
 }
 
 impl Query<'_> {
-    /// What somebody meant by a parameter that nobody asked for.
+    /// Suggests the intended parameter.
     fn meant(&self, name: &str, value: &str) -> Option<String> {
-        // `attempts>=3` is a parameter `attempts>` to the one who splits at `=`.
+        // Splitting `attempts>=3` at `=` makes it a parameter `attempts>`.
         if let Some(at) = name.find(['<', '>']) {
             let (name, sign) = name.split_at(at);
             let comparison = if value.is_empty() { sign.to_owned() } else { format!("{sign}={value}") };
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decodes_before_it_splits() {
+    fn lists_are_decoded_before_they_are_split() {
         let mut query = Query::parse(Some("queue=a%2Cb+c,,%C3%A4&n=7&e=")).unwrap();
         assert_eq!(query.list::<String>("queue").unwrap().unwrap(), ["a", "b c", "ä"]);
         assert_eq!(query.number("n", 1, 7).unwrap(), Some(7));
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses() {
+    fn invalid_queries_are_refused() {
         for bad in ["a=1&a=2", "a=%", "a=%f", "a=%zz", "a=%ff"] {
             assert!(Query::parse(Some(bad)).is_err(), "{bad}");
         }

@@ -1,4 +1,5 @@
-//! Results become responses. Only this file knows the statuses of answers, and `protocol::error::Code` those of refusals.
+//! Turns results into responses. Only this file knows the statuses of answers, and `protocol::error::Code` those of
+//! refusals.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -20,7 +21,7 @@ use serde::Serialize;
 
 use super::memory::{Full, Held};
 
-/// What an answer says: something that is there, or something that is made while it is sent.
+/// The content of an answer: complete, or generated while it is sent.
 pub(crate) enum Content {
     Whole(Vec<u8>),
     Stream(UnsyncBoxBody<Bytes, Infallible>),
@@ -34,7 +35,7 @@ impl Content {
     }
 }
 
-/// The answer to `HEAD`: what `GET` is answered, without the body (RFC 9110, 9.3.2). hyper leaves it out for HTTP/1.1 only.
+/// The answer to `HEAD`: that of `GET` without the body (RFC 9110, 9.3.2). hyper omits the body for HTTP/1.1 only.
 pub(crate) fn head_of(answer: Response<Content>) -> Response<Content> {
     let (mut parts, content) = answer.into_parts();
     if let Content::Whole(bytes) = content {
@@ -43,10 +44,10 @@ pub(crate) fn head_of(answer: Response<Content>) -> Response<Content> {
     Response::from_parts(parts, Content::Whole(Vec::new()))
 }
 
-/// What a connection sends. It counts until it has been sent.
+/// The body that a connection sends. It counts as memory until it has been sent.
 pub(crate) type Body = Either<FullBody<Bytes>, Kept>;
 
-/// A stream, and what it holds.
+/// A stream, and the memory that it holds.
 pub(crate) struct Kept {
     frames: UnsyncBoxBody<Bytes, Infallible>,
     _held: Held,
@@ -72,7 +73,7 @@ impl hyper::body::Body for Kept {
     }
 }
 
-/// The answer as it is sent.
+/// Converts an answer into what is sent.
 pub(crate) fn send(answer: Response<Content>, mut held: Held) -> Response<Body> {
     answer.map(|content| match content {
         Content::Whole(bytes) => {
@@ -89,7 +90,7 @@ pub(crate) fn send(answer: Response<Content>, mut held: Held) -> Response<Body> 
     })
 }
 
-/// Why a request was refused: a code, one sentence, and what belongs to it.
+/// Why a request was refused: a code, a sentence, and further members and headers.
 #[derive(Debug)]
 pub(crate) struct Refusal(Box<Reason>);
 
@@ -102,7 +103,7 @@ struct Reason {
 }
 
 impl Refusal {
-    /// The status follows from the code, and so does when to come back.
+    /// Creates a refusal. Its code determines the status and `Retry-After`.
     pub(crate) fn new(code: Code, error: impl Into<String>) -> Self {
         let seconds = match status_of(code) {
             StatusCode::SERVICE_UNAVAILABLE => Some("1"),
@@ -143,7 +144,7 @@ impl Refusal {
         Self::new(Code::Unavailable, error)
     }
 
-    /// [`Code::MethodNotAllowed`], with the methods that would do.
+    /// [`Code::MethodNotAllowed`], with the allowed methods.
     pub(crate) fn method_not_allowed(method: &Method, allowed: &[Method]) -> Self {
         let list = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
         let error = format!("{method} is not allowed here; allowed: {list}");
@@ -152,12 +153,12 @@ impl Refusal {
         refusal
     }
 
-    /// [`Code::NotAcceptable`], with the media types that would do.
+    /// [`Code::NotAcceptable`], with the supported media types.
     pub(crate) fn not_acceptable(error: impl Into<String>, supported: &[&str]) -> Self {
         Self::new(Code::NotAcceptable, error).supported(supported)
     }
 
-    /// [`Code::UnsupportedMediaType`], with the media types that would do.
+    /// [`Code::UnsupportedMediaType`], with the supported media types.
     pub(crate) fn unsupported_media_type(error: impl Into<String>, supported: &[&str]) -> Self {
         Self::new(Code::UnsupportedMediaType, error).supported(supported)
     }
@@ -167,13 +168,13 @@ impl Refusal {
         self
     }
 
-    /// With one more header, where there is none yet.
+    /// Adds a header unless it is set.
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.header.get_or_insert((name, value));
         self
     }
 
-    /// The response. Clients that asked for a format that does not exist get JSON.
+    /// The response. Clients that accept no supported format get JSON.
     pub(crate) fn into_response(self, format: Format) -> Response<Content> {
         let Reason { code, error, supported, header } = *self.0;
         let format = if supported.is_empty() { format } else { Format::Json };
@@ -203,15 +204,15 @@ impl From<Full> for Refusal {
     }
 }
 
-/// What a [`super::Service`] gives back.
+/// The result of a [`super::Service`].
 pub(crate) type Answer = Result<Response<Content>, Refusal>;
 
-/// How a call went that went well.
+/// How a successful call went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Success {
     /// 200.
     Done,
-    /// 201: there is something that was not there before.
+    /// 201: something was created.
     Created,
 }
 
@@ -229,7 +230,7 @@ pub(crate) fn ok<T: Serialize + ?Sized>(format: Format, value: &T) -> Response<C
     encoded(StatusCode::OK, format, value)
 }
 
-/// 201: a body of one value, which was not there before.
+/// 201: a body of one value, which was created.
 pub(crate) fn created<T: Serialize + ?Sized>(format: Format, value: &T) -> Response<Content> {
     encoded(StatusCode::CREATED, format, value)
 }
@@ -241,7 +242,7 @@ pub(crate) fn no_content() -> Response<Content> {
     response
 }
 
-/// [`Code::NotDone`]: which jobs of a report were not done. These lists are what it has to say.
+/// [`Code::NotDone`]: the jobs of a report that were not done. The lists are the whole body.
 pub(crate) fn not_done<T: Serialize>(format: Format, not_done: &NotDone<T>) -> Response<Content> {
     #[derive(Serialize)]
     struct Body<'a, T> {
@@ -260,7 +261,7 @@ fn encoded<T: Serialize + ?Sized>(status: StatusCode, format: Format, value: &T)
     whole(status, format, body)
 }
 
-/// JSON ends with a line end, for those who read it in a terminal.
+/// Builds a complete body. JSON ends with a newline, for readers at a terminal.
 fn whole(status: StatusCode, format: Format, mut body: Vec<u8>) -> Response<Content> {
     if format == Format::Json {
         body.push(b'\n');

@@ -22,19 +22,19 @@ use super::pace::Pace;
 use super::query::Query;
 use super::reply::Refusal;
 
-/// How much of a body that is not wanted is still read, so that its sender hears why, in bytes; how long it may pause, and
-/// how long that may take.
+/// How much of an unwanted body is read, in bytes, so that its sender receives the reason; how long it may pause, and
+/// how long that may take in total.
 const MAX_DRAINED: usize = 64 * 1024 * 1024;
 const DRAIN_PAUSE: Duration = Duration::from_millis(200);
 const MAX_DRAIN: Duration = Duration::from_secs(10);
 
-/// How much room a body gets at first that does not come in one piece, in bytes.
+/// The first allocation for a body that does not arrive in one piece, in bytes.
 const FIRST_ROOM: usize = 256 * 1024;
 
-/// How often is looked whether others need the memory of a body that does not come.
+/// How often to check whether others need the memory of a body that does not arrive.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A request. What its path names, and its body, are added by the service that answers it.
+/// A request. The service that answers it adds the path parameters and the body.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub parts: Parts,
@@ -45,30 +45,30 @@ pub(crate) struct Request {
     pub body: Bytes,
     /// The format of the answer.
     pub format: Format,
-    /// Where it comes from.
+    /// The address of the client.
     pub remote: SocketAddr,
-    /// What it holds.
+    /// The memory that the request holds.
     pub held: Mutex<Held>,
     /// The connection.
     pub peer: Arc<Peer>,
 }
 
 impl Request {
-    /// For answers that may be long: waits until the peer has read enough of the others.
+    /// Waits until the peer has read enough of its other answers, before an answer that may be long.
     ///
     /// # Errors
-    /// 503 while too many answers are not read.
+    /// 503 while too many answers are unread.
     pub(crate) async fn make_room(&self) -> Result<(), Refusal> {
         self.peer.room().await;
         Ok(self.held.lock().unwrap_or_else(PoisonError::into_inner).make()?)
     }
 
-    /// What it holds, for the one that has it alone.
+    /// The memory that the request holds, for its only owner.
     pub(crate) fn held_mut(&mut self) -> &mut Held {
         self.held.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many bytes a page may have.
+    /// The size of a page, in bytes.
     pub(crate) fn page(&self) -> usize {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).page()
     }
@@ -80,11 +80,11 @@ impl Request {
     /// The format of the body.
     ///
     /// # Errors
-    /// 415 where it is none of ours.
+    /// 415 if the format is not supported.
     pub(crate) fn body_format(&self) -> Result<Format, Refusal> {
         self.is_plain(&Format::SUPPORTED)?;
         let content_type = self.header(CONTENT_TYPE);
-        // An empty body is of every type.
+        // An empty body has any type.
         let content_type = content_type.filter(|_| !self.body.is_empty());
         Format::of_body(content_type.as_deref(), &self.body).ok_or_else(|| {
             let given = protocol::error::excerpt(content_type.as_deref().unwrap_or_default());
@@ -98,10 +98,10 @@ impl Request {
         })
     }
 
-    /// That the body is not compressed.
+    /// Checks that the body is not compressed.
     ///
     /// # Errors
-    /// 415 where it is, with the types that would do.
+    /// 415 if it is, with the supported types.
     pub(crate) fn is_plain(&self, supported: &[&str]) -> Result<(), Refusal> {
         match self.header(CONTENT_ENCODING) {
             Some(encoding) if !matches!(&*encoding.to_ascii_lowercase(), "" | "identity") => {
@@ -117,41 +117,41 @@ impl Request {
         Query::parse(self.parts.uri.query())
     }
 
-    /// For calls that have no parameters.
+    /// Checks that there are no parameters.
     ///
     /// # Errors
-    /// 400 where there is one.
+    /// 400 if there is one.
     pub(crate) fn no_query(&self) -> Result<(), Refusal> {
         self.query()?.finish()
     }
 
-    /// For calls whose body says nothing. What somebody has put there, such as filters, would be passed over.
+    /// Checks that the body is empty. Filters that were sent in it would otherwise be ignored.
     ///
     /// # Errors
-    /// 400 where it says something.
+    /// 400 if it is not empty.
     pub(crate) fn no_body(&self) -> Result<(), Refusal> {
         const EMPTY_MAP: &[u8] = &[0x80];
         const NIL: &[u8] = &[0xc0];
         match self.body.trim_ascii() {
             b"" | b"{}" | b"null" | EMPTY_MAP | NIL => Ok(()),
             _ => Err(Refusal::invalid(
-                "the body: this call has none; filters belong in the query, such as `?queue=mails`",
+                "the body: this call takes none; filters belong in the query, such as `?queue=mails`",
             )),
         }
     }
 
-    /// The job the path names.
+    /// Reads the id of the job in the path.
     ///
     /// # Errors
-    /// 404 for what can be no id.
+    /// 404 for text that cannot be an id.
     pub(crate) fn job_id(&self) -> Result<JobId, Refusal> {
         job_id(self.params.first().map(String::as_str).unwrap_or_default())
     }
 
-    /// The lease token that comes as header `Zizq-Lease` or as query parameter `lease`.
+    /// Reads the lease token from the header `Zizq-Lease` or the query parameter `lease`.
     ///
     /// # Errors
-    /// 400 for what can be no token.
+    /// 400 for text that cannot be a token.
     pub(crate) fn lease(&self, query: &mut Query<'_>) -> Result<Option<LeaseToken>, Refusal> {
         let in_query = query.value::<LeaseToken>("lease")?;
         let Some(text) = self.header("zizq-lease").filter(|text| !text.is_empty()) else {
@@ -164,16 +164,16 @@ impl Request {
     }
 }
 
-/// The job of this name.
+/// Parses the id of a job.
 ///
 /// # Errors
-/// 404 for what can be no id.
+/// 404 for text that cannot be an id.
 pub(crate) fn job_id(text: &str) -> Result<JobId, Refusal> {
     text.parse()
         .map_err(|_| Refusal::not_found(format!("no job has the id `{}`", protocol::error::excerpt(text))))
 }
 
-/// A header as text. What is not ASCII stays visible as such, so that it is refused and not passed over.
+/// A header as text. Characters outside ASCII remain visible, so that they are refused, not ignored.
 pub(crate) fn header(parts: &Parts, name: impl http::header::AsHeaderName) -> Option<Cow<'_, str>> {
     parts.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()))
 }
@@ -186,12 +186,12 @@ pub(crate) fn accept(parts: &Parts) -> Option<String> {
     Some(values.fold(first, |list, value| list + "," + &value))
 }
 
-/// The body of a request, on its way.
+/// The body of a request that is still arriving.
 pub(crate) struct Upload<B> {
     body: B,
-    /// Whether all of it has come.
+    /// Whether all of it has arrived.
     ended: bool,
-    /// Its sender waits to be asked for it (RFC 9110, 10.1.1), and has not been.
+    /// The sender waits for `100 Continue` (RFC 9110, 10.1.1), which was not sent yet.
     waits: bool,
 }
 
@@ -208,8 +208,8 @@ where
     /// Reads a body of at most `limit` bytes.
     ///
     /// # Errors
-    /// 413 where it is larger; 408 where it does not come in time; 400 where it breaks off; 503 where there is no
-    /// memory for it.
+    /// 413 if it is larger; 408 if it does not arrive in time; 400 if it is incomplete; 503 if there is no memory for
+    /// it.
     pub(crate) async fn read(&mut self, limit: usize, held: &mut Held) -> Result<Bytes, Refusal> {
         let mut whole = BytesMut::new();
         let mut pace = Pace::new();
@@ -217,11 +217,13 @@ where
         while !self.ended {
             let Some(data) = self.next(&mut pace, held).await? else { break };
             if whole.len() + data.len() > limit {
-                let error = format!("the body has more than {limit} bytes, the limit of this server");
+                let error = format!(
+                    "the body is larger than {limit} bytes, the limit of this server (--max-body-size)"
+                );
                 return Err(Refusal::too_large(error));
             }
             held.take_in(data.len()).await?;
-            // Most bodies come in one piece and need not be copied.
+            // Most bodies arrive in one piece and need no copy.
             if whole.is_empty() && size == Some(data.len()) {
                 self.ended = true;
                 return Ok(data);
@@ -235,7 +237,7 @@ where
         Ok(whole.freeze())
     }
 
-    /// The next piece, if there is one.
+    /// Returns the next piece, if there is one.
     async fn next(&mut self, pace: &mut Pace, held: &Held) -> Result<Option<Bytes>, Refusal> {
         self.waits = false;
         loop {
@@ -244,7 +246,7 @@ where
             let frame = timeout_at(since + pace.left(manners).min(LOOK), self.body.frame()).await;
             match frame {
                 Ok(Some(Ok(frame))) => {
-                    // The last piece is not followed by another that could come late.
+                    // No piece follows the last one, so none can be late.
                     if !self.body.is_end_stream() {
                         pace.wait(since.elapsed(), manners);
                         pace.count(frame.data_ref().map_or(0, Bytes::len), manners);
@@ -257,15 +259,15 @@ where
                     self.ended = true;
                     return Ok(None);
                 }
-                Ok(Some(Err(e))) => return Err(Refusal::invalid(format!("the body broke off: {e}"))),
+                Ok(Some(Err(e))) => return Err(Refusal::invalid(format!("the body is incomplete: {e}"))),
                 Err(_) if pace.wait(since.elapsed(), manners) => {}
-                Err(_) => return Err(Refusal::new(Code::BodyTimeout, "the body came too slowly")),
+                Err(_) => return Err(Refusal::new(Code::BodyTimeout, "timed out reading the body")),
             }
         }
     }
 
-    /// Reads on for a while and keeps nothing, so that a sender who does not listen before it is done hears the answer.
-    /// True where nothing is left that would be taken for the next request.
+    /// Reads and discards the rest for a while, so that a sender who reads only after sending receives the answer.
+    /// Returns whether nothing is left that would be taken for the next request.
     pub(crate) async fn finish(&mut self) -> bool {
         if self.ended || self.waits {
             return self.ended;
@@ -286,7 +288,7 @@ where
     }
 }
 
-/// About how many bytes the head of a request has.
+/// The approximate size of a request's head, in bytes.
 pub(crate) fn size_of_head(parts: &Parts) -> usize {
     let uri = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
     let headers = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len());
@@ -320,7 +322,7 @@ mod tests {
         Upload::new(&http::Request::new(()).into_parts().0, body)
     }
 
-    /// Reads a body of parts of this size that come so long after each other.
+    /// Reads a body of `parts` parts of this size, with this pause between them.
     async fn read(part: usize, pause: Duration, parts: usize) -> Result<usize, Refusal> {
         let memory = Memory::new(1 << 20);
         let mut held = Held::open(&memory.connect(), 0);
@@ -328,13 +330,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_may_be_slow_but_not_for_ever() {
+    async fn a_body_may_be_slow_but_not_forever() {
         const PACE: usize = 32 * 1024;
         const PAUSE: Duration = Duration::from_secs(30);
         let second = Duration::from_secs(1);
         assert_eq!(read(1, second, 25).await.unwrap(), 25);
         assert_eq!(read(PACE, second, 32).await.unwrap(), 1 << 20);
-        // What came fast is no excuse for a pause without end.
+        // Fast bytes do not excuse a later pause without end.
         for (part, pause) in [(1, second), (1_000, PAUSE + second), (900_000, PAUSE + second)] {
             let since = Instant::now();
             let refusal = read(part, pause, 1_000_000).await.unwrap_err();
@@ -346,7 +348,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_does_not_go_on_gives_way_where_memory_is_short() {
+    async fn a_stalled_body_is_given_up_when_memory_is_short() {
         let memory = Memory::new(64 << 20);
         let (first, second) = (memory.connect(), memory.connect());
         let idle = |peer: &Arc<Peer>| {
@@ -359,17 +361,17 @@ mod tests {
                 (refused, since.elapsed().as_secs())
             }
         };
-        assert_eq!(idle(&first).await, (true, 30), "one is waited for");
+        assert_eq!(idle(&first).await, (true, 30), "a single body is waited for");
         let mut most = Held::open(&second, 0);
         most.take_in(40 << 20).await.unwrap();
         assert_eq!(idle(&first).await, (true, 2), "not while another one has most of the memory");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_not_wanted_is_read_for_a_while() {
+    async fn an_unwanted_body_is_read_for_a_while() {
         let short = Duration::from_millis(100);
         assert!(upload(body_of(1 << 20, short, 60)).finish().await);
-        assert!(!upload(body_of(1 << 20, short, 70)).finish().await, "it is too long");
+        assert!(!upload(body_of(1 << 20, short, 70)).finish().await, "it is too large");
         assert!(!upload(body_of(1, short, 200)).finish().await, "it takes too long");
         assert!(!upload(body_of(1, Duration::from_secs(1), 2)).finish().await, "it pauses for too long");
     }

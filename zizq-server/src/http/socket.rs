@@ -1,5 +1,4 @@
-//! A connection as HTTP sees it: it does not wait for ever for its first bytes, and no refusal goes out without a
-//! sentence.
+//! A connection as HTTP sees it: limits the wait for its first bytes, and adds a sentence to every refusal.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -16,7 +15,7 @@ use tokio::time::{Sleep, sleep};
 use super::memory::Peer;
 use super::reply::status_of;
 
-/// How long a connection may take until its version of HTTP is known. Afterwards HTTP has its own patience.
+/// How long a connection may take until its HTTP version is known. Later timeouts are those of HTTP.
 const FIRST_BYTES: Duration = Duration::from_secs(30);
 
 /// What HTTP/2 begins with (RFC 9113, 3.4).
@@ -25,9 +24,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(crate) struct Socket<S> {
     inner: S,
     peer: Arc<Peer>,
-    /// While the version is not known: until when, and how many bytes of the preface of HTTP/2 have come.
+    /// While the version is unknown: the deadline, and how many bytes of the HTTP/2 preface have arrived.
     opening: Option<(Pin<Box<Sleep>>, usize)>,
-    /// What is written in the place of an empty refusal, and how much of it is.
+    /// The replacement of an empty refusal, and how much of it is written.
     refusal: Option<(Vec<u8>, usize)>,
 }
 
@@ -48,7 +47,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
         let Some((timer, seen)) = &mut self.opening else { return read };
         if read.is_pending() {
             ready!(timer.as_mut().poll(context));
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "nothing came")));
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "no request arrived")));
         }
         let new = buffer.filled().get(before..).unwrap_or_default();
         let rest = PREFACE.get(*seen..).unwrap_or_default();
@@ -113,7 +112,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
 
 const REFUSAL: &[u8] = b"HTTP/1.1 4";
 
-/// What the HTTP library answers by itself to a head it cannot read has no body. The same, with one.
+/// Adds a body to the HTTP library's own answer to an unreadable head, which has none.
 fn with_a_sentence(answer: &[u8]) -> Option<Vec<u8>> {
     if !answer.starts_with(REFUSAL) {
         return None;
@@ -122,7 +121,10 @@ fn with_a_sentence(answer: &[u8]) -> Option<Vec<u8>> {
     let (code, error) = match answer.get(REFUSAL.len()..)?.first_chunk()? {
         b"14" => (Code::UrlTooLong, "the URL is too long"),
         b"31" => (Code::HeadTooLarge, "the head of the request is too large"),
-        _ => (Code::Invalid, "the request is not HTTP"),
+        _ => (
+            Code::Invalid,
+            "the request is not HTTP, or its URL has a character that must be percent-encoded, such as > or a space",
+        ),
     };
     let body = ErrorBody { error: error.to_owned(), code: Some(code), supported: Vec::new() };
     let body = serde_json::to_string(&body).ok()?;
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_says_nothing_is_closed() {
+    async fn a_silent_connection_is_closed() {
         for start in ["", "PRI * HTTP/2.0\r\n"] {
             let (mut peer, ours) = tokio::io::duplex(64);
             let mut socket = socket(ours);
@@ -153,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_has_begun_is_left_in_peace() {
+    async fn a_connection_that_has_sent_a_request_stays_open() {
         for start in ["G", "PRI * HTTP/1.1\r\n", std::str::from_utf8(PREFACE).unwrap()] {
             let (mut peer, ours) = tokio::io::duplex(64);
             let mut socket = socket(ours);
@@ -169,8 +171,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn refusals_have_a_sentence() {
-        // The peer takes them in small pieces.
+    async fn refusals_get_a_sentence() {
+        // The peer reads them in small pieces.
         let (mut peer, ours) = tokio::io::duplex(7);
         let mut socket = socket(ours);
         let writer = tokio::spawn(async move {

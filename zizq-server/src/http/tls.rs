@@ -1,4 +1,4 @@
-//! TLS, where it is asked for.
+//! TLS, if it is configured.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::clock;
 
-/// The files of TLS, as flags name them.
+/// The TLS files, as given by flags.
 #[derive(Debug, Clone, Args)]
 pub struct Tls {
-    /// Speak TLS, with the certificate chain in this PEM file
+    /// Serve HTTPS with the certificate chain in this PEM file
     #[arg(long, env = "ZIZQ_TLS_CERT", requires = "tls_key", required = false)]
     pub tls_cert: PathBuf,
     /// The private key of the certificate, a PEM file
@@ -25,7 +25,7 @@ pub struct Tls {
     pub tls_key: PathBuf,
 }
 
-/// What new connections speak TLS with. It changes when the files are read again; what is open goes on with the old.
+/// What new connections speak TLS with. A reload replaces it; open connections keep the old one.
 #[derive(Clone)]
 pub(crate) struct Acceptors {
     files: Tls,
@@ -36,14 +36,14 @@ impl Acceptors {
     /// Reads certificate and key.
     ///
     /// # Errors
-    /// A sentence for whoever wrote the flags: when a file cannot be read, or the two do not belong together.
+    /// One sentence for the operator: a file cannot be read, or the two do not belong together.
     pub(crate) fn read(files: &Tls) -> anyhow::Result<Self> {
         let (acceptor, doubts) = load(files)?;
         warn(&doubts);
         Ok(Self { files: files.clone(), current: Arc::new(watch::Sender::new(acceptor)) })
     }
 
-    /// Reads them again. What is wrong is an error, and changes nothing.
+    /// Reloads them. An error changes nothing.
     pub(crate) fn read_again(&self) -> anyhow::Result<()> {
         let (acceptor, doubts) = load(&self.files)?;
         warn(&doubts);
@@ -51,7 +51,7 @@ impl Acceptors {
         Ok(())
     }
 
-    /// For a connection that begins now.
+    /// The acceptor for a new connection.
     pub(crate) fn current(&self) -> TlsAcceptor {
         self.current.borrow().clone()
     }
@@ -63,9 +63,10 @@ fn warn(doubts: &[String]) {
     }
 }
 
-/// What to speak, and what is doubtful about it. HTTP/2 is offered before HTTP/1.1 (ALPN, RFC 7301).
+/// Loads the files, and returns warnings about them. HTTP/2 is offered before HTTP/1.1 (ALPN, RFC 7301).
 ///
-/// A configuration of its own for each pair of files: a session of the old certificate is not taken up with the new one.
+/// Each pair of files gets its own configuration, so that a session of the old certificate is not resumed with the new
+/// one.
 fn load(files: &Tls) -> anyhow::Result<(TlsAcceptor, Vec<String>)> {
     let (cert, key) = (files.tls_cert.display().to_string(), files.tls_key.display().to_string());
     let pem = std::fs::read(&files.tls_cert).with_context(|| format!("--tls-cert: cannot read {cert}"))?;
@@ -75,7 +76,7 @@ fn load(files: &Tls) -> anyhow::Result<(TlsAcceptor, Vec<String>)> {
     let now = i64::try_from(clock::now().wall / 1000).unwrap_or(i64::MAX);
     let mut doubts = doubts(&cert, chain.first().and_then(|first| Facts::of(first)).as_ref(), now);
     if others_can_read(&files.tls_key) {
-        doubts.push(format!("--tls-key {key}: every user of this machine can read it; chmod o= {key}"));
+        doubts.push(format!("--tls-key {key}: every user of this machine can read it; run chmod o= {key}"));
     }
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
@@ -84,7 +85,7 @@ fn load(files: &Tls) -> anyhow::Result<(TlsAcceptor, Vec<String>)> {
     let mut config = match config {
         Ok(config) => config,
         Err(rustls::Error::InconsistentKeys(_)) => {
-            bail!("--tls-key {key}: this key does not belong to the certificate in {cert}")
+            bail!("--tls-key {key}: the key does not belong to the certificate in {cert}")
         }
         Err(error) => bail!("{cert} and {key} cannot be used: {error}"),
     };
@@ -97,8 +98,8 @@ fn doubts(cert: &str, facts: Option<&Facts>, now: i64) -> Vec<String> {
     let untimely = facts.doubt(now).map(|doubt| format!("--tls-cert {cert}: {doubt}"));
     let nameless = facts.names.is_empty().then(|| {
         format!(
-            "--tls-cert {cert}: the certificate names no host, and clients refuse it; \
-             with openssl req -x509 add: -addext subjectAltName=DNS:HOST"
+            "--tls-cert {cert}: the certificate names no host, so clients refuse it; \
+             create it with openssl req -x509 ... -addext subjectAltName=DNS:HOST"
         )
     });
     untimely.into_iter().chain(nameless).collect()

@@ -1,4 +1,4 @@
-//! Work on large bodies, where it holds up no connection.
+//! Runs work on large bodies on threads of its own, so that it delays no connection.
 
 use protocol::error::Code;
 use tokio::sync::Semaphore;
@@ -16,10 +16,10 @@ impl Work {
         Self(Semaphore::new(WORKERS))
     }
 
-    /// Does work on so many bytes; on another thread where they are many.
+    /// Runs work on this many bytes, on another thread if they are many.
     ///
     /// # Errors
-    /// When the server stops meanwhile.
+    /// When the server stops in the meantime.
     pub(crate) async fn on<T: Send + 'static>(
         &self,
         bytes: usize,

@@ -1,4 +1,4 @@
-//! Many jobs that came at once, with the body that they were read from: it is stored as it is.
+//! Many jobs from one request, with its body, which is stored as it is.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -13,32 +13,32 @@ use crate::hash::HashSet;
 const LARGE_JOBS: usize = 2_048;
 /// A bulk with more bytes is large.
 const LARGE_BYTES: usize = 4 * 1024 * 1024;
-/// How much of what came in is stored in one turn, in bytes.
+/// How much of the body is stored per turn, in bytes.
 const PART_BYTES: usize = if cfg!(test) { 200 } else { 256 * 1024 };
-/// How many jobs are enqueued in one turn.
+/// How many jobs are enqueued per turn.
 const SLICE_JOBS: usize = if cfg!(test) { 3 } else { 512 };
-/// How many bytes of payload are enqueued in one turn, but for the last job.
+/// How many bytes of payload are enqueued per turn, except for the last job.
 const SLICE_BYTES: usize = if cfg!(test) { 500 } else { 512 * 1024 };
 
-/// The body of a request for many jobs, read.
+/// The parsed body of a request for many jobs.
 #[derive(Debug, Clone)]
 pub struct NewBulk {
     pub(crate) format: Format,
     pub(crate) body: Bytes,
     pub(crate) number: usize,
-    /// The jobs, cut up here, where nobody waits for it.
+    /// The jobs, split into slices here, outside the engine's thread.
     pub(crate) slices: VecDeque<Vec<NewJob>>,
-    /// Of the jobs that draw the same on budgets the first, with its place.
+    /// The first job for each distinct set of draws on budgets, with its index.
     pub(crate) drawing: Vec<(usize, NewJob)>,
 }
 
 impl NewBulk {
-    /// Whether one turn would take too long for so much.
+    /// Whether one turn would take too long for this much.
     pub const fn is_large(jobs: usize, bytes: usize) -> bool {
         jobs > LARGE_JOBS || bytes > LARGE_BYTES
     }
 
-    /// Jobs, and the body that they were read from.
+    /// Creates a bulk from jobs and the body that they were read from.
     pub fn new(format: Format, body: Bytes, jobs: Vec<NewJob>) -> Self {
         let (mut seen, mut drawing) = (HashSet::default(), Vec::new());
         for (i, job) in jobs.iter().enumerate() {
@@ -52,21 +52,21 @@ impl NewBulk {
         Self { format, body, number, slices: slices(jobs), drawing }
     }
 
-    /// Reads anew what came in at the time `now`.
+    /// Parses a stored body again, as received at the time `now`.
     ///
     /// # Errors
-    /// [`EnqueueError`] where that is no body of `POST /jobs/bulk`.
+    /// [`EnqueueError`] if the body is not valid for `POST /jobs/bulk`.
     pub fn parse(format: Format, body: Bytes, now: u64) -> Result<Self, EnqueueError> {
         let jobs = parse_bulk(format, &body, now)?.jobs;
         Ok(Self::new(format, body, jobs))
     }
 
-    /// How many jobs there are.
+    /// The number of jobs.
     pub const fn number(&self) -> usize {
         self.number
     }
 
-    /// Its jobs, in their order.
+    /// The jobs, in order.
     #[cfg(test)]
     pub fn jobs(&self) -> Vec<NewJob> {
         self.slices.iter().flatten().cloned().collect()

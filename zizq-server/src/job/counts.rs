@@ -1,9 +1,9 @@
-//! How many jobs there are.
+//! Numbers of jobs.
 
 use protocol::job::Status;
 use serde::{Deserialize, Serialize};
 
-/// How many jobs of a queue have each stored status.
+/// The number of a queue's jobs in each stored status.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     pub scheduled: u64,

@@ -1,4 +1,4 @@
-//! What jobs draw on budgets, as a number: in keys and records, what is drawn itself would be long.
+//! Numbers for what jobs draw on budgets: keys and records would be long with the draws themselves.
 
 /// The number of a budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -9,9 +9,9 @@ pub struct BudgetId(pub u32);
 pub struct DrawId(pub u32);
 
 impl DrawId {
-    /// Of jobs that draw on no budget.
+    /// Jobs that draw on no budget.
     pub const NONE: Self = Self(0);
-    /// Of jobs that draw on some budget, whichever.
+    /// Jobs that draw on any budget.
     pub const SOME: Self = Self(u32::MAX);
 
     pub const fn is_none(self) -> bool {

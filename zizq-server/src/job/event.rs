@@ -1,4 +1,4 @@
-//! What happens to a job, as those hear of it who listen.
+//! Status changes of jobs, as listeners receive them.
 
 use std::sync::Arc;
 
@@ -6,20 +6,20 @@ use protocol::id::JobId;
 use protocol::job::{LastError, Status};
 use protocol::name::{JobType, QueueName};
 
-/// A job has changed its status.
+/// A status change of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     pub id: JobId,
     pub queue: QueueName,
     pub job_type: JobType,
-    /// None: it is new.
+    /// `None`: it is new.
     pub from: Option<Status>,
-    /// None: it is gone.
+    /// `None`: it was deleted.
     pub to: Option<Status>,
     /// In milliseconds since the Unix epoch.
     pub at: u64,
     pub priority: u16,
     pub attempts: u32,
-    /// Where the job has just failed: why.
+    /// The error, if the job has just failed.
     pub error: Option<Arc<LastError>>,
 }

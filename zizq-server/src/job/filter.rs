@@ -1,4 +1,4 @@
-//! Which jobs a call is about. Everything but the jq expression is decided here.
+//! Selects the jobs of a call. Everything but the jq expression is decided here.
 
 use std::fmt;
 
@@ -11,14 +11,14 @@ use protocol::time::{self, InvalidTime};
 
 use super::Job;
 
-/// The conditions of a call, joined by AND. None of a kind means all. Lists are sorted.
+/// The conditions of a call, joined by AND. `None` accepts all. Lists are sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     pub ids: Option<Vec<JobId>>,
     pub queues: Option<Vec<QueueName>>,
     pub types: Option<Vec<JobType>>,
     pub statuses: Option<Vec<Status>>,
-    /// Budgets, of which a job draws on one at least.
+    /// Budgets; a job must draw on at least one of them.
     pub budgets: Option<Vec<BudgetKey>>,
     pub priority: Option<Span>,
     pub ready_at: Option<Span>,
@@ -37,7 +37,7 @@ impl Filter {
         has(self.ids.as_ref(), id) && has(self.queues.as_ref(), queue) && has(self.types.as_ref(), job_type)
     }
 
-    /// Whether the job is one of those asked for, its status and the jq expression apart.
+    /// Whether the job matches, ignoring its status and the jq expression.
     pub fn accepts_all_but_status(&self, job: &Job, queue: &QueueName) -> bool {
         has(self.ids.as_ref(), &job.id)
             && has(self.queues.as_ref(), queue)
@@ -48,12 +48,12 @@ impl Filter {
             && holds(self.attempts, u64::from(job.attempts))
     }
 
-    /// Whether the job is one of those asked for, the jq expression apart.
+    /// Whether the job matches, ignoring the jq expression.
     pub fn accepts(&self, job: &Job, queue: &QueueName, status: Status) -> bool {
         self.wants_status(status) && self.accepts_all_but_status(job, queue)
     }
 
-    /// Whether the counts by queue and status tell how many jobs are asked for.
+    /// Whether the counts by queue and status give the number of matching jobs.
     pub fn is_of_queue_and_status(&self) -> bool {
         let Self { ids, queues: _, types, statuses: _, budgets, priority, ready_at, attempts, jq } = self;
         ids.is_none()
@@ -77,17 +77,17 @@ fn holds(span: Option<Span>, n: u64) -> bool {
     span.is_none_or(|span| span.contains(n))
 }
 
-/// A range of whole numbers, both ends included: `N`, `A..B`, `..B`, `A..`, `..`.
+/// A range of integers, both ends included: `N`, `A..B`, `..B`, `A..`, `..`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     from: Option<u64>,
     to: Option<u64>,
 }
 
-/// Why a text is no range.
+/// Why a text is not a range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSpan {
-    #[error("a range is written N, A..B, A.. or ..B, with whole numbers{0}")]
+    #[error("a range is written N, A..B, A.. or ..B, with integers{0}")]
     Malformed(String),
     #[error("the range ends before it begins")]
     Reversed,
@@ -102,7 +102,7 @@ impl Span {
         self.from.is_none_or(|from| from <= n) && self.to.is_none_or(|to| n <= to)
     }
 
-    /// Reads a range of a field whose values go up to `highest`.
+    /// Parses a range of a field whose values go up to `highest`.
     ///
     /// # Errors
     /// [`InvalidSpan`].
@@ -116,7 +116,7 @@ impl Span {
         })
     }
 
-    /// Reads a range of times: in milliseconds, or by RFC 3339.
+    /// Parses a range of times, in milliseconds or in RFC 3339 format.
     ///
     /// # Errors
     /// [`InvalidSpan`].
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans() {
+    fn spans_are_parsed() {
         for (text, inside, outside) in [
             ("5", vec![5], vec![4, 6]),
             ("2..4", vec![2, 3, 4], vec![1, 5]),

@@ -1,4 +1,4 @@
-//! How the server fills the bits of a job id, so that the id alone says where the job was put.
+//! The bits of a job id, which alone tells where the job was stored at enqueue.
 //!
 //! ```text
 //! 48 bits milliseconds | 24 bits count | 32 bits queue | 16 bits priority | 8 bits engine
@@ -35,7 +35,7 @@ impl Stamp {
         Self(bits)
     }
 
-    /// When it was handed out, in milliseconds since the Unix epoch.
+    /// When it was generated, in milliseconds since the Unix epoch.
     #[expect(clippy::cast_possible_truncation, reason = "a stamp has 48 bits of time")]
     pub const fn millis(self) -> u64 {
         (self.0 >> Self::COUNT_BITS) as u64
@@ -45,12 +45,12 @@ impl Stamp {
         self.0
     }
 
-    /// The stamp behind this one.
+    /// The next stamp.
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
 
-    /// As [`Stamp::next`]; none behind the last.
+    /// As [`Stamp::next`]; `None` after the last.
     pub fn checked_next(self) -> Option<Self> {
         let next = self.next();
         (next.0 >> (8 * Self::BYTES) == 0).then_some(next)
@@ -68,7 +68,7 @@ impl std::fmt::Debug for Stamp {
     }
 }
 
-/// Where a job was put when it was enqueued.
+/// Where a job was stored when it was enqueued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Home {
     pub queue: QueueId,
@@ -95,19 +95,19 @@ impl Home {
     }
 }
 
-/// Hands out stamps: the engine's time, and a count within it that goes on when the clock stands or steps back.
+/// Generates stamps from the engine's time, and a counter that continues when the clock stands still or steps back.
 #[derive(Debug, Clone)]
 pub struct Stamps {
     last: u128,
 }
 
 impl Stamps {
-    /// Starts behind everything that was handed out before `millis`.
+    /// Starts after everything that was generated before `millis`.
     pub const fn starting_at(millis: u64) -> Self {
         Self { last: (millis as u128) << Stamp::COUNT_BITS }
     }
 
-    /// The stamp that was handed out last.
+    /// The last generated stamp.
     pub const fn last(&self) -> Stamp {
         Stamp(self.last)
     }
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_says_where_its_job_was_put() {
+    fn an_id_tells_where_its_job_was_stored() {
         let home = Home { queue: QueueId(u32::MAX - 5), priority: 40_000 };
         let stamp = Stamps::starting_at(7).next(1_900_000_000_000);
         let id = home.id(stamp);
@@ -143,7 +143,7 @@ mod tests {
             for stamp in [Stamp::MIN, Stamp::from_bits((1 << (8 * Stamp::BYTES)) - 1)] {
                 let bits = home.id(stamp).to_u128();
                 assert_eq!(bits & 0xff, 0, "{home:?} {stamp:?}");
-                // Of another engine it would say the same about its job.
+                // The rest of an id with another engine's number means the same.
                 let other = JobId::from_u128(bits | 0xff);
                 assert_eq!((Home::of(other), Stamp::of(other)), (home, stamp));
             }
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn stamps_grow_whatever_the_clock_does() {
+    fn stamps_grow_even_if_the_clock_steps_back() {
         let mut stamps = Stamps::starting_at(1000);
         let times = [999, 1000, 1000, 2000, 1500, 2000, 2001];
         let handed_out: Vec<Stamp> = times.iter().map(|now| stamps.next(*now)).collect();

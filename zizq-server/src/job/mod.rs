@@ -1,4 +1,4 @@
-//! A job as the engine holds it, and the words that store and engine share: ids, places, tags, counts, filters.
+//! A job as the engine holds it, and the terms that store and engine share: ids, places, tags, counts, filters.
 
 pub mod bulk;
 pub mod counts;
@@ -23,10 +23,10 @@ use draw::DrawId;
 use id::{Home, QueueId, Stamp};
 use place::Place;
 
-/// A job is dead after so many failures, whatever its retry limit. A record is kept of each.
+/// The number of failures after which any job is dead, whatever its retry limit. A record is kept of each.
 pub const MAX_ATTEMPTS: u32 = if cfg!(test) { 4 } else { 1_000_000 };
 
-/// A larger payload is not kept in memory once its job has been sent, in bytes.
+/// A larger payload leaves memory once its job has been sent, in bytes.
 const MAX_KEPT: usize = if cfg!(test) { 2 } else { 4 * 1024 };
 
 /// Everything about a job. Times are milliseconds since the Unix epoch.
@@ -36,35 +36,35 @@ pub struct Job {
     pub queue: QueueId,
     pub priority: u16,
     pub job_type: JobType,
-    /// Empty where only the store has it.
+    /// Empty if only the store has it.
     pub payload: Payload,
     /// How many bytes of payload only the store has: all or none. Such a job is in flight.
     pub left_bytes: usize,
-    /// Never [`Status::InFlight`]: who holds a job is the business of `engine/streams/lease.rs`.
+    /// Never [`Status::InFlight`]: `engine/streams/lease.rs` tracks who holds a job.
     pub status: Status,
     pub ready_at: u64,
     /// Finished failures.
     pub attempts: u32,
-    /// Times it was handed out.
+    /// How often it was delivered.
     pub deliveries: u32,
-    /// The token of the last delivery that is known to the store.
+    /// The token of the last delivery that the store knows.
     pub last_lease: Option<LeaseToken>,
-    /// Whether that delivery came to nothing: its worker may still report, as long as nobody else has the job.
+    /// Whether that delivery ended without an outcome: its worker may still report until the job is delivered again.
     pub lapsed: bool,
     pub retry_limit: Option<u32>,
     pub backoff: Option<Backoff>,
     pub retention: Option<Retention>,
     pub dequeued_at: Option<u64>,
     pub failed_at: Option<u64>,
-    /// Why it failed last, in short.
+    /// The last error, in short.
     pub last_error: Option<Arc<LastError>>,
     pub completed_at: Option<u64>,
     pub purge_at: Option<u64>,
-    /// What came of it, where its worker has said so.
+    /// The result, if its worker has reported one.
     pub result: Option<Payload>,
-    /// What it draws on budgets while it has not ended.
+    /// What it draws on budgets until it has ended.
     pub draw: DrawId,
-    /// What it asks for beyond the ordinary.
+    /// Its optional features, if it uses any.
     pub flow: Option<Box<Flow>>,
 }
 
@@ -109,12 +109,12 @@ impl Job {
         }
     }
 
-    /// Whether it lies elsewhere than its id says.
+    /// Whether it is stored elsewhere than its id tells.
     pub fn is_moved(&self) -> bool {
         Home::of(self.id) != Home { queue: self.queue, priority: self.priority }
     }
 
-    /// When the timer of a job that is not ready goes off: to make it ready, or to forget it.
+    /// When the timer of a job that is not ready fires: to make it ready, or to delete it.
     pub const fn due(&self) -> Option<u64> {
         match self.status {
             Status::Scheduled => Some(self.ready_at),
@@ -123,7 +123,7 @@ impl Job {
         }
     }
 
-    /// The time that the date of its timer was made from, by adding a length; none: the date is somebody's own.
+    /// The time from which its timer was computed by adding a duration; `None`: a user set the date.
     pub const fn dated_from(&self) -> Option<u64> {
         match self.status {
             Status::Scheduled | Status::Dead => self.failed_at,
@@ -132,18 +132,18 @@ impl Job {
         }
     }
 
-    /// Somebody has said when it shall be ready: no date of before counts any more.
+    /// Sets when it becomes ready; replaces any earlier date.
     pub fn wait_until(&mut self, at: u64, now: u64) {
         self.ready_at = at;
         self.failed_at = self.failed_at.map(|failed_at| failed_at.min(now));
     }
 
-    /// Whether the job has been forgotten, be it purged already or not.
+    /// Whether the job's retention is over, even if it is not purged yet.
     pub fn is_gone(&self, now: u64) -> bool {
         self.status.is_terminal() && self.purge_at.is_some_and(|at| at <= now)
     }
 
-    /// Whether its payload is not to stay in memory while it is in flight.
+    /// Whether its payload leaves memory while it is in flight.
     pub const fn is_large(&self) -> bool {
         self.payload.bytes().len() > MAX_KEPT
     }
@@ -156,13 +156,13 @@ impl Job {
         }
     }
 
-    /// Takes back what was left to the store.
+    /// Takes back a payload that was left to the store.
     pub(crate) fn take_payload(&mut self, payload: Payload) {
         self.payload = payload;
         self.left_bytes = 0;
     }
 
-    /// What memory it costs with its payload, in bytes, about.
+    /// Its approximate memory with the payload, in bytes.
     pub fn weight(&self) -> usize {
         size_of::<Self>()
             + self.flow.as_ref().map_or(0, |flow| flow.weight())
@@ -172,12 +172,12 @@ impl Job {
             + self.last_error.as_ref().map_or(0, |error| weight_of(error))
     }
 
-    /// The key that keeps others out, if it has one.
+    /// Its unique key, which deduplicates jobs, if it has one.
     pub fn unique(&self) -> Option<&Unique> {
         self.flow.as_ref()?.unique.as_ref()
     }
 
-    /// How later jobs are folded into it, as long as it is open to them.
+    /// How later jobs are folded into it while it is open to them.
     pub fn batch(&self) -> Option<&Batch> {
         self.flow.as_ref()?.batch.as_ref()
     }
@@ -221,7 +221,7 @@ fn weight_of(error: &LastError) -> usize {
 
 #[cfg(test)]
 impl Job {
-    /// A ready job that nothing has happened to, for tests that change what they are about.
+    /// A ready job without history, for tests that change what they need.
     pub(crate) fn sample(n: u128) -> Self {
         let home = Home { queue: QueueId(1), priority: 5 };
         let payload = Payload::from_checked(protocol::media::Format::Json, Bytes::from_static(b"null"));

@@ -1,16 +1,16 @@
-//! Where jobs lie: in the store, and in the order of a queue.
+//! Where jobs are: in the store, and in the order of a queue.
 
 use protocol::job::Status;
 
 use super::draw::DrawId;
 use super::id::{QueueId, Stamp};
 
-/// Where a job's record lies.
+/// Where a job's record is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Place {
     pub status: Status,
     pub queue: QueueId,
-    /// Of a ready job alone it is of meaning here.
+    /// Meaningful only for a ready job.
     pub draw: DrawId,
     pub priority: u16,
     pub stamp: Stamp,

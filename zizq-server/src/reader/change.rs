@@ -1,4 +1,4 @@
-//! Changes of all jobs that a filter accepts.
+//! Changes all jobs that match a filter.
 
 use std::sync::Arc;
 use std::thread;
@@ -12,20 +12,20 @@ use super::{ReadError, Reader};
 use crate::engine::command::jobs::{Change, ChangeJobs, Changed};
 use crate::job::filter::Filter;
 
-/// How many jobs the engine changes at a time: so few that nobody notices.
+/// How many jobs the engine changes at a time: few enough not to delay others.
 const SLICE: usize = 128;
 
-/// What came of a change of many jobs.
+/// The result of a change of many jobs.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     /// How many were changed.
     pub changed: u64,
-    /// Those that could not be changed because they are in flight.
+    /// The jobs that could not be changed because they are in flight.
     pub in_flight: Vec<JobId>,
 }
 
 impl Reader {
-    /// Changes every job that the filter accepts now, and still accepts when its turn comes.
+    /// Changes every job that matches the filter now and still matches when it is changed.
     ///
     /// # Errors
     /// [`ReadError`]; some jobs may have been changed by then.
@@ -36,11 +36,11 @@ impl Reader {
         let slices = self.slices.clone();
         self.blocking(move |look| {
             let mut only = filter.clone();
-            // Which jobs these are is decided here; the payload, which jq looks at, does not change.
+            // The ids are known by now, and the payload, which jq reads, does not change.
             (only.ids, only.jq) = (None, None);
             let mut slice =
                 Slice { look, only: Arc::new(only), change, ids: Vec::new(), changes: Changes::default() };
-            // An expression may turn out to be no condition at the last job. So none is changed before it saw all.
+            // A jq expression may fail to be a condition on the last job, so no job is changed before it has seen all.
             let is_sifted = filter.jq.is_some();
             let mut sifted = Vec::new();
             look.select(&filter, turn, start, usize::MAX, |seen| {
@@ -58,7 +58,7 @@ impl Reader {
         .await
     }
 
-    /// How many jobs [`Reader::change`] would change.
+    /// Counts the jobs that [`Reader::change`] would change.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -69,7 +69,7 @@ impl Reader {
 }
 
 impl Change {
-    /// Leaves out the jobs that cannot be changed like that, where the filter does not ask for a status.
+    /// Excludes jobs that cannot be changed in their status, unless the filter asks for a status.
     fn narrow(&self, filter: &mut Filter) {
         if filter.statuses.is_none() && !Status::ALL.into_iter().all(|status| self.is_meant_for(status)) {
             filter.statuses =
@@ -103,7 +103,8 @@ impl Slice<'_> {
         let asked_at = Instant::now();
         let outcomes = self.look.ask(ChangeJobs { ids, only, change })?;
         if asked.len() == SLICE {
-            // More will come. All changes together have half of the engine; the other half is for who must not wait.
+            // More slices follow. All such changes together use half of the engine; the other half is for calls that
+            // must not wait.
             thread::sleep(asked_at.elapsed());
         }
         for (id, outcome) in asked.into_iter().zip(outcomes) {

@@ -1,4 +1,4 @@
-//! One look at the store, on a thread that may wait.
+//! One read of the store, on a thread that may block.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,22 +30,22 @@ pub(super) struct Look {
     pub engine: Handle,
     pub runtime: tokio::runtime::Handle,
     pub now: u64,
-    /// Nobody waits for the result any more.
+    /// The result is no longer needed.
     pub abandoned: Arc<AtomicBool>,
 }
 
-/// Where a selection begins.
+/// Where a selection starts.
 pub(super) struct Start {
     pub from: Option<JobId>,
     pub descending: bool,
-    /// The queues to walk through, as far as they were there; none: all.
+    /// The queues to walk through that existed; `None`: all.
     pub queues: Option<Vec<QueueId>>,
     /// The first jobs in flight, as they were before the snapshot was taken.
     pub held: Vec<Seen>,
 }
 
 impl Start {
-    /// Asks for the first jobs in flight.
+    /// The command that lists the first jobs in flight.
     pub(super) fn list_in_flight(&self, filter: &Filter) -> ListInFlight {
         let (from, descending) = (self.from, self.descending);
         ListInFlight { queues: filter.queues.clone(), from, descending, limit: Held::PAGE }
@@ -59,7 +59,7 @@ impl Look {
         Ok(self.runtime.block_on(self.engine.ask(request))?)
     }
 
-    /// The job of this id as the store has it.
+    /// Reads the job with this id from the store.
     pub(super) fn job(&self, id: JobId) -> Result<Option<Seen>, ReadError> {
         let job = readable(view::find(&self.snapshot, id))?;
         let Some(job) = job.filter(|job| !job.is_gone(self.now)) else { return Ok(None) };
@@ -67,7 +67,8 @@ impl Look {
         Ok(queue.map(|queue| Seen { queue, status: job.status, job: Arc::new(job) }))
     }
 
-    /// The job with its payload, which may have been left to the store; none: it has come since, or is gone.
+    /// Adds the payload, which may be in the store only; returns `None` if the job changed in the meantime or was
+    /// deleted.
     pub(super) fn whole(&self, mut seen: Seen) -> Result<Option<Seen>, ReadError> {
         if seen.job.left_bytes > 0 {
             let Some(stored) = readable(view::find(&self.snapshot, seen.job.id))? else { return Ok(None) };
@@ -76,8 +77,8 @@ impl Look {
         Ok(Some(seen))
     }
 
-    /// Shows every job that the filter accepts, in the order of enqueue, until `visit` says that it has seen enough.
-    /// `about` so many will be enough.
+    /// Passes every job that matches the filter to `visit`, in enqueue order, until it returns that it has enough.
+    /// `about` is a guess of how many that will be.
     pub(super) fn select(
         &self,
         filter: &Filter,
@@ -108,8 +109,8 @@ impl Look {
         Ok(queues)
     }
 
-    /// Since when the job of each of these queues, or of all, is ready that was enqueued first among its ready ones,
-    /// where it has one.
+    /// For each of these queues (or all): since when its ready job that was enqueued first has been ready, if there is
+    /// one.
     pub(super) fn oldest_ready(
         &self,
         queues: Option<&[QueueId]>,
@@ -162,7 +163,7 @@ impl Look {
         }
     }
 
-    /// Up to `size` of the next jobs that the filter may accept; less at the end.
+    /// Up to `size` of the next jobs that may match the filter; fewer at the end.
     fn chunk(
         &self,
         jobs: &mut Jobs<'_>,
@@ -201,7 +202,7 @@ impl Look {
         Ok(name)
     }
 
-    /// Puts what the engine knows over what the store says.
+    /// Overrides what the store says with what the engine knows.
     fn overlay(&self, mut jobs: Vec<Seen>) -> Result<Vec<Seen>, ReadError> {
         let maybe_held = |seen: &&Seen| matches!(seen.status, Status::Ready | Status::InFlight);
         let ids: Vec<JobId> = jobs.iter().filter(maybe_held).map(|seen| seen.job.id).collect();
@@ -214,7 +215,7 @@ impl Look {
         for seen in jobs.drain(..) {
             match in_flight.remove(&seen.job.id) {
                 Some(held) => shown.push(held),
-                // It was in flight a moment ago. Where it went after that, the snapshot may not know.
+                // It was in flight a moment ago. The snapshot may not know where it went since.
                 None if seen.status == Status::InFlight => shown.extend(self.job(seen.job.id)?),
                 None => shown.push(seen),
             }
@@ -237,7 +238,7 @@ impl Look {
         Ok(Box::new(Walk::new(&self.snapshot, runs, held, from, descending)?))
     }
 
-    /// The jobs of these ids, in the order asked for.
+    /// The jobs with these ids, in the requested order.
     fn named(&self, mut ids: Vec<JobId>, start: &Start) -> Jobs<'_> {
         let (from, descending) = (start.from, start.descending);
         if descending {
@@ -252,7 +253,7 @@ impl Look {
 
     fn held(&self, filter: &Filter, mut start: Start) -> Result<Held, ReadError> {
         if !filter.wants_status(Status::Ready) {
-            // Without the ready lanes nothing shows a job that was handed out just before the snapshot was taken.
+            // Without the ready lanes, a job that was delivered just before the snapshot appears nowhere else.
             let before: HashSet<JobId> = start.held.iter().map(|seen| seen.job.id).collect();
             let held = self.ask(start.list_in_flight(filter))?;
             start.held.extend(held.into_iter().filter(|seen| !before.contains(&seen.job.id)));
@@ -264,7 +265,7 @@ impl Look {
         Ok(Held::new(self.engine.clone(), self.runtime.clone(), filter.queues.clone(), start))
     }
 
-    /// The runs of the store in which jobs can be that the filter accepts.
+    /// The runs of the store that may contain matching jobs.
     fn runs(&self, filter: &Filter, queues: &[(QueueId, QueueRecord)]) -> Result<Vec<Run>, ReadError> {
         let mut runs = Vec::new();
         let asked = |queue: &QueueRecord| {
@@ -293,10 +294,10 @@ impl Look {
     }
 }
 
-/// A job on its way to the filter.
+/// A job that the filter has yet to check.
 pub(super) enum Found {
     Stored(Arc<Job>),
-    /// In flight, when the engine was asked.
+    /// In flight when the engine was asked.
     Held(Seen),
 }
 

@@ -1,5 +1,5 @@
-//! Reading jobs without holding up the engine: the store is read on other threads, from a snapshot; the engine only
-//! says which of the jobs are in flight. Changes of many jobs go the same way, and reach the engine in slices.
+//! Reads jobs without delaying the engine: other threads read the store from a snapshot, and the engine only says which
+//! jobs are in flight. Changes of many jobs are read the same way, and reach the engine in slices.
 
 mod change;
 mod look;
@@ -29,7 +29,7 @@ use crate::store::record::ErrorRecord;
 use crate::store::{Store, StoreError, view};
 use look::{Look, Start};
 
-/// Why reading failed.
+/// Why a read failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
     #[error(transparent)]
@@ -42,31 +42,31 @@ pub(crate) enum ReadError {
     Busy(#[from] Busy),
 }
 
-/// How many scans run at a time; others wait, so that they do not take the machine away from the engine.
+/// How many scans run at a time; more would take the CPU from the engine.
 const MAX_SCANS: usize = 4;
 /// How many calls change jobs by a filter at a time.
 const MAX_CHANGES: usize = 2;
 
-/// Reads the store beside the engine. Cheap to clone.
+/// Reads the store alongside the engine. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Reader {
     store: Arc<DiskStore>,
     engine: Handle,
-    /// One for each scan that may run at a time.
+    /// A permit per running scan.
     scans: Arc<Semaphore>,
-    /// One for each change of many jobs that may run at a time.
+    /// A permit per running change of many jobs.
     changes: Arc<Semaphore>,
-    /// One for the slice of such a change that the engine has at hand.
+    /// The permit for the slice of such a change that the engine handles.
     slices: Arc<Semaphore>,
     jq: Arc<Helpers>,
 }
 
-/// What lets a scan go on: a place among the others, or a helper of its own.
+/// The permission for a scan: a place among the others, or its own helper.
 enum Turn {
     Plain(OwnedSemaphorePermit),
     Jq {
         admission: Admission,
-        /// Whether the expression has to give booleans, because jobs are changed by it.
+        /// Whether the expression must return booleans, because it selects jobs to change.
         is_strict: bool,
     },
 }
@@ -84,7 +84,7 @@ impl Reader {
         }
     }
 
-    /// Runs something that waits for the disk where it holds up nobody.
+    /// Runs blocking disk access on a thread where it delays no one.
     async fn blocking<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Look) -> Result<T, ReadError> + Send + 'static,
@@ -98,10 +98,10 @@ impl Reader {
         };
         let _stop = StopScan(look.abandoned.clone());
         let result = tokio::task::spawn_blocking(move || read(&look)).await;
-        result.unwrap_or_else(|_| Err(StoreError::Failed("reading broke off".to_owned()).into()))
+        result.unwrap_or_else(|_| Err(StoreError::Failed("the read was aborted".to_owned()).into()))
     }
 
-    /// Waits until a scan may go on. Those with jq wait for each other only: they can take long.
+    /// Waits until a scan may run. Scans with jq can be slow, so they wait only for each other.
     async fn turn(
         &self,
         filter: &Filter,
@@ -115,12 +115,12 @@ impl Reader {
         Ok(Turn::Plain(place.map_err(|_| CallError::Stopped)?))
     }
 
-    /// The job of this id.
+    /// Reads the job with this id.
     ///
     /// # Errors
     /// [`ReadError`].
     pub(crate) async fn job(&self, id: JobId) -> Result<Option<Seen>, ReadError> {
-        // First the engine, then the store: a job that ends in between is gone, and not ready.
+        // Ask the engine before the store: a job that ends in between is then missing, rather than wrongly ready.
         match self.engine.ask(FindInFlight(vec![id])).await?.pop() {
             Some(seen) if seen.job.left_bytes == 0 => Ok(Some(seen)),
             Some(seen) => self.blocking(move |look| look.whole(seen)).await,
@@ -128,7 +128,7 @@ impl Reader {
         }
     }
 
-    /// Where to begin, with the first jobs in flight: a job that leaves the engine's hands after this is found in the
+    /// Returns where to start, with the first jobs in flight. A job that leaves the engine after this is found in the
     /// store.
     async fn start(
         &self,
@@ -137,7 +137,7 @@ impl Reader {
         descending: bool,
     ) -> Result<Start, ReadError> {
         let queues = match &filter.ids {
-            // Nothing is walked through: jobs are looked up one by one, and so are the names of their queues.
+            // No queue is walked: jobs and the names of their queues are looked up one by one.
             Some(_) => Some(Vec::new()),
             None => self.queue_ids(filter.queues.as_deref()).await?,
         };
@@ -153,8 +153,8 @@ impl Reader {
         Ok(Some(self.engine.ask(QueueIds(names.to_vec())).await?))
     }
 
-    /// A page of jobs behind `from`, of about `most` bytes, and whether there are more. `most` is asked when it
-    /// is the turn of this page.
+    /// A page of jobs after `from`, of about `most` bytes, and whether there are more. `most` is called when the page
+    /// is about to be read.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -187,7 +187,7 @@ impl Reader {
         .await
     }
 
-    /// How many jobs there are.
+    /// Counts the jobs that match a filter.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -214,7 +214,7 @@ impl Reader {
         .await
     }
 
-    /// Since when the oldest ready job of each of these queues, or of all, is ready, the one that was enqueued first.
+    /// For each of these queues (or all): since when its oldest ready job by enqueue order has been ready.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -242,8 +242,8 @@ impl Reader {
         .await
     }
 
-    /// Some failed attempts of a job, of about `most` bytes, and whether there are more; none where there is no such
-    /// job.
+    /// Some failed attempts of a job, of about `most` bytes, and whether there are more; `None` if the job does not
+    /// exist.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -270,18 +270,18 @@ impl Reader {
     }
 }
 
-/// Passes over a record that is damaged. The engine sets it aside when it gets there.
+/// Skips a damaged record. The engine sets it aside when it reads it.
 fn readable<T>(read: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreError> {
     match read {
         Err(error @ StoreError::Damaged { .. }) => {
-            tracing::error!("{error}; it is passed over");
+            tracing::error!("{error}; the record is skipped");
             Ok(None)
         }
         read => read,
     }
 }
 
-/// Ends the scan of a request that is given up.
+/// Ends the scan of an abandoned request.
 struct StopScan(Arc<AtomicBool>);
 
 impl Drop for StopScan {

@@ -1,4 +1,4 @@
-//! Sifting jobs by a jq expression: while the helper looks at one batch of payloads, the next is read.
+//! Filters jobs by a jq expression: the next batch is read while the helper evaluates the present one.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use super::ReadError;
 use crate::engine::command::jobs::Seen;
 use crate::jq::{Admission, Session};
 
-/// The first batch is small, so that what is wrong with an expression shows soon. The following ones grow as long as
-/// they take the helper less than this time, up to these limits.
+/// The first batch is small, so that errors in an expression show early. Batches grow while the helper takes less than
+/// this time for one, up to these limits.
 const FIRST: usize = 64;
 const LONG: Duration = Duration::from_millis(20);
 const MAX_JOBS: usize = 8_192;
@@ -15,26 +15,26 @@ const MAX_BYTES: usize = 1024 * 1024;
 
 pub(super) struct Sieve {
     session: Session,
-    /// Gathers for the next batch.
+    /// The jobs gathered for the next batch.
     next: Vec<Seen>,
     bytes: usize,
-    /// What the helper has at hand.
+    /// The batch that the helper evaluates.
     running: Vec<Seen>,
     size: usize,
 }
 
 impl Sieve {
     /// # Errors
-    /// When the expression is none, or has to be a condition and is not.
+    /// When the expression is invalid, or must be a condition and is not.
     pub(super) fn open(admission: Admission, expression: &str, is_strict: bool) -> Result<Self, ReadError> {
         let session = admission.compile(expression, is_strict)?;
         Ok(Self { session, next: Vec::new(), bytes: 0, running: Vec::new(), size: FIRST })
     }
 
-    /// Takes jobs in, and gives those back that match, in their order; all of them with the last ones.
+    /// Takes jobs and returns those that match, in order; with the last call, all of the remaining ones.
     ///
     /// # Errors
-    /// When the expression is stopped, or is no condition where it has to be one.
+    /// When the expression is stopped, or must be a condition and is not.
     pub(super) fn pass(&mut self, jobs: Vec<Seen>, last: bool) -> Result<Vec<Seen>, ReadError> {
         self.bytes += jobs.iter().map(|seen| seen.job.payload.bytes().len()).sum::<usize>();
         self.next.extend(jobs);

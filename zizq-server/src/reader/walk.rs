@@ -1,4 +1,4 @@
-//! Several runs of jobs as one, in the order of enqueue.
+//! Merges several runs of jobs in enqueue order.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -25,17 +25,17 @@ enum Head {
     Held(Seen),
 }
 
-/// The jobs of several runs, each once.
+/// The jobs of several runs, without duplicates.
 pub(super) struct Walk {
     runs: Vec<(Option<Head>, Entries)>,
-    /// Where the runs that are not at their end stand; the first to come is at the top.
+    /// The runs with jobs left, by their next stamp; the next job is at the top.
     order: BinaryHeap<(OrderedStamp, Reverse<usize>)>,
     from: Option<JobId>,
     descending: bool,
     last: Option<Stamp>,
 }
 
-/// A stamp that compares so that the next one to come is the greatest.
+/// A stamp with reversed order, so that the next job is the greatest.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum OrderedStamp {
     Ascending(Reverse<Stamp>),
@@ -43,7 +43,7 @@ enum OrderedStamp {
 }
 
 impl Walk {
-    /// Where a job is in a run of the store and in flight as well, the store's word counts.
+    /// If a job is both in a run of the store and in flight, the store wins.
     pub(super) fn new(
         snapshot: &DiskSnapshot,
         runs: Vec<Run>,
@@ -86,7 +86,7 @@ impl Walk {
         Ok(())
     }
 
-    /// A position can lie on either side of the job whose stamp it has.
+    /// A position can lie on either side of the job with its stamp.
     fn is_behind(&self, id: JobId) -> bool {
         self.from.is_none_or(|from| if self.descending { id < from } else { id > from })
     }
@@ -105,7 +105,7 @@ impl Walk {
                 Some(Head::Stored(run, bytes)) => match record::decode_job(run.place(stamp), &bytes) {
                     Ok(job) if self.is_behind(job.id) => return Ok(Some(Found::Stored(Arc::new(job)))),
                     Ok(_) => {}
-                    Err(error) => tracing::error!(?run, %error, "a job cannot be read and is passed over"),
+                    Err(error) => tracing::error!(?run, %error, "cannot read a job; it is skipped"),
                 },
                 None => {}
             }
@@ -121,7 +121,7 @@ impl Iterator for Walk {
     }
 }
 
-/// The jobs in flight, read from the engine a page at a time.
+/// The jobs in flight, read from the engine page by page.
 pub(super) struct Held {
     engine: Handle,
     runtime: tokio::runtime::Handle,
@@ -129,15 +129,15 @@ pub(super) struct Held {
     page: VecDeque<Seen>,
     last: Option<JobId>,
     descending: bool,
-    /// Whether there may be more behind the page.
+    /// Whether more may follow the page.
     more: bool,
 }
 
 impl Held {
-    /// How many are asked for at a time.
+    /// How many are requested at a time.
     pub(super) const PAGE: usize = 512;
 
-    /// Begins with the page that was read already.
+    /// Starts with the page that was already read.
     pub(super) fn new(
         engine: Handle,
         runtime: tokio::runtime::Handle,

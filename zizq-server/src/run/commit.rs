@@ -1,13 +1,13 @@
-//! When an answer is given: before or after the disk has what it says.
+//! Commit modes: whether an answer waits until its change is on the disk.
 
 use crate::engine::command::Kind;
 
-/// Whether an answer waits until the disk has what it says.
+/// What an answer waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum CommitMode {
-    /// It has been handed to the operating system: it survives a crash of the server.
+    /// The operating system has the change: it survives a crash of the server.
     Buffered,
-    /// It has been forced onto the disk: it survives a loss of power.
+    /// The disk has the change: it survives a power failure.
     Fsync,
 }
 
@@ -19,12 +19,12 @@ pub struct CommitModes {
 }
 
 impl CommitModes {
-    /// What an answer to a command of this kind waits for.
+    /// What the answer to a command of this kind waits for.
     pub(crate) const fn of(self, kind: Kind) -> CommitMode {
         match kind {
             Kind::Enqueue => self.enqueue,
             Kind::Change => self.others,
-            // Nothing of it has to be there after a loss of power.
+            // Their effects need not survive a power failure.
             Kind::Link | Kind::Ask => CommitMode::Buffered,
         }
     }

@@ -1,15 +1,15 @@
-//! What happens to jobs, told to whoever listens. The engine hands over what a turn has brought, and goes on; all else
-//! is done on a thread that each listener has to itself.
+//! Publishes status changes of jobs to listeners. The engine hands over the events of a turn and goes on; each listener
+//! does the rest on its own thread.
 
 use crate::job::event::Event;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// How many events wait for a listener. What comes beyond that is lost to it, and it is told so.
+/// How many events wait for a listener. Later ones are dropped, and the listener is told how many.
 const MAX_WAITING: usize = 10_000;
 
-/// Everybody who listens.
+/// All listeners.
 #[derive(Debug, Default)]
 pub struct Hub {
     listeners: Mutex<Vec<Arc<Listener>>>,
@@ -17,12 +17,12 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Whether anybody listens.
+    /// Whether anyone listens.
     pub fn is_watched(&self) -> bool {
         self.count.load(Ordering::Relaxed) > 0
     }
 
-    /// Hands events over to every listener that has room for them.
+    /// Hands events to every listener that has room for them.
     pub fn publish(&self, events: Vec<Event>) {
         if events.is_empty() {
             return;
@@ -31,7 +31,7 @@ impl Hub {
         lock(&self.listeners).iter().for_each(|listener| listener.push(&events));
     }
 
-    /// Begins to listen.
+    /// Starts listening.
     pub fn listen(self: &Arc<Self>) -> Listening {
         let listener = Arc::<Listener>::default();
         let mut listeners = lock(&self.listeners);
@@ -40,7 +40,7 @@ impl Hub {
         Listening { hub: self.clone(), listener }
     }
 
-    /// How many listen.
+    /// The number of listeners.
     pub fn listeners(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
@@ -64,7 +64,7 @@ impl Drop for Listening {
     }
 }
 
-/// What waits for one listener.
+/// The queue of one listener.
 #[derive(Debug, Default)]
 pub struct Listener {
     queue: Mutex<Queue>,
@@ -79,18 +79,18 @@ struct Queue {
     closed: bool,
 }
 
-/// What a listener hears next.
+/// The next thing for a listener.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Heard {
     Events(Arc<[Event]>),
-    /// So many events were lost to it here.
+    /// This many events were dropped here.
     Lagged(u64),
 }
 
 impl Listener {
     fn push(&self, events: &Arc<[Event]>) {
         let mut queue = lock(&self.queue);
-        // Once something is missing, nothing more comes in before the reader has heard of that.
+        // After dropping events, queue no more until the listener has been told.
         if queue.missed > 0 || queue.waiting >= MAX_WAITING {
             queue.missed += events.len() as u64;
         } else {
@@ -101,13 +101,13 @@ impl Listener {
         self.ready.notify_one();
     }
 
-    /// What there is to hear now.
+    /// Returns what is queued now.
     #[cfg(test)]
     pub fn now(&self) -> Option<Heard> {
         lock(&self.queue).take()
     }
 
-    /// Waits for something to hear. None when the listening is over.
+    /// Waits for the next event. Returns `None` when the listening is over.
     pub fn next(&self) -> Option<Heard> {
         let mut queue = lock(&self.queue);
         loop {
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_that_does_not_keep_up_hears_how_much_it_missed() {
+    fn a_slow_listener_is_told_how_many_events_it_missed() {
         let hub = Arc::new(Hub::default());
         assert!(!hub.is_watched());
         let listening = hub.listen();

@@ -1,4 +1,4 @@
-//! The door to the engine: all that the rest of the server calls it by.
+//! The handle of the engine: the only way that the rest of the server calls it.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::engine::command::once::{Envelope, Once, Taken};
 use crate::engine::command::{self, Reject, Reply};
 
-/// Where an answer goes.
+/// Where an answer is sent.
 pub(crate) type ReplyTo = oneshot::Sender<Result<Reply, CallError>>;
 
-/// A command on its way to the engine.
+/// A command for the engine.
 #[derive(Debug)]
 pub struct Request {
     pub call: Envelope,
@@ -24,9 +24,11 @@ pub struct Request {
 pub enum CallError {
     #[error(transparent)]
     Rejected(#[from] Reject),
-    #[error("the disk of the server is full; jobs are taken again when there is space")]
+    #[error(
+        "the server's disk has less free space than --min-free-disk; jobs are accepted again when there is more"
+    )]
     DiskFull,
-    #[error("the store is closed after a write failed, and opens again by itself; try again in a moment")]
+    #[error("a write failed; the store is being reopened; try again in a moment")]
     StoreClosed,
     /// The engine has stopped.
     #[error("the server is stopping; try again in a moment")]
@@ -34,7 +36,7 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// What this is to a program.
+    /// The error code of this.
     pub const fn code(&self) -> Code {
         match self {
             Self::Rejected(reject) => reject.code(),
@@ -49,7 +51,7 @@ impl CallError {
 #[derive(Debug, Clone)]
 pub struct Handle {
     requests: Sender<Request>,
-    /// One for each call that waits to be taken up: callers wait here when the engine cannot keep up.
+    /// A permit per call that waits to be received: callers wait here when the engine cannot keep up (backpressure).
     permits: Arc<Semaphore>,
 }
 
@@ -58,16 +60,16 @@ impl Handle {
         Self { requests, permits }
     }
 
-    /// Has a request carried out and waits for the answer.
+    /// Sends a request and waits for its answer.
     ///
     /// # Errors
     /// [`CallError`] when the engine refuses, or has stopped.
     pub async fn ask<R: command::Request>(&self, request: R) -> Result<R::Answer, CallError> {
-        // Nothing is answered with the reply to something else.
+        // A reply of another type is never returned.
         R::answer(self.send(request.into_command().into()).await?).ok_or(CallError::Stopped)
     }
 
-    /// As [`Handle::ask`]; but a request with a key that was carried out before is answered as it was then.
+    /// As [`Handle::ask`], but a request whose idempotency key was executed before gets the first answer.
     ///
     /// # Errors
     /// As [`Handle::ask`].
@@ -83,7 +85,7 @@ impl Handle {
         }
     }
 
-    /// Has a command carried out whose type is not known, as [`Handle::ask`].
+    /// Sends a command whose type is not known statically, as [`Handle::ask`].
     ///
     /// # Errors
     /// As [`Handle::ask`].
@@ -95,10 +97,10 @@ impl Handle {
         answer.await.map_err(|_| CallError::Stopped)?
     }
 
-    /// Tells the engine something that needs no answer, also from where nothing can wait. Of these there are at most
-    /// a few for every connection.
+    /// Sends the engine a request that needs no answer; also usable where nothing can wait. There are at most a few of
+    /// these per connection.
     pub fn tell(&self, request: impl command::Request) {
-        // An engine that has stopped has nothing left to do with it.
+        // A stopped engine needs no requests.
         drop(self.requests.send(Request { call: request.into_command().into(), reply: None }));
     }
 }

@@ -1,4 +1,5 @@
-//! What drives an engine: its thread, its turns, what waits for the disk, and the way in for everybody else.
+//! Runs the engine: its thread, its turns, the answers that wait for the disk, and the handle for the rest of the
+//! server.
 
 pub mod commit;
 pub mod events;

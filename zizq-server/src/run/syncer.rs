@@ -1,4 +1,5 @@
-//! Who waits for the engine, and the thread that forces commits onto the disk before some of them are answered.
+//! The callers that wait for the engine, and the thread that syncs commits to the disk before some of them are
+//! answered.
 
 use std::thread::{self, JoinHandle};
 
@@ -12,7 +13,7 @@ use crate::store::{Store, StoreError};
 /// How many turns may wait for the disk.
 const MAX_UNSYNCED: usize = 4_096;
 
-/// Who sent a command, if they wait for an answer.
+/// The sender of a command, if it waits for an answer.
 #[derive(Debug)]
 pub(crate) struct Caller {
     pub reply: Option<ReplyTo>,
@@ -25,7 +26,7 @@ impl Caller {
         self.send(answer.map_err(CallError::from));
     }
 
-    /// Says that the store has failed. What was asked for may be done or not.
+    /// Reports that the store has failed. The command may or may not have been executed.
     pub(crate) fn fail(self, error: &StoreError) {
         let error = match error {
             StoreError::Full if self.is_enqueue => CallError::DiskFull,
@@ -37,13 +38,13 @@ impl Caller {
 
     fn send(mut self, answer: Result<crate::engine::command::Reply, CallError>) {
         if let Some(reply) = self.reply.take() {
-            // A caller that has gone away does not want to know.
+            // The caller may have gone away.
             drop(reply.send(answer));
         }
     }
 }
 
-/// Nobody waits for ever: who was given to a thread that ends before it has seen them hears that the store has failed.
+/// A caller dropped without an answer, because its thread ended early, is told that the store has failed.
 impl Drop for Caller {
     fn drop(&mut self) {
         if let Some(reply) = self.reply.take() {
@@ -55,8 +56,8 @@ impl Drop for Caller {
 /// Answers that wait for the disk.
 type Unsynced = Vec<(Caller, Answer)>;
 
-/// Forces commits onto the disk on a thread of its own, so that the engine goes on until its next commit; what gathers
-/// during one fsync shares the next.
+/// Syncs commits to the disk on its own thread, so that the engine continues until its next commit (group commit):
+/// answers that gather during one fsync share the next.
 pub(crate) struct Syncer {
     unsynced: Sender<Unsynced>,
     thread: JoinHandle<Result<(), StoreError>>,
@@ -71,10 +72,10 @@ impl Syncer {
         Ok(Self { unsynced, thread })
     }
 
-    /// Has these answers given once everything that is committed now is on the disk.
+    /// Sends these answers once everything that is committed now is on the disk.
     ///
     /// # Errors
-    /// When the disk has failed: [`Self::finish`] says how.
+    /// When the disk has failed: [`Self::finish`] returns why.
     pub(crate) fn send(&self, unsynced: Unsynced) -> Result<(), StoreError> {
         self.unsynced.send(unsynced).map_err(|refused| {
             refused.into_inner().into_iter().for_each(|(caller, _)| caller.fail(&StoreError::Closed));
@@ -85,7 +86,7 @@ impl Syncer {
     /// Waits until everything is answered.
     ///
     /// # Errors
-    /// What the disk said.
+    /// The error of the disk.
     pub(crate) fn finish(self) -> Result<(), StoreError> {
         drop(self.unsynced);
         let panicked = || Err(StoreError::Failed("the sync thread panicked".to_owned()));
@@ -100,7 +101,7 @@ fn answer_synced(
     while let Ok(first) = unsynced.recv() {
         let gathered = first.into_iter().chain(unsynced.try_iter().flatten()).collect::<Vec<_>>();
         if let Err(error) = sync() {
-            tracing::error!(%error, "cannot force writes onto the disk");
+            tracing::error!(%error, "cannot sync writes to the disk");
             let rest = unsynced.try_iter().flatten();
             gathered.into_iter().chain(rest).for_each(|(caller, _)| caller.fail(&error));
             return Err(error);

@@ -1,4 +1,4 @@
-//! One turn of the engine over a store: commands in, one commit, answers out.
+//! One turn of the engine over a store: applies commands, commits once, returns answers.
 
 use crate::clock::Time;
 use crate::engine::answers::Known;
@@ -29,11 +29,11 @@ pub struct Core<S: Store> {
     events: Arc<Hub>,
 }
 
-/// What the engine says to a command, valid once the turn is over.
+/// The engine's answer to a command, valid once the turn is over.
 pub type Answer = Result<Reply, Reject>;
 
 impl<S: Store> Core<S> {
-    /// Goes on where the store was left.
+    /// Continues with the state in the store.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -44,13 +44,13 @@ impl<S: Store> Core<S> {
         Ok(core)
     }
 
-    /// An engine over a store that could not be opened yet. It is to be [opened](Self::reopen) before its first turn.
+    /// An engine over a store that could not be opened yet. [Open it](Self::reopen) before its first turn.
     pub fn closed(store: S, settings: Settings) -> Self {
         let engine = Engine::new(settings, Stored::default(), 0.into(), 0);
         Self { engine, store, events: Arc::default() }
     }
 
-    /// Begins anew with what is stored, after the store has failed.
+    /// Starts again with the stored state after the store has failed.
     ///
     /// # Errors
     /// When the store cannot be opened or read.
@@ -62,22 +62,22 @@ impl<S: Store> Core<S> {
         self.commit()
     }
 
-    /// Ends the connections of all streams. The engine is not to be used any more until it is opened again.
+    /// Ends all streams. The engine must be reopened before its next use.
     pub fn close_streams(&self) {
         self.engine.close_streams();
     }
 
-    /// Those who listen to what happens.
+    /// The listeners to status changes.
     pub fn events(&self) -> &Arc<Hub> {
         &self.events
     }
 
-    /// Lets cron entries be about the wall time of this zone where they name none.
+    /// Sets the time zone of cron entries that name none.
     pub fn set_zone(&mut self, zone: jiff::tz::TimeZone) {
         self.engine.set_zone(zone);
     }
 
-    /// A cron entry whose job belongs to a batch: it is to be folded, and to come back as [`Command::Fold`].
+    /// Takes a due cron entry whose job belongs to a batch. The caller folds it and returns it as [`Command::Fold`].
     pub fn take_firing(&mut self) -> Option<Firing> {
         self.engine.take_firing()
     }
@@ -90,11 +90,11 @@ impl<S: Store> Core<S> {
         &self.store
     }
 
-    /// Applies commands in their order, then does what is due, dispatches, and commits. When it returns, everything
-    /// the answers say has reached the operating system, and the deliveries are with their streams.
+    /// Applies commands in order, then does what is due, dispatches, and commits. On return, everything that the
+    /// answers confirm has reached the operating system, and deliveries are in the outboxes of their streams.
     ///
     /// # Errors
-    /// When the store fails. The engine's memory is then ahead of the store and must not be used any more.
+    /// When the store fails. The engine's memory is then ahead of the store and must not be used again.
     pub fn turn(
         &mut self,
         now: Time,
@@ -127,7 +127,7 @@ impl<S: Store> Core<S> {
         Ok(answers)
     }
 
-    /// Carries out a command: with many large jobs some at a time, so that not all of them are in memory at once.
+    /// Executes a command. Many large jobs are processed in parts, so that they are not all in memory at once.
     fn carry_out(&mut self, mut command: Command) -> Result<Answer, StoreError> {
         let rest = self.engine.first_part(&command).and_then(|jobs| command.split_off(jobs));
         let mut answer = self.apply(command)?;
@@ -143,7 +143,7 @@ impl<S: Store> Core<S> {
         Ok(answer)
     }
 
-    /// Carries out a command, if its call was not carried out before.
+    /// Executes a command unless its idempotency key was executed before.
     fn carry_out_once(&mut self, command: Command, once: &Once) -> Result<Answer, StoreError> {
         if let Some(answer) = self.repeat(once)? {
             return Ok(answer);
@@ -161,7 +161,7 @@ impl<S: Store> Core<S> {
         Ok(self.engine.apply(command, found))
     }
 
-    /// Commits what a turn has gathered when it is much.
+    /// Commits what the turn has gathered if it is large.
     fn make_room(&mut self) -> Result<(), StoreError> {
         if self.engine.is_heavy() {
             self.commit()?;
@@ -170,12 +170,12 @@ impl<S: Store> Core<S> {
         Ok(())
     }
 
-    /// The answers that are due since the last turn to those who heard [`Reply::Later`].
+    /// The answers to earlier callers that got [`Reply::Later`], which became due since the last turn.
     pub fn late_answers(&mut self) -> Vec<(Stamp, Answer)> {
         self.engine.finished_bulks()
     }
 
-    /// The answer to a call that was carried out before; none: it is new.
+    /// The answer to a call that was executed before; `None` for a new one.
     fn repeat(&mut self, once: &Once) -> Result<Option<Answer>, StoreError> {
         let (parts, created) = match self.engine.known(once) {
             Ok(Known::New) => return Ok(None),
@@ -188,7 +188,7 @@ impl<S: Store> Core<S> {
         Ok(Some(jobs.map(|jobs| Reply::Again(Repeated { created, jobs })).ok_or_else(lost)))
     }
 
-    /// Finds in the store what the engine does not hold. What the turn has changed so far must be there first.
+    /// Looks up in the store what the engine does not hold. Changes of this turn must be committed first.
     fn look_up(&mut self, command: &Command) -> Result<Found, StoreError> {
         let mut found = Found::default();
         self.read_tags(self.engine.needs_tags(command))?;
@@ -235,7 +235,7 @@ impl<S: Store> Core<S> {
         Ok(())
     }
 
-    /// Looks at some of the timers that may have dates from a clock that was ahead.
+    /// Checks some of the timers whose times may come from a clock that was ahead.
     fn date_anew(&mut self) -> Result<(), StoreError> {
         let Some(from) = self.engine.wants_undated() else { return Ok(()) };
         self.commit()?;
@@ -260,7 +260,7 @@ impl<S: Store> Core<S> {
         Ok(())
     }
 
-    /// Reads what the engine ran short of, and dispatches again, until it has what it needs.
+    /// Reads what the engine ran short of and dispatches again, until it needs nothing more.
     fn read_ahead(&mut self) -> Result<(), StoreError> {
         loop {
             let wanted = self.engine.wants();
@@ -291,7 +291,7 @@ impl<S: Store> Core<S> {
         }
     }
 
-    /// Brings the engine the tags that it asks for. What the turn has done to them so far it knows itself.
+    /// Reads the tags that the engine asks for. The engine itself knows what this turn changed about them.
     fn read_tags(&mut self, tags: Vec<Tag>) -> Result<(), StoreError> {
         if !tags.is_empty() {
             let mut snapshot = self.store.snapshot();
@@ -305,7 +305,7 @@ impl<S: Store> Core<S> {
         Ok(())
     }
 
-    /// Reads from a snapshot. A damaged record is set aside, and reading begins anew without it.
+    /// Reads from a snapshot. A damaged record is set aside, and the read is retried without it.
     fn read<T>(
         &mut self,
         snapshot: &mut S::Snapshot,
@@ -317,7 +317,7 @@ impl<S: Store> Core<S> {
                     let place = damage::job_key(&key);
                     let place = place.map(|place| draws::in_order(snapshot, place)).transpose()?;
                     match place.map(|place| (place, self.engine.held_at(place))) {
-                        // Its worker has it, and so have we; the record is written anew when the lease ends.
+                        // The worker and the engine have this job; the record is rewritten when its lease ends.
                         Some((_, Some(job))) => self.store.commit(damage::replace(&job))?,
                         lost => {
                             set_aside(&mut self.store, what, &key)?;
@@ -350,7 +350,7 @@ fn set_aside<S: Store>(store: &mut S, what: &'static str, key: &Key) -> Result<(
     store.commit(damage::set_aside(&store.snapshot(), key)?)
 }
 
-/// What an engine begins with. Damaged records are set aside.
+/// Loads the engine's initial state. Damaged records are set aside.
 fn load<S: Store>(store: &mut S) -> Result<Stored, StoreError> {
     loop {
         let snapshot = store.snapshot();

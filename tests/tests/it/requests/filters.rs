@@ -129,7 +129,7 @@ async fn a_trial_without_a_filter_says_that_it_is_about_all() {
     let server = Server::start().await;
     let client = server.client();
     some_jobs(&client).await;
-    let scope = "all jobs, as no filter is given";
+    let scope = "all jobs, because no filter is given";
     let delete = client.delete("/jobs?dry_run=true").await.expect(200);
     assert_eq!(delete, json!({"deleted": 3, "scope": scope}));
     let patch = client.patch("/jobs?dry_run=true", &json!({"priority": 1})).await.expect(200);

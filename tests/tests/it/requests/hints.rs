@@ -96,7 +96,7 @@ async fn a_path_that_is_almost_right_is_corrected() {
         (Method::PUT, "/cron/nightly", "PUT /crons/nightly?"),
         (Method::GET, "/api/v1/jobs", "GET /jobs?"),
     ] {
-        let refused = client.call(method, path).await.expect_refusal(404, "there is nothing at ");
+        let refused = client.call(method, path).await.expect_refusal(404, "no such endpoint: ");
         assert!(refused.ends_with(&format!("; did you mean {meant}")), "{refused}");
     }
     let refused = client.get("/favicon.ico").await.expect_refusal(404, "/favicon.ico");
@@ -118,7 +118,7 @@ async fn a_parameter_that_is_almost_right_is_corrected() {
         ("/jobs/count?priorty=3", "`priority=3`"),
         ("/queues?detail=true", "`details=true`"),
     ] {
-        let refused = client.get(path).await.expect_refusal(400, "is not known here");
+        let refused = client.get(path).await.expect_refusal(400, "is unknown here");
         assert!(refused.ends_with(&format!("; did you mean {meant}?")), "{path}: {refused}");
     }
     for (query, meant) in [

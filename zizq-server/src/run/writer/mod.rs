@@ -1,5 +1,5 @@
-//! The engine's thread: it takes the commands that have arrived, turns the engine once, and answers. While it
-//! works the next commands gather, and so a commit serves many of them.
+//! The engine's thread: takes the commands that have arrived, runs one turn, and answers. Further commands gather in
+//! the meantime, so one commit serves many (group commit).
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -21,24 +21,24 @@ use crate::run::syncer::{Caller, Syncer};
 use crate::run::turn::{Answer, Core};
 use crate::store::{Store, StoreError};
 
-/// How many commands may wait for the engine before callers are made to wait.
+/// How many commands may wait for the engine before callers have to wait.
 const MAX_WAITING: usize = 8_192;
-/// A turn with this many jobs to enqueue, acknowledge and so on takes no more commands, so that what comes next does not
-/// wait long, and the connections are busy with what one turn has delivered while the engine is with the next.
+/// The number of jobs after which a turn takes no more commands, so that later ones do not wait long and connections
+/// send one turn's deliveries while the engine runs the next.
 const MAX_TURN: usize = 256;
-/// How often is looked whether the disk is full, in milliseconds.
+/// How often to check for a full disk, in milliseconds.
 const LOOK_EVERY_MS: u64 = 20;
-/// How long the engine sleeps at most where it waits for a time: nobody wakes it when the clock is set.
+/// The longest sleep before a timer: setting the clock does not wake the engine.
 const LOOK_AT_CLOCK: Duration = Duration::from_millis(400);
-/// When the store fails again soon after it was opened again, the pause doubles, up to a limit.
+/// The first pause before the store is reopened. It doubles while the store fails again soon, up to a limit.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-/// A store that has been open for this long begins with the first pause again, in milliseconds.
+/// After the store has been open for this long, the next failure starts with the first pause again, in milliseconds.
 const CALM_MS: u64 = 60_000;
 
-/// Starts the engine. The thread ends after [`Command::Stop`], or with an error when the store fails for good. When
-/// there is no space, it waits for it and begins anew; `down` says that it has to wait at once. Cron entries whose jobs
-/// are to be folded go to `firings`, and come back as commands.
+/// Starts the engine. The thread ends after [`Command::Stop`], or with an error when the store fails for good. When the
+/// disk is full, it waits for space and reopens the store; `down` makes it wait from the start. Cron entries whose jobs
+/// must be folded go to `firings` and return as commands.
 ///
 /// # Errors
 /// When a thread cannot be started.
@@ -70,17 +70,17 @@ pub fn start<S: Store>(
 struct Writer<S: Store> {
     core: Core<S>,
     modes: CommitModes,
-    /// Where cron entries go whose jobs are to be folded.
+    /// Receives cron entries whose jobs must be folded.
     firings: mpsc::Sender<Firing>,
     requests: Receiver<Request>,
     permits: Arc<Semaphore>,
-    /// Who waits for the end of a bulk.
+    /// The callers that wait for the end of a bulk.
     later: HashMap<Stamp, Caller>,
-    /// Whether the disk was full when it was last looked at.
+    /// Whether the disk was full at the last check.
     full: bool,
     looked_at: u64,
     opened_at: u64,
-    /// How long to wait before the store is opened again.
+    /// How long to wait before the store is reopened.
     pause: Duration,
 }
 
@@ -98,13 +98,13 @@ impl<S: Store> Writer<S> {
             let error = served.as_ref().err().unwrap_or(&StoreError::Closed);
             self.later.drain().for_each(|(_, caller)| caller.fail(error));
             if served.is_ok() {
-                // The last that is done: everything is forced onto the disk, whatever was asked for. If that fails, its end
-                // says so.
+                // Finally everything is synced to the disk, whatever the commit modes. If that fails, the thread's end
+                // reports it.
                 syncer.send(Vec::new()).ok();
             }
             failed = match (served, syncer.finish()) {
                 (Ok(()), Ok(())) => return Ok(()),
-                // When the disk fails, what the store says afterwards is a consequence.
+                // After the disk has failed, later errors of the store are consequences.
                 (Err(error), Err(StoreError::Poisoned) | Ok(())) | (_, Err(error)) => Err(error),
             };
         }
@@ -149,7 +149,7 @@ impl<S: Store> Writer<S> {
         Ok(())
     }
 
-    /// Each of them comes back as a command. So those for which there is no room now go after a later turn.
+    /// Sends firings. Each returns as a command, so those that do not fit are sent after a later turn.
     fn send_firings(&mut self) {
         while self.core.engine().has_firing() {
             let Ok(room) = self.firings.try_reserve() else { return };
@@ -190,9 +190,9 @@ impl<S: Store> Writer<S> {
         Caller { reply, is_enqueue: kind == Kind::Enqueue, mode: self.modes.of(kind) }
     }
 
-    /// Waits for a command or the next deadline. None when nobody can send commands any more.
+    /// Waits for a command or the next deadline. Returns `None` when no sender is left.
     fn wait(&self) -> Option<Option<Request>> {
-        // The engine answers in microseconds, and then the next command is often there already.
+        // The engine answers in microseconds, so the next command has often arrived already.
         match self.requests.try_recv() {
             Ok(request) => return Some(Some(request)),
             Err(TryRecvError::Disconnected) => return None,
@@ -207,7 +207,7 @@ impl<S: Store> Writer<S> {
                 Err(RecvTimeoutError::Timeout) if pause <= clock::millis(LOOK_AT_CLOCK) => {
                     return Some(None);
                 }
-                // Perhaps somebody has set the clock meanwhile.
+                // The clock may have been set in the meantime.
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
@@ -222,21 +222,26 @@ impl<S: Store> Writer<S> {
                 self.core.store().make_space();
             }
             match (was_full, self.full) {
-                (false, true) => tracing::warn!("the disk is full; no jobs are taken until there is space"),
-                (true, false) => tracing::info!("there is space on the disk; jobs are taken again"),
+                (false, true) => tracing::warn!(
+                    "the disk has less free space than --min-free-disk; no jobs are accepted until there is more"
+                ),
+                (true, false) => {
+                    tracing::info!("there is enough free space on the disk; jobs are accepted again")
+                }
                 _ => {}
             }
         }
         self.full
     }
 
-    /// Waits until the store can be opened again; meanwhile everybody is told so. True when the server is to stop.
+    /// Waits until the store can be reopened; callers are told so in the meantime. Returns true if the server must
+    /// stop.
     fn recover(&mut self, mut error: StoreError) -> Result<bool, StoreError> {
         self.core.close_streams();
         let was_calm = clock::now().up >= self.opened_at + CALM_MS;
         self.pause = if was_calm { FIRST_PAUSE } else { MAX_PAUSE.min(self.pause * 2) };
         if error.may_pass() {
-            tracing::error!(%error, "the store has failed; nothing is taken until it can be opened again");
+            tracing::error!(%error, "the store has failed; calls are refused until it is reopened");
         }
         while error.may_pass() {
             if self.refuse(&error) {
@@ -254,7 +259,7 @@ impl<S: Store> Writer<S> {
         Err(error)
     }
 
-    /// Refuses every command that comes during the pause. True when one of them was to stop.
+    /// Refuses every command that arrives during the pause. Returns true if one of them was to stop.
     fn refuse(&self, error: &StoreError) -> bool {
         let until = clock::now().up + clock::millis(self.pause);
         loop {

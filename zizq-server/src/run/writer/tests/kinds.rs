@@ -59,7 +59,7 @@ fn bulk() -> NewBulk {
     NewBulk::parse(Format::Json, body, 0).unwrap()
 }
 
-/// Bring jobs.
+/// Commands that add jobs.
 fn enqueues() -> Vec<Envelope> {
     let fold = || Fold { jobs: vec![new_job()], plan: Plan::default(), waiter: None, firing: None };
     let once = || Some(Once { key: "key".into(), fingerprint: 1 });
@@ -74,7 +74,7 @@ fn enqueues() -> Vec<Envelope> {
     ]
 }
 
-/// Change what is stored.
+/// Commands that change the store.
 fn changes() -> Vec<Envelope> {
     let budget = || BudgetKey::new("b").unwrap();
     let policy = Policy { allocation: 5, strategy: Strategy::WhileInFlight };
@@ -107,7 +107,7 @@ fn changes() -> Vec<Envelope> {
     ]
 }
 
-/// Only link a stream, or ask.
+/// Commands that only link a stream or ask.
 fn others() -> Vec<Envelope> {
     let beat = JobHeartbeat { id: JOB.id, lease: None, lease_ms: None, progress: None, message: None };
     vec![
@@ -139,7 +139,7 @@ fn others() -> Vec<Envelope> {
 fn every_command_is_in_the_table() {
     let all = enqueues().into_iter().chain(changes()).chain(others());
     let variants: HashSet<_> = all.map(|call| std::mem::discriminant(&call.command)).collect();
-    // `OpenStream`, `Drain` and `Stop` are not: the first is what each test begins with, the others end it.
+    // `OpenStream`, `Drain` and `Stop` are missing: each test begins with the first and ends with the others.
     assert_eq!(variants.len() + 3, Command::SIZES.len());
     assert!(enqueues().iter().all(|call| call.kind() == Kind::Enqueue));
     assert!(changes().iter().all(|call| call.kind() == Kind::Change));
@@ -148,11 +148,11 @@ fn every_command_is_in_the_table() {
     assert_eq!((kind(Drain.into()), kind(Stop.into())), (Kind::Link, Kind::Change));
     let begun =
         Envelope { once: Some(Once { key: "k".into(), fingerprint: 1 }), ..OpenBatches(Vec::new()).into() };
-    assert_eq!(begun.kind(), Kind::Enqueue, "what begins an enqueue with a key is answered as it is");
+    assert_eq!(begun.kind(), Kind::Enqueue, "beginning an enqueue with a key is answered as an enqueue");
 }
 
 #[tokio::test]
-async fn an_answer_waits_for_a_sync_where_its_commit_mode_says_so() {
+async fn an_answer_waits_for_a_sync_if_its_commit_mode_says_so() {
     let modes = [CommitMode::Buffered, CommitMode::Fsync];
     for (enqueue, others_mode) in modes.into_iter().flat_map(|mode| modes.map(|other| (mode, other))) {
         let world = World::with(CommitModes { enqueue, others: others_mode });
@@ -161,7 +161,7 @@ async fn an_answer_waits_for_a_sync_where_its_commit_mode_says_so() {
         for (commands, mode) in table {
             for command in commands {
                 let what = format!("{command:?} with {enqueue:?}, {others_mode:?}");
-                // Whether it is carried out or refused: what it says of the store must be so after a loss of power.
+                // Executed or refused, the answer about the store must still be true after a power failure.
                 let before = world.faults.syncs.load(Ordering::SeqCst);
                 drop(world.engine.send(command).await);
                 let synced = world.faults.syncs.load(Ordering::SeqCst) > before;
@@ -173,7 +173,7 @@ async fn an_answer_waits_for_a_sync_where_its_commit_mode_says_so() {
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_what_brings_jobs_and_nothing_else() {
+async fn a_full_disk_refuses_new_jobs_and_nothing_else() {
     let world = World::start();
     world.engine.ask(PutEntry(name("g"), entry("e").into())).await.unwrap();
     world.fill(true);

@@ -1,4 +1,4 @@
-//! The engine's thread over a store that fails.
+//! Tests of the engine's thread over a store that fails.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,14 +22,14 @@ use crate::run::handle::CallError;
 use crate::store::batch::Batch;
 use crate::store::memory::{MemorySnapshot, MemoryStore};
 
-/// What is wrong at present.
+/// The present faults of the store.
 #[derive(Debug, Default)]
 struct Faults {
     full: AtomicBool,
     no_commit: AtomicBool,
     no_sync: AtomicBool,
     broken: AtomicBool,
-    /// How often the disk was forced to have everything.
+    /// How often the disk was synced.
     syncs: AtomicUsize,
 }
 
@@ -113,7 +113,7 @@ impl World {
         Self { faults, engine, thread }
     }
 
-    /// Lets the disk be full, or not, and the engine look.
+    /// Makes the disk full, or not, and the engine check it.
     fn fill(&self, full: bool) {
         self.faults.full.store(full, Ordering::SeqCst);
         thread::sleep(Duration::from_millis(LOOK_EVERY_MS));
@@ -175,7 +175,7 @@ fn new_job() -> NewJob {
     parse_job(Format::Json, &Bytes::from_static(br#"{"queue":"q","type":"t","payload":1}"#), 0).unwrap().job
 }
 
-/// The next job of a stream; none when the stream has ended.
+/// The next job of a stream; `None` when the stream has ended.
 async fn next(outbox: &Outbox) -> Option<Delivery> {
     let items = std::future::poll_fn(|context| outbox.poll_take(context));
     match tokio::time::timeout(Duration::from_secs(30), items).await.unwrap()?.pop() {
@@ -185,7 +185,7 @@ async fn next(outbox: &Outbox) -> Option<Delivery> {
 }
 
 #[tokio::test]
-async fn a_full_disk_takes_no_jobs_and_lets_those_there_are_come_to_their_end() {
+async fn a_full_disk_accepts_no_jobs_and_lets_existing_ones_finish() {
     let world = World::start();
     world.enqueue().await.unwrap();
     world.enqueue().await.unwrap();
@@ -203,7 +203,7 @@ async fn a_full_disk_takes_no_jobs_and_lets_those_there_are_come_to_their_end() 
 }
 
 #[tokio::test]
-async fn after_a_failed_commit_it_begins_anew_with_what_was_committed() {
+async fn after_a_failed_commit_it_restarts_with_what_was_committed() {
     let world = World::start();
     world.enqueue().await.unwrap();
     let (old_link, outbox) = world.open().await.unwrap();
@@ -217,7 +217,7 @@ async fn after_a_failed_commit_it_begins_anew_with_what_was_committed() {
     world.faults.no_commit.store(false, Ordering::SeqCst);
     let (_, outbox) = world.open_at_last().await;
     assert_eq!(world.count().await, 1);
-    // The connection of before ends at last: that is not the new one.
+    // The old connection ends only now, and must not end the new one.
     world.engine.tell(CloseStream(old_link));
     let again = next(&outbox).await.unwrap();
     assert_eq!(again.job.id, held.job.id);
@@ -229,7 +229,7 @@ async fn after_a_failed_commit_it_begins_anew_with_what_was_committed() {
 }
 
 #[tokio::test]
-async fn what_was_done_meanwhile_counts_when_the_store_is_open_again() {
+async fn work_done_while_the_store_was_closed_counts_after_it_reopens() {
     let world = World::start();
     world.enqueue().await.unwrap();
     let (_, outbox) = world.open().await.unwrap();
@@ -249,14 +249,14 @@ async fn what_was_done_meanwhile_counts_when_the_store_is_open_again() {
 }
 
 #[tokio::test]
-async fn a_failed_sync_is_no_success() {
+async fn a_failed_sync_is_not_reported_as_success() {
     let world = World::start();
     world.faults.no_sync.store(true, Ordering::SeqCst);
     assert_eq!(world.enqueue().await.unwrap_err(), CallError::DiskFull);
-    // Whatever is asked next: the thread that syncs has ended, and that is noticed.
+    // Any later call notices that the sync thread has ended.
     assert!(matches!(world.enqueue().await, Err(CallError::StoreClosed | CallError::DiskFull)));
     world.faults.no_sync.store(false, Ordering::SeqCst);
-    // What needs no sync may still be answered by the engine that is about to end; an enqueue is not.
+    // Commands that need no sync may still be answered by the ending engine; an enqueue is not.
     let taken = async {
         while let Err(error) = world.enqueue().await {
             assert!(matches!(error, CallError::StoreClosed | CallError::DiskFull), "{error}");
@@ -268,7 +268,7 @@ async fn a_failed_sync_is_no_success() {
 }
 
 #[tokio::test]
-async fn a_caller_that_is_let_go_of_hears_that_the_store_has_failed() {
+async fn a_dropped_caller_is_told_that_the_store_has_failed() {
     let (reply, answer) = tokio::sync::oneshot::channel();
     drop(Caller { reply: Some(reply), mode: CommitMode::Fsync, is_enqueue: true });
     assert_eq!(answer.await.unwrap().unwrap_err(), CallError::StoreClosed);
