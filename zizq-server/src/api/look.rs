@@ -8,7 +8,7 @@ use super::page::Page;
 use super::refusal::no_job;
 use super::{filters, position, wait};
 use crate::engine::command::jobs::Seen;
-use crate::http::reply::{self, Answer, Refusal, Success};
+use crate::http::reply::{self, Answer, Success};
 use crate::http::request::Request;
 
 pub(crate) async fn job(app: &App, request: &Request) -> Answer {

@@ -1,4 +1,4 @@
-//! Folding payloads into each other: what is asked, and how the helper finds out.
+//! Folding payloads into each other: the request, and how the helper computes it.
 
 use std::io;
 use std::rc::Rc;
@@ -10,17 +10,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::hash::HashMap;
 
-/// The names under which both payloads are known to an expression.
+/// The variables with both payloads in an expression.
 const VARIABLES: [&str; 2] = ["existing", "new"];
-/// So many bytes of expressions are kept compiled.
+/// How many bytes of expressions are kept compiled.
 const MAX_KNOWN: usize = 64 * 1024;
-/// Words of an expression about what is wrong may hold whole payloads. No more of them is told than this, in bytes.
+/// Error messages of an expression may contain whole payloads. They are cut at this many bytes.
 const MAX_WORDS: usize = 200;
 
 /// A payload, and how it is folded.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Item<'a> {
-    /// The number of its batch; none: its expressions are tried, and that is all.
+    /// The number of its batch; `None`: its expressions are only tried.
     pub batch: Option<u32>,
     pub when: &'a str,
     pub fold: &'a str,
@@ -28,19 +28,19 @@ pub(crate) struct Item<'a> {
     pub payload: &'a [u8],
 }
 
-/// What is to be folded.
+/// The payloads to fold.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Task<'a> {
-    /// What `now` is, in seconds since 1970.
+    /// The value of `now`, in seconds since 1970.
     pub now: f64,
-    /// The open batches by their numbers; none: there is none of the key yet.
+    /// The open batches by number; `None`: there is none for this key yet.
     #[serde(borrow)]
     pub open: Vec<Option<Item<'a>>>,
-    /// Each in its turn: into the batch that is open then, or as the next one.
+    /// In order: each is folded into the batch that is open then, or opens the next one.
     pub new: Vec<Item<'a>>,
 }
 
-/// What became of one payload.
+/// The result for one payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Turn {
     Tried,
@@ -53,32 +53,32 @@ pub(crate) enum Turn {
 pub(crate) struct Folded {
     /// With the numbers of the batches that were open.
     pub open: Vec<(u32, Vec<u8>)>,
-    /// With their places among the new ones.
+    /// With their indexes among the new ones.
     pub new: Vec<(u32, Vec<u8>)>,
 }
 
-/// The helper's part: expressions it has compiled.
+/// The helper's side: the expressions it has compiled.
 #[derive(Default)]
 pub(super) struct Folding {
     known: HashMap<String, Rc<Program>>,
     bytes: usize,
 }
 
-/// A batch that is open.
+/// An open batch.
 struct Open<'a> {
     item: Item<'a>,
-    /// Its place among the new ones; none: it was there before.
+    /// Its index among the new ones; `None`: it was open before.
     new: Option<u32>,
     payload: Value,
-    /// Whether the payload is another than the item's.
+    /// Whether the payload differs from the item's.
     folded: bool,
 }
 
 impl Folding {
-    /// Folds, and tells of every payload as soon as it is done with it.
+    /// Folds, and reports on every payload as soon as it is done.
     ///
     /// # Errors
-    /// Of telling. What is wrong with the payload that comes next is an answer.
+    /// Errors of reporting. An error of the next payload is part of the answer.
     pub(super) fn run(
         &mut self,
         task: &[u8],
@@ -88,7 +88,7 @@ impl Folding {
         let mut folded = Folded::default();
         let mut batches: Vec<Option<Open<'_>>> = Vec::with_capacity(open.len());
         for item in open {
-            // What is stored was checked when it came.
+            // Stored payloads were checked on arrival.
             batches.push(
                 item.and_then(|item| Some(Open { item, new: None, payload: item.read()?, folded: false })),
             );
@@ -113,7 +113,7 @@ impl Folding {
         batches: &mut [Option<Open<'a>>],
         folded: &mut Folded,
     ) -> Result<Turn, String> {
-        let payload = item.read().ok_or("payload: it cannot be read")?;
+        let payload = item.read().ok_or("payload: cannot be read")?;
         let both = [payload.clone(), payload.clone()];
         self.evaluate(now, "when", item.when, both.clone()).map_err(|why| format!("batch.{why}"))?;
         self.evaluate(now, "fold", item.fold, both).map_err(|why| format!("batch.{why}"))?;
@@ -138,7 +138,7 @@ impl Folding {
         Ok(Turn::Opened)
     }
 
-    /// The one output of an expression, or a sentence that begins with its name.
+    /// The only output of an expression, or an error that begins with its name.
     fn evaluate(
         &mut self,
         now: f64,
@@ -175,7 +175,7 @@ impl Item<'_> {
     }
 }
 
-/// The output, with these values of the variables and nothing as input.
+/// The only output, with these values of the variables and `null` as input.
 fn only_output(program: &Program, payloads: [Value; 2], now: f64) -> Result<Value, String> {
     let mut outputs = program.run(Value::default(), payloads, now);
     let output = outputs.next().ok_or("it has no output; exactly one is wanted")?;
@@ -218,7 +218,7 @@ mod tests {
         (turns, folded)
     }
 
-    /// What a fold of these two payloads comes to.
+    /// Folds two payloads.
     fn fold(when: &str, fold: &str, existing: &str, new: &str) -> Result<Option<String>, String> {
         let open = vec![Some(item(Some(0), when, fold, existing))];
         let (turns, folded) = run(&Task { now: 0.0, open, new: vec![item(Some(0), "true", "null", new)] });
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_has_its_batch_and_what_is_closed_is_not_folded_into_again() {
+    fn every_key_has_its_batch_and_a_closed_batch_takes_no_more() {
         let few = "$existing + $new <= 3";
         let add = "$existing + $new";
         let open = vec![None, Some(item(Some(1), few, add, "1"))];
@@ -295,7 +295,7 @@ mod tests {
             item(Some(0), few, add, "1"),
             item(Some(1), "false", "null", "2"),
             item(Some(0), "false", "null", "2"),
-            // What was open says no; from here on this one decides.
+            // The open batch refuses; from here on this one decides.
             item(Some(0), "true", "[$existing, $new]", "3"),
             item(None, few, add, "4"),
             item(Some(0), few, add, "5"),
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_an_expression_is_said_with_its_name() {
+    fn errors_of_an_expression_begin_with_its_name() {
         let refused = |when: &str, fold: &str| {
             let (turns, folded) =
                 run(&Task { now: 0.0, open: Vec::new(), new: vec![item(None, when, fold, "{\"a\":1}")] });

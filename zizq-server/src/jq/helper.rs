@@ -1,4 +1,4 @@
-//! The helper: reads expressions and payloads on its standard input, writes what matches to its standard output.
+//! The helper process: reads expressions and payloads from standard input, writes matches to standard output.
 
 use std::io::{self, stdin, stdout};
 use std::process::ExitCode;
@@ -12,12 +12,12 @@ use super::fold::Folding;
 use super::program::Condition;
 use super::wire::{self, TIME_BYTES, packed, read_frame, write_frame};
 
-/// Deep enough for every payload that is accepted; a recursion without end soon comes to its own.
+/// Deep enough for every valid payload; endless recursion soon exhausts it.
 const STACK: usize = 16 * 1024 * 1024;
-/// After so long it is somebody else's turn. A payload is looked at as a whole, however long that takes.
+/// The time after which other expressions get their turn. A payload is always evaluated as a whole.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// Serves until standard input ends, which it does with the server at the latest.
+/// Serves until standard input ends, at the latest when the server ends.
 ///
 /// An expression may use about `memory` bytes.
 #[must_use]
@@ -32,7 +32,7 @@ pub fn run(memory: u64) -> ExitCode {
     if worker.is_err() {
         return ExitCode::FAILURE;
     }
-    // While the worker may be in an endless loop, this thread sees when nobody wants an answer any more.
+    // The worker may be in an endless loop; this thread notices that no one wants an answer.
     let mut stdin = stdin().lock();
     while let Ok(Some(frame)) = read_frame(&mut stdin) {
         if sender.send(frame).is_err() {
@@ -42,7 +42,7 @@ pub fn run(memory: u64) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Stays out of everybody's way: less memory, less of the processor, no core dumps.
+/// Limits the process: less memory, lower priority, no core dumps.
 fn limit(memory: u64) -> io::Result<()> {
     let set = |resource, limit: u64| {
         let maximum = getrlimit(resource).maximum;
@@ -51,12 +51,12 @@ fn limit(memory: u64) -> io::Result<()> {
     };
     set(Resource::Core, 0)?;
     set(Resource::Data, data().saturating_add(STACK as u64).saturating_add(memory))?;
-    // A process that is nice already may not be allowed to be nicer.
+    // A process that is already nice may not be allowed to lower its priority further.
     nice(10).map(drop).unwrap_or_default();
     Ok(())
 }
 
-/// What this process has at its start, in bytes.
+/// The data size of this process at its start, in bytes.
 fn data() -> u64 {
     const ENOUGH: u64 = 16 * 1024 * 1024;
     // The sixth number: data and stack, in pages.
@@ -99,17 +99,17 @@ fn work(frames: &Receiver<(u8, Vec<u8>)>) -> io::Result<()> {
     Ok(())
 }
 
-/// Payloads that are looked at in slices.
+/// Payloads that are evaluated in slices.
 #[derive(Default)]
 struct Batch {
     /// The body of [`wire::EVALUATE`].
     body: Vec<u8>,
-    /// How many payloads of it have been looked at.
+    /// How many of its payloads have been evaluated.
     seen: usize,
 }
 
 impl Batch {
-    /// Looks at payloads for about a [`SLICE`]. Returns the body of [`wire::MATCHES`].
+    /// Evaluates payloads for about a [`SLICE`]. Returns the body of [`wire::MATCHES`].
     fn matches(&mut self, condition: &Condition) -> io::Result<Vec<u8>> {
         let (now, payloads) =
             self.body.split_first_chunk::<TIME_BYTES>().ok_or(io::ErrorKind::InvalidData)?;

@@ -1,4 +1,4 @@
-//! An expression as a filter: whether a payload matches.
+//! Filters: whether a payload matches an expression.
 
 use protocol::jq::{Failure, Kind, Program};
 use protocol::media::Format;
@@ -6,29 +6,29 @@ use protocol::media::Format;
 /// A compiled filter.
 pub(super) struct Condition {
     program: Program,
-    /// Whether each output has to be true, false or null: where jobs are changed, anything else is a slip.
+    /// Whether each output must be true, false or null: in a call that changes jobs, anything else is a mistake.
     is_strict: bool,
 }
 
-/// Whether a payload matches.
+/// The result for a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     No,
     Yes,
-    /// The expression wants more than it may have.
+    /// The expression exceeds a limit.
     TooMuch,
-    /// The expression gives this instead of a boolean.
+    /// The expression returns this instead of a boolean.
     Other(Kind),
 }
 
-/// What a verdict of [`Verdict::Other`] can be about, by its number.
+/// The kinds in [`Verdict::Other`], by number.
 const KINDS: [Kind; 4] = [Kind::Number, Kind::String, Kind::Array, Kind::Object];
 
 impl Condition {
     /// Compiles an expression.
     ///
     /// # Errors
-    /// Why it is none, or no condition, in words.
+    /// Why it is invalid, or not a condition.
     pub(super) fn compile(expression: &str, is_strict: bool) -> Result<Self, String> {
         let program = Program::compile(expression, &[])?;
         match program.kind() {
@@ -59,17 +59,17 @@ impl Condition {
     }
 }
 
-/// The sentence for an expression that gives something else than a boolean.
+/// The message for an expression that returns something other than a boolean.
 pub(super) fn no_condition(kind: Kind) -> String {
     let hint = match kind {
         Kind::Assigned => "`=` assigns; did you mean `==`?",
         _ => "did you mean to compare it, as in `== \"x\"`, `> 5` or `!= null`?",
     };
-    format!("the filter gives {}, but what changes jobs needs true or false; {hint}", kind.words())
+    format!("the filter gives {}, but a call that changes jobs needs true or false; {hint}", kind.words())
 }
 
 impl Verdict {
-    /// As a byte of a frame.
+    /// Encodes it as a byte of a frame.
     pub(super) fn byte(self) -> u8 {
         match self {
             Self::No => 0,
@@ -82,7 +82,7 @@ impl Verdict {
         }
     }
 
-    /// From a byte of a frame.
+    /// Decodes it from a byte of a frame.
     pub(super) fn from_byte(byte: u8) -> Self {
         match byte {
             0 => Self::No,
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_is_no_condition_is_refused_where_jobs_change() {
+    fn a_filter_that_is_not_a_condition_is_refused_when_jobs_change() {
         for (expression, gives) in [
             (".to = \"x\"", "gives its input, changed"),
             (".a |= 1", "gives its input, changed"),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_payload_is_seen() {
+    fn expressions_see_only_the_payload() {
         for expression in [
             "env",
             "$ENV",

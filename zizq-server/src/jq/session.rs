@@ -1,4 +1,4 @@
-//! The server's side: one expression over many payloads, with a helper that may die of it.
+//! The server's side: one expression over many payloads, with a helper that it may crash.
 
 use std::io::{self, Read};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -13,13 +13,13 @@ use super::program::{Verdict, no_condition};
 use super::wire::{self, TIME_BYTES, packed, push_payload, split_frame, write_frame};
 use super::{Admission, Busy, GLANCE, JqError, Limits};
 
-/// What each payload, and each byte of it, adds to the time that an expression may take: far more than any needs that
-/// is not out to waste it.
+/// How much each payload, and each byte of it, adds to the time of an expression: far more than any reasonable one
+/// needs.
 const TIME_PER_PAYLOAD: Duration = Duration::from_micros(100);
 const TIME_PER_BYTE: Duration = Duration::from_nanos(25);
-/// What each payload adds that is folded: the one it is folded into may be a thousand times as long.
+/// How much each folded payload adds: the one it is folded into may be a thousand times as long.
 const TIME_PER_FOLD: Duration = Duration::from_millis(1);
-/// How long the answer to what is not needed any more is waited for, before the helper is killed.
+/// How long to wait for an answer that is no longer needed before the helper is killed.
 const LAST_WAIT: Duration = Duration::from_millis(100);
 
 /// A process that evaluates expressions. Killed when dropped.
@@ -28,7 +28,7 @@ pub(super) struct Helper {
     child: Child,
     stdin: ChildStdin,
     stdout: ChildStdout,
-    /// What was read and is no whole frame yet.
+    /// Bytes that do not make a whole frame yet.
     buffer: Vec<u8>,
     /// The last expression it compiled, as it was sent.
     compiled: Vec<u8>,
@@ -37,13 +37,13 @@ pub(super) struct Helper {
 impl Helper {
     fn start(limits: Limits) -> io::Result<Self> {
         let program = std::env::current_exe()?;
-        // The file may have been replaced by a later version meanwhile; this is the one that runs.
+        // The file may have been replaced by a newer version; this link is the one that runs.
         let running = std::path::Path::new("/proc/self/exe");
         let mut child = Command::new(if running.exists() { running } else { &program })
             .arg("jq-helper")
             .arg(limits.memory.to_string())
             .env_clear()
-            // Memory that the allocator takes in advance would count against what an expression may use.
+            // Memory that the allocator reserves in advance would count against the limit of the expression.
             .env("MIMALLOC_ARENA_EAGER_COMMIT", "0")
             .env("MIMALLOC_ARENA_RESERVE", "0")
             .current_dir("/")
@@ -59,8 +59,8 @@ impl Helper {
         }
     }
 
-    /// Waits for the next frame. None when time is up, or nobody waits for it any more; an error when the helper has
-    /// ended.
+    /// Waits for the next frame. Returns `None` when the time is up or the caller has gone away; an error when the
+    /// helper has ended.
     fn receive(&mut self, until: Instant, is_over: impl Fn() -> bool) -> io::Result<Option<(u8, Vec<u8>)>> {
         let mut chunk = [0; 16 * 1024];
         loop {
@@ -83,10 +83,10 @@ impl Helper {
         }
     }
 
-    /// Why it has ended, in words.
+    /// Explains why it has ended.
     fn last_words(&mut self) -> String {
         let mut words = String::new();
-        // It is at its end; that end is all that is waited for.
+        // It is ending anyway; only that end is waited for.
         drop(self.child.kill());
         if let Some(stderr) = &mut self.child.stderr {
             drop(stderr.take(4_096).read_to_string(&mut words));
@@ -96,7 +96,7 @@ impl Helper {
         } else if words.contains("overflowed its stack") {
             "it recurses too deep and was stopped".to_owned()
         } else {
-            "it came to a violent end".to_owned()
+            "the helper crashed".to_owned()
         }
     }
 }
@@ -109,17 +109,17 @@ impl Drop for Helper {
     }
 }
 
-/// One expression at work.
+/// A running expression.
 ///
-/// Over all its payloads it may take the time of the limits, and a little more for each payload and byte. So a scan of
-/// millions of jobs may take minutes, but what wastes time is stopped soon. Only what the helper takes counts.
+/// Over all its payloads it may take the time of the limits, plus a little for each payload and byte. So a scan of
+/// millions of jobs may take minutes, but a wasteful expression is stopped soon. Only the helper's time counts.
 #[derive(Debug)]
 pub(crate) struct Session {
     admission: Admission,
     helper: Option<Helper>,
-    /// What is left of its time, without what runs now.
+    /// Its remaining time, without the present slice.
     left: Duration,
-    /// When the slice that the helper has now was sent, and how many payloads it has.
+    /// When the helper's present slice was sent, and its number of payloads.
     sent: Option<(Instant, usize)>,
     /// Held while the helper is busy.
     turn: Option<OwnedSemaphorePermit>,
@@ -127,9 +127,9 @@ pub(crate) struct Session {
 }
 
 impl Admission {
-    /// Compiles an expression. Waits, for as long as the limits say.
+    /// Compiles an expression. Blocks within the limits.
     ///
-    /// `is_strict`: for every payload it has to give true, false or null.
+    /// `is_strict`: it must return true, false or null for every payload.
     ///
     /// # Errors
     /// [`JqError`].
@@ -154,7 +154,7 @@ impl Admission {
         }
     }
 
-    /// Folds payloads. Waits, for as long as the limits say and a little for every payload.
+    /// Folds payloads. Blocks within the limits and a little for every payload.
     ///
     /// # Errors
     /// [`FoldError`].
@@ -173,11 +173,11 @@ impl Admission {
 /// Why payloads cannot be folded.
 #[derive(Debug)]
 pub(crate) enum FoldError {
-    /// Because of the new payload at this place, or its expressions, or those of the batch that it meets.
+    /// The new payload at this index is invalid, or its expressions, or those of the batch that it meets.
     Wrong { index: usize, error: String },
-    /// The helper cannot be started or talked to.
+    /// The helper cannot be started or reached.
     Unavailable(String),
-    /// Other expressions take all the time there is for them.
+    /// Other expressions use all the time.
     Busy(Busy),
 }
 
@@ -196,7 +196,7 @@ impl FoldError {
 }
 
 impl Session {
-    /// Hands payloads over to the helper.
+    /// Sends payloads to the helper.
     ///
     /// # Errors
     /// [`JqError`].
@@ -216,7 +216,7 @@ impl Session {
         sent
     }
 
-    /// Waits for what the helper says of the payloads that it has, and how long it took.
+    /// Waits for the helper's results for its payloads, and returns how long it took.
     ///
     /// # Errors
     /// [`JqError`].
@@ -231,7 +231,7 @@ impl Session {
             };
             if verdicts.is_empty() || verdicts.len() > count - matches.len() {
                 self.helper = None;
-                return Err(JqError::Unavailable("the helper is out of step".to_owned()));
+                return Err(JqError::Unavailable("unexpected reply of the helper".to_owned()));
             }
             let took = Duration::from_micros(u64::from_be_bytes(*time));
             self.left = self.left.saturating_sub(took);
@@ -242,7 +242,7 @@ impl Session {
             if matches.len() == count {
                 return Ok((matches, total));
             }
-            // Whoever waits for a turn has it first.
+            // Others that wait get their turn first.
             self.send(wire::GO_ON, &[], count)?;
         }
     }
@@ -262,7 +262,7 @@ impl Session {
                     turns.push(postcard::from_bytes(&body).map_err(|_| self.out_of_step())?);
                     let turn = self.admission.turn();
                     if turn.is_err() {
-                        // It goes on with the next ones meanwhile.
+                        // The next helper continues with the rest.
                         self.helper = None;
                     }
                     (self.sent, self.turn) = (sent, Some(turn.map_err(|error| FoldError::of(index, error))?));
@@ -282,7 +282,7 @@ impl Session {
 
     fn out_of_step(&mut self) -> FoldError {
         self.helper = None;
-        FoldError::Unavailable("the helper is out of step".to_owned())
+        FoldError::Unavailable("unexpected reply of the helper".to_owned())
     }
 
     fn send(&mut self, kind: u8, body: &[u8], count: usize) -> Result<(), JqError> {
@@ -290,7 +290,7 @@ impl Session {
         let Some(helper) = &mut self.helper else { return Err(gone()) };
         self.turn = Some(turn);
         self.sent = Some((Instant::now(), count));
-        // A helper that has died meanwhile is noticed when its answer is waited for.
+        // A helper that has died is noticed when its answer is awaited.
         drop(write_frame(&mut helper.stdin, kind, body));
         Ok(())
     }
@@ -304,7 +304,7 @@ impl Session {
         self.turn = None;
         let stopped = match received {
             Ok(Some(frame)) => return Ok(frame),
-            Ok(None) if admission.is_abandoned() => "nobody waits for it any more".to_owned(),
+            Ok(None) if admission.is_abandoned() => "its caller has gone away".to_owned(),
             Ok(None) => format!("it takes too long and was stopped after {:.1?}", sent.elapsed()),
             Err(_) => helper.last_words(),
         };

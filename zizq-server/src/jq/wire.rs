@@ -1,29 +1,29 @@
-//! What server and helper say to each other: a kind, a length of four bytes, and so many bytes.
+//! The frames between server and helper: a kind, a length of four bytes, and that many bytes.
 
 use std::io::{self, Read, Write};
 
 use protocol::media::Format;
 use serde::Serialize;
 
-/// Server to helper: 1 where it has to be a condition, else 0, in a byte, then an expression, in UTF-8.
+/// Server to helper: a byte that is 1 if it must be a condition, else 0; then an expression in UTF-8.
 pub(super) const COMPILE: u8 = b'C';
 /// Server to helper: the time in [`TIME_BYTES`], in seconds since 1970, as a double; then payloads.
 pub(super) const EVALUATE: u8 = b'E';
-/// Helper to server: the expression is a program.
+/// Helper to server: the expression is valid.
 pub(super) const COMPILED: u8 = b'K';
-/// Helper to server: it is none, and why.
+/// Helper to server: the expression is invalid, and why.
 pub(super) const INVALID: u8 = b'X';
-/// Helper to server: the microseconds it took in 8 bytes, then a byte for each payload, a [`super::program::Verdict`].
-/// Where they take long there are fewer of them than payloads: the helper waits for [`GO_ON`] before it looks at more.
+/// Helper to server: the elapsed microseconds in 8 bytes, then a byte for each payload, a [`super::program::Verdict`].
+/// Slow payloads come in several frames: the helper waits for [`GO_ON`] before it evaluates more.
 pub(super) const MATCHES: u8 = b'M';
-/// Server to helper: to look at the next payloads of the last [`EVALUATE`].
+/// Server to helper: evaluate the next payloads of the last [`EVALUATE`].
 pub(super) const GO_ON: u8 = b'G';
 
 /// Server to helper: payloads to fold, a [`super::fold::Task`].
 pub(super) const FOLD: u8 = b'F';
-/// Helper to server: what became of the next of them, a [`super::fold::Turn`].
+/// Helper to server: the result for the next of them, a [`super::fold::Turn`].
 pub(super) const TURN: u8 = b'T';
-/// Helper to server: what became of all of them, a [`super::fold::Folded`]; or, instead, what is wrong with the next.
+/// Helper to server: the result for all of them, a [`super::fold::Folded`]; or an error of the next one.
 pub(super) const FOLDED: u8 = b'D';
 pub(super) const WRONG: u8 = b'W';
 
@@ -40,12 +40,12 @@ pub(super) fn write_frame(to: &mut impl Write, kind: u8, body: &[u8]) -> io::Res
     to.flush()
 }
 
-/// The bytes of a value, for the body of a frame.
+/// Encodes a value as the body of a frame.
 pub(super) fn packed(value: &impl Serialize) -> io::Result<Vec<u8>> {
     postcard::to_allocvec(value).map_err(io::Error::other)
 }
 
-/// None at the end.
+/// Returns `None` at the end.
 pub(super) fn read_frame(from: &mut impl Read) -> io::Result<Option<(u8, Vec<u8>)>> {
     let mut head = [0; HEAD];
     match from.read_exact(&mut head) {
@@ -58,7 +58,7 @@ pub(super) fn read_frame(from: &mut impl Read) -> io::Result<Option<(u8, Vec<u8>
     Ok(Some((kind, body)))
 }
 
-/// Takes the first frame off what has been read so far, if it is there as a whole.
+/// Takes the first frame out of the buffer if it is complete.
 pub(super) fn split_frame(buffer: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
     let (&[kind, a, b, c, d], _) = buffer.split_first_chunk::<HEAD>()?;
     let end = HEAD + u32::from_be_bytes([a, b, c, d]) as usize;

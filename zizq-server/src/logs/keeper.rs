@@ -1,4 +1,4 @@
-//! The thread that has all output: what comes in, what is stored, and what is asked for goes through it in turn.
+//! The thread that owns all output: writes, reads and requests go through it one after the other.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,39 +14,40 @@ use super::{Attempt, Excerpt};
 use crate::store::disk::DiskStore;
 use crate::store::{Store, StoreError};
 
-/// How long output waits before it is written down: what short jobs print never is, if they are gone by then.
+/// How long output stays in memory before it is written: output of short jobs is never written if they are deleted by
+/// then.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
-/// What may be in memory, in bytes, before it is written down at once; less on a small disk.
+/// How many bytes of output may be in memory before they are written at once; fewer on a small disk.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
-/// How often is looked whether space is short: while something happens, or it is short; and else.
+/// How often to check for low disk space: while there is activity or space is low, and otherwise.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOK_AT_REST: Duration = Duration::from_secs(10);
 /// The pause after each slice of a sweep.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// What is asked of the keeper.
+/// A request to the keeper.
 pub(super) enum Request {
     Append {
         of: Attempt,
         text: Vec<u8>,
-        /// Given back when the text is taken up.
+        /// Returned when the text has been taken.
         room: OwnedSemaphorePermit,
     },
     Read {
         id: JobId,
-        /// None: the last one that has printed something.
+        /// `None`: the last one that has printed something.
         attempt: Option<u32>,
         from: u64,
         reply: oneshot::Sender<Result<Excerpt, StoreError>>,
     },
-    /// Something that changes whenever the attempt prints.
+    /// A channel that changes whenever the attempt prints.
     Watch {
         of: Attempt,
         reply: oneshot::Sender<watch::Receiver<()>>,
     },
-    /// A job is gone.
+    /// A job was deleted.
     Forget(JobId),
-    /// Many may be gone.
+    /// Many jobs may have been deleted.
     Sweep,
     Stop(oneshot::Sender<()>),
 }
@@ -56,25 +57,25 @@ pub(super) struct Keeper {
     jobs: DiskStore,
     shelf: Shelf,
     tails: BTreeMap<Attempt, Held>,
-    /// What the tails weigh.
+    /// The memory of the tails.
     bytes: usize,
-    /// What they may weigh.
+    /// The most memory that tails may use.
     max_bytes: usize,
     watched: BTreeMap<Attempt, watch::Sender<()>>,
-    /// When what is new is to be written down.
+    /// When new output must be written.
     write_at: Option<Instant>,
-    /// What of the store has to get to the disk, in bytes, when it was last counted.
+    /// The bytes of the store that are not on the disk yet, when last counted.
     unwritten: u64,
     sweep: Sweep,
-    /// When is looked whether space is short; none where there is nothing to give back.
+    /// When to check for low disk space; `None` if there is nothing to free.
     look_at: Option<Instant>,
-    /// It was said already that something is lost.
+    /// Whether a failure was already logged.
     is_failing: bool,
 }
 
 struct Held {
     tail: Tail,
-    /// Whether it has grown since things were last written down.
+    /// Whether it has grown since the last write.
     is_active: bool,
 }
 
@@ -97,7 +98,7 @@ impl Keeper {
         }
     }
 
-    /// Serves until it is stopped, or nobody is left who could ask for something.
+    /// Serves requests until it is stopped or all senders are gone.
     pub(super) fn run(mut self) {
         let stopped = loop {
             match self.requests.recv_timeout(self.pause()) {
@@ -134,7 +135,7 @@ impl Keeper {
         self.shelf.close();
         drop(self);
         if let Some(reply) = stopped {
-            // Who asked may have given up waiting.
+            // The caller may have given up.
             reply.send(()).unwrap_or_default();
         }
     }
@@ -152,7 +153,7 @@ impl Keeper {
         self.look_at = Some(self.look_at.map_or(at, |before| before.min(at)));
     }
 
-    /// Where space is short, what is left of jobs that are gone is taken away now. Says whether it is.
+    /// When space is low, removes the output of deleted jobs now. Returns whether space is low.
     fn make_space(&mut self) -> bool {
         if !self.shelf.is_used() || !self.jobs.is_full_for_output() {
             return false;
@@ -164,13 +165,14 @@ impl Keeper {
         true
     }
 
-    /// Says how much room the output needs that is on its way to the disk.
+    /// Announces how much disk space the output still needs.
     fn announce(&self) {
         // What is in memory goes to the journal first, and from there to a table.
         self.jobs.set_output(2 * self.bytes as u64 + self.unwritten);
     }
 
-    /// To be called when the store may have become another. It waits for its lock: that is not for every piece of output.
+    /// Counts again; call this when the store may have been replaced. It waits for the store's lock, so it is not done
+    /// for every piece of output.
     fn recount(&mut self) {
         self.unwritten = self.shelf.unwritten();
         self.announce();
@@ -185,7 +187,7 @@ impl Keeper {
             }
             Request::Read { id, attempt, from, reply } => {
                 let excerpt = self.read(id, attempt, from);
-                // Who asked may have gone away, here and below.
+                // The caller may have gone away, here and below.
                 drop(reply.send(excerpt));
             }
             Request::Watch { of, reply } => {
@@ -195,7 +197,7 @@ impl Keeper {
             }
             Request::Forget(id) => {
                 self.let_go(|of, _| of.id == id);
-                // What stays is swept up later.
+                // What remains is swept later.
                 drop(self.shelf.remove(&[id]));
                 self.recount();
             }
@@ -241,7 +243,7 @@ impl Keeper {
         Ok(Excerpt { attempt: Some(number), missed, text, end })
     }
 
-    /// Writes down what is new, and lets go of what has not grown for a while.
+    /// Writes new output, and releases tails that have not grown for a while.
     fn write_down(&mut self) {
         self.write_at = None;
         let written = self.write_new();
@@ -258,7 +260,7 @@ impl Keeper {
 
     fn write_new(&mut self) -> Result<(), StoreError> {
         let jobs = self.jobs.snapshot();
-        // What was never written belongs to young jobs, and many of those do not get old.
+        // Output that was never written belongs to young jobs, many of which are deleted soon.
         let is_over =
             |of: &Attempt, held: &Held| held.tail.is_all_new() && matches!(is_gone(&jobs, of.id), Ok(true));
         self.let_go(is_over);
@@ -287,13 +289,13 @@ impl Keeper {
         });
     }
 
-    /// Says once that something is lost, and once that nothing is any more.
+    /// Logs once that output is lost, and once that it is stored again.
     fn note(&mut self, done: Result<(), StoreError>) {
         match done {
             Ok(()) => self.is_failing = false,
             Err(error) => {
                 if !std::mem::replace(&mut self.is_failing, true) {
-                    tracing::error!(%error, "what jobs print cannot be stored; jobs go on without");
+                    tracing::error!(%error, "cannot store the output of jobs; jobs run on without it");
                 }
             }
         }

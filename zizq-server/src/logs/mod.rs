@@ -1,9 +1,9 @@
-//! What running jobs print. It has a thread and a store of its own: the engine only says whose word counts.
+//! The output of running jobs. It has its own thread and store: the engine only says which worker holds the job.
 //!
-//! Of every attempt the end is kept. What comes in is in memory first and written down within a second, so a crash loses
-//! the last second of output, and a loss of power what the operating system had not written: it is never forced onto
-//! the disk before the server stops. All of it is bounded: what waits to be taken up, what is in memory, and what is
-//! kept of an attempt. Readers take what they can, from where they are, and hear how much they have missed.
+//! The end of every attempt's output is kept. New output is in memory first and written within a second, so a crash
+//! loses the last second, and a power failure whatever the operating system had not written: output is synced to the
+//! disk only when the server stops. All of it is bounded: what waits to be taken, what is in memory, and what is kept
+//! of an attempt. Readers read at their own pace from their position, and are told how much they have missed.
 
 mod keeper;
 mod shelf;
@@ -36,9 +36,9 @@ pub(crate) struct Attempt {
 /// A part of the output of an attempt.
 #[derive(Debug, Default)]
 pub(crate) struct Excerpt {
-    /// Of which attempt; none where the job has printed nothing.
+    /// The attempt; `None` if the job has printed nothing.
     pub attempt: Option<u32>,
-    /// How many bytes before it are not kept any more.
+    /// How many bytes before it are no longer kept.
     pub missed: u64,
     /// Lines, see [`text`].
     pub text: Vec<u8>,
@@ -46,12 +46,14 @@ pub(crate) struct Excerpt {
     pub end: u64,
 }
 
-/// Why output was not taken, or is not shown.
+/// Why output was not accepted, or cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LogError {
-    #[error("the disk of the server is full; output is taken again when there is space")]
+    #[error(
+        "the server's disk has less free space than --min-free-disk; output is accepted again when there is more"
+    )]
     Full,
-    #[error("too much output comes at once; try again in a moment")]
+    #[error("too much output arrives at once; try again in a moment")]
     Busy,
     #[error("the server is stopping; try again in a moment")]
     Stopped,
@@ -59,18 +61,18 @@ pub(crate) enum LogError {
     Store(#[from] StoreError),
 }
 
-/// What may wait to be taken up, in bytes.
+/// How many bytes may wait to be taken.
 const ROOM: usize = 8 * 1024 * 1024;
-/// The least that a piece of output takes there: it has a price of its own.
+/// The least that a piece of output counts there, because each has a fixed cost.
 const MIN_PIECE: usize = 256;
-/// How long it may take until there is room.
+/// How long to wait for room.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How many read at a time.
+/// The most concurrent readers.
 const MAX_READERS: usize = 64;
-/// How many can follow a log at a time.
+/// The most concurrent followers of logs.
 pub(crate) const MAX_FOLLOWERS: usize = 256;
 
-/// The way to the output of all jobs. Cheap to clone.
+/// The handle to the output of all jobs. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Logs {
     requests: Sender<Request>,
@@ -81,7 +83,7 @@ pub(crate) struct Logs {
 }
 
 impl Logs {
-    /// Starts to keep output in this folder, of jobs in that store.
+    /// Starts keeping output in this folder, for the jobs in that store.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -94,10 +96,10 @@ impl Logs {
         Ok(Self { requests: sender, jobs, room, readers, followers })
     }
 
-    /// Takes lines in.
+    /// Appends lines.
     ///
     /// # Errors
-    /// [`LogError`] when the disk is full, or too much comes at once.
+    /// [`LogError`] when the disk is full, or too much arrives at once.
     pub(crate) async fn append(&self, of: Attempt, text: Vec<u8>) -> Result<(), LogError> {
         const _: () = assert!(MAX_LOG_BYTES < ROOM);
         if self.jobs.is_full_for_output() {
@@ -109,7 +111,7 @@ impl Logs {
         self.send(Request::Append { of, text, room })
     }
 
-    /// Reads what is kept of an attempt behind `from`; of the last one that has printed something, if none is named.
+    /// Reads what is kept of an attempt after `from`; without an attempt, of the last one that has printed something.
     ///
     /// # Errors
     /// [`LogError`] when the disk fails.
@@ -120,12 +122,12 @@ impl Logs {
         Ok(answer.await.map_err(|_| LogError::Stopped)??)
     }
 
-    /// A place among those who follow; none if all are taken.
+    /// Reserves a place for a follower; `None` if all are taken.
     pub(crate) fn place_to_follow(&self) -> Option<OwnedSemaphorePermit> {
         self.followers.clone().try_acquire_owned().ok()
     }
 
-    /// Something that changes whenever the attempt prints.
+    /// Returns a channel that changes whenever the attempt prints.
     ///
     /// # Errors
     /// When the server stops.
@@ -135,21 +137,21 @@ impl Logs {
         answer.await.map_err(|_| LogError::Stopped)
     }
 
-    /// A job is gone, and its output with it.
+    /// Deletes the output of a deleted job.
     pub(crate) fn forget(&self, id: JobId) {
         drop(self.send(Request::Forget(id)));
     }
 
-    /// Many jobs may be gone.
+    /// Starts a sweep, because many jobs may have been deleted.
     pub(crate) fn sweep(&self) {
         drop(self.send(Request::Sweep));
     }
 
-    /// Writes everything down. Nothing is taken any more after this.
+    /// Writes everything. No output is accepted after this.
     pub(crate) async fn stop(&self) {
         let (reply, stopped) = oneshot::channel();
         if self.send(Request::Stop(reply)).is_ok() {
-            // Nobody answers who has ended before.
+            // The keeper may have ended before.
             drop(stopped.await);
         }
     }

@@ -1,5 +1,5 @@
-//! Where output is stored: a store of its own beside that of the jobs, so that neither waits for the other, and what
-//! happens to this one is no harm to the jobs.
+//! The store of output, separate from that of the jobs, so that neither waits for the other, and damage to this one
+//! does not affect jobs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::store::keys::{self, Area};
 use crate::store::{Snapshot, Store, StoreError, record};
 
 const MEMORY: Memory = Memory { cache: 4 * 1024 * 1024, gathered: 8 * 1024 * 1024 };
-/// How long it is left alone after it has failed.
+/// How long to leave the store alone after a failure.
 const REST: Duration = Duration::from_secs(5);
 
 pub(super) struct Shelf {
@@ -33,12 +33,12 @@ impl Shelf {
         Self { store, folder: folder.to_owned(), is_open: false, failed_at: None, was_moved: false }
     }
 
-    /// Whether there can be something in it.
+    /// Whether the store may contain anything.
     pub(super) fn is_used(&self) -> bool {
         self.is_open || self.folder.exists()
     }
 
-    /// The output of an attempt.
+    /// Reads the output of an attempt.
     pub(super) fn tail(&mut self, of: Attempt) -> Result<Tail, StoreError> {
         let Some(snapshot) = self.snapshot()? else { return Ok(Tail::default()) };
         let mut chunks = BTreeMap::new();
@@ -47,7 +47,7 @@ impl Shelf {
             let (key, value) = entry?;
             match chunk(&key, &value) {
                 Some((number, text)) => drop(chunks.insert(number, text.to_vec())),
-                None => tracing::error!(key = keys::shown(&key), "output cannot be read and is left out"),
+                None => tracing::error!(key = keys::shown(&key), "cannot read some output; it is skipped"),
             }
         }
         Ok(Tail::of_chunks(chunks))
@@ -60,7 +60,7 @@ impl Shelf {
         Ok(last.transpose()?.and_then(|(key, _)| keys::log_parts(&key)).map(|(_, attempt, _)| attempt))
     }
 
-    /// The first job from `from` on of which there is something, in the order of ids.
+    /// The first job from `from` on that has output, in the order of ids.
     pub(super) fn next_job(&mut self, from: JobId) -> Result<Option<JobId>, StoreError> {
         let Some(snapshot) = self.snapshot()? else { return Ok(None) };
         let end = keys::start(Area::Log as u8 + 1);
@@ -82,7 +82,7 @@ impl Shelf {
         self.commit(batch)
     }
 
-    /// Removes everything of these jobs.
+    /// Removes the output of these jobs.
     pub(super) fn remove(&mut self, ids: &[JobId]) -> Result<(), StoreError> {
         let Some(snapshot) = self.snapshot()? else { return Ok(()) };
         let mut batch = Batch::default();
@@ -98,12 +98,12 @@ impl Shelf {
         if batch.is_empty() { Ok(()) } else { self.commit(batch) }
     }
 
-    /// What has to get to the disk, in bytes.
+    /// The bytes that are not on the disk yet.
     pub(super) fn unwritten(&self) -> u64 {
         self.store.unwritten()
     }
 
-    /// Gives back the space of what was removed, as far as it can be done at once.
+    /// Frees the space of what was removed, as far as that is quick.
     pub(super) fn make_space(&mut self) {
         if self.store.is_cramped() {
             self.is_open = false;
@@ -113,7 +113,7 @@ impl Shelf {
         }
     }
 
-    /// Forces everything onto the disk, as far as it goes: the server stops.
+    /// Syncs everything to the disk as far as possible, because the server stops.
     pub(super) fn close(&self) {
         if self.is_open
             && let Err(error) = self.store.syncer()()
@@ -130,7 +130,7 @@ impl Shelf {
         })
     }
 
-    /// None where nothing was ever stored.
+    /// Returns `None` if nothing was ever stored.
     fn snapshot(&mut self) -> Result<Option<DiskSnapshot>, StoreError> {
         if !self.is_used() {
             return Ok(None);
@@ -158,12 +158,12 @@ impl Shelf {
         opened
     }
 
-    /// Output is not worth a server that does not start.
+    /// Moves a store that cannot be opened aside: output must not keep the server from starting.
     fn move_aside(&self, error: &StoreError) -> Result<(), StoreError> {
         let aside = self.folder.with_extension("damaged");
         tracing::error!(
             %error, moved_to = %aside.display(),
-            "the store of what jobs print cannot be opened; it is moved out of the way, and begins anew"
+            "cannot open the store of job output; it is moved aside, and a new one is created"
         );
         if aside.exists() {
             std::fs::remove_dir_all(&aside)?;
@@ -176,7 +176,7 @@ fn slot(number: u64) -> u8 {
     u8::try_from(number % CHUNKS).unwrap_or_default()
 }
 
-/// The number and the text of a chunk, if it is where it belongs.
+/// The number and the text of a chunk, if its key is valid.
 fn chunk<'a>(key: &[u8], value: &'a [u8]) -> Option<(u64, &'a [u8])> {
     let (.., place) = keys::log_parts(key)?;
     let (number, text) = record::decode_log(value).ok()?;

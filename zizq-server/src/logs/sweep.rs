@@ -1,6 +1,5 @@
-//! Takes away what is left of jobs that are gone. Whoever reads a log looks for its job first, so this only gives space
-//! back, and may take its time: it walks through all logs when about as much has been written as there is to walk
-//! through, and every hour.
+//! Removes the output of deleted jobs. Readers of a log look up its job first, so the sweep only frees space and may be
+//! slow: it walks through all logs when about as much has been written as there is to walk through, and every hour.
 
 use std::time::{Duration, Instant};
 
@@ -10,16 +9,16 @@ use super::shelf::Shelf;
 use crate::store::disk::DiskStore;
 use crate::store::{Snapshot, Store, StoreError, view};
 
-/// How many jobs are looked for at a time.
+/// How many jobs are looked up at a time.
 const SLICE: usize = 64;
 const EVERY: Duration = Duration::from_secs(3_600);
-/// After so many chunks at least.
+/// The least number of chunks between sweeps.
 const MIN_WRITTEN: usize = 16_384;
 
 pub(super) struct Sweep {
-    /// The next job to look for; none while it rests.
+    /// The next job to look up; `None` between sweeps.
     next: Option<JobId>,
-    /// How many jobs were still there, so far or the last time.
+    /// How many jobs still existed, in this sweep or the last.
     alive: usize,
     /// How many chunks have been written since.
     written: usize,
@@ -38,7 +37,7 @@ impl Sweep {
         }
     }
 
-    /// Begins, from the start if it is under way.
+    /// Begins a sweep; restarts one that is under way.
     pub(super) fn begin(&mut self) {
         (self.next, self.alive, self.written) = (Some(JobId::from_u128(0)), 0, 0);
         self.due_at = Instant::now() + EVERY;
@@ -48,17 +47,17 @@ impl Sweep {
         self.next.is_some()
     }
 
-    /// When it begins by itself.
+    /// When the next sweep is due.
     pub(super) const fn due_at(&self) -> Instant {
         self.due_at
     }
 
-    /// Looks for the next jobs, and removes what is left of those that are gone. Where a store fails, it rests.
+    /// Looks up the next jobs, and removes the output of deleted ones. Pauses if a store fails.
     pub(super) fn go_on(&mut self, shelf: &mut Shelf, jobs: &DiskStore) {
         if let Some(from) = self.next.take() {
             match self.slice(from, shelf, jobs) {
                 Ok(next) => self.next = next,
-                Err(error) => tracing::debug!(%error, "what is left of jobs that are gone stays for now"),
+                Err(error) => tracing::debug!(%error, "cannot remove the output of deleted jobs now"),
             }
         }
     }
@@ -77,7 +76,7 @@ impl Sweep {
             from = JobId::from_u128(id.to_u128().saturating_add(1));
         }
         let is_last = ids.len() < SLICE;
-        // A job is there before it prints: who has printed and is not in this snapshot is gone.
+        // A job exists before it prints, so one that has output but is not in this snapshot was deleted.
         let snapshot = jobs.snapshot();
         let mut gone = Vec::new();
         for id in ids {
@@ -88,14 +87,14 @@ impl Sweep {
     }
 }
 
-/// Whether there is no such job any more.
+/// Whether the job was deleted.
 ///
 /// # Errors
-/// When nobody can say so at the moment.
+/// When that cannot be determined at the moment.
 pub(super) fn is_gone<S: Snapshot>(jobs: &S, id: JobId) -> Result<bool, StoreError> {
     match view::find(jobs, id) {
         Ok(job) => Ok(job.is_none()),
-        // It is there, if only to be set aside.
+        // A damaged record exists, if only to be set aside.
         Err(StoreError::Damaged { .. }) => Ok(false),
         Err(error) => Err(error),
     }

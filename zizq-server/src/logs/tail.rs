@@ -1,5 +1,5 @@
-//! The end of what one attempt has printed, counted in bytes from its beginning. It is stored in chunks of one size,
-//! as in a ring: the newest takes the place of the oldest, so nothing ever has to be removed while a job prints.
+//! The end of an attempt's output, in bytes from its beginning. It is stored in chunks of one size, as a ring: the
+//! newest replaces the oldest, so nothing has to be removed while a job prints.
 
 use std::collections::BTreeMap;
 
@@ -9,36 +9,36 @@ use super::text::{is_continued, is_end};
 
 /// The size of a stored chunk, in bytes. The last one may be smaller.
 pub(super) const CHUNK: usize = 4096;
-/// So many chunks hold all that is kept, and a byte before it, wherever it begins.
+/// This many chunks hold all that is kept and the byte before it, at any offset.
 pub(super) const CHUNKS: u64 = MAX_KEPT_BYTES.div_ceil(CHUNK) as u64 + 2;
 
-/// Of a line of which there is room for more than this, the end is kept; otherwise nothing is, and what is kept begins with
-/// a whole line. In bytes.
+/// Keeps the end of a cut line if there is room for more than this many bytes of it; otherwise what is kept begins with
+/// a whole line.
 const MAX_UNTOLD: usize = 1024;
 
-/// What is known of the output of one attempt.
+/// The known output of one attempt.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tail {
     /// Where `text` begins: at the start of a chunk.
     start: u64,
     text: Vec<u8>,
-    /// What lies before this is stored.
+    /// Everything before this is stored.
     stored: u64,
 }
 
-/// A part of what an attempt has printed.
+/// A part of an attempt's output.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Part {
-    /// How many bytes, from where was asked for, are not kept any more.
+    /// How many bytes after the requested position are no longer kept.
     pub missed: u64,
-    /// Lines; the first may be the end of one.
+    /// Lines; the first may be cut at its start.
     pub text: Vec<u8>,
     /// Where it ends.
     pub end: u64,
 }
 
 impl Tail {
-    /// The tail of these chunks by number, of which some may be older than a turn of the ring.
+    /// Builds the tail from chunks by number. Some may be left from an earlier round of the ring.
     pub(super) fn of_chunks(mut chunks: BTreeMap<u64, Vec<u8>>) -> Self {
         let Some((last, bytes)) = chunks.pop_last() else { return Self::default() };
         let (mut first, mut parts) = (last, vec![bytes]);
@@ -54,22 +54,22 @@ impl Tail {
         Self { start, stored: start + text.len() as u64, text }
     }
 
-    /// Where the output ends so far.
+    /// Where the output ends.
     pub(super) const fn end(&self) -> u64 {
         self.start + self.text.len() as u64
     }
 
-    /// What it takes in memory, in bytes.
+    /// Its memory, in bytes.
     pub(super) const fn weight(&self) -> usize {
         self.text.len()
     }
 
-    /// Whether something is not stored yet.
+    /// Whether some of it is not stored yet.
     pub(super) const fn is_new(&self) -> bool {
         self.stored < self.end()
     }
 
-    /// Whether nothing of it is stored.
+    /// Whether none of it is stored.
     pub(super) const fn is_all_new(&self) -> bool {
         self.stored == 0
     }
@@ -84,7 +84,7 @@ impl Tail {
         }
     }
 
-    /// The chunks that are not stored as they are now, by number.
+    /// The chunks that changed since they were stored, by number.
     pub(super) fn new_chunks(&self) -> impl Iterator<Item = (u64, &[u8])> {
         let first = self.start / CHUNK as u64;
         let chunks = (first..).zip(self.text.chunks(CHUNK));
@@ -92,12 +92,12 @@ impl Tail {
         chunks.filter(move |(number, _)| self.is_new() && is_new(*number))
     }
 
-    /// All new chunks are stored now.
+    /// Marks all new chunks as stored.
     pub(super) const fn set_stored(&mut self) {
         self.stored = self.end();
     }
 
-    /// What is kept behind `from`. From where nobody can have got, it begins anew.
+    /// What is kept after `from`. A position past the end starts over.
     pub(super) fn part(&self, from: u64) -> Part {
         let end = self.end();
         let kept = self.kept_from();
@@ -107,19 +107,19 @@ impl Tail {
         Part { missed: begin - from, text: text.unwrap_or_default().to_vec(), end }
     }
 
-    /// Where the first line begins that is kept: whole, or the end of one of which much would be lost otherwise.
+    /// Where the first kept line begins: whole, or cut if much would be lost otherwise.
     fn kept_from(&self) -> u64 {
         let limit = self.end().saturating_sub(MAX_KEPT_BYTES as u64);
         if limit == 0 && self.start == 0 {
             return 0;
         }
-        // A line begins behind the end of another.
+        // A line begins after the end of another.
         let before = limit.saturating_sub(1).max(self.start);
         let at = usize::try_from(before - self.start).unwrap_or(usize::MAX);
         let rest = self.text.get(at..).unwrap_or_default();
         let line = rest.iter().position(|&byte| is_end(byte)).map_or(rest.len(), |end| end + 1);
         if line > MAX_UNTOLD {
-            // Not in the middle of a character.
+            // Do not cut within a character.
             let within = rest.iter().skip(1).take_while(|&&byte| is_continued(byte)).count();
             return before + 1 + within as u64;
         }
@@ -145,7 +145,7 @@ mod tests {
         text::lines(text).map(|(_, line)| line.into_owned()).collect()
     }
 
-    /// The end of these lines that fits.
+    /// The last lines that fit.
     fn expected(all: &[String]) -> Vec<String> {
         let mut room = MAX_KEPT_BYTES;
         let mut kept = Vec::new();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_printed_the_last_lines_are_kept() {
+    fn the_last_lines_of_any_output_are_kept() {
         for seed in 0..200 {
             let mut random = fastrand::Rng::with_seed(seed);
             let (mut tail, mut ring) = (Tail::default(), BTreeMap::new());
@@ -183,7 +183,7 @@ mod tests {
                     stored(&mut tail, &mut ring);
                 }
                 if random.u8(..) < 10 {
-                    // Forgotten, and read again.
+                    // Dropped and loaded again.
                     stored(&mut tail, &mut ring);
                     let again = Tail::of_chunks(ring.values().cloned().collect());
                     assert_eq!(again.part(0), tail.part(0), "seed {seed}");
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_long_line_before_the_last_the_end_is_kept() {
+    fn the_end_of_a_long_line_before_the_last_is_kept() {
         let mut printed = Vec::new();
         text::push(&mut printed, Output::Stdout, &"ä".repeat(32_000));
         text::push(&mut printed, Output::Stdout, &"y".repeat(2_000));
@@ -224,13 +224,17 @@ mod tests {
         tail.push(&printed);
         let part = tail.part(0);
         let [cut, whole] = &lines(&part.text)[..] else { panic!("{}", lines(&part.text).len()) };
-        assert_eq!((cut.len(), whole.len()), (63_534, 2_000), "one byte less than fits is half a character");
+        assert_eq!(
+            (cut.len(), whole.len()),
+            (63_534, 2_000),
+            "one byte less than fits, to keep characters whole"
+        );
         assert!(cut.chars().all(|letter| letter == 'ä'));
         assert_eq!(part.missed + part.text.len() as u64, part.end);
     }
 
     #[test]
-    fn a_place_that_was_lost_in_a_crash_begins_anew() {
+    fn a_position_that_was_lost_in_a_crash_starts_over() {
         let mut tail = Tail::default();
         tail.push(b"a\xffb\xff");
         assert_eq!(tail.part(2), Part { missed: 0, text: b"b\xff".to_vec(), end: 4 });
@@ -239,14 +243,14 @@ mod tests {
     }
 
     #[test]
-    fn chunks_that_do_not_fit_together_are_left_out() {
+    fn chunks_that_do_not_fit_together_are_skipped() {
         let chunk = |byte: u8, len: usize| vec![byte; len];
         let chunks =
             BTreeMap::from([(7, chunk(b'a', CHUNK)), (9, chunk(b'b', CHUNK)), (10, b"c\xffd\xff".to_vec())]);
         let tail = Tail::of_chunks(chunks);
         assert_eq!((tail.start, tail.end()), (9 * CHUNK as u64, 10 * CHUNK as u64 + 4));
         let text = tail.part(0).text;
-        assert!(text.ends_with(b"bc\xffd\xff") && text.len() == CHUNK + 3, "the end of the first line, too");
+        assert!(text.ends_with(b"bc\xffd\xff") && text.len() == CHUNK + 3, "also the end of the first line");
         assert_eq!(Tail::of_chunks(BTreeMap::new()), Tail::default());
     }
 }

@@ -1,4 +1,4 @@
-//! The keeper over stores on disk: what it finds again, what it takes away, what it makes of damage.
+//! Tests of the keeper over stores on disk: what it reads again, what it removes, how it handles damage.
 
 use std::path::Path;
 use std::time::Duration;
@@ -40,7 +40,7 @@ async fn read(logs: &Logs, of: Attempt) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_was_written_down_is_there_again_and_goes_on() {
+async fn stored_output_is_read_again_and_continued() {
     let folder = TempDir::new().unwrap();
     let jobs = jobs(folder.path(), [1]);
     let shelf = folder.path().join("logs");
@@ -57,7 +57,7 @@ async fn what_was_written_down_is_there_again_and_goes_on() {
 }
 
 #[tokio::test]
-async fn what_jobs_that_are_gone_have_printed_is_taken_away() {
+async fn the_output_of_deleted_jobs_is_removed() {
     let folder = TempDir::new().unwrap();
     let mut jobs = jobs(folder.path(), 1..=200);
     let shelf = folder.path().join("logs");
@@ -68,13 +68,13 @@ async fn what_jobs_that_are_gone_have_printed_is_taken_away() {
     }
     logs.forget(of(7, 1).id);
     assert!(read(&logs, of(7, 2)).await.is_empty());
-    // Never was: nothing of it is even written.
+    // This job never existed: its output is not even written.
     logs.append(of(1_000, 1), text("short")).await.unwrap();
     logs.stop().await;
     let mut batch = Batch::default();
     (1..=200).filter(|n| n % 2 == 0).for_each(|n| batch.remove_job(job(n).place(), None));
     jobs.commit(batch).unwrap();
-    // A start looks for what is left over.
+    // A start sweeps.
     let logs = Logs::start(&shelf, jobs.clone()).unwrap();
     while !read(&logs, of(200, 2)).await.is_empty() {
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -87,11 +87,11 @@ async fn what_jobs_that_are_gone_have_printed_is_taken_away() {
     logs.stop().await;
 }
 
-/// What becomes of a stored chunk.
+/// Changes a stored chunk.
 type Damage = fn(&[u8]) -> Vec<u8>;
 
 #[tokio::test]
-async fn damage_costs_lines_and_no_more() {
+async fn damage_costs_lines_and_nothing_else() {
     let folder = TempDir::new().unwrap();
     let jobs = jobs(folder.path(), [1]);
     let shelf = folder.path().join("logs");
@@ -131,7 +131,7 @@ fn lines_of(text: &[u8]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_store_that_does_not_open_is_moved_away() {
+async fn a_store_that_cannot_be_opened_is_moved_aside() {
     let folder = TempDir::new().unwrap();
     let jobs = jobs(folder.path(), [1]);
     let shelf = folder.path().join("logs");

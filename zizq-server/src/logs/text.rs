@@ -1,5 +1,5 @@
-//! Output as it is kept: lines, each followed by one byte that ends it and says where it was printed to. Such a byte
-//! never occurs in UTF-8, so lines are found again wherever a text is cut, and a line takes what it takes in a file.
+//! The stored form of output: lines, each followed by one byte that ends it and names its stream. Such a byte never
+//! occurs in UTF-8, so lines are found wherever a text is cut, and a line takes as much as in a file.
 
 use std::borrow::Cow;
 
@@ -13,12 +13,12 @@ pub(crate) const fn is_end(byte: u8) -> bool {
     byte >= END_STDERR
 }
 
-/// Whether a byte goes on with the character that the one before it is of.
+/// Whether a byte continues the character of the byte before it.
 pub(super) const fn is_continued(byte: u8) -> bool {
     byte & 0xc0 == 0x80
 }
 
-/// Appends text that was printed, line by line. Of a line that is longer than all that is kept, the end is taken.
+/// Appends printed text line by line. A line longer than all that is kept is cut at its start.
 pub(crate) fn push(text: &mut Vec<u8>, output: Output, printed: &str) {
     const MAX_LINE: usize = MAX_KEPT_BYTES - 1;
     let printed = printed.strip_suffix('\n').unwrap_or(printed);
@@ -33,7 +33,7 @@ pub(crate) fn push(text: &mut Vec<u8>, output: Output, printed: &str) {
     }
 }
 
-/// The lines of a text, and where they were printed to.
+/// The lines of a text, and their streams.
 pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = (Output, Cow<'_, str>)> {
     text.split_inclusive(|&byte| is_end(byte)).filter_map(|line| {
         let (end, line) = line.split_last()?;
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_back_as_they_were() {
+    fn lines_survive_a_round_trip() {
         let mut text = Vec::new();
         push(&mut text, Output::Stdout, "a\r\nä\n");
         push(&mut text, Output::Stderr, "");
@@ -65,10 +65,10 @@ mod tests {
     }
 
     #[test]
-    fn of_a_line_that_is_too_long_the_end_is_kept() {
+    fn the_end_of_a_line_that_is_too_long_is_kept() {
         let mut text = Vec::new();
         push(&mut text, Output::Stdout, &format!("{}ä{}", "x".repeat(10), "y".repeat(MAX_KEPT_BYTES - 2)));
-        assert_eq!(text.len(), MAX_KEPT_BYTES - 1, "half a character is none");
+        assert_eq!(text.len(), MAX_KEPT_BYTES - 1, "characters are kept whole");
         assert_eq!(read(&text), [(Output::Stdout, "y".repeat(MAX_KEPT_BYTES - 2))]);
     }
 }
