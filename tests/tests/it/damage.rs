@@ -178,7 +178,7 @@ async fn a_flipped_byte_in_a_table_costs_the_records_in_its_block_and_nothing_el
     assert!(left.is_subset(&all) && !left.contains(&job), "{} left", left.len());
     assert!(left.len() >= 90, "{} left", left.len());
     let said = lists(&server.root_dir()).concat();
-    assert!(said.contains("cannot be read; they were the keys between"), "{said}");
+    assert!(said.contains("cannot be read; they held the keys between"), "{said}");
     assert_eq!(server.client().count("queue=q").await, left.len() as u64);
     server.kill9().await;
     server.restart().await;
@@ -243,7 +243,7 @@ async fn a_damaged_name_of_a_queue_that_rests_costs_no_job_that_is_not_named() {
         let lost = resting.len() + others.len() - left.len();
         let said = lists(&server.root_dir()).concat();
         assert!(lost <= 6, "{what}: {lost} lost: {said}");
-        assert!(said.contains("cannot be read; they were the keys between"), "{what}: {said}");
+        assert!(said.contains("cannot be read; they held the keys between"), "{what}: {said}");
         // They are all in one queue, which has a name by which it is found.
         let queue = kept[0]["queue"].as_str().unwrap().to_owned();
         assert!(kept.iter().all(|job| job["queue"] == *queue), "{what}");

@@ -1,4 +1,4 @@
-//! What a turn of the engine changes, gathered to be written at once.
+//! The changes of an engine turn, gathered to be written at once.
 
 use std::ops::Range;
 
@@ -17,12 +17,12 @@ use crate::job::id::{QueueId, Stamp};
 use crate::job::place::Place;
 use crate::job::tag::Tag;
 
-/// Changes in the order they were made; of two to one key the later counts.
+/// Changes in the order they were made; of two changes to one key the later counts.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Each key with where its new value lies; none removes the key.
+    /// Each key with the range of its new value; `None` removes the key.
     writes: Vec<(Key, Option<Range<usize>>)>,
-    /// All values behind each other: one buffer instead of one for every value.
+    /// All values in one buffer, instead of one buffer per value.
     values: Vec<u8>,
 }
 
@@ -31,12 +31,12 @@ impl Batch {
         self.writes.is_empty()
     }
 
-    /// What the values weigh, in bytes.
+    /// The size of the values, in bytes.
     pub const fn bytes(&self) -> usize {
         self.values.len()
     }
 
-    /// The keys with their new values; none removes the key.
+    /// The keys with their new values; `None` removes the key.
     pub fn writes(&self) -> impl ExactSizeIterator<Item = (&Key, Option<&[u8]>)> {
         let value = |range: &Range<usize>| self.values.get(range.clone()).unwrap_or_default();
         self.writes.iter().map(move |(key, range)| (key, range.as_ref().map(value)))
@@ -52,7 +52,7 @@ impl Batch {
         self.writes.push((key, None));
     }
 
-    /// Stores a job and, where it has one, its timer.
+    /// Stores a job and its timer, if it has one.
     pub fn put_job(&mut self, job: &Job) {
         let place = job.place();
         self.put(keys::job(place), |out| record::encode_job(job, out));
@@ -86,7 +86,7 @@ impl Batch {
         self.put(keys::queue(id), |out| record::encode_queue(queue, out));
     }
 
-    /// Stores the name of a queue once more, for when its record is lost.
+    /// Stores the name of a queue a second time, in case its record is lost.
     pub fn put_queue_name(&mut self, id: QueueId, name: &QueueName) {
         self.put(keys::queue_name(id), |out| record::encode_queue_name(name, out));
     }
@@ -120,7 +120,7 @@ impl Batch {
         self.remove(keys::draw(id));
     }
 
-    /// Removes a job from the order of those that draw the same.
+    /// Removes a job from the order of jobs with the same draw.
     pub fn remove_lane(&mut self, place: Place) {
         self.remove(keys::lane(place.queue, place.draw, place.priority, place.stamp));
     }
@@ -149,7 +149,7 @@ impl Batch {
         self.remove(keys::error(id, attempt));
     }
 
-    /// Remembers where a job is that is not where its id says.
+    /// Stores where a job is that was moved from where its id tells.
     pub fn put_moved(&mut self, job: &Job) {
         self.put(keys::moved(job.id), |out| {
             out.extend_from_slice(&job.queue.0.to_be_bytes());
@@ -177,7 +177,7 @@ impl Batch {
         self.remove(keys::tag(tag));
     }
 
-    /// Stores a chunk of what an attempt has printed.
+    /// Stores a chunk of an attempt's output.
     pub fn put_log(&mut self, key: Key, number: u64, text: &[u8]) {
         self.put(key, |out| record::encode_log(number, text, out));
     }
@@ -186,7 +186,7 @@ impl Batch {
         self.remove(key);
     }
 
-    /// Stores a part of what was sent for a bulk.
+    /// Stores a part of the body of a bulk.
     pub fn put_bulk_part(&mut self, id: Stamp, number: u32, part: &[u8]) {
         self.put(keys::bulk_part(id, number), |out| out.extend_from_slice(part));
     }
@@ -200,7 +200,7 @@ impl Batch {
         (0..parts).for_each(|number| self.remove_bulk_part(id, number));
     }
 
-    /// Says that a bulk is accepted, and how far it has come.
+    /// Stores that a bulk is accepted, and its progress.
     pub fn put_bulk(&mut self, id: Stamp, record: BulkRecord) {
         self.put(keys::bulk(id), |out| bulk::encode_bulk(record, out));
     }
@@ -209,7 +209,7 @@ impl Batch {
         self.remove(keys::bulk(id));
     }
 
-    /// Remembers what was answered to a call with this key.
+    /// Stores the answer to a call with this key.
     pub fn put_answer(&mut self, key: &str, answer: &AnswerRecord) {
         self.put(keys::answer(key), |out| record::encode_answer(answer, out));
     }
@@ -218,31 +218,31 @@ impl Batch {
         self.put(keys::answer_part(key.as_bytes(), number), |out| out.extend_from_slice(part));
     }
 
-    /// Forgets an answer that has so many parts.
+    /// Removes an answer of this many parts.
     pub fn remove_answer(&mut self, key: &str, parts: u32) {
         (0..parts).for_each(|number| self.remove(keys::answer_part(key.as_bytes(), number)));
         self.remove(keys::answer(key));
     }
 
-    /// Moves a damaged record out of the way, to where nothing looks for it.
+    /// Moves a damaged record to an area where nothing looks for it.
     pub fn set_aside(&mut self, key: Key, value: &[u8]) {
         self.put(keys::aside(&key), |out| out.extend_from_slice(value));
         self.remove(key);
     }
 
-    /// Removes whatever a test wants.
+    /// Removes any key, for tests.
     #[cfg(test)]
     pub fn forget(&mut self, key: Key) {
         self.remove(key);
     }
 
-    /// Writes whatever a test wants.
+    /// Writes any entry, for tests.
     #[cfg(test)]
     pub fn put_raw(&mut self, key: &[u8], value: &[u8]) {
         self.put(Key::from_slice(key), |out| out.extend_from_slice(value));
     }
 
-    /// Remembers that something is to be done.
+    /// Stores a mark that something must be done.
     pub fn put_mark(&mut self, name: &str) {
         self.put(keys::meta(name), |_| {});
     }
@@ -251,12 +251,12 @@ impl Batch {
         self.remove(keys::meta(name));
     }
 
-    /// Says how the store is to be read.
+    /// Stores the format of the store.
     pub fn put_format(&mut self) {
         self.put(keys::meta("format"), |out| out.push(keys::FORMAT));
     }
 
-    /// Remembers the engine's time.
+    /// Stores the engine's time.
     pub fn put_clock(&mut self, clock: ClockRecord) {
         self.put(keys::meta("clock"), |out| out.extend_from_slice(&clock.latest.to_be_bytes()));
         self.put(keys::meta("wall"), |out| record::encode_wall(clock, out));

@@ -1,4 +1,4 @@
-//! What is stored of bulks that are being taken in (`engine/jobs/bulks.rs`).
+//! The stored state of bulks that are being enqueued (`engine/jobs/bulks.rs`).
 
 use bytes::Bytes;
 use protocol::media::Format;
@@ -11,13 +11,13 @@ use super::{Entry, Snapshot, StoreError};
 use crate::job::bulk::NewBulk;
 use crate::job::id::Stamp;
 
-/// A bulk that was accepted.
+/// An accepted bulk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BulkRecord {
     pub format: Format,
     /// The length of its body.
     pub bytes: usize,
-    /// In how many parts that is stored.
+    /// The number of parts of its stored body.
     pub parts: u32,
     /// How many of its jobs have been enqueued.
     pub done: usize,
@@ -41,7 +41,7 @@ pub fn decode_bulk(record: &[u8]) -> Result<BulkRecord, Damaged> {
     Ok(BulkRecord { format, bytes, parts, done })
 }
 
-/// What lies under a key of the area.
+/// The kind of record under a key of the area.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Under {
     Record(Stamp),
@@ -59,7 +59,7 @@ impl Under {
     }
 }
 
-/// A bulk that was accepted and has not been enqueued to its end.
+/// An accepted bulk that is not fully enqueued.
 #[derive(Debug)]
 pub struct StoredBulk {
     pub id: Stamp,
@@ -67,7 +67,7 @@ pub struct StoredBulk {
     pub bulk: NewBulk,
 }
 
-/// What a start finds.
+/// The bulks that are found at a start.
 #[derive(Debug, Default)]
 pub struct StoredBulks {
     pub accepted: Vec<StoredBulk>,
@@ -75,10 +75,10 @@ pub struct StoredBulks {
     pub stray: Vec<(Stamp, u32)>,
 }
 
-/// The bulks that there are.
+/// Reads all bulks.
 ///
 /// # Errors
-/// When the store cannot be read, or not every part of a bulk.
+/// When the store cannot be read, or a part of a bulk is missing.
 pub fn bulks<S: Snapshot>(snapshot: &S) -> Result<StoredBulks, StoreError> {
     let mut bulks = StoredBulks::default();
     let mut entries =
@@ -100,7 +100,7 @@ pub fn bulks<S: Snapshot>(snapshot: &S) -> Result<StoredBulks, StoreError> {
     Ok(bulks)
 }
 
-/// Puts the parts of a bulk together, which lie behind its record; none where one is missing.
+/// Joins the parts of a bulk, which follow its record; `None` if one is missing.
 fn body(
     id: Stamp,
     record: BulkRecord,
@@ -125,7 +125,7 @@ fn read(id: Stamp, record: BulkRecord, body: Bytes) -> Option<NewBulk> {
     NewBulk::parse(record.format, body, id.millis()).ok().filter(|bulk| record.done <= bulk.number())
 }
 
-/// Moves the parts out of the way of a bulk whose record is under this key.
+/// Sets aside the parts of the bulk whose record is under this key.
 pub(super) fn set_parts_aside<S: Snapshot>(
     snapshot: &S,
     key: &Key,
@@ -139,7 +139,7 @@ pub(super) fn set_parts_aside<S: Snapshot>(
     Ok(())
 }
 
-/// How far the bulks that were accepted have come.
+/// The progress of the accepted bulks.
 #[cfg(test)]
 pub fn records<S: Snapshot>(
     snapshot: &S,

@@ -1,4 +1,4 @@
-//! The keys of the one keyspace: an area, then what orders it. All numbers are big-endian, so that byte order is
+//! The keys of the only keyspace: an area, then what orders it. All numbers are big-endian, so that the byte order is
 //! their order.
 //!
 //! | area | key behind the area byte | value |
@@ -39,12 +39,12 @@ use crate::job::draw::{BudgetId, DrawId};
 use crate::job::id::{QueueId, Stamp};
 use crate::job::tag::Tag;
 
-/// A key of the store. All but those of logs and those with texts in them fit into 20 bytes, which fjall keeps inline.
+/// A key of the store. All keys but those of logs and those with text fit into 20 bytes, which fjall keeps inline.
 pub type Key = SmallVec<[u8; 20]>;
 
-/// How the store is to be read. It becomes another when earlier versions of the server cannot read what is written.
+/// The format of the store. It changes when earlier versions of the server cannot read what is written.
 pub const FORMAT: u8 = 2;
-/// The earliest format that can still be read. In format 1 no job says itself why it failed.
+/// The earliest readable format. In format 1 jobs do not have their last error.
 pub const FIRST_FORMAT: u8 = 1;
 
 /// The first byte of every key.
@@ -76,12 +76,12 @@ pub enum Area {
     QueueName = 22,
     Answer = 23,
     AnswerPart = 24,
-    /// Behind all others, also those to come.
+    /// After all other areas, including future ones.
     Aside = 254,
 }
 
 impl Area {
-    /// Where a job of this status is stored. Being in flight is not: after a crash such a job is ready again.
+    /// The area of jobs with this status. In flight has none: after a crash such a job is ready again.
     pub const fn of(status: Status) -> Self {
         match status {
             Status::Ready | Status::InFlight => Self::Ready,
@@ -126,7 +126,7 @@ pub fn meta(name: &str) -> Key {
     Builder::new(Area::Meta).push(name.as_bytes()).0
 }
 
-/// Under which every commit of the store on disk says which one it is.
+/// The key under which every commit of the store on disk stores its number.
 pub fn commits() -> Key {
     meta("commits")
 }
@@ -154,7 +154,7 @@ pub fn cursor(queue: QueueId, draw: DrawId, priority: u16) -> Key {
     Builder::new(Area::DrawCursor).queue(queue).push(&draw.0.to_be_bytes()).push(&priority.to_be_bytes()).0
 }
 
-/// Where a place in the order of a lane is: of plain jobs the record itself, of others an entry without a value.
+/// A place in the order of a lane: for plain jobs the record itself, for others an entry without a value.
 pub fn lane(queue: QueueId, draw: DrawId, priority: u16, stamp: Stamp) -> Key {
     if draw.is_none() {
         return ready(queue, priority, stamp);
@@ -167,7 +167,7 @@ pub fn cron(group: &CronName) -> Key {
     Builder::new(Area::Cron).push(group.as_bytes()).0
 }
 
-/// No name contains the zero between the two.
+/// Names never contain the zero that separates the two.
 pub fn cron_entry(group: &CronName, entry: &CronName) -> Key {
     Builder::new(Area::CronEntry).push(group.as_bytes()).push(&[0]).push(entry.as_bytes()).0
 }
@@ -220,13 +220,13 @@ pub fn moved(id: JobId) -> Key {
     Builder::new(Area::Moved).stamp(Stamp::of(id)).0
 }
 
-/// Where a chunk of the output of an attempt lies.
+/// The key of a chunk of an attempt's output.
 pub fn log(id: JobId, attempt: u32, slot: u8) -> Key {
     let key = Builder::new(Area::Log).push(&id.to_u128().to_be_bytes());
     key.push(&attempt.to_be_bytes()).push(&[slot]).0
 }
 
-/// The job, the attempt, and the place in the ring that a key of a log stands for.
+/// The job, the attempt and the slot in the ring of a log key.
 pub fn log_parts(key: &[u8]) -> Option<(JobId, u32, u8)> {
     let mut parts = Parts(key);
     parts.u8()?;
@@ -242,22 +242,22 @@ pub fn bulk_part(id: Stamp, part: u32) -> Key {
     Builder::new(Area::Bulk).stamp(id).push(&part.to_be_bytes()).0
 }
 
-/// Where a record is kept that was damaged.
+/// The key under which a damaged record is kept.
 pub fn aside(key: &[u8]) -> Key {
     Builder::new(Area::Aside).push(key).0
 }
 
-/// A key as people are shown it.
+/// A key as shown to people.
 pub fn shown(key: &[u8]) -> String {
     key.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The first key of an area, or with `area + 1` the key behind it.
+/// The first key of an area; with `area + 1`, the key after it.
 pub fn start(area: u8) -> Key {
     SmallVec::from_slice(&[area])
 }
 
-/// Reads numbers back out of a key.
+/// Parses the numbers of a key.
 pub struct Parts<'a>(pub &'a [u8]);
 
 impl Parts<'_> {

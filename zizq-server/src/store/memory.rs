@@ -1,5 +1,4 @@
-//! A store in memory, for tests and fuzz targets: it can lose what was not synced, as a machine does that loses its
-//! power.
+//! A store in memory for tests and fuzz targets. It can lose what was not synced, as in a power failure.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,28 +11,28 @@ use super::{Entry, Snapshot, Store, StoreError};
 
 type Entries = BTreeMap<Vec<u8>, Bytes>;
 
-/// See the module. Nothing of a server uses it.
+/// A store in memory. The server itself does not use it.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
-    /// What a snapshot sees, copied when it is changed while somebody looks at it.
+    /// The entries of new snapshots, copied on write.
     entries: Arc<Entries>,
-    /// What would be there after a loss of power.
+    /// What would exist after a power failure.
     durable: Arc<Mutex<Arc<Entries>>>,
     written: Arc<Mutex<Arc<Entries>>>,
 }
 
 impl MemoryStore {
-    /// A store with these entries.
+    /// Creates a store with these entries.
     pub fn of(entries: impl IntoIterator<Item = (Vec<u8>, Bytes)>) -> Self {
         Self::holding(Arc::new(entries.into_iter().collect()))
     }
 
-    /// The store as the next process finds it after this one died.
+    /// The store as the next process finds it after a crash.
     pub fn after_crash(&self) -> Self {
         Self::holding(self.entries.clone())
     }
 
-    /// The store as it is found after a loss of power: without what was not synced.
+    /// The store after a power failure: without what was not synced.
     pub fn after_power_loss(&self) -> Self {
         Self::holding(self.durable.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
@@ -84,7 +83,7 @@ impl Store for MemoryStore {
     }
 }
 
-/// The entries there were at a moment.
+/// The entries at one moment.
 #[derive(Debug, Clone)]
 pub struct MemorySnapshot(Arc<Entries>);
 
@@ -99,7 +98,7 @@ impl Snapshot for MemorySnapshot {
         to: &Key,
         descending: bool,
     ) -> Box<dyn Iterator<Item = Result<Entry, StoreError>> + Send> {
-        // One entry at a time: callers stop after a few.
+        // One entry at a time, because callers stop after a few.
         let (entries, mut from, mut to) = (self.0.clone(), from.to_vec(), to.to_vec());
         Box::new(std::iter::from_fn(move || {
             let mut range = if from < to { entries.range(from.clone()..to.clone()) } else { return None };

@@ -1,7 +1,7 @@
-//! Where jobs are kept: ordered keys, one atomic batch per turn, snapshots for readers.
+//! The storage of jobs: ordered keys, one atomic batch per turn, snapshots for readers.
 //!
-//! [`Store`] knows bytes only and is small, so that a store in memory can stand in for the disk in the simulation.
-//! What the bytes mean is said in [`keys`], [`record`], [`batch`] and [`view`].
+//! [`Store`] knows bytes only and is small, so that a store in memory can replace the disk in the simulation. [`keys`],
+//! [`record`], [`batch`] and [`view`] define what the bytes mean.
 
 pub mod batch;
 pub mod bulk;
@@ -20,10 +20,10 @@ use bytes::Bytes;
 use batch::Batch;
 use keys::Key;
 
-/// Why the store could not do what was asked.
+/// Why the store cannot do what was requested.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// Another process has the folder.
+    /// Another process has locked the folder.
     #[error("the folder is in use by another server")]
     Locked,
     /// There is no space left.
@@ -35,29 +35,29 @@ pub enum StoreError {
     /// The disk or the store on it fails.
     #[error("the store failed: {0}")]
     Failed(String),
-    /// An earlier write failed, or what works in the background.
-    #[error("an earlier write failed, most often because the disk is full; the log says how")]
+    /// An earlier write or a background thread failed.
+    #[error("an earlier write failed, usually because the disk is full; the log has the reason")]
     Poisoned,
-    /// A record cannot be read, or its key.
+    /// A record or its key cannot be read.
     #[error("a stored {what} record is damaged, under the key {}", keys::shown(key))]
     Damaged {
-        /// What the record is.
+        /// The kind of record.
         what: &'static str,
-        /// Where it lies.
+        /// Its key.
         key: Key,
     },
-    /// A file of the store is not as it was written, or not there. Nothing was changed.
+    /// A file of the store is damaged or missing. Nothing was changed.
     #[error("{} {what}", file.display())]
     Broken {
-        /// Which file.
+        /// The file.
         file: PathBuf,
         /// What is wrong with it, as the rest of a sentence.
         what: String,
     },
-    /// A part of a table cannot be read. What can be read around it is kept when the store is opened again.
+    /// A part of a table cannot be read. The next opening keeps what is readable around it.
     #[error("a part of a table cannot be read: {0}")]
     Unreadable(String),
-    /// A later version of the server has written here.
+    /// A later version of the server wrote this folder.
     #[error(
         "the folder has format {0}, which this version does not know; use the version that wrote it, or a later one"
     )]
@@ -65,15 +65,16 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether it can be over some time without anybody mending the store.
+    /// Whether the error may pass without a repair of the store.
     #[must_use]
     pub const fn may_pass(&self) -> bool {
-        // A disk that fails says so when the store is opened again. Readers that have not come to their end keep the
+        // A failing disk reports that when the store is reopened. Readers that are still running keep the folder
+        // locked.
         // folder locked.
         matches!(self, Self::Full | Self::Closed | Self::Poisoned | Self::Locked | Self::Unreadable(_))
     }
 
-    /// What happened to a file.
+    /// Converts an I/O error of a file.
     pub(crate) fn of_file(file: &Path, error: &std::io::Error) -> Self {
         match Self::from_kind(error.kind()) {
             Some(full) => full,
@@ -100,39 +101,39 @@ pub type Entry = (Key, Bytes);
 
 /// Ordered keys on a disk.
 pub trait Store: Send + 'static {
-    /// What [`Store::snapshot`] gives.
+    /// The type of [`Store::snapshot`].
     type Snapshot: Snapshot;
 
-    /// Writes a batch, all of it or nothing, and hands it to the operating system.
+    /// Writes a batch atomically, and hands it to the operating system.
     ///
     /// # Errors
-    /// After an error the store takes no more writes; it must be opened again.
+    /// After an error the store takes no more writes; it must be reopened.
     fn commit(&mut self, batch: Batch) -> Result<(), StoreError>;
 
-    /// A way to force what was committed onto the disk, for another thread.
+    /// Returns a function for another thread that syncs what was committed to the disk.
     fn syncer(&self) -> Box<dyn Fn() -> Result<(), StoreError> + Send>;
 
-    /// The state as of the last commit.
+    /// The state after the last commit.
     fn snapshot(&self) -> Self::Snapshot;
 
-    /// Forgets everything.
+    /// Removes everything.
     ///
     /// # Errors
     /// As [`Store::commit`].
     fn clear(&mut self) -> Result<(), StoreError>;
 
-    /// Whether so little space is left that nothing new should be put in.
+    /// Whether so little space is left that nothing new should be stored.
     fn is_full(&self) -> bool {
         false
     }
 
-    /// Begins to give back the space of what was removed, without waiting for it. It may be called often.
+    /// Starts to free the space of removed entries, without waiting for it. May be called often.
     fn make_space(&self) {}
 
-    /// Opens the store again after it has failed, with all that was committed.
+    /// Reopens the store after a failure, with everything that was committed.
     ///
     /// # Errors
-    /// When it cannot be opened. It may be tried again if the error [may pass](StoreError::may_pass).
+    /// When it cannot be opened. Retry if the error [may pass](StoreError::may_pass).
     fn reopen(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -146,7 +147,7 @@ pub trait Snapshot: Clone + Send + 'static {
     /// When the disk fails.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
 
-    /// Entries with `from <= key < to`, in the order of their keys or the other way round.
+    /// Returns the entries with `from <= key < to`, in the order of their keys or in reverse.
     fn scan(
         &self,
         from: &Key,

@@ -1,4 +1,4 @@
-//! Values of the store. Each begins with the number of its format, so that a later one can read an earlier one.
+//! Values of the store. Each begins with its format number, so that later versions can read earlier ones.
 
 use crate::job::counts::Counts;
 use std::sync::Arc;
@@ -27,13 +27,13 @@ const FORMAT: u8 = 1;
 /// A job record with a list of [`Extra`] between its header and its payload.
 const FORMAT_WITH_EXTRAS: u8 = 2;
 
-/// What was found is no record of its kind.
+/// A stored value is not a valid record of its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a stored {0} record is damaged")]
 pub struct Damaged(pub &'static str);
 
 impl Damaged {
-    /// The error of reading what lies under this key.
+    /// The error of reading this key.
     pub fn at(self, key: &[u8]) -> StoreError {
         StoreError::Damaged { what: self.0, key: keys::Key::from_slice(key) }
     }
@@ -70,7 +70,7 @@ impl Flavor for Tail<'_> {
     }
 }
 
-/// The value, and the bytes behind it.
+/// Decodes a value; also returns the bytes after it.
 pub(super) fn decode<'a, T: Deserialize<'a>>(
     what: &'static str,
     bytes: &'a [u8],
@@ -85,10 +85,10 @@ fn take<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<(
     postcard::take_from_bytes(bytes).map_err(|_| Damaged(what))
 }
 
-/// What is stored of a job in front of its payload. What the key says is not said again.
+/// A job record before its payload, without what is in the key.
 #[derive(Serialize, Deserialize)]
 struct JobHeader<'a> {
-    /// Queue and priority at enqueue, where they are others now.
+    /// Queue and priority at enqueue, if they have changed since.
     home: Option<(u32, u16)>,
     priority: u16,
     #[serde(borrow)]
@@ -108,7 +108,7 @@ struct JobHeader<'a> {
     purge_at: Option<u64>,
 }
 
-/// Something that only some jobs have. New ones are added at the end.
+/// A field that only some jobs have. Append new ones at the end.
 #[derive(Serialize, Deserialize)]
 enum Extra<'a> {
     TimeoutMs(u64),
@@ -120,7 +120,7 @@ enum Extra<'a> {
     Result(bool, &'a [u8]),
     /// Key, condition and fold.
     Batch(&'a str, &'a str, &'a str),
-    /// Type and message of the last failure, and when it was.
+    /// Type, message and time of the last failure.
     LastError(Option<&'a str>, &'a str, u64),
 }
 
@@ -142,7 +142,7 @@ fn extras(job: &Job) -> Vec<Extra<'_>> {
     timeout.into_iter().chain(unique).chain(batch).chain(budgets).chain(draw).collect()
 }
 
-/// What the extras of a job say.
+/// The decoded extras of a job.
 struct Said {
     flow: Flow,
     draw: DrawId,
@@ -188,7 +188,7 @@ fn said(extras: Vec<Extra<'_>>) -> Result<Said, Damaged> {
 /// Appends the record of a job.
 ///
 /// # Panics
-/// Where the job has left its payload to the store: its record would lose it.
+/// If the payload was left to the store: the record would lose it.
 pub fn encode_job(job: &Job, out: &mut Vec<u8>) {
     assert_eq!(job.left_bytes, 0, "a job is stored with its payload");
     let home = Home::of(job.id);
@@ -220,17 +220,17 @@ pub fn encode_job(job: &Job, out: &mut Vec<u8>) {
     out.extend_from_slice(job.payload.bytes());
 }
 
-/// More failures than that are damage: at half as many a job is dead ([`crate::job::MAX_ATTEMPTS`]), and then only
-/// somebody who retries it again and again adds to them.
+/// More failures than that are damage: a job is dead at half as many ([`crate::job::MAX_ATTEMPTS`]), and then only
+/// repeated retries by users add to them.
 const CREDIBLE_ATTEMPTS: u32 = 2_000_000;
 
-/// Reads the record of the job at `place`; its priority is that of the record where the key has none.
+/// Reads the record of the job at `place`; its priority is that of the record if the key has none.
 pub fn decode_job(place: Place, record: &Bytes) -> Result<Job, Damaged> {
     let has_extras = record.first() == Some(&FORMAT_WITH_EXTRAS);
     let (header, rest): (JobHeader<'_>, &[u8]) =
         if has_extras { take("job", record.get(1..).unwrap_or_default())? } else { decode("job", record)? };
     let (extras, payload) = if has_extras { take("job", rest)? } else { (Vec::new(), rest) };
-    // Under another priority than its own it would not be found again to be removed.
+    // With another priority than its own it would not be found again to be removed.
     if place.area() == Area::Ready && header.priority != place.priority {
         return Err(Damaged("job"));
     }
@@ -239,11 +239,11 @@ pub fn decode_job(place: Place, record: &Bytes) -> Result<Job, Damaged> {
             Home { queue: QueueId(queue), priority }
         });
     let Said { flow, draw, result, last_error } = said(extras)?;
-    // To forget the job, each of its failures would have to be looked for; and who draws on nothing has no draw.
+    // Deleting the job would look up each of its failures; and a job without budgets has no draw.
     if header.attempts > CREDIBLE_ATTEMPTS || !draw.is_none() && flow.budgets.is_empty() {
         return Err(Damaged("job"));
     }
-    // Among the others it would not be found, either.
+    // Otherwise it would be looked up in the wrong area.
     if place.status == Status::Ready && draw.is_none() != place.draw.is_none() {
         return Err(Damaged("job"));
     }
@@ -279,13 +279,13 @@ pub fn decode_job(place: Place, record: &Bytes) -> Result<Job, Damaged> {
     })
 }
 
-/// A queue and how many jobs it has.
+/// A queue and its job counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueRecord {
     pub name: QueueName,
     /// By stored status: scheduled, ready (in flight included), completed, dead.
     pub counts: Counts,
-    /// Whether nothing is handed out of it.
+    /// Whether its jobs are not delivered.
     pub paused: bool,
 }
 
@@ -301,7 +301,7 @@ pub fn encode_queue_name(name: &QueueName, out: &mut Vec<u8>) {
     encode(name, out);
 }
 
-/// The name of a queue, stored alone or at the beginning of a record the rest of which may be damaged.
+/// The name of a queue, stored alone or at the beginning of a record that may be damaged after it.
 pub fn decode_queue_name(record: &[u8]) -> Option<QueueName> {
     decode("queue", record).ok().map(|(name, _)| name)
 }
@@ -317,7 +317,7 @@ pub struct ErrorRecord {
 }
 
 impl ErrorRecord {
-    /// About how many bytes it takes.
+    /// Its approximate size in bytes.
     #[must_use]
     pub fn weight(&self) -> usize {
         let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
@@ -333,18 +333,18 @@ pub fn decode_error(record: &[u8]) -> Result<ErrorRecord, Damaged> {
     decode("error", record).map(|(error, _)| error)
 }
 
-/// Appends a chunk of what an attempt has printed, with its number.
+/// Appends a numbered chunk of an attempt's output.
 pub fn encode_log(number: u64, text: &[u8], out: &mut Vec<u8>) {
     encode(&number, out);
     out.extend_from_slice(text);
 }
 
-/// The number of a chunk, and its text.
+/// The number and the text of a chunk.
 pub fn decode_log(record: &[u8]) -> Result<(u64, &[u8]), Damaged> {
     decode("log", record)
 }
 
-/// A lease that outlives the server.
+/// A lease that survives a restart of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseRecord {
     pub queue: u32,
@@ -352,43 +352,43 @@ pub struct LeaseRecord {
     pub token: u64,
     pub deliveries: u32,
     pub dequeued_at: u64,
-    /// The length it was given for, in milliseconds; none: as long as its stream lives.
+    /// Its duration in milliseconds; `None`: as long as its stream is open.
     pub lease_ms: Option<u64>,
-    /// The SSE stream that can come back for it, and the number of its event there.
+    /// The SSE stream that can resume it, and the number of its event there.
     pub stream: Option<(u128, u64)>,
     pub end: LeaseEnd,
 }
 
-/// When a lease ends that a server finds at its start: in general its length later. In milliseconds since the Unix epoch.
+/// When a lease that is found at a start ends; by default its duration later. In milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseEnd {
-    /// A heartbeat for its job keeps it for longer than that.
+    /// A heartbeat extended it beyond its duration.
     pub kept_until: Option<u64>,
-    /// An earlier start found it, from which its length counts: its worker was not heard of since.
+    /// When an earlier start found it, if its worker has not been heard of since: its duration counts from then.
     pub restored_at: Option<u64>,
 }
 
 impl LeaseEnd {
-    /// Whether it says more than that the lease lasts for its length.
+    /// Whether it is more specific than its duration.
     pub const fn is_dated(&self) -> bool {
         self.kept_until.is_some() || self.restored_at.is_some()
     }
 }
 
-/// What is kept of the answer to a call, beside the jobs in it.
+/// The stored answer to a call, without the jobs in it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnswerRecord {
     /// When it was given, in milliseconds since the Unix epoch.
     pub at: u64,
-    /// Of the call and its body.
+    /// The fingerprint of the call and its body.
     pub fingerprint: u128,
     /// Whether jobs were created.
     pub created: bool,
-    /// The bulk that is still being taken in.
+    /// The bulk, if it is still being enqueued.
     pub bulk: Option<u128>,
-    /// How many parts there are.
+    /// The number of parts.
     pub parts: u32,
-    /// How long they are together.
+    /// Their total length.
     pub bytes: usize,
 }
 
@@ -400,18 +400,18 @@ pub fn decode_answer(record: &[u8]) -> Result<AnswerRecord, Damaged> {
     Ok(decode("answer", record)?.0)
 }
 
-/// What time it was, in milliseconds since the Unix epoch. It lies under two keys.
+/// The time, in milliseconds since the Unix epoch. It is stored under two keys.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ClockRecord {
-    /// No stamp or token before was given out for a later time, so that they go on growing after a restart.
+    /// No earlier stamp or token has a later time, so that they keep growing after a restart.
     pub latest: u64,
-    /// What the clock on the wall said.
+    /// The wall clock.
     pub wall: u64,
-    /// It was set back shortly before, when it said this, and not all dates from before that have been looked at.
+    /// The wall clock before it was set back, while not all earlier dates have been checked.
     pub back_from: Option<u64>,
 }
 
-/// What is under the second key: two times of eight bytes, the second 0 where the clock was not set back.
+/// The value under the second key: two times of eight bytes, the second 0 unless the clock was set back.
 pub fn encode_wall(ClockRecord { wall, back_from, .. }: ClockRecord, out: &mut Vec<u8>) {
     out.extend_from_slice(&wall.to_be_bytes());
     out.extend_from_slice(&back_from.unwrap_or(0).to_be_bytes());
@@ -423,13 +423,13 @@ pub fn decode_wall(bytes: &[u8]) -> Option<(u64, Option<u64>)> {
     Some((decode_time(wall)?, back_from))
 }
 
-/// Eight bytes.
+/// Decodes a time of eight bytes.
 pub fn decode_time(bytes: &[u8]) -> Option<u64> {
     let time = bytes.try_into().ok().map(u64::from_be_bytes);
     time.filter(|time| *time <= MAX_TIME_MS)
 }
 
-/// No stream has more events than this. Numbers that workers make up are cut off here.
+/// No stream has more events than this. Larger numbers that workers make up are cut.
 pub const MAX_EVENT: u64 = u64::MAX / 2;
 
 pub fn encode_lease(lease: &LeaseRecord, out: &mut Vec<u8>) {
@@ -448,7 +448,7 @@ pub fn decode_lease(record: &[u8]) -> Result<LeaseRecord, Damaged> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holder {
     pub id: JobId,
-    /// Where it has ended: when it will be forgotten.
+    /// When it will be deleted, if it has ended.
     pub purge_at: Option<u64>,
 }
 
@@ -480,7 +480,7 @@ pub struct BudgetRecord {
 struct StoredBudget<'a> {
     key: &'a str,
     allocation: u32,
-    /// Duration and burst of a budget that fills with time.
+    /// Duration and burst of a time-based budget.
     time_based: Option<(u64, Option<u32>)>,
     created_at: u64,
     updated_at: u64,
@@ -515,10 +515,10 @@ pub fn decode_budget(record: &[u8]) -> Result<BudgetRecord, Damaged> {
     Ok(BudgetRecord { key, policy: Policy { allocation, strategy }, created_at, updated_at })
 }
 
-/// What some jobs draw on budgets, and how many of them there are.
+/// What some jobs draw on budgets, and the number of such jobs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrawRecord {
-    /// The numbers of the budgets, and how many tokens of each.
+    /// The number of each budget, and its tokens.
     pub costs: Vec<(u32, u32)>,
     /// Jobs that have not ended.
     pub unfinished: u64,
@@ -551,11 +551,11 @@ pub struct EntryRecord {
     pub paused: bool,
     pub paused_at: Option<u64>,
     pub resumed_at: Option<u64>,
-    /// What is enqueued, as JSON.
+    /// The job to enqueue, as JSON.
     pub job: String,
 }
 
-/// When a cron entry comes next, and came last.
+/// When a cron entry fires next, and when it fired last.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryState {
     pub next_at: Option<u64>,
@@ -583,7 +583,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_job_says_of_its_last_failure_is_read_back_and_may_be_missing() {
+    fn the_last_error_of_a_job_is_read_back_and_may_be_missing() {
         let mut job = Job::sample(7);
         job.attempts = 3;
         let read = |job: &Job| {
@@ -591,7 +591,7 @@ mod tests {
             encode_job(job, &mut record);
             (record.first().copied(), decode_job(job.place(), &record.into()).unwrap())
         };
-        assert_eq!(read(&job), (Some(FORMAT), job.clone()), "as jobs were written that said nothing of it");
+        assert_eq!(read(&job), (Some(FORMAT), job.clone()), "as jobs without one were written");
         for error_type in [None, Some("E".to_owned())] {
             let error = LastError { error_type, message: "no such file\nä".to_owned(), at: 5 };
             job.last_error = Some(error.into());

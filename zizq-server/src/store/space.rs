@@ -1,4 +1,4 @@
-//! How much space is left on the disk of the store, and what is held back of it.
+//! The free space on the store's disk, and the part that is held back.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -7,34 +7,34 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::FallocateFlags;
 
-/// What is kept free on a large disk, in bytes: room for compactions, and for what ends jobs that are there.
+/// The space to keep free on a large disk, in bytes: room for compactions, and for the outcomes of existing jobs.
 const RESERVE: u64 = 1024 * 1024 * 1024;
-/// The part of a smaller disk that is kept free.
+/// The fraction of a smaller disk to keep free.
 const RESERVE_PART: u64 = 20;
-/// To open the store takes a little space, in bytes; it is asked for on a large disk.
+/// The space required to open the store on a large disk, in bytes.
 const TO_OPEN: u64 = 8 * 1024 * 1024;
-/// The part of a smaller disk that is asked for.
+/// The fraction of a smaller disk that is required.
 const TO_OPEN_PART: u64 = 16;
-/// What is held back for that on a large disk, in bytes: others may take everything that is free.
+/// The space held back for that on a large disk, in bytes, because others may take all free space.
 const BALLAST: u64 = 16 * 1024 * 1024;
-/// The part of a smaller disk that is held back.
+/// The fraction of a smaller disk that is held back.
 const BALLAST_PART: u64 = 8;
-/// The part of a small disk that may gather in memory in one place.
+/// The fraction of a small disk that may gather in memory in one place.
 const GATHERED_PART: u64 = 32;
 
 #[derive(Debug, Clone)]
 pub(super) struct Space {
     folder: PathBuf,
-    /// That of the disk.
+    /// The size of the disk.
     size: u64,
     reserve: u64,
     ballast: u64,
-    /// What the output of jobs has yet to take.
+    /// The space that job output will still take.
     output: Arc<AtomicU64>,
 }
 
 impl Space {
-    /// Where nothing is to be kept free, nothing is held back either.
+    /// With nothing to keep free, nothing is held back either.
     pub(super) fn new(folder: &Path, reserve: Option<u64>) -> Self {
         let size = rustix::fs::statvfs(folder).map(|disk| disk.f_blocks.saturating_mul(disk.f_frsize));
         let size = size.unwrap_or(u64::MAX);
@@ -43,30 +43,30 @@ impl Space {
         Self { folder: folder.to_owned(), size, reserve, ballast, output: Arc::default() }
     }
 
-    /// The same for another folder of the same disk, but for what is held back.
+    /// The same for another folder of the same disk, but without holding space back.
     pub(super) fn beside(&self, folder: &Path) -> Self {
         Self { folder: folder.to_owned(), ballast: 0, ..self.clone() }
     }
 
-    /// Whether nothing new should be stored, while so many bytes are still to be written. Where nothing is to be kept free,
+    /// Whether nothing new should be stored, with this many bytes still to be written. With nothing to keep free,
     /// writes will tell.
     pub(super) fn is_low(&self, unwritten: u64) -> bool {
         let output = self.output.load(Ordering::Relaxed);
         self.reserve > 0 && self.free() < self.reserve.saturating_add(unwritten).saturating_add(output)
     }
 
-    /// From now on there must be room for so many bytes of output.
+    /// Reserves room for this many bytes of output.
     pub(super) fn set_output(&self, bytes: u64) {
         self.output.store(bytes, Ordering::Relaxed);
     }
 
-    /// How much may gather in memory before it is written down, in bytes: what there is to be written needs room.
+    /// How much may gather in memory before it is written, in bytes: writing it needs room.
     pub(super) fn gathered(&self, most: u64) -> u64 {
         most.min(self.size / GATHERED_PART)
     }
 
-    /// What output of jobs may take that is on its way, in bytes: it is refused while there is still room for that, and before
-    /// jobs are.
+    /// How much space unwritten job output may take, in bytes. Output is refused while there is still room for that,
+    /// and earlier than jobs.
     pub(super) fn for_output(&self) -> u64 {
         2 * self.ballast
     }
@@ -75,21 +75,21 @@ impl Space {
         TO_OPEN.min(self.size / TO_OPEN_PART)
     }
 
-    /// What may be taken, in bytes, before the store is opened.
+    /// The space that may be used before the store is opened, in bytes.
     pub(super) fn beyond_opening(&self) -> u64 {
         self.free().saturating_sub(self.to_open())
     }
 
-    /// Whether the store can be opened, if with what was held back.
+    /// Whether the store can be opened, if need be with the space held back.
     pub(super) fn is_enough_to_open(&self) -> bool {
         let needed = self.to_open();
         if self.free() < needed && fs::remove_file(self.ballast()).is_ok() {
-            tracing::info!("the space that was held back on the disk is used now");
+            tracing::warn!("the disk is almost full; using the space that was held back to open the store");
         }
         self.free() >= needed
     }
 
-    /// Holds space back, unless that is done, or there is too little for it.
+    /// Holds space back, unless it already does or there is too little.
     pub(super) fn hold_back(&self) {
         let path = self.ballast();
         if self.ballast == 0 || path.exists() || self.is_low(2 * self.ballast) {
@@ -97,12 +97,12 @@ impl Space {
         }
         let Ok(file) = File::create_new(&path) else { return };
         if rustix::fs::fallocate(file, FallocateFlags::empty(), 0, self.ballast).is_err() {
-            // Some file systems cannot.
+            // Some file systems cannot do this.
             fs::remove_file(path).ok();
         }
     }
 
-    /// In bytes. Where the operating system does not say, writes will tell.
+    /// The free space in bytes. If the operating system does not tell, writes will.
     pub(super) fn free(&self) -> u64 {
         rustix::fs::statvfs(&self.folder).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
     }
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_free() {
+    fn the_space_kept_free_depends_on_the_disk() {
         let folder = tempfile::tempdir().unwrap();
         let space = |reserve| Space::new(folder.path(), reserve);
         assert!((1..=RESERVE).contains(&space(None).reserve));
@@ -128,12 +128,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_back_is_there_until_it_is_needed() {
+    fn the_space_held_back_is_kept_until_it_is_needed() {
         let folder = tempfile::tempdir().unwrap();
         let space = Space::new(folder.path(), Some(1));
         space.hold_back();
         let held = folder.path().join("reserve");
-        // Where the file system cannot, nothing is held back.
+        // Some file systems cannot hold space back.
         assert!(fs::metadata(&held).is_ok_and(|held| held.len() == space.ballast) || !held.exists());
         assert!(space.is_enough_to_open());
         let nothing = Space::new(folder.path(), Some(0));

@@ -1,4 +1,4 @@
-//! Reading the store in the words of the engine.
+//! Reads the store in the terms of the engine.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,21 +21,21 @@ use crate::job::place::LaneAt;
 use crate::job::place::Place;
 use crate::job::tag::Tag;
 
-/// A part of an ordered run, and where the rest of it begins.
+/// A part of an ordered run, and where the rest begins.
 #[derive(Debug)]
 pub struct Part<T, K> {
     pub items: Vec<T>,
     pub next: Option<K>,
 }
 
-/// What a timer is set for.
+/// The target of a timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimerTarget {
     pub status: Status,
     pub queue: QueueId,
 }
 
-/// The job of this id, wherever it is.
+/// Finds a job by its id, wherever it is.
 pub fn find<S: Snapshot>(snapshot: &S, id: JobId) -> Result<Option<Job>, StoreError> {
     if let Some(job) = find_in(snapshot, id, Home::of(id))? {
         return Ok(Some(job));
@@ -109,7 +109,7 @@ fn lane_end(queue: QueueId, draw: DrawId, priority: u16) -> Key {
     }
 }
 
-/// The key behind every key of a queue in an area.
+/// The key after all keys of a queue in an area.
 pub(super) fn queue_end(area: Area, queue: QueueId) -> Key {
     match queue.0.checked_add(1) {
         Some(next) => keys::parked(area, QueueId(next), Stamp::MIN),
@@ -117,7 +117,7 @@ pub(super) fn queue_end(area: Area, queue: QueueId) -> Key {
     }
 }
 
-/// The place in a lane that a key stands for.
+/// The place in a lane of a key.
 pub fn lane_place(key: &[u8]) -> Result<Place, StoreError> {
     let read = |mut parts: Parts<'_>| {
         let drawing = parts.u8()? == Area::Lane as u8;
@@ -130,9 +130,9 @@ pub fn lane_place(key: &[u8]) -> Result<Place, StoreError> {
     read(Parts(key)).filter(is_it).ok_or_else(|| Damaged("job").at(key))
 }
 
-/// The lanes of a queue that have ready jobs, each with the stamp to begin reading at; those of one draw in a row.
+/// The lanes of a queue that have ready jobs, each with the stamp to start reading at; lanes of one draw are adjacent.
 ///
-/// What lies before a stored cursor is known to be dead and is not walked through.
+/// Jobs before a stored cursor are known to be dead and are skipped.
 pub fn lanes<S: Snapshot>(snapshot: &S, queue: QueueId) -> Result<Vec<(DrawId, u16, Stamp)>, StoreError> {
     let mut lanes = plain_lanes(snapshot, queue)?;
     let first = keys::lane(queue, DrawId(1), 0, Stamp::MIN);
@@ -140,7 +140,7 @@ pub fn lanes<S: Snapshot>(snapshot: &S, queue: QueueId) -> Result<Vec<(DrawId, u
     Ok(lanes)
 }
 
-/// As [`lanes`], but only those of jobs that draw on no budget.
+/// As [`lanes`], but only for jobs that draw on no budget.
 pub fn plain_lanes<S: Snapshot>(
     snapshot: &S,
     queue: QueueId,
@@ -157,7 +157,7 @@ fn lanes_in<S: Snapshot>(
     drawing: bool,
 ) -> Result<Vec<(DrawId, u16, Stamp)>, StoreError> {
     let mut lanes = Vec::new();
-    // Between two cursors there may be lanes without one.
+    // There may be lanes without a cursor between two cursors.
     for ((draw, priority), stamp) in cursors(snapshot, queue, drawing)? {
         find_lanes(snapshot, from, &keys::lane(queue, draw, priority, Stamp::MIN), &mut lanes)?;
         lanes.push((draw, priority, stamp));
@@ -167,7 +167,7 @@ fn lanes_in<S: Snapshot>(
     Ok(lanes)
 }
 
-/// Finds the first job of each lane, one step a lane.
+/// Finds the first job of each lane, with one step per lane.
 fn find_lanes<S: Snapshot>(
     snapshot: &S,
     mut from: Key,
@@ -205,7 +205,7 @@ fn cursors<S: Snapshot>(
 /// A queue, a draw, and a priority.
 pub type LaneKey = (QueueId, DrawId, u16);
 
-/// The cursors of every lane that has one.
+/// The cursors of all lanes that have one.
 pub fn all_cursors<S: Snapshot>(snapshot: &S) -> Result<Vec<(LaneKey, Stamp)>, StoreError> {
     let scan = |area: Area| snapshot.scan(&keys::start(area as u8), &keys::start(area as u8 + 1), false);
     scan(Area::Cursor).chain(scan(Area::DrawCursor)).map(|entry| cursor_entry(entry?)).collect()
@@ -223,10 +223,10 @@ fn cursor_entry((key, value): Entry) -> Result<(LaneKey, Stamp), StoreError> {
     cursor.filter(|_| value.len() == Stamp::BYTES).ok_or_else(|| Damaged("cursor").at(&key))
 }
 
-/// When a timer goes off, and for which job.
+/// When a timer fires, and for which job.
 pub type TimerKey = (u64, Stamp);
 
-/// Timers from `from` on, in the order they go off.
+/// Timers from `from` on, in the order in which they fire.
 pub fn timers<S: Snapshot>(
     snapshot: &S,
     from: TimerKey,
@@ -256,7 +256,7 @@ fn timer_entry(key: &[u8], value: &[u8]) -> Option<(TimerKey, TimerTarget)> {
     Some((at, TimerTarget { status, queue: value.queue()? }))
 }
 
-/// When the timer under this key goes off.
+/// When the timer under this key fires.
 pub fn timer_key(key: &[u8]) -> Option<TimerKey> {
     let mut parts = Parts(key);
     parts.u8()?;
@@ -264,7 +264,7 @@ pub fn timer_key(key: &[u8]) -> Option<TimerKey> {
     (keys::timer(due, stamp)[..] == *key).then_some((due, stamp))
 }
 
-/// The stamp of the job of which a record under this key says where it is.
+/// The stamp of the moved job of this key.
 pub fn moved_key(key: &[u8]) -> Option<Stamp> {
     let stamp = Parts(key.get(1..)?).stamp()?;
     (key.first() == Some(&(Area::Moved as u8)) && key.len() == 1 + Stamp::BYTES).then_some(stamp)
@@ -278,10 +278,10 @@ pub fn queues<S: Snapshot>(snapshot: &S) -> Result<Vec<(QueueId, QueueRecord)>, 
     })
 }
 
-/// The number of the queue whose record lies under this key.
+/// The number of the queue of this key.
 pub fn queue_key(key: &[u8]) -> Option<QueueId> {
     let id = Parts(key.get(1..)?).queue()?;
-    // There is always a number for the next queue.
+    // A number must remain for the next queue.
     (keys::queue(id)[..] == *key && id.0 < u32::MAX).then_some(id)
 }
 
@@ -299,7 +299,7 @@ pub fn budgets<S: Snapshot>(snapshot: &S) -> Result<Vec<(BudgetId, BudgetRecord)
     })
 }
 
-/// The number in a key of an area, a number, and nothing else.
+/// Parses a key of an area and a number, and nothing else.
 fn number_key(key: &[u8]) -> Option<u32> {
     Parts(key.get(1..)?).u32().filter(|id| key.len() == 5 && *id < u32::MAX)
 }
@@ -323,7 +323,7 @@ pub fn crons<S: Snapshot>(snapshot: &S) -> Result<Vec<(CronName, CronRecord)>, S
 /// The names of a cron group and of an entry in it.
 pub type EntryKey = (CronName, CronName);
 
-/// When every cron entry comes next.
+/// When each cron entry fires next.
 pub fn cron_states<S: Snapshot>(snapshot: &S) -> Result<Vec<(EntryKey, EntryState)>, StoreError> {
     area(snapshot, Area::CronEntry, |key, value| {
         let mut names = key.get(1..).unwrap_or_default().splitn(2, |byte| *byte == 0);
@@ -336,7 +336,7 @@ fn name_in(bytes: Option<&[u8]>) -> Option<CronName> {
     CronName::new(std::str::from_utf8(bytes?).ok()?).ok()
 }
 
-/// Every lease that was written down.
+/// All stored leases.
 pub fn leases<S: Snapshot>(snapshot: &S) -> Result<Vec<(Stamp, LeaseRecord)>, StoreError> {
     area(snapshot, Area::Lease, |key, value| {
         let stamp = Parts(key.get(1..).unwrap_or_default()).stamp();
@@ -359,7 +359,7 @@ fn area<S: Snapshot, T>(
         .collect()
 }
 
-/// The answers that are kept.
+/// All stored answers.
 pub fn answers<S: Snapshot>(snapshot: &S) -> Result<Vec<(Arc<str>, AnswerRecord)>, StoreError> {
     area(snapshot, Area::Answer, |key, value| {
         let text = key.get(1..).and_then(|text| std::str::from_utf8(text).ok()).ok_or(Damaged("answer"))?;
@@ -367,12 +367,12 @@ pub fn answers<S: Snapshot>(snapshot: &S) -> Result<Vec<(Arc<str>, AnswerRecord)
     })
 }
 
-/// What was answered, in so many parts; none where one of them is missing.
+/// The parts of a stored answer; `None` if one of them is missing.
 pub fn answer<S: Snapshot>(snapshot: &S, key: &str, parts: u32) -> Result<Option<Vec<Bytes>>, StoreError> {
     (0..parts).map(|number| snapshot.get(&keys::answer_part(key.as_bytes(), number))).collect()
 }
 
-/// Whether this version can read the store. An empty one it can.
+/// Checks that this version can read the store. An empty store is readable.
 ///
 /// # Errors
 /// [`StoreError::UnknownFormat`].
@@ -385,7 +385,7 @@ pub fn check_format<S: Snapshot>(snapshot: &S) -> Result<(), StoreError> {
     }
 }
 
-/// The engine's time when it was last written down.
+/// The last stored time of the engine.
 pub fn clock<S: Snapshot>(snapshot: &S) -> Result<ClockRecord, StoreError> {
     let (key, wall_key) = (keys::meta("clock"), keys::meta("wall"));
     let latest = snapshot.get(&key)?;
@@ -409,21 +409,21 @@ pub fn holders<S: Snapshot>(snapshot: &S, tag: &Tag) -> Result<Vec<Holder>, Stor
     record.map_or(Ok(Vec::new()), |record| record::decode_holders(&record).map_err(|e| e.at(&key)))
 }
 
-/// A run of jobs in enqueue order: those of one queue and status; of ready jobs those of one priority, or those that
-/// draw on budgets.
+/// A run of jobs in enqueue order, of one queue and status; ready jobs also of one priority, or those that draw on
+/// budgets.
 #[derive(Debug, Clone, Copy)]
 pub struct Run {
     pub status: Status,
     pub queue: QueueId,
     pub draw: DrawId,
-    /// Of no meaning unless the status is ready.
+    /// Meaningful only for ready jobs.
     pub priority: u16,
     /// No job of the run comes before it.
     pub first: Stamp,
 }
 
 impl Run {
-    /// The jobs of the run from `from` on in the asked direction, that of this stamp included.
+    /// The jobs of the run from `from` on in the requested direction, including the job with that stamp.
     pub fn walk<S: Snapshot>(
         self,
         snapshot: &S,

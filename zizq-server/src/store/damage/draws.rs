@@ -1,5 +1,5 @@
-//! What jobs draw on budgets, after a record has been lost: where a job stood in the order of those that draw the same,
-//! and how many of them there are.
+//! Repairs draws on budgets after a record was lost: the job's place in the order of jobs with the same draw, and the
+//! number of such jobs.
 
 use std::collections::BTreeMap;
 
@@ -16,14 +16,14 @@ use crate::store::keys::{self, Area};
 use crate::store::record::{self, DrawRecord};
 use crate::store::{Snapshot, StoreError, view};
 
-/// In the store while draws have to be counted anew: not every lost job says what it drew.
+/// In the store while draws must be recounted, because not every lost job tells what it drew.
 const MARK: &str = "recount";
 
 pub(super) fn mark(batch: &mut Batch) {
     batch.put_mark(MARK);
 }
 
-/// A place with the draw and the priority under which it stands in the order of its queue. A plain one is as it was.
+/// Adds to a place the draw and the priority of its order in the queue. A plain place stays as it is.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -41,7 +41,7 @@ pub fn in_order<S: Snapshot>(snapshot: &S, place: Place) -> Result<Place, StoreE
     Ok(place)
 }
 
-/// One job less that draws like this. It leaves the order, too.
+/// Subtracts one job from those with this draw, and removes it from the order.
 pub(super) fn leave<S: Snapshot>(snapshot: &S, place: Place, batch: &mut Batch) -> Result<(), StoreError> {
     let place = in_order(snapshot, place)?;
     batch.remove_lane(place);
@@ -53,7 +53,7 @@ pub(super) fn leave<S: Snapshot>(snapshot: &S, place: Place, batch: &mut Batch) 
     Ok(())
 }
 
-/// The changes after which every draw has the jobs that it is said to have; none where nothing has to be counted.
+/// The changes that correct the number of jobs of every draw; `None` if no recount is needed.
 ///
 /// # Errors
 /// When the store cannot be read, or another record is damaged.

@@ -1,4 +1,5 @@
-//! What depends on records that were lost with a part of the store's files, when nobody knows which records those were.
+//! Repairs whatever depends on records that were lost with a part of the store's files, when it is unknown which
+//! records those were.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +15,7 @@ use crate::store::keys::{self, Area};
 use crate::store::record;
 use crate::store::{Snapshot, StoreError, view};
 
-/// The changes after which queues have the jobs that they are said to have, and every job is found by those who look for
-/// it; none where nothing was lost.
+/// The changes that correct the job counts of queues and the indexes of jobs; `None` if nothing was lost.
 ///
 /// # Errors
 /// When the store cannot be read, or another record is damaged.
@@ -43,7 +43,7 @@ pub fn mended<S: Snapshot>(snapshot: &S) -> Result<Option<Batch>, StoreError> {
     for id in counted.into_keys().map(QueueId) {
         batch.put_queue(id, &rebuilt_queue(snapshot, id, &[])?);
     }
-    // A job that is there again may lie before them.
+    // A job that was restored may be before the cursors.
     for ((queue, draw, priority), _) in view::all_cursors(snapshot)? {
         batch.remove_cursor(queue, draw, priority);
     }
@@ -52,7 +52,7 @@ pub fn mended<S: Snapshot>(snapshot: &S) -> Result<Option<Batch>, StoreError> {
     Ok(Some(batch))
 }
 
-/// Writes a job anew whose timer, place in a lane or whereabouts are lost.
+/// Rewrites a job whose timer, lane entry or location was lost.
 fn find_again<S: Snapshot>(snapshot: &S, job: &Job, batch: &mut Batch) -> Result<(), StoreError> {
     let stamp = Stamp::of(job.id);
     let timer = job.due().map(|due| keys::timer(due, stamp));

@@ -1,12 +1,12 @@
-//! What becomes of a record that cannot be read.
+//! Handles records that cannot be read.
 //!
-//! It must not stop the server, nor come up again and again: it is moved to an area of its own, where nothing looks
-//! for it and somebody can still find out what it was, and what depends on it is put right. How many jobs draw on a budget
-//! is counted at the next start, where it has to be. Only which jobs have a unique key or are an open batch is not found
-//! out again; and jobs whose budget is lost do not wait for it.
+//! Such a record must neither stop the server nor fail again and again: it is moved to its own area, where nothing
+//! looks for it but people can inspect it, and whatever depends on it is repaired. How many jobs draw on a budget is
+//! recounted at the next start if needed. Only which jobs have a unique key or are an open batch is not recovered; and
+//! jobs whose budget is lost do not wait for it.
 //!
-//! Damage in the files of the store is found by the checksums of fjall before it gets here; this is for what they
-//! cannot know, and for what depends on records that were lost with a part of a file.
+//! fjall's checksums find damage in the store's files earlier. This module is for damage that they cannot detect, and
+//! for what depends on records that were lost with a part of a file.
 
 pub mod draws;
 pub mod mend;
@@ -27,7 +27,7 @@ use crate::job::place::Place;
 
 const STATUSES: [Status; 4] = [Status::Scheduled, Status::Ready, Status::Completed, Status::Dead];
 
-/// The changes that move the record under this key out of the way.
+/// The changes that set the record under this key aside.
 ///
 /// # Errors
 /// When the store cannot be read.
@@ -69,14 +69,14 @@ pub fn set_aside<S: Snapshot>(snapshot: &S, key: &Key) -> Result<Batch, StoreErr
     Ok(batch)
 }
 
-/// Writes a job in flight anew, as one whose worker may still report.
+/// Rewrites a job in flight as one whose worker may still report.
 pub fn replace(job: &Job) -> Batch {
     let mut batch = Batch::default();
     batch.put_job(&Job { lapsed: true, ..job.clone() });
     batch
 }
 
-/// Where the job lies whose record is under this key. A ready job's priority is that of the key.
+/// The place of the job whose record is under this key. The priority of a ready job is that of the key.
 pub fn job_key(key: &[u8]) -> Option<Place> {
     let mut parts = Parts(key);
     let area = parts.u8()?;
@@ -90,8 +90,8 @@ pub fn job_key(key: &[u8]) -> Option<Place> {
     (keys::job(place)[..] == *key).then_some(place)
 }
 
-/// A queue whose record is lost, with its jobs counted anew. If the damage has not left it its name, neither in the record
-/// nor apart from it, it gets one by which it can be found.
+/// Rebuilds the record of a queue, with its jobs recounted. If the damage left its name neither in the record nor
+/// elsewhere, the queue gets a name by which it can be found.
 fn rebuilt_queue<S: Snapshot>(snapshot: &S, id: QueueId, damaged: &[u8]) -> Result<QueueRecord, StoreError> {
     let mut others = HashSet::default();
     for entry in entries(snapshot, Area::Queue) {
@@ -111,11 +111,12 @@ fn rebuilt_queue<S: Snapshot>(snapshot: &S, id: QueueId, damaged: &[u8]) -> Resu
             *counts.of_mut(status) += u64::from(job_key(&entry?.0).is_some());
         }
     }
-    let name = name.ok_or_else(|| StoreError::Failed("there are no more names for queues".to_owned()))?;
+    let name =
+        name.ok_or_else(|| StoreError::Failed("no free name is left for a damaged queue".to_owned()))?;
     Ok(QueueRecord { name, counts, paused: false })
 }
 
-/// A job of which no more is known than its stamp, looked for everywhere.
+/// Finds a job of which only the stamp is known.
 fn job_of<S: Snapshot>(
     snapshot: &S,
     stamp: Stamp,

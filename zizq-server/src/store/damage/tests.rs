@@ -1,4 +1,4 @@
-//! Every record of a small store is damaged in turn, in many ways. The server must go on with everything else.
+//! Damages every record of a small store in turn, in many ways. The server must continue with everything else.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -102,13 +102,13 @@ fn drawing(queue: &str, ready_at: Option<u64>) -> NewJob {
     job
 }
 
-/// Has a request carried out in a turn of its own, which does not refuse it.
+/// Executes a request in its own turn, which must not refuse it.
 fn ask<S: Store, R: Request>(core: &mut Core<S>, now: u64, request: R) -> R::Answer {
     let call = request.into_command().into();
     R::answer(core.turn(now.into(), [call].into_iter()).unwrap().remove(0).unwrap()).unwrap()
 }
 
-/// Jobs that draw on a budget, so many of them done that the lane has a cursor; an open batch; a cron entry.
+/// Enqueues jobs that draw on a budget, enough of them done for a lane cursor; an open batch; a cron entry.
 fn stock_flow<S: Store>(core: &mut Core<S>) -> Vec<JobId> {
     let policy = Policy { allocation: 50, strategy: Strategy::WhileInFlight };
     ask(core, START, CreateBudget(BudgetKey::new("b").unwrap(), policy));
@@ -140,7 +140,7 @@ fn stock_flow<S: Store>(core: &mut Core<S>) -> Vec<JobId> {
     enqueued.iter().chain(&batch).map(|enqueued| enqueued.job.id).collect()
 }
 
-/// A store with a record of every kind. Returns the jobs, too; the tenth is dead.
+/// Creates a store with a record of every kind. Also returns the jobs; the tenth is dead.
 fn stocked<S: Store>(store: S) -> (Core<S>, Vec<JobId>) {
     let mut core = Core::open(store, SETTINGS, START.into(), 1).unwrap();
     let flow = stock_flow(&mut core);
@@ -169,7 +169,7 @@ fn stocked<S: Store>(store: S) -> (Core<S>, Vec<JobId>) {
     (core, ids)
 }
 
-/// A store with three parts and the record of a bulk, and the first three of its six jobs.
+/// Adds three parts and the record of a bulk, and the first three of its six jobs.
 fn with_bulk(store: MemoryStore) -> MemoryStore {
     let job = r#"{"queue":"bulk","type":"t","payload":"of some length, so that there are three parts"}"#;
     let body = format!(r#"{{"jobs":[{job},{job},{job},{job},{job},{job}]}}"#);
@@ -197,7 +197,7 @@ fn damaged(store: &MemoryStore, key: &[u8], value: Bytes) -> MemoryStore {
     damaged
 }
 
-/// Looks for every job by its id, and runs all there are. Returns those that ran, and what is left in the store.
+/// Finds every job by its id, and runs all jobs. Returns those that ran, and what is left in the store.
 fn work_off(store: MemoryStore, ids: &[JobId]) -> Result<(BTreeSet<JobId>, Vec<Entry>), StoreError> {
     let mut now = START + 2_000;
     let mut core = Core::open(store, SETTINGS, now.into(), 1)?;
@@ -218,12 +218,12 @@ fn work_off(store: MemoryStore, ids: &[JobId]) -> Result<(BTreeSet<JobId>, Vec<E
         let done = Succeed(jobs.iter().map(leased).collect());
         core.turn(now.into(), [done.into()].into_iter())?;
     }
-    // The next process counts what it has to, and finds that nobody draws on the budget.
+    // The next process recounts what it must, and finds that no job draws on the budget.
     let mut core = Core::open(core.store().after_crash(), SETTINGS, now.into(), 1)?;
     let no_budget = DeleteBudget(BudgetKey::new("b").unwrap());
     let deleted = core.turn(now.into(), [no_budget.into()].into_iter())?.pop().unwrap();
     assert!(matches!(deleted, Ok(_) | Err(Reject::Missing(_))), "{deleted:?}");
-    // The one after that forgets empty queues.
+    // The one after that deletes empty queues.
     let core = Core::open(core.store().after_crash(), SETTINGS, now.into(), 1)?;
     Ok((ran, entries(&core.store().snapshot())))
 }
@@ -232,7 +232,7 @@ fn work_off(store: MemoryStore, ids: &[JobId]) -> Result<(BTreeSet<JobId>, Vec<E
 struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    /// What is logged meanwhile.
+    /// What is logged while `run` runs.
     fn of(run: impl FnOnce()) -> String {
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(log.clone()).finish();
@@ -260,26 +260,26 @@ impl MakeWriter<'_> for Log {
     }
 }
 
-/// A payload that is cut short is still a payload, nobody asks here for errors, for an answer again or for the name of a
-/// queue whose record is there, and the value of a place in the order of a lane says nothing.
+/// Some damage is undetectable or unread here: a truncated payload is still a payload; no one reads errors, repeated
+/// answers, or the name of a queue that has a record; and the value of a lane entry is empty.
 fn may_go_unnoticed(key: &[u8]) -> bool {
     let unread = [Area::Error, Area::Lane, Area::QueueName, Area::AnswerPart].map(|area| area as u8);
     super::job_key(key).is_some() || unread.contains(&key[0])
 }
 
-/// Answers are kept for a day, whatever becomes of their jobs; one that cannot be read goes with its parts.
+/// Answers are kept for a day, whatever happens to their jobs; an unreadable one is removed with its parts.
 fn is_kept_answer(key: &[u8], damaged: &[u8]) -> bool {
     let areas = [Area::Answer as u8, Area::AnswerPart as u8];
     areas.contains(&key[0]) && damaged[0] != areas[0]
 }
 
-/// What stays behind of a job that cannot be read any more.
+/// What an unreadable job leaves behind.
 fn hangs_on_a_job(key: &[u8]) -> bool {
     [Area::Error, Area::Unique, Area::Batch, Area::Moved].map(|area| area as u8).contains(&key[0])
 }
 
 #[test]
-fn whatever_record_is_damaged_everything_else_goes_on() {
+fn everything_else_continues_whatever_record_is_damaged() {
     let (core, ids) = stocked(MemoryStore::default());
     let store = with_bulk(core.store().after_crash());
     let all = work_off(store.after_crash(), &ids).unwrap().0;
@@ -296,7 +296,7 @@ fn whatever_record_is_damaged_everything_else_goes_on() {
         for bad in cut.chain([Bytes::from_static(&[0; 40]), Bytes::from_static(&[255; 40])]) {
             let log = Log::of(|| {
                 let (ran, left) = work_off(damaged(&store, &key, bad.clone()), &ids).unwrap();
-                // Those that come only now have ids of now.
+                // Jobs that are enqueued later have later ids.
                 let lost = all.len() - ran.len();
                 let is_job = super::job_key(&key).is_some();
                 let is_bulk = key[0] == Area::Bulk as u8;
@@ -305,7 +305,7 @@ fn whatever_record_is_damaged_everything_else_goes_on() {
                 let aside = in_area(&left, Area::Aside);
                 let kept = keys::aside(&key);
                 let unnoticed = may_go_unnoticed(&key) && lost == 0 && aside.is_empty();
-                // The parts of a bulk and its record are of no use without each other.
+                // The parts of a bulk and its record are useless without each other.
                 let as_expected = match is_bulk {
                     true => aside.len() == 4 && aside.contains(&&(kept, bad.clone())),
                     false => aside == [&(kept, bad.clone())],
@@ -317,7 +317,7 @@ fn whatever_record_is_damaged_everything_else_goes_on() {
                 let rest: Vec<_> = rest.filter(|(key, _)| !is_job || !hangs_on_a_job(key)).collect();
                 assert!(rest.is_empty(), "{} {bad:?}: {rest:?}", keys::shown(&key));
             });
-            // Of a bulk that cannot be read it is told where its record lies.
+            // For an unreadable bulk, the location of its record is logged.
             let place = if key[0] == Area::Bulk as u8 { &key[..10] } else { &key };
             let told = log.contains(&keys::shown(place)) && log.contains("ERROR");
             assert!(told || may_go_unnoticed(&key), "{} {bad:?}: {log}", keys::shown(&key));
@@ -345,7 +345,7 @@ fn a_folder_of_a_later_version_is_refused() {
     }
 }
 
-/// Reads for people pass over what is damaged.
+/// Reads for users skip damaged records.
 #[tokio::test]
 async fn damaged_records_do_not_stop_reads() {
     let folder = tempfile::tempdir().unwrap();
@@ -379,9 +379,9 @@ async fn damaged_records_do_not_stop_reads() {
     );
 }
 
-/// A job in flight is read again when the lane before it has moved back. Memory has it still, but for a large payload.
+/// A job in flight is read again when the lane before it has moved back. Memory still has it, except a large payload.
 #[test]
-fn a_job_in_flight_whose_record_is_damaged_is_written_anew_if_memory_has_it() {
+fn a_damaged_record_of_a_job_in_flight_is_rewritten_if_memory_has_it() {
     damage_in_flight(b"1", true);
     damage_in_flight(b"1234", false);
 }

@@ -1,5 +1,5 @@
-//! Commits that were lost, and that somebody has accepted as lost: a file of lines `AFTER BEFORE`, beside the journals.
-//! Without it the gap would be found again at the next start.
+//! Gaps in the commits that an operator has accepted as lost: a file of lines `AFTER BEFORE` next to the journals.
+//! Without it, the next start would report the gap again.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

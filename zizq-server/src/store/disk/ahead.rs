@@ -1,4 +1,4 @@
-//! What is done ahead of fjall, which would do it while commits wait: the journal is synced, and old memtables are freed.
+//! Does work ahead of fjall, which would do it while commits wait: syncs the journal and frees old memtables.
 
 use std::io;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use super::journal::{Descriptor, Journal};
 use super::memtables::Memtables;
 use crate::store::StoreError;
 
-/// How much is committed before the disk is told, in bytes. It is what may be left to do while commits wait.
+/// How many bytes are committed before a sync starts. At most this much is left to sync while commits wait.
 const AHEAD: u64 = 1024 * 1024;
-/// After the last commit, when to look once more for memtables that can be freed: the disk has them by then.
+/// How long after the last commit to look again for memtables to free, which are on the disk by then.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// A thread that is woken while there are commits. It ends with the last clone.
+/// A thread that is woken by commits. It ends with the last clone.
 #[derive(Debug, Clone)]
 pub(super) struct Ahead {
     journal: Arc<Journal>,
@@ -30,17 +30,17 @@ impl Ahead {
         let ahead = Self { journal: journal.clone(), wake };
         thread::Builder::new().name("sync-ahead".to_owned()).spawn(move || {
             if let Err(error) = run(&journal, &tree, &woken) {
-                // Whoever commits or confirms next hears of it, too.
-                tracing::error!(%error, "cannot force the journal onto the disk; nothing is confirmed any more");
+                // The next commit or confirmation fails with the same error.
+                tracing::error!(%error, "cannot sync the journal to the disk; no further commits are confirmed");
             }
         })?;
         Ok(ahead)
     }
 
-    /// So many bytes were committed.
+    /// Counts committed bytes.
     pub(super) fn note(&self, commit: u64, bytes: u64) {
         if self.journal.note(commit, bytes) >= AHEAD {
-            // Where it is awake already, it goes on.
+            // A thread that is already awake continues.
             self.wake.try_send(()).ok();
         }
     }

@@ -1,5 +1,5 @@
-//! A folder in which fjall was interrupted while it made a new store: its last step is to write the file `version`. Until
-//! then nothing can have been stored, and fjall can neither open such a folder nor make a store in it.
+//! Cleans up a folder in which fjall was interrupted while creating a store: its last step is to write the file
+//! `version`. Nothing can have been stored before, and fjall can neither open such a folder nor create a store in it.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -11,8 +11,8 @@ use super::torn;
 /// The bytes of the file `version`.
 const VERSION_BYTES: u64 = 4;
 
-/// Takes away what was begun in a folder and not finished. Anything that could be more than that stays. Whoever calls this
-/// has the lock of the folder.
+/// Removes an unfinished store from a folder. Anything that could be more than that stays. The caller must hold the
+/// lock of the folder.
 ///
 /// # Errors
 /// When the folder cannot be read or written.
@@ -25,7 +25,7 @@ pub(super) fn take_away(folder: &Path) -> io::Result<()> {
     if has_keyspaces(folder)? || has_bytes(&journal)? {
         return Ok(());
     }
-    tracing::info!(folder = %folder.display(), "a store was begun here and not finished, with nothing in it; it is begun anew");
+    tracing::info!(folder = %folder.display(), "found an unfinished, empty store; recreating it");
     [journal, version].iter().try_for_each(|file| torn::remove(file))
 }
 
@@ -37,7 +37,7 @@ fn has_keyspaces(folder: &Path) -> io::Result<bool> {
     }
 }
 
-/// Whether there is anything in a journal, which fjall makes of zeros.
+/// Whether a journal, which fjall creates filled with zeros, has other bytes.
 fn has_bytes(journal: &Path) -> io::Result<bool> {
     let mut start = Vec::new();
     match File::open(journal) {
@@ -54,8 +54,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_store_whose_making_was_interrupted_is_made_anew() {
-        // In the order in which fjall makes them.
+    fn a_store_whose_creation_was_interrupted_is_recreated() {
+        // In the order in which fjall creates them.
         let made: [&[(&str, &[u8])]; 5] = [
             &[],
             &[("lock", b"")],
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_more_than_begun_stays() {
+    fn what_may_be_more_than_an_unfinished_store_stays() {
         let folder = tempfile::tempdir().unwrap();
         let journal = folder.path().join("0.jnl");
         fs::write(&journal, b"\x01something").unwrap();

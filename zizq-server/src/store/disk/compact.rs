@@ -1,12 +1,12 @@
-//! Compaction, and with it the space of what was removed: on threads of our own, for three reasons.
+//! Compaction, and freeing the space of removed entries: on threads of our own, for three reasons.
 //!
-//! fjall compacts when there is too much in a level. Of a queue little lives, and what was removed weighs nothing: the
-//! values of finished jobs would lie at the bottom for good. So tables in whose range nothing lives any more are dropped as
-//! a whole, without reading or writing anything else; and where what was removed is scattered among what lives, everything
-//! is written anew once there is more of the one than of the other.
+//! fjall compacts when a level is too large. A queue has few live entries, and tombstones have no weight: the values of
+//! finished jobs would stay at the bottom forever. So tables with no live entry in their range are dropped as a whole,
+//! without reading or writing anything else; and where removed entries are scattered among live ones, everything is
+//! rewritten once more is dead than alive.
 //!
-//! fjall gives up when a compaction finds no space on the disk, or a table that cannot be read. Here it is tried again
-//! later, or the store is opened anew.
+//! fjall gives up when a compaction runs out of disk space or meets an unreadable table. Here it is retried later, or
+//! the store is reopened.
 //!
 //! And no table may be dropped while a compaction or a flush could move something into its range.
 
@@ -27,30 +27,30 @@ use super::{TABLE_BYTES, manifest};
 use crate::store::space::Space;
 use crate::store::{StoreError, keys};
 
-/// Commits gather for this long before anything is looked at.
+/// How long commits gather before anything is checked.
 const GATHER: Duration = Duration::from_millis(100);
-/// From one look for tables that can be dropped to the next.
+/// The interval between checks for tables to drop.
 const DROP_EVERY: Duration = Duration::from_secs(1);
-/// Without a commit for this long the store is at rest.
+/// How long after the last commit the store counts as idle.
 const REST: Duration = Duration::from_secs(2);
-/// After something failed.
+/// The pause after a failure.
 const PAUSE: Duration = Duration::from_secs(2);
-/// How much that was removed may lie around, in bytes, however little lives: while there are commits, and at rest.
+/// How many dead bytes may remain, however few are alive: while there are commits, and when idle.
 const SPARE_BUSY: u64 = 96 * 1024 * 1024;
 const SPARE_AT_REST: u64 = 24 * 1024 * 1024;
-/// A merge takes about so much space for a time, in bytes; less where all tables together have less.
+/// The temporary space of a merge, in bytes; less if all tables together are smaller.
 const ROOM: u64 = 256 * 1024 * 1024;
-/// When space is short it is worth the work when one in so many bytes is dead.
+/// When space is low, a rewrite is worth it if one in this many bytes is dead.
 const WORTH: u64 = 8;
-/// What is gathered in memory, in bytes, may be so much before it is brought to the disk, for it may have removed anything:
-/// at rest, and when space is short.
+/// How large the memtable may get before it is flushed, in bytes, because it may have removed anything: when idle, and
+/// when space is low.
 const GATHERED_AT_REST: u64 = 3 * 1024 * 1024;
 const GATHERED_IF_SHORT: u64 = 4 * 1024;
-/// How long the memtable may take to get to the disk.
+/// How long a flush of the memtable may take.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Journals that are longer than this are worth the work, in bytes, when space is short.
+/// When space is low, journals longer than this are worth the work, in bytes.
 const LONG: u64 = 4 * 1024 * 1024;
-/// While it is found out what has passed, something may move.
+/// How often to retry when something moves during the search for tables to drop.
 const TRIES: u32 = 3;
 
 /// The threads that compact a store. They end with it.
@@ -70,16 +70,16 @@ struct Shared {
     database: Database,
     jobs: Keyspace,
     space: Space,
-    /// Set where a table cannot be read.
+    /// Set if a table cannot be read.
     suspect: Arc<AtomicBool>,
-    /// Set where the journals take space that is needed.
+    /// Set if the journals take space that is needed.
     cramped: Arc<AtomicBool>,
     stopped: AtomicBool,
-    /// Space is needed, however little there is to gain.
+    /// Space is needed, however little can be gained.
     urgent: AtomicBool,
-    /// What was cleared has its journal and its memory still.
+    /// Cleared data still has its journal and its memory.
     cleared: AtomicBool,
-    /// Whoever merges reads it, and whoever drops writes it.
+    /// Merges hold it for reading, drops for writing.
     moving: RwLock<()>,
 }
 
@@ -114,17 +114,17 @@ impl Compactor {
         let threads = vec![
             thread::Builder::new().name("compact".to_owned()).spawn(move || tending.run(&woken))?,
             thread::Builder::new().name("compact-2".to_owned()).spawn(move || {
-                // What fails here fails in the first thread, too, which says so.
+                // The first thread has the same errors, and logs them.
                 second_woken.iter().for_each(|()| drop(merging.merge(&usual())));
             })?,
         ];
         Ok(Self { wake: Some(wake), shared, threads })
     }
 
-    /// Something was committed.
+    /// Wakes the threads after a commit.
     pub(super) fn note(&self) {
         if let Some(wake) = &self.wake {
-            // Where it is awake already, it goes on.
+            // A thread that is already awake continues.
             wake.try_send(()).ok();
         }
     }
@@ -135,12 +135,12 @@ impl Compactor {
         self.note();
     }
 
-    /// Nothing is merged or dropped as long as somebody has this.
+    /// While this is held, nothing is merged or dropped.
     pub(super) fn still(&self) -> RwLockWriteGuard<'_, ()> {
         self.shared.moving.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Space is needed.
+    /// Requests space.
     pub(super) fn urge(&self) {
         self.shared.urgent.store(true, Ordering::Relaxed);
         self.note();
@@ -153,40 +153,40 @@ impl Drop for Compactor {
         self.wake = None;
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
-                tracing::error!("a thread that compacts has panicked");
+                tracing::error!("a compaction thread has panicked");
             }
         }
     }
 }
 
-/// What fjall does when it is left alone.
+/// fjall's default strategy.
 fn usual() -> Leveled {
     Leveled::default().with_table_target_size(TABLE_BYTES)
 }
 
-/// Leaves one level, in which nothing is that was removed.
+/// Leaves one level without removed entries.
 fn tight() -> Leveled {
     usual().with_l0_threshold(0)
 }
 
-/// In bytes, as far as the tables tell.
+/// Estimated from the tables, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
 struct Weight {
     living: u64,
     dead: u64,
 }
 
-/// When what was removed is given back.
+/// Why removed entries are freed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Why {
-    /// The store is at rest: there is time for it, and some may lie around.
+    /// The store is idle: there is time, and some may remain.
     AtRest,
-    /// Space is short: all is given back that is worth the work.
+    /// Space is low: everything that is worth the work is freed.
     Short,
 }
 
 impl Why {
-    /// Whether so much was removed that the tables are to be written anew.
+    /// Whether enough was removed to rewrite the tables.
     const fn is_heavy(self, Weight { living, dead }: Weight) -> bool {
         match self {
             Self::AtRest => dead > living + SPARE_AT_REST,
@@ -194,7 +194,7 @@ impl Why {
         }
     }
 
-    /// How much may be gathered in memory, in bytes.
+    /// How large the memtable may be, in bytes.
     const fn gathered(self) -> u64 {
         match self {
             Self::AtRest => GATHERED_AT_REST,
@@ -208,7 +208,7 @@ impl Shared {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    /// Everything before it is in no snapshot any more.
+    /// No snapshot needs anything before it.
     fn watermark(&self) -> SeqNo {
         self.database.supervisor.snapshot_tracker.get_seqno_safe_to_gc()
     }
@@ -221,7 +221,7 @@ impl Shared {
             removed += table.metadata.tombstone_count;
             bytes += table.metadata.file_size;
         }
-        // Of two entries for a key that was removed none lives.
+        // Both entries of a removed key are dead.
         let written = entries.saturating_sub(removed);
         let living =
             u128::from(bytes) * u128::from(written.saturating_sub(removed)) / u128::from(written.max(1));
@@ -229,7 +229,7 @@ impl Shared {
         Weight { living, dead: bytes - living }
     }
 
-    /// Merges as long as there is something to merge, and room for it.
+    /// Merges while there is something to merge and room for it.
     fn merge(&self, strategy: &Leveled) -> Result<(), StoreError> {
         loop {
             let before = self.jobs.tree.current_version().id();
@@ -252,8 +252,8 @@ impl Shared {
         }
     }
 
-    /// Removes what a merge that failed has left behind: tables that were begun since, and belong to nothing, not even to
-    /// what a snapshot may still read.
+    /// Removes what a failed merge left behind: newer tables that belong to no version, not even one that a snapshot
+    /// may still read.
     fn clean_up(&self, first: u64) {
         let _moving = self.moving.write().unwrap_or_else(PoisonError::into_inner);
         let _flush = self.jobs.tree.get_flush_lock();
@@ -268,7 +268,7 @@ impl Shared {
         }
     }
 
-    /// Brings to the disk what is gathered; false where there is no room for it, or it takes too long.
+    /// Flushes the memtable; returns false if there is no room, or it takes too long.
     fn flush(&self) -> Result<bool, StoreError> {
         let unwritten = self.database.write_buffer_size();
         if self.space.free() < unwritten + unwritten / 4 {
@@ -285,7 +285,7 @@ impl Shared {
         Ok(true)
     }
 
-    /// Lets go of what was replaced, but for snapshots that are still read.
+    /// Releases replaced tables, except those that snapshots still read.
     fn let_go(&self) -> Result<(), StoreError> {
         let watermark = self.watermark();
         let mut versions = self.jobs.tree.get_version_history_lock();
@@ -294,16 +294,16 @@ impl Shared {
 }
 
 impl Shared {
-    /// fjall begins a new journal after 64 MB. On a small disk that may be all there is: then the store is opened anew with
-    /// shorter ones.
+    /// fjall starts a new journal after 64 MB. On a small disk that may be all there is: the store is then reopened
+    /// with shorter journals.
     fn look_at_journals(&self) {
-        // A keyspace lies two folders below.
+        // A keyspace is two folders below.
         let journals = self.jobs.path().ancestors().nth(2).and_then(|folder| torn::journals(folder).ok());
         let journals = journals.unwrap_or_default();
         let bytes = journals.iter().filter_map(|(_, journal)| Some(journal.metadata().ok()?.blocks() * 512));
         let bytes: u64 = bytes.sum();
         let unwritten = self.database.write_buffer_size();
-        // Beside large tables there is more to be gained elsewhere, and streams end when the store is opened anew.
+        // With large tables there is more to gain elsewhere, and reopening the store ends all streams.
         let Weight { living, dead } = self.weight();
         let is_much = bytes > LONG.max(2 * unwritten).max((living + dead) / WORTH);
         let helps = is_much && self.space.is_low(unwritten);
@@ -315,7 +315,7 @@ pub(super) fn told(error: fjall::LsmError) -> StoreError {
     fjall::Error::from(error).into()
 }
 
-/// The first of the two threads: it says what is done when.
+/// The first of the two threads, which decides what is done when.
 struct Tending {
     shared: Arc<Shared>,
     second: Sender<()>,
@@ -326,7 +326,7 @@ struct Tending {
 
 impl Tending {
     fn run(&mut self, woken: &Receiver<()>) {
-        // An earlier process may have left something to do.
+        // An earlier process may have left work.
         let mut is_busy = true;
         loop {
             let wait = if is_busy { REST } else { Duration::from_secs(3_600) };
@@ -349,24 +349,24 @@ impl Tending {
     }
 
     fn fail(&mut self, error: &StoreError) {
-        tracing::warn!(%error, "cannot compact the store; it is tried again");
+        tracing::warn!(%error, "cannot compact the store; retrying later");
         self.rest_until = Some(Instant::now() + PAUSE);
         if matches!(error, StoreError::Unreadable(_)) {
-            // Whoever commits next has the store opened anew.
+            // The next commit makes the writer reopen the store.
             self.shared.suspect.store(true, Ordering::Relaxed);
         }
     }
 
     fn tend(&mut self) -> Result<(), StoreError> {
         if self.shared.cleared.swap(false, Ordering::Relaxed) {
-            // It goes with the next memtable that is written. Where everything is cleared again and again before one is
-            // full, that would be never.
+            // The tombstones go with the next flushed memtable. If everything is cleared repeatedly before one is full,
+            // that would be never.
             self.shared.jobs.rotate_memtable()?;
         }
         if self.rest_until.is_some_and(|until| Instant::now() < until) {
             return Ok(());
         }
-        // What levels want takes space first, and may take all there is; what is dead gives some.
+        // Leveling needs space first, and may take all there is; dropping dead tables frees some.
         let merged = if self.shared.space.is_low(0) {
             Ok(())
         } else {
@@ -388,20 +388,20 @@ impl Tending {
         if dead > living + SPARE_BUSY { self.shared.merge(&tight()) } else { Ok(()) }
     }
 
-    /// Gives back what was removed, if it is enough.
+    /// Frees removed entries if there are enough.
     fn settle(&mut self, why: Why) -> Result<(), StoreError> {
         self.drop_passed()?;
         let gathered = self.shared.jobs.tree.active_memtable().size();
         if !why.is_heavy(self.shared.weight()) && gathered <= why.gathered() {
             return Ok(());
         }
-        // Without room for what is gathered, what is in the tables may make some.
+        // Without room for a flush, the tables may free some.
         let is_flushed = self.shared.flush()?;
         if why.is_heavy(self.shared.weight()) || is_flushed && why == Why::Short {
             self.shared.merge(&tight())?;
         }
         self.drop_passed()?;
-        // So that there is something to flush, which lets go of what was replaced. Nothing lies there.
+        // Makes sure that there is something to flush, which releases what was replaced. The key does not exist.
         self.shared.jobs.remove(keys::meta("reclaimed").as_slice())?;
         self.shared.flush()?;
         self.shared.let_go()
@@ -434,9 +434,9 @@ mod tests {
     use crate::store::keys::{Area, Key};
     use crate::store::{Snapshot, Store};
 
-    /// As where one of two merges fails, and the other has replaced tables that a snapshot still reads.
+    /// As when one of two merges fails, and the other has replaced tables that a snapshot still reads.
     #[test]
-    fn what_a_merge_that_failed_has_left_goes_and_what_a_snapshot_reads_stays() {
+    fn leftovers_of_a_failed_merge_are_removed_and_tables_of_snapshots_stay() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = DiskStore::open(&folder.path().join("root"), 1_000_000).unwrap();
         let open = store.opened().unwrap();

@@ -1,9 +1,9 @@
-//! What is looked at before fjall opens a folder, for fjall takes what is missing for what never was: without a journal
-//! it begins a new one, without a list of tables it begins with none, and removes them.
+//! Checks a folder before fjall opens it, because fjall takes missing files for files that never existed: without a
+//! journal it creates a new one, without a list of tables it assumes none, and removes them.
 //!
-//! What was there is known from more than one place. A store has a `version`, journals without a gap, and for each
-//! keyspace a list of tables, all of which are there. Every commit has a number; so the journals have to go on where the
-//! tables end, and to reach as far as [`synced`] says. Behind that may be what a loss of power has torn.
+//! Several places tell what existed. A store has a `version`, journals without a gap, and a list of existing tables for
+//! each keyspace. Every commit has a number, so the journals must continue where the tables end, and reach as far as
+//! [`synced`] tells. After that, a power failure may have torn the journal.
 
 use std::fs;
 use std::io;
@@ -16,27 +16,27 @@ use super::torn::{self, JournalBatch};
 use super::{manifest, synced, table};
 use crate::store::{StoreError, keys};
 
-/// What the file `version` says.
+/// The contents of the file `version`.
 pub(super) const VERSION: [u8; 4] = *b"FJL\x03";
 
-/// What has to be repaired.
+/// The part to repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Version,
     Journals,
-    /// Which keyspaces there are.
+    /// The list of keyspaces.
     Names,
-    /// Which tables there are.
+    /// The list of tables.
     Tree,
     Tables,
 }
 
-/// What is not as it was written, or not there.
+/// A part that is damaged or missing.
 #[derive(Debug)]
 pub(super) struct Broken {
     pub part: Part,
     pub file: PathBuf,
-    /// The rest of a sentence.
+    /// The rest of the sentence after the file name.
     pub what: String,
 }
 
@@ -52,7 +52,7 @@ impl From<Broken> for StoreError {
     }
 }
 
-/// Why it is not known whether all is there, or that it is not.
+/// Why the store is incomplete, or cannot be checked.
 #[derive(Debug)]
 pub(super) enum Fault {
     Broken(Broken),
@@ -77,23 +77,23 @@ impl From<io::Error> for Fault {
     }
 }
 
-/// Where the trees of a folder lie: the one that knows the names, and that of the jobs.
+/// The trees of a folder: the one with the names, and the one with the jobs.
 pub(super) fn trees(folder: &Path) -> [PathBuf; 2] {
     ["0", "1"].map(|id| folder.join("keyspaces").join(id))
 }
 
-/// A store of which everything is there that the disk is known to have.
+/// A store that has everything that the disk is known to have.
 #[derive(Debug, Default)]
 pub(super) struct Whole {
     /// The number of the last commit.
     pub commits: u64,
-    /// The greatest number of fjall.
+    /// The greatest sequence number of fjall.
     pub seqno: Option<SeqNo>,
-    /// The journal that a loss of power has torn, and where.
+    /// The journal that a power failure has torn, and where.
     pub torn: Option<(PathBuf, usize)>,
 }
 
-/// Whether everything is there that was written. Nothing is changed but for what no version of the store refers to.
+/// Checks that everything that was written exists. Removes only what no version of the store refers to.
 ///
 /// # Errors
 /// What is broken.
@@ -118,7 +118,7 @@ pub(super) fn look(folder: &Path) -> Result<Whole, Fault> {
     if journals.is_empty() {
         return Err(Broken::new(Part::Journals, folder, "has no journal, no file like `0.jnl`").into());
     }
-    // Nothing can have been stored before there was a name.
+    // Nothing can be stored before the keyspace has a name.
     if known.is_none() && !is_named(&jobs, &journals)? {
         return Ok(Whole::default());
     }
@@ -127,7 +127,7 @@ pub(super) fn look(folder: &Path) -> Result<Whole, Fault> {
     look_at_journals(folder, &journals, known, persisted)
 }
 
-/// Whether the making of the store came so far that something can be in it.
+/// Whether the creation of the store was far enough that it may contain anything.
 fn is_named(jobs: &Path, journals: &[(u64, PathBuf)]) -> Result<bool, Fault> {
     if journals.len() > 1 || !manifest::read(jobs)?.unwrap_or_default().is_empty() {
         return Ok(true);
@@ -141,7 +141,7 @@ fn is_named(jobs: &Path, journals: &[(u64, PathBuf)]) -> Result<bool, Fault> {
     Ok(false)
 }
 
-/// The tables of a tree, all of which are there.
+/// The tables of a tree, all of which exist.
 fn tables(tree: &Path) -> Result<Vec<u64>, Broken> {
     let Some(runs) = manifest::read(tree)? else {
         return Err(Broken::new(Part::Tree, &tree.join("current"), "is missing"));
@@ -153,7 +153,7 @@ fn tables(tree: &Path) -> Result<Vec<u64>, Broken> {
     }
 }
 
-/// Every entry is read: there are few.
+/// Reads every entry, as there are few.
 fn look_at_names(tree: &Path) -> Result<(), Broken> {
     let tables = tables(tree).map_err(|broken| Broken { part: Part::Names, ..broken })?;
     let broken = |what: String| Broken::new(Part::Names, tree, what);
@@ -166,12 +166,12 @@ fn look_at_names(tree: &Path) -> Result<(), Broken> {
     if tables.is_empty() { Err(broken("has lost the name of the keyspace".to_owned())) } else { Ok(()) }
 }
 
-/// How far something reaches.
+/// How far tables or journals reach.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Reach {
-    /// The last commit; none where that is not known.
+    /// The last commit; `None` if unknown.
     pub commit: Option<u64>,
-    /// The greatest number of fjall in it.
+    /// Their greatest sequence number of fjall.
     pub seqno: Option<SeqNo>,
 }
 
@@ -190,7 +190,7 @@ pub(super) fn look_at_jobs(path: &Path) -> Result<Reach, Broken> {
             return Err(Broken::new(Part::Tables, &file, format!("is damaged ({error})")));
         }
     };
-    // Where this cannot be read, whoever needs it finds out.
+    // If this is unreadable, the caller that needs it reports that.
     let last = tree.get(keys::commits().as_slice(), SeqNo::MAX).ok().flatten();
     let commit = last.and_then(|bytes| bytes.as_ref().try_into().ok().map(u64::from_be_bytes));
     Ok(Reach { commit, seqno: tree.get_highest_persisted_seqno() })
@@ -232,17 +232,17 @@ fn look_at_journals(
     match journals.last() {
         Some((_, newest)) if has < known => broken(
             newest,
-            format!("ends too early: {known} commits were forced onto the disk, and {has} are there"),
+            format!("ends too early: {known} commits were synced to the disk, and it has {has}"),
         ),
         _ => Ok(Whole { commits: has, seqno: reached.seqno, torn }),
     }
 }
 
-/// Goes through the whole batches of a journal, which have to go on behind the last that was reached. Says where they
-/// end.
+/// Walks through the whole batches of a journal, which must continue after the last commit that was reached. Returns
+/// where they end.
 ///
 /// # Errors
-/// Which commits are missing.
+/// The commits that are missing.
 pub(super) fn walk(
     bytes: &[u8],
     persisted: Reach,
@@ -256,7 +256,7 @@ pub(super) fn walk(
         }
         (whole, last) = (batch.range.end, Some(batch.seqno));
         reached.seqno = reached.seqno.max(Some(batch.seqno));
-        // What removes everything is no commit itself. Those before it count all the same, and the next goes on behind them.
+        // A batch that clears everything is not a commit. Earlier commits still count, and the next one follows them.
         let Some(commit) = batch.commit else { continue };
         if let Some(after) = reached.commit
             && commit > after + 1
@@ -269,8 +269,8 @@ pub(super) fn walk(
     Ok(whole)
 }
 
-/// Whether the number of a batch is the one it was written with, as far as can be told: numbers grow, and what the tables
-/// do not have has greater ones than what they have, or fjall would leave it out.
+/// Whether the sequence number of a batch is plausible: numbers grow, and batches that the tables do not contain have
+/// greater numbers than the tables, or fjall would skip them.
 pub(super) fn fits(batch: &JournalBatch, last: Option<SeqNo>, persisted: Reach) -> bool {
     let is_in_tables = batch.commit.zip(persisted.commit).map(|(commit, persisted)| commit <= persisted);
     let grows = last.is_none_or(|last| last < batch.seqno && batch.seqno - last < FAR);
@@ -279,5 +279,5 @@ pub(super) fn fits(batch: &JournalBatch, last: Option<SeqNo>, persisted: Reach) 
     grows && is_told_apart
 }
 
-/// From one batch to the next fjall does not do so much.
+/// fjall does less than this between two batches.
 const FAR: SeqNo = 1 << 24;

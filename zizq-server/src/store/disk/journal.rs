@@ -1,11 +1,11 @@
-//! The journal: forced onto the disk through descriptors of our own.
+//! The journal (write-ahead log), synced through descriptors of our own.
 //!
-//! fjall holds the lock of its journal while the disk works, and every commit waits for that: 10 ms for 4 MB of
-//! unsynced journal, 100 ms for 64 MB. It does so whenever it flushes a memtable. What is synced here, nobody waits for.
+//! fjall holds its journal lock during a sync, and every commit waits for it: 10 ms for 4 MB of unsynced journal, 100
+//! ms for 64 MB. It syncs whenever it flushes a memtable. What is synced here delays no one.
 //!
-//! A sync that fails may be the only one that says so: the operating system drops what it could not write, and the next
-//! sync has nothing to do and succeeds. So the first failure, whoever hears of it, ends all confirmations until the store
-//! was opened anew, from a journal that was [written anew](super::synced).
+//! A failed sync may be the only one to report an error: the operating system drops what it could not write, and the
+//! next sync has nothing to do and succeeds. So the first failure in any thread ends all confirmations until the store
+//! is reopened from a [rewritten](super::synced) journal.
 
 use std::fs::File;
 use std::io;
@@ -20,13 +20,13 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub(super) struct Journal {
     folder: PathBuf,
-    /// Commits so far, since the store was made.
+    /// The commits since the store was created.
     commits: AtomicU64,
-    /// Bytes that were committed since the last sync began.
+    /// The bytes committed since the last sync began.
     unsynced: AtomicU64,
-    /// Whether what the operating system has may be missing on the disk.
+    /// Whether the disk may lack data that the operating system has.
     is_doubtful: AtomicBool,
-    /// Why nothing is confirmed any more: the first error.
+    /// Why nothing is confirmed: the first error.
     failed: Mutex<Option<StoreError>>,
     synced: Mutex<Option<synced::Writer>>,
 }
@@ -48,7 +48,7 @@ impl Journal {
         self.commits.load(Ordering::Relaxed) + 1
     }
 
-    /// So many bytes were committed; says how many there are that no sync has begun with.
+    /// Counts committed bytes; returns how many are not covered by a sync yet.
     pub(super) fn note(&self, commit: u64, bytes: u64) -> u64 {
         self.commits.store(commit, Ordering::Release);
         self.unsynced.fetch_add(bytes, Ordering::Relaxed) + bytes
@@ -64,10 +64,10 @@ impl Journal {
         Err(failed.clone().unwrap_or(StoreError::Poisoned))
     }
 
-    /// It was opened: so many commits. They may be those of a process that was killed, which no sync was done for.
+    /// Starts with the commits of an opened store, which a killed process may have left unsynced.
     ///
     /// # Errors
-    /// When the disk does not take them, or that cannot be written down.
+    /// When the disk does not take them, or that cannot be recorded.
     pub(super) fn was_read(&self, commits: u64) -> io::Result<()> {
         for (_, journal) in torn::journals(&self.folder)? {
             File::open(journal)?.sync_all()?;
@@ -80,21 +80,21 @@ impl Journal {
         Ok(())
     }
 
-    /// Returns once the disk has everything that was committed before the call. Each thread brings a descriptor of its
-    /// own: the operating system tells every one of them of an error, but each only once.
+    /// Returns once the disk has everything that was committed before the call. Each thread uses its own descriptor:
+    /// the operating system reports an error once to each of them.
     ///
     /// # Errors
     /// When the disk fails, or has failed since the store was opened.
     pub(super) fn sync(&self, descriptor: &mut Descriptor) -> Result<(), StoreError> {
         self.check()?;
         self.unsynced.store(0, Ordering::Relaxed);
-        // Before the journal is looked for: fjall syncs a journal before it begins the next.
+        // Read before the journal is looked up: fjall syncs a journal before it starts the next.
         let commits = self.commits.load(Ordering::Acquire);
         let newest = descriptor.newest(&self.folder)?;
         if let Err(error) = newest.map_or(Ok(()), |file| file.sync_data()) {
             self.doubt(StoreError::of_file(&self.folder, &error));
         }
-        // Somebody else's sync may have failed meanwhile.
+        // Another thread's sync may have failed in the meantime.
         self.check()?;
         if let Some(synced) = &mut *self.synced.lock().unwrap_or_else(PoisonError::into_inner) {
             synced.note(commits);
@@ -102,19 +102,19 @@ impl Journal {
         Ok(())
     }
 
-    /// From now on nothing is confirmed.
+    /// Ends all confirmations.
     pub(super) fn doubt(&self, error: StoreError) {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         self.is_doubtful.store(true, Ordering::Release);
         failed.get_or_insert(error);
         let synced = self.synced.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Err(error)) = synced.map(synced::Writer::doubt) {
-            tracing::error!(%error, folder = %self.folder.display(), "cannot write down that the disk has failed");
+            tracing::error!(%error, folder = %self.folder.display(), "cannot record that the disk has failed");
         }
     }
 }
 
-/// The newest journal, open for one thread.
+/// The newest journal, opened by one thread.
 #[derive(Debug, Default)]
 pub(super) struct Descriptor(Option<(PathBuf, Arc<File>)>);
 
@@ -127,7 +127,7 @@ impl Descriptor {
                 (_, None) => return Ok(None),
                 (_, Some(newest)) => match File::open(&newest) {
                     Ok(file) => self.0 = Some((newest, Arc::new(file))),
-                    // By now it was emptied into the tables and removed.
+                    // The journal was flushed to tables and removed in the meantime.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => return Err(StoreError::of_file(&newest, &error)),
                 },

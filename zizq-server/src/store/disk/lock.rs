@@ -1,5 +1,5 @@
-//! One server at a time has a folder: the operating system holds the lock on the file `lock` in it for as long as the
-//! process lives, and nothing is left behind when it ends. The file itself means nothing; where it is missing, it is made.
+//! Locks a folder for one server: the operating system holds the lock on the file `lock` while the process lives, and
+//! releases it at its end. The file itself means nothing; it is created if missing.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use crate::store::StoreError;
 
-/// A process that has just been killed may hold it a little longer.
+/// A process that was just killed may hold the lock a little longer.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Takes the lock of a folder until the file is closed. fjall takes the same one when it opens the folder.
+/// Locks a folder until the file is closed. fjall takes the same lock when it opens the folder.
 ///
 /// # Errors
 /// [`StoreError::Locked`] while another server has it.

@@ -1,5 +1,5 @@
-//! Which tables a tree of fjall consists of. The file `current` names the newest version and its checksum, the file
-//! `vN` lists the tables, from the newest to the oldest. fjall does not check the one against the other.
+//! Reads which tables a fjall tree consists of. The file `current` names the newest version and its checksum; the file
+//! `vN` lists the tables from the newest to the oldest. fjall does not check one against the other.
 
 use std::fs;
 use std::io::{self, BufRead as _, Read};
@@ -10,10 +10,10 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::intact::{Broken, Part};
 use crate::hash::HashSet;
 
-/// The numbers of the tables: levels of runs of tables, in the order in which a key is looked for.
+/// The numbers of the tables: levels of runs of tables, in the order in which a key is looked up.
 pub(super) type Runs = Vec<Vec<u64>>;
 
-/// The tables of a tree; none where there is no tree.
+/// The tables of a tree; `None` if there is no tree.
 ///
 /// # Errors
 /// What is broken.
@@ -36,17 +36,17 @@ pub(super) fn read(tree: &Path) -> Result<Option<Runs>, Broken> {
     runs(&version).map(Some).map_err(|error| broken(&version, &format!("cannot be read: {error}")))
 }
 
-/// The numbers of all tables of a tree that is open: those of its newest version, which has this number, and of the older
-/// ones that somebody may still read. fjall keeps the file of each version as long as the version itself.
+/// The numbers of all tables of an open tree: those of its newest version, which has this number, and those of older
+/// versions that may still be read. fjall keeps the file of a version as long as the version.
 ///
 /// # Errors
-/// When a list of them cannot be read.
+/// When a list of tables cannot be read.
 pub(super) fn all_tables(tree: &Path, newest: u64) -> io::Result<HashSet<u64>> {
     let mut tables = HashSet::default();
     for entry in fs::read_dir(tree)? {
         let path = entry?.path();
         let number = path.file_name().and_then(|name| name.to_str()?.strip_prefix('v')?.parse::<u64>().ok());
-        // What could not be written to its end has a greater one.
+        // Incomplete versions have greater numbers.
         if number.is_some_and(|number| number <= newest) {
             tables.extend(runs(&path)?.into_iter().flatten());
         }
@@ -54,14 +54,14 @@ pub(super) fn all_tables(tree: &Path, newest: u64) -> io::Result<HashSet<u64>> {
     Ok(tables)
 }
 
-/// Where a table lies.
+/// The path of a table.
 pub(super) fn table(tree: &Path, id: u64) -> PathBuf {
     tree.join("tables").join(id.to_string())
 }
 
 const DAMAGED: &str = "is damaged";
 
-/// What `current` says: a number, a checksum, and the kind of checksum.
+/// Parses `current`: a number, a checksum, and the kind of checksum.
 fn split(bytes: &[u8]) -> Option<(u64, u128)> {
     let (number, rest) = bytes.split_first_chunk()?;
     let (checksum, kind) = rest.split_first_chunk()?;
@@ -88,7 +88,7 @@ fn runs(version: &Path) -> io::Result<Runs> {
     if section.fill_buf()?.is_empty() {
         Ok(runs)
     } else {
-        Err(io::Error::other("it says more than is known"))
+        Err(io::Error::other("it has unknown data after the tables"))
     }
 }
 

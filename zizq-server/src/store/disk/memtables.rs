@@ -1,7 +1,7 @@
-//! Memtables that are on the disk by now: what they hold is freed here.
+//! Frees memtables that have been flushed to the disk.
 //!
-//! fjall lets go of them under a lock that every read and write needs, and to free the hundred thousand entries of one
-//! takes 5 to 10 ms. Whoever lets go last has to do it: so each is held here until nobody else has it.
+//! fjall drops them under a lock that every read and write needs, and freeing the hundred thousand entries of one takes
+//! 5 to 10 ms for the last owner. So each is held here until no one else has it.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use fjall::{AbstractTree, AnyTree};
 pub(super) struct Memtables(Vec<Arc<dyn Any + Send + Sync>>);
 
 impl Memtables {
-    /// Holds the one that is written to at present, and frees those that nobody else has any more.
+    /// Keeps the active memtable, and frees those that no one else has.
     pub(super) fn tend(&mut self, tree: &AnyTree) {
         let newest: Arc<dyn Any + Send + Sync> = tree.active_memtable();
         if self.0.last().is_none_or(|last| !Arc::ptr_eq(last, &newest)) {
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_memtable_is_freed_once_the_store_has_let_go_of_it() {
+    fn a_memtable_is_freed_once_the_store_has_dropped_it() {
         let folder = tempfile::tempdir().unwrap();
         let database = Database::builder(&folder).open().unwrap();
         let jobs = database.keyspace("jobs", KeyspaceCreateOptions::default).unwrap();
@@ -37,7 +37,7 @@ mod tests {
         memtables.tend(&jobs.tree);
         let read = jobs.tree.active_memtable();
         let first = Arc::downgrade(&read);
-        // fjall lets go of one when it flushes the next.
+        // fjall drops one when it flushes the next.
         for n in 0..3 {
             jobs.insert("key", n.to_string()).unwrap();
             jobs.rotate_memtable_and_wait().unwrap();

@@ -41,33 +41,33 @@ use super::{Entry, Snapshot, Store, StoreError};
 
 /// The size of a table, in bytes. The last table of a compaction is synced while nothing else can read or write.
 const TABLE_BYTES: u64 = 8 * 1024 * 1024;
-/// Threads that flush.
+/// The number of flush threads.
 const WORKERS: usize = 2;
 
-/// What the libraries of the store log under.
+/// The log targets of the store's libraries.
 pub(crate) const LOG_TARGETS: [&str; 2] = ["fjall", "lsm_tree"];
-/// What a folder that is in use is logged under.
+/// The log target for a folder that is in use.
 pub(crate) const LOG_TARGET_OF_LOCK: &str = "fjall::locked_file";
 
-/// How much memory a store takes, in bytes.
+/// The memory of a store, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Memory {
-    /// For what was read from disk.
+    /// For caching data read from disk.
     pub cache: u64,
-    /// For what is gathered before it is sorted out to disk. Larger makes writing cheaper, the replay after a crash
-    /// longer, and takes up to three times as much memory.
+    /// For the memtable. A larger one makes writes cheaper and the replay after a crash longer, and takes up to three
+    /// times as much memory.
     pub gathered: u64,
 }
 
 impl Memory {
-    /// That of a store of jobs.
+    /// The memory of a store of jobs.
     #[must_use]
     pub const fn for_jobs(cache: u64) -> Self {
         Self { cache, gathered: 24 * 1024 * 1024 }
     }
 }
 
-/// Clones are the same store: what one of them opens again is open for all.
+/// Clones are the same store: reopening one reopens all.
 #[derive(Clone)]
 pub struct DiskStore {
     at: Arc<At>,
@@ -76,15 +76,15 @@ pub struct DiskStore {
     was_cleared: bool,
 }
 
-/// Where it lies.
+/// The folder of a store, and its state.
 struct At {
     folder: PathBuf,
     memory: Memory,
     space: Space,
     journal: Arc<Journal>,
-    /// Whether it goes on with what can be read of a damaged folder.
+    /// Whether to continue with what can be read of a damaged folder.
     salvages: AtomicBool,
-    /// Whether something could not be read, or what works in the background has ended.
+    /// Whether something was unreadable, or a background thread has ended.
     is_suspect: Arc<AtomicBool>,
     /// Whether the journals take space that is needed.
     is_cramped: Arc<AtomicBool>,
@@ -92,12 +92,12 @@ struct At {
 
 #[derive(Clone)]
 struct Open {
-    /// Before the others: its threads end first.
+    /// Declared before the others, so that its threads end first.
     compactor: Arc<Compactor>,
     database: Database,
     jobs: Keyspace,
     ahead: Ahead,
-    /// What fjall still counts as gathered in memory, in bytes, although it was cleared.
+    /// The bytes that fjall still counts as memtable although they were cleared.
     cleared: Arc<AtomicU64>,
     _removal: Option<Arc<Removal>>,
 }
@@ -123,8 +123,8 @@ fn is_short(error: &std::io::Error) -> bool {
 }
 
 impl DiskStore {
-    /// The store in `folder`, not opened yet. It is full when fewer than `min_free` bytes are left on its disk; if not
-    /// given, a fitting number.
+    /// The store in `folder`, not opened yet. It is full when its disk has fewer than `min_free` free bytes; the
+    /// default depends on the disk.
     #[must_use]
     pub fn new(folder: &Path, memory: Memory, min_free: Option<u64>) -> Self {
         Self::within(folder, memory, Space::new(folder, min_free))
@@ -139,13 +139,14 @@ impl DiskStore {
         Self { at: Arc::new(at), open: Arc::default(), was_cleared: false }
     }
 
-    /// A store in another folder of the same disk, not opened yet, which may use as much of it, and holds nothing back.
+    /// A store in another folder of the same disk, not opened yet, which may use as much of the disk, and holds no
+    /// space back.
     #[must_use]
     pub fn beside(&self, folder: &Path, memory: Memory) -> Self {
         Self::within(folder, memory, self.at.space.beside(folder))
     }
 
-    /// Opens the store in `folder`, or makes one there.
+    /// Opens the store in `folder`, or creates one.
     ///
     /// # Errors
     /// [`StoreError::Locked`] while another process has it open.
@@ -159,13 +160,13 @@ impl DiskStore {
         self.open.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StoreError::Closed)
     }
 
-    /// From now on it goes on with what can be read when it is opened and found to be damaged. What is lost is set aside.
+    /// Makes opening a damaged store continue with what can be read. What is lost is set aside.
     pub fn salvage(&self) {
         self.at.salvages.store(true, Ordering::Relaxed);
     }
 
-    /// What works in the background does not say why it failed. Most often it found no space; it may have met a table
-    /// that it could not read, or a disk that did not take the journal.
+    /// Guesses why a background thread failed, which does not say. Usually it found no space; it may have met an
+    /// unreadable table, or a disk that did not take the journal.
     fn reason(&self, error: fjall::Error) -> StoreError {
         match StoreError::from(error) {
             StoreError::Poisoned => {
@@ -174,7 +175,7 @@ impl DiskStore {
                     self.at.is_suspect.store(true, Ordering::Relaxed);
                 }
                 let error = if is_full { StoreError::Full } else { StoreError::Poisoned };
-                // Whoever hears of it after this must not take it for something that nobody can mend.
+                // Later callers must not take this for an error that reopening cannot fix.
                 self.at.journal.doubt(error.clone());
                 error
             }
@@ -182,27 +183,27 @@ impl DiskStore {
         }
     }
 
-    /// Whether so little space is left that output of jobs should not be taken any more.
+    /// Whether so little space is left that job output must be refused.
     pub fn is_full_for_output(&self) -> bool {
         self.at.space.is_low(self.unwritten() + self.at.space.for_output())
     }
 
-    /// From now on there must be room for so many bytes of output.
+    /// Reserves room for this many bytes of output.
     pub fn set_output(&self, bytes: u64) {
         self.at.space.set_output(bytes);
     }
 
-    /// How much output may gather in memory before it is written down, in bytes; on a large disk `most`.
+    /// How much output may gather in memory before it is written, in bytes; `most` on a large disk.
     pub fn gathered_output(&self, most: u64) -> u64 {
         self.at.space.gathered(most)
     }
 
-    /// Whether it has to be opened anew to give back space that is needed.
+    /// Whether it must be reopened to free space that is needed.
     pub fn is_cramped(&self) -> bool {
         self.at.is_cramped.load(Ordering::Relaxed)
     }
 
-    /// What is gathered in memory and has to get to the disk, in bytes.
+    /// The memtable bytes that are not on the disk yet.
     pub fn unwritten(&self) -> u64 {
         let counted = |open: &Open| {
             let cleared = open.cleared.load(Ordering::Relaxed);
@@ -214,18 +215,18 @@ impl DiskStore {
 
     fn set(&self, open: Option<Open>) {
         let before = std::mem::replace(&mut *self.open.write().unwrap_or_else(PoisonError::into_inner), open);
-        // It may have to wait for a merge. Nobody else has to.
+        // This may have to wait for a merge; others need not.
         drop(before);
     }
 
-    /// The store, as long as it takes commits.
+    /// The open store, while it takes commits.
     fn usable(&self) -> Result<Open, StoreError> {
         self.at.journal.check()?;
         if self.at.is_suspect.load(Ordering::Relaxed) {
-            return Err(StoreError::Unreadable("it is opened anew".to_owned()));
+            return Err(StoreError::Unreadable("the store is being reopened".to_owned()));
         }
         if self.at.is_cramped.load(Ordering::Relaxed) {
-            // The journals are made short when it is opened.
+            // Reopening shortens the journals.
             return Err(StoreError::Full);
         }
         self.opened()
@@ -239,7 +240,8 @@ impl Open {
         let database = open_database(at).map_err(|error| at.blame(error))?;
         let jobs = open_jobs(&database, at)?;
         if let Some(last) = seqno {
-            // fjall begins anew where everything was cleared, and would put smaller numbers behind greater ones.
+            // fjall restarts its numbers after everything was cleared, and would put smaller numbers after greater
+            // ones.
             let supervisor = &database.supervisor;
             supervisor.seqno.fetch_max(last + 1);
             supervisor.snapshot_tracker.set(supervisor.seqno.get());
@@ -257,7 +259,7 @@ impl Open {
         let ahead = Ahead::start(at.journal.clone(), jobs.tree.clone())?;
         let removal = Removal::watch(&[at.folder.clone(), jobs.path().join("tables")]);
         let removal = removal.inspect_err(|error| {
-            tracing::warn!(%error, "cannot watch the files of the store; freeing their space may take long at once");
+            tracing::warn!(%error, "cannot watch the store's files; freeing the space of removed files may cause pauses");
         });
         Ok(Self {
             compactor: Arc::new(compactor),
@@ -271,7 +273,7 @@ impl Open {
 }
 
 impl At {
-    /// Makes sure that everything is there before fjall takes what is missing for what never was.
+    /// Checks that everything exists before fjall takes missing files for files that never existed.
     fn look(&self, loss: &mut Loss) -> Result<Whole, StoreError> {
         let folder = &self.folder;
         let _lock = lock::take(folder)?;
@@ -286,7 +288,7 @@ impl At {
             self.mend(loss, salvages)?;
             self.is_suspect.store(false, Ordering::Relaxed);
         }
-        // Each time something else can be broken, but nothing twice.
+        // Each repair may reveal other damage, but never the same twice.
         for _ in 0..MAX_REPAIRS {
             match intact::look(folder) {
                 Ok(whole) => {
@@ -306,10 +308,10 @@ impl At {
                 Err(Fault::Broken(broken)) => return Err(broken.into()),
             }
         }
-        Err(StoreError::Failed(format!("{} stays broken whatever is done", folder.display())))
+        Err(StoreError::Failed(format!("{} is still damaged after all repairs", folder.display())))
     }
 
-    /// Removes what was left half made, which may take the space that is needed to open the store.
+    /// Removes unfinished copies, which may take the space that is needed to open the store.
     fn tidy(&self) {
         if let Ok(_lock) = lock::take(&self.folder)
             && let Err(error) = torn::remove_copies(&self.folder)
@@ -318,32 +320,32 @@ impl At {
         }
     }
 
-    /// Writes tables anew that cannot be read as a whole.
+    /// Rewrites tables that cannot be fully read.
     fn mend(&self, loss: &mut Loss, anything: bool) -> Result<(), StoreError> {
         let [_, jobs] = intact::trees(&self.folder);
         salvage::mend(&jobs, loss, anything).map_err(told)
     }
 
-    /// Leaves out of the newest journal what the tables have, which fjall would not read again either. Where that fails, the
-    /// journal is as it was.
+    /// Removes from the newest journal what is in the tables, which fjall would not read again either. On an error the
+    /// journal stays as it was.
     fn shorten(&self) {
         let [_, jobs] = intact::trees(&self.folder);
         let Some(persisted) = intact::look_at_jobs(&jobs).ok().and_then(|reach| reach.seqno) else { return };
         match torn::shorten(&self.folder, persisted, self.space.beyond_opening()) {
             Ok(0) => {}
-            Ok(bytes) => tracing::info!(bytes, "gave back the space of what the tables have by now"),
-            Err(error) => tracing::warn!(%error, "cannot make the journal shorter"),
+            Ok(bytes) => tracing::info!(bytes, "shortened the journal by what is already in the tables"),
+            Err(error) => tracing::warn!(%error, "cannot shorten the journal"),
         }
     }
 
-    /// Makes an empty store in another folder.
+    /// Creates an empty store in another folder.
     fn make(&self, folder: &Path) -> Result<(), StoreError> {
         let database = Database::builder(folder).open()?;
         open_jobs(&database, self)?;
         Ok(())
     }
 
-    /// Why fjall could not open the folder: with the name of the file, if one cannot be opened by us either.
+    /// Why fjall could not open the folder; names the file if it cannot be opened here either.
     fn blame(&self, error: fjall::Error) -> StoreError {
         match StoreError::from(error) {
             StoreError::Failed(what) | StoreError::Unreadable(what) => StoreError::Failed(
@@ -354,7 +356,7 @@ impl At {
     }
 }
 
-/// More than there are kinds of damage that one repair can leave behind.
+/// More than the number of kinds of damage that one repair can leave behind.
 const MAX_REPAIRS: usize = 16;
 
 fn told(fault: Fault) -> StoreError {
@@ -390,8 +392,8 @@ fn open_jobs(database: &Database, at: &At) -> fjall::Result<Keyspace> {
     database.keyspace("jobs", options)
 }
 
-/// Forces the names of what was just made onto the disk: fjall does so for contents and for most folders, but a
-/// keyspace whose folder is forgotten in a loss of power is lost with everything in it.
+/// Syncs the directory entries of new files: fjall does so for contents and for most folders, but a keyspace whose
+/// folder is lost in a power failure is lost with everything in it.
 fn sync_folders(folder: &Path) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
@@ -434,7 +436,7 @@ impl Store for DiskStore {
         let (store, descriptor) = (self.clone(), Mutex::<Descriptor>::default());
         Box::new(move || {
             store.at.journal.sync(&mut descriptor.lock().unwrap_or_else(PoisonError::into_inner))?;
-            // fjall syncs the journal, too, and tells nobody but those who write to it.
+            // This also syncs the journal, and fjall reports errors of that only to writers.
             let persisted = store.opened()?.database.persist(PersistMode::Buffer);
             persisted.map_err(|error| store.reason(error))
         })
@@ -449,7 +451,7 @@ impl Store for DiskStore {
 
     fn clear(&mut self) -> Result<(), StoreError> {
         let open = self.usable()?;
-        // What is being merged would be back.
+        // A running merge would bring the entries back.
         let _still = open.compactor.still();
         let gathered = open.database.write_buffer_size();
         open.jobs.clear().map_err(|error| self.reason(error))?;
@@ -470,7 +472,7 @@ impl Store for DiskStore {
 
     fn reopen(&mut self) -> Result<(), StoreError> {
         self.at.tidy();
-        // What is half made for want of space, fjall does not always open again. And until then readers can read.
+        // fjall cannot always open what is half made for lack of space. Until there is space, readers can read.
         if !self.at.space.is_enough_to_open() {
             return Err(StoreError::Full);
         }
@@ -481,7 +483,7 @@ impl Store for DiskStore {
     }
 }
 
-/// Empty where the store was closed.
+/// Empty if the store was closed.
 #[derive(Clone)]
 pub struct DiskSnapshot(Option<Reading>);
 
@@ -492,7 +494,7 @@ struct Reading {
     suspect: Arc<AtomicBool>,
 }
 
-/// Where something cannot be read, the store is to be opened anew, around that.
+/// Makes the store be reopened without what is unreadable.
 fn noted(suspect: &AtomicBool, error: fjall::Error) -> StoreError {
     let error = StoreError::from(error);
     if matches!(error, StoreError::Unreadable(_)) {
@@ -524,7 +526,7 @@ impl Snapshot for DiskSnapshot {
         let suspect = suspect.clone();
         let read = move |guard: fjall::Guard| {
             let (key, value) = guard.into_inner().map_err(|error| noted(&suspect, error))?;
-            // A copy: what fjall gives is a part of a block, and would keep all of it in memory.
+            // A copy: fjall's value is a slice of a block, and would keep the whole block in memory.
             Ok((Key::from_slice(&key), Bytes::copy_from_slice(&value)))
         };
         if descending { Box::new(range.rev().map(read)) } else { Box::new(range.map(read)) }

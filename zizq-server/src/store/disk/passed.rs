@@ -1,8 +1,8 @@
-//! Tables that have passed: nothing lives in their range any more. What was removed at the front of a queue, or of anything
-//! else that is ordered by time, lies together.
+//! Finds tables without a live entry in their range. Entries removed at the front of a queue, or of anything else
+//! ordered by time, are adjacent.
 //!
-//! A table that says that something was removed may only go with what it removes: where a deeper table stays that reaches
-//! into its range, what is in there would be back.
+//! A table with tombstones may be dropped only together with what they remove: if a deeper table that reaches into its
+//! range stayed, its entries would reappear.
 
 use std::ops::Bound;
 
@@ -12,14 +12,15 @@ use super::compact::told;
 use crate::hash::{HashMap, HashSet};
 use crate::store::StoreError;
 
-/// A table. Those of the first level reach almost everywhere and are not dropped by themselves, but may lie in the range of others.
+/// A table. Tables of the first level reach almost everywhere and are not dropped by themselves, but may be in the
+/// range of others.
 #[derive(Debug, Clone)]
 struct Span {
     id: u64,
     level: usize,
     min: Slice,
     max: Slice,
-    /// Whether it says that something was removed.
+    /// Whether it has tombstones.
     removes: bool,
 }
 
@@ -33,11 +34,11 @@ impl Span {
     }
 }
 
-/// What is remembered from one look to the next: of each table a key in its range that lived.
+/// Remembered between checks: for each table, a key in its range that was live.
 #[derive(Debug, Default)]
 pub(super) struct Passed(HashMap<u64, Slice>);
 
-/// Ranges in which nothing lives, as of a version of the tree.
+/// Ranges without a live entry, as of a version of the tree.
 #[derive(Debug)]
 pub(super) struct Ranges {
     version: u64,
@@ -45,7 +46,7 @@ pub(super) struct Ranges {
 }
 
 impl Passed {
-    /// What can be dropped; none where nothing can.
+    /// Returns what can be dropped; `None` if nothing can.
     ///
     /// # Errors
     /// When a table cannot be read.
@@ -59,7 +60,7 @@ impl Passed {
                 dead.push(span);
             }
         }
-        // The deepest first: what lies above goes with them.
+        // The deepest tables first: those above go with them.
         dead.sort_by(|a, b| (b.level, &a.min).cmp(&(a.level, &b.min)));
         let mut ranges: Vec<(Slice, Slice)> = Vec::new();
         for span in dead {
@@ -81,9 +82,9 @@ impl Passed {
         Ok((!ranges.is_empty()).then_some(Ranges { version, ranges }))
     }
 
-    /// Whether something lives in the range of a table.
+    /// Whether the range of a table has a live entry.
     fn lives(&mut self, jobs: &Keyspace, span: &Span) -> Result<bool, StoreError> {
-        // Nothing before a witness lived, or something new does, which is found when this one does not any more.
+        // Nothing before a witness was live, or it is new, and is found once the witness is dead.
         let from = match self.0.get(&span.id) {
             Some(witness) if jobs.contains_key(witness)? => return Ok(true),
             _ => &span.min,
@@ -98,13 +99,13 @@ impl Passed {
 }
 
 impl Ranges {
-    /// Drops the tables in these ranges, unless something has moved since. Meanwhile nobody merges.
+    /// Drops the tables in these ranges, unless something has moved since. Nothing merges in the meantime.
     ///
     /// # Errors
     /// When the disk fails.
     pub(super) fn drop(self, jobs: &Keyspace) -> Result<bool, StoreError> {
         let AnyTree::Standard(tree) = &jobs.tree else { return Ok(true) };
-        // What was put in since then is in memory, and stays there for now.
+        // Later entries are in the memtable, and stay there for now.
         let _flush = tree.get_flush_lock();
         if tree.is_compacting() || tree.current_version().id() != self.version {
             return Ok(false);
@@ -139,7 +140,7 @@ fn is_empty(jobs: &Keyspace, from: Bound<&Slice>, to: Bound<&Slice>) -> Result<b
     Ok(range.next().is_none())
 }
 
-/// Whether nothing comes back when all tables in the range are dropped.
+/// Whether nothing reappears when all tables in the range are dropped.
 fn is_safe(spans: &[Span], range: (&Slice, &Slice)) -> bool {
     let dropped = || spans.iter().filter(|span| span.is_in(range));
     let stays =

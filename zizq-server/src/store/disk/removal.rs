@@ -1,9 +1,9 @@
-//! Gives the space of removed files back in small steps.
+//! Frees the space of removed files in small steps.
 //!
-//! fjall removes journals of 64 MB, and several tables at once. Some disks and file systems take 30 ms and more to free as
-//! much, and every sync waits for that. A removed file lives on while somebody has it open: so its descriptor is kept from the
-//! day it is made, and once it is removed it is cut shorter bit by bit. The removal is forced onto the disk before: after a
-//! loss of power a file may have its name again, and must not be shorter then.
+//! fjall removes journals of 64 MB, and several tables at once. Some disks and file systems take 30 ms and more to free
+//! that much, and every sync waits for it. A removed file exists while it is open: so each file is opened when it is
+//! created, and truncated step by step once it is removed. The removal is synced first: after a power failure a file
+//! may have its name again, and must not be shorter then.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -21,17 +21,17 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
-/// How much is given back at a time, in bytes.
+/// How much is freed at a time, in bytes.
 const STEP: u64 = 1024 * 1024;
-/// From one time to the next.
+/// The pause between steps.
 const PAUSE: Duration = Duration::from_millis(1);
-/// How many files are kept open. What more there are is removed as it always was.
+/// How many files are kept open. Further ones are removed without this.
 const MAX_OPEN: usize = 1_024;
 
-/// Watches some folders until it is dropped.
+/// Watches folders until it is dropped.
 #[derive(Debug)]
 pub(super) struct Removal {
-    /// When it closes, the thread ends.
+    /// Closing it ends the thread.
     _alive: PipeWriter,
 }
 
@@ -51,7 +51,7 @@ impl Removal {
         let (ended, alive) = io::pipe()?;
         thread::Builder::new().name("removal".to_owned()).spawn(move || {
             if let Err(error) = run(&events, &ended, files) {
-                tracing::warn!(%error, "files that the store removes are not watched any more");
+                tracing::warn!(%error, "removed files of the store are no longer watched; freeing their space may cause pauses");
             }
         })?;
         Ok(Self { _alive: alive })
@@ -97,7 +97,7 @@ impl Files {
         }
     }
 
-    /// One that cannot be opened, or is gone already, is not missed.
+    /// Opens a file. Errors are ignored, as the file may be gone already.
     fn open(&mut self, path: &Path) {
         if self.open.len() < MAX_OPEN
             && path.is_file()
@@ -107,7 +107,7 @@ impl Files {
         }
     }
 
-    /// Gives back the space of those that were removed. Whoever has one under another name keeps what is in it.
+    /// Frees the space of removed files. A file with another hard link keeps its contents.
     fn give_back(&mut self) -> io::Result<()> {
         let is_removed = |file: &mut File| file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
         let removed: Vec<File> = self.open.extract_if(.., is_removed).collect();
@@ -130,7 +130,7 @@ impl Files {
 mod tests {
     use super::*;
 
-    /// The file as it is once it has become so short; it must within ten seconds.
+    /// Waits up to ten seconds until the file has this length.
     fn shrunk(file: &File, len: u64) -> bool {
         (0..10_000).any(|_| {
             thread::sleep(Duration::from_millis(1));
@@ -154,7 +154,7 @@ mod tests {
         let remove = |name: &str| fs::remove_file(path(name)).unwrap();
         remove("before");
         assert!(shrunk(&before, 0));
-        // By now the watch has heard of all the others.
+        // By now the watch has seen all the others.
         remove("linked");
         remove("after");
         assert!(shrunk(&after, 0));

@@ -1,9 +1,9 @@
-//! Goes on with what can be read of a damaged folder. What cannot is set aside: the damaged files, as they were, and a
-//! list of what is lost, in a folder of its own, `damaged-N`.
+//! Continues with what can be read of a damaged folder. The rest is set aside in its own folder, `damaged-N`: the
+//! damaged files as they were, and a list of what is lost.
 //!
-//! A part of a table is lost with the keys in it. Older tables may have older values under these keys, or values that were
-//! removed: nobody can say, so they are set aside, too. What is said once only, such as the names of queues, stays in its
-//! older state.
+//! A part of a table is lost with the keys in it. Older tables may have older or removed values for these keys, and
+//! there is no way to tell, so they are set aside as well. Records that are written only once, such as the names of
+//! queues, stay in their older state.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -20,7 +20,7 @@ use super::{manifest, synced};
 use crate::store::StoreError;
 use crate::store::keys::{self, Area, Key};
 
-/// In the store after something was lost: what depends on it is to be put right.
+/// In the store after a loss: what depends on it must be repaired.
 pub(crate) const MARK: &str = "salvaged";
 
 /// What is lost.
@@ -32,20 +32,20 @@ pub(super) struct Loss {
     lines: Vec<String>,
     /// Values that may be older than what is lost under the same key, each with its sequence number.
     doubtful: Vec<(Key, SeqNo)>,
-    /// The keys that are lost in the runs of tables, by the number of the run.
+    /// The lost keys in the runs of tables, by the number of the run.
     ranges: Vec<(usize, Lost)>,
-    /// How many lines and ranges are written down, and whether it is where things are set aside.
+    /// How many lines and ranges are recorded, and whether the folder for them is.
     noted: (usize, usize, bool),
 }
 
-/// What is written down before anything is changed, and read again if the process ends before all of it is settled: then
-/// what was changed by then looks whole.
+/// What is recorded before any change, and read again if the process ends before everything is settled: changed files
+/// would look intact by then.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 enum Noted {
     Line(String),
-    /// Where it is set aside, below the folder.
+    /// The folder for what is set aside, relative to the store's folder.
     Aside(PathBuf),
-    /// In which run, and the keys around what is lost.
+    /// The run, and the keys around what is lost.
     Range(usize, Vec<u8>, Vec<u8>),
 }
 
@@ -54,16 +54,16 @@ impl Loss {
         Self { folder: folder.to_owned(), ..Self::default() }
     }
 
-    /// Goes on where an earlier process has ended. Says whether one had begun.
+    /// Continues after an earlier process. Returns whether one had begun.
     ///
     /// # Errors
-    /// When what it has written down cannot be read.
+    /// When its records cannot be read.
     pub(super) fn resume(&mut self) -> io::Result<bool> {
         let text = match fs::read_to_string(self.notes()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             text => text?,
         };
-        // The last line may have been torn: nothing was changed by then.
+        // The last line may be torn: nothing was changed by then.
         for noted in text.lines().filter_map(|line| serde_json::from_str(line).ok()) {
             match noted {
                 Noted::Line(line) => self.lines.push(line),
@@ -78,7 +78,7 @@ impl Loss {
         Ok(true)
     }
 
-    /// To be called before anything is changed.
+    /// Records the losses. Must be called before any change.
     fn note(&mut self) -> io::Result<()> {
         let (lines, ranges, aside) = self.noted;
         let line = |line: &String| Noted::Line(line.clone());
@@ -114,10 +114,10 @@ impl Loss {
         self.folder.join("mending")
     }
 
-    /// Everything is settled, and on the disk.
+    /// Removes the records once everything is settled and on the disk.
     ///
     /// # Errors
-    /// When what was written down cannot be removed.
+    /// When the records cannot be removed.
     pub(super) fn finish(folder: &Path) -> io::Result<()> {
         torn::remove(&folder.join("mending"))
     }
@@ -137,7 +137,7 @@ impl Loss {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    /// Keeps a file as it is. What is written in its place has to be another file.
+    /// Keeps a file as it is. Its replacement must be another file.
     fn keep(&mut self, file: &Path) -> io::Result<()> {
         if file.is_file() {
             let name = file.strip_prefix(&self.folder).unwrap_or(file).to_string_lossy().replace('/', "-");
@@ -154,10 +154,10 @@ impl Loss {
         self.lines.push(line.into());
     }
 
-    /// Puts right what can be by now, and says what is lost. Nothing where nothing is.
+    /// Repairs what can be repaired by now, and lists what is lost, if anything.
     ///
     /// # Errors
-    /// When that cannot be written down.
+    /// When the list cannot be written.
     pub(super) fn settle(mut self, jobs: &Keyspace) -> Result<(), StoreError> {
         if self.lines.is_empty() {
             return Ok(());
@@ -168,7 +168,7 @@ impl Loss {
             jobs.insert(keys::aside(&key).as_slice(), found.value)?;
             jobs.remove(key.as_slice())?;
             self.say(format!(
-                "set aside, for it may be out of date: the record under the key {}",
+                "set aside because it may be out of date: the record under the key {}",
                 keys::shown(&key)
             ));
         }
@@ -180,15 +180,15 @@ impl Loss {
         file.sync_all()?;
         let (lost, list) = (self.lines.len(), list.display());
         let first = self.lines.first().map_or("", String::as_str);
-        tracing::error!(%list, lost, first, "the store was damaged; it goes on without what could not be read, which the list names");
+        tracing::error!(%list, lost, first, "the store was damaged; it continues without what could not be read, as the list says");
         Ok(())
     }
 }
 
-/// Makes a broken part whole, if with less in it.
+/// Makes a broken part usable again, possibly with less in it.
 ///
 /// # Errors
-/// When that is not possible.
+/// When that is impossible.
 pub(super) fn repair(
     folder: &Path,
     broken: &Broken,
@@ -236,7 +236,7 @@ fn move_aside(tree: &Path, loss: &mut Loss) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
-/// Keeps the whole batches, wherever they lie, and accepts that others are missing.
+/// Keeps the intact batches, wherever they are, and accepts that others are missing.
 fn repair_journals(folder: &Path, jobs: &Path, loss: &mut Loss) -> Result<(), Fault> {
     let known = synced::read(folder)?.map(|known| known.commits);
     synced::forget(folder)?;
@@ -244,7 +244,7 @@ fn repair_journals(folder: &Path, jobs: &Path, loss: &mut Loss) -> Result<(), Fa
     let range =
         found.first().map_or(0, |(number, _)| *number)..=found.last().map_or(0, |(number, _)| *number);
     for number in range {
-        // A journal may be empty, but has to be there.
+        // A journal may be empty, but must exist.
         File::options()
             .create(true)
             .truncate(false)
@@ -292,7 +292,7 @@ fn accept(folder: &Path, gap: Gap, loss: &mut Loss) -> io::Result<()> {
     accepted::add(folder, gap)
 }
 
-/// Makes a tree of all tables that there are, for nobody knows any more which of them belong to it.
+/// Makes a tree of all existing tables, because it is unknown which of them belong to it.
 fn rebuild(tree: &Path, loss: &mut Loss) -> Result<(), Fault> {
     let failed = |error: lsm_tree::Error| StoreError::from(fjall::Error::from(error));
     let aside = move_aside(tree, loss)?;
@@ -305,10 +305,10 @@ fn rebuild(tree: &Path, loss: &mut Loss) -> Result<(), Fault> {
     };
     files.sort_unstable();
     loss.say(format!(
-        "the tables, {} of them, were read anew; what was removed since they were written may be there again",
+        "all {} tables were read again; entries that were removed since they were written may be back",
         files.len()
     ));
-    // At most so many tables can be merged at once.
+    // The number of tables that can be merged at once is limited.
     for files in files.chunks(files.len() / 200 + 1) {
         for file in files {
             let contents = table::read(file)?;
@@ -331,10 +331,10 @@ fn rebuild(tree: &Path, loss: &mut Loss) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Writes every table that cannot be read as a whole anew, with what can be read of it.
+/// Rewrites every table that cannot be fully read, with what can be read of it.
 ///
 /// # Errors
-/// Unless `anything` may be lost: when it is not known which keys are.
+/// When it is unknown which keys are lost, unless `anything` may be.
 pub(super) fn mend(tree: &Path, loss: &mut Loss, anything: bool) -> Result<(), Fault> {
     let runs = manifest::read(tree)?.unwrap_or_default();
     if !anything {
@@ -368,10 +368,10 @@ pub(super) fn mend(tree: &Path, loss: &mut Loss, anything: bool) -> Result<(), F
     Ok(())
 }
 
-/// Before anything is written: whether it is known which keys are lost, in every table.
+/// Checks before any change that the lost keys of every table are known.
 ///
 /// # Errors
-/// Where it is not.
+/// When they are not.
 fn check<'a>(tree: &Path, tables: impl Iterator<Item = &'a u64>) -> Result<(), Fault> {
     for &id in tables {
         let file = manifest::table(tree, id);
@@ -391,7 +391,7 @@ const fn is_known(lost: &Lost) -> bool {
 }
 
 impl Loss {
-    /// Entries that lie where newer ones were lost. What is said once only stays.
+    /// Sets aside entries in ranges where newer ones were lost. Records that are written only once stay.
     fn doubt(&mut self, contents: &Contents, lost_above: &[Lost]) {
         const KEPT: [Area; 11] = [
             Area::Meta,
@@ -426,10 +426,10 @@ fn rewrite(
 ) -> Result<(), Fault> {
     let (file, anew) = (manifest::table(tree, id), tree.join("rewritten"));
     loss.keep(&file)?;
-    loss.say(format!("{} was written anew with {} entries", file.display(), entries.len()));
+    loss.say(format!("{} was rewritten with {} entries", file.display(), entries.len()));
     let mut entries = entries.to_vec();
     if entries.is_empty() {
-        // A table cannot be empty. Nothing has such a key, and it lies behind what comes before the table.
+        // A table cannot be empty. This key is never used, and follows everything before the table.
         let key = last.map_or_else(|| Key::from_slice(&[0]), behind);
         entries.push(InternalValue::new_tombstone(key.as_slice(), 0));
     }
@@ -441,7 +441,7 @@ fn rewrite(
     Ok(File::open(tree.join("tables"))?.sync_all()?)
 }
 
-/// The first key behind another.
+/// The first key after another.
 fn behind(key: &Key) -> Key {
     let mut behind = key.clone();
     behind.push(0);
@@ -452,7 +452,7 @@ fn shown(file: &Path, lost: &Lost) -> String {
     let key = |key: &Option<Key>| key.as_ref().map_or("?".to_owned(), |key| keys::shown(key));
     let Lost { bytes, after, before } = lost;
     format!(
-        "{}: the bytes from {} to {} cannot be read; they were the keys between {} and {}",
+        "{}: the bytes from {} to {} cannot be read; they held the keys between {} and {}",
         file.display(),
         bytes.start,
         bytes.end,

@@ -1,13 +1,12 @@
-//! What the disk is known to have, in a file of its own: `synced` says how many commits were forced onto the disk. So a
-//! journal that is shorter than that has lost something, and one that breaks off behind it was torn by a loss of power,
-//! which is nothing to worry about.
+//! Records what the disk is known to have: the file `synced` says how many commits were synced. So a shorter journal
+//! has lost something, and a journal that breaks off later was torn by a power failure, which is harmless.
 //!
-//! The file has two places. One is written and forced onto the disk when the store is opened. The other is written
-//! now and then when the disk has said that it has the journal, and is never forced: what it says is true at any time, if perhaps
-//! not the latest, and a loss of power that tears it leaves the first. Where neither can be read, nothing is known.
+//! The file has two slots. One is written and synced when the store is opened. The other is written from time to time
+//! after a sync of the journal, and is never synced itself: it is always true, if perhaps not the latest, and a power
+//! failure that tears it leaves the first. If neither can be read, nothing is known.
 //!
-//! After a sync that failed, the operating system may hold as written what the disk does not have. That is noted here,
-//! too: then the journals are written anew at the next start.
+//! After a failed sync, the operating system may take for written what the disk does not have. That is also recorded
+//! here: the journals are then rewritten at the next start.
 
 use std::fs::{self, File};
 use std::io;
@@ -19,30 +18,30 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::torn;
 
-/// What is known.
+/// What the disk is known to have.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Known {
-    /// So many commits are on the disk, at least.
+    /// At least this many commits are on the disk.
     pub commits: u64,
     /// Whether a sync has failed since.
     pub is_doubtful: bool,
-    /// Grows each time something is written here.
+    /// Grows with every write of this file.
     generation: u64,
 }
 
-/// How it is open for those who write it.
+/// The file, as open for writing.
 #[derive(Debug)]
 pub(super) struct Writer {
     file: File,
-    /// The place that is written from now on.
+    /// The slot that is written from now on.
     place: u64,
     known: Known,
-    /// When something was noted last, and whether more is known since.
+    /// When it was last written, and whether more is known since.
     noted_at: Option<Instant>,
     is_behind: bool,
 }
 
-/// How often something is noted: it costs a part of each sync.
+/// How often it is written, because each write delays a sync.
 const EVERY: Duration = Duration::from_millis(20);
 
 impl Drop for Writer {
@@ -54,7 +53,7 @@ impl Drop for Writer {
 }
 
 impl Writer {
-    /// Begins with what the disk has now.
+    /// Starts with what the disk has now.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -72,7 +71,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// The disk has so many commits. It is written down now or the next time; where it cannot be, what is there stays true.
+    /// Records that the disk has this many commits, now or with a later call. If that fails, the file is still true.
     pub(super) fn note(&mut self, commits: u64) {
         self.known.commits = self.known.commits.max(commits);
         self.is_behind = true;
@@ -81,10 +80,10 @@ impl Writer {
         }
     }
 
-    /// A sync has failed.
+    /// Records that a sync has failed.
     ///
     /// # Errors
-    /// When that cannot be written.
+    /// When the file cannot be written.
     pub(super) fn doubt(mut self) -> io::Result<()> {
         self.write(self.known.commits, true)
     }
@@ -96,7 +95,7 @@ impl Writer {
     }
 }
 
-/// What the disk has; none where that is not known.
+/// What the disk has; `None` if unknown.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -108,7 +107,7 @@ pub(super) fn read(folder: &Path) -> io::Result<Option<Known>> {
     }
 }
 
-/// From now on nothing is known.
+/// Removes the file: nothing is known any longer.
 ///
 /// # Errors
 /// When the file cannot be removed.
@@ -116,13 +115,13 @@ pub(super) fn forget(folder: &Path) -> io::Result<()> {
     torn::remove(&path(folder))
 }
 
-/// What was written last, and in which place.
+/// The latest record, and its slot.
 fn newest(bytes: &[u8]) -> Option<(Known, u64)> {
     let known = bytes.chunks(LEN).map(Known::decode).zip(0..);
     known.filter_map(|(known, place)| Some((known?, place))).max_by_key(|(known, _)| known.generation)
 }
 
-/// Three numbers of eight bytes, little-endian, and their checksum.
+/// Three little-endian numbers of eight bytes, and their checksum.
 const LEN: usize = 32;
 
 impl Known {
@@ -156,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_forced_onto_the_disk_may_be_torn() {
+    fn what_was_not_synced_may_be_torn() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         assert_eq!(said(root), None);

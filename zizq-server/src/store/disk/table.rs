@@ -1,4 +1,4 @@
-//! A table of fjall (`lsm-tree` 3), read without trusting it: block by block, each with a checksum of its own.
+//! Reads a table of fjall (`lsm-tree` 3) without trusting it: block by block, each with its own checksum.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::store::keys::{self, Key};
 
-/// Every block begins with it.
+/// The start of every block.
 const MAGIC: &[u8] = b"LSM\x03";
 
 /// What can be read of a table.
@@ -26,7 +26,7 @@ pub(super) struct Contents {
     pub compression: Option<CompressionType>,
 }
 
-/// A part of a table that cannot be read: what lies between two keys, or up to the start or the end of the table.
+/// An unreadable part of a table: between two keys, or up to the start or the end of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Lost {
     pub bytes: Range<usize>,
@@ -41,7 +41,7 @@ impl Lost {
     }
 }
 
-/// Reads everything that can be read.
+/// Reads everything that is readable.
 ///
 /// # Errors
 /// When the file itself cannot be read.
@@ -58,7 +58,7 @@ pub(super) fn read(file: &Path) -> io::Result<Contents> {
                 contents.compression = contents.compression.or(Some(compression));
                 at = end;
             }
-            // Behind the entries.
+            // After the entries.
             Found::Other if at > 0 || lost_at.is_some() => {
                 contents.close(lost_at.take(), at, None);
                 break;
@@ -85,7 +85,7 @@ pub(super) fn read(file: &Path) -> io::Result<Contents> {
 }
 
 impl Contents {
-    /// What was lost ends here, before this entry.
+    /// Ends a lost part before this entry.
     fn close(&mut self, lost_at: Option<usize>, end: usize, next: Option<&InternalValue>) {
         let Some(start) = lost_at else { return };
         let key = |entry: &InternalValue| Key::from_slice(&entry.key.user_key);
@@ -93,7 +93,7 @@ impl Contents {
         self.lost.push(Lost { bytes: start..end, after, before });
     }
 
-    /// Where the number of the last commit may be lost, an older one would be wrong: it is not known any more.
+    /// Forgets the number of the last commit, if it may be lost: an older one would be wrong.
     pub(super) fn forget_commits(&mut self) {
         let key = keys::commits();
         if self.lost.iter().any(|lost| lost.covers(&key)) {
@@ -104,7 +104,8 @@ impl Contents {
         }
     }
 
-    /// What is lost at the start or the end of the table is bounded by what the table says of itself, if that can be read.
+    /// Bounds a part that is lost at the start or the end of the table by the table's own key range, if that is
+    /// readable.
     fn bound(&mut self, file: &Path) {
         let Ok(table) = open(file) else { return };
         let range = &table.metadata.key_range;
@@ -123,7 +124,7 @@ enum Found {
     },
     /// A block of another kind.
     Other,
-    /// A block whose contents are damaged, or whose kind.
+    /// A block with damaged contents or a damaged kind.
     Damaged {
         end: usize,
     },
@@ -163,7 +164,7 @@ fn entries(block: &DataBlock) -> Option<Vec<InternalValue>> {
     block.iter().map(entry).collect()
 }
 
-/// Whether all of a table can be read, and by fjall, too.
+/// Whether all of a table is readable, including by fjall.
 ///
 /// # Errors
 /// When the file itself cannot be read.
@@ -175,7 +176,7 @@ pub(super) fn is_intact(file: &Path) -> io::Result<bool> {
     Ok(is_whole && is_found(&table, &contents.entries))
 }
 
-/// Whether entries are found by their keys: that goes through filters, which are in many parts and read when they are needed.
+/// Whether entries are found by their keys. That uses filters, which have many parts that are read when needed.
 fn is_found(table: &Table, entries: &[InternalValue]) -> bool {
     let some = entries.iter().step_by(PROBED).chain(entries.last());
     some.into_iter().all(|entry| {
@@ -184,7 +185,7 @@ fn is_found(table: &Table, entries: &[InternalValue]) -> bool {
     })
 }
 
-/// One of so many entries is looked for; a part of a filter is for thousands.
+/// One in this many entries is looked up; a part of a filter covers thousands.
 const PROBED: usize = 64;
 
 /// Whether fjall can open it.
@@ -197,7 +198,7 @@ fn open(file: &Path) -> lsm_tree::Result<Table> {
     Table::recover(file.to_owned(), Checksum::from_raw(0), 0, 0, cache, None, true, true)
 }
 
-/// Writes a table, ordered as the entries are. It must have some.
+/// Writes a table with the entries in their order. There must be at least one.
 ///
 /// # Errors
 /// When it cannot be written.

@@ -1,5 +1,5 @@
-//! A small folder, damaged in every way: the outcome is always that all is there, or that exactly what was set aside is
-//! missing, or that the folder is refused and `salvage` goes on with the rest.
+//! Damages a small folder in every way. The outcome must be that everything is there, or that exactly what was set
+//! aside is missing, or that the folder is refused and `salvage` continues with the rest.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::store::keys;
 
 const CACHE: u64 = 1_000_000;
 
-/// Some entries in tables, some in the journal alone, some removed.
+/// Creates a store with some entries in tables, some in the journal only, some removed.
 fn make(folder: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut store = DiskStore::open(folder, CACHE).unwrap();
     let mut all = BTreeMap::new();
@@ -43,13 +43,13 @@ fn key(n: u32) -> Vec<u8> {
 
 use crate::store::keys::Area;
 
-/// Everything that is stored, without what the store says of itself.
+/// Reads everything that is stored, without the store's own records.
 fn read(store: &DiskStore) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StoreError> {
     let entries = store.snapshot().scan(&keys::start(1), &keys::start(Area::Aside as u8), false);
     entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
 }
 
-/// A whole folder, by the names of its files.
+/// Reads a whole folder, by file name.
 fn files(folder: &Path, below: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
     for entry in fs::read_dir(folder.join(below)).unwrap() {
         let entry = entry.unwrap();
@@ -109,7 +109,7 @@ impl Folder {
         folder
     }
 
-    /// Says how it ended.
+    /// Returns how it ended.
     fn outcome(&self, name: &Path, damage: &Damage) -> &'static str {
         let folder = self.damaged(name, damage);
         let context = || format!("{} {damage:?}", name.display());
@@ -126,7 +126,7 @@ impl Folder {
                     assert!(is_said || lost + alien == 0, "{}: {lost} lost, {alien} alien", context());
                     let said = || fs::read_to_string(folder.path().join("damaged-1/LOST"));
                     assert!(refused || alien == 0, "{}: {alien} alien: {:?}", context(), said());
-                    // It is well again.
+                    // The store is intact again.
                     store.set(None);
                     let mut again = DiskStore::new(folder.path(), Memory::for_jobs(CACHE), None);
                     again.reopen().unwrap_or_else(|error| panic!("{}: again: {error}", context()));
@@ -152,13 +152,13 @@ impl Folder {
     }
 }
 
-/// How many places of a file are damaged otherwise.
+/// How many places of a file are damaged in a usual run.
 const PLACES: usize = 8;
 
-/// Every file of a small folder is removed, emptied, and cut short and changed at some places, others in each run; at each byte of
-/// it where `ZIZQ_TEST_EVERY_BYTE` is set.
+/// Removes, empties, truncates and changes every file of a small folder at some places, others in each run; at each
+/// byte if `ZIZQ_TEST_EVERY_BYTE` is set.
 #[test]
-fn damage_to_any_file_is_mended_or_set_aside_or_refused_with_a_way_on() {
+fn damage_to_any_file_is_repaired_or_set_aside_or_refused_with_a_remedy() {
     let folder = Folder::new();
     let everywhere = std::env::var_os("ZIZQ_TEST_EVERY_BYTE").is_some();
     let mut outcomes: BTreeMap<(String, &str), u32> = BTreeMap::new();
@@ -183,9 +183,9 @@ fn damage_to_any_file_is_mended_or_set_aside_or_refused_with_a_way_on() {
     assert!(came("all there") && came("set aside") && came("salvaged"), "{outcomes:?}");
 }
 
-/// Everything is removed, and the process ends before the next commit; then it goes on, with more ends.
+/// Clears everything and ends the process before the next commit; then continues, with further ends.
 #[test]
-fn what_comes_behind_the_removal_of_everything_stays() {
+fn commits_after_clearing_everything_stay() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("root");
     let put = |store: &mut DiskStore, n: u32| {
@@ -203,7 +203,7 @@ fn what_comes_behind_the_removal_of_everything_stays() {
         }
         store.syncer()().unwrap();
         store.clear().unwrap();
-        assert_eq!(store.unwritten(), 0, "nothing is gathered any more");
+        assert_eq!(store.unwritten(), 0, "the memtable is empty");
         drop(store);
         for n in 100..103 {
             let mut store = DiskStore::open(&root, CACHE).unwrap();
@@ -216,9 +216,9 @@ fn what_comes_behind_the_removal_of_everything_stays() {
     }
 }
 
-/// What is cleared again and again, long before a memtable is full, takes neither the disk nor memory for good.
+/// Data that is cleared repeatedly, long before a memtable is full, does not take disk or memory permanently.
 #[test]
-fn what_was_cleared_is_given_back() {
+fn the_space_of_cleared_data_is_freed() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = DiskStore::open(folder.path(), CACHE).unwrap();
     let mut memtables = Vec::new();
@@ -265,10 +265,10 @@ fn what_was_cleared_is_given_back() {
     assert_eq!(read(&store).unwrap().into_keys().collect::<Vec<_>>(), [key(149)]);
 }
 
-/// A table of a deeper level has its filter in parts, which are read when they are needed. Damage to any of them is found, and
-/// the table is written anew.
+/// A table of a deeper level has a filter in parts, which are read when needed. Damage to any of them is detected, and
+/// the table is rewritten.
 #[test]
-fn a_damaged_filter_is_found() {
+fn a_damaged_filter_is_detected() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("root");
     let mut store = DiskStore::open(&root, CACHE).unwrap();
@@ -296,7 +296,7 @@ fn a_damaged_filter_is_found() {
         damaged[at] ^= 1;
         fs::write(&table, &damaged).unwrap();
         if table::is_intact(&table).unwrap() {
-            // Then everything is found.
+            // Everything is found then.
             let store = DiskStore::open(&root, CACHE).unwrap();
             for (key, value) in all.iter().step_by(50) {
                 let read = store.snapshot().get(key).unwrap_or_else(|error| panic!("at {at}: {error}"));
@@ -311,9 +311,10 @@ fn a_damaged_filter_is_found() {
     assert_eq!(read(&DiskStore::open(&root, CACHE).unwrap()).unwrap(), all);
 }
 
-/// Tables are written anew, and the process ends before it could say what is lost: the next one says it, and comes to the same.
+/// Tables are rewritten, and the process ends before it could list what is lost: the next one lists it, with the same
+/// result.
 #[test]
-fn mending_that_was_interrupted_goes_on() {
+fn an_interrupted_repair_continues() {
     let folder = Folder::new();
     let name = folder.files.keys().find(|name| name.starts_with("keyspaces/1/tables")).unwrap();
     let damage = Damage::Flipped(300);
@@ -325,7 +326,7 @@ fn mending_that_was_interrupted_goes_on() {
         if interrupt {
             store.at.look(&mut Loss::new(root.path())).unwrap();
             assert!(!root.path().join("damaged-1/LOST").exists());
-            // Nothing is suspect any more, and all tables are whole.
+            // Nothing is suspect now, and all tables are intact.
             store = DiskStore::new(root.path(), Memory::for_jobs(CACHE), None);
         }
         store.reopen().unwrap();
@@ -340,10 +341,9 @@ fn mending_that_was_interrupted_goes_on() {
     assert_eq!(after(true), whole);
 }
 
-/// Whether space was short or something cannot be read: who hears of it second must not take it for an error that
-/// opening anew does not mend.
+/// For low space as well as unreadable data: later callers must not take this for an error that reopening cannot fix.
 #[test]
-fn after_the_end_of_what_works_in_the_background_everybody_hears_what_can_be_mended() {
+fn after_a_background_thread_has_ended_all_callers_get_a_recoverable_error() {
     for (min_free, want) in [(u64::MAX, "the disk is full"), (0, "an earlier write failed")] {
         let folder = tempfile::tempdir().unwrap();
         let mut store = DiskStore::new(folder.path(), Memory::for_jobs(CACHE), Some(min_free));

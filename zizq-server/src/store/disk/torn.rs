@@ -1,9 +1,9 @@
-//! What a loss of power can leave at the end of a journal.
+//! Handles what a power failure can leave at the end of a journal.
 //!
-//! Pages that were written but not synced reach the disk in any order, so behind the last synced batch there may be one
-//! whose end is there and whose middle is not. fjall 3.1 takes a batch that breaks off for the end of the journal, but
-//! refuses to open one with such a hole, or panics. Nothing in it was answered as durable: it is cut off here before
-//! fjall sees it, and kept beside where there is space.
+//! Pages that were written but not synced reach the disk in any order, so after the last synced batch there may be one
+//! with its end but without its middle. fjall 3.1 takes a truncated batch for the end of the journal, but refuses to
+//! open a journal with such a hole, or panics. Nothing in it was confirmed as durable: it is cut off here before fjall
+//! sees it, and kept next to it if there is space.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::keys;
 
-/// Cuts a journal off where it was torn. What is behind that is kept as `N.jnl.torn`, if there is space for it.
+/// Truncates a torn journal. The rest is kept as `N.jnl.torn` if there is space for it.
 ///
 /// # Errors
 /// When the files cannot be read or written.
@@ -32,7 +32,7 @@ pub(crate) fn cut_off(journal: &Path, at: usize) -> io::Result<()> {
         File::open(&kept)?.sync_all()
     };
     let is_kept = match keep() {
-        // It was never confirmed, and the space is needed for what was.
+        // It was never confirmed, and confirmed data needs the space.
         Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
             fs::remove_file(&kept).is_err()
         }
@@ -44,19 +44,19 @@ pub(crate) fn cut_off(journal: &Path, at: usize) -> io::Result<()> {
     journal.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())?;
     tracing::error!(
         journal = %journal.display(), kept = is_kept.then(|| kept.display().to_string()), at, bytes = torn.len(),
-        "the journal ends in a batch that is not whole, as after a loss of power; it was cut off there"
+        "the journal ends in an incomplete batch, as after a power failure; it was truncated there"
     );
     Ok(())
 }
 
-/// Writes the journals of a fjall folder once more: after a failed sync the operating system may hold as written what
-/// the disk does not have, and no later sync would tell.
+/// Rewrites the journals of a fjall folder: after a failed sync the operating system may take for written what the disk
+/// does not have, and no later sync would report it.
 ///
 /// # Errors
 /// When the files cannot be read or written.
 pub(crate) fn write_anew(folder: &Path) -> io::Result<()> {
     for (_, journal) in journals(folder)? {
-        // In its place: there may be no room for another.
+        // In place, as there may be no room for a copy.
         let bytes = fs::read(&journal)?;
         let file = File::options().write(true).open(&journal)?;
         file.write_all_at(bytes.get(..used(&bytes)).unwrap_or_default(), 0)?;
@@ -65,8 +65,8 @@ pub(crate) fn write_anew(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Leaves out the batches at the start of the newest journal up to the last one with this number or a smaller one, if there
-/// is room for what stays, in bytes. Says how many bytes that are.
+/// Removes the batches at the start of the newest journal up to the last one with at most this number, if there is room
+/// for the rest, in bytes. Returns how many bytes were removed.
 ///
 /// # Errors
 /// When the file cannot be read or written.
@@ -89,7 +89,7 @@ fn used(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
-/// Puts other bytes in the place of a journal, all of them or none. Zeros at the end take no space.
+/// Replaces the contents of a journal atomically. Zeros at the end take no space.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -106,10 +106,10 @@ pub(crate) fn replace(journal: &Path, bytes: &[u8]) -> io::Result<()> {
     journal.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
-/// How the name of a copy ends that is to be put in the place of a journal.
+/// The suffix of a copy that is to replace a journal.
 const COPY: &str = "jnl.copy";
 
-/// Removes copies that never came into the place of a journal: who made them was killed.
+/// Removes copies that never replaced a journal, because their process was killed.
 ///
 /// # Errors
 /// When the folder cannot be read or written.
@@ -117,7 +117,7 @@ pub(crate) fn remove_copies(folder: &Path) -> io::Result<()> {
     journals(folder)?.iter().try_for_each(|(_, journal)| remove(&journal.with_extension(COPY)))
 }
 
-/// Removes a file. One that is not there is as good as removed.
+/// Removes a file, if it exists.
 ///
 /// # Errors
 /// When it cannot be removed.
@@ -136,7 +136,7 @@ pub(crate) fn newest_journal(folder: &Path) -> io::Result<Option<PathBuf>> {
     Ok(journals(folder)?.pop().map(|(_, path)| path))
 }
 
-/// The files `N.jnl`, ordered by their numbers.
+/// The files `N.jnl`, ordered by number.
 ///
 /// # Errors
 /// When the folder cannot be read.
@@ -151,36 +151,36 @@ pub(crate) fn journals(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(journals)
 }
 
-/// Where the last of the whole batches at the start of a journal ends.
+/// Where the intact batches at the start of a journal end.
 pub(crate) fn whole_batches(bytes: &[u8]) -> usize {
     batches(bytes).last().map_or(0, |batch| batch.range.end)
 }
 
-/// The whole batches at the start of a journal.
+/// The intact batches at the start of a journal.
 pub(crate) fn batches(bytes: &[u8]) -> impl Iterator<Item = JournalBatch> {
     let mut entries = Entries { bytes, at: 0 };
     std::iter::from_fn(move || entries.batch())
 }
 
-/// The next whole batch that begins at a place or behind it, whatever lies before it.
+/// The next intact batch at or after a position, whatever comes before it.
 pub(crate) fn next_batch(bytes: &[u8], from: usize) -> Option<JournalBatch> {
     let starts = memchr::memchr_iter(Entries::START, bytes.get(from..)?);
     starts.map(|at| Entries { bytes, at: from + at }).find_map(|mut entries| entries.batch())
 }
 
-/// A whole batch of a journal.
+/// An intact batch of a journal.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct JournalBatch {
-    /// Where it lies.
+    /// Its position.
     pub range: Range<usize>,
-    /// Its number among everything that fjall does. No checksum covers it.
+    /// Its sequence number in fjall. No checksum covers it.
     pub seqno: u64,
-    /// Which commit it is, if it says so: see [`keys::commits`].
+    /// The number of its commit, if it has one: see [`keys::commits`].
     pub commit: Option<u64>,
 }
 
 /// The entries of a journal of fjall 3, little-endian: start (tag, count, seqno), items and clears, end (tag, xxh3 of
-/// what lies between, magic).
+/// everything in between, magic).
 struct Entries<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -206,7 +206,7 @@ impl<'a> Entries<'a> {
         self.number(width)?.try_into().ok()
     }
 
-    /// Steps over a batch; none where it is not whole.
+    /// Skips a batch; `None` if it is incomplete.
     fn batch(&mut self) -> Option<JournalBatch> {
         let mut batch = JournalBatch { range: self.at..self.at, ..JournalBatch::default() };
         if self.take(1)? != [Self::START] {
@@ -259,7 +259,7 @@ mod tests {
     use crate::store::record::{ClockRecord, ErrorRecord};
     use crate::store::{Store, batch::Batch};
 
-    /// Long enough for several pages; letters at random, so that they are not compressed.
+    /// Long enough for several pages; random letters, which do not compress.
     fn batch(now: u64) -> Batch {
         let mut batch = Batch::default();
         batch.put_clock(ClockRecord { latest: now, wall: now, back_from: None });
@@ -274,7 +274,7 @@ mod tests {
         crate::store::view::clock(&store.snapshot()).unwrap().latest
     }
 
-    /// Every batch is whole; with a hole anywhere in the last one, the store opens as it was before it.
+    /// Every batch is intact; with a hole anywhere in the last one, the store opens as it was before that batch.
     #[test]
     fn a_hole_in_the_last_batch_is_cut_off() {
         let folder = tempfile::tempdir().unwrap();
