@@ -328,7 +328,7 @@ async fn what_cannot_be_folded_is_refused_in_a_sentence() {
         client
             .post("/jobs/bulk", &two)
             .await
-            .expect_refusal(422, "jobs[1]: batch.fold: the payload has 1802 bytes");
+            .expect_refusal(422, "jobs[1]: batch.fold: the folded payload has 1802 bytes");
         let deep = "reduce range(200) as $i ($existing; [.])";
         let nests = opened(&client, &batched("d", "true", deep, json!(0))).await;
         let said = client.post("/jobs", &batched("d", "true", deep, json!(1))).await;

@@ -92,9 +92,9 @@ async fn only_the_worker_that_has_the_job_adds_to_its_log() {
     client.release(&first).await;
     print(&client, &first, "x").await.expect_refusal(404, "not in flight");
     let second = client.poll_one("q").await;
-    print(&client, &first, "x").await.expect_refusal(409, "handed out again");
+    print(&client, &first, "x").await.expect_refusal(409, "delivered again");
     let stale = format!("{}?lease={}", path(&first), lease(&first));
-    client.poke(&stale).bytes("text/plain", "x").await.expect_refusal(409, "handed out again");
+    client.poke(&stale).bytes("text/plain", "x").await.expect_refusal(409, "delivered again");
     print(&client, &second, "y").await.expect_nothing();
     let lines = [line("stdout", "x"), line("stdout", "y")];
     assert_eq!(shown(&client, &second, "").await["lines"], json!(lines), "the same attempt goes on");

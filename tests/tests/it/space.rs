@@ -82,7 +82,7 @@ impl Small {
                 201 => drop(ids.insert(id(&answer.value()).to_owned())),
                 507 => {
                     assert_ne!(answer.header("retry-after"), "");
-                    answer.expect_refusal(507, "full");
+                    answer.expect_refusal(507, "less free space");
                     return ids;
                 }
                 // The store is opened anew.
@@ -154,7 +154,7 @@ async fn below_the_reserve_jobs_are_refused_and_those_that_are_there_come_to_the
     assert_eq!(server.client.count("queue=q").await, expected.len() as u64);
     let refused = print("refused").await;
     assert_ne!(refused.header("retry-after"), "");
-    refused.expect_refusal(507, "full");
+    refused.expect_refusal(507, "less free space");
     assert_eq!(server.drain().await, expected);
     server.make_space();
     print("after").await.expect_nothing();
@@ -207,8 +207,8 @@ async fn a_full_disk_refuses_every_call_that_brings_jobs_and_lets_the_others_be(
     server.enqueue_to_the_end(50_000).await;
     let jobs = client.count("").await;
     for (n, of) in calls.iter().enumerate() {
-        call(of).await.expect_refusal(507, "full");
-        call(of).header("idempotency-key", "another").await.expect_refusal(507, "full");
+        call(of).await.expect_refusal(507, "less free space");
+        call(of).header("idempotency-key", "another").await.expect_refusal(507, "less free space");
         // What was carried out already is answered: nothing comes of it.
         let again = call(of).header("idempotency-key", &n.to_string()).await;
         assert_eq!((again.status, again.value()), made[n], "{of:?}");

@@ -29,7 +29,7 @@ pub enum StoreError {
     /// There is no space left.
     #[error("the disk is full")]
     Full,
-    /// It waits to be opened again.
+    /// It waits to be reopened.
     #[error("the store is closed")]
     Closed,
     /// The disk or the store on it fails.
@@ -70,7 +70,6 @@ impl StoreError {
     pub const fn may_pass(&self) -> bool {
         // A failing disk reports that when the store is reopened. Readers that are still running keep the folder
         // locked.
-        // folder locked.
         matches!(self, Self::Full | Self::Closed | Self::Poisoned | Self::Locked | Self::Unreadable(_))
     }
 

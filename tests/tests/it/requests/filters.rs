@@ -69,7 +69,7 @@ async fn an_empty_filter_in_a_changing_call_is_refused() {
                         }
                         let refused = send(&client, &call, &query).await.expect_refusal(400, name);
                         assert!(refused.starts_with(&format!("{name}: ")), "{refused}");
-                        assert!(refused.contains("leave it out to mean all"), "{refused}");
+                        assert!(refused.contains("leave it out to match all jobs"), "{refused}");
                     }
                 }
             }

@@ -162,7 +162,7 @@ async fn a_queue_that_is_almost_one_of_those_with_jobs_is_noted() {
     }
     let paused = client.poke("/queues/mail/pause").await.expect(200);
     let note = paused["note"].as_str().unwrap();
-    assert!(note.contains("forgotten by DELETE") && note.ends_with("did you mean `mails`?"), "{note}");
+    assert!(note.contains("deleted with DELETE") && note.ends_with("did you mean `mails`?"), "{note}");
     assert_eq!(client.poke("/queues/mails/pause").await.expect(200).get("note"), None);
 }
 
