@@ -2,7 +2,6 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// A job queue that pushes ready jobs to workers.
 /// The most connections at a time if no limit is given.
 pub(crate) const DEFAULT_CONNECTIONS: usize = 20_000;
 

@@ -126,6 +126,11 @@ pub trait Store: Send + 'static {
         false
     }
 
+    /// Describes the free and the required space, for the log.
+    fn describe_space(&self) -> String {
+        String::new()
+    }
+
     /// Starts to free the space of removed entries, without waiting for it. May be called often.
     fn make_space(&self) {}
 

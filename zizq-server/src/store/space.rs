@@ -51,8 +51,20 @@ impl Space {
     /// Whether nothing new should be stored, with this many bytes still to be written. With nothing to keep free,
     /// writes will tell.
     pub(super) fn is_low(&self, unwritten: u64) -> bool {
+        self.reserve > 0 && self.free() < self.needed(unwritten)
+    }
+
+    /// The space that must be free, with this many bytes still to be written.
+    fn needed(&self, unwritten: u64) -> u64 {
         let output = self.output.load(Ordering::Relaxed);
-        self.reserve > 0 && self.free() < self.reserve.saturating_add(unwritten).saturating_add(output)
+        self.reserve.saturating_add(unwritten).saturating_add(output)
+    }
+
+    /// Describes the free and the required space, for the log.
+    pub(super) fn describe(&self, unwritten: u64) -> String {
+        let mib = |bytes: u64| bytes >> 20;
+        let (free, needed) = (mib(self.free()), mib(self.needed(unwritten)));
+        format!("{}: {free} MiB free, {needed} MiB required", self.folder.display())
     }
 
     /// Reserves room for this many bytes of output.

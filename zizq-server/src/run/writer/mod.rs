@@ -223,6 +223,7 @@ impl<S: Store> Writer<S> {
             }
             match (was_full, self.full) {
                 (false, true) => tracing::warn!(
+                    space = self.core.store().describe_space(),
                     "the disk has less free space than --min-free-disk; no jobs are accepted until there is more"
                 ),
                 (true, false) => {

@@ -2,6 +2,7 @@
 //! releases it at its end. The file itself means nothing; it is created if missing.
 
 use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -18,7 +19,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// [`StoreError::Locked`] while another server has it.
 pub(super) fn take(folder: &Path) -> Result<File, StoreError> {
     let path = folder.join("lock");
-    let failed = |error: &std::io::Error| StoreError::of_file(&path, error);
+    let failed = |error: &std::io::Error| match error.kind() {
+        ErrorKind::PermissionDenied => {
+            let path = path.display();
+            StoreError::Failed(format!("{path}: {error}; start the server as the owner of the folder"))
+        }
+        _ => StoreError::of_file(&path, error),
+    };
     std::fs::create_dir_all(folder).map_err(|error| StoreError::of_file(folder, &error))?;
     let open = File::options().create(true).truncate(false).read(true).write(true).open(&path);
     let lock = open.map_err(|error| failed(&error))?;

@@ -464,6 +464,10 @@ impl Store for DiskStore {
         self.at.space.is_low(self.unwritten())
     }
 
+    fn describe_space(&self) -> String {
+        self.at.space.describe(self.unwritten())
+    }
+
     fn make_space(&self) {
         if let Ok(open) = self.opened() {
             open.compactor.urge();
