@@ -22,7 +22,7 @@ impl From<u64> for Time {
 
 /// Returns the present moment.
 #[must_use]
-pub fn now() -> Time {
+pub(crate) fn now() -> Time {
     static START: OnceLock<(Duration, Instant)> = OnceLock::new();
     let (wall, instant) = both();
     let (first, since) = *START.get_or_init(|| (wall, instant));
@@ -54,7 +54,7 @@ fn moment(wall: Duration, up: Duration) -> Time {
 
 /// Converts a duration to milliseconds.
 #[must_use]
-pub fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

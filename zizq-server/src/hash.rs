@@ -5,8 +5,8 @@
 
 use foldhash::fast::FixedState;
 
-pub type HashMap<K, V> = std::collections::HashMap<K, V, FixedState>;
-pub type HashSet<K> = std::collections::HashSet<K, FixedState>;
+pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, FixedState>;
+pub(crate) type HashSet<K> = std::collections::HashSet<K, FixedState>;
 
 #[cfg(test)]
 mod tests {

@@ -2,27 +2,27 @@
 //! store. See ARCHITECTURE.md for the design.
 
 mod api;
-pub mod clock;
+mod clock;
 pub mod config;
-pub mod engine;
+mod engine;
 
 mod batching;
 #[doc(hidden)]
 pub mod fuzz;
-pub mod hash;
+mod hash;
 mod http;
-pub mod job;
-pub mod jq;
+mod job;
+mod jq;
 pub mod logging;
 mod logs;
 pub mod notify;
 mod open_files;
 mod reader;
-pub mod run;
+mod run;
 pub mod serve;
 #[cfg(test)]
 mod simulation;
-pub mod store;
+mod store;
 
 /// The routes of the server, for tests that cover all of them.
 #[doc(hidden)]
@@ -30,3 +30,6 @@ pub use api::route::{Right, Route, all as routes};
 
 /// The name and version of this server, as clients see it.
 pub const SERVER: &str = concat!("zizq-server/", env!("CARGO_PKG_VERSION"));
+
+/// The other role of the program: it runs jq expressions for a server.
+pub use jq::helper::run as run_jq_helper;

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     rustix::thread::disable_transparent_huge_pages(true).ok();
     let config = match Cli::parse().into_task() {
         Task::Serve(config) => config,
-        Task::JqHelper { memory } => return zizq_server::jq::helper::run(memory),
+        Task::JqHelper { memory } => return zizq_server::run_jq_helper(memory),
     };
     let mut log = logging::init(&config);
     let ended = run(&config);

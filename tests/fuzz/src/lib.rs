@@ -19,7 +19,7 @@ use protocol::payload::Payload;
 use protocol::take::Poll;
 use protocol::{enqueue, patch};
 use serde_json::Value;
-use zizq_server::job::filter::Span;
+use zizq_server::fuzz::Span;
 
 pub use store::{records, store};
 

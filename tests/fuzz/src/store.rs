@@ -8,61 +8,52 @@ use bytes::Bytes;
 use protocol::id::JobId;
 use protocol::job::{Backoff, Status};
 use protocol::outcome::LeasedJob;
-use zizq_server::engine::Settings;
-use zizq_server::engine::command::jobs::{CountJobs, Succeed};
-use zizq_server::engine::command::streams::{OpenStream, StreamKind, WorkerInfo};
-use zizq_server::engine::outbox::{Item, Outbox};
-use zizq_server::job::place::Place;
-use zizq_server::run::turn::Core;
-use zizq_server::store::keys;
-use zizq_server::store::memory::MemoryStore;
-use zizq_server::store::{StoreError, damage, record, view};
+use zizq_server::fuzz::{
+    Core, CountJobs, DrawId, Item, MemoryStore, OpenStream, Outbox, Place, QueueId, Settings, Stamp,
+    StoreError, StreamKind, Succeed, WorkerInfo, decode_error, decode_holders, decode_job, decode_lease,
+    decode_log, decode_queue, decode_queue_name, encode_error, encode_job, encode_lease, encode_log,
+    encode_queue, job_key, journal, log_parts, moved_key, queue_key, timer_key,
+};
 
 /// Stored records and keys: never a panic, and what can be read can be written.
 pub fn records(data: &[u8]) {
     let place = Place {
         status: Status::Scheduled,
-        queue: zizq_server::job::id::QueueId(1),
+        queue: QueueId(1),
         priority: 5,
-        draw: zizq_server::job::draw::DrawId::NONE,
-        stamp: zizq_server::job::id::Stamp::of(JobId::from_u128(7 << 64)),
+        draw: DrawId::NONE,
+        stamp: Stamp::of(JobId::from_u128(7 << 64)),
     };
-    if let Ok(job) = record::decode_job(place, &Bytes::copy_from_slice(data)) {
+    if let Ok(job) = decode_job(place, &Bytes::copy_from_slice(data)) {
         let mut again = Vec::new();
-        record::encode_job(&job, &mut again);
+        encode_job(&job, &mut again);
         // Not a number is not equal to itself.
-        let same = record::decode_job(place, &again.into()).map(|again| format!("{again:?}"));
+        let same = decode_job(place, &again.into()).map(|again| format!("{again:?}"));
         assert_eq!(same, Ok(format!("{job:?}")));
     }
     let mut again = Vec::new();
-    if let Ok(queue) = record::decode_queue(data) {
-        record::encode_queue(&queue, &mut again);
-        assert_eq!(record::decode_queue(&again), Ok(queue));
+    if let Ok(queue) = decode_queue(data) {
+        encode_queue(&queue, &mut again);
+        assert_eq!(decode_queue(&again), Ok(queue));
     }
     again.clear();
-    if let Ok(error) = record::decode_error(data) {
-        record::encode_error(&error, &mut again);
-        assert_eq!(record::decode_error(&again), Ok(error));
+    if let Ok(error) = decode_error(data) {
+        encode_error(&error, &mut again);
+        assert_eq!(decode_error(&again), Ok(error));
     }
     again.clear();
-    if let Ok(lease) = record::decode_lease(data) {
-        record::encode_lease(&lease, &mut again);
-        assert_eq!(record::decode_lease(&again), Ok(lease));
+    if let Ok(lease) = decode_lease(data) {
+        encode_lease(&lease, &mut again);
+        assert_eq!(decode_lease(&again), Ok(lease));
     }
     again.clear();
-    if let Ok((number, text)) = record::decode_log(data) {
-        record::encode_log(number, text, &mut again);
-        assert_eq!(record::decode_log(&again), Ok((number, text)));
+    if let Ok((number, text)) = decode_log(data) {
+        encode_log(number, text, &mut again);
+        assert_eq!(decode_log(&again), Ok((number, text)));
     }
-    drop((record::decode_holders(data), record::decode_queue_name(data)));
-    black_box((
-        keys::log_parts(data),
-        damage::job_key(data),
-        view::queue_key(data),
-        view::timer_key(data),
-        view::moved_key(data),
-    ));
-    zizq_server::fuzz::journal(data);
+    drop((decode_holders(data), decode_queue_name(data)));
+    black_box((log_parts(data), job_key(data), queue_key(data), timer_key(data), moved_key(data)));
+    journal(data);
 }
 
 /// A whole store of arbitrary entries: the engine opens it and works off what it can read.

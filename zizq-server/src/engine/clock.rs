@@ -38,7 +38,7 @@ const STEP_MS: u64 = 1_000;
 const TOKEN_COUNT_BITS: u32 = 20;
 
 /// How many timers are looked at in one turn after the clock was set back.
-pub const UNDATED_SLICE: usize = if cfg!(test) { 4 } else { 64 };
+pub(crate) const UNDATED_SLICE: usize = if cfg!(test) { 4 } else { 64 };
 
 /// What is left to do after the clock was set back.
 #[derive(Debug, Clone, Copy)]

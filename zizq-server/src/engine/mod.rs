@@ -6,7 +6,7 @@
 
 mod budgets;
 mod clock;
-pub mod command;
+pub(crate) mod command;
 mod crons;
 mod jobs;
 mod queues;
@@ -23,7 +23,7 @@ use crate::job::Job;
 use crate::store::batch::Batch;
 use budgets::Budgets;
 use clock::Clock;
-pub use clock::UNDATED_SLICE;
+pub(crate) use clock::UNDATED_SLICE;
 use command::batches::Plan;
 use command::budgets::ListBudgets;
 use command::crons::{DeleteCrons, ListCrons, PutEntry};
@@ -31,23 +31,22 @@ use command::jobs::SucceedWith;
 use command::streams::ListWorkers;
 use command::{About, Command, Drain, Reject, Reply, Reset, Stop};
 use crons::Crons;
-pub use crons::recurrence;
-pub use jobs::answers;
+pub(crate) use crons::recurrence;
+pub(crate) use jobs::answers;
 use jobs::answers::Answers;
 use jobs::bulks::Bulks;
 use jobs::listeners::Listeners;
-pub use jobs::tags::Holders;
 use jobs::tags::Tags;
 use jobs::timers::Timers;
-pub use jobs::timers::{Due, TIMERS_REFILL, place_of};
+pub(crate) use jobs::timers::{TIMERS_REFILL, place_of};
 use queues::Queues;
-pub use queues::lanes::{REFILL, REFILL_BYTES, Wanted};
+pub(crate) use queues::lanes::{REFILL, REFILL_BYTES, Wanted};
 use queues::memory::Memory;
-pub use restore::Stored;
+pub(crate) use restore::Stored;
 use streams::Streams;
 use streams::dispatch::Dispatcher;
 use streams::lease::Leases;
-pub use streams::outbox;
+pub(crate) use streams::outbox;
 
 /// What the server does where a job does not say.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +71,7 @@ pub struct Settings {
 }
 
 /// Jobs that were looked up in the store for a command.
-pub type Found = HashMap<JobId, Job>;
+pub(crate) type Found = HashMap<JobId, Job>;
 
 /// What the server knows and decides, made of parts. Each says for itself what always holds in it.
 ///

@@ -70,7 +70,7 @@ impl std::fmt::Debug for Stamp {
 
 /// Where a job was stored when it was enqueued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Home {
+pub(crate) struct Home {
     pub queue: QueueId,
     pub priority: u16,
 }
@@ -80,12 +80,12 @@ const ENGINE: u8 = 0;
 
 impl Home {
     #[expect(clippy::cast_possible_truncation, reason = "takes the bits apart")]
-    pub const fn of(id: JobId) -> Self {
+    pub(crate) const fn of(id: JobId) -> Self {
         let bits = id.to_u128();
         Self { queue: QueueId((bits >> 24) as u32), priority: (bits >> 8) as u16 }
     }
 
-    pub const fn id(self, stamp: Stamp) -> JobId {
+    pub(crate) const fn id(self, stamp: Stamp) -> JobId {
         JobId::from_u128(
             stamp.0 << Stamp::ID_SHIFT
                 | (self.queue.0 as u128) << 24
@@ -97,27 +97,27 @@ impl Home {
 
 /// Generates stamps from the engine's time, and a counter that continues when the clock stands still or steps back.
 #[derive(Debug, Clone)]
-pub struct Stamps {
+pub(crate) struct Stamps {
     last: u128,
 }
 
 impl Stamps {
     /// Starts after everything that was generated before `millis`.
-    pub const fn starting_at(millis: u64) -> Self {
+    pub(crate) const fn starting_at(millis: u64) -> Self {
         Self { last: (millis as u128) << Stamp::COUNT_BITS }
     }
 
     /// The last generated stamp.
-    pub const fn last(&self) -> Stamp {
+    pub(crate) const fn last(&self) -> Stamp {
         Stamp(self.last)
     }
 
     /// The time of the last stamp, in milliseconds since the Unix epoch.
-    pub const fn millis(&self) -> u64 {
+    pub(crate) const fn millis(&self) -> u64 {
         self.last().millis()
     }
 
-    pub fn next(&mut self, now: u64) -> Stamp {
+    pub(crate) fn next(&mut self, now: u64) -> Stamp {
         self.last = (u128::from(now) << Stamp::COUNT_BITS).max(self.last + 1);
         Stamp(self.last)
     }

@@ -1,13 +1,13 @@
 //! A job as the engine holds it, and the terms that store and engine share: ids, places, tags, counts, filters.
 
-pub mod bulk;
-pub mod counts;
-pub mod draw;
-pub mod event;
-pub mod filter;
-pub mod id;
-pub mod place;
-pub mod tag;
+pub(crate) mod bulk;
+pub(crate) mod counts;
+pub(crate) mod draw;
+pub(crate) mod event;
+pub(crate) mod filter;
+pub(crate) mod id;
+pub(crate) mod place;
+pub(crate) mod tag;
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use id::{Home, QueueId, Stamp};
 use place::Place;
 
 /// The number of failures after which any job is dead, whatever its retry limit. A record is kept of each.
-pub const MAX_ATTEMPTS: u32 = if cfg!(test) { 4 } else { 1_000_000 };
+pub(crate) const MAX_ATTEMPTS: u32 = if cfg!(test) { 4 } else { 1_000_000 };
 
 /// A larger payload leaves memory once its job has been sent, in bytes.
 const MAX_KEPT: usize = if cfg!(test) { 2 } else { 4 * 1024 };

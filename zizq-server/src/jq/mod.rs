@@ -9,7 +9,7 @@
 //! keeps its turn until it is stopped; callers that wait too long for those are told to try again.
 
 pub(crate) mod fold;
-pub mod helper;
+pub(crate) mod helper;
 mod program;
 mod session;
 mod wire;

@@ -14,14 +14,14 @@ pub(crate) type ReplyTo = oneshot::Sender<Result<Reply, CallError>>;
 
 /// A command for the engine.
 #[derive(Debug)]
-pub struct Request {
+pub(crate) struct Request {
     pub call: Envelope,
     pub reply: Option<ReplyTo>,
 }
 
 /// Why a call has no reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CallError {
+pub(crate) enum CallError {
     #[error(transparent)]
     Rejected(#[from] Reject),
     #[error(
@@ -37,7 +37,7 @@ pub enum CallError {
 
 impl CallError {
     /// The error code of this.
-    pub const fn code(&self) -> Code {
+    pub(crate) const fn code(&self) -> Code {
         match self {
             Self::Rejected(reject) => reject.code(),
             Self::DiskFull => Code::DiskFull,
@@ -49,14 +49,14 @@ impl CallError {
 
 /// Sends requests to the engine. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Handle {
+pub(crate) struct Handle {
     requests: Sender<Request>,
     /// A permit per call that waits to be received: callers wait here when the engine cannot keep up (backpressure).
     permits: Arc<Semaphore>,
 }
 
 impl Handle {
-    pub const fn new(requests: Sender<Request>, permits: Arc<Semaphore>) -> Self {
+    pub(crate) const fn new(requests: Sender<Request>, permits: Arc<Semaphore>) -> Self {
         Self { requests, permits }
     }
 
@@ -64,7 +64,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`CallError`] when the engine refuses, or has stopped.
-    pub async fn ask<R: command::Request>(&self, request: R) -> Result<R::Answer, CallError> {
+    pub(crate) async fn ask<R: command::Request>(&self, request: R) -> Result<R::Answer, CallError> {
         // A reply of another type is never returned.
         R::answer(self.send(request.into_command().into()).await?).ok_or(CallError::Stopped)
     }
@@ -73,7 +73,7 @@ impl Handle {
     ///
     /// # Errors
     /// As [`Handle::ask`].
-    pub async fn ask_once<R: command::Request>(
+    pub(crate) async fn ask_once<R: command::Request>(
         &self,
         once: Option<&Once>,
         request: R,
@@ -99,7 +99,7 @@ impl Handle {
 
     /// Sends the engine a request that needs no answer; also usable where nothing can wait. There are at most a few of
     /// these per connection.
-    pub fn tell(&self, request: impl command::Request) {
+    pub(crate) fn tell(&self, request: impl command::Request) {
         // A stopped engine needs no requests.
         drop(self.requests.send(Request { call: request.into_command().into(), reply: None }));
     }

@@ -1,9 +1,9 @@
 //! Runs the engine: its thread, its turns, the answers that wait for the disk, and the handle for the rest of the
 //! server.
 
-pub mod commit;
-pub mod events;
-pub mod handle;
+pub(crate) mod commit;
+pub(crate) mod events;
+pub(crate) mod handle;
 mod syncer;
-pub mod turn;
-pub mod writer;
+pub(crate) mod turn;
+pub(crate) mod writer;

@@ -30,7 +30,7 @@ pub struct Core<S: Store> {
 }
 
 /// The engine's answer to a command, valid once the turn is over.
-pub type Answer = Result<Reply, Reject>;
+pub(crate) type Answer = Result<Reply, Reject>;
 
 impl<S: Store> Core<S> {
     /// Continues with the state in the store.

@@ -31,11 +31,11 @@ struct Stored {
     done: usize,
 }
 
-pub fn encode_bulk(BulkRecord { format, bytes, parts, done }: BulkRecord, out: &mut Vec<u8>) {
+pub(crate) fn encode_bulk(BulkRecord { format, bytes, parts, done }: BulkRecord, out: &mut Vec<u8>) {
     encode(&Stored { is_json: format == Format::Json, bytes, parts, done }, out);
 }
 
-pub fn decode_bulk(record: &[u8]) -> Result<BulkRecord, Damaged> {
+pub(crate) fn decode_bulk(record: &[u8]) -> Result<BulkRecord, Damaged> {
     let (Stored { is_json, bytes, parts, done }, _) = decode("bulk", record)?;
     let format = if is_json { Format::Json } else { Format::MessagePack };
     Ok(BulkRecord { format, bytes, parts, done })
@@ -79,7 +79,7 @@ pub struct StoredBulks {
 ///
 /// # Errors
 /// When the store cannot be read, or a part of a bulk is missing.
-pub fn bulks<S: Snapshot>(snapshot: &S) -> Result<StoredBulks, StoreError> {
+pub(crate) fn bulks<S: Snapshot>(snapshot: &S) -> Result<StoredBulks, StoreError> {
     let mut bulks = StoredBulks::default();
     let mut entries =
         snapshot.scan(&keys::start(Area::Bulk as u8), &keys::start(Area::Bulk as u8 + 1), false);
@@ -141,7 +141,7 @@ pub(super) fn set_parts_aside<S: Snapshot>(
 
 /// The progress of the accepted bulks.
 #[cfg(test)]
-pub fn records<S: Snapshot>(
+pub(crate) fn records<S: Snapshot>(
     snapshot: &S,
 ) -> Result<std::collections::BTreeMap<Stamp, BulkRecord>, StoreError> {
     let entries = snapshot.scan(&keys::start(Area::Bulk as u8), &keys::start(Area::Bulk as u8 + 1), false);

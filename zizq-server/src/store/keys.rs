@@ -40,12 +40,12 @@ use crate::job::id::{QueueId, Stamp};
 use crate::job::tag::Tag;
 
 /// A key of the store. All keys but those of logs and those with text fit into 20 bytes, which fjall keeps inline.
-pub type Key = SmallVec<[u8; 20]>;
+pub(crate) type Key = SmallVec<[u8; 20]>;
 
 /// The format of the store. It changes when earlier versions of the server cannot read what is written.
-pub const FORMAT: u8 = 2;
+pub(crate) const FORMAT: u8 = 2;
 /// The earliest readable format. In format 1 jobs do not have their last error.
-pub const FIRST_FORMAT: u8 = 1;
+pub(crate) const FIRST_FORMAT: u8 = 1;
 
 /// The first byte of every key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,32 +122,32 @@ impl Builder {
     }
 }
 
-pub fn meta(name: &str) -> Key {
+pub(crate) fn meta(name: &str) -> Key {
     Builder::new(Area::Meta).push(name.as_bytes()).0
 }
 
 /// The key under which every commit of the store on disk stores its number.
-pub fn commits() -> Key {
+pub(crate) fn commits() -> Key {
     meta("commits")
 }
 
-pub fn answer(key: &str) -> Key {
+pub(crate) fn answer(key: &str) -> Key {
     Builder::new(Area::Answer).push(key.as_bytes()).0
 }
 
-pub fn answer_part(key: &[u8], number: u32) -> Key {
+pub(crate) fn answer_part(key: &[u8], number: u32) -> Key {
     Builder::new(Area::AnswerPart).push(key).push(&[0]).push(&number.to_be_bytes()).0
 }
 
-pub fn queue(queue: QueueId) -> Key {
+pub(crate) fn queue(queue: QueueId) -> Key {
     Builder::new(Area::Queue).queue(queue).0
 }
 
-pub fn queue_name(queue: QueueId) -> Key {
+pub(crate) fn queue_name(queue: QueueId) -> Key {
     Builder::new(Area::QueueName).queue(queue).0
 }
 
-pub fn cursor(queue: QueueId, draw: DrawId, priority: u16) -> Key {
+pub(crate) fn cursor(queue: QueueId, draw: DrawId, priority: u16) -> Key {
     if draw.is_none() {
         return Builder::new(Area::Cursor).queue(queue).push(&priority.to_be_bytes()).0;
     }
@@ -155,7 +155,7 @@ pub fn cursor(queue: QueueId, draw: DrawId, priority: u16) -> Key {
 }
 
 /// A place in the order of a lane: for plain jobs the record itself, for others an entry without a value.
-pub fn lane(queue: QueueId, draw: DrawId, priority: u16, stamp: Stamp) -> Key {
+pub(crate) fn lane(queue: QueueId, draw: DrawId, priority: u16, stamp: Stamp) -> Key {
     if draw.is_none() {
         return ready(queue, priority, stamp);
     }
@@ -163,52 +163,52 @@ pub fn lane(queue: QueueId, draw: DrawId, priority: u16, stamp: Stamp) -> Key {
     key.push(&priority.to_be_bytes()).stamp(stamp).0
 }
 
-pub fn cron(group: &CronName) -> Key {
+pub(crate) fn cron(group: &CronName) -> Key {
     Builder::new(Area::Cron).push(group.as_bytes()).0
 }
 
 /// Names never contain the zero that separates the two.
-pub fn cron_entry(group: &CronName, entry: &CronName) -> Key {
+pub(crate) fn cron_entry(group: &CronName, entry: &CronName) -> Key {
     Builder::new(Area::CronEntry).push(group.as_bytes()).push(&[0]).push(entry.as_bytes()).0
 }
 
-pub fn budget(id: BudgetId) -> Key {
+pub(crate) fn budget(id: BudgetId) -> Key {
     Builder::new(Area::Budget).push(&id.0.to_be_bytes()).0
 }
 
-pub fn draw(id: DrawId) -> Key {
+pub(crate) fn draw(id: DrawId) -> Key {
     Builder::new(Area::Draw).push(&id.0.to_be_bytes()).0
 }
 
-pub fn ready(queue: QueueId, priority: u16, stamp: Stamp) -> Key {
+pub(crate) fn ready(queue: QueueId, priority: u16, stamp: Stamp) -> Key {
     Builder::new(Area::Ready).queue(queue).push(&priority.to_be_bytes()).stamp(stamp).0
 }
 
 /// The key of a job that is neither ready nor in flight.
-pub fn parked(area: Area, queue: QueueId, stamp: Stamp) -> Key {
+pub(crate) fn parked(area: Area, queue: QueueId, stamp: Stamp) -> Key {
     Builder::new(area).queue(queue).stamp(stamp).0
 }
 
-pub fn job(place: Place) -> Key {
+pub(crate) fn job(place: Place) -> Key {
     match place.area() {
         Area::Ready => ready(place.queue, place.priority, place.stamp),
         area => parked(area, place.queue, place.stamp),
     }
 }
 
-pub fn timer(due: u64, stamp: Stamp) -> Key {
+pub(crate) fn timer(due: u64, stamp: Stamp) -> Key {
     Builder::new(Area::Timer).push(due.to_be_bytes().get(2..).unwrap_or_default()).stamp(stamp).0
 }
 
-pub fn error(id: JobId, attempt: u32) -> Key {
+pub(crate) fn error(id: JobId, attempt: u32) -> Key {
     Builder::new(Area::Error).stamp(Stamp::of(id)).push(&attempt.to_be_bytes()).0
 }
 
-pub fn lease(id: JobId) -> Key {
+pub(crate) fn lease(id: JobId) -> Key {
     Builder::new(Area::Lease).stamp(Stamp::of(id)).0
 }
 
-pub fn tag(tag: &Tag) -> Key {
+pub(crate) fn tag(tag: &Tag) -> Key {
     let (area, text) = match tag {
         Tag::Unique(key) => (Area::Unique, key),
         Tag::Batch(key) => (Area::Batch, key),
@@ -216,12 +216,12 @@ pub fn tag(tag: &Tag) -> Key {
     Builder::new(area).push(text.as_str().as_bytes()).0
 }
 
-pub fn moved(id: JobId) -> Key {
+pub(crate) fn moved(id: JobId) -> Key {
     Builder::new(Area::Moved).stamp(Stamp::of(id)).0
 }
 
 /// The key of a chunk of an attempt's output.
-pub fn log(id: JobId, attempt: u32, slot: u8) -> Key {
+pub(crate) fn log(id: JobId, attempt: u32, slot: u8) -> Key {
     let key = Builder::new(Area::Log).push(&id.to_u128().to_be_bytes());
     key.push(&attempt.to_be_bytes()).push(&[slot]).0
 }
@@ -234,31 +234,31 @@ pub fn log_parts(key: &[u8]) -> Option<(JobId, u32, u8)> {
     (log(id, attempt, slot)[..] == *key).then_some((id, attempt, slot))
 }
 
-pub fn bulk(id: Stamp) -> Key {
+pub(crate) fn bulk(id: Stamp) -> Key {
     Builder::new(Area::Bulk).stamp(id).0
 }
 
-pub fn bulk_part(id: Stamp, part: u32) -> Key {
+pub(crate) fn bulk_part(id: Stamp, part: u32) -> Key {
     Builder::new(Area::Bulk).stamp(id).push(&part.to_be_bytes()).0
 }
 
 /// The key under which a damaged record is kept.
-pub fn aside(key: &[u8]) -> Key {
+pub(crate) fn aside(key: &[u8]) -> Key {
     Builder::new(Area::Aside).push(key).0
 }
 
 /// A key as shown to people.
-pub fn shown(key: &[u8]) -> String {
+pub(crate) fn shown(key: &[u8]) -> String {
     key.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The first key of an area; with `area + 1`, the key after it.
-pub fn start(area: u8) -> Key {
+pub(crate) fn start(area: u8) -> Key {
     SmallVec::from_slice(&[area])
 }
 
 /// Parses the numbers of a key.
-pub struct Parts<'a>(pub &'a [u8]);
+pub(crate) struct Parts<'a>(pub &'a [u8]);
 
 impl Parts<'_> {
     fn take(&mut self, len: usize) -> Option<u128> {
@@ -267,27 +267,27 @@ impl Parts<'_> {
         Some(head.iter().fold(0, |n, byte| n << 8 | u128::from(*byte)))
     }
 
-    pub fn u8(&mut self) -> Option<u8> {
+    pub(crate) fn u8(&mut self) -> Option<u8> {
         self.take(1)?.try_into().ok()
     }
 
-    pub fn u16(&mut self) -> Option<u16> {
+    pub(crate) fn u16(&mut self) -> Option<u16> {
         self.take(2)?.try_into().ok()
     }
 
-    pub fn u32(&mut self) -> Option<u32> {
+    pub(crate) fn u32(&mut self) -> Option<u32> {
         self.take(4)?.try_into().ok()
     }
 
-    pub fn queue(&mut self) -> Option<QueueId> {
+    pub(crate) fn queue(&mut self) -> Option<QueueId> {
         self.take(4)?.try_into().ok().map(QueueId)
     }
 
-    pub fn millis(&mut self) -> Option<u64> {
+    pub(crate) fn millis(&mut self) -> Option<u64> {
         self.take(6)?.try_into().ok()
     }
 
-    pub fn stamp(&mut self) -> Option<Stamp> {
+    pub(crate) fn stamp(&mut self) -> Option<Stamp> {
         self.take(Stamp::BYTES).map(Stamp::from_bits)
     }
 }

@@ -3,15 +3,15 @@
 //! [`Store`] knows bytes only and is small, so that a store in memory can replace the disk in the simulation. [`keys`],
 //! [`record`], [`batch`] and [`view`] define what the bytes mean.
 
-pub mod batch;
-pub mod bulk;
-pub mod damage;
-pub mod disk;
-pub mod keys;
-pub mod memory;
-pub mod record;
+pub(crate) mod batch;
+pub(crate) mod bulk;
+pub(crate) mod damage;
+pub(crate) mod disk;
+pub(crate) mod keys;
+pub(crate) mod memory;
+pub(crate) mod record;
 mod space;
-pub mod view;
+pub(crate) mod view;
 
 use std::path::{Path, PathBuf};
 
@@ -96,7 +96,7 @@ impl From<std::io::Error> for StoreError {
 }
 
 /// A key and its value.
-pub type Entry = (Key, Bytes);
+pub(crate) type Entry = (Key, Bytes);
 
 /// Ordered keys on a disk.
 pub trait Store: Send + 'static {

@@ -297,7 +297,7 @@ pub fn decode_queue(record: &[u8]) -> Result<QueueRecord, Damaged> {
     decode("queue", record).map(|(queue, _)| queue)
 }
 
-pub fn encode_queue_name(name: &QueueName, out: &mut Vec<u8>) {
+pub(crate) fn encode_queue_name(name: &QueueName, out: &mut Vec<u8>) {
     encode(name, out);
 }
 
@@ -392,11 +392,11 @@ pub struct AnswerRecord {
     pub bytes: usize,
 }
 
-pub fn encode_answer(answer: &AnswerRecord, out: &mut Vec<u8>) {
+pub(crate) fn encode_answer(answer: &AnswerRecord, out: &mut Vec<u8>) {
     encode(answer, out);
 }
 
-pub fn decode_answer(record: &[u8]) -> Result<AnswerRecord, Damaged> {
+pub(crate) fn decode_answer(record: &[u8]) -> Result<AnswerRecord, Damaged> {
     Ok(decode("answer", record)?.0)
 }
 
@@ -412,25 +412,25 @@ pub struct ClockRecord {
 }
 
 /// The value under the second key: two times of eight bytes, the second 0 unless the clock was set back.
-pub fn encode_wall(ClockRecord { wall, back_from, .. }: ClockRecord, out: &mut Vec<u8>) {
+pub(crate) fn encode_wall(ClockRecord { wall, back_from, .. }: ClockRecord, out: &mut Vec<u8>) {
     out.extend_from_slice(&wall.to_be_bytes());
     out.extend_from_slice(&back_from.unwrap_or(0).to_be_bytes());
 }
 
-pub fn decode_wall(bytes: &[u8]) -> Option<(u64, Option<u64>)> {
+pub(crate) fn decode_wall(bytes: &[u8]) -> Option<(u64, Option<u64>)> {
     let (wall, back_from) = bytes.split_at_checked(8)?;
     let back_from = Some(decode_time(back_from)?).filter(|from| *from > 0);
     Some((decode_time(wall)?, back_from))
 }
 
 /// Decodes a time of eight bytes.
-pub fn decode_time(bytes: &[u8]) -> Option<u64> {
+pub(crate) fn decode_time(bytes: &[u8]) -> Option<u64> {
     let time = bytes.try_into().ok().map(u64::from_be_bytes);
     time.filter(|time| *time <= MAX_TIME_MS)
 }
 
 /// No stream has more events than this. Larger numbers that workers make up are cut.
-pub const MAX_EVENT: u64 = u64::MAX / 2;
+pub(crate) const MAX_EVENT: u64 = u64::MAX / 2;
 
 pub fn encode_lease(lease: &LeaseRecord, out: &mut Vec<u8>) {
     encode(lease, out);
@@ -455,7 +455,7 @@ pub struct Holder {
 #[derive(Serialize, Deserialize)]
 struct HolderRecord([u8; 16], Option<u64>);
 
-pub fn encode_holders(holders: &[Holder], out: &mut Vec<u8>) {
+pub(crate) fn encode_holders(holders: &[Holder], out: &mut Vec<u8>) {
     let holders = holders.iter().map(|h| HolderRecord(h.id.to_u128().to_be_bytes(), h.purge_at));
     encode(&holders.collect::<Vec<_>>(), out);
 }
@@ -486,7 +486,7 @@ struct StoredBudget<'a> {
     updated_at: u64,
 }
 
-pub fn encode_budget(budget: &BudgetRecord, out: &mut Vec<u8>) {
+pub(crate) fn encode_budget(budget: &BudgetRecord, out: &mut Vec<u8>) {
     let Policy { allocation, strategy } = budget.policy;
     let time_based = match strategy {
         Strategy::WhileInFlight => None,
@@ -497,7 +497,7 @@ pub fn encode_budget(budget: &BudgetRecord, out: &mut Vec<u8>) {
     encode(&StoredBudget { key: key.as_str(), allocation, time_based, created_at, updated_at }, out);
 }
 
-pub fn decode_budget(record: &[u8]) -> Result<BudgetRecord, Damaged> {
+pub(crate) fn decode_budget(record: &[u8]) -> Result<BudgetRecord, Damaged> {
     let (stored, _): (StoredBudget<'_>, _) = decode("budget", record)?;
     let StoredBudget { key, allocation, time_based, created_at, updated_at } = stored;
     let strategy = time_based
@@ -524,11 +524,11 @@ pub struct DrawRecord {
     pub unfinished: u64,
 }
 
-pub fn encode_draw(draw: &DrawRecord, out: &mut Vec<u8>) {
+pub(crate) fn encode_draw(draw: &DrawRecord, out: &mut Vec<u8>) {
     encode(draw, out);
 }
 
-pub fn decode_draw(record: &[u8]) -> Result<DrawRecord, Damaged> {
+pub(crate) fn decode_draw(record: &[u8]) -> Result<DrawRecord, Damaged> {
     decode("draw", record).map(|(draw, _)| draw)
 }
 
@@ -562,19 +562,19 @@ pub struct EntryState {
     pub last_at: Option<u64>,
 }
 
-pub fn encode_cron(cron: &CronRecord, out: &mut Vec<u8>) {
+pub(crate) fn encode_cron(cron: &CronRecord, out: &mut Vec<u8>) {
     encode(cron, out);
 }
 
-pub fn decode_cron(record: &[u8]) -> Result<CronRecord, Damaged> {
+pub(crate) fn decode_cron(record: &[u8]) -> Result<CronRecord, Damaged> {
     decode("cron", record).map(|(cron, _)| cron)
 }
 
-pub fn encode_entry_state(state: &EntryState, out: &mut Vec<u8>) {
+pub(crate) fn encode_entry_state(state: &EntryState, out: &mut Vec<u8>) {
     encode(state, out);
 }
 
-pub fn decode_entry_state(record: &[u8]) -> Result<EntryState, Damaged> {
+pub(crate) fn decode_entry_state(record: &[u8]) -> Result<EntryState, Damaged> {
     decode("cron entry", record).map(|(state, _)| state)
 }
 

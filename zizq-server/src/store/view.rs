@@ -36,7 +36,7 @@ pub struct TimerTarget {
 }
 
 /// Finds a job by its id, wherever it is.
-pub fn find<S: Snapshot>(snapshot: &S, id: JobId) -> Result<Option<Job>, StoreError> {
+pub(crate) fn find<S: Snapshot>(snapshot: &S, id: JobId) -> Result<Option<Job>, StoreError> {
     if let Some(job) = find_in(snapshot, id, Home::of(id))? {
         return Ok(Some(job));
     }
@@ -65,14 +65,14 @@ fn find_in<S: Snapshot>(snapshot: &S, id: JobId, home: Home) -> Result<Option<Jo
 }
 
 /// The job at a place.
-pub fn job_at<S: Snapshot>(snapshot: &S, place: Place) -> Result<Option<Job>, StoreError> {
+pub(crate) fn job_at<S: Snapshot>(snapshot: &S, place: Place) -> Result<Option<Job>, StoreError> {
     let key = keys::job(place);
     let record = snapshot.get(&key)?;
     record.map(|record| record::decode_job(place, &record).map_err(|e| e.at(&key))).transpose()
 }
 
 /// Ready jobs of one lane from a stamp on, in order: up to `limit`, of about `most` bytes.
-pub fn lane<S: Snapshot>(
+pub(crate) fn lane<S: Snapshot>(
     snapshot: &S,
     lane: LaneAt,
     limit: usize,
@@ -118,7 +118,7 @@ pub(super) fn queue_end(area: Area, queue: QueueId) -> Key {
 }
 
 /// The place in a lane of a key.
-pub fn lane_place(key: &[u8]) -> Result<Place, StoreError> {
+pub(crate) fn lane_place(key: &[u8]) -> Result<Place, StoreError> {
     let read = |mut parts: Parts<'_>| {
         let drawing = parts.u8()? == Area::Lane as u8;
         let queue = parts.queue()?;
@@ -133,7 +133,10 @@ pub fn lane_place(key: &[u8]) -> Result<Place, StoreError> {
 /// The lanes of a queue that have ready jobs, each with the stamp to start reading at; lanes of one draw are adjacent.
 ///
 /// Jobs before a stored cursor are known to be dead and are skipped.
-pub fn lanes<S: Snapshot>(snapshot: &S, queue: QueueId) -> Result<Vec<(DrawId, u16, Stamp)>, StoreError> {
+pub(crate) fn lanes<S: Snapshot>(
+    snapshot: &S,
+    queue: QueueId,
+) -> Result<Vec<(DrawId, u16, Stamp)>, StoreError> {
     let mut lanes = plain_lanes(snapshot, queue)?;
     let first = keys::lane(queue, DrawId(1), 0, Stamp::MIN);
     lanes.append(&mut lanes_in(snapshot, queue, first, &queue_end(Area::Lane, queue), true)?);
@@ -141,7 +144,7 @@ pub fn lanes<S: Snapshot>(snapshot: &S, queue: QueueId) -> Result<Vec<(DrawId, u
 }
 
 /// As [`lanes`], but only for jobs that draw on no budget.
-pub fn plain_lanes<S: Snapshot>(
+pub(crate) fn plain_lanes<S: Snapshot>(
     snapshot: &S,
     queue: QueueId,
 ) -> Result<Vec<(DrawId, u16, Stamp)>, StoreError> {
@@ -203,10 +206,10 @@ fn cursors<S: Snapshot>(
 }
 
 /// A queue, a draw, and a priority.
-pub type LaneKey = (QueueId, DrawId, u16);
+pub(crate) type LaneKey = (QueueId, DrawId, u16);
 
 /// The cursors of all lanes that have one.
-pub fn all_cursors<S: Snapshot>(snapshot: &S) -> Result<Vec<(LaneKey, Stamp)>, StoreError> {
+pub(crate) fn all_cursors<S: Snapshot>(snapshot: &S) -> Result<Vec<(LaneKey, Stamp)>, StoreError> {
     let scan = |area: Area| snapshot.scan(&keys::start(area as u8), &keys::start(area as u8 + 1), false);
     scan(Area::Cursor).chain(scan(Area::DrawCursor)).map(|entry| cursor_entry(entry?)).collect()
 }
@@ -224,10 +227,10 @@ fn cursor_entry((key, value): Entry) -> Result<(LaneKey, Stamp), StoreError> {
 }
 
 /// When a timer fires, and for which job.
-pub type TimerKey = (u64, Stamp);
+pub(crate) type TimerKey = (u64, Stamp);
 
 /// Timers from `from` on, in the order in which they fire.
-pub fn timers<S: Snapshot>(
+pub(crate) fn timers<S: Snapshot>(
     snapshot: &S,
     from: TimerKey,
     limit: usize,
@@ -271,7 +274,7 @@ pub fn moved_key(key: &[u8]) -> Option<Stamp> {
 }
 
 /// Every queue.
-pub fn queues<S: Snapshot>(snapshot: &S) -> Result<Vec<(QueueId, QueueRecord)>, StoreError> {
+pub(crate) fn queues<S: Snapshot>(snapshot: &S) -> Result<Vec<(QueueId, QueueRecord)>, StoreError> {
     area(snapshot, Area::Queue, |key, value| {
         let id = queue_key(key).ok_or(Damaged("queue"))?;
         Ok((id, record::decode_queue(value)?))
@@ -286,13 +289,13 @@ pub fn queue_key(key: &[u8]) -> Option<QueueId> {
 }
 
 /// The queue of this number.
-pub fn queue<S: Snapshot>(snapshot: &S, id: QueueId) -> Result<Option<QueueRecord>, StoreError> {
+pub(crate) fn queue<S: Snapshot>(snapshot: &S, id: QueueId) -> Result<Option<QueueRecord>, StoreError> {
     let key = keys::queue(id);
     snapshot.get(&key)?.map(|record| record::decode_queue(&record).map_err(|e| e.at(&key))).transpose()
 }
 
 /// Every budget.
-pub fn budgets<S: Snapshot>(snapshot: &S) -> Result<Vec<(BudgetId, BudgetRecord)>, StoreError> {
+pub(crate) fn budgets<S: Snapshot>(snapshot: &S) -> Result<Vec<(BudgetId, BudgetRecord)>, StoreError> {
     area(snapshot, Area::Budget, |key, value| {
         let id = number_key(key).ok_or(Damaged("budget"))?;
         Ok((BudgetId(id), record::decode_budget(value)?))
@@ -305,7 +308,7 @@ fn number_key(key: &[u8]) -> Option<u32> {
 }
 
 /// What jobs draw on budgets.
-pub fn draws<S: Snapshot>(snapshot: &S) -> Result<Vec<(DrawId, DrawRecord)>, StoreError> {
+pub(crate) fn draws<S: Snapshot>(snapshot: &S) -> Result<Vec<(DrawId, DrawRecord)>, StoreError> {
     area(snapshot, Area::Draw, |key, value| {
         let id = number_key(key).filter(|id| *id > 0).ok_or(Damaged("draw"))?;
         Ok((DrawId(id), record::decode_draw(value)?))
@@ -313,7 +316,7 @@ pub fn draws<S: Snapshot>(snapshot: &S) -> Result<Vec<(DrawId, DrawRecord)>, Sto
 }
 
 /// Every cron group.
-pub fn crons<S: Snapshot>(snapshot: &S) -> Result<Vec<(CronName, CronRecord)>, StoreError> {
+pub(crate) fn crons<S: Snapshot>(snapshot: &S) -> Result<Vec<(CronName, CronRecord)>, StoreError> {
     area(snapshot, Area::Cron, |key, value| {
         let name = name_in(key.get(1..)).ok_or(Damaged("cron"))?;
         Ok((name, record::decode_cron(value)?))
@@ -321,10 +324,10 @@ pub fn crons<S: Snapshot>(snapshot: &S) -> Result<Vec<(CronName, CronRecord)>, S
 }
 
 /// The names of a cron group and of an entry in it.
-pub type EntryKey = (CronName, CronName);
+pub(crate) type EntryKey = (CronName, CronName);
 
 /// When each cron entry fires next.
-pub fn cron_states<S: Snapshot>(snapshot: &S) -> Result<Vec<(EntryKey, EntryState)>, StoreError> {
+pub(crate) fn cron_states<S: Snapshot>(snapshot: &S) -> Result<Vec<(EntryKey, EntryState)>, StoreError> {
     area(snapshot, Area::CronEntry, |key, value| {
         let mut names = key.get(1..).unwrap_or_default().splitn(2, |byte| *byte == 0);
         let names = name_in(names.next()).zip(name_in(names.next())).ok_or(Damaged("cron entry"))?;
@@ -337,7 +340,7 @@ fn name_in(bytes: Option<&[u8]>) -> Option<CronName> {
 }
 
 /// All stored leases.
-pub fn leases<S: Snapshot>(snapshot: &S) -> Result<Vec<(Stamp, LeaseRecord)>, StoreError> {
+pub(crate) fn leases<S: Snapshot>(snapshot: &S) -> Result<Vec<(Stamp, LeaseRecord)>, StoreError> {
     area(snapshot, Area::Lease, |key, value| {
         let stamp = Parts(key.get(1..).unwrap_or_default()).stamp();
         let stamp = stamp.filter(|_| key.len() == 1 + Stamp::BYTES).ok_or(Damaged("lease"))?;
@@ -360,7 +363,7 @@ fn area<S: Snapshot, T>(
 }
 
 /// All stored answers.
-pub fn answers<S: Snapshot>(snapshot: &S) -> Result<Vec<(Arc<str>, AnswerRecord)>, StoreError> {
+pub(crate) fn answers<S: Snapshot>(snapshot: &S) -> Result<Vec<(Arc<str>, AnswerRecord)>, StoreError> {
     area(snapshot, Area::Answer, |key, value| {
         let text = key.get(1..).and_then(|text| std::str::from_utf8(text).ok()).ok_or(Damaged("answer"))?;
         Ok((text.into(), record::decode_answer(value)?))
@@ -368,7 +371,11 @@ pub fn answers<S: Snapshot>(snapshot: &S) -> Result<Vec<(Arc<str>, AnswerRecord)
 }
 
 /// The parts of a stored answer; `None` if one of them is missing.
-pub fn answer<S: Snapshot>(snapshot: &S, key: &str, parts: u32) -> Result<Option<Vec<Bytes>>, StoreError> {
+pub(crate) fn answer<S: Snapshot>(
+    snapshot: &S,
+    key: &str,
+    parts: u32,
+) -> Result<Option<Vec<Bytes>>, StoreError> {
     (0..parts).map(|number| snapshot.get(&keys::answer_part(key.as_bytes(), number))).collect()
 }
 
@@ -376,7 +383,7 @@ pub fn answer<S: Snapshot>(snapshot: &S, key: &str, parts: u32) -> Result<Option
 ///
 /// # Errors
 /// [`StoreError::UnknownFormat`].
-pub fn check_format<S: Snapshot>(snapshot: &S) -> Result<(), StoreError> {
+pub(crate) fn check_format<S: Snapshot>(snapshot: &S) -> Result<(), StoreError> {
     let key = keys::meta("format");
     match snapshot.get(&key)?.as_deref() {
         None | Some([keys::FIRST_FORMAT..=keys::FORMAT]) => Ok(()),
@@ -386,7 +393,7 @@ pub fn check_format<S: Snapshot>(snapshot: &S) -> Result<(), StoreError> {
 }
 
 /// The last stored time of the engine.
-pub fn clock<S: Snapshot>(snapshot: &S) -> Result<ClockRecord, StoreError> {
+pub(crate) fn clock<S: Snapshot>(snapshot: &S) -> Result<ClockRecord, StoreError> {
     let (key, wall_key) = (keys::meta("clock"), keys::meta("wall"));
     let latest = snapshot.get(&key)?;
     let latest = latest.map(|value| record::decode_time(&value).ok_or_else(|| Damaged("clock").at(&key)));
@@ -397,13 +404,17 @@ pub fn clock<S: Snapshot>(snapshot: &S) -> Result<ClockRecord, StoreError> {
 }
 
 /// One failed attempt of a job.
-pub fn error<S: Snapshot>(snapshot: &S, id: JobId, attempt: u32) -> Result<Option<ErrorRecord>, StoreError> {
+pub(crate) fn error<S: Snapshot>(
+    snapshot: &S,
+    id: JobId,
+    attempt: u32,
+) -> Result<Option<ErrorRecord>, StoreError> {
     let key = keys::error(id, attempt);
     snapshot.get(&key)?.map(|record| record::decode_error(&record).map_err(|e| e.at(&key))).transpose()
 }
 
 /// The jobs that have a tag.
-pub fn holders<S: Snapshot>(snapshot: &S, tag: &Tag) -> Result<Vec<Holder>, StoreError> {
+pub(crate) fn holders<S: Snapshot>(snapshot: &S, tag: &Tag) -> Result<Vec<Holder>, StoreError> {
     let key = keys::tag(tag);
     let record = snapshot.get(&key)?;
     record.map_or(Ok(Vec::new()), |record| record::decode_holders(&record).map_err(|e| e.at(&key)))
@@ -412,7 +423,7 @@ pub fn holders<S: Snapshot>(snapshot: &S, tag: &Tag) -> Result<Vec<Holder>, Stor
 /// A run of jobs in enqueue order, of one queue and status; ready jobs also of one priority, or those that draw on
 /// budgets.
 #[derive(Debug, Clone, Copy)]
-pub struct Run {
+pub(crate) struct Run {
     pub status: Status,
     pub queue: QueueId,
     pub draw: DrawId,
@@ -424,7 +435,7 @@ pub struct Run {
 
 impl Run {
     /// The jobs of the run from `from` on in the requested direction, including the job with that stamp.
-    pub fn walk<S: Snapshot>(
+    pub(crate) fn walk<S: Snapshot>(
         self,
         snapshot: &S,
         from: Option<Stamp>,
@@ -443,7 +454,7 @@ impl Run {
         })
     }
 
-    pub const fn place(self, stamp: Stamp) -> Place {
+    pub(crate) const fn place(self, stamp: Stamp) -> Place {
         Place { status: self.status, queue: self.queue, draw: self.draw, priority: self.priority, stamp }
     }
 

@@ -4,13 +4,13 @@
 //! [`Kind`], what it answers, and what it is [`About`]. Whoever adds a request adds a row; what the row leaves open does
 //! not compile. It is carried out in [`super::Engine::apply`].
 
-pub mod batches;
-pub mod budgets;
-pub mod crons;
-pub mod jobs;
-pub mod once;
-pub mod queues;
-pub mod streams;
+pub(crate) mod batches;
+pub(crate) mod budgets;
+pub(crate) mod crons;
+pub(crate) mod jobs;
+pub(crate) mod once;
+pub(crate) mod queues;
+pub(crate) mod streams;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -103,7 +103,7 @@ impl About<'_> {
 }
 
 /// A request to the engine.
-pub trait Request: Sized + Send {
+pub(crate) trait Request: Sized + Send {
     /// What it answers.
     type Answer: Send;
     /// The request as one of many.

@@ -26,7 +26,7 @@ pub struct Repeated {
 
 /// What came of a call that may have been carried out before.
 #[derive(Debug)]
-pub enum Taken<T> {
+pub(crate) enum Taken<T> {
     /// It was carried out now.
     Now(T),
     /// It was carried out before, and this was the answer.

@@ -2,7 +2,7 @@
 
 mod commands;
 mod firing;
-pub mod recurrence;
+pub(crate) mod recurrence;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! What jobs go through, from their enqueue to their end, and what is kept of them beside their records.
 
-pub mod answers;
+pub(crate) mod answers;
 pub(super) mod backoff;
 pub(super) mod batches;
 pub(super) mod bulks;

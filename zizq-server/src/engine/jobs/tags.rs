@@ -25,7 +25,7 @@ const MAX_KNOWN: usize = if cfg!(test) { 3 } else { 65_536 };
 const MAX_ENDED: usize = 8;
 
 /// The jobs that have a tag, in the order of their ids.
-pub type Holders = Vec<Holder>;
+pub(crate) type Holders = Vec<Holder>;
 
 /// Of a job with a tag, what has become of it; none: it has it no more.
 type Change = (JobId, Option<Holder>);

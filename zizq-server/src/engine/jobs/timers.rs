@@ -15,7 +15,7 @@ use crate::store::view::{Part, TimerKey, TimerTarget};
 
 const LIMITS: Limits = Limits { items: if cfg!(test) { 32 } else { 2_048 }, bytes: usize::MAX };
 /// How many timers are read from the store at a time.
-pub const TIMERS_REFILL: usize = LIMITS.items / 2;
+pub(crate) const TIMERS_REFILL: usize = LIMITS.items / 2;
 /// How many timers may go off in one turn, so that a million at once do not hold up anything else.
 const SLICE: usize = if cfg!(test) { 16 } else { 64 };
 
@@ -68,7 +68,7 @@ impl Timers {
 }
 
 /// Where the job of a timer lies. A scheduled or ended one is found without its priority.
-pub const fn place_of(stamp: Stamp, TimerTarget { status, queue }: TimerTarget) -> Place {
+pub(crate) const fn place_of(stamp: Stamp, TimerTarget { status, queue }: TimerTarget) -> Place {
     Place { status, queue, draw: DrawId::NONE, priority: 0, stamp }
 }
 

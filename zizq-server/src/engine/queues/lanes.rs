@@ -23,9 +23,9 @@ const LANE: Limits = if cfg!(test) {
     Limits { items: 512, bytes: 8 * 1024 * 1024 }
 };
 /// How many jobs are read from the store at a time.
-pub const REFILL: usize = LANE.items / 2;
+pub(crate) const REFILL: usize = LANE.items / 2;
 /// What they weigh together, about, in bytes.
-pub const REFILL_BYTES: usize = LANE.bytes / 2;
+pub(crate) const REFILL_BYTES: usize = LANE.bytes / 2;
 /// The ready jobs of all queues that memory holds have at most this weight, in bytes.
 const MAX_BYTES: usize = if cfg!(test) { 1024 * 1024 } else { 128 * 1024 * 1024 };
 /// Those that draw on budgets have at most this part of it: where they wait for tokens they may be many, and for long.

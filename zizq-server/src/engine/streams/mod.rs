@@ -4,7 +4,7 @@ mod connect;
 mod deliver;
 pub(super) mod dispatch;
 pub(super) mod lease;
-pub mod outbox;
+pub(crate) mod outbox;
 pub(super) mod renew;
 
 use std::cmp::Reverse;

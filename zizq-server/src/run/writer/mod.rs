@@ -42,7 +42,7 @@ const CALM_MS: u64 = 60_000;
 ///
 /// # Errors
 /// When a thread cannot be started.
-pub fn start<S: Store>(
+pub(crate) fn start<S: Store>(
     core: Core<S>,
     modes: CommitModes,
     firings: mpsc::Sender<Firing>,

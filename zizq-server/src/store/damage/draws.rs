@@ -27,7 +27,7 @@ pub(super) fn mark(batch: &mut Batch) {
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn in_order<S: Snapshot>(snapshot: &S, place: Place) -> Result<Place, StoreError> {
+pub(crate) fn in_order<S: Snapshot>(snapshot: &S, place: Place) -> Result<Place, StoreError> {
     if place.area() != Area::Drawing {
         return Ok(place);
     }
@@ -57,7 +57,7 @@ pub(super) fn leave<S: Snapshot>(snapshot: &S, place: Place, batch: &mut Batch) 
 ///
 /// # Errors
 /// When the store cannot be read, or another record is damaged.
-pub fn recounted<S: Snapshot>(snapshot: &S) -> Result<Option<Batch>, StoreError> {
+pub(crate) fn recounted<S: Snapshot>(snapshot: &S) -> Result<Option<Batch>, StoreError> {
     let mark = keys::meta(MARK);
     if snapshot.get(&mark)?.is_none() {
         return Ok(None);

@@ -19,7 +19,7 @@ use crate::store::{Snapshot, StoreError, view};
 ///
 /// # Errors
 /// When the store cannot be read, or another record is damaged.
-pub fn mended<S: Snapshot>(snapshot: &S) -> Result<Option<Batch>, StoreError> {
+pub(crate) fn mended<S: Snapshot>(snapshot: &S) -> Result<Option<Batch>, StoreError> {
     let mark = keys::meta(MARK);
     if snapshot.get(&mark)?.is_none() {
         return Ok(None);

@@ -8,8 +8,8 @@
 //! fjall's checksums find damage in the store's files earlier. This module is for damage that they cannot detect, and
 //! for what depends on records that were lost with a part of a file.
 
-pub mod draws;
-pub mod mend;
+pub(crate) mod draws;
+pub(crate) mod mend;
 
 use protocol::job::Status;
 use protocol::name::QueueName;
@@ -31,7 +31,7 @@ const STATUSES: [Status; 4] = [Status::Scheduled, Status::Ready, Status::Complet
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn set_aside<S: Snapshot>(snapshot: &S, key: &Key) -> Result<Batch, StoreError> {
+pub(crate) fn set_aside<S: Snapshot>(snapshot: &S, key: &Key) -> Result<Batch, StoreError> {
     let mut batch = Batch::default();
     let Some(value) = snapshot.get(key)? else { return Ok(batch) };
     batch.set_aside(key.clone(), &value);
@@ -70,7 +70,7 @@ pub fn set_aside<S: Snapshot>(snapshot: &S, key: &Key) -> Result<Batch, StoreErr
 }
 
 /// Rewrites a job in flight as one whose worker may still report.
-pub fn replace(job: &Job) -> Batch {
+pub(crate) fn replace(job: &Job) -> Batch {
     let mut batch = Batch::default();
     batch.put_job(&Job { lapsed: true, ..job.clone() });
     batch

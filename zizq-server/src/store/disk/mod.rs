@@ -51,7 +51,7 @@ pub(crate) const LOG_TARGET_OF_LOCK: &str = "fjall::locked_file";
 
 /// The memory of a store, in bytes.
 #[derive(Debug, Clone, Copy)]
-pub struct Memory {
+pub(crate) struct Memory {
     /// For caching data read from disk.
     pub cache: u64,
     /// For the memtable. A larger one makes writes cheaper and the replay after a crash longer, and takes up to three
@@ -62,14 +62,14 @@ pub struct Memory {
 impl Memory {
     /// The memory of a store of jobs.
     #[must_use]
-    pub const fn for_jobs(cache: u64) -> Self {
+    pub(crate) const fn for_jobs(cache: u64) -> Self {
         Self { cache, gathered: 24 * 1024 * 1024 }
     }
 }
 
 /// Clones are the same store: reopening one reopens all.
 #[derive(Clone)]
-pub struct DiskStore {
+pub(crate) struct DiskStore {
     at: Arc<At>,
     open: Arc<RwLock<Option<Open>>>,
     /// Whether everything was cleared since the last commit.
@@ -126,7 +126,7 @@ impl DiskStore {
     /// The store in `folder`, not opened yet. It is full when its disk has fewer than `min_free` free bytes; the
     /// default depends on the disk.
     #[must_use]
-    pub fn new(folder: &Path, memory: Memory, min_free: Option<u64>) -> Self {
+    pub(crate) fn new(folder: &Path, memory: Memory, min_free: Option<u64>) -> Self {
         Self::within(folder, memory, Space::new(folder, min_free))
     }
 
@@ -142,7 +142,7 @@ impl DiskStore {
     /// A store in another folder of the same disk, not opened yet, which may use as much of the disk, and holds no
     /// space back.
     #[must_use]
-    pub fn beside(&self, folder: &Path, memory: Memory) -> Self {
+    pub(crate) fn beside(&self, folder: &Path, memory: Memory) -> Self {
         Self::within(folder, memory, self.at.space.beside(folder))
     }
 
@@ -150,7 +150,8 @@ impl DiskStore {
     ///
     /// # Errors
     /// [`StoreError::Locked`] while another process has it open.
-    pub fn open(folder: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+    #[cfg(test)]
+    pub(crate) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
         let mut store = Self::new(folder, Memory::for_jobs(cache_bytes), None);
         store.reopen()?;
         Ok(store)
@@ -161,7 +162,7 @@ impl DiskStore {
     }
 
     /// Makes opening a damaged store continue with what can be read. What is lost is set aside.
-    pub fn salvage(&self) {
+    pub(crate) fn salvage(&self) {
         self.at.salvages.store(true, Ordering::Relaxed);
     }
 
@@ -184,27 +185,27 @@ impl DiskStore {
     }
 
     /// Whether so little space is left that job output must be refused.
-    pub fn is_full_for_output(&self) -> bool {
+    pub(crate) fn is_full_for_output(&self) -> bool {
         self.at.space.is_low(self.unwritten() + self.at.space.for_output())
     }
 
     /// Reserves room for this many bytes of output.
-    pub fn set_output(&self, bytes: u64) {
+    pub(crate) fn set_output(&self, bytes: u64) {
         self.at.space.set_output(bytes);
     }
 
     /// How much output may gather in memory before it is written, in bytes; `most` on a large disk.
-    pub fn gathered_output(&self, most: u64) -> u64 {
+    pub(crate) fn gathered_output(&self, most: u64) -> u64 {
         self.at.space.gathered(most)
     }
 
     /// Whether it must be reopened to free space that is needed.
-    pub fn is_cramped(&self) -> bool {
+    pub(crate) fn is_cramped(&self) -> bool {
         self.at.is_cramped.load(Ordering::Relaxed)
     }
 
     /// The memtable bytes that are not on the disk yet.
-    pub fn unwritten(&self) -> u64 {
+    pub(crate) fn unwritten(&self) -> u64 {
         let counted = |open: &Open| {
             let cleared = open.cleared.load(Ordering::Relaxed);
             let least = open.jobs.tree.active_memtable().size();
@@ -489,7 +490,7 @@ impl Store for DiskStore {
 
 /// Empty if the store was closed.
 #[derive(Clone)]
-pub struct DiskSnapshot(Option<Reading>);
+pub(crate) struct DiskSnapshot(Option<Reading>);
 
 #[derive(Clone)]
 struct Reading {

@@ -32,7 +32,7 @@ impl FromStr for Recurrence {
 ///
 /// # Errors
 /// A sentence, where there is none.
-pub fn zone(name: &str) -> Result<TimeZone, String> {
+pub(crate) fn zone(name: &str) -> Result<TimeZone, String> {
     TimeZone::get(name)
         .map_err(|_| format!("timezone: `{}` is no time zone of the IANA database", excerpt(name)))
 }
