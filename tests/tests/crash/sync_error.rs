@@ -79,7 +79,7 @@ fn is_open_again(log: &Path) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_sync_that_failed_nothing_is_confirmed_whoever_heard_of_it() {
+async fn after_a_failed_sync_nothing_is_confirmed_whichever_thread_saw_the_error() {
     for (thread, heard) in [("sync", "one"), ("sync-ahead", "one"), ("fjall:worker", "each")] {
         let folder = TempDir::with_prefix("zizq-test-").unwrap();
         let (library, armed) = (build(folder.path(), "sync_error"), folder.path().join("armed"));

@@ -344,7 +344,7 @@ async fn what_cannot_be_folded_is_refused_in_a_sentence() {
 }
 
 #[tokio::test]
-async fn whoever_waits_waits_for_the_batch() {
+async fn a_waiting_call_waits_for_the_batch() {
     let server = Server::start().await;
     let client = server.client();
     let first = opened(&client, &adding("k", 1)).await;

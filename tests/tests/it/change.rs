@@ -180,7 +180,7 @@ async fn a_patch_is_refused_by_shape_then_value_then_job_then_status() {
 }
 
 #[tokio::test]
-async fn retry_makes_ready_what_is_not() {
+async fn retry_makes_jobs_ready_that_are_not() {
     let server = Server::start().await;
     for wire in [Wire::ALL[0], Wire::ALL[3]] {
         let client = server.client_as(wire);

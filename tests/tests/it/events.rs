@@ -115,7 +115,7 @@ async fn events_are_filtered() {
 }
 
 #[tokio::test]
-async fn a_reader_that_does_not_read_is_told_that_it_missed_something_and_slows_nobody_down() {
+async fn a_slow_reader_is_told_that_it_missed_events_and_slows_no_one_down() {
     let server = Server::with(["--enqueue-commit-mode", "buffered"]).await;
     let client = server.client();
     let mut events = Events::open(&client, "").await;

@@ -41,7 +41,7 @@ async fn numbers(client: &Client) -> (Vec<usize>, Vec<usize>) {
 }
 
 #[tokio::test]
-async fn of_many_producers_with_one_key_nobody_is_lost_or_counted_twice() {
+async fn no_job_of_many_producers_with_one_key_is_lost_or_counted_twice() {
     let server = Server::start().await;
     for wire in Wire::ALL {
         let producers = (0..64).map(|producer| {
@@ -144,7 +144,7 @@ async fn a_bulk_of_ten_thousand_is_folded_at_once() {
 }
 
 #[tokio::test]
-async fn expressions_that_do_harm_are_stopped_and_nobody_else_notices() {
+async fn harmful_expressions_are_stopped_without_affecting_others() {
     let flags = ["--filter-timeout", "700ms", "--filter-memory", "64MB", "--enqueue-commit-mode", "buffered"];
     let server = Server::with(flags).await;
     let client = server.client();

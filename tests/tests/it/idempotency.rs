@@ -131,7 +131,7 @@ async fn of_many_that_are_sent_at_once_one_is_carried_out_and_all_hear_of_it() {
 }
 
 #[tokio::test]
-async fn who_waits_with_a_key_and_comes_again_goes_on_waiting() {
+async fn a_waiting_call_that_is_retried_with_its_key_continues_to_wait() {
     let server = Server::start().await;
     let client = server.client();
     let mut kept = job(1);

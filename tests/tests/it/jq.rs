@@ -175,7 +175,7 @@ async fn filters_that_take_long_share_with_others() {
 }
 
 #[tokio::test]
-async fn what_is_no_expression_is_refused_before_anything_is_looked_at() {
+async fn an_invalid_expression_is_refused_before_any_job_is_read() {
     let server = Server::start().await;
     for format in [Format::Json, Format::MessagePack] {
         let client = server.client_as(Wire { format, ..Wire::default() });
@@ -254,7 +254,7 @@ async fn probed(client: Client, over: watch::Receiver<bool>) -> Vec<Duration> {
 }
 
 #[tokio::test]
-async fn attacks_are_stopped_and_nobody_else_notices() {
+async fn attacks_are_stopped_without_affecting_others() {
     let server = Server::with(["--filter-memory", "64MB", "--enqueue-commit-mode", "buffered"]).await;
     let client = server.client();
     add(&client, (0..200).map(|_| Value::Null)).await;
@@ -310,7 +310,7 @@ async fn several_attacks_at_once_leave_room_for_others() {
 }
 
 #[tokio::test]
-async fn who_waits_too_long_for_the_expressions_of_others_is_told_to_come_again() {
+async fn a_call_that_waits_too_long_for_other_expressions_is_told_to_retry() {
     let server = Server::with(["--filter-timeout", "1m", "--enqueue-commit-mode", "buffered"]).await;
     let client = server.client();
     add(&client, [Value::Null]).await;

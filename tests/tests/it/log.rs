@@ -319,7 +319,7 @@ async fn a_log_is_followed_until_the_attempt_is_over() {
 }
 
 #[tokio::test]
-async fn whoever_follows_hears_when_the_job_is_gone() {
+async fn a_follower_is_told_when_the_job_is_deleted() {
     let server = Server::start().await;
     let client = server.client();
     for way in ["delete", "reset", "purge"] {
@@ -340,7 +340,7 @@ async fn whoever_follows_hears_when_the_job_is_gone() {
 }
 
 #[tokio::test]
-async fn a_follower_that_does_not_read_misses_something_and_slows_nobody() {
+async fn a_follower_that_does_not_read_misses_output_and_slows_no_one() {
     let server = Server::start().await;
     let client = server.client();
     let job = delivered(&client, "q").await;

@@ -30,7 +30,7 @@ async fn ends(mut child: Child) {
 
 /// More than a pipe holds, which is 64 KiB.
 #[tokio::test]
-async fn a_log_that_nobody_reads_does_not_stop_the_server() {
+async fn an_unread_log_does_not_stop_the_server() {
     let folder = TempDir::with_prefix("zizq-test-").unwrap();
     let root = folder.path().join("root");
     let mut server = unread("zizq-server", &folder, &["--port", "0", "--root-dir", root.to_str().unwrap()]);
@@ -47,7 +47,7 @@ async fn a_log_that_nobody_reads_does_not_stop_the_server() {
 }
 
 #[tokio::test]
-async fn a_log_that_nobody_reads_does_not_stop_a_worker() {
+async fn an_unread_log_does_not_stop_a_worker() {
     let server = Server::start().await;
     let client = server.client();
     let folder = TempDir::with_prefix("zizq-test-").unwrap();

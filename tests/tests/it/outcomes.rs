@@ -231,7 +231,7 @@ async fn a_broken_worker_is_seen_on_the_server_in_words() {
 }
 
 #[tokio::test]
-async fn a_pause_of_no_time_is_a_second_at_least_and_starves_nobody() {
+async fn a_zero_pause_lasts_at_least_a_second_and_starves_no_one() {
     let server = Server::start().await;
     let client = server.client();
     let mut endpoint = Endpoint::start().await;

@@ -71,7 +71,7 @@ async fn there_are_no_huge_pages() {
 }
 
 #[tokio::test]
-async fn thousands_of_idle_streams_cost_little_and_slow_nobody() {
+async fn thousands_of_idle_streams_cost_little_and_slow_no_one() {
     const STREAMS: u64 = 3_000;
     allow_open_files(STREAMS + 1_000);
     let mut server = Server::start().await;
@@ -100,7 +100,7 @@ async fn thousands_of_idle_streams_cost_little_and_slow_nobody() {
 
 /// A head announces what it likes. Only what has come takes memory, and who does not go on gives it back.
 #[tokio::test]
-async fn bodies_that_do_not_come_hold_up_nobody() {
+async fn stalled_bodies_delay_no_other_call() {
     const BODY: usize = 32 << 20;
     const SENT: usize = 24 << 20;
     let mut server = Server::start().await;
@@ -153,7 +153,7 @@ impl Body for NeverComes {
 }
 
 #[tokio::test]
-async fn a_thousand_heads_without_bodies_hold_up_nobody() {
+async fn a_thousand_heads_without_bodies_delay_no_other_call() {
     let mut server = Server::start().await;
     let before = server.process().usage().unwrap().rss;
     let mut waiting = Vec::new();
@@ -376,7 +376,7 @@ async fn large_jobs_that_a_worker_missed_are_sent_as_it_reads_them() {
 
 /// One connection of HTTP/2 could take all memory with answers that it does not read.
 #[tokio::test]
-async fn answers_that_nobody_reads_do_not_pile_up() {
+async fn unread_answers_do_not_pile_up() {
     const JOBS: usize = 2_000;
     let mut server = Server::start().await;
     let client = server.client_as(Wire { http: Http::Two, ..Wire::default() });
@@ -463,7 +463,7 @@ async fn lists_of_names_have_pages_where_they_are_asked_for() {
 }
 
 #[tokio::test]
-async fn a_list_that_nobody_could_read_at_once_ends_at_a_size() {
+async fn a_list_too_large_for_one_answer_ends_at_a_size() {
     const POLLS: usize = 80;
     let server = Server::start().await;
     let client = server.client();
@@ -569,7 +569,7 @@ async fn head_is_get_without_the_body() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_gets_a_sentence_too() {
+async fn an_invalid_request_also_gets_a_sentence() {
     let server = Server::start().await;
     let long = "x".repeat(70_000);
     let longer = "x".repeat(200_000);

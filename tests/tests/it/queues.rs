@@ -95,7 +95,7 @@ async fn a_paused_queue_hands_out_nothing_until_it_is_resumed() {
 }
 
 #[tokio::test]
-async fn what_is_in_flight_ends_while_its_queue_is_paused() {
+async fn jobs_in_flight_finish_while_their_queue_is_paused() {
     let server = Server::start().await;
     let client = server.client();
     client.add("q").await;

@@ -139,7 +139,7 @@ fn free(folder: &Path) -> u64 {
 }
 
 #[tokio::test]
-async fn below_the_reserve_jobs_are_refused_and_those_that_are_there_come_to_their_end() {
+async fn below_the_reserve_new_jobs_are_refused_and_existing_ones_finish() {
     let server = Small::start(64, &["--min-free-disk", "16MiB"]).await;
     server.client.add("prints").await;
     let prints = server.client.poll_one("prints").await;

@@ -114,7 +114,7 @@ async fn the_limits_are_flags() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_refused_too() {
+async fn a_request_that_is_not_http_is_also_refused() {
     let server = Server::start().await;
     for bytes in [
         &b"nonsense\r\n\r\n"[..],
