@@ -108,7 +108,7 @@ async fn bad_entries_are_refused_by_their_names_and_change_nothing() {
             (with("paused", json!("yes")), 400, "paused"),
             (with("name", json!("")), 400, "name"),
             (with("name", json!("a,b")), 400, "name"),
-            (with("job", json!(7)), 400, "entry `bad`: job."),
+            (with("job", json!(7)), 400, "entry `bad`: job:"),
             (with("job", json!({"queue": "q", "type": "t"})), 400, "payload"),
             (with_job("queue", json!("")), 400, "entry `bad`: job.queue"),
             (with_job("ready_at", json!(5)), 400, "entry `bad`: job.ready_at"),

@@ -38,7 +38,7 @@ async fn a_connection_too_many_hears_of_it_and_finds_a_place_later() {
         let wire = Wire { http, ..Wire::default() };
         let answer = server.client_as(wire).get("/health").await;
         assert_ne!(answer.header("retry-after"), "");
-        assert!(answer.expect_code(Code::TooManyConnections).contains("3 connections"));
+        assert!(answer.expect_code(Code::TooManyConnections).contains("connection limit of 3"));
     }
     drop(streams.pop());
     let client = until("a place for a connection", async || {
