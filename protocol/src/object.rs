@@ -13,7 +13,7 @@ use crate::error::excerpt;
 
 /// A `T` that was written as an object. Serde would also accept an array of the members in their order.
 ///
-/// `T` refuses unknown members with `deny_unknown_fields`. Inside [`tolerantly`] they are withheld from it.
+/// `T` refuses unknown members with `deny_unknown_fields`. Inside `tolerantly` they are withheld from it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Object<T>(pub T);
 
