@@ -87,6 +87,7 @@ impl Server {
             batcher,
             engine,
             logs,
+            unread: Arc::default(),
             limits,
             work: Work::new(),
             events,

@@ -38,6 +38,7 @@ use tokio::sync::watch;
 
 use crate::batching::Batcher;
 use crate::config::Limits;
+use crate::engine::outbox::AllUnread;
 use crate::http::Service;
 use crate::http::reply::{Answer, Refusal};
 use crate::http::request::{Request, Upload};
@@ -57,6 +58,8 @@ pub(crate) struct App {
     pub work: Work,
     pub events: Arc<Hub>,
     pub logs: Logs,
+    /// What all streams together have yet to send.
+    pub unread: Arc<AllUnread>,
     /// The longest silence on a stream, in milliseconds.
     pub heartbeat_ms: u64,
     /// Turns true when streams must end.

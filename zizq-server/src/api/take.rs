@@ -81,7 +81,7 @@ pub(crate) async fn stream(app: &Arc<App>, request: &Request) -> Answer {
 
     let is_sse = format == StreamFormat::EventStream;
     let lease_ms = params.lease_ms.or(is_sse.then_some(DEFAULT_LEASE_MS));
-    let outbox = Arc::new(Outbox::default());
+    let outbox = Arc::new(Outbox::within(&app.unread));
     let open = OpenStream {
         kind: if is_sse { StreamKind::Events } else { StreamKind::Bound },
         queues: params.queues,
@@ -158,7 +158,7 @@ pub(crate) async fn poll(app: &Arc<App>, request: &Request) -> Answer {
         in_range("lease_ms", poll.lease_ms, MIN_LEASE_MS, MAX_LEASE_MS)?.unwrap_or(DEFAULT_LEASE_MS);
 
     let worker = poll.worker.or_else(|| request.header("worker-id").map(Cow::into_owned));
-    let outbox = Arc::new(Outbox::default());
+    let outbox = Arc::new(Outbox::within(&app.unread));
     let open = OpenStream {
         kind: StreamKind::Poll,
         queues: poll.queues.filter(|queues| !queues.is_empty()).map(distinct).transpose()?,

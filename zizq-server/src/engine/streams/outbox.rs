@@ -14,6 +14,12 @@ use crate::job::Job;
 
 /// A stream with more than this unread gets no jobs until its reader has caught up, in bytes. Tests cross it often.
 const MAX_UNREAD: usize = if cfg!(test) { 256 * 1024 } else { 1024 * 1024 };
+/// With more than this unread in all outboxes together, a stream gets no job before it has read the one it has, in bytes.
+const MAX_ALL_UNREAD: usize = 256 * 1024 * 1024;
+
+/// The unread bytes of all outboxes that share it.
+#[derive(Debug, Default)]
+pub(crate) struct AllUnread(AtomicUsize);
 
 /// A job on its way to a worker.
 #[derive(Debug, Clone)]
@@ -40,6 +46,7 @@ pub enum Item {
 pub struct Outbox {
     queue: Mutex<Queue>,
     unread: AtomicUsize,
+    all: Arc<AllUnread>,
     starved: AtomicBool,
 }
 
@@ -51,19 +58,34 @@ struct Queue {
 }
 
 impl Outbox {
+    /// An outbox that shares its memory with others.
+    pub(crate) fn within(all: &Arc<AllUnread>) -> Self {
+        let mut outbox = Self::default();
+        outbox.all = all.clone();
+        outbox
+    }
+
     /// Whether the reader keeps up. If not, it will be asked to say when it has ([`Outbox::was_starved`]).
     pub fn has_room(&self) -> bool {
-        if self.unread.load(Ordering::SeqCst) < MAX_UNREAD {
+        if self.fits() {
             return true;
         }
         // Ask first, look again after: the reader may have emptied the outbox in between.
         self.starved.store(true, Ordering::SeqCst);
-        self.unread.load(Ordering::SeqCst) < MAX_UNREAD
+        self.fits()
+    }
+
+    /// An empty outbox always has room. So a stream that others keep from its jobs waits for its own reader alone, and goes
+    /// on without being told that there is room again.
+    fn fits(&self) -> bool {
+        let unread = self.unread.load(Ordering::SeqCst);
+        unread == 0 || (unread < MAX_UNREAD && self.all.0.load(Ordering::Relaxed) < MAX_ALL_UNREAD)
     }
 
     /// Reserves room for a job that is going to be pushed.
     pub fn reserve(&self, bytes: usize) {
         self.unread.fetch_add(bytes, Ordering::SeqCst);
+        self.all.0.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Appends items and wakes the reader.
@@ -124,7 +146,58 @@ impl Outbox {
     pub fn was_starved(&self, read: &[Item]) -> bool {
         let bytes: usize =
             read.iter().map(|item| if let Item::Job(d) = item { d.job.weight() } else { 0 }).sum();
+        self.all.0.fetch_sub(bytes, Ordering::Relaxed);
         self.unread.fetch_sub(bytes, Ordering::SeqCst);
         self.starved.load(Ordering::SeqCst) && self.starved.swap(false, Ordering::SeqCst)
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.all.0.fetch_sub(*self.unread.get_mut(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outboxes_together_hold_no_more_than_one_job_each_beyond_their_limit() {
+        let all = Arc::default();
+        let outbox = || Outbox::within(&all);
+        let (small, other, empty) = (outbox(), outbox(), outbox());
+        small.reserve(100);
+        assert!(small.has_room());
+        other.reserve(MAX_ALL_UNREAD);
+        assert!(!small.has_room(), "the others have it all");
+        assert!(!other.has_room());
+        assert!(empty.has_room(), "or it would have to be told when there is room again");
+        empty.reserve(1);
+        assert!(!empty.has_room());
+        // A reader that is gone has read all of it.
+        drop(other);
+        assert!(small.has_room() && empty.has_room());
+        assert_eq!(all.0.load(Ordering::Relaxed), 101);
+    }
+
+    #[test]
+    fn who_was_refused_is_asked_for_when_its_reader_has_caught_up() {
+        let all = Arc::default();
+        let (outbox, other) = (Outbox::within(&all), Outbox::within(&all));
+        let job = Job::sample(1);
+        let item = Item::Job(Delivery {
+            queue: QueueName::new("q").unwrap(),
+            token: LeaseToken::from_u64(1),
+            lease_expires_at: None,
+            event: 1,
+            job: Arc::new(job),
+        });
+        let Item::Job(delivery) = &item else { unreachable!() };
+        outbox.reserve(delivery.job.weight());
+        other.reserve(MAX_ALL_UNREAD);
+        assert!(!outbox.has_room());
+        assert!(outbox.was_starved(std::slice::from_ref(&item)), "the engine waits to hear of it");
+        assert!(outbox.has_room(), "it is empty");
     }
 }
