@@ -1,13 +1,13 @@
-//! What the engine knows of time, and what follows when somebody sets the clock.
+//! What the engine knows of time, and what follows when the clock is set.
 //!
-//! There are two clocks ([`Time`]). What lasts for a length counts by the one that never steps (`up`): leases, the time
-//! that a stream may be away, timeouts, tokens of budgets. What has a date is by the clock on the wall (`now`): when
-//! jobs are ready and forgotten, when cron entries come, everything that is shown. `now` may step back, so whatever
-//! must grow (stamps, tokens) sees to that itself.
+//! There are two clocks ([`Time`]). Lengths are measured by the one that never steps (`up`): leases, the time that a
+//! stream may be away, timeouts, the tokens of budgets. Dates are read from the wall clock (`now`): when jobs are ready
+//! and when they are forgotten, when cron entries fire, everything that is shown. `now` may step back, so whatever must
+//! grow (stamps, tokens) ensures that itself.
 //!
-//! Where the clock is set ahead, what has a date up to then is due. Where it is set back, dates that the engine had
-//! made by adding a length to a time that was wrong are made anew, in slices ([`Engine::wants_undated`]), and cron
-//! entries look for their next time from now on.
+//! If the clock is set ahead, everything dated up to then is due. If it is set back, dates that the engine calculated
+//! by adding a length to a wrong time are calculated again, in slices ([`Engine::wants_undated`]), and cron entries
+//! look for their next time from now on.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,64 +25,65 @@ use crate::store::batch::Batch;
 use crate::store::record::{ClockRecord, LeaseEnd};
 use crate::store::view::{Part, TimerKey};
 
-/// The clock is written down about so often, in milliseconds.
+/// The clock is written down about this often, in milliseconds.
 const SAVE_EVERY_MS: u64 = 1_000;
 
-/// The clock is written down about once a second: what was handed out last may be this much later, in milliseconds.
+/// How much later than the last record the last stamp or token may be, in milliseconds: the clock is written down about
+/// once a second.
 const SLACK_MS: u64 = 2_000;
 
-/// A clock that goes back by less has not been set: it is being adjusted, in milliseconds.
+/// A clock that goes back by less than this was adjusted rather than set, in milliseconds.
 const STEP_MS: u64 = 1_000;
 
-/// A token is a time in milliseconds and a count: room for a million deliveries a millisecond.
+/// A token is a time in milliseconds and a count: these bits allow a million deliveries a millisecond.
 const TOKEN_COUNT_BITS: u32 = 20;
 
-/// How many timers are looked at in one turn after the clock was set back.
+/// The number of timers checked in one turn after the clock was set back.
 pub(crate) const UNDATED_SLICE: usize = if cfg!(test) { 4 } else { 64 };
 
-/// What is left to do after the clock was set back.
+/// The work left after the clock was set back.
 #[derive(Debug, Clone, Copy)]
 struct Undated {
-    /// Where timers are to be looked at next.
+    /// The next timer to check.
     from: TimerKey,
-    /// What the clock on the wall said before.
+    /// What the wall clock said before.
     before: u64,
 }
 
-/// The time of a turn, and the numbers that are made of it.
+/// The time of a turn, and the numbers that are made from it.
 ///
-/// - `up` never steps back, and within a turn neither clock moves.
-/// - Stamps and tokens only grow, whatever the clocks do, also across restarts: the store is told so often that all of
-///   them lie before what it knows plus [`SLACK_MS`], where the next engine begins.
+/// - `up` never steps back, and neither clock moves within a turn.
+/// - Stamps and tokens only grow, whatever the clocks do, also across restarts: the store is updated often enough that
+///   all of them lie before what it knows plus [`SLACK_MS`], where the next engine begins.
 /// - A token is not earlier than the stamp of its job.
 #[derive(Debug, Clone)]
 pub(super) struct Clock {
-    /// What the clock on the wall says in this turn, in milliseconds since the Unix epoch.
+    /// What the wall clock says in this turn, in milliseconds since the Unix epoch.
     now: u64,
     /// What the clock that never steps says, in milliseconds.
     up: u64,
-    /// The clock on the wall was set back, and said this before; it has not been seen to yet.
+    /// What the wall clock said before it was set back, until the engine has reacted to that.
     set_back_from: Option<u64>,
-    /// Where timers are to be looked at whose dates may come from a clock that was ahead.
+    /// The next timer whose date may come from a clock that was ahead.
     undated: Option<Undated>,
     stamps: Stamps,
     last_token: u64,
-    /// Tokens of deliveries that the store may not have heard of before a crash.
+    /// The tokens of deliveries that the store may have lost in a crash.
     forgotten: Range<u64>,
-    /// When the store was told last.
+    /// When the store was last updated.
     saved_at: Time,
 }
 
-/// By how much the clock on the wall was set back since this was written down, in milliseconds.
+/// Returns by how much the wall clock was set back since this was written down, in milliseconds.
 pub(super) const fn set_back_by(record: ClockRecord, now: u64) -> u64 {
     let back = record.wall.saturating_sub(now);
     if back >= STEP_MS { back } else { 0 }
 }
 
 impl Clock {
-    /// A clock that goes on where that of an earlier engine stopped.
+    /// Makes a clock that goes on where that of an earlier engine stopped.
     pub(super) fn stored(record: ClockRecord, Time { wall: now, up }: Time) -> Self {
-        // It was set back while nobody was looking, or what follows from that has not come to its end.
+        // The clock was set back while no engine ran, or an earlier engine had not finished reacting.
         let back_from = (set_back_by(record, now) > 0).then_some(record.wall);
         // Only counters start ahead of the clock: time itself must not stand still until the clock has caught up.
         let start = if record.latest == 0 { now } else { now.max(record.latest + SLACK_MS) };
@@ -100,12 +101,12 @@ impl Clock {
         }
     }
 
-    /// Writes down that the step that was found at the start is known: the next one must not count it once more.
+    /// Records that the step found at the start is known, so that the next start does not count it again.
     pub(super) fn save_step(&self, record: ClockRecord, batch: &mut Batch) {
         batch.put_clock(ClockRecord { wall: self.now, back_from: self.set_back_from, ..record });
     }
 
-    /// What the clock on the wall says in this turn, in milliseconds since the Unix epoch.
+    /// What the wall clock says in this turn, in milliseconds since the Unix epoch.
     pub(super) const fn now(&self) -> u64 {
         self.now
     }
@@ -120,7 +121,7 @@ impl Clock {
         Time { wall: self.now, up: self.up }
     }
 
-    /// What the clock on the wall says when the other one says `up`, if nobody sets it.
+    /// Returns what the wall clock says when the other one says `up`, unless it is set meanwhile.
     pub(super) const fn wall_of(&self, up: u64) -> u64 {
         (self.now + up).saturating_sub(self.up)
     }
@@ -130,13 +131,13 @@ impl Clock {
         (self.up + wall).saturating_sub(self.now)
     }
 
-    /// What is written down has a date.
+    /// Converts the end of a lease to dates, as it is written down.
     pub(super) fn dated(&self, LeaseEnd { kept_until, restored_at }: LeaseEnd) -> LeaseEnd {
         let dated = |up: Option<u64>| up.map(|up| self.wall_of(up));
         LeaseEnd { kept_until: dated(kept_until), restored_at: dated(restored_at) }
     }
 
-    /// Moves the time on. What the clock on the wall said before, if it was set back and that is to be seen to now.
+    /// Moves time on. Returns what the wall clock said before, if it was set back and the engine has to react now.
     fn advance(&mut self, time: Time) -> Option<u64> {
         let up = self.up.max(time.up);
         let expected = self.now + (up - self.up);
@@ -144,70 +145,70 @@ impl Clock {
         if expected >= self.now + STEP_MS {
             self.set_back_from = self.set_back_from.max(Some(expected));
         }
-        // Since a start it may have been set ahead again.
+        // It may have been set ahead again since the start.
         self.set_back_from.take().map(|before| before.max(self.now))
     }
 
-    /// Whether the clock on the wall was set back since the last turn.
+    /// Whether the wall clock was set back since the last turn.
     fn is_set_back(&self, time: Time) -> bool {
         self.set_back_from.is_some() || self.wall_of(time.up) >= time.wall + STEP_MS
     }
 
-    /// Whether the store is to be told what time it is.
+    /// Whether the time is due to be written to the store.
     const fn is_to_be_saved(&self) -> bool {
         let Time { wall, up } = self.saved_at;
-        // Also where it was set ahead: what is handed out now must not be handed out again after a crash.
+        // Also if it was set ahead: an id or token given out now must not be given out again after a crash.
         self.up >= up + SAVE_EVERY_MS || self.now >= wall + SAVE_EVERY_MS
     }
 
-    /// Writes down a time before which every id and token so far was given out, and what the clocks say.
+    /// Writes down a time that is later than every id and token so far, and what the clocks say.
     pub(super) fn save(&mut self, batch: &mut Batch) {
         self.saved_at = self.time();
         let back_from = self.undated.map(|undated| undated.before);
         batch.put_clock(ClockRecord { latest: self.latest(), wall: self.now, back_from });
     }
 
-    /// A time before which every id and token so far was given out.
+    /// Returns a time that is later than every id and token so far.
     pub(super) fn latest(&self) -> u64 {
         self.now.max(self.stamps.millis()).max(self.last_token >> TOKEN_COUNT_BITS)
     }
 
-    /// No timer is left whose date could be wrong.
+    /// Ends the check of timers: none is left whose date could be wrong.
     pub(super) const fn forget_undated(&mut self) {
         self.undated = None;
     }
 
-    /// The next stamp.
+    /// Returns the next stamp.
     pub(super) fn next_stamp(&mut self) -> Stamp {
         self.stamps.next(self.now)
     }
 
-    /// The stamp that was handed out last.
+    /// Returns the stamp that was given out last.
     pub(super) const fn last_stamp(&self) -> Stamp {
         self.stamps.last()
     }
 
-    /// A token that no delivery had before, and none will have after.
+    /// Returns a token that no delivery had before, and none will have later.
     pub(super) fn next_token(&mut self) -> LeaseToken {
-        // Where the clock was set back it is not earlier than its job.
+        // After the clock was set back, the token must still not be earlier than its job.
         let at = self.now.max(self.stamps.millis());
         self.last_token = (at << TOKEN_COUNT_BITS).max(self.last_token + 1);
         LeaseToken::from_u64(self.last_token)
     }
 
-    /// Whether a job can have been handed out with this token shortly before a crash.
+    /// Whether a job can have been delivered with this token shortly before a crash.
     pub(super) fn may_have_forgotten(&self, job: &Job, token: LeaseToken) -> bool {
         self.forgotten.contains(&token.to_u64()) && time_of(token) >= Stamp::of(job.id).millis()
     }
 }
 
-/// When a token was handed out, in milliseconds since the Unix epoch.
+/// Returns when a token was given out, in milliseconds since the Unix epoch.
 pub(super) const fn time_of(token: LeaseToken) -> u64 {
     token.to_u64() >> TOKEN_COUNT_BITS
 }
 
 impl Engine {
-    /// Moves the time on.
+    /// Moves time on.
     pub fn set_time(&mut self, time: Time) {
         if let Some(before) = self.clock.advance(time) {
             self.follow_back(before);
@@ -218,7 +219,7 @@ impl Engine {
         }
     }
 
-    /// The clock on the wall said `before` a moment ago.
+    /// Reacts to a wall clock that said `before` a moment ago.
     fn follow_back(&mut self, before: u64) {
         tracing::warn!(
             ms = before - self.clock.now,
@@ -233,12 +234,13 @@ impl Engine {
         self.clock.save(&mut self.batch);
     }
 
-    /// Where timers are to be looked at whose dates may come from a clock that was ahead.
+    /// Returns where to continue checking timers whose dates may come from a clock that was ahead.
     pub fn wants_undated(&self) -> Option<TimerKey> {
         self.clock.undated.map(|undated| undated.from)
     }
 
-    /// Takes in the jobs of timers from [`Engine::wants_undated`] on, and where the next ones are.
+    /// Dates jobs anew whose timers were read from [`Engine::wants_undated`] on; `part` also says where the next ones
+    /// are.
     pub fn date_anew(&mut self, part: Part<Job, TimerKey>) {
         for job in part.items {
             let now = self.clock.now;
@@ -265,7 +267,8 @@ impl Engine {
         }
     }
 
-    /// How long after `time` something is to be done even if no command comes, in milliseconds; none: never.
+    /// Returns how long after `time` the engine has something to do even if no command comes, in milliseconds; none:
+    /// never.
     pub fn due_in(&self, time: Time) -> Option<u64> {
         let is_busy = !self.bulks.is_empty() || self.clock.undated.is_some() || self.clock.is_set_back(time);
         if is_busy {

@@ -1,4 +1,4 @@
-//! What is asked for budgets, and for the bindings of jobs to them.
+//! Requests about budgets, and about the bindings of jobs to them.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ fn too_costly(key: &BudgetKey, cost: u32, policy: Policy) -> String {
 }
 
 impl Engine {
-    /// The budget of this key.
+    /// Returns the budget with this key.
     pub(in crate::engine) fn budget(&self, key: &BudgetKey) -> Result<BudgetView, Reject> {
         self.budgets.view(key).ok_or_else(|| Reject::Missing(unknown(key)))
     }
@@ -65,7 +65,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether there can be so many budgets more.
+    /// Checks that the limit leaves room for this many more budgets.
     fn check_room(&self, more: usize) -> Result<(), Reject> {
         let limit = self.settings.max_budgets;
         if more == 0 || self.budgets.len() + more <= limit {
@@ -99,12 +99,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether an attempt that is to go on would draw more than there is.
+    /// Whether the attempt would draw more than is left if it went on.
     pub(in crate::engine) fn is_short(&self, job: &Job) -> bool {
         !self.budgets.can_hold(job.draw, self.clock.up())
     }
 
-    /// Checks what new jobs draw on budgets, and creates the budgets that they bring along: all of them or none.
+    /// Checks what new jobs draw, and creates the budgets they bring along: all of them or none.
     pub(in crate::engine) fn prepare_budgets<'a>(
         &mut self,
         jobs: impl Iterator<Item = (usize, &'a NewJob)>,
@@ -135,7 +135,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Checks what jobs are to draw, and creates the budgets that are brought along.
+    /// Checks what the change makes jobs draw, and creates the budgets it brings along.
     pub(in crate::engine) fn prepare_change(&mut self, change: &BindingChange) -> Result<(), Reject> {
         let mut to_create = Vec::new();
         for NewBinding { binding: Binding { key, cost }, create_with } in change.news() {
@@ -163,7 +163,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether there is the budget that many jobs are to draw less on, or not at all.
+    /// Checks that the budget exists on which a change makes jobs draw less, or nothing.
     pub(in crate::engine) fn check_budget_of(&self, change: &BindingChange) -> Result<(), Reject> {
         match change {
             BindingChange::Cost(key, _) | BindingChange::Remove(key) if self.budgets.id(key).is_none() => {
@@ -173,7 +173,7 @@ impl Engine {
         }
     }
 
-    /// Changes what a job draws that is scheduled or ready; none where it draws that already.
+    /// Changes what a scheduled or ready job draws. Returns none if it draws that already.
     pub(in crate::engine) fn bind(
         &mut self,
         job: &Arc<Job>,
@@ -188,7 +188,7 @@ impl Engine {
     }
 }
 
-/// The bindings of a job after a change; none where they stay as they are.
+/// Returns the bindings of a job after a change; none if they stay the same.
 pub(in crate::engine) fn bound(job: &Job, change: &BindingChange) -> Result<Option<Vec<Binding>>, Reject> {
     let before = job.flow.as_ref().map_or(&[][..], |flow| &flow.budgets);
     let at = |key: &BudgetKey| before.iter().position(|binding| binding.key == *key);

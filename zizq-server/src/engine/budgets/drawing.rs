@@ -1,9 +1,9 @@
-//! Ready jobs of one queue that draw on budgets.
+//! The ready jobs of one queue that draw on budgets.
 //!
-//! Every draw has lanes of its own, so a job that has to wait for tokens stands in nobody's way. The lanes of a draw
-//! stand at a gate: at the one it was last found not to get through, or else at any of its gates. While the queue is
-//! awake at the gate, the first of all jobs at it is a candidate for the next to be handed out; when it is found out that
-//! this gate is closed, the queue goes to sleep there, and when it is another one, the lanes move to that.
+//! Each draw has its own lanes, so a job that waits for tokens blocks no other. The lanes of a draw stand at one gate:
+//! the one that last held it up, or any of its gates otherwise. While the queue is awake at a gate, the first of all
+//! jobs there is a candidate for the next delivery. If that gate turns out to be closed, the queue goes to sleep there;
+//! if another gate of the draw is closed, the lanes move to that one.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use crate::job::id::{QueueId, Stamp};
 pub(in crate::engine) struct Drawing {
     draws: HashMap<DrawId, DrawLanes>,
     gates: HashMap<Gate, AtGate>,
-    /// The first job at each gate where the queue is awake.
+    /// The first job at each gate at which the queue is awake.
     awake: BTreeSet<(u16, Stamp, Gate)>,
 }
 
@@ -27,7 +27,7 @@ pub(in crate::engine) struct Drawing {
 struct DrawLanes {
     lanes: Lanes,
     gate: Gate,
-    /// Under which order it stands at its gate; none: it has no jobs.
+    /// The order under which the draw is listed at its gate; none if it has no jobs.
     listed: Option<(u16, Stamp)>,
 }
 
@@ -55,7 +55,7 @@ impl Drawing {
         self.draws.get_mut(&draw).map(|draw| &mut draw.lanes)
     }
 
-    /// The first job that may be able to go.
+    /// Returns the first job that may be able to go.
     pub(in crate::engine) fn head(&self) -> Head {
         let Some((.., gate)) = self.awake.first() else { return Head::None };
         let first = self.gates.get(gate).and_then(|at| at.order.first());
@@ -67,12 +67,12 @@ impl Drawing {
         self.draws.entry(draw).or_insert(DrawLanes { lanes, gate, listed: None });
     }
 
-    /// The gates at which the queue sleeps, and the order of its first job there.
+    /// Returns the gates at which the queue sleeps, with the order of its first job at each.
     pub(in crate::engine) fn sleepers(&self) -> impl Iterator<Item = (Gate, (u16, Stamp))> {
         self.gates.iter().filter(|(_, at)| !at.awake).filter_map(|(gate, at)| Some((*gate, at.first()?)))
     }
 
-    /// The gates at which the queue sleeps though they are open.
+    /// Returns the gates at which the queue sleeps although they are open.
     pub(in crate::engine) fn sleeps_at_open(&self, budgets: &Budgets) -> Vec<Gate> {
         let sleeps_at = |gate: &Gate| self.gates.get(gate).is_some_and(|at| !at.awake);
         if self.gates.len() < budgets.opened().len() {
@@ -83,7 +83,7 @@ impl Drawing {
         }
     }
 
-    /// Brings the order up to date after the lanes of a draw have changed.
+    /// Updates the order after the lanes of a draw have changed.
     fn relist(&mut self, draw: DrawId) -> Option<Stand> {
         let lanes = self.draws.get_mut(&draw)?;
         let head = lanes.lanes.head().order();
@@ -119,7 +119,8 @@ impl Drawing {
         Stand { gate, awake, before: first, after: now_first }
     }
 
-    /// Lets the queue be awake at a gate or sleep there. The order of the first job there, if it did the other before.
+    /// Wakes the queue at a gate, or puts it to sleep there. Returns the order of the first job there if this is a
+    /// change.
     pub(in crate::engine) fn set_awake(&mut self, gate: Gate, awake: bool) -> Option<(u16, Stamp)> {
         let at = self.gates.get_mut(&gate).filter(|at| at.awake != awake)?;
         at.awake = awake;
@@ -132,7 +133,7 @@ impl Drawing {
         Some((priority, stamp))
     }
 
-    /// Lets the lanes of a draw stand at another gate.
+    /// Moves the lanes of a draw to another gate.
     pub(in crate::engine) fn move_to(&mut self, draw: DrawId, gate: Gate) -> [Option<Stand>; 2] {
         let Some(lanes) = self.draws.get_mut(&draw).filter(|lanes| lanes.gate != gate) else {
             return [None; 2];
@@ -176,7 +177,7 @@ impl Engine {
         }
     }
 
-    /// Drops the lanes of draws that have no jobs any more, and their cursors.
+    /// Drops the lanes and cursors of draws that no longer have jobs.
     pub(in crate::engine) fn drop_draws(&mut self, draws: Vec<(DrawId, Vec<QueueId>)>) {
         for (draw, queues) in draws {
             for id in queues {

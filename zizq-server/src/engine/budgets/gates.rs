@@ -1,8 +1,8 @@
-//! Gates: for every cost that jobs draw on a budget, whether it has so many tokens now.
+//! Gates: one for each cost that jobs draw on a budget. It is open while the budget has that many tokens.
 //!
-//! A queue with jobs at a gate is *awake* there while it takes the gate for open; else it *sleeps*. That a gate closes is
-//! told to nobody: a queue finds it closed when its turn comes, and goes to sleep. That a gate opens is told to one
-//! sleeping queue after the other, in the order of their first jobs, for as long as it stays open (`waking.rs`).
+//! A queue with jobs at a gate is *awake* there while it assumes that the gate is open; otherwise it *sleeps*. No queue
+//! is told that a gate closes: it finds the gate closed when its turn comes, and goes to sleep. When a gate opens,
+//! sleeping queues are told one by one, in the order of their first jobs, for as long as it stays open (`waking.rs`).
 //! So a budget costs the same however many queues draw on it.
 
 use std::collections::BTreeSet;
@@ -14,14 +14,14 @@ use crate::job::id::{QueueId, Stamp};
 /// The queues that sleep at a gate.
 #[derive(Debug, Default)]
 pub(super) struct Sleepers {
-    /// By their first jobs there.
+    /// The sleeping queues, by their first jobs at the gate.
     order: BTreeSet<(u16, Stamp, QueueId)>,
-    /// Under which order the gate stands among those that are open; none: it is closed.
+    /// The order under which the gate is listed among the open gates; none if it is closed.
     listed: Option<(u16, Stamp)>,
 }
 
 impl Sleepers {
-    /// Brings the order of the open gates with sleepers up to date.
+    /// Updates the order of the open gates with sleepers.
     fn relist(&mut self, gate: Gate, is_open: bool, opened: &mut BTreeSet<(u16, Stamp, Gate)>) {
         let first = self.order.first().filter(|_| is_open);
         let first = first.map(|(priority, stamp, _)| (*priority, *stamp));
@@ -40,38 +40,39 @@ impl Sleepers {
 }
 
 impl Budgets {
-    /// The first gate that a draw cannot pass now, or else its first gate, and whether that is open.
+    /// Returns the first gate that a draw cannot pass now, or its first gate if it can pass all; and whether that gate
+    /// is open.
     pub(in crate::engine) fn gate_for(&self, id: DrawId) -> (Gate, bool) {
         let costs = self.draws.get(&id).map(|draw| draw.costs.as_slice()).unwrap_or_default();
         let closed = costs.iter().find(|gate| !self.is_open(**gate));
         match closed.or(costs.first()) {
             Some(gate) => (*gate, closed.is_none()),
-            // The record of the draw was damaged and is lost: nothing holds its jobs up.
+            // The record of the draw was damaged and lost: nothing holds its jobs up.
             None => (Gate { budget: BudgetId(u32::MAX), cost: 0 }, true),
         }
     }
 
-    /// Looks at the pools of a draw anew: time may have filled them.
+    /// Recalculates the pools of a draw: time may have filled them.
     pub(in crate::engine) fn refresh(&mut self, id: DrawId, up: u64) {
         let costs = self.draws.get(&id).map(|draw| draw.costs.as_slice()).unwrap_or_default();
         self.touched.extend(costs.iter().map(|gate| gate.budget));
         self.settle(up);
     }
 
-    /// Whether a budget has tokens enough now.
+    /// Whether a budget has enough tokens now.
     pub(in crate::engine) fn lets_pass(&mut self, gate: Gate, up: u64) -> bool {
         self.touched.push(gate.budget);
         self.settle(up);
         self.is_open(gate)
     }
 
-    /// Whether a budget has tokens enough, as of the last [`Budgets::settle`].
+    /// Whether a budget had enough tokens at the last [`Budgets::settle`].
     pub(in crate::engine) fn is_open(&self, gate: Gate) -> bool {
         self.by_id.get(&gate.budget).is_none_or(|budget| gate.cost <= budget.open_to)
     }
 
-    /// Follows the first job of a queue that sleeps at a gate, from before to after; none: it sleeps there not yet, or
-    /// no more.
+    /// Follows the first job of a queue that sleeps at a gate, from before to after; none if the queue does not sleep
+    /// there yet, or no longer does.
     pub(in crate::engine) fn follow(
         &mut self,
         gate: Gate,
@@ -97,30 +98,30 @@ impl Budgets {
             budget.sleepers.remove(&gate.cost);
         }
         if none_before != none_after {
-            // It has to wake up for this gate, or need not any more.
+            // The budget has to wake up for this gate, or no longer needs to.
             self.touched.push(gate.budget);
             self.settle(up);
         }
     }
 
-    /// The order of the first job that sleeps at an open gate.
+    /// Returns the order of the first job that sleeps at an open gate.
     pub(in crate::engine) fn first_sleeping(&self) -> Option<(u16, Stamp)> {
         self.opened.first().map(|(priority, stamp, _)| (*priority, *stamp))
     }
 
-    /// The open gates at which queues sleep.
+    /// Returns the open gates at which queues sleep.
     pub(in crate::engine) fn opened(&self) -> impl ExactSizeIterator<Item = Gate> {
         self.opened.iter().map(|(.., gate)| *gate)
     }
 
-    /// The queue with this job, and the gate.
+    /// Returns the first queue that sleeps at an open gate, and the gate.
     pub(in crate::engine) fn first_sleeper(&self) -> Option<(QueueId, Gate)> {
         let (.., gate) = *self.opened.first()?;
         let (.., queue) = *self.by_id.get(&gate.budget)?.sleepers.get(&gate.cost)?.order.first()?;
         Some((queue, gate))
     }
 
-    /// Forgets who sleeps at the gates of a budget.
+    /// Forgets the queues that sleep at the gates of a budget.
     pub(super) fn forget_sleepers(&mut self, id: BudgetId) {
         let Some(budget) = self.by_id.get_mut(&id) else { return };
         for (cost, sleepers) in std::mem::take(&mut budget.sleepers) {
@@ -128,12 +129,12 @@ impl Budgets {
         }
     }
 
-    /// When the next gate opens by itself.
+    /// Returns when the next gate opens by itself.
     pub(in crate::engine) fn next_wake(&self) -> Option<u64> {
         self.wakes.first().map(|(at, _)| *at)
     }
 
-    /// Opens and closes gates by what the pools hold now.
+    /// Opens and closes gates according to what the pools hold now.
     pub(in crate::engine) fn settle(&mut self, up: u64) {
         while let Some((at, id)) = self.wakes.first().copied().filter(|(at, _)| *at <= up) {
             self.wakes.remove(&(at, id));

@@ -1,8 +1,8 @@
-//! Budgets, what jobs draw on them, and whether there are tokens enough.
+//! Budgets, what jobs draw on them, and whether their tokens suffice.
 //!
-//! All jobs that draw the same on the same budgets make one *draw*; it has a number, so that their order can be stored
-//! apart from that of other jobs (`drawing.rs`). Here is what all of them share: the pools, and how many
-//! unfinished jobs each draw has.
+//! All jobs that draw the same costs on the same budgets form one *draw*. A draw has a number, so that the order of its
+//! jobs can be stored apart from that of other jobs (`drawing.rs`). This module holds what all draws share: the pools,
+//! and the number of unfinished jobs of each draw.
 
 pub(super) mod commands;
 pub(super) mod drawing;
@@ -26,7 +26,7 @@ use crate::store::record::{BudgetRecord, DrawRecord};
 use gates::Sleepers;
 use pool::Pool;
 
-/// Where jobs stand that need so many tokens of a budget. It is open while the budget has as many.
+/// The place where jobs stand that need `cost` tokens of a budget. It is open while the budget has that many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::engine) struct Gate {
     pub budget: BudgetId,
@@ -36,20 +36,20 @@ pub(in crate::engine) struct Gate {
 /// What jobs draw, in the order of the budgets.
 pub(in crate::engine) type Costs = SmallVec<[Gate; 2]>;
 
-/// Draws without jobs beyond this number are forgotten.
+/// The number of draws without jobs that are kept. Any more are forgotten.
 const MAX_IDLE_DRAWS: usize = if cfg!(test) { 2 } else { 1_024 };
 
 #[derive(Debug)]
 struct Budget {
     record: BudgetRecord,
     pool: Pool,
-    /// Who sleeps at its gates, by cost.
+    /// The queues that sleep at its gates, by cost.
     sleepers: BTreeMap<u32, Sleepers>,
-    /// Gates up to this cost are open.
+    /// The highest cost whose gate is open.
     open_to: u32,
-    /// The draws on it.
+    /// The draws that include it.
     draws: HashSet<DrawId>,
-    /// How many cron entries and bulks that are being taken in will draw on it, by cost.
+    /// The number of cron entries, and of jobs in bulks being taken in, that will draw on it, by cost.
     expected: BTreeMap<u32, usize>,
     wakes_at: Option<u64>,
 }
@@ -59,7 +59,7 @@ struct Draw {
     costs: Costs,
     /// Jobs that have not ended.
     unfinished: u64,
-    /// Queues that have lanes for it.
+    /// Queues that have lanes for this draw.
     queues: HashSet<QueueId>,
     changed: bool,
 }
@@ -67,8 +67,8 @@ struct Draw {
 /// All budgets, and what jobs draw on them.
 ///
 /// - `by_key` and `by_id` have the same budgets, `draws` and `by_costs` the same draws.
-/// - After [`Budgets::settle`] nothing is left in `touched`. A gate stands in `opened` exactly if it was open then and
-///   queues sleep at it.
+/// - [`Budgets::settle`] leaves `touched` empty. A gate is in `opened` exactly if it was open then and queues sleep at
+///   it.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Budgets {
     by_id: HashMap<BudgetId, Budget>,
@@ -79,19 +79,19 @@ pub(in crate::engine) struct Budgets {
     last_draw: u32,
     idle_draws: usize,
     changed: Vec<DrawId>,
-    /// When budgets have tokens enough for the next of their closed gates.
+    /// When each budget has enough tokens for the next of its closed gates.
     wakes: BTreeSet<(u64, BudgetId)>,
-    /// The open gates at which queues sleep, by the first job that does.
+    /// The open gates at which queues sleep, by the first job that sleeps there.
     opened: BTreeSet<(u16, Stamp, Gate)>,
     /// Budgets whose pools have changed.
     touched: Vec<BudgetId>,
-    /// How often a queue was told something about a gate, or noted at one.
+    /// The number of times that a queue was told about a gate, or noted at one.
     #[cfg(test)]
     pub steps: usize,
 }
 
 impl Budgets {
-    /// Takes in what is stored. A draw without jobs is not kept.
+    /// Loads what is stored. A draw without jobs is not kept.
     pub(in crate::engine) fn load(
         &mut self,
         budgets: Vec<(BudgetId, BudgetRecord)>,
@@ -105,7 +105,7 @@ impl Budgets {
         }
         for (id, DrawRecord { costs, unfinished }) in draws {
             self.last_draw = self.last_draw.max(id.0);
-            // A budget whose record was damaged and is lost has left its number.
+            // A budget whose record was damaged and lost has left its number here.
             let budgets = costs.iter().map(|(budget, _)| budget.saturating_add(1));
             self.next_budget = budgets.fold(self.next_budget, u32::max);
             if unfinished == 0 {
@@ -167,7 +167,7 @@ impl Budgets {
         })
     }
 
-    /// All of them, by their keys.
+    /// Returns all budgets, by key.
     pub(in crate::engine) fn views(&self) -> Vec<BudgetView> {
         self.by_key.keys().filter_map(|key| self.view(key)).collect()
     }
@@ -180,7 +180,7 @@ impl Budgets {
         self.insert(id, record, now.up);
     }
 
-    /// Gives a budget another policy, at once.
+    /// Changes the policy of a budget, with immediate effect.
     pub(in crate::engine) fn change(&mut self, id: BudgetId, policy: Policy, now: Time, batch: &mut Batch) {
         let Some(budget) = self.by_id.get_mut(&id) else { return };
         budget.pool.change(budget.record.policy, policy, now.up);
@@ -190,7 +190,7 @@ impl Budgets {
         self.touched.push(id);
     }
 
-    /// The highest cost that unfinished jobs draw on a budget, or jobs that are expected; none: nobody draws on it.
+    /// Returns the highest cost that unfinished or expected jobs draw on a budget; none if nothing draws on it.
     pub(in crate::engine) fn highest_cost_in_use(&self, id: BudgetId) -> Option<u32> {
         let budget = self.by_id.get(&id)?;
         let draws = budget.draws.iter().filter_map(|draw| self.draws.get(draw)).filter(|d| d.unfinished > 0);
@@ -198,7 +198,7 @@ impl Budgets {
         costs.map(|gate| gate.cost).chain(budget.expected.keys().copied()).max()
     }
 
-    /// Forgets a budget that nobody draws on. The lanes of draws on it are to be dropped.
+    /// Forgets a budget that nothing draws on. The caller drops the lanes of its draws.
     pub(in crate::engine) fn remove(
         &mut self,
         id: BudgetId,
@@ -231,7 +231,7 @@ impl Budgets {
         (id, draw.queues.into_iter().collect())
     }
 
-    /// Forgets the draws without jobs where there are many of them. Their lanes are to be dropped.
+    /// Forgets the draws without jobs if there are many. The caller drops their lanes.
     pub(in crate::engine) fn drop_idle_draws(&mut self, batch: &mut Batch) -> Vec<(DrawId, Vec<QueueId>)> {
         if self.idle_draws <= MAX_IDLE_DRAWS {
             return Vec::new();
@@ -241,8 +241,8 @@ impl Budgets {
         idle.into_iter().map(|id| self.remove_draw(id, batch)).collect()
     }
 
-    /// These bindings without those to budgets that do not exist, and none of a higher cost than can be paid; none where
-    /// they are right as they are.
+    /// Returns these bindings without those to missing budgets, and with no cost higher than can be paid; none if they
+    /// are correct as they are.
     pub(in crate::engine) fn correct(&self, bindings: &[Binding]) -> Option<Vec<Binding>> {
         let highest = |binding: &Binding| self.policy(&binding.key).map(|policy| policy.highest_cost());
         if bindings.iter().all(|binding| highest(binding).is_some_and(|most| binding.cost <= most)) {
@@ -254,7 +254,7 @@ impl Budgets {
         Some(bindings.iter().filter_map(correct).collect())
     }
 
-    /// The draw of these bindings, with one more unfinished job.
+    /// Returns the draw of these bindings and counts one more unfinished job in it.
     pub(in crate::engine) fn enter(&mut self, bindings: &[Binding]) -> DrawId {
         let gate = |binding: &Binding| Some(Gate { budget: self.id(&binding.key)?, cost: binding.cost });
         let mut costs: Costs = bindings.iter().filter_map(gate).collect();
@@ -275,7 +275,7 @@ impl Budgets {
         id
     }
 
-    /// One unfinished job less.
+    /// Counts one unfinished job less.
     pub(in crate::engine) fn leave(&mut self, id: DrawId) {
         if !id.is_none() {
             self.count(id, |unfinished| unfinished.saturating_sub(1));
@@ -319,7 +319,7 @@ impl Budgets {
         }
     }
 
-    /// Whether a job that was handed out before could go on: what only time brings back it has paid already.
+    /// Whether a job that was delivered before could go on. It has already paid the tokens that only time brings back.
     pub(in crate::engine) fn can_hold(&self, id: DrawId, up: u64) -> bool {
         let costs = self.draws.get(&id).map(|draw| draw.costs.as_slice()).unwrap_or_default();
         costs.iter().all(|gate| {
@@ -330,17 +330,17 @@ impl Budgets {
         })
     }
 
-    /// A job goes into flight.
+    /// Counts a job that goes into flight.
     pub(in crate::engine) fn hold(&mut self, id: DrawId) {
         self.pools(id, |pool, _, cost| pool.hold(cost));
     }
 
-    /// A job leaves flight.
+    /// Counts a job that leaves flight.
     pub(in crate::engine) fn let_go(&mut self, id: DrawId) {
         self.pools(id, |pool, _, cost| pool.let_go(cost));
     }
 
-    /// A job is handed out.
+    /// Takes the tokens of a job that is delivered.
     pub(in crate::engine) fn spend(&mut self, id: DrawId, up: u64) {
         self.pools(id, |pool, policy, cost| pool.spend(policy, cost, up));
     }
@@ -355,7 +355,7 @@ impl Budgets {
         }
     }
 
-    /// Counts somebody in or out who is going to draw on budgets.
+    /// Counts bindings that will draw on budgets in or out.
     pub(in crate::engine) fn expect(&mut self, bindings: &[Binding], comes: bool) {
         for Binding { key, cost } in bindings {
             let budget = self.by_key.get(key).and_then(|id| self.by_id.get_mut(id));

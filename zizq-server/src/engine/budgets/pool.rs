@@ -5,10 +5,10 @@ use protocol::budget::{Policy, Strategy};
 /// What a budget has left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::engine) struct Pool {
-    /// What the jobs in flight have drawn.
+    /// Tokens drawn by the jobs in flight.
     held: u64,
-    /// Of a pool that fills with time: its tokens at `since`, times the duration. So much drips in every millisecond
-    /// as is allocated for the duration, and nothing is ever rounded.
+    /// The level of a pool that refills with time: its tokens at `since`, times the duration. Each millisecond adds as
+    /// much as is allocated for the whole duration, so nothing is ever rounded.
     level: u128,
     since: u64,
 }
@@ -42,7 +42,7 @@ impl Pool {
         (self.level + passed * u128::from(policy.allocation)).min(ceiling(policy))
     }
 
-    /// The whole tokens there are.
+    /// Returns the number of whole tokens.
     pub(in crate::engine) fn tokens(&self, policy: Policy, now: u64) -> u32 {
         let tokens = match policy.strategy {
             Strategy::WhileInFlight => u128::from(u64::from(policy.allocation).saturating_sub(self.held)),
@@ -51,7 +51,7 @@ impl Pool {
         u32::try_from(tokens).unwrap_or(u32::MAX)
     }
 
-    /// When it has so many tokens by itself, if ever. It has fewer now.
+    /// Returns when the pool will have `cost` tokens by itself; none if never. It has fewer now.
     pub(in crate::engine) fn has_at(&self, policy: Policy, cost: u32) -> Option<u64> {
         let needed = u128::from(cost) * duration(policy);
         if policy.strategy == Strategy::WhileInFlight || needed > capacity(policy) {
@@ -61,8 +61,8 @@ impl Pool {
         u64::try_from(missing).ok()?.checked_add(self.since)
     }
 
-    /// Goes on under another policy: what is in the pool stays there, as far as it has room for it. A pool that had no
-    /// clock before starts full.
+    /// Switches to another policy. What is in the pool stays, up to the new capacity. A pool that did not refill with
+    /// time before starts full.
     pub(in crate::engine) fn change(&mut self, from: Policy, to: Policy, now: u64) {
         self.advance(from, now);
         self.since = now;
@@ -84,8 +84,8 @@ fn capacity(policy: Policy) -> u128 {
     u128::from(policy.capacity()) * duration(policy)
 }
 
-/// A full pool still takes in the rest of a token that has begun to drip in: it would be lost to every pool that is used
-/// as soon as the clock ticks.
+/// Returns the highest level. A full pool still takes in the rest of a token that has begun to drip in; otherwise every
+/// pool in use would lose that rest with each tick of the clock.
 fn ceiling(policy: Policy) -> u128 {
     capacity(policy) + duration(policy) - 1
 }
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn tokens_drip_in_evenly_and_nothing_is_rounded_away() {
-        // Three tokens in a second: one every 333 1/3 ms.
+        // Three tokens a second: one every 333 1/3 ms.
         let policy = time_based(3, 1_000, Some(1));
         let mut pool = Pool::full(policy, 0);
         let (mut now, mut spent) = (0, Vec::new());

@@ -1,13 +1,14 @@
-//! Queues that wake up when a gate opens at which they sleep, and fall asleep when they find it closed.
+//! Queues wake up when a gate opens at which they sleep, and go back to sleep when they find it closed.
 //!
-//! Who is about to take a job wakes those queues first that may have a better one than is to be seen: a stream that takes
-//! from every queue has the first sleepers woken for as long as they come before what it would get, any other stream
-//! those of its own queues. While others wait, sleepers are woken one after the other until the gate is closed again or
-//! nobody sleeps there. To be awake reserves nothing: a queue from which nobody takes keeps no token from another.
+//! Before a stream takes a job, the queues that may have a better one than those in view are woken. For a stream that
+//! takes from every queue, these are the first sleepers, for as long as they come before the job it would get; for any
+//! other stream, its own queues. While other streams wait, sleepers are woken one by one until the gate is closed again
+//! or no queue sleeps there. Being awake reserves nothing: a queue that no stream takes from keeps no token from
+//! another queue.
 //!
-//! So a queue is woken, and falls asleep again, about once for every job that goes. Two things still cost a step for
-//! every queue: that of two budgets, on which all jobs draw, now the one and now the other is empty; and that streams
-//! wait for more than [`FEW`] queues by name while those that take from every queue are busy.
+//! So a queue is woken, and goes back to sleep, about once for every job delivered. Two cases still cost a step for
+//! every queue: when all jobs draw on two budgets that run empty in turn, and when streams wait for more than [`FEW`]
+//! queues by name while those that take from every queue are busy.
 
 use super::Gate;
 use super::drawing::Stand;
@@ -15,7 +16,7 @@ use crate::engine::Engine;
 use crate::engine::streams::Takes;
 use crate::job::id::QueueId;
 
-/// While streams wait for no more queues than so many, only those are woken.
+/// While streams wait for at most this many queues, only those queues are woken.
 const FEW: usize = if cfg!(test) { 1 } else { 64 };
 
 impl Engine {
@@ -33,8 +34,8 @@ impl Engine {
         self.budgets.follow(gate, id, before, after, self.clock.up());
     }
 
-    /// Lets jobs of a queue that are first but short of tokens wait at the gate that is closed for them, until the
-    /// first one can go. Whether there were such.
+    /// Moves jobs of a queue that are first but short of tokens to the gate that is closed for them, until the first
+    /// one can go. Returns whether there were any.
     pub(in crate::engine) fn pass_gates(&mut self, id: QueueId) -> bool {
         let mut moved_any = false;
         loop {
@@ -61,7 +62,7 @@ impl Engine {
         }
     }
 
-    /// Whether it slept.
+    /// Wakes a queue at a gate. Returns whether it slept.
     fn wake_at(&mut self, id: QueueId, gate: Gate) -> bool {
         let woken = self.queues.get_mut(id).and_then(|queue| queue.drawing.set_awake(gate, true));
         if woken.is_some() {
@@ -75,7 +76,7 @@ impl Engine {
         self.budgets.first_sleeper().is_some_and(|(id, gate)| self.wake_at(id, gate))
     }
 
-    /// Wakes a queue at every gate that is open.
+    /// Wakes a queue at every open gate.
     fn wake_up(&mut self, id: QueueId) {
         let gates = self.queues.get(id).map(|queue| queue.drawing.sleeps_at_open(&self.budgets));
         for gate in gates.into_iter().flatten() {
@@ -100,7 +101,7 @@ impl Engine {
         }
     }
 
-    /// The next queue that may have a job for a waiting stream; if nothing else is left, one that has to be woken.
+    /// Returns the next queue that may have a job for a waiting stream. Wakes one if no other is left.
     pub(in crate::engine) fn next_to_dispatch(&mut self) -> Option<QueueId> {
         if self.dispatcher.has_no_queue() && self.budgets.first_sleeping().is_some() {
             if let Some(awaited) = self.dispatcher.awaited(FEW) {

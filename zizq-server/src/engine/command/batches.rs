@@ -9,11 +9,11 @@ use protocol::payload::Payload;
 use super::crons::Firing;
 use super::jobs::Waiter;
 
-/// Which batches of these keys are open; the answer is in the order of the keys.
+/// Asks which batches of these keys are open. The answer is in the order of the keys.
 #[derive(Debug)]
 pub struct OpenBatches(pub Vec<Key>);
 
-/// Jobs some of which belong to batches.
+/// Enqueues jobs, some of which belong to batches.
 #[derive(Debug)]
 pub struct Fold {
     pub jobs: Vec<NewJob>,
@@ -24,40 +24,40 @@ pub struct Fold {
     pub firing: Option<Firing>,
 }
 
-/// What becomes of jobs that are enqueued together, and of the batches that are open.
+/// The plan for jobs that are enqueued together, and for the batches that are open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Every key that a step is about, once.
+    /// Every key that a step refers to, once.
     pub batches: Vec<Planned>,
-    /// One for every job, in their order.
+    /// One step for every job, in their order.
     pub steps: Vec<Step>,
 }
 
-/// What becomes of the open batch of a key.
+/// The plan for the open batch of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
     pub key: Key,
-    /// Which was open when the plan was made; none: none was.
+    /// The batch that was open when the plan was made; none if none was.
     pub open: Option<Version>,
-    /// The payload that it has from now on, where something is folded into it.
+    /// Its new payload, if something is folded into it.
     pub payload: Option<Payload>,
 }
 
-/// A batch, and all that has been folded into it so far.
+/// A batch, and everything that has been folded into it so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Version {
     pub id: JobId,
-    /// Another one after each fold.
+    /// Changes with each fold.
     pub token: Option<LeaseToken>,
 }
 
-/// What becomes of one job.
+/// The plan for one job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// It is a job by itself.
+    /// An ordinary job.
     Plain,
-    /// It is the open batch of its key from now on.
+    /// The open batch of its key from now on.
     Opens,
-    /// Its payload is in the batch that is open then; it is no job.
+    /// Not a job: its payload goes into the batch that is open at that point.
     Folds,
 }

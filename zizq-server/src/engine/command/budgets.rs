@@ -3,41 +3,41 @@
 use protocol::budget::{NewBinding, Policy, PolicyPatch};
 use protocol::name::BudgetKey;
 
-/// All budgets.
+/// Lists all budgets.
 #[derive(Debug)]
 pub struct ListBudgets;
 
-/// One budget.
+/// Reads one budget.
 #[derive(Debug)]
 pub struct GetBudget(pub BudgetKey);
 
-/// A budget that is not there yet.
+/// Creates a budget that does not exist yet.
 #[derive(Debug)]
 pub struct CreateBudget(pub BudgetKey, pub Policy);
 
-/// The budget becomes this, be it there already or not.
+/// Creates or replaces a budget.
 #[derive(Debug)]
 pub struct PutBudget(pub BudgetKey, pub Policy);
 
-/// Some of a budget becomes this.
+/// Changes part of a budget.
 #[derive(Debug)]
 pub struct PatchBudget(pub BudgetKey, pub PolicyPatch);
 
-/// A budget that nobody draws on goes.
+/// Deletes a budget that nothing draws on.
 #[derive(Debug)]
 pub struct DeleteBudget(pub BudgetKey);
 
-/// How the bindings of jobs are to change.
+/// A change to the bindings of jobs.
 #[derive(Debug, Clone)]
 pub enum BindingChange {
-    /// To one more budget.
+    /// Binds to one more budget.
     Add(NewBinding),
-    /// To this one, be it bound already or not.
+    /// Binds to this budget, or replaces the binding to it.
     Put(NewBinding),
-    /// Another cost.
+    /// Changes the cost.
     Cost(BudgetKey, u32),
     Remove(BudgetKey),
-    /// To these budgets and no others.
+    /// Binds to these budgets and no others.
     Replace(Vec<NewBinding>),
 }
 

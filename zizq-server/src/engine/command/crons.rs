@@ -1,4 +1,4 @@
-//! Requests about recurring jobs: groups of entries.
+//! Requests about recurring jobs, which are groups of entries.
 
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use protocol::name::CronName;
 use super::jobs::Enqueued;
 use crate::engine::recurrence::Recurrence;
 
-/// The names of all groups.
+/// Lists the names of all groups.
 #[derive(Debug)]
 pub struct ListCrons;
 
-/// One group.
+/// Reads one group.
 #[derive(Debug)]
 pub struct GetCron(pub CronName);
 
-/// The group becomes this, all of it.
+/// Creates a group or replaces all of it.
 #[derive(Debug)]
 pub struct PutCron {
     pub group: CronName,
@@ -25,7 +25,7 @@ pub struct PutCron {
     pub entries: Vec<NewEntry>,
 }
 
-/// Some of a group becomes this.
+/// Changes part of a group.
 #[derive(Debug)]
 pub struct PatchCron {
     pub group: CronName,
@@ -33,27 +33,27 @@ pub struct PatchCron {
     pub timezone: Option<Option<String>>,
 }
 
-/// A group goes, with its entries.
+/// Deletes a group with its entries.
 #[derive(Debug)]
 pub struct DeleteCron(pub CronName);
 
-/// All groups go. The answer says how many there were.
+/// Deletes all groups. The answer says how many there were.
 #[derive(Debug)]
 pub struct DeleteCrons;
 
-/// A group has one entry more.
+/// Adds an entry to a group.
 #[derive(Debug)]
 pub struct AddEntry(pub CronName, pub Box<NewEntry>);
 
-/// One entry of a group.
+/// Reads one entry of a group.
 #[derive(Debug)]
 pub struct GetEntry(pub CronName, pub CronName);
 
-/// The entry of a group becomes this, be it there already or not.
+/// Creates or replaces an entry of a group.
 #[derive(Debug)]
 pub struct PutEntry(pub CronName, pub Box<NewEntry>);
 
-/// An entry comes no more, or again.
+/// Pauses or resumes an entry.
 #[derive(Debug)]
 pub struct PauseEntry {
     pub group: CronName,
@@ -61,43 +61,43 @@ pub struct PauseEntry {
     pub paused: bool,
 }
 
-/// An entry goes.
+/// Deletes an entry.
 #[derive(Debug)]
 pub struct DeleteEntry(pub CronName, pub CronName);
 
-/// Enqueue the job of an entry now.
+/// Enqueues the job of an entry now.
 #[derive(Debug)]
 pub struct RunEntry {
     pub group: CronName,
     pub name: CronName,
 }
 
-/// What came of a [`RunEntry`].
+/// The result of a [`RunEntry`].
 #[derive(Debug)]
 pub enum Ran {
     Enqueued(Vec<Enqueued>),
-    /// The job of the entry belongs to a batch, and is to be folded first.
+    /// The job of the entry belongs to a batch and has to be folded first.
     Folds(Firing),
 }
 
-/// An entry as it is asked for: everything in it has been checked.
+/// An entry as requested, fully checked.
 #[derive(Debug, Clone)]
 pub struct NewEntry {
     pub name: CronName,
     pub expression: String,
     pub recurrence: Recurrence,
     pub timezone: Option<String>,
-    /// Absent: as it was, or else false.
+    /// If absent, it stays as it was; in a new entry it is false.
     pub paused: Option<bool>,
     pub template: Arc<Template>,
 }
 
-/// An entry whose job belongs to a batch, and is to come back as a [`super::batches::Fold`].
+/// An entry whose job belongs to a batch, and comes back as a [`super::batches::Fold`].
 #[derive(Debug, Clone)]
 pub struct Firing {
     pub group: CronName,
     pub name: CronName,
     pub template: Arc<Template>,
-    /// Whether its time has come; else somebody has asked for it.
+    /// Whether its time has come; otherwise a caller asked for it.
     pub is_due: bool,
 }

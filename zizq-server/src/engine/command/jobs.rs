@@ -17,29 +17,29 @@ use crate::job::Job;
 use crate::job::counts::Counts;
 use crate::job::filter::Filter;
 
-/// Enqueue jobs: all of them or none.
+/// Enqueues jobs: all of them or none.
 #[derive(Debug)]
 pub struct Enqueue(pub Vec<NewJob>);
 
-/// As [`Enqueue`] of one job, and then wait for its end.
+/// Enqueues one job, as [`Enqueue`] does, and waits for its end.
 #[derive(Debug)]
 pub struct EnqueueAndWait {
     pub jobs: Vec<NewJob>,
     pub waiter: Waiter,
 }
 
-/// Jobs have succeeded. Each is by itself.
+/// Reports success of jobs, each independently.
 #[derive(Debug)]
 pub struct Succeed(pub Vec<LeasedJob>);
 
-/// A job has succeeded, with a result.
+/// Reports success of one job, with a result.
 #[derive(Debug)]
 pub struct SucceedWith {
     pub job: LeasedJob,
     pub result: Payload,
 }
 
-/// A job has failed.
+/// Reports failure of one job.
 #[derive(Debug)]
 pub struct Fail {
     pub job: LeasedJob,
@@ -53,19 +53,20 @@ pub struct Failed {
     pub queue: QueueName,
 }
 
-/// Deliveries go on: their leases begin anew.
+/// Renews the leases of deliveries.
 #[derive(Debug)]
 pub struct Heartbeat(pub Vec<JobHeartbeat>);
 
-/// Jobs are given back.
+/// Gives jobs back.
 #[derive(Debug)]
 pub struct Release(pub Vec<JobRelease>);
 
-/// Which attempt of the job the caller may report on; the first is 1.
+/// Asks which attempt of the job the caller may report on; the first is 1.
 #[derive(Debug)]
 pub struct GetAttempt(pub LeasedJob);
 
-/// Change jobs, each by itself: those that exist and, with a filter, are what it asks for at that moment.
+/// Changes jobs, each independently. A job is changed only if it exists and, if there is a filter, matches it at that
+/// moment.
 #[derive(Debug)]
 pub struct ChangeJobs {
     pub ids: Vec<JobId>,
@@ -73,28 +74,28 @@ pub struct ChangeJobs {
     pub change: Change,
 }
 
-/// Which of these jobs are in flight.
+/// Asks which of these jobs are in flight.
 #[derive(Debug)]
 pub struct FindInFlight(pub Vec<JobId>);
 
-/// The first jobs in flight behind an id.
+/// Lists the first jobs in flight after an id.
 #[derive(Debug)]
 pub struct ListInFlight {
-    /// None: of all queues.
+    /// None for all queues.
     pub queues: Option<Vec<QueueName>>,
     pub from: Option<JobId>,
     pub descending: bool,
     pub limit: usize,
 }
 
-/// How many jobs there are.
+/// Counts jobs.
 #[derive(Debug)]
 pub struct CountJobs {
-    /// None: in all queues.
+    /// None for all queues.
     pub queues: Option<Vec<QueueName>>,
 }
 
-/// Wait for the end of a job.
+/// Waits for the end of a job.
 #[derive(Debug)]
 pub struct Wait {
     pub id: JobId,
@@ -110,19 +111,19 @@ pub enum Waits {
     Ended,
 }
 
-/// Do not wait for the end of a job any more.
+/// Stops waiting for the end of a job.
 #[derive(Debug)]
 pub struct Unwait {
     pub id: JobId,
-    /// Of the [`Waiter`].
+    /// The key of the [`Waiter`].
     pub key: u64,
 }
 
-/// Somebody who waits for the end of a job.
+/// A caller that waits for the end of a job.
 pub struct Waiter {
-    /// To be told from others who wait for the same job.
+    /// Distinguishes it from others that wait for the same job.
     pub key: u64,
-    /// What to do with the job as it ended, or with none where it was deleted.
+    /// Called with the job as it ended, or with none if it was deleted.
     pub wake: Box<dyn FnOnce(Option<Seen>) + Send>,
 }
 
@@ -132,10 +133,10 @@ impl std::fmt::Debug for Waiter {
     }
 }
 
-/// What became of one job that was to be enqueued.
+/// The result of enqueuing one job.
 #[derive(Debug, Clone)]
 pub struct Enqueued {
-    /// The new job, or the one that was there.
+    /// The new job, or the existing one.
     pub job: Arc<Job>,
     pub queue: QueueName,
     pub status: Status,
@@ -143,7 +144,7 @@ pub struct Enqueued {
 }
 
 impl Enqueued {
-    /// As the answer to its enqueue shows it.
+    /// The view that the answer to its enqueue shows.
     pub fn view(&self) -> JobView<'_> {
         let mut view = self.job.view(&self.queue, self.status);
         view.duplicate = Some(self.outcome == Outcome::Duplicate);
@@ -158,25 +159,25 @@ pub enum Outcome {
     Created,
     /// Its unique key was taken.
     Duplicate,
-    /// It is in the open batch of its key.
+    /// It was folded into the open batch of its key.
     Folded,
 }
 
-/// What is done to a job from outside.
+/// A change made to a job from outside.
 #[derive(Debug, Clone)]
 pub enum Change {
     Patch(Arc<Patch>),
-    /// Makes a job ready that is not: one that ended, too.
+    /// Makes a job ready that is not, even one that has ended.
     Retry {
         reset_attempts: bool,
     },
     Delete,
-    /// Changes what it draws on budgets.
+    /// Changes what the job draws on budgets.
     Bind(Arc<BindingChange>),
 }
 
 impl Change {
-    /// Whether a job of this status can be changed like that.
+    /// Whether a job of this status can be changed this way.
     pub const fn applies_to(&self, status: Status) -> bool {
         match self {
             Self::Patch(_) | Self::Bind(_) => !status.is_terminal(),
@@ -185,8 +186,8 @@ impl Change {
         }
     }
 
-    /// Whether a job of this status is meant where somebody says which jobs to change, but not of which status: all to
-    /// which it applies, and of those that can be retried the dead ones.
+    /// Whether a filter without statuses means jobs of this status: all that the change applies to, except that only
+    /// the dead ones are retried.
     pub fn is_meant_for(&self, status: Status) -> bool {
         match self {
             Self::Retry { .. } => status == Status::Dead,
@@ -200,28 +201,28 @@ impl Change {
 pub struct Seen {
     pub job: Arc<Job>,
     pub queue: QueueName,
-    /// In flight where somebody holds it, else as it is stored.
+    /// In flight while a worker holds it, otherwise as stored.
     pub status: Status,
 }
 
-/// What came of a [`Change`] of one job.
+/// The result of a [`Change`] of one job.
 #[derive(Debug, Clone)]
 pub enum Changed {
-    /// As it is now; as it was, if it was deleted.
+    /// The job as it is now, or as it was if it was deleted.
     Done(Seen),
-    /// It is like that already: there is nothing to change.
+    /// The job is like that already: there is nothing to change.
     Same(Seen),
-    /// There is no such job.
+    /// The job does not exist.
     Missing,
-    /// It cannot be changed like that in its status.
+    /// The job cannot be changed this way in its status.
     Refused(Status),
-    /// It is not what the filter asks for any more.
+    /// The job no longer matches the filter.
     Passed,
-    /// It is at odds with what it is to be changed to.
+    /// The job conflicts with the change.
     Unfit(Reject),
 }
 
-/// How many jobs have each status.
+/// The number of jobs of each status.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct JobCounts {
     /// As stored: `ready` includes the jobs in flight.

@@ -1,8 +1,8 @@
-//! What can be asked of the engine, and what it answers: words only, which both sides share.
+//! What can be asked of the engine, and what it answers: only the types that both sides share.
 //!
-//! The table below has one row for each request, with all that those must know of it who do not carry it out: its
-//! [`Kind`], what it answers, and what it is [`About`]. Whoever adds a request adds a row; what the row leaves open does
-//! not compile. It is carried out in [`super::Engine::apply`].
+//! The table below has one row for each request, with everything that code outside its execution must know: its
+//! [`Kind`], its answer, and what it is [`About`]. To add a request, add a row; a row with a gap does not compile.
+//! [`super::Engine::apply`] executes it.
 
 pub(crate) mod batches;
 pub(crate) mod budgets;
@@ -51,44 +51,44 @@ pub enum Kind {
     Enqueue,
     /// Changes what is stored: its answer waits for the commit mode of everything else.
     Change,
-    /// Is about who is connected and holds what at present. A loss of power ends all of that anyway.
+    /// Concerns current connections and what they hold, all of which a loss of power ends anyway.
     Link,
     /// Changes nothing.
     Ask,
 }
 
-/// What a request is about: what must be read first, and how much work there is.
+/// What a request is about: what must be read first, and how much work it is.
 #[derive(Debug)]
 pub enum About<'a> {
-    /// Nothing that is stored.
+    /// Nothing stored.
     Nothing,
-    /// New jobs, and the batches that they are planned for: who has their unique keys, and which batches are open.
+    /// New jobs, and the batches they are planned for: who holds their unique keys, and which batches are open.
     NewJobs(&'a [NewJob], &'a [Planned]),
-    /// The job of a cron entry, of this group and this name.
+    /// The job of a cron entry, by the names of its group and the entry.
     Entry(&'a CronName, &'a CronName),
     /// The open batches of these keys.
     Batches(&'a [Key]),
-    /// Deliveries, by those who claim to have them: a job that is not in flight must be read.
+    /// Deliveries, as claimed by their workers: a job that is not in flight must be read.
     Deliveries(Cow<'a, [LeasedJob]>, Payloads),
     /// Jobs: those that are not in flight must be read.
     Jobs(&'a [JobId], Payloads),
-    /// So many jobs in flight, which memory has.
+    /// This many jobs in flight, which are in memory.
     InFlight(usize),
 }
 
-/// Which payloads are needed of jobs in flight that have left theirs to the store.
+/// Which payloads are needed, of jobs in flight that have left theirs to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Payloads {
     /// None: their records stay as they are.
     No,
-    /// Those of jobs that somebody will see after their success.
+    /// Those of jobs that can still be seen after their success.
     OfKept,
-    /// All: their records are written anew.
+    /// All: their records are rewritten.
     All,
 }
 
 impl About<'_> {
-    /// How much there is to do, about: a job that is named is one.
+    /// The approximate amount of work: each job named counts as one.
     pub fn size(&self) -> usize {
         let jobs = match self {
             Self::Nothing | Self::Entry(..) => 1,
@@ -104,17 +104,17 @@ impl About<'_> {
 
 /// A request to the engine.
 pub(crate) trait Request: Sized + Send {
-    /// What it answers.
+    /// The type of its answer.
     type Answer: Send;
-    /// The request as one of many.
+    /// Wraps the request in a command.
     fn into_command(self) -> Command;
-    /// Takes the answer out of the reply to it; none where that is the reply to another request.
+    /// Extracts the answer from a reply; none if that replies to another request.
     fn answer(reply: Reply) -> Option<Self::Answer>;
 }
 
-/// A request of many jobs, each of which is by itself.
+/// A request about many jobs, each independent of the others.
 trait Parts {
-    /// Takes away the jobs from this one on.
+    /// Splits off the jobs from this one on.
     fn split_off(&mut self, at: usize) -> Self;
 }
 
@@ -137,14 +137,14 @@ macro_rules! requests {
         #[derive(Debug)]
         pub enum Reply {
             $(#[doc = concat!("To [`", stringify!($name), "`].")] $name($answer),)*
-            /// It was carried out before, and this was the answer.
+            /// The request was carried out before, and this was the answer.
             Again(Repeated),
-            /// The answer comes when the bulk of this number has been taken in.
+            /// The answer comes when the bulk with this number has been taken in.
             Later(Stamp),
         }
 
         impl Command {
-            /// How many there are, and how large they are.
+            /// The number of commands, and their sizes.
             #[cfg(test)]
             pub const SIZES: &[(&str, usize)] = &[$((stringify!($name), size_of::<$name>())),*];
 
@@ -162,7 +162,7 @@ macro_rules! requests {
                 }
             }
 
-            /// Takes away the jobs from this one on, where each is by itself.
+            /// Splits off the jobs from this one on, if each is independent.
             pub fn split_off(&mut self, at: usize) -> Option<Self> {
                 match self {
                     $(Self::$name(request) => requests!(@split request at $parts),)*
@@ -257,15 +257,15 @@ requests! {
     Stop:           Change,  whole, (),                    |_stop| About::Nothing;
 }
 
-/// Forget everything.
+/// Deletes everything.
 #[derive(Debug)]
 pub struct Reset;
 
-/// Hand out no more jobs, and tell the workers.
+/// Stops delivering jobs, and tells the workers.
 #[derive(Debug)]
 pub struct Drain;
 
-/// Write down every lease: the server stops.
+/// Writes down every lease, because the server stops.
 #[derive(Debug)]
 pub struct Stop;
 
@@ -286,11 +286,11 @@ pub(super) const fn leased(id: JobId, lease: Option<LeaseToken>) -> LeasedJob {
     LeasedJob { id, lease }
 }
 
-/// Which jobs in flight have their records written anew.
+/// Which jobs in flight have their records rewritten.
 const fn rewritten(change: &Change) -> Payloads {
     match change {
         Change::Patch(_) => Payloads::All,
-        // Those are not done to jobs in flight, or end them.
+        // These do not apply to jobs in flight, or end them.
         Change::Retry { .. } | Change::Delete | Change::Bind(_) => Payloads::No,
     }
 }
@@ -314,7 +314,7 @@ impl Parts for ChangeJobs {
 }
 
 impl Reply {
-    /// The reply to a command whose rest was [split off](Command::split_off), from those to both.
+    /// Joins the reply to a command and the reply to the rest that was [split off](Command::split_off).
     #[must_use]
     pub fn and(mut self, rest: Self) -> Self {
         match (&mut self, rest) {
@@ -350,16 +350,16 @@ pub enum Reject {
     LeaseLost,
     #[error("the server is shutting down")]
     Draining,
-    /// The batches are not what they were when it was found out what to do.
+    /// The batches have changed since the plan was made.
     #[error("the batch has changed meanwhile; try again")]
     Changed,
-    /// Something that a request names is not there.
+    /// Something that the request names does not exist.
     #[error("{0}")]
     Missing(String),
-    /// What a request creates is there already.
+    /// What the request creates exists already.
     #[error("{0}")]
     Exists(String),
-    /// What a request deletes is still used.
+    /// What the request deletes is still in use.
     #[error("{0}")]
     InUse(String),
     /// Another request came in between.
@@ -371,19 +371,19 @@ pub enum Reject {
     /// Another request has this key.
     #[error("Idempotency-Key: `{0}` was used for another request; each takes a key of its own")]
     KeyReused(Arc<str>),
-    /// The request with this key was carried out, and nobody knows any more what was answered.
+    /// The request with this key was carried out, but its answer is lost.
     #[error("the answer to the request `{0}` is lost; it was carried out")]
     AnswerLost(Arc<str>),
-    /// The request asks for what cannot be.
+    /// The request asks for something impossible.
     #[error("{0}")]
     NotAllowed(String),
-    /// One of the jobs that a request brings cannot be.
+    /// One of the jobs that the request brings is invalid.
     #[error("{error}")]
     Job { index: usize, error: String },
 }
 
 impl Reject {
-    /// What this is to a program.
+    /// The error code for programs.
     pub const fn code(&self) -> Code {
         match self {
             Self::NotFound => Code::NotInFlight,

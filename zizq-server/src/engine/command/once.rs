@@ -6,12 +6,12 @@ use bytes::Bytes;
 
 use super::{Command, Kind};
 
-/// What makes a call one that is carried out once.
+/// Identifies a call that is carried out once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Once {
-    /// As its sender chose it.
+    /// The key that its sender chose.
     pub key: Arc<str>,
-    /// Of the call and its body: with another one it is another call.
+    /// The fingerprint of the call and its body. A call with another fingerprint is another call.
     pub fingerprint: u128,
 }
 
@@ -24,7 +24,7 @@ pub struct Repeated {
     pub jobs: Vec<Bytes>,
 }
 
-/// What came of a call that may have been carried out before.
+/// The result of a call that may have been carried out before.
 #[derive(Debug)]
 pub(crate) enum Taken<T> {
     /// It was carried out now.
@@ -37,14 +37,14 @@ pub(crate) enum Taken<T> {
 #[derive(Debug)]
 pub struct Envelope {
     pub command: Command,
-    /// None: it is carried out each time that it is sent.
+    /// If none, the call is carried out each time it is sent.
     pub once: Option<Once>,
 }
 
 impl Envelope {
     /// What its answer waits for, and whether a full disk refuses it.
     pub const fn kind(&self) -> Kind {
-        // Who has a key wants to enqueue, even where this command is only the beginning of that.
+        // A call with a key enqueues, even if this command is only its first step.
         if self.once.is_some() { Kind::Enqueue } else { self.command.kind() }
     }
 }

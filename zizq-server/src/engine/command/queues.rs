@@ -6,40 +6,40 @@ use protocol::name::QueueName;
 
 use super::jobs::JobCounts;
 
-/// The numbers of the queues of these names, those that there are.
+/// Asks for the numbers of the existing queues among these names.
 #[derive(Debug)]
 pub struct QueueIds(pub Vec<QueueName>);
 
-/// How queues are.
+/// Asks for the state of queues.
 #[derive(Debug)]
 pub struct ListQueues {
-    /// None: all that have a job or are paused.
+    /// None for all that have a job or are paused.
     pub names: Option<Vec<QueueName>>,
 }
 
-/// Stop to hand out jobs of a queue, or go on with it.
+/// Pauses a queue, or resumes it.
 #[derive(Debug)]
 pub struct PauseQueue {
     pub queue: QueueName,
     pub paused: bool,
 }
 
-/// Forget that a queue without jobs is paused.
+/// Forgets that a queue without jobs is paused.
 #[derive(Debug)]
 pub struct ForgetQueue(pub QueueName);
 
-/// A queue and how it is.
+/// The state of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueState {
     pub name: QueueName,
     pub paused: bool,
     pub counts: JobCounts,
-    /// How many connected streams take from it.
+    /// The number of connected streams that take from it.
     pub workers: u64,
     pub last_release: Option<Arc<LastRelease>>,
 }
 
-/// Why a job was given back, the last time that a worker said so. Only memory knows.
+/// Why a worker last gave back a job with a reason. Kept only in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastRelease {
     pub reason: String,
@@ -51,7 +51,7 @@ pub struct LastRelease {
 }
 
 impl QueueState {
-    /// A queue that nobody has heard of.
+    /// The state of a queue that has never been used.
     pub fn empty(name: QueueName) -> Self {
         Self { name, paused: false, counts: JobCounts::default(), workers: 0, last_release: None }
     }

@@ -1,4 +1,4 @@
-//! Requests about streams, and what a worker behind one is told of.
+//! Requests about streams, and what is known of the workers behind them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,31 +8,31 @@ use protocol::name::QueueName;
 use super::queues::LastRelease;
 use crate::engine::outbox::Outbox;
 
-/// The connection of a stream has ended.
+/// Reports that the connection of a stream has ended.
 #[derive(Debug)]
 pub struct CloseStream(pub Link);
 
-/// A poll wants no more jobs.
+/// Reports that a poll wants no more jobs.
 #[derive(Debug)]
 pub struct StopTaking(pub Link);
 
-/// A poll has been answered: its leases run by themselves from now on.
+/// Reports that a poll has been answered: its leases run by themselves from now on.
 #[derive(Debug)]
 pub struct FinishPoll(pub Link);
 
-/// A reader that did not keep up has caught up.
+/// Reports that a slow reader has caught up.
 #[derive(Debug)]
 pub struct CaughtUp(pub Link);
 
-/// The peer of a stream took a heartbeat: its leases begin anew.
+/// Reports that the peer of a stream took a heartbeat: its leases begin anew.
 #[derive(Debug)]
 pub struct RenewStream(pub Link);
 
-/// Who is connected.
+/// Lists the connected workers.
 #[derive(Debug)]
 pub struct ListWorkers;
 
-/// A connection of a stream. A stream that is resumed changes its link, and what the old one says no longer counts.
+/// A connection of a stream. A resumed stream gets a new link, and what the old one says no longer counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Link {
     pub stream: u64,
@@ -50,11 +50,11 @@ pub enum StreamKind {
     Poll,
 }
 
-/// A worker that wants jobs.
+/// Opens a stream for a worker that wants jobs.
 #[derive(Debug)]
 pub struct OpenStream {
     pub kind: StreamKind,
-    /// None: every queue.
+    /// None for every queue.
     pub queues: Option<Vec<QueueName>>,
     /// The most jobs it holds at a time; 0: no limit.
     pub prefetch: u32,
@@ -70,14 +70,14 @@ pub struct OpenStream {
     pub about: WorkerInfo,
 }
 
-/// What is told of the worker behind a stream.
+/// What is known of the worker behind a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WorkerInfo {
     /// The name it gave itself.
     pub worker: Option<String>,
     /// The format of its stream.
     pub format: &'static str,
-    /// Where it is connected from.
+    /// The address it is connected from.
     pub remote: Option<SocketAddr>,
 }
 
@@ -94,10 +94,10 @@ pub struct Opened {
 pub struct WorkerState {
     pub stream: u128,
     pub about: WorkerInfo,
-    /// None: every queue.
+    /// None for every queue.
     pub queues: Option<Vec<QueueName>>,
     pub prefetch: u32,
-    /// How many jobs it holds.
+    /// The number of jobs it holds.
     pub in_flight: usize,
     /// In milliseconds since the Unix epoch.
     pub connected_at: u64,
