@@ -1,4 +1,4 @@
-//! What is asked for recurring jobs.
+//! Requests about recurring jobs.
 
 use protocol::cron::{EntryView, GroupView};
 use protocol::enqueue::NewJob;
@@ -18,18 +18,18 @@ pub(in crate::engine) fn no_entry(group: &CronName, name: &CronName) -> Reject {
 }
 
 impl Engine {
-    /// The group of this name.
+    /// Returns the group with this name.
     pub(in crate::engine) fn cron(&self, name: &CronName) -> Result<GroupView, Reject> {
         self.crons.view(name).ok_or_else(|| no_group(name))
     }
 
-    /// The entry of this name.
+    /// Returns the entry with this name.
     pub(in crate::engine) fn entry(&self, group: &CronName, name: &CronName) -> Result<EntryView, Reject> {
         let found = self.crons.get(group).ok_or_else(|| no_group(group))?;
         Ok(found.entry(name).ok_or_else(|| no_entry(group, name))?.view())
     }
 
-    /// What entries draw on budgets must exist, as for jobs.
+    /// Checks that the budgets exist that entries draw on, as for jobs.
     fn prepare_entries(&mut self, entries: &[NewEntry]) -> Result<(), Reject> {
         let jobs: Vec<NewJob> = entries.iter().map(|entry| entry.template.job.clone()).collect();
         self.prepare_budgets(jobs.iter().enumerate()).map_err(|reject| match reject {
@@ -110,7 +110,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Lets an entry be this. One that comes at the same times as before goes on as it was.
+    /// Creates or replaces an entry. One with the same times as before keeps its schedule.
     fn set_entry(&mut self, group: &CronName, new: NewEntry, group_moved: bool) {
         let now = self.clock.now();
         let name = new.name.clone();
@@ -165,7 +165,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Deletes all groups; says how many there were.
+    /// Deletes all groups. Returns how many there were.
     pub(in crate::engine) fn delete_crons(&mut self) -> usize {
         let names = self.crons.names();
         names.iter().for_each(|name| self.drop_cron(name));

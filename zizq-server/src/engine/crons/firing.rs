@@ -1,4 +1,4 @@
-//! What happens when the time of a recurring job comes, or somebody asks for it.
+//! What happens when the time of a recurring job comes, or a caller asks for it.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::engine::jobs::tags::unique_tags;
 use crate::engine::{Engine, Found};
 use crate::job::tag::Tag;
 
-/// How many entries may come in one turn.
+/// The most entries that fire in one turn.
 const SLICE: usize = if cfg!(test) { 4 } else { 256 };
 
 impl Engine {
@@ -36,7 +36,7 @@ impl Engine {
         Ok(Ran::Enqueued(enqueued))
     }
 
-    /// Writes down that an entry has come now.
+    /// Records that an entry fires now.
     fn note_fired(&mut self, group: &CronName, name: &CronName) {
         if let Some(entry) = self.crons.get_mut(group).and_then(|found| found.entry_mut(name)) {
             entry.state.last_at = Some(self.clock.now());
@@ -44,7 +44,7 @@ impl Engine {
         self.crons.save_entry(group, name, &mut self.batch);
     }
 
-    /// An entry whose job has been folded. It counts only if the entry is still the same.
+    /// Fires an entry whose job has been folded. It counts only if the entry is still the same.
     pub(in crate::engine) fn fire_folded(
         &mut self,
         Firing { group, name, template, is_due }: &Firing,
@@ -69,17 +69,17 @@ impl Engine {
         enqueued
     }
 
-    /// Whether there is an entry for [`Engine::take_firing`].
+    /// Whether [`Engine::take_firing`] has an entry to return.
     pub fn has_firing(&self) -> bool {
         !self.crons.firings.is_empty()
     }
 
-    /// An entry that has to be folded before it is enqueued.
+    /// Returns an entry whose job has to be folded before it is enqueued.
     pub fn take_firing(&mut self) -> Option<Firing> {
         self.crons.firings.pop_front()
     }
 
-    /// The tags that have to be looked up before [`Engine::fire`].
+    /// Returns the tags that have to be looked up before [`Engine::fire`].
     pub fn fires(&self) -> Vec<Tag> {
         if self.draining {
             return Vec::new();
@@ -89,7 +89,7 @@ impl Engine {
         unique_tags(jobs).filter(|tag| !self.tags.is_known(tag)).collect()
     }
 
-    /// Enqueues the jobs of the entries whose time has come. Of several times that were missed, one counts.
+    /// Enqueues the jobs of the entries whose time has come. If several times were missed, only one counts.
     pub fn fire(&mut self) {
         if self.draining {
             return;

@@ -1,4 +1,4 @@
-//! Recurring jobs: what there is, and when each comes next.
+//! Recurring jobs: the groups and entries, and when each entry fires next.
 
 mod commands;
 mod firing;
@@ -17,7 +17,7 @@ use crate::store::batch::Batch;
 use crate::store::record::{CronRecord, EntryRecord, EntryState};
 use recurrence::Recurrence;
 
-/// A clock that is set back by no more has been adjusted rather than wrong, in milliseconds.
+/// A clock that is set back by this much or less was adjusted rather than wrong, in milliseconds.
 const SHORT_STEP_MS: u64 = 60_000;
 
 #[derive(Debug)]
@@ -29,11 +29,11 @@ pub(in crate::engine) struct Entry {
     pub rest: Rest,
     pub template: Arc<Template>,
     pub state: EntryState,
-    /// Whether its time has come and it is found out what its job is folded into.
+    /// Whether its time has come and its job is out to be folded.
     pub is_out: bool,
 }
 
-/// Whether a group or an entry rests, and since when.
+/// Whether a group or an entry is paused, and since when.
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::engine) struct Rest {
     pub paused: bool,
@@ -42,7 +42,7 @@ pub(in crate::engine) struct Rest {
 }
 
 impl Rest {
-    /// Begins or ends a rest; without effect where it is so already.
+    /// Pauses or resumes. Has no effect if that is the state already.
     pub(in crate::engine) const fn set(&mut self, paused: bool, now: u64) {
         if paused == self.paused {
             return;
@@ -73,23 +73,23 @@ impl Group {
         self.entries.iter_mut().find(|entry| entry.name == *name)
     }
 
-    /// The zone that an entry is about; none: that of the server.
+    /// Returns the time zone of an entry; none if that is the server's.
     fn zone_of(&self, entry: &Entry) -> Option<TimeZone> {
         let name = entry.timezone.as_ref().or(self.timezone.as_ref())?;
         recurrence::zone(name).ok()
     }
 }
 
-/// All groups, and what comes next.
+/// All groups, and when their entries fire next.
 ///
-/// - An entry that comes again stands in `due` under its next time, unless it is out to be folded.
+/// - An entry that fires again is in `due` under its next time, unless it is out to be folded.
 #[derive(Debug)]
 pub(in crate::engine) struct Crons {
     groups: BTreeMap<CronName, Group>,
     due: BTreeSet<(u64, CronName, CronName)>,
-    /// Entries whose jobs are to be folded, on their way out.
+    /// Entries whose jobs have to be folded, on their way out.
     pub firings: VecDeque<Firing>,
-    /// The zone of entries for which neither they nor their groups name one.
+    /// The zone of entries if neither they nor their groups name one.
     pub zone: TimeZone,
 }
 
@@ -100,7 +100,7 @@ impl Default for Crons {
 }
 
 impl Crons {
-    /// Takes in what is stored.
+    /// Loads what is stored.
     pub(in crate::engine) fn load(
         &mut self,
         groups: Vec<(CronName, CronRecord)>,
@@ -125,7 +125,7 @@ impl Crons {
                 self.save_entry(&name, &entry, batch);
             }
         }
-        // Their groups were damaged, and are lost.
+        // Their groups were damaged and lost.
         states.keys().for_each(|(group, entry)| batch.remove_cron_entry(group, entry));
     }
 
@@ -136,12 +136,12 @@ impl Crons {
         self.groups.insert(name, group);
     }
 
-    /// None yet.
+    /// Makes an empty set of groups.
     pub(in crate::engine) const fn in_zone(zone: TimeZone) -> Self {
         Self { groups: BTreeMap::new(), due: BTreeSet::new(), firings: VecDeque::new(), zone }
     }
 
-    /// The jobs of all entries.
+    /// Returns the jobs of all entries.
     pub(in crate::engine) fn jobs(&self) -> impl Iterator<Item = &NewJob> {
         self.groups.values().flat_map(|group| &group.entries).map(|entry| &entry.template.job)
     }
@@ -158,29 +158,29 @@ impl Crons {
         self.groups.get_mut(name)
     }
 
-    /// The group of this name, which exists from now on.
+    /// Returns the group with this name, and creates it if needed.
     pub(in crate::engine) fn make(&mut self, name: &CronName) -> &mut Group {
         self.groups.entry(name.clone()).or_default()
     }
 
-    /// The job that an entry enqueues.
+    /// Returns the job that an entry enqueues.
     pub(in crate::engine) fn job(&self, group: &CronName, name: &CronName) -> Option<&NewJob> {
         Some(&self.groups.get(group)?.entry(name)?.template.job)
     }
 
-    /// When the next entry's time comes.
+    /// Returns when the next entry fires.
     pub(in crate::engine) fn next(&self) -> Option<u64> {
         self.due.first().map(|(at, ..)| *at)
     }
 
-    /// The entries whose time has come, at most so many.
+    /// Returns the entries whose time has come, at most `most` of them.
     pub(in crate::engine) fn due(&self, now: u64, most: usize) -> Vec<(CronName, CronName)> {
         let due = self.due.iter().take_while(|(at, ..)| *at <= now).take(most);
         due.map(|(_, group, entry)| (group.clone(), entry.clone())).collect()
     }
 
-    /// The entry as one whose job has to be folded first, if it is. It is not due any more until it is rescheduled or
-    /// [recalled](Self::recall).
+    /// Returns the entry as a firing if its job has to be folded first. It is then no longer due until it is
+    /// rescheduled or [recalled](Self::recall).
     pub(in crate::engine) fn hand_out(&mut self, group: &CronName, name: &CronName) -> Option<Firing> {
         let found = self.groups.get_mut(group)?;
         let rests = found.rest.paused;
@@ -193,7 +193,7 @@ impl Crons {
         Some(Firing { group: group.clone(), name: name.clone(), template, is_due: true })
     }
 
-    /// Lets the time of an entry come again that was handed out as another one than it is now.
+    /// Makes an entry due again that has changed since it was handed out.
     pub(in crate::engine) fn recall(&mut self, group: &CronName, name: &CronName) {
         let entry = self.groups.get_mut(group).and_then(|found| found.entry_mut(name));
         if let Some(entry) = entry.filter(|entry| entry.is_out) {
@@ -202,7 +202,7 @@ impl Crons {
         }
     }
 
-    /// Finds out when an entry comes next after `now`.
+    /// Calculates when an entry fires next after `now`.
     pub(in crate::engine) fn reschedule(&mut self, group: &CronName, name: &CronName, now: u64) {
         let zone = self.groups.get(group).and_then(|found| found.zone_of(found.entry(name)?));
         let zone = zone.unwrap_or_else(|| self.zone.clone());
@@ -215,8 +215,9 @@ impl Crons {
         self.due.extend(next_at.map(|at| (at, group.clone(), name.clone())));
     }
 
-    /// The clock was set back from `before` to `now`: entries come at their next time from now on, not when the clock
-    /// says again what it said. Of a short step back a time that has just come does not come again.
+    /// Reacts to a clock that was set back from `before` to `now`: entries fire at their next time from now on, not
+    /// when the clock reaches its former time again. After a short step back, a time that has just come does not come
+    /// again.
     pub(in crate::engine) fn follow_back(&mut self, before: u64, now: u64, batch: &mut Batch) {
         let names = self
             .groups
@@ -247,11 +248,11 @@ impl Crons {
         let next_at = entry.recurrence.next(&zone, now)?;
         let has_come = before - now <= SHORT_STEP_MS && entry.state.last_at.is_some_and(|at| at >= next_at);
         let second = has_come.then(|| entry.recurrence.next(&zone, next_at)).flatten();
-        // Where more than one time would come again it is better to go on at once.
+        // If more than one time would come again, it is better to go on at once.
         Some(second.filter(|at| Some(*at) > entry.state.last_at).unwrap_or(next_at))
     }
 
-    /// Takes an entry out.
+    /// Removes an entry.
     pub(in crate::engine) fn remove_entry(&mut self, group: &CronName, name: &CronName) -> Option<Entry> {
         let entries = &mut self.groups.get_mut(group)?.entries;
         let entry = entries.remove(entries.iter().position(|entry| entry.name == *name)?);
@@ -266,7 +267,7 @@ impl Crons {
         self.groups.remove(name);
     }
 
-    /// Writes what a group is.
+    /// Writes the record of a group.
     pub(in crate::engine) fn save_group(&self, name: &CronName, batch: &mut Batch) {
         let Some(Group { timezone, rest, entries }) = self.groups.get(name) else {
             return batch.remove_cron(name);
@@ -285,7 +286,7 @@ impl Crons {
         batch.put_cron(name, &CronRecord { timezone, paused, paused_at, resumed_at, entries });
     }
 
-    /// Writes when an entry came last and comes next.
+    /// Writes when an entry fired last and fires next.
     pub(in crate::engine) fn save_entry(&self, group: &CronName, name: &CronName, batch: &mut Batch) {
         match self.groups.get(group).and_then(|found| found.entry(name)) {
             Some(entry) => batch.put_cron_entry(group, name, &entry.state),
@@ -315,7 +316,7 @@ impl Entry {
         Self { name, expression, recurrence, timezone, rest, template, state, is_out: false }
     }
 
-    /// Whether its job belongs to a batch.
+    /// Whether the job of the entry belongs to a batch.
     pub(in crate::engine) fn folds(&self) -> bool {
         self.template.job.flow.as_ref().is_some_and(|flow| flow.batch.is_some())
     }
@@ -339,7 +340,7 @@ fn entry_of(record: EntryRecord) -> Option<Entry> {
     let EntryRecord { name, expression, timezone, paused, paused_at, resumed_at, job } = record;
     let shown = serde_json::from_str(&job).ok();
     let template = shown.and_then(|shown| Template::parse(&shown).ok());
-    // What was accepted once is read by every later version.
+    // An expression that was accepted once is read by every later version.
     let (Some(template), Ok(recurrence)) = (template, Recurrence::stored(&expression)) else {
         tracing::error!(%name, expression, "a stored cron entry cannot be read and is left out");
         return None;

@@ -1,6 +1,6 @@
-//! Answers that are given a second time: a call that brings jobs can carry a key, and the same call with the same key
-//! gets the answer of the first, also after a restart. What is kept of an answer is stored in the batch that stores its
-//! jobs.
+//! Answers that are given a second time. A call that brings jobs can carry a key, and the same call with the same key
+//! gets the answer of the first, also after a restart. The part of an answer that is kept is stored in the batch that
+//! stores its jobs.
 //!
 //! ```text
 //!  new ──► taken in (large bulks, over several turns) ──► kept for a day, or until there are too many others
@@ -22,20 +22,20 @@ use crate::store::record::AnswerRecord;
 
 /// How long an answer is kept, in milliseconds: a day.
 const KEPT_MS: u64 = 86_400_000;
-/// The most answers that are kept. Those that go first are the oldest.
+/// The most answers that are kept. The oldest go first.
 const MAX_ANSWERS: usize = if cfg!(test) { 8 } else { 100_000 };
-/// What they weigh together at most, in bytes.
+/// The most bytes that they take together.
 const MAX_BYTES: usize = if cfg!(test) { 20_000 } else { 256 * 1024 * 1024 };
-/// The answer to a large bulk weighs more, in bytes.
+/// The answer to a large bulk weighs more than this, in bytes.
 const LARGE: usize = if cfg!(test) { 2_000 } else { 64 * 1024 };
-/// How many are forgotten in one turn.
+/// The most answers forgotten in one turn.
 const SLICE: usize = 64;
 
 /// What is known of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Known {
     New,
-    /// It has been carried out, and so many parts of its answer are stored.
+    /// It was carried out, and this many parts of its answer are stored.
     Answered {
         parts: u32,
         created: bool,
@@ -45,7 +45,7 @@ pub enum Known {
 #[derive(Debug)]
 struct Kept {
     record: AnswerRecord,
-    /// When it was given, by the clock that never steps.
+    /// When the answer was given, by the clock that never steps.
     since: u64,
     /// Whether its jobs are still being taken in.
     is_coming: bool,
@@ -53,7 +53,7 @@ struct Kept {
 
 /// The answers that are kept.
 ///
-/// - `order` has each key of `by_key` once, and `bytes` is what they weigh together.
+/// - `order` has each key of `by_key` once, and `bytes` is their total weight.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Answers {
     by_key: HashMap<Arc<str>, Kept>,
@@ -70,8 +70,9 @@ impl Answers {
         }
     }
 
-    /// The oldest, if it is kept for too long, or there are too many. Where they weigh too much, the oldest large one, so that
-    /// one sender of large bulks does not make those of others be forgotten; but not the last, which may be asked for now.
+    /// Removes the oldest answer if it has been kept too long or there are too many. If all together weigh too much,
+    /// removes the oldest large one, so that one sender of large bulks does not displace the answers of others; but
+    /// never the last, which may be asked for now.
     fn pop_old(&mut self, up: u64) -> Option<(Arc<str>, AnswerRecord)> {
         let oldest = self.by_key.get(self.order.front()?)?;
         let is_over = self.order.len() > MAX_ANSWERS || up >= oldest.since + KEPT_MS;
@@ -94,22 +95,22 @@ impl Answers {
 }
 
 impl Engine {
-    /// Takes in the answers that are stored.
+    /// Loads the stored answers.
     pub(in crate::engine) fn load_answers(&mut self, mut answers: Vec<(Arc<str>, AnswerRecord)>) {
         answers.sort_by_key(|(_, record)| record.at);
         for (key, record) in answers {
             let since = self.clock.up_of(record.at.min(self.clock.now()));
-            // Where damage took the bulk, what has come of it is all that comes.
+            // If damage took the bulk, no more jobs come than those already there.
             let is_coming =
                 record.bulk.is_some_and(|bulk| self.bulks.answer_for(Stamp::from_bits(bulk), key.clone()));
             self.answers.insert(key, Kept { record, since, is_coming });
         }
     }
 
-    /// Whether a call was carried out before.
+    /// Returns whether a call was carried out before.
     ///
     /// # Errors
-    /// Where its key belongs to another call, or the first has not come to its end.
+    /// If its key belongs to another call, or the first call is still being carried out.
     pub fn known(&self, Once { key, fingerprint }: &Once) -> Result<Known, Reject> {
         let Some(kept) = self.answers.by_key.get(key) else { return Ok(Known::New) };
         if kept.record.fingerprint != *fingerprint {
@@ -135,10 +136,10 @@ impl Engine {
             self.add_answer(&once.key, jobs);
             self.end_answer(&once.key);
         }
-        // Of what only begins a call, what follows from it carries the key on.
+        // This call is only a first step: the steps that follow carry the key on.
     }
 
-    /// All jobs of a bulk will come, also after a crash: its key is taken from now on.
+    /// Takes the key for a bulk that is accepted: from now on all of its jobs come, also after a crash.
     pub(in crate::engine) fn accept_answer(&mut self, key: &Arc<str>, bulk: Stamp) {
         if let Some(kept) = self.answers.by_key.get_mut(key) {
             kept.record.bulk = Some(bulk.to_bits());
@@ -146,7 +147,7 @@ impl Engine {
         }
     }
 
-    /// Some of the jobs have come.
+    /// Adds the jobs that have come.
     pub(in crate::engine) fn add_answer(&mut self, key: &Arc<str>, jobs: &[Enqueued]) {
         let Some(kept) = self.answers.by_key.get_mut(key) else { return };
         let mut part = Vec::with_capacity(jobs.len() * 256);
@@ -165,7 +166,7 @@ impl Engine {
         self.batch.put_answer(key, record);
     }
 
-    /// All of them have come.
+    /// Ends the answer: all of its jobs have come.
     pub(in crate::engine) fn end_answer(&mut self, key: &Arc<str>) {
         let Some(kept) = self.answers.by_key.get_mut(key) else { return };
         kept.is_coming = false;
@@ -173,7 +174,7 @@ impl Engine {
         self.batch.put_answer(key, &kept.record);
     }
 
-    /// Nothing came of it.
+    /// Drops the answer of a call that came to nothing.
     pub(in crate::engine) fn drop_answer(&mut self, key: &Arc<str>) {
         if let Some(kept) = self.answers.by_key.remove(key) {
             self.answers.bytes -= kept.record.bytes;
@@ -181,7 +182,7 @@ impl Engine {
         }
     }
 
-    /// Forgets what has been kept for long enough.
+    /// Forgets answers that have been kept long enough.
     pub(in crate::engine) fn forget_answers(&mut self) {
         for _ in 0..SLICE {
             let Some((key, record)) = self.answers.pop_old(self.clock.up()) else { return };

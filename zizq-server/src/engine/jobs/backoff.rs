@@ -1,4 +1,4 @@
-//! The pause before a retry. The formula stands here and nowhere else.
+//! The pause before a retry. The formula is here and nowhere else.
 
 use protocol::job::Backoff;
 
@@ -8,7 +8,7 @@ use protocol::job::Backoff;
 #[must_use]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what fits before")]
 pub(in crate::engine) fn delay_ms(backoff: Backoff, attempts: u32, random: f64) -> u64 {
-    /// A pause is at most a hundred years, whatever the exponent.
+    /// The longest pause, whatever the exponent: a hundred years.
     const LONGEST_MS: f64 = 100.0 * 365.25 * 86_400_000.0;
     let attempts = f64::from(attempts);
     let growth = attempts.powf(f64::from(backoff.exponent)) * 1000.0;

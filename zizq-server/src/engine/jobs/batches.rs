@@ -1,8 +1,8 @@
 //! Batches: jobs into which later ones are folded while they wait.
 //!
-//! Of the jobs with a batch key one at most is open: a ready job that nobody has taken yet. Whoever takes it, deletes
-//! it or puts it off closes it, and it is never open again. What a fold makes of two payloads is found out beside the
-//! engine, for jq takes its time; it comes as a [`Plan`], which counts only if the open batches are still the same.
+//! At most one of the jobs with a batch key is open: a ready job that has never been delivered. Delivering it, deleting
+//! it or putting it off closes it for good. Folding two payloads runs outside the engine because jq takes its time. The
+//! result comes as a [`Plan`], which counts only if the open batches are still the same.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::job::tag::Tag;
 pub(in crate::engine) type Open = HashMap<Key, Arc<Job>>;
 
 impl Job {
-    /// What changes whenever something is folded into it.
+    /// Returns a version that changes whenever something is folded into the job.
     pub const fn version(&self) -> Version {
         Version { id: self.id, token: self.last_lease }
     }
@@ -35,7 +35,7 @@ impl Engine {
         self.tags.holders(&Tag::Batch(key.clone())).last().map(|holder| holder.id)
     }
 
-    /// Open batches that were not put where they are in this turn.
+    /// Returns the open batches that were not put where they are in this turn.
     pub(in crate::engine) fn batches_in_store<'a>(
         &self,
         keys: impl Iterator<Item = &'a Key>,
@@ -69,10 +69,10 @@ impl Engine {
         Ok(enqueued)
     }
 
-    /// The batches that a plan is about.
+    /// Returns the batches that a plan is about.
     ///
     /// # Errors
-    /// [`Reject::Changed`] when they are not what they were when it was made.
+    /// [`Reject::Changed`] if they have changed since the plan was made.
     pub(in crate::engine) fn check_plan(
         &self,
         jobs: &[NewJob],
@@ -87,13 +87,13 @@ impl Engine {
             }
             open.extend(batch.map(|job| (key.clone(), job)));
         }
-        // A clock that stepped back may have made a job one of the future.
+        // A clock that stepped back may have put the time of a job in the future.
         let opens = plan.steps.iter().zip(jobs).filter(|(step, _)| **step == Step::Opens);
         let early = |(_, job): (&Step, &NewJob)| job.ready_at.is_some_and(|at| at > self.clock.now());
         if opens.into_iter().any(early) { Err(Reject::Changed) } else { Ok(open) }
     }
 
-    /// Gives the batches the payloads that they have from now on.
+    /// Gives the batches their new payloads.
     pub(in crate::engine) fn fold(&mut self, planned: Vec<Planned>, open: &mut Open) {
         for Planned { key, payload, .. } in planned {
             if let (Some(payload), Some(job)) = (payload, open.get_mut(&key)) {
@@ -102,13 +102,14 @@ impl Engine {
         }
     }
 
-    /// A ready job stays where it is, with another payload.
+    /// Gives a ready job another payload. The job stays where it is.
     fn replace_payload(&mut self, before: &Arc<Job>, payload: Payload) -> Arc<Job> {
         self.unready(before);
         let mut job = before.clone();
         let folded = Arc::make_mut(&mut job);
         folded.payload = payload;
-        // Who was handed the job before a loss of power that made us forget it has done less than what it is now.
+        // A worker that got the job before a loss of power made the server forget it has done less than the job now
+        // asks for.
         folded.last_lease = Some(self.clock.next_token());
         self.rewrite(job.clone(), Status::Ready);
         job

@@ -1,8 +1,8 @@
-//! Large bulks, taken in over several turns, so that nobody waits long for one of them.
+//! Large bulks, taken in over several turns, so that nothing waits long for one of them.
 //!
-//! What came in is stored as it is first, in parts that nothing else looks at. Then one small record *accepts* it: from
-//! then on all of its jobs come, also after a crash, and before none does. An accepted bulk is enqueued a slice a turn,
-//! and its record says how many of its jobs are there. One bulk is taken in at a time.
+//! The input is first stored as it is, in parts that nothing else looks at. Then one small record *accepts* it: before
+//! that none of its jobs come; from then on all of them do, also after a crash. An accepted bulk is enqueued one slice
+//! a turn, and its record says how many of its jobs are there. One bulk is taken in at a time.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -20,7 +20,7 @@ use crate::store::bulk::{BulkRecord, StoredBulk, StoredBulks};
 
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Bulks {
-    /// In the order they came; the first is worked on.
+    /// In order of arrival; the first is being taken in.
     coming: VecDeque<Bulk>,
     finished: Vec<(Stamp, Result<Reply, Reject>)>,
 }
@@ -30,7 +30,7 @@ struct Bulk {
     id: Stamp,
     bulk: NewBulk,
     stage: Stage,
-    /// What became of its jobs so far, where somebody waits to hear of it.
+    /// The results for its jobs so far, if a caller waits for them.
     enqueued: Option<Vec<Enqueued>>,
     /// The key of the call that it came with.
     once: Option<Arc<str>>,
@@ -38,13 +38,13 @@ struct Bulk {
 
 #[derive(Debug, Clone, Copy)]
 enum Stage {
-    /// So many parts are stored.
+    /// This many parts are stored.
     Coming(u32),
     Accepted(BulkRecord),
 }
 
 impl Bulks {
-    /// Its answer is to be kept. False where there is no such bulk.
+    /// Keeps the answer to a bulk under this key. Returns false if there is no such bulk.
     pub(in crate::engine) fn answer_for(&mut self, id: Stamp, key: Arc<str>) -> bool {
         let bulk = self.coming.iter_mut().find(|bulk| bulk.id == id);
         bulk.map(|bulk| bulk.once = Some(key)).is_some()
@@ -54,7 +54,8 @@ impl Bulks {
         self.coming.is_empty()
     }
 
-    /// The store has forgotten everything: of the one that is worked on some jobs are gone, and the others do not come.
+    /// Follows a store that has deleted everything: the current bulk has lost some of its jobs, and the rest do not
+    /// come.
     pub(in crate::engine) fn without_jobs(mut self) -> Self {
         self.coming.iter_mut().for_each(|bulk| bulk.once = None);
         let Some(bulk) = self.coming.front_mut() else { return self };
@@ -85,7 +86,7 @@ impl Engine {
         Ok(id)
     }
 
-    /// Goes on with the bulk that is being taken in. The jobs that come now are to be brought to
+    /// Goes on with the bulk that is being taken in. The caller brings the jobs it returns to
     /// [`Engine::enqueue_slice`].
     pub fn next_slice(&mut self) -> Option<Vec<NewJob>> {
         let Bulk { id, bulk, stage, .. } = self.bulks.coming.front_mut()?;
@@ -122,7 +123,7 @@ impl Engine {
         }
     }
 
-    /// Until its last job is there nobody may take away the budgets of a bulk.
+    /// Counts the draws of a bulk in or out: its budgets must not be deleted before its last job is there.
     fn expect_draws(&mut self, drawing: &[(usize, NewJob)], comes: bool) {
         for (_, job) in drawing {
             let budgets: &[Binding] = job.flow.as_ref().map_or(&[], |flow| &flow.budgets);
@@ -130,7 +131,7 @@ impl Engine {
         }
     }
 
-    /// Enqueues what [`Engine::next_slice`] gave out. `found` is as for a command to enqueue.
+    /// Enqueues the jobs that [`Engine::next_slice`] returned. `found` is as for a command that enqueues.
     pub fn enqueue_slice(&mut self, jobs: Vec<NewJob>, found: &Found) {
         let number = jobs.len();
         let slice = self.enqueue_accepted(jobs, found);
@@ -158,13 +159,13 @@ impl Engine {
         self.bulks.finish(Ok(Reply::NewBulk(enqueued)));
     }
 
-    /// The bulks that have come to their end since the last call, and what is to be said to who waits for them. It counts
-    /// once it is committed.
+    /// Returns the bulks that have ended since the last call, with the answers for their callers. They count once they
+    /// are committed.
     pub fn finished_bulks(&mut self) -> Vec<(Stamp, Result<Reply, Reject>)> {
         mem::take(&mut self.bulks.finished)
     }
 
-    /// Goes on with what was accepted before.
+    /// Goes on with the bulks that were accepted before.
     pub(in crate::engine) fn load_bulks(&mut self, bulks: StoredBulks) {
         for StoredBulk { id, record, mut bulk } in bulks.accepted {
             self.expect_draws(&bulk.drawing, true);

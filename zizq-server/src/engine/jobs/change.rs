@@ -1,4 +1,4 @@
-//! What people do to jobs: move them, try them again, delete them.
+//! Changes that people make to jobs: move, retry, delete.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl Engine {
         found: &mut Found,
     ) -> Result<Vec<Changed>, Reject> {
         if let Change::Bind(change) = change {
-            // Whether the job is there comes before what is asked for it.
+            // Whether the job exists matters before what is asked for it.
             if let [id] = &ids[..]
                 && self.leases.get(*id).is_none()
                 && found.get(id).is_none_or(|job| job.is_gone(self.clock.now()))
@@ -84,7 +84,7 @@ impl Engine {
         changed.map_or(Changed::Missing, Changed::Done)
     }
 
-    /// A job in flight stays with its worker; what has changed counts when it comes back.
+    /// Changes a job in flight. It stays with its worker; the changes count when it comes back.
     fn patch_held(&mut self, id: JobId, patch: &Patch) -> Option<Seen> {
         let queue = patch.queue.as_ref().map(|name| self.queues.id(name));
         let lease = self.leases.get_mut(id)?;
@@ -99,7 +99,7 @@ impl Engine {
             self.follow_move(&job, was_moved);
         }
         self.batch.put_job(&job);
-        // The record says now that the job was handed out. Whoever reads it must also find to whom.
+        // The record now says that the job was delivered, so a reader must also find to whom.
         self.save_lease(id);
         self.leases.get(id).and_then(|lease| self.queues.seen_held(lease))
     }
@@ -127,7 +127,7 @@ impl Engine {
         if reset_attempts {
             self.forget_errors(before);
         }
-        // Since it ended its budgets may have changed, or gone.
+        // Its budgets may have changed or been deleted since it ended.
         let budgets = before.flow.as_ref().and_then(|flow| self.budgets.correct(&flow.budgets));
         let now = self.clock.now();
         let job = self.transition(before.clone(), before.status, |job| {
@@ -137,7 +137,7 @@ impl Engine {
             }
             job.status = Status::Ready;
             job.ready_at = now;
-            // A job that went round too often would be dead again after the next time.
+            // A job that was delivered too often would otherwise be dead again after the next time.
             job.deliveries = 0;
             job.lapsed = false;
             job.completed_at = None;
@@ -161,13 +161,13 @@ impl Engine {
         self.remove(&seen.job, seen.status, None);
     }
 
-    /// Those of these jobs that are in flight.
+    /// Returns those of these jobs that are in flight.
     pub(in crate::engine) fn find_in_flight(&self, ids: &[JobId]) -> Vec<Seen> {
         let held = ids.iter().filter_map(|id| self.leases.get(*id));
         held.filter_map(|lease| self.queues.seen_held(lease)).collect()
     }
 
-    /// The first jobs in flight behind an id.
+    /// Returns the first jobs in flight after an id.
     pub(in crate::engine) fn list_in_flight(
         &self,
         ListInFlight { queues, from, descending, limit }: &ListInFlight,
@@ -191,13 +191,13 @@ impl Engine {
     }
 }
 
-/// `may_wait`: whether the job is scheduled, or may be told to be when it comes back.
+/// Applies a patch to a job. `may_wait`: whether the job is scheduled, or can be told to wait when it comes back.
 fn apply(job: &mut Job, patch: &Patch, queue: Option<QueueId>, may_wait: bool, now: u64) {
     job.queue = queue.unwrap_or(job.queue);
     job.priority = patch.priority.unwrap_or(job.priority);
     match patch.ready_at {
         Some(Some(at)) => job.wait_until(at, now),
-        // It need not wait any longer; one that does not wait stays as it is.
+        // The job no longer has to wait; one that is not waiting stays as it is.
         Some(None) if may_wait => job.wait_until(job.ready_at.min(now), now),
         Some(None) | None => {}
     }

@@ -40,7 +40,7 @@ impl Engine {
         Ok(enqueued)
     }
 
-    /// Enqueues jobs whose budgets are there. A payload alone must not keep a body in memory that it shares with others.
+    /// Enqueues jobs whose budgets exist. A payload must not keep alive the whole body whose memory it shares.
     fn enqueue_all(
         &mut self,
         jobs: Vec<NewJob>,
@@ -81,13 +81,13 @@ impl Engine {
         enqueued
     }
 
-    /// Every job has a queue with a name.
+    /// Returns the result of an enqueue. Every job has a queue with a name.
     fn enqueued(&self, job: Arc<Job>, status: Status, outcome: Outcome) -> Option<Enqueued> {
         let queue = self.queues.name(job.queue)?.clone();
         Some(Enqueued { job, queue, status, outcome })
     }
 
-    /// Enqueues jobs of a bulk that was accepted: their budgets are there, and none is to be folded.
+    /// Enqueues jobs of an accepted bulk: their budgets exist, and none has to be folded.
     pub(in crate::engine) fn enqueue_accepted(&mut self, jobs: Vec<NewJob>, found: &Found) -> Vec<Enqueued> {
         self.enqueue_all(jobs, true, Default::default(), found)
     }

@@ -1,4 +1,4 @@
-//! Who wants to know what becomes of jobs: listeners, of all of them, and waiters, of one.
+//! Those who are told what becomes of jobs: listeners hear of all jobs, a waiter of one.
 
 use std::mem;
 
@@ -13,22 +13,22 @@ use crate::hash::HashMap;
 use crate::job::Job;
 use crate::job::event::Event;
 
-/// Those who are told what becomes of jobs, and what they will be told once it is committed.
+/// The listeners and waiters, and what they will be told once it is committed.
 ///
-/// - While nobody listens and nobody waits nothing is gathered.
-/// - Whoever waits is told once, and forgotten then: when the job has ended, or is gone.
+/// - Nothing is collected while there are neither listeners nor waiters.
+/// - A waiter is told once and then forgotten: when the job has ended, or is gone.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Listeners {
-    /// Whether somebody listens to what happens.
+    /// Whether there are listeners.
     watched: bool,
     events: Vec<Event>,
     waiters: HashMap<JobId, Vec<Waiter>>,
-    /// Those whose waiting is over, with what they waited for.
+    /// Waiters whose wait is over, with what they waited for.
     woken: Vec<(Waiter, Option<Seen>)>,
 }
 
 impl Listeners {
-    /// A job goes from one status to another. Without anybody who wants to know this costs nothing.
+    /// Announces that a job goes from one status to another. Without listeners and waiters this costs nothing.
     pub(in crate::engine) fn announce(
         &mut self,
         queues: &Queues,
@@ -73,19 +73,19 @@ impl Listeners {
         self.woken.extend(waiters.into_iter().map(|waiter| (waiter, ended.clone())));
     }
 
-    /// Whether somebody waits for the end of a job.
+    /// Whether a caller waits for the end of a job.
     pub(in crate::engine) fn are_waiting_for(&self, id: JobId) -> bool {
         self.waiters.contains_key(&id)
     }
 
-    /// Lets a caller wait for the end of the first of these jobs.
+    /// Adds a waiter for the end of the first of these jobs.
     pub(in crate::engine) fn wait_for_first(&mut self, enqueued: &[Enqueued], waiter: Waiter) {
         if let Some(enqueued) = enqueued.first().filter(|enqueued| !enqueued.status.is_terminal()) {
             self.waiters.entry(enqueued.job.id).or_default().push(waiter);
         }
     }
 
-    /// Forgets a caller who does not wait any more.
+    /// Forgets a caller that no longer waits.
     pub(in crate::engine) fn unwait(&mut self, Unwait { id, key }: &Unwait) {
         if let Some(waiters) = self.waiters.get_mut(id) {
             waiters.retain(|waiter| waiter.key != *key);
@@ -95,14 +95,14 @@ impl Listeners {
         }
     }
 
-    /// Tells those who waited. What they hear has been committed.
+    /// Wakes the waiters whose wait is over. What they hear has been committed.
     pub(in crate::engine) fn tell_waiters(&mut self) {
         for (waiter, ended) in self.woken.drain(..) {
             (waiter.wake)(ended);
         }
     }
 
-    /// All jobs are gone: whoever waited for one hears of it.
+    /// Follows the deletion of all jobs: those who wait for one are told.
     pub(in crate::engine) fn without_jobs(mut self) -> Self {
         let waiters = mem::take(&mut self.waiters).into_values().flatten();
         self.woken.extend(waiters.map(|waiter| (waiter, None)));
@@ -111,22 +111,22 @@ impl Listeners {
 }
 
 impl Engine {
-    /// Whether somebody wants to hear of every change.
+    /// Sets whether there are listeners to every change.
     pub const fn set_watched(&mut self, watched: bool) {
         self.listeners.watched = watched;
     }
 
-    /// What has happened since the last call, as far as somebody wants to hear of it.
+    /// Returns the events since the last call that somebody listens to.
     pub fn take_events(&mut self) -> Vec<Event> {
         mem::take(&mut self.listeners.events)
     }
 
-    /// Tells those who want to know that a job goes from one status to another.
+    /// Announces that a job goes from one status to another.
     pub(in crate::engine) fn announce(&mut self, job: &Job, from: Option<Status>, to: Option<Status>) {
         self.listeners.announce(&self.queues, self.clock.now(), job, from, to);
     }
 
-    /// Lets a caller wait for the end of a job. One that has ended already is not waited for.
+    /// Adds a waiter for the end of a job, unless it has ended already.
     pub(in crate::engine) fn wait_for(
         &mut self,
         Wait { id, waiter }: Wait,

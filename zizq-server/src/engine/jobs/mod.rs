@@ -1,4 +1,4 @@
-//! What jobs go through, from their enqueue to their end, and what is kept of them beside their records.
+//! The life of jobs, from enqueue to end, and what is kept of them beside their records.
 
 pub(crate) mod answers;
 pub(super) mod backoff;

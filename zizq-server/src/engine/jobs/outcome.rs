@@ -20,7 +20,7 @@ use crate::engine::{Engine, Found};
 use crate::job::{Job, MAX_ATTEMPTS};
 use crate::store::record::ErrorRecord;
 
-/// How many attempts that have taken too long are ended in one turn.
+/// The most overdue attempts that are ended in one turn.
 const SLICE: usize = if cfg!(test) { 12 } else { 1_024 };
 
 impl Engine {
@@ -62,7 +62,7 @@ impl Engine {
         });
     }
 
-    /// How long the job is kept when it has succeeded, in milliseconds.
+    /// Returns how long the job is kept after success, in milliseconds.
     pub(in crate::engine) fn completed_ms(&self, job: &Job) -> u64 {
         job.retention.and_then(|r| r.completed_ms).unwrap_or(self.settings.completed_ms)
     }
@@ -108,7 +108,7 @@ impl Engine {
         })
     }
 
-    /// When a job that has failed so many times is tried again; none: it is dead.
+    /// Returns when a job that has failed `attempts` times is tried again; none: it is dead.
     fn retry_at(&mut self, job: &Job, attempts: u32, failure: &Failure) -> Option<u64> {
         let random = self.random();
         if failure.kill == Some(true) || attempts >= MAX_ATTEMPTS {
@@ -125,7 +125,7 @@ impl Engine {
         Some(self.clock.now().saturating_add(delay).min(MAX_TIME_MS))
     }
 
-    /// When an attempt that began when the job says has taken too long, by the clock that never steps.
+    /// Returns when an attempt is overdue that began at the job's `dequeued_at`, by the clock that never steps.
     pub(in crate::engine) fn deadline(&self, job: &Job) -> Option<u64> {
         let began = self
             .clock
@@ -138,7 +138,7 @@ impl Engine {
         job.flow.as_ref().and_then(|flow| flow.timeout_ms).or(self.settings.timeout_ms)
     }
 
-    /// The attempts that have taken too long and end in this turn.
+    /// Returns the overdue attempts that end in this turn.
     pub(in crate::engine) fn overdue(&self) -> Vec<JobId> {
         let mut bytes = 0;
         let fits = |lease: &&Lease| {
@@ -149,10 +149,11 @@ impl Engine {
         self.leases.overdue(self.clock.up()).take(SLICE).take_while(fits).map(|lease| lease.job.id).collect()
     }
 
-    /// Fails the attempts that have taken too long.
+    /// Fails the attempts that are overdue.
     pub(in crate::engine) fn time_out(&mut self) {
         for id in self.overdue() {
-            // Told first: a stream that waits for its worker to come back may be over with its last lease.
+            // The worker is told first: a stream that waits for its worker to come back may be over with its last
+            // lease.
             if let Some(lease) = self.leases.get(id) {
                 self.streams.tell(lease.stream, Item::Cancel { id, reason: CancelReason::TimedOut });
             }
@@ -168,7 +169,7 @@ impl Engine {
         }
     }
 
-    /// Ends a delivery that came to nothing: the job is ready again, or dead when it went round too often.
+    /// Ends a delivery that came to nothing: the job is ready again, or dead if it was delivered too often.
     pub(in crate::engine) fn give_back(&mut self, mut job: Arc<Job>) {
         if job.deliveries < self.settings.max_deliveries {
             Arc::make_mut(&mut job).lapsed = true;
@@ -185,7 +186,7 @@ impl Engine {
     }
 }
 
-/// What a job itself says of its failure.
+/// Makes the short form of a failure that the job's record holds.
 fn in_short(failure: &Failure, at: u64) -> LastError {
     let start = |text: &str| {
         let end = text.floor_char_boundary(MAX_LAST_ERROR_BYTES);

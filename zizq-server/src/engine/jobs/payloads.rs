@@ -1,5 +1,5 @@
-//! Payloads of jobs in flight. A large one is left to the store once its job has been sent: it lies there in the job's
-//! record, and is read again before the record is written anew, or the job is sent again.
+//! Payloads of jobs in flight. A large one is left to the store once its job has been sent: it stays in the job's
+//! record, and is read again before the record is rewritten or the job is sent again.
 
 use std::sync::Arc;
 
@@ -18,16 +18,17 @@ use crate::job::Job;
 use crate::job::place::Place;
 use crate::store::keys;
 
-/// Of a command that needs more than this a part is carried out at a time, and so much is written at once, in bytes.
+/// The most payload bytes that are read for a command and written at once. A command that needs more is carried out in
+/// parts.
 const MAX_AT_ONCE: usize = if cfg!(test) { 150_000 } else { 4 * 1024 * 1024 };
 
 impl Engine {
-    /// The jobs whose payloads have to be read before a command is applied.
+    /// Returns the jobs whose payloads have to be read before a command is applied.
     pub fn needs_payloads(&self, command: &Command) -> Vec<Place> {
         self.left(command).into_iter().map(Job::place).collect()
     }
 
-    /// With how many of its jobs a command is to be carried out first; none: with all.
+    /// Returns how many of its jobs the first part of a command has; none for all.
     pub fn first_part(&self, command: &Command) -> Option<usize> {
         let mut bytes = 0;
         let last = self.left(command).into_iter().find(|job| {
@@ -46,7 +47,7 @@ impl Engine {
         position.map(|position| position + 1)
     }
 
-    /// The jobs of a command whose payloads only the store has.
+    /// Returns the jobs of a command whose payloads only the store has.
     fn left(&self, command: &Command) -> Vec<&Job> {
         if self.leases.are_whole() {
             return Vec::new();
@@ -81,17 +82,17 @@ impl Engine {
         lease.map(|lease| lease.job.as_ref())
     }
 
-    /// Whether somebody will see the job after its success.
+    /// Whether the job can still be seen after its success.
     fn keeps(&self, job: &Job) -> bool {
         self.completed_ms(job) > 0 || self.listeners.are_waiting_for(job.id)
     }
 
-    /// The jobs whose payloads have to be read before [`Engine::expire`].
+    /// Returns the jobs whose payloads have to be read before [`Engine::expire`].
     pub fn expiring_payloads(&self) -> Vec<Place> {
         if self.leases.are_whole() { Vec::new() } else { self.places(&self.expiring()) }
     }
 
-    /// The jobs whose payloads have to be read before [`Engine::tick`].
+    /// Returns the jobs whose payloads have to be read before [`Engine::tick`].
     pub fn overdue_payloads(&self) -> Vec<Place> {
         if self.leases.are_whole() { Vec::new() } else { self.places(&self.overdue()) }
     }
@@ -115,19 +116,19 @@ impl Engine {
         self.leases.leave_payloads();
     }
 
-    /// Whether what has changed should be committed before more is added.
+    /// Whether to commit what has changed before more is added.
     pub const fn is_heavy(&self) -> bool {
         self.batch.bytes() >= MAX_AT_ONCE
     }
 
-    /// Sends workers that have come back what they missed, as far as they read it.
+    /// Sends workers that have come back what they missed, as fast as they read it.
     pub(in crate::engine) fn send_missed(&mut self) {
         let mut resuming = std::mem::take(&mut self.streams.resuming);
         resuming.retain(|key| !self.send_missed_to(*key));
         self.streams.resuming = resuming;
     }
 
-    /// True when nothing is left to be sent.
+    /// Returns true when nothing is left to send.
     fn send_missed_to(&mut self, key: u64) -> bool {
         loop {
             let Some(stream) = self.streams.get_mut(key) else { return true };
@@ -155,7 +156,7 @@ impl Engine {
         }
     }
 
-    /// The job in flight that is stored at this place, if memory has all of it.
+    /// Returns the job in flight that is stored at this place, if memory has all of it.
     pub fn held_at(&self, place: Place) -> Option<Arc<Job>> {
         self.lease_at(place).map(|lease| lease.job.clone()).filter(|job| job.left_bytes == 0)
     }
@@ -165,7 +166,7 @@ impl Engine {
         self.leases.iter().find(|lease| keys::job(lease.job.place()) == at)
     }
 
-    /// The store has lost the job at this place. A worker that has it cannot be asked for its payload.
+    /// Handles a job at this place that the store has lost. Its worker cannot be asked for the payload.
     pub fn lost(&mut self, place: Place) {
         if let Some((id, stream)) = self.lease_at(place).map(|lease| (lease.job.id, lease.stream)) {
             self.streams.tell(stream, Item::Cancel { id, reason: CancelReason::Deleted });

@@ -1,8 +1,8 @@
-//! What jobs are found by beside their ids: unique keys, and the keys of open batches.
+//! Tags, by which jobs are found beside their ids: unique keys, and the keys of open batches.
 //!
-//! The store has a record for every tag that some job has. Memory holds those that were asked for or changed lately.
-//! What happens to a tag that memory does not hold is noted, and put into its record once that has been read: before
-//! the next commit at the latest ([`Engine::wants_tags`]).
+//! The store has a record for every tag that some job has. Memory holds those that were looked up or changed lately. A
+//! change to a tag that memory does not hold is noted, and added to its record once that has been read: before the next
+//! commit at the latest ([`Engine::wants_tags`]).
 
 use crate::job::tag::Tag;
 use std::mem;
@@ -19,26 +19,26 @@ use crate::job::Job;
 use crate::store::batch::Batch;
 use crate::store::record::Holder;
 
-/// How many tags memory holds from one turn to the next.
+/// The number of tags that memory keeps from one turn to the next.
 const MAX_KNOWN: usize = if cfg!(test) { 3 } else { 65_536 };
-/// Of the ended jobs with a tag so many are remembered: those that are kept longest.
+/// The number of ended jobs remembered for a tag: those that are kept longest.
 const MAX_ENDED: usize = 8;
 
 /// The jobs that have a tag, in the order of their ids.
 pub(crate) type Holders = Vec<Holder>;
 
-/// Of a job with a tag, what has become of it; none: it has it no more.
+/// A job whose tag has changed, with its holder; none if it no longer has the tag.
 type Change = (JobId, Option<Holder>);
 
-/// What is known of tags, and what has happened to the others.
+/// The tags that are known, and the changes to the others.
 ///
 /// - A tag is in `known` or in `noted`, never in both; before a commit `noted` is empty.
 /// - What is in `changed` is known.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Tags {
-    /// As of now.
+    /// The current holders.
     known: HashMap<Tag, Holders>,
-    /// What has happened to tags that are not known.
+    /// The changes to tags that are not known.
     noted: HashMap<Tag, Vec<Change>>,
     /// Known tags that have changed, with what the store says of them.
     changed: HashMap<Tag, Holders>,
@@ -47,7 +47,7 @@ pub(in crate::engine) struct Tags {
 }
 
 impl Tags {
-    /// A job has been put somewhere.
+    /// Notes that a job has been put somewhere.
     pub(in crate::engine) fn enter(&mut self, job: &Arc<Job>) {
         if let Some(unique) = job.unique() {
             let purge_at = job.status.is_terminal().then_some(job.purge_at).flatten();
@@ -57,7 +57,7 @@ impl Tags {
         self.refresh(job);
     }
 
-    /// A job has left its place.
+    /// Notes that a job has left its place.
     pub(in crate::engine) fn leave(&mut self, job: &Job) {
         if let Some(unique) = job.unique() {
             self.note(&Tag::Unique(unique.key.clone()), (job.id, None));
@@ -65,14 +65,14 @@ impl Tags {
         self.fresh.remove(&job.id);
     }
 
-    /// The store is going to hear of another state of a job.
+    /// Notes that the store will get another state of a job.
     pub(in crate::engine) fn refresh(&mut self, job: &Arc<Job>) {
         if job.unique().is_some() || job.batch().is_some() {
             self.fresh.insert(job.id, job.clone());
         }
     }
 
-    /// From now on others are folded into this job, and into no other with its key.
+    /// Opens a batch: from now on other jobs are folded into this job, and into no other with its key.
     pub(in crate::engine) fn open_batch(&mut self, job: &Job) {
         let Some(Foldable { key, .. }) = job.batch() else { return };
         let tag = Tag::Batch(key.clone());
@@ -82,7 +82,7 @@ impl Tags {
         self.note(&tag, (job.id, Some(Holder { id: job.id, purge_at: None })));
     }
 
-    /// From now on nothing is folded into this job, if it has been so far.
+    /// Closes a batch: from now on nothing is folded into this job.
     pub(in crate::engine) fn close_batch(&mut self, job: &Job) {
         if let Some(Foldable { key, .. }) = job.batch() {
             self.note(&Tag::Batch(key.clone()), (job.id, None));
@@ -97,7 +97,7 @@ impl Tags {
         self.known.contains_key(tag)
     }
 
-    /// A job that can be asked for by a tag and was put somewhere in this turn.
+    /// Returns a job that can be asked for by a tag and was put somewhere in this turn.
     pub(in crate::engine) fn fresh(&self, id: JobId) -> Option<&Arc<Job>> {
         self.fresh.get(&id)
     }
@@ -137,7 +137,7 @@ impl Tags {
         }
     }
 
-    /// Lets go of what need not be kept in memory, at the end of a turn: within it, what was looked up must stay.
+    /// Drops what need not stay in memory, at the end of a turn: until then, what was looked up must stay.
     pub(in crate::engine) fn trim(&mut self) {
         self.fresh.clear();
         if self.known.len() > MAX_KNOWN && self.changed.is_empty() {
@@ -158,7 +158,7 @@ fn apply(holders: &mut Holders, (id, state): Change) {
     }
 }
 
-/// The tags that new jobs are unique by.
+/// Returns the tags that new jobs are unique by.
 pub(in crate::engine) fn unique_tags<'a>(
     jobs: impl Iterator<Item = &'a NewJob>,
 ) -> impl Iterator<Item = Tag> {
@@ -167,7 +167,7 @@ pub(in crate::engine) fn unique_tags<'a>(
 }
 
 impl Engine {
-    /// The tags that have to be looked up before a command is applied.
+    /// Returns the tags that have to be looked up before a command is applied.
     pub fn needs_tags(&self, command: &Command) -> Vec<Tag> {
         let unknown = |tag: &Tag| !self.tags.is_known(tag);
         match command.about() {
@@ -183,7 +183,7 @@ impl Engine {
         }
     }
 
-    /// The tags that have to be looked up before the next commit.
+    /// Returns the tags that have to be looked up before the next commit.
     pub fn wants_tags(&self) -> Vec<Tag> {
         self.tags.noted.keys().cloned().collect()
     }
@@ -231,7 +231,7 @@ mod tests {
         let mut batch = Batch::default();
         tags.save(&mut batch);
         assert_eq!(batch.writes().len(), 1);
-        // There and back again is no change.
+        // A change and its reverse are no change.
         tags.note(&tag, (JobId::from_u128(2), None));
         tags.note(&tag, (JobId::from_u128(2), Some(holder(2, None))));
         let mut batch = Batch::default();

@@ -1,4 +1,4 @@
-//! What happens at a time: scheduled jobs become ready, ended jobs are forgotten.
+//! Timers: scheduled jobs become ready, ended jobs are forgotten.
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use crate::job::place::Place;
 use crate::store::view::{Part, TimerKey, TimerTarget};
 
 const LIMITS: Limits = Limits { items: if cfg!(test) { 32 } else { 2_048 }, bytes: usize::MAX };
-/// How many timers are read from the store at a time.
+/// The number of timers read from the store at a time.
 pub(crate) const TIMERS_REFILL: usize = LIMITS.items / 2;
-/// How many timers may go off in one turn, so that a million at once do not hold up anything else.
+/// The most timers that go off in one turn, so that a million at once do not hold up anything else.
 const SLICE: usize = if cfg!(test) { 16 } else { 64 };
 
 impl Weigh for TimerTarget {
@@ -37,12 +37,12 @@ pub struct Due {
 pub(in crate::engine) struct Timers(Window<TimerKey, TimerTarget>);
 
 impl Timers {
-    /// Where there are none in the store.
+    /// Makes a set of timers with none in the store.
     pub(in crate::engine) const fn empty() -> Self {
         Self(Window::new(LIMITS, None))
     }
 
-    /// Where all there are are in the store.
+    /// Makes a set of timers with all of them in the store.
     pub(in crate::engine) const fn stored() -> Self {
         Self(Window::new(LIMITS, Some((0, Stamp::MIN))))
     }
@@ -55,7 +55,7 @@ impl Timers {
         self.0.remove((due, stamp));
     }
 
-    /// When the next one goes off, as far as memory knows.
+    /// Returns when the next one goes off, as far as memory knows.
     pub(in crate::engine) fn next(&self) -> Option<u64> {
         self.0.front().map(|((at, _), _)| *at).or_else(|| self.0.horizon().map(|(at, _)| at))
     }
@@ -67,13 +67,13 @@ impl Timers {
     }
 }
 
-/// Where the job of a timer lies. A scheduled or ended one is found without its priority.
+/// Returns the place of a timer's job. A scheduled or ended job is found without its priority.
 pub(crate) const fn place_of(stamp: Stamp, TimerTarget { status, queue }: TimerTarget) -> Place {
     Place { status, queue, draw: DrawId::NONE, priority: 0, stamp }
 }
 
 impl Engine {
-    /// Where more timers should be read from now.
+    /// Returns where to read more timers from now.
     pub fn wants_timers(&self) -> Option<TimerKey> {
         self.timers.0.horizon().filter(|_| self.timers.0.is_low())
     }
@@ -83,12 +83,12 @@ impl Engine {
         self.timers.0.refill(part.items.into_iter(), part.next);
     }
 
-    /// The timers that go off now, a slice of them. Their jobs are to be brought to [`Engine::ring`].
+    /// Returns a slice of the timers that go off now. The caller brings their jobs to [`Engine::ring`].
     pub fn due(&mut self) -> Vec<Due> {
         std::iter::from_fn(|| self.timers.pop_due(self.clock.now())).take(SLICE).collect()
     }
 
-    /// A timer has gone off for this job; none: the job is not there any more.
+    /// Handles a timer that has gone off for this job; none: the job no longer exists.
     pub fn ring(&mut self, due: Due, job: Option<Job>) {
         let Some(job) = job.filter(|job| job.due() == Some(due.at)) else {
             self.batch.remove_timer(due.at, due.place.stamp);
@@ -110,7 +110,7 @@ impl Engine {
         self.expire_leases();
     }
 
-    /// Looks after attempts, answers and budgets whose time has come.
+    /// Handles the attempts, answers and budgets whose time has come.
     pub fn tick(&mut self) {
         self.time_out();
         self.forget_answers();

@@ -1,4 +1,4 @@
-//! The edges of a job's life. Only here are records, counts and the memory of what is ready changed together.
+//! The edges of a job's life. Only this module changes records, counts and the memory of ready jobs, always together.
 //!
 //! ```text
 //!  enqueue ──► scheduled ──► ready ──► in flight ──► completed ──► gone
@@ -22,27 +22,27 @@ use crate::job::Job;
 use crate::job::draw::DrawId;
 use crate::job::id::{QueueId, Stamp};
 
-/// The cursor of a lane follows after this many jobs have left it.
+/// The cursor of a lane moves up after this many jobs have left it.
 const CURSOR_EVERY: usize = if cfg!(test) { 8 } else { 4_096 };
 
-/// What becomes of a job that has changed.
+/// Whether a job that has changed stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) enum Then {
     Stays,
-    /// Its end was a moment ago, and it is not kept.
+    /// It has just ended, and it is not kept.
     Goes,
 }
 
-/// A job that somebody has a say in.
+/// A job that a caller may report on.
 pub(in crate::engine) enum Claim {
-    /// In flight, and theirs.
+    /// In flight, and held by the caller.
     Held,
-    /// Their lease is over, but nobody else has the job: their word counts.
+    /// The caller's lease is over, but nobody else has the job: the caller's report counts.
     Late(Arc<Job>),
 }
 
 impl Engine {
-    /// Whether a caller may report on a job.
+    /// Returns whether a caller may report on a job.
     pub(in crate::engine) fn claim(&self, job: LeasedJob, found: &mut Found) -> Result<Claim, Reject> {
         if let Some(lease) = self.leases.get(job.id) {
             return match job.lease {
@@ -59,7 +59,7 @@ impl Engine {
             Some(last) if token == last && ready && job.lapsed => {
                 found.remove(&id).map(|job| Claim::Late(Arc::new(job))).ok_or(Reject::NotFound)
             }
-            // What this delivery came to has been reported.
+            // The outcome of this delivery has been reported.
             Some(last) if token == last => Err(Reject::NotFound),
             _ if ready && self.clock.may_have_forgotten(job, token) => {
                 let mut job = found.remove(&id).ok_or(Reject::NotFound)?;
@@ -73,7 +73,7 @@ impl Engine {
         }
     }
 
-    /// A new job takes its place.
+    /// Puts a new job in its place.
     pub(in crate::engine) fn create(&mut self, new: NewJob) -> Arc<Job> {
         let job = Arc::new(self.admit(new));
         let job = self.settle(job);
@@ -81,9 +81,10 @@ impl Engine {
         job
     }
 
-    /// The one way from a status to another, or to another place in the same one: out of its place, changed, and into
-    /// its new one, if it stays. `from` is how it is seen from outside: a job in flight is stored as a ready one. One that
-    /// is in flight has [lost its lease](Self::end_lease) before.
+    /// Moves a job from one status to another, or to another place in the same status; there is no other way. The job
+    /// is taken out of its place, changed, and put in its new place if it stays. `from` is the status as seen from
+    /// outside: a job in flight is stored as a ready one. A job in flight must have [lost its lease](Self::end_lease)
+    /// before.
     pub(in crate::engine) fn transition(
         &mut self,
         mut job: Arc<Job>,
@@ -108,14 +109,14 @@ impl Engine {
         job
     }
 
-    /// The end of a job: nothing is left of it. `to` says what it came to; none: it was deleted.
+    /// Ends a job and leaves nothing of it. `to` is the status it ended with; none: it was deleted.
     pub(in crate::engine) fn remove(&mut self, job: &Job, from: Status, to: Option<Status>) {
         self.leave(job, from);
         self.passes(job, Some(from), to);
         self.forget_traces(job);
     }
 
-    /// A ready job stays where it is, and its record says something else. `from` as for [`Self::transition`].
+    /// Rewrites the record of a ready job, which stays where it is. `from` is as for [`Self::transition`].
     pub(in crate::engine) fn rewrite(&mut self, job: Arc<Job>, from: Status) {
         if from != Status::Ready {
             self.passes(&job, Some(from), Some(Status::Ready));
@@ -125,13 +126,13 @@ impl Engine {
         self.make_ready(job);
     }
 
-    /// A ready job is somebody's from now on. Where it lies it stays.
+    /// Notes that a ready job now belongs to a worker. Its record stays where it is.
     pub(in crate::engine) fn leaves_ready(&mut self, job: &Job) {
         self.passes(job, Some(Status::Ready), Some(Status::InFlight));
     }
 
-    /// A job goes from one status to another: whoever takes it, puts it off or deletes it closes its batch, and those who
-    /// listen hear of it.
+    /// Passes a job from one status to another: delivering it, putting it off or deleting it closes its batch, and
+    /// listeners are told.
     fn passes(&mut self, job: &Job, from: Option<Status>, to: Option<Status>) {
         if from == Some(Status::Ready) {
             self.tags.close_batch(job);
@@ -151,7 +152,7 @@ impl Engine {
         }
     }
 
-    /// Ends the lease of a job, which is neither in flight nor ready then.
+    /// Ends the lease of a job, which is then neither in flight nor ready.
     pub(in crate::engine) fn end_lease(&mut self, id: JobId) -> Option<Lease> {
         let lease = self.leases.remove(id)?;
         if lease.saved.is_some() {
@@ -171,7 +172,7 @@ impl Engine {
         Some(lease)
     }
 
-    /// Stores a new or returning job where its status says. The place it had before has been cleared.
+    /// Stores a new or returning job where its status says. Its former place has been cleared.
     fn settle(&mut self, mut job: Arc<Job>) -> Arc<Job> {
         self.enter_draw(&mut job);
         self.batch.put_job(&job);
@@ -210,7 +211,7 @@ impl Engine {
         self.dispatcher.dispatch_later(&mut self.queues, id);
     }
 
-    /// Puts a job that was in flight among the ready ones again, or among the scheduled ones if it was told so
+    /// Puts a job that was in flight back among the ready ones, or among the scheduled ones if a change asked for that
     /// meanwhile.
     pub(in crate::engine) fn requeue(&mut self, job: Arc<Job>) {
         if job.ready_at > self.clock.now() && Some(job.ready_at) > job.dequeued_at {
@@ -221,7 +222,7 @@ impl Engine {
         }
     }
 
-    /// Lets a job that was in flight wait for a time.
+    /// Makes a job that was in flight wait until `until`.
     pub(in crate::engine) fn put_off(&mut self, job: Arc<Job>, until: u64) {
         let now = self.clock.now();
         self.transition(job, Status::InFlight, |job| {
@@ -231,7 +232,7 @@ impl Engine {
         });
     }
 
-    /// Takes a job out of what memory holds of the ready ones.
+    /// Removes a job from the ready ones in memory.
     pub(in crate::engine) fn unready(&mut self, job: &Job) {
         if let Some(lanes) = self.queues.get_mut(job.queue).and_then(|queue| queue.lanes_of_mut(job.draw)) {
             lanes.remove(job.priority, Stamp::of(job.id), &mut self.memory.ready_bytes);
@@ -242,7 +243,7 @@ impl Engine {
         self.dispatcher.follow_head(&self.queues, job.queue);
     }
 
-    /// Takes a job out of its place: of the store, the counts and memory. Its errors stay.
+    /// Takes a job out of its place in the store, the counts and memory. Its errors stay.
     fn leave(&mut self, job: &Job, from: Status) {
         if from == Status::Ready {
             self.unready(job);
@@ -262,7 +263,7 @@ impl Engine {
         }
     }
 
-    /// Sees to it that a job is found by its id wherever it has been put.
+    /// Ensures that a job is found by its id wherever it has been put.
     pub(in crate::engine) fn follow_move(&mut self, job: &Job, was_moved: bool) {
         if job.is_moved() {
             self.batch.put_moved(job);
@@ -285,7 +286,7 @@ impl Engine {
         }
     }
 
-    /// Lets the cursor of a lane follow the jobs that have left it, so that a restart need not walk past them.
+    /// Moves the cursor of a lane up past the jobs that have left it, so that a restart need not walk past them.
     pub(in crate::engine) fn note_removed(&mut self, id: QueueId, draw: DrawId, priority: u16) {
         let enough = CURSOR_EVERY.max(self.leases.len());
         let Some(lanes) = self.queues.get_mut(id).and_then(|queue| queue.lanes_of_mut(draw)) else { return };

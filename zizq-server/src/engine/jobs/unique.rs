@@ -12,7 +12,7 @@ use crate::job::tag::Tag;
 use crate::store::record::Holder;
 
 impl Engine {
-    /// The youngest job that keeps a new one out.
+    /// Returns the youngest job that keeps a new one out.
     pub(in crate::engine) fn keeper(&self, unique: &Unique) -> Option<JobId> {
         let keeps_out = |holder: &&Holder| match (holder.purge_at, unique.scope) {
             (Some(at), scope) => scope == UniqueWhile::Exists && at > self.clock.now(),
@@ -23,7 +23,7 @@ impl Engine {
         holders.iter().rev().find(keeps_out).map(|holder| holder.id)
     }
 
-    /// Jobs that keep new ones out and are neither in flight nor new themselves.
+    /// Returns jobs that keep new ones out and are neither in flight nor new themselves.
     pub(in crate::engine) fn keepers_in_store<'a>(
         &self,
         jobs: impl Iterator<Item = &'a NewJob>,
@@ -33,7 +33,7 @@ impl Engine {
         keepers.filter(|id| self.leases.get(*id).is_none() && self.tags.fresh(*id).is_none())
     }
 
-    /// The job that keeps a new one out, and whether it is in flight.
+    /// Returns the job that keeps a new one out, and whether it is in flight.
     pub(in crate::engine) fn duplicate_of(&self, unique: &Unique, found: &Found) -> Option<(Arc<Job>, bool)> {
         let id = self.keeper(unique)?;
         if let Some(lease) = self.leases.get(id) {

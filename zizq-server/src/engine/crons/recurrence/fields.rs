@@ -1,9 +1,10 @@
-//! What a cron expression may be, field by field. It is read here and written anew in plain numbers, so that the library
-//! that searches times never sees a name, a range that wraps, or anything that it would read otherwise than people do.
+//! The syntax of cron expressions, field by field. An expression is parsed here and rewritten in plain numbers, so that
+//! the library that searches for times never sees a name, a range that wraps, or anything that it would read
+//! differently than people do.
 
 use protocol::error::excerpt;
 
-/// What one place of an expression is about.
+/// One field of an expression.
 #[derive(Debug)]
 struct Field {
     name: &'static str,
@@ -25,7 +26,7 @@ enum Kind {
 const DAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 const MONTHS: [&str; 12] =
     ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
-/// How many days a month has at most.
+/// The most days each month can have.
 const LENGTHS: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
 const fn plain(name: &'static str, max: u32) -> Field {
@@ -42,20 +43,20 @@ const FIELDS: [Field; 6] = [
     Field { name: "day of week", min: 0, max: 7, names: &DAYS, kind: Kind::DayOfWeek },
 ];
 
-/// What a field asks for.
+/// The values that a field asks for.
 #[derive(Debug, Default)]
 struct Asked {
-    /// Whether it is `*`.
+    /// Whether the field is `*`.
     all: bool,
     values: Vec<u32>,
-    /// `L`, `LW`, `15W`, `5L`, `5#2`, as the library wants them.
+    /// `L`, `LW`, `15W`, `5L`, `5#2`, in the form that the library expects.
     special: Vec<String>,
 }
 
-/// Brings an expression into plain numbers: six fields.
+/// Rewrites an expression in plain numbers, with six fields.
 ///
 /// # Errors
-/// What is wrong, beginning with the field where it is about one.
+/// Says what is wrong, beginning with the name of the field if the error is in one.
 pub(super) fn normal(expression: &str) -> Result<String, String> {
     let expression = expression.trim().to_ascii_uppercase();
     let expression = if expression.starts_with('@') { nickname(&expression)? } else { &expression };
@@ -94,9 +95,9 @@ fn nickname(name: &str) -> Result<&'static str, String> {
     })
 }
 
-/// Whether there is a day at all.
+/// Checks that the expression matches any day at all.
 fn comes(days: &Asked, months: &Asked, weekdays: &Asked) -> Result<(), String> {
-    // With both, one of them is enough.
+    // If both kinds of days are given, one match is enough.
     if days.all || !weekdays.all || days.special.iter().any(|day| day.starts_with('L')) {
         return Ok(());
     }
@@ -165,7 +166,7 @@ impl Field {
         Ok(())
     }
 
-    /// How many different values there are.
+    /// The number of different values.
     const fn size(&self) -> u32 {
         if matches!(self.kind, Kind::DayOfWeek) { 7 } else { self.max - self.min + 1 }
     }
@@ -187,7 +188,7 @@ impl Field {
         value.ok_or_else(|| format!("`{}` is out of range {} to {}", excerpt(text), self.min, self.max))
     }
 
-    /// A text that is neither a number nor one of the names.
+    /// Explains that a text is neither a number nor one of the names.
     fn no_value(&self, text: &str) -> String {
         let shown = excerpt(text);
         if let Some(other) = FIELDS.iter().find(|field| field.names.contains(&text)) {
@@ -204,7 +205,7 @@ impl Field {
         }
     }
 
-    /// What only days can be; none where it is nothing of that kind.
+    /// Parses the forms that only days have; none if the item is not such a form.
     fn special(&self, item: &str) -> Result<Option<String>, String> {
         match self.kind {
             Kind::DayOfMonth if item == "L" || item == "LW" => Ok(Some(item.to_owned())),
@@ -233,7 +234,7 @@ impl Field {
 }
 
 impl Asked {
-    /// As the library reads it.
+    /// Formats the field as the library reads it.
     fn text(&self) -> String {
         if self.all {
             return "*".to_owned();

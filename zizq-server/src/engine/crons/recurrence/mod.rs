@@ -1,7 +1,8 @@
-//! When a cron expression comes true next, in the wall time of a zone.
+//! Finds the next time that matches a cron expression, in the wall time of a zone.
 //!
-//! The expression is about the clock on the wall, so it is searched there, and what is found is brought to the zone: a
-//! time that the clock jumps over is the instant after the jump, and one that it shows twice is the first of the two.
+//! The expression refers to the wall clock, so the search is in wall time, and the result is converted to the zone: a
+//! time that the clock jumps over is the instant after the jump, and a time that it shows twice is the first of the
+//! two.
 
 mod fields;
 
@@ -28,20 +29,20 @@ impl FromStr for Recurrence {
     }
 }
 
-/// The zone of this name.
+/// Returns the zone with this name.
 ///
 /// # Errors
-/// A sentence, where there is none.
+/// A sentence, if there is none.
 pub(crate) fn zone(name: &str) -> Result<TimeZone, String> {
     TimeZone::get(name)
         .map_err(|_| format!("timezone: `{}` is no time zone of the IANA database", excerpt(name)))
 }
 
 impl Recurrence {
-    /// An expression that was accepted once, be it by an earlier version with other rules.
+    /// Parses an expression that was accepted once, perhaps by an earlier version with other rules.
     ///
     /// # Errors
-    /// A sentence, where it never was.
+    /// A sentence, if it was never accepted.
     pub fn stored(expression: &str) -> Result<Self, String> {
         expression.parse().or_else(|error| Self::read(expression).map_err(|_| error))
     }
@@ -51,7 +52,7 @@ impl Recurrence {
         parser.parse(expression).map(Self).map_err(|e| e.to_string())
     }
 
-    /// The next time after `now`, both in milliseconds since the Unix epoch; none: never again.
+    /// Returns the next time after `now`, both in milliseconds since the Unix epoch; none: never again.
     #[must_use]
     pub fn next(&self, zone: &TimeZone, now: u64) -> Option<u64> {
         let now = Timestamp::from_millisecond(i64::try_from(now).ok()?).ok()?;
@@ -59,7 +60,7 @@ impl Recurrence {
         loop {
             wall = self.0.find_next_occurrence(&wall, false).ok()?;
             let at = instant(zone, wall)?;
-            // What the clock shows a second time has been.
+            // A time that the clock shows twice has passed if its first instant has.
             if at > now {
                 return u64::try_from(at.as_millisecond()).ok();
             }
@@ -67,14 +68,14 @@ impl Recurrence {
     }
 }
 
-/// The instant at which a clock shows this time, or has just jumped over it.
+/// Returns the instant at which a clock shows this time, or has just jumped over it.
 fn instant(zone: &TimeZone, wall: DateTime) -> Option<Timestamp> {
     match zone.to_ambiguous_timestamp(wall).offset() {
         AmbiguousOffset::Unambiguous { offset } | AmbiguousOffset::Fold { before: offset, .. } => {
             offset.to_timestamp(wall).ok()
         }
         AmbiguousOffset::Gap { after, .. } => {
-            // By the time after the jump it lies before it.
+            // With the offset of after the jump, the wall time is an instant before it.
             zone.following(after.to_timestamp(wall).ok()?).next().map(|jump| jump.timestamp())
         }
     }

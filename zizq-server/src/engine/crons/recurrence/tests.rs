@@ -1,4 +1,4 @@
-//! Expressions, and when they come.
+//! Tests of expressions and of the times that match them.
 
 use super::*;
 
@@ -80,7 +80,7 @@ const RIGHT: [(&str, [&str; 3]); 74] = [
     ("@hourly", ["2026-01-01T01:00:00Z", "2026-01-01T02:00:00Z", "2026-01-01T03:00:00Z"]),
 ];
 
-/// What is refused, and what is said.
+/// Expressions that are refused, and the error for each.
 const WRONG: [(&str, &str); 45] = [
     ("", "it has 0 fields; 5 are expected"),
     ("* * * *", "it has 4 fields"),
@@ -132,7 +132,7 @@ const WRONG: [(&str, &str); 45] = [
     ("@every 5m", "`@every 5m` is no name for a time"),
 ];
 
-/// The first few times after a moment, as UTC.
+/// Returns the first `n` times after a moment, as UTC.
 fn times(expression: &str, name: &str, after: &str, n: usize) -> Vec<String> {
     let recurrence: Recurrence = expression.parse().unwrap_or_else(|e| panic!("{e}"));
     let zone = zone(name).unwrap();
@@ -161,7 +161,7 @@ fn a_name_outside_of_its_field_and_what_never_comes_are_refused_with_the_field()
     assert!(zone("Mars/Olympus").unwrap_err().contains("`Mars/Olympus`"));
 }
 
-/// The rarest day that there is comes every forty years, and to find it takes no time to speak of.
+/// The rarest day comes every forty years, and finding it takes hardly any time.
 #[test]
 fn the_search_for_the_next_time_is_short() {
     let began = std::time::Instant::now();
@@ -172,7 +172,7 @@ fn the_search_for_the_next_time_is_short() {
     assert!(began.elapsed() < std::time::Duration::from_secs(3), "{:?}", began.elapsed());
 }
 
-/// What an earlier version has accepted is read as it was read then.
+/// An expression that an earlier version accepted is read as that version read it.
 #[test]
 fn a_stored_expression_of_before_is_still_read() {
     for expression in ["0 9 MON * *", "0 0 1 * +MON", "1,,2 * * * *", "0 0 30 2 *"] {
@@ -187,7 +187,7 @@ fn a_time_that_is_jumped_over_comes_right_after_the_jump() {
     // Berlin, 2026-03-29: 02:00 becomes 03:00, which is 01:00 UTC.
     let berlin = |expression, n| times(expression, "Europe/Berlin", "2026-03-28T12:00:00Z", n);
     assert_eq!(berlin("30 2 * * *", 2), ["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]);
-    // All that is jumped over comes once.
+    // Several times that are jumped over come once.
     assert_eq!(berlin("0,20,40 2 * * *", 2), ["2026-03-29T01:00:00Z", "2026-03-30T00:00:00Z"]);
     let quarters = times("*/15 * * * *", "Europe/Berlin", "2026-03-29T00:40:00Z", 3);
     assert_eq!(quarters, ["2026-03-29T00:45:00Z", "2026-03-29T01:00:00Z", "2026-03-29T01:15:00Z"]);
@@ -208,7 +208,7 @@ fn a_time_that_is_shown_twice_comes_once() {
     assert_eq!(daily, ["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]);
     let hourly = berlin("30 * * * *", "2026-10-24T23:00:00Z", 3);
     assert_eq!(hourly, ["2026-10-24T23:30:00Z", "2026-10-25T00:30:00Z", "2026-10-25T02:30:00Z"]);
-    // Also for who asks in between.
+    // Also if the search starts in between.
     assert_eq!(berlin("30 2 * * *", "2026-10-25T01:10:00Z", 1), ["2026-10-26T01:30:00Z"]);
     // New York, 2026-11-01: 02:00 becomes 01:00; 01:30 is 05:30 UTC and 06:30 UTC.
     let new_york = times("30 1 * * *", "America/New_York", "2026-11-01T00:00:00Z", 2);
