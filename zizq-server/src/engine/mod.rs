@@ -1,8 +1,8 @@
 //! The engine: every change of a job's state, in one place, one at a time.
 //!
-//! It is a function of its state, the time and a command. It reads no clock, does no I/O and starts nothing: facts
-//! that only the store knows are asked for ([`Engine::needs`], [`Engine::wants`]) and come back as arguments, and what
-//! it changes comes out as one [`Batch`] a turn. [`crate::run::turn`] drives it.
+//! The engine is a function of its state, the time and a command. It reads no clock, does no I/O and starts nothing:
+//! facts that only the store knows are asked for ([`Engine::needs`], [`Engine::wants`]) and come back as arguments, and
+//! its changes leave as one [`Batch`] a turn. [`crate::run::turn`] drives it.
 
 mod budgets;
 mod clock;
@@ -48,7 +48,7 @@ use streams::dispatch::Dispatcher;
 use streams::lease::Leases;
 pub(crate) use streams::outbox;
 
-/// What the server does where a job does not say.
+/// The server's defaults, for what a job does not specify, and its limits.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// Failures after which a job is dead.
@@ -60,22 +60,22 @@ pub struct Settings {
     pub dead_ms: u64,
     /// Deliveries after which a job that never ends is dead.
     pub max_deliveries: u32,
-    /// The most budgets there can be.
+    /// The most budgets that can exist.
     pub max_budgets: usize,
-    /// The most jobs in flight in all; 0: no limit.
+    /// The most jobs in flight in total; 0: no limit.
     pub in_flight_limit: usize,
-    /// The longest an attempt may be in flight, in milliseconds; none: as long as its lease lasts.
+    /// The longest that an attempt may be in flight, in milliseconds; none: as long as its lease lasts.
     pub timeout_ms: Option<u64>,
-    /// How long an open stream renews a lease by itself, in milliseconds.
+    /// How long a lease lasts that an open stream renews by itself, in milliseconds.
     pub stream_renewal_ms: u64,
 }
 
 /// Jobs that were looked up in the store for a command.
 pub(crate) type Found = HashMap<JobId, Job>;
 
-/// What the server knows and decides, made of parts. Each says for itself what always holds in it.
+/// What the server knows and decides, in parts. Each part states its own invariants.
 ///
-/// A command names the parts that it touches. Several engines can be in one process: nothing of an engine is global.
+/// A command names the parts that it touches. Several engines can run in one process: no state of an engine is global.
 #[derive(Debug)]
 pub struct Engine {
     settings: Settings,
@@ -97,18 +97,18 @@ pub struct Engine {
     budgets: Budgets,
     crons: Crons,
 
-    /// What has changed since the last commit.
+    /// The changes since the last commit.
     batch: Batch,
-    /// Whether the store is to forget everything first.
+    /// Whether the store has to delete everything first.
     clear: bool,
-    /// Whether the server ends: no job comes any more, and none is handed out.
+    /// Whether the server is shutting down: no more jobs are accepted, and none is delivered.
     draining: bool,
 }
 
-/// What the engine has changed since it was last asked.
+/// The changes that the engine has made since it was last asked.
 #[derive(Debug)]
 pub struct Changes {
-    /// Forget everything first.
+    /// Delete everything first.
     pub clear: bool,
     pub batch: Batch,
 }
@@ -117,7 +117,7 @@ impl Engine {
     fn drop_unused_queues(&mut self) {
         let gone = self.queues.drop_unused();
         for (id, drawing) in &gone {
-            // It may have gone to sleep for a job that has left it without being read.
+            // The queue may have gone to sleep for a job that has left it without being read.
             for (gate, first) in drawing.sleepers() {
                 self.budgets.follow(gate, *id, Some(first), None, self.clock.up());
             }
@@ -130,7 +130,8 @@ impl Engine {
         }
     }
 
-    /// The jobs that have to be looked up in the store before a command is applied; [`Engine::needs_tags`] comes first.
+    /// Returns the jobs that have to be looked up in the store before a command is applied; [`Engine::needs_tags`]
+    /// comes first.
     pub fn needs(&self, command: &Command) -> Vec<JobId> {
         let in_store = |id: &JobId| self.leases.get(*id).is_none();
         match command.about() {
@@ -143,7 +144,7 @@ impl Engine {
                 self.keepers_in_store(self.crons.job(group, name).into_iter()).collect()
             }
             About::Batches(keys) => self.batches_in_store(keys.iter()).collect(),
-            // Only who holds a token can be right about a job that is not in flight.
+            // Only a caller with a token can be right about a job that is not in flight.
             About::Deliveries(jobs, _) => {
                 let with_token = jobs.iter().filter(|job| job.lease.is_some()).map(|job| job.id);
                 with_token.filter(in_store).collect()
@@ -152,10 +153,10 @@ impl Engine {
         }
     }
 
-    /// Carries out a command. `found` holds what [`Engine::needs`] asked for, as far as it exists.
+    /// Carries out a command. `found` holds the jobs that [`Engine::needs`] asked for, if they exist.
     ///
     /// # Errors
-    /// [`Reject`] where the caller is wrong about a job.
+    /// [`Reject`] if the request cannot be carried out.
     #[expect(clippy::too_many_lines, reason = "a line for each command")]
     pub fn apply(&mut self, command: Command, mut found: Found) -> Result<Reply, Reject> {
         let found = &mut found;
@@ -247,7 +248,7 @@ impl Engine {
         }
     }
 
-    /// What has changed since the last call, to be committed before anybody hears of it.
+    /// Returns the changes since the last call, which must be committed before anyone hears of them.
     pub fn changes(&mut self) -> Changes {
         self.queues.save(&mut self.batch);
         self.tags.save(&mut self.batch);
@@ -257,12 +258,12 @@ impl Engine {
         Changes { clear: mem::take(&mut self.clear), batch: mem::take(&mut self.batch) }
     }
 
-    /// Whether the next commit will forget everything that the store has.
+    /// Whether the next commit will delete everything in the store.
     pub const fn clears(&self) -> bool {
         self.clear
     }
 
-    /// What has to be read from the store so that dispatch can go on.
+    /// Returns what has to be read from the store so that dispatch can go on.
     pub fn wants(&mut self) -> Vec<Wanted> {
         self.dispatcher.take_wanted()
     }
@@ -279,7 +280,7 @@ impl Engine {
         self.settings
     }
 
-    /// Lets cron entries be about the wall time of this zone where they name none.
+    /// Sets the zone of cron entries that name none.
     pub fn set_zone(&mut self, zone: jiff::tz::TimeZone) {
         self.crons.zone = zone;
     }
@@ -288,7 +289,7 @@ impl Engine {
         self.crons.zone.clone()
     }
 
-    /// What gates have cost so far.
+    /// Returns the number of steps that gates have cost so far.
     #[cfg(test)]
     pub const fn steps_at_gates(&self) -> usize {
         self.budgets.steps
@@ -305,7 +306,7 @@ impl Engine {
         }
         let empty = Self::empty(self.settings, self.clock.clone(), self.random.clone());
         let before = mem::replace(self, empty);
-        // What is not about jobs stays.
+        // Everything that is not about jobs stays.
         self.queues = before.queues.without_jobs();
         self.streams = before.streams;
         self.dispatcher = before.dispatcher.without_jobs(&self.queues);
@@ -342,7 +343,7 @@ impl Engine {
         self.clock.save(&mut self.batch);
     }
 
-    /// A random number from 0 to 1.
+    /// Returns a random number from 0 to 1.
     fn random(&mut self) -> f64 {
         self.random.f64()
     }

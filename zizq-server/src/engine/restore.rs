@@ -1,4 +1,4 @@
-//! The engine begins with what the store has.
+//! Starts the engine from what the store has.
 
 use std::sync::Arc;
 
@@ -35,11 +35,11 @@ use crate::store::record::{
 };
 use crate::store::view::LaneKey;
 
-/// Streams are numbered from the time of the start on, so that what is said on a connection to an earlier engine of the
-/// process reaches none of them.
+/// Streams are numbered from the time of the start on, so that messages for an earlier engine of the process, on a
+/// connection to it, reach none of them.
 const STREAM_COUNT_BITS: u32 = 20;
 
-/// What is read from the store at start. Jobs are not: their fronts are read when somebody asks for them.
+/// What is read from the store at start. Jobs are not: the heads of their lanes are read when they are needed.
 #[derive(Debug, Default)]
 pub struct Stored {
     pub clock: ClockRecord,
@@ -52,12 +52,12 @@ pub struct Stored {
     pub bulks: StoredBulks,
     /// With their keys.
     pub answers: Vec<(Arc<str>, AnswerRecord)>,
-    /// With the job each is for, where it is still there.
+    /// With the job that each is for, if it still exists.
     pub leases: Vec<(JobId, LeaseRecord, Option<Job>)>,
 }
 
 impl Engine {
-    /// An engine to which nothing has come yet, and for which nothing is stored.
+    /// Makes an engine that has received nothing yet, and for which nothing is stored.
     pub(super) fn empty(settings: Settings, clock: Clock, random: fastrand::Rng) -> Self {
         let streams = Streams::starting_at(clock.latest() << STREAM_COUNT_BITS);
         let mut batch = Batch::default();
@@ -84,7 +84,7 @@ impl Engine {
         }
     }
 
-    /// An engine that goes on where an earlier one stopped. `seed` makes its random numbers.
+    /// Makes an engine that goes on where an earlier one stopped. `seed` seeds its random numbers.
     pub fn new(settings: Settings, stored: Stored, time: Time, seed: u64) -> Self {
         let Time { wall: now, up } = time;
         let back = set_back_by(stored.clock, now);
@@ -120,14 +120,14 @@ impl Engine {
         }
     }
 
-    /// Forgets the cursors of draws that are not there any more.
+    /// Forgets the cursors of draws that no longer exist.
     fn drop_stray_cursors(&mut self) {
         let Self { memory, budgets, batch, .. } = self;
         memory.drop_cursors(batch, |(_, draw, _)| !draw.is_none() && !budgets.has_draw(*draw));
     }
 
-    /// Workers of before get their time to come back, once: the length of their lease, counted from the first start that
-    /// they have not been heard of since. `back`: by how much the clock was set back since they were written down.
+    /// Gives the workers of before time to come back, once: the length of their lease, counted from the first start
+    /// since they were last heard of. `back` is by how much the clock was set back since the leases were written down.
     fn load_leases(&mut self, leases: Vec<(JobId, LeaseRecord, Option<Job>)>, back: u64) {
         let mut resumable: HashMap<u128, u64> = HashMap::default();
         for (id, record, job) in leases {
@@ -157,7 +157,7 @@ impl Engine {
             }
             job.deliveries = record.deliveries;
             job.dequeued_at = Some(dequeued_at);
-            // Unless somebody changed it in flight, its date is of before, perhaps from a clock that was ahead.
+            // Unless it was changed in flight, its date is from before, perhaps from a clock that was ahead.
             if job.last_lease != Some(token) {
                 job.ready_at = job.ready_at.min(dequeued_at);
             }

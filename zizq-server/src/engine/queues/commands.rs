@@ -1,4 +1,4 @@
-//! What is asked for queues: what can be seen of them, and to stop or begin to hand out their jobs.
+//! Requests about queues: to show their state, and to pause or resume them.
 
 use protocol::name::QueueName;
 
@@ -13,13 +13,13 @@ impl Engine {
     pub(in crate::engine) fn pause(&mut self, PauseQueue { queue, paused }: PauseQueue) -> QueueState {
         let id = self.queues.id(&queue);
         self.queues.pause(id, paused);
-        // Also where it is paused: it must leave the order of those that have something to hand out.
+        // Also if it is paused: it must leave the order of those that have a job to deliver.
         self.dispatcher.dispatch_later(&mut self.queues, id);
         let state = self.queue_states(Some(std::slice::from_ref(&queue))).pop();
         state.unwrap_or_else(|| QueueState::empty(queue))
     }
 
-    /// A queue that is paused and has no jobs is kept for the pause alone, and goes with it.
+    /// Forgets a queue that is paused and has no jobs: the pause is the only thing kept of it.
     pub(in crate::engine) fn forget_queue(&mut self, name: &QueueName) -> Result<(), Reject> {
         let id = self.queues.known(name);
         let record = id.and_then(|id| Some((id, &self.queues.get(id)?.record)));

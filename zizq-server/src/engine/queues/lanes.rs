@@ -1,4 +1,4 @@
-//! Ready jobs of one queue, in the order (priority, age). Each priority is a lane.
+//! The ready jobs of one queue, in the order (priority, age). Each priority is a lane.
 
 use crate::job::place::LaneAt;
 use std::collections::BTreeMap;
@@ -16,27 +16,27 @@ impl Weigh for Arc<Job> {
     }
 }
 
-/// How much of a lane memory holds. Tests cross the limits of memory all the time.
+/// How much of a lane is in memory. In tests the limits are low, so that they are crossed all the time.
 const LANE: Limits = if cfg!(test) {
     Limits { items: 16, bytes: 512 * 1024 }
 } else {
     Limits { items: 512, bytes: 8 * 1024 * 1024 }
 };
-/// How many jobs are read from the store at a time.
+/// The number of jobs read from the store at a time.
 pub(crate) const REFILL: usize = LANE.items / 2;
-/// What they weigh together, about, in bytes.
+/// The approximate total weight of these jobs, in bytes.
 pub(crate) const REFILL_BYTES: usize = LANE.bytes / 2;
-/// The ready jobs of all queues that memory holds have at most this weight, in bytes.
+/// The most that the ready jobs of all queues in memory may weigh, in bytes.
 const MAX_BYTES: usize = if cfg!(test) { 1024 * 1024 } else { 128 * 1024 * 1024 };
-/// Those that draw on budgets have at most this part of it: where they wait for tokens they may be many, and for long.
+/// The part of it that jobs which draw on budgets may use: while they wait for tokens they may be many, and for long.
 const MAX_DRAWING_BYTES: usize = MAX_BYTES / 2;
-/// Empty lanes beyond this number are forgotten.
+/// The number of empty lanes that are kept. Any more are forgotten.
 const MAX_IDLE_LANES: usize = if cfg!(test) { 2 } else { 16 };
 
-/// Something the store must be asked for before dispatch can go on.
+/// Something that must be read from the store before dispatch can go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wanted {
-    /// Which lanes the queue has.
+    /// The lanes that the queue has.
     Lanes(QueueId),
     /// The next jobs of a lane.
     Lane(LaneAt),
@@ -53,7 +53,7 @@ pub(in crate::engine) enum Head {
         stamp: Stamp,
         draw: DrawId,
     },
-    /// It lies in the store, not before this priority and stamp.
+    /// It is in the store, not before this priority and stamp.
     InStore {
         priority: u16,
         stamp: Stamp,
@@ -63,7 +63,7 @@ pub(in crate::engine) enum Head {
 }
 
 impl Head {
-    /// What heads of different lanes and queues are compared by.
+    /// The order by which the heads of different lanes and queues are compared.
     pub(in crate::engine) const fn order(&self) -> Option<(u16, Stamp)> {
         match self {
             Self::None => None,
@@ -73,7 +73,7 @@ impl Head {
         }
     }
 
-    /// What it draws on budgets.
+    /// The draw of the next job.
     pub(in crate::engine) const fn draw(&self) -> DrawId {
         match self {
             Self::None => DrawId::NONE,
@@ -85,7 +85,7 @@ impl Head {
 #[derive(Debug)]
 struct Lane {
     jobs: Window<Stamp, Arc<Job>>,
-    /// Jobs removed since the cursor of the lane was last written.
+    /// The number of jobs removed since the cursor of the lane was last written.
     removed: usize,
 }
 
@@ -94,7 +94,7 @@ pub(in crate::engine) struct Lanes {
     queue: QueueId,
     draw: DrawId,
     lanes: BTreeMap<u16, Lane>,
-    /// Whether the store has been asked which lanes there are. Until then all of them are there alone.
+    /// Whether the store has been asked which lanes there are. Until then, only the store has them.
     known: bool,
 }
 
@@ -115,7 +115,7 @@ impl Lanes {
         self.lanes.entry(priority).or_insert_with(|| Lane { jobs: Window::new(LANE, None), removed: 0 })
     }
 
-    /// Adds a job that the store has too. Where memory is short it stays there alone.
+    /// Adds a job that is also in the store. If memory is short, it stays there alone.
     pub(in crate::engine) fn insert(&mut self, job: Arc<Job>, bytes: &mut usize) {
         if !self.known {
             return;
@@ -153,7 +153,7 @@ impl Lanes {
         Head::None
     }
 
-    /// Takes the first job of a lane; and says what to read where it leaves little behind.
+    /// Takes the first job of a lane. Also returns what to read if it leaves little behind.
     pub(in crate::engine) fn pop(
         &mut self,
         priority: u16,
@@ -175,7 +175,7 @@ impl Lanes {
         }
     }
 
-    /// Takes in which lanes the store has.
+    /// Takes in the lanes that the store has.
     pub(in crate::engine) fn discover(&mut self, lanes: impl IntoIterator<Item = (u16, Stamp)>) {
         self.known = true;
         for (priority, from) in lanes {
@@ -183,7 +183,7 @@ impl Lanes {
         }
     }
 
-    /// Takes in what was read of a lane; an answer to an earlier question is dropped.
+    /// Takes in what was read of a lane. An answer to an earlier question is dropped.
     pub(in crate::engine) fn refill(
         &mut self,
         lane: LaneAt,
@@ -200,7 +200,7 @@ impl Lanes {
         }
     }
 
-    /// Notes that a job of the lane has left the store. True when so many have that the cursor should follow.
+    /// Notes that a job of the lane has left the store. Returns true if enough have left for the cursor to move up.
     pub(in crate::engine) fn note_removed(&mut self, priority: u16, enough: usize) -> bool {
         if !self.known {
             return false;
@@ -214,7 +214,7 @@ impl Lanes {
         due
     }
 
-    /// The first job of a lane that is neither in flight nor gone; none where the lane is empty.
+    /// Returns the first job of a lane that is neither in flight nor gone; none if the lane is empty.
     pub(in crate::engine) fn first(&self, priority: u16) -> Option<Stamp> {
         let jobs = &self.lanes.get(&priority)?.jobs;
         jobs.front().map(|(stamp, _)| *stamp).or(jobs.horizon())

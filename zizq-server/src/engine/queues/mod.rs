@@ -1,4 +1,4 @@
-//! Queues by name and number, and how many jobs each has.
+//! Queues by name and number, and the number of jobs in each.
 
 mod commands;
 pub(super) mod lanes;
@@ -30,39 +30,39 @@ pub(in crate::engine) struct Queue {
     pub in_flight: u64,
     /// Ready jobs that draw on no budget.
     pub lanes: Lanes,
-    /// Those that do.
+    /// Ready jobs that draw on budgets.
     pub drawing: Drawing,
-    /// Streams that wait for a job, the longest waiting first, with when they began to.
+    /// Streams that wait for a job, the longest waiting first, with when they began to wait.
     pub waiting: VecDeque<(u64, u64)>,
-    /// Whether it stands in the list of queues to dispatch.
+    /// Whether it is in the list of queues to dispatch.
     pub to_dispatch: bool,
     /// Whether its record must be written at the end of the turn.
     changed: bool,
-    /// Whether its name is stored apart from its record, as far as is known.
+    /// Whether its name is known to be stored apart from its record.
     named: bool,
-    /// Whether it stands in the list of queues that may be of no use any more.
+    /// Whether it is in the list of queues that may no longer be needed.
     may_go: bool,
-    /// How many streams take from it by name.
+    /// The number of streams that take from it by name.
     takers: usize,
     pub last_release: Option<Arc<LastRelease>>,
 }
 
-/// All queues that there is a reason to know of.
+/// All queues that there is a reason to know.
 ///
-/// - `by_name` and `by_id` have the same queues. While the engine runs no number is given to a second one.
-/// - A queue that has changed stands in `changed`, and one without jobs that may go in `may_go`, each once.
+/// - `by_name` and `by_id` have the same queues. While the engine runs, no number is given to a second queue.
+/// - A queue that has changed is in `changed`, and one without jobs that may go in `may_go`, each once.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Queues {
     by_name: HashMap<QueueName, QueueId>,
     by_id: HashMap<QueueId, Queue>,
     changed: Vec<QueueId>,
-    /// Queues that had no job when they were last looked at.
+    /// Queues that had no job when they were last checked.
     may_go: Vec<QueueId>,
     next: u32,
 }
 
 impl Queues {
-    /// Takes in a queue from the store.
+    /// Loads a queue from the store.
     pub(in crate::engine) fn load(&mut self, id: QueueId, record: QueueRecord) {
         self.next = self.next.max(id.0 + 1);
         self.by_name.insert(record.name.clone(), id);
@@ -70,12 +70,12 @@ impl Queues {
         self.by_id.insert(id, Queue::new(record, lanes));
     }
 
-    /// Keeps the numbers of queues that had no jobs from being given out again.
+    /// Keeps the numbers of queues without jobs from being given out again.
     pub(in crate::engine) fn skip(&mut self, id: QueueId) {
         self.next = self.next.max(id.0 + 1);
     }
 
-    /// The number of a queue, which exists from now on.
+    /// Returns the number of a queue, and creates the queue if needed.
     pub(in crate::engine) fn id(&mut self, name: &QueueName) -> QueueId {
         if let Some(id) = self.by_name.get(name) {
             return *id;
@@ -98,7 +98,7 @@ impl Queues {
         }
     }
 
-    /// Counts a stream no more that took from these queues.
+    /// Stops counting a stream that took from these queues.
     pub(in crate::engine) fn forget_taker(&mut self, ids: &[QueueId]) {
         for id in ids {
             if let Some(queue) = self.by_id.get_mut(id) {
@@ -108,7 +108,7 @@ impl Queues {
         }
     }
 
-    /// Notes that a queue may be of no use any more.
+    /// Notes that a queue may no longer be needed.
     fn may_go(&mut self, id: QueueId) {
         if let Some(queue) = self.by_id.get_mut(&id)
             && !queue.may_go
@@ -118,8 +118,8 @@ impl Queues {
         }
     }
 
-    /// Drops the queues that have no jobs, are not paused, and that nobody takes from: memory does not keep every name
-    /// that was ever asked for.
+    /// Drops the queues that have no jobs, are not paused, and that no stream takes from: memory does not keep every
+    /// name that was ever asked for.
     pub(in crate::engine) fn drop_unused(&mut self) -> Vec<(QueueId, Drawing)> {
         let mut gone = Vec::new();
         for id in self.may_go.drain(..) {
@@ -149,23 +149,23 @@ impl Queues {
         self.by_id.keys().copied()
     }
 
-    /// The number of a queue that was heard of before.
+    /// Returns the number of a queue that is known already.
     pub(in crate::engine) fn known(&self, name: &QueueName) -> Option<QueueId> {
         self.by_name.get(name).copied()
     }
 
-    /// The numbers of those of these queues that there are.
+    /// Returns the numbers of the known queues among these.
     pub(in crate::engine) fn ids_of(&self, names: &[QueueName]) -> Vec<QueueId> {
         names.iter().filter_map(|name| self.known(name)).collect()
     }
 
-    /// A job that nobody holds, as it is seen from outside.
+    /// Returns a job that no worker holds, as seen from outside.
     pub(in crate::engine) fn seen(&self, job: Arc<Job>) -> Option<Seen> {
         let queue = self.name(job.queue)?.clone();
         Some(Seen { status: job.status, queue, job })
     }
 
-    /// A job in flight, as it is seen from outside.
+    /// Returns a job in flight, as seen from outside.
     pub(in crate::engine) fn seen_held(&self, lease: &Lease) -> Option<Seen> {
         let queue = self.name(lease.job.queue)?.clone();
         Some(Seen { job: lease.job.clone(), queue, status: Status::InFlight })
@@ -191,7 +191,7 @@ impl Queues {
     /// Counts one job of a status less.
     pub(in crate::engine) fn count_down(&mut self, id: QueueId, status: Status) {
         self.count(id, |counts| {
-            // A damaged store may have counted wrong.
+            // A damaged store may have a wrong count.
             let count = counts.of_mut(status);
             *count = count.saturating_sub(1);
         });
@@ -210,17 +210,17 @@ impl Queues {
         }
     }
 
-    /// Stops or begins to hand out jobs of a queue.
+    /// Pauses or resumes a queue.
     pub(in crate::engine) fn pause(&mut self, id: QueueId, paused: bool) {
         if let Some(queue) = self.by_id.get_mut(&id) {
             queue.record.paused = paused;
         }
-        // So that it is written.
+        // Marks the record as changed, so that it is written.
         self.count(id, |_| {});
         self.may_go(id);
     }
 
-    /// The queues of these names, or all that have a job or are paused.
+    /// Returns the state of the queues with these names, or of all that have a job or are paused.
     pub(in crate::engine) fn states(&self, names: Option<&[QueueName]>) -> Vec<QueueState> {
         let state = |queue: &Queue| QueueState {
             name: queue.record.name.clone(),
@@ -257,7 +257,7 @@ impl Queues {
         }
     }
 
-    /// How many jobs these queues have, or all.
+    /// Returns the number of jobs in these queues, or in all.
     pub(in crate::engine) fn counts(&self, names: Option<&[QueueName]>) -> JobCounts {
         let mut sum = JobCounts::default();
         let mut add = |queue: &Queue| {
@@ -310,12 +310,12 @@ impl Queue {
         }
     }
 
-    /// The lanes of jobs that draw the same.
+    /// Returns the lanes of jobs with this draw.
     pub(in crate::engine) fn lanes_of_mut(&mut self, draw: DrawId) -> Option<&mut Lanes> {
         if draw.is_none() { Some(&mut self.lanes) } else { self.drawing.lanes_mut(draw) }
     }
 
-    /// The next job, as far as the gates that are open tell; none while the queue is paused.
+    /// Returns the next job, judging by the gates that are open; none while the queue is paused.
     pub(in crate::engine) fn head(&self) -> Head {
         if self.record.paused {
             return Head::None;
@@ -354,12 +354,12 @@ mod tests {
         assert!(queues.get(left).is_none() && queues.known(&"left".parse().unwrap()).is_none());
         assert!(queues.get(taken).is_some() && queues.get(full).is_some());
         assert_eq!(dropped(&mut queues), []);
-        // A pause is not forgotten, and may end.
+        // A pause is kept, and can end.
         queues.pause(taken, true);
         queues.forget_taker(&[taken]);
         assert_eq!(dropped(&mut queues), []);
         queues.pause(taken, false);
-        // As soon as its last stream or its last job is gone.
+        // A queue is forgotten as soon as its last stream or its last job is gone.
         queues.count_down(full, Status::Ready);
         queues.pause(paused, false);
         assert_eq!(dropped(&mut queues), [taken, full, paused]);

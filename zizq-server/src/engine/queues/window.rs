@@ -1,17 +1,17 @@
-//! Memory holds the head, disk holds the tail: the front of an ordered run of which the rest stays in the store.
+//! Memory holds the head, disk holds the tail: the front of an ordered run whose rest stays in the store.
 
 use std::collections::VecDeque;
 
-/// What an item costs to keep in memory.
+/// The cost of keeping an item in memory.
 pub(in crate::engine) trait Weigh {
-    /// In bytes, about.
+    /// The approximate weight in bytes.
     fn weight(&self) -> usize;
 }
 
 /// The front of a run that is ordered by `K`.
 ///
-/// Everything before the horizon is in memory, everything from the horizon on only in the store. Without a horizon
-/// all of it is in memory.
+/// Everything before the horizon is in memory, everything from the horizon on only in the store. Without a horizon, all
+/// of it is in memory.
 #[derive(Debug)]
 pub(in crate::engine) struct Window<K, V> {
     items: VecDeque<(K, V)>,
@@ -28,7 +28,7 @@ pub(in crate::engine) struct Limits {
 }
 
 impl<K: Ord + Copy, V: Weigh> Window<K, V> {
-    /// A window whose run begins at `horizon` in the store, or is empty.
+    /// Makes a window whose run begins at `horizon` in the store, or is empty.
     pub(in crate::engine) const fn new(limits: Limits, horizon: Option<K>) -> Self {
         Self { items: VecDeque::new(), horizon, weight: 0, limits }
     }
@@ -37,7 +37,7 @@ impl<K: Ord + Copy, V: Weigh> Window<K, V> {
         self.weight
     }
 
-    /// Where the part begins that is only in the store.
+    /// The point from which on the run is only in the store.
     pub(in crate::engine) const fn horizon(&self) -> Option<K> {
         self.horizon
     }
@@ -64,7 +64,7 @@ impl<K: Ord + Copy, V: Weigh> Window<K, V> {
         Some((key, value))
     }
 
-    /// Adds an item that the store has too. It stays there alone if it lies behind the horizon, or if the window is
+    /// Adds an item that is also in the store. It stays there alone if it is behind the horizon, or if the window is
     /// full.
     pub(in crate::engine) fn insert(&mut self, key: K, value: V) {
         if self.horizon.is_some_and(|horizon| key >= horizon) {
@@ -80,7 +80,7 @@ impl<K: Ord + Copy, V: Weigh> Window<K, V> {
         self.trim();
     }
 
-    /// Adds an item at a time when memory is short: it stays in the store.
+    /// Adds an item while memory is short: it stays in the store.
     pub(in crate::engine) fn leave_in_store(&mut self, key: K) {
         if self.horizon.is_none_or(|horizon| key < horizon) {
             while self.items.back().is_some_and(|(last, _)| *last > key) {

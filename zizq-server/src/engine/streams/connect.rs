@@ -1,4 +1,4 @@
-//! Streams come and go.
+//! How streams connect, resume and disconnect.
 
 use std::collections::VecDeque;
 
@@ -55,7 +55,7 @@ impl Engine {
         Opened { link: Link { stream: key, number: 0 }, id: open.id, resumed: false }
     }
 
-    /// A worker has come back: its new connection gets what it may have missed.
+    /// Takes over the stream of a worker that has come back: its new connection gets what it may have missed.
     fn take_over(&mut self, key: u64, event: u64, takes: Takes, open: &OpenStream) -> Opened {
         self.dispatcher.stop_waiting(&mut self.queues, &mut self.streams, key);
         if let Some(Takes::Queues(ids)) = self.streams.get(key).map(|stream| &stream.takes) {
@@ -80,7 +80,8 @@ impl Engine {
             stream.connected_at = self.clock.now();
             stream.about = open.about.clone();
             stream.state = State::Open(open.outbox.clone());
-            // After a crash the worker may have seen more than we know of; no number it makes up may overflow ours.
+            // After a crash the worker may have seen more events than the store knows of; a number that it makes up
+            // must not overflow ours.
             stream.event = stream.event.max(event.min(MAX_EVENT));
             stream.miss();
             cancels.append(&mut stream.missed);
@@ -102,7 +103,7 @@ impl Engine {
         opened
     }
 
-    /// The connection of a stream is over, or of no use any more.
+    /// Handles a connection that has ended, or is of no use any more.
     pub(in crate::engine) fn disconnect(&mut self, link: Link) {
         let up = self.clock.up();
         let Some(stream) = self.streams.linked(link) else { return };
@@ -115,7 +116,7 @@ impl Engine {
         };
         let until = up + wait_ms;
         stream.state = if wait_ms == 0 { State::Gone { since: up } } else { State::Broken { until } };
-        // What this turn was going to tell it did not get out; of a cancellation it must hear when it comes back.
+        // What this turn was going to send was not sent; the worker must hear of a cancellation when it comes back.
         stream.miss();
         self.dispatcher.stop_waiting(&mut self.queues, &mut self.streams, link.stream);
         self.drop_if_over(link.stream);
@@ -154,7 +155,7 @@ impl Engine {
 }
 
 impl Stream {
-    /// A stream without a connection.
+    /// Makes a stream without a connection.
     pub(in crate::engine) fn new(id: u128, kind: StreamKind, takes: Takes, lease_ms: Option<u64>) -> Self {
         Self {
             id,

@@ -1,4 +1,4 @@
-//! A ready job becomes a delivery: it gets a token and a lease, and its stream is told.
+//! Delivery of a ready job: it gets a token and a lease, and its stream is told.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use crate::engine::Engine;
 use crate::job::Job;
 
 impl Engine {
-    /// Hands a ready job to a stream.
+    /// Delivers a ready job to a stream.
     pub(in crate::engine) fn deliver(&mut self, key: u64, mut job: Arc<Job>) {
         self.leaves_ready(&job);
         let token = self.clock.next_token();
         let delivered = Arc::make_mut(&mut job);
         delivered.deliveries = delivered.deliveries.saturating_add(1);
         delivered.dequeued_at = Some(self.clock.now());
-        // It is ready, whatever the clock said when it became so: it may have been set back since.
+        // The job is ready, whatever the clock said when it became so: the clock may have been set back since.
         delivered.ready_at = delivered.ready_at.min(self.clock.now());
         delivered.last_lease = Some(token);
         delivered.lapsed = false;
@@ -47,7 +47,7 @@ impl Engine {
         }
     }
 
-    /// Tells the holder of a lease about its job.
+    /// Sends the job of a lease to the holder of the lease.
     pub(in crate::engine) fn send(&mut self, id: JobId) {
         let Some(lease) = self.leases.get(id) else { return };
         let (Some(stream), Some(queue)) = (self.streams.get(lease.stream), self.queues.name(lease.job.queue))

@@ -1,4 +1,4 @@
-//! Ready jobs meet waiting streams. The cost of a job does not depend on how many streams are idle.
+//! Dispatch matches ready jobs with waiting streams. The cost of a job does not depend on how many streams are idle.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -32,7 +32,7 @@ impl Heads {
         }
     }
 
-    /// Begins to keep the order, for good: to begin anew with every stream would cost more.
+    /// Begins to keep the order, for good: starting over with every stream would cost more.
     fn activate(&mut self, queues: &Queues) {
         if !self.active {
             self.active = true;
@@ -40,7 +40,7 @@ impl Heads {
         }
     }
 
-    /// The head of this queue may have changed.
+    /// Follows a possible change of the head of this queue.
     fn update(&mut self, queues: &Queues, id: QueueId) {
         if !self.active {
             return;
@@ -69,9 +69,9 @@ impl Heads {
     }
 }
 
-/// What came of an attempt to give a stream a job.
+/// The result of trying to give a stream a job.
 enum Fed {
-    /// It got one.
+    /// It got a job.
     Job,
     /// It has no credit.
     Full,
@@ -81,11 +81,11 @@ enum Fed {
     Later,
 }
 
-/// Who waits for what: the streams that may take more jobs, and the queues that may have some for them.
+/// Who waits for what: the streams that may take more jobs, and the queues that may have jobs for them.
 ///
-/// - A queue stands in `queues` at most once, a stream in `to_feed` at most once: `to_dispatch` and `to_feed` of theirs
-///   say whether they do.
-/// - A stream that waits stands in `waiting_for_all`, or in the list of every queue that it takes from, each in the order
+/// - A queue is in `queues` at most once, a stream in `to_feed` at most once: their own `to_dispatch` and `to_feed` say
+///   whether they are.
+/// - A stream that waits is in `waiting_for_all`, or in the list of every queue that it takes from, each in the order
 ///   in which they began to wait; `awaited` are the queues whose lists are not empty.
 /// - `heads` is told of every change of the first job of a queue.
 #[derive(Debug, Default)]
@@ -96,13 +96,13 @@ pub(in crate::engine) struct Dispatcher {
     queues: VecDeque<QueueId>,
     /// Streams that may take more jobs.
     to_feed: VecDeque<u64>,
-    /// Counts the times a stream began to wait.
+    /// The number of times that a stream began to wait.
     waits: u64,
-    /// Streams that wait for a job of any queue, the longest waiting first, with when they began to.
+    /// Streams that wait for a job of any queue, the longest waiting first, with when they began to wait.
     waiting_for_all: VecDeque<(u64, u64)>,
     /// Queues that streams wait for by name.
     awaited: HashSet<QueueId>,
-    /// What has to be read from the store before more can be handed out.
+    /// What has to be read from the store before more jobs can be delivered.
     wanted: HashSet<Wanted>,
 }
 
@@ -128,7 +128,7 @@ impl Dispatcher {
         }
     }
 
-    /// The first job of a queue may be another one.
+    /// Notes that the first job of a queue may have changed.
     pub(in crate::engine) fn follow_head(&mut self, queues: &Queues, id: QueueId) {
         self.heads.update(queues, id);
     }
@@ -138,7 +138,7 @@ impl Dispatcher {
         self.heads.activate(queues);
     }
 
-    /// The order of the first job of all queues.
+    /// Returns the order of the first job of all queues.
     pub(in crate::engine) fn first_order(&self) -> Option<(u16, Stamp)> {
         self.heads.first_order()
     }
@@ -148,12 +148,12 @@ impl Dispatcher {
         self.queues.is_empty()
     }
 
-    /// The next queue that may have jobs for waiting streams.
+    /// Returns the next queue that may have jobs for waiting streams.
     pub(in crate::engine) fn next_queue(&mut self) -> Option<QueueId> {
         self.queues.pop_front()
     }
 
-    /// The queues that streams wait for; none where they may be any, or more than `most`.
+    /// Returns the queues that streams wait for; none if they wait for any queue, or for more than `most`.
     pub(in crate::engine) fn awaited(&self, most: usize) -> Option<SmallVec<[QueueId; 8]>> {
         let are_few = self.waiting_for_all.is_empty() && self.awaited.len() <= most;
         are_few.then(|| self.awaited.iter().copied().collect())
@@ -164,7 +164,7 @@ impl Dispatcher {
         self.wanted.insert(wanted);
     }
 
-    /// What has to be read from the store, each once.
+    /// Returns what has to be read from the store, each once.
     pub(in crate::engine) fn take_wanted(&mut self) -> Vec<Wanted> {
         self.wanted.drain().collect()
     }
@@ -192,7 +192,7 @@ impl Dispatcher {
         }
     }
 
-    /// Lets a stream with credit wait for every queue it takes from.
+    /// Makes a stream with credit wait for every queue that it takes from.
     fn wait(&mut self, queues: &mut Queues, streams: &mut Streams, key: u64) {
         let Some(stream) = streams.get_mut(key) else { return };
         if !stream.has_credit() {
@@ -220,7 +220,7 @@ impl Dispatcher {
         }
     }
 
-    /// Takes a stream off every list of waiting ones.
+    /// Takes a stream off every waiting list.
     pub(in crate::engine) fn stop_waiting(&mut self, queues: &mut Queues, streams: &mut Streams, key: u64) {
         let Some(stream) = streams.get_mut(key) else { return };
         let ids = std::mem::take(&mut stream.waits_for);
@@ -237,7 +237,7 @@ impl Dispatcher {
         }
     }
 
-    /// The first job, by priority and then by age, of the queues a stream takes from.
+    /// Returns the first job, by priority and then by age, of the queues that a stream takes from.
     fn best_head(&self, queues: &Queues, stream: &Stream) -> Option<(QueueId, Head)> {
         let head_of = |id: QueueId| queues.get(id).map(|queue| (id, queue.head()));
         match &stream.takes {
@@ -252,7 +252,7 @@ impl Dispatcher {
         }
     }
 
-    /// All jobs are gone: those who wait go on waiting.
+    /// Follows the deletion of all jobs: the waiting streams go on waiting.
     pub(in crate::engine) fn without_jobs(mut self, queues: &Queues) -> Self {
         self.wanted.clear();
         self.heads.rebuild(queues);
@@ -261,8 +261,8 @@ impl Dispatcher {
 }
 
 impl Engine {
-    /// Hands out what can be handed out. Afterwards no stream with credit waits for a queue with a ready job, unless
-    /// something must be read first ([`Engine::wants`]).
+    /// Delivers every job that can be delivered. Afterwards no stream with credit waits for a queue with a ready job,
+    /// unless something must be read first ([`Engine::wants`]).
     pub fn dispatch(&mut self) {
         self.send_missed();
         if self.draining {
@@ -277,7 +277,7 @@ impl Engine {
         self.settings.in_flight_limit > 0 && self.leases.len() >= self.settings.in_flight_limit
     }
 
-    /// Gives every stream that came back for more one job in turn, until they have enough.
+    /// Gives the streams that came back for more one job each in turn, until they have enough.
     fn feed_streams(&mut self) {
         let mut later = Vec::new();
         while !self.is_at_limit()
@@ -315,7 +315,7 @@ impl Engine {
         self.dispatcher.queues.extend(later);
     }
 
-    /// Gives the jobs of a queue to the streams that wait for them. False when it must be tried again.
+    /// Gives the jobs of a queue to the streams that wait for them. Returns false if it must be tried again.
     fn dispatch_queue(&mut self, id: QueueId) -> bool {
         loop {
             self.pass_gates(id);
@@ -372,7 +372,7 @@ impl Engine {
         }
     }
 
-    /// Takes in which lanes a queue has in the store.
+    /// Takes in the lanes that a queue has in the store.
     pub fn provide_lanes(&mut self, id: QueueId, lanes: Vec<(DrawId, u16, Stamp)>) {
         if let Some(queue) = self.queues.get_mut(id) {
             queue.lanes.discover([]);

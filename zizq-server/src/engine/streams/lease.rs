@@ -1,4 +1,4 @@
-//! Who holds which job.
+//! Leases: which stream holds which job.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -11,43 +11,43 @@ use crate::hash::HashMap;
 use crate::job::Job;
 use crate::store::record::LeaseEnd;
 
-/// A lease is written down when it has lived this long, in milliseconds.
+/// The age at which a lease is written down, in milliseconds.
 pub(in crate::engine) const SAVE_AFTER_MS: u64 = 1_000;
 
 /// The right to run one attempt of a job. Its times are by the clock that never steps ([`crate::engine::clock`]).
 #[derive(Debug)]
 pub(in crate::engine) struct Lease {
-    /// With this delivery counted.
+    /// The job, with this delivery counted.
     pub job: Arc<Job>,
     pub token: LeaseToken,
     pub stream: u64,
     /// When the delivery was made, or the lease was restored.
     pub since: u64,
-    /// Until when a heartbeat for this job alone keeps it.
+    /// The time until which a heartbeat for this job alone keeps it.
     pub kept_until: Option<u64>,
-    /// When the attempt has taken too long.
+    /// When the attempt is overdue.
     pub deadline: Option<u64>,
     /// The number of its event on the stream.
     pub event: u64,
-    /// When it was restored, as long as its worker was not heard of since.
+    /// When it was restored, until its worker is heard of again.
     pub restored_at: Option<u64>,
-    /// What the store knows of its end, by the clock on the wall; none: the store does not know of the lease.
+    /// What the store knows of its end, by the wall clock; none: the store does not know of the lease.
     pub saved: Option<LeaseEnd>,
 }
 
 /// The leases of all jobs in flight.
 ///
-/// - A job is in flight exactly if it has a lease here, and it has one at most.
-/// - A lease that the store does not know of stands in `unsaved`, one with a deadline in `deadlines`.
-/// - `light` is how many of the jobs have left their payloads to the store.
+/// - A job is in flight exactly if it has a lease here, and it has at most one.
+/// - A lease that the store does not know of is in `unsaved`, one with a deadline in `deadlines`.
+/// - `light` is the number of jobs that have left their payloads to the store.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Leases {
     by_job: HashMap<JobId, Lease>,
-    /// In the order of delivery: leases that may have to be written down. Most are over before their time comes.
+    /// Leases that may have to be written down, in the order of delivery. Most are over before that.
     unsaved: VecDeque<(u64, LeaseToken, JobId)>,
-    /// Of the attempts that may not take for ever.
+    /// The deadlines of attempts with a time limit.
     deadlines: BTreeSet<(u64, LeaseToken, JobId)>,
-    /// How many of the jobs have left their payloads to the store.
+    /// The number of jobs that have left their payloads to the store.
     light: usize,
     /// Jobs whose large payloads are still here.
     heavy: Vec<JobId>,
@@ -119,18 +119,18 @@ impl Leases {
         self.by_job.values()
     }
 
-    /// When the next attempt has taken too long.
+    /// Returns when the next attempt is overdue.
     pub(in crate::engine) fn next_deadline(&self) -> Option<u64> {
         self.deadlines.first().map(|(at, ..)| *at)
     }
 
-    /// The jobs whose attempts have taken too long by now, the longest first.
+    /// Returns the leases whose attempts are overdue by now, the longest overdue first.
     pub(in crate::engine) fn overdue(&self, now: u64) -> impl Iterator<Item = &Lease> {
         let over = self.deadlines.iter().take_while(move |(at, ..)| *at <= now);
         over.filter_map(|(.., id)| self.by_job.get(id))
     }
 
-    /// The next job whose lease began at or before `until`, is still held, and is not written down.
+    /// Returns the next job whose lease began at or before `until`, is still held, and is not written down.
     pub(in crate::engine) fn next_unsaved(&mut self, until: u64) -> Option<JobId> {
         while let Some(&(since, token, id)) = self.unsaved.front() {
             if since > until {
@@ -148,7 +148,7 @@ impl Leases {
         None
     }
 
-    /// When the next lease may have to be written down.
+    /// Returns when the next lease may have to be written down.
     pub(in crate::engine) fn next_save(&self) -> Option<u64> {
         self.unsaved.front().map(|(since, ..)| since + SAVE_AFTER_MS)
     }

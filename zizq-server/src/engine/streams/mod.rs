@@ -1,4 +1,4 @@
-//! Streams that take jobs, and what each holds.
+//! The streams that take jobs, and what each holds.
 
 mod connect;
 mod deliver;
@@ -22,7 +22,7 @@ use crate::hash::{HashMap, HashSet};
 use crate::job::id::QueueId;
 use outbox::{Item, Outbox};
 
-/// Which queues a stream takes jobs from.
+/// The queues that a stream takes jobs from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::engine) enum Takes {
     All,
@@ -42,17 +42,18 @@ pub(in crate::engine) struct Stream {
     pub resume_ms: u64,
     /// Whether it wants no more jobs.
     pub rests: bool,
-    /// What it holds, in the order of delivery.
+    /// The jobs that it holds, in the order of delivery.
     pub held: BTreeMap<LeaseToken, JobId>,
-    /// When its peer last took a heartbeat, or came, by the clock that never steps.
+    /// When its peer last took a heartbeat, or connected, by the clock that never steps.
     pub renewed_at: u64,
-    /// How long that renews a lease, from the delivery or from when the peer came last, in milliseconds.
+    /// How long that renews a lease, from the delivery or from when the peer last connected, in milliseconds.
     pub renewal_ms: u64,
     /// When its connection was made, by the clock that never steps.
     pub came_at: u64,
-    /// Leases ran out on it, more than end in one turn: it gets nothing any more, and is closed with the last of them.
+    /// Whether more of its leases ran out than end in one turn: it then gets nothing more, and is closed with the last
+    /// of them.
     pub lapses: bool,
-    /// When its connection was made, by the clock on the wall.
+    /// When its connection was made, by the wall clock.
     pub connected_at: u64,
     pub about: WorkerInfo,
     pub last_release: Option<Arc<LastRelease>>,
@@ -63,27 +64,27 @@ pub(in crate::engine) struct Stream {
     pub event: u64,
     /// Cancellations that its worker, away at the moment, has not heard of.
     pub missed: Vec<Item>,
-    /// Jobs that its worker missed while it was away, and that are to be sent again before others.
+    /// Jobs that its worker missed while it was away; they are sent again before others.
     pub again: VecDeque<JobId>,
     /// What this turn will send.
     pub pending: Vec<Item>,
-    /// When its leases are looked at next, by the clock that never steps.
+    /// When its leases are checked next, by the clock that never steps.
     pub check_at: Option<u64>,
-    /// The queues it waits for at present; of no meaning where it takes all.
+    /// The queues that it waits for at present; meaningless if it takes from all.
     pub waits_for: HashSet<QueueId>,
     pub waits_for_all: bool,
-    /// Whether it stands in the list of streams to feed.
+    /// Whether it is in the list of streams to feed.
     pub to_feed: bool,
 }
 
 #[derive(Debug)]
 pub(in crate::engine) enum State {
     Open(Arc<Outbox>),
-    /// Its connection broke; its leases wait until then, by the clock that never steps.
+    /// Its connection broke; its leases wait until this time, by the clock that never steps.
     Broken {
         until: u64,
     },
-    /// Its connection broke, and nobody waits for it: its leases end as there is time for it.
+    /// Its connection broke, and is not waited for: its leases end as time permits.
     Gone {
         since: u64,
     },
@@ -104,7 +105,8 @@ impl Stream {
         !matches!(self.state, State::Open(_)) && self.held.is_empty() && self.waits_until(now).is_none()
     }
 
-    /// Until when it waits for its worker even if it holds nothing, because it has news for it.
+    /// Returns the time until which it waits for its worker even if it holds nothing, because it has news for the
+    /// worker.
     pub(in crate::engine) fn waits_until(&self, now: u64) -> Option<u64> {
         match self.state {
             State::Broken { until } if now < until && !self.missed.is_empty() => Some(until),
@@ -112,12 +114,12 @@ impl Stream {
         }
     }
 
-    /// Keeps the cancellations of what this turn was going to send for when its worker comes back.
+    /// Keeps the cancellations that this turn was going to send, for when the worker comes back.
     pub(in crate::engine) fn miss(&mut self) {
         self.missed.extend(self.pending.drain(..).filter(|item| matches!(item, Item::Cancel { .. })));
     }
 
-    /// When a lease that began at `since` ends, unless a heartbeat for its job alone says otherwise.
+    /// Returns when a lease that began at `since` ends, unless a heartbeat for its job alone says otherwise.
     pub(in crate::engine) fn lease_end(&self, since: u64) -> Option<u64> {
         match (&self.state, self.kind) {
             (State::Broken { until: end } | State::Gone { since: end }, _) => Some(*end),
@@ -132,8 +134,8 @@ impl Stream {
 
 /// All streams, also those that are away and those that only hold leases.
 ///
-/// - A stream with something pending stands in `touched`.
-/// - The `check_at` of a stream stands in `checks`; other times of it that stand there mean nothing.
+/// - A stream with something pending is in `touched`.
+/// - The `check_at` of a stream is in `checks`; other times for it there mean nothing.
 /// - A key is never given out twice, not even by an earlier engine of the process.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Streams {
@@ -142,14 +144,14 @@ pub(in crate::engine) struct Streams {
     next: u64,
     /// Streams with something pending.
     touched: Vec<u64>,
-    /// When the leases of a stream are to be looked at.
+    /// When the leases of each stream have to be checked.
     checks: BinaryHeap<Reverse<(u64, u64)>>,
-    /// Streams that are to be sent again what their workers missed.
+    /// Streams that have to be sent again what their workers missed.
     pub resuming: Vec<u64>,
 }
 
 impl Streams {
-    /// None yet; the first one's number is greater than `number`.
+    /// Makes an empty set of streams; the first one's number is greater than `number`.
     pub(in crate::engine) fn starting_at(number: u64) -> Self {
         Self { next: number, ..Self::default() }
     }
@@ -178,7 +180,7 @@ impl Streams {
         self.by_key.get_mut(&key)
     }
 
-    /// The stream, if this is its current connection.
+    /// Returns the stream if this is its current connection.
     pub(in crate::engine) fn linked(&mut self, link: Link) -> Option<&mut Stream> {
         self.by_key.get_mut(&link.stream).filter(|stream| stream.connection == link.number)
     }
@@ -197,7 +199,7 @@ impl Streams {
         self.by_key.keys().copied().collect()
     }
 
-    /// Sees to it that the stream's leases are looked at when the first of them ends.
+    /// Ensures that the stream's leases are checked when the first of them ends.
     pub(in crate::engine) fn watch(&mut self, key: u64, end: Option<u64>) {
         let (Some(stream), Some(end)) = (self.by_key.get_mut(&key), end) else { return };
         if stream.check_at.is_none_or(|at| end < at) {
@@ -206,12 +208,12 @@ impl Streams {
         }
     }
 
-    /// When leases are to be looked at next.
+    /// Returns when leases have to be checked next.
     pub(in crate::engine) fn next_check(&self) -> Option<u64> {
         self.checks.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// The streams whose leases are to be looked at now.
+    /// Returns the streams whose leases have to be checked now.
     pub(in crate::engine) fn due(&self, up: u64) -> impl Iterator<Item = &Stream> {
         let is_due = self.next_check().is_some_and(|at| at <= up);
         let checks = is_due.then(|| self.checks.iter()).into_iter().flatten();
@@ -219,7 +221,7 @@ impl Streams {
         due.filter_map(|Reverse((at, key))| self.get(*key).filter(|stream| stream.check_at == Some(*at)))
     }
 
-    /// As [`Streams::due`]: their keys, once.
+    /// Takes the keys of [`Streams::due`] off the list, each once.
     pub(in crate::engine) fn take_due(&mut self, up: u64) -> Vec<u64> {
         let mut due = Vec::new();
         while let Some(&Reverse((at, key))) = self.checks.peek()
@@ -235,12 +237,12 @@ impl Streams {
         due
     }
 
-    /// Those that have a connection.
+    /// Returns the streams that have a connection.
     pub(in crate::engine) fn connected(&self) -> impl Iterator<Item = &Stream> {
         self.by_key.values().filter(|stream| matches!(stream.state, State::Open(_)))
     }
 
-    /// What can be seen of the workers that are connected.
+    /// Returns the state of the connected workers.
     pub(in crate::engine) fn workers(&self, queues: &Queues) -> Vec<WorkerState> {
         let state = |stream: &Stream| WorkerState {
             stream: stream.id,
@@ -257,7 +259,7 @@ impl Streams {
         self.connected().map(state).collect()
     }
 
-    /// Puts an item into the stream's part of this turn. A worker that may come back hears of cancellations then.
+    /// Adds an item to what the stream sends this turn. A worker that may come back hears of cancellations then.
     pub(in crate::engine) fn tell(&mut self, key: u64, item: Item) {
         let Some(stream) = self.by_key.get_mut(&key) else { return };
         match (&stream.state, &item) {

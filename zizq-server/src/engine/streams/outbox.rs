@@ -12,7 +12,7 @@ use protocol::stream::CancelReason;
 
 use crate::job::Job;
 
-/// A stream with more than this unread gets no jobs until its reader has caught up, in bytes. Tests cross it often.
+/// A stream with more than this unread gets no jobs until its reader has caught up, in bytes. Tests often cross it.
 const MAX_UNREAD: usize = if cfg!(test) { 256 * 1024 } else { 1024 * 1024 };
 /// With more than this unread in all outboxes together, a stream gets no job before it has read the one it has, in bytes.
 const MAX_ALL_UNREAD: usize = 256 * 1024 * 1024;
@@ -32,7 +32,7 @@ pub struct Delivery {
     pub event: u64,
 }
 
-/// What a stream tells its worker.
+/// A message of a stream to its worker.
 #[derive(Debug, Clone)]
 pub enum Item {
     Job(Delivery),
@@ -65,12 +65,12 @@ impl Outbox {
         outbox
     }
 
-    /// Whether the reader keeps up. If not, it will be asked to say when it has ([`Outbox::was_starved`]).
+    /// Whether the reader keeps up. If not, it is asked to report when it has caught up ([`Outbox::was_starved`]).
     pub fn has_room(&self) -> bool {
         if self.fits() {
             return true;
         }
-        // Ask first, look again after: the reader may have emptied the outbox in between.
+        // Ask first, check again after: the reader may have emptied the outbox in between.
         self.starved.store(true, Ordering::SeqCst);
         self.fits()
     }
@@ -114,7 +114,7 @@ impl Outbox {
         }
     }
 
-    /// Everything there is, or none once the stream is closed.
+    /// Returns everything there is, or none once the stream is closed.
     pub fn poll_take(&self, context: &Context<'_>) -> Poll<Option<Vec<Item>>> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.items.is_empty() {
@@ -137,12 +137,12 @@ impl Outbox {
         Poll::Ready(())
     }
 
-    /// Everything there is now.
+    /// Returns everything there is now.
     pub fn take(&self) -> Vec<Item> {
         mem::take(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner).items)
     }
 
-    /// Says that these items have been read. True when the engine waits to hear of it.
+    /// Notes that these items have been read. Returns true if the engine waits to hear of it.
     pub fn was_starved(&self, read: &[Item]) -> bool {
         let bytes: usize =
             read.iter().map(|item| if let Item::Job(d) = item { d.job.weight() } else { 0 }).sum();

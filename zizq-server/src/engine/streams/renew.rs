@@ -1,4 +1,4 @@
-//! Leases that go on, are given up, or run out.
+//! Leases that are renewed, given up, or run out.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::engine::{Engine, Found};
 use crate::job::Job;
 use crate::store::record::{LeaseEnd, LeaseRecord};
 
-/// When a lease ends; none: with its stream.
+/// Returns when a lease ends; none: with its stream.
 pub(in crate::engine) fn end_of(lease: &Lease, stream: &Stream) -> Option<u64> {
     let by_stream = stream.lease_end(lease.since);
     match (lease.kept_until, stream.kind) {
@@ -32,8 +32,8 @@ pub(in crate::engine) fn end_of(lease: &Lease, stream: &Stream) -> Option<u64> {
     }
 }
 
-/// What a start has to know of when a lease ends, by the clock that never steps. What it grants to every lease is not
-/// written down with every heartbeat.
+/// Returns what a start must know of the end of a lease, by the clock that never steps. The time that a start grants
+/// every lease is not written down with every heartbeat.
 fn end_to_save(lease: &Lease, stream: Option<&Stream>, up: u64) -> LeaseEnd {
     let length = stream.and_then(|stream| stream.lease_ms);
     let ends_with_stream = length.is_none() && stream.is_some_and(|stream| stream.kind == StreamKind::Bound);
@@ -42,12 +42,12 @@ fn end_to_save(lease: &Lease, stream: Option<&Stream>, up: u64) -> LeaseEnd {
     LeaseEnd { kept_until, restored_at: lease.restored_at }
 }
 
-/// How many leases of a stream end in one turn, so that a million that end together hold up nobody.
+/// The most leases of a stream that end in one turn, so that a million that end together do not hold up anything else.
 const SLICE: usize = if cfg!(test) { 12 } else { 1_024 };
-/// What their jobs weigh at most, but for the last, in bytes.
+/// The most that their jobs may weigh, not counting the last, in bytes.
 pub(in crate::engine) const SLICE_BYTES: usize = if cfg!(test) { 200_000 } else { 4 * 1024 * 1024 };
 
-/// The leases of a stream at a time.
+/// The state of a stream's leases at a time.
 struct Look {
     /// Those that end in this turn, in the order of delivery.
     over: Vec<JobId>,
@@ -57,7 +57,7 @@ struct Look {
     is_cut: bool,
 }
 
-/// Which leases of a stream end now, and when the next one does.
+/// Returns which leases of a stream end now, and when the next one does.
 fn look_at(stream: &Stream, leases: &Leases, up: u64) -> Look {
     let mut next: Option<u64> = stream.waits_until(up);
     let (mut over, mut bytes, mut is_cut) = (Vec::new(), 0, false);
@@ -65,7 +65,7 @@ fn look_at(stream: &Stream, leases: &Leases, up: u64) -> Look {
         let Some(lease) = leases.get(*id) else { continue };
         match end_of(lease, stream) {
             Some(end) if end <= up && (over.len() >= SLICE || bytes >= SLICE_BYTES) => {
-                // This one and what comes behind it: in the next turn.
+                // This one and those behind it end in the next turn.
                 (next, is_cut) = (Some(up), true);
                 break;
             }
@@ -96,7 +96,7 @@ impl Engine {
         let mut reply = HeartbeatsReply::default();
         for job in jobs {
             match self.claim(leased(job.id, job.lease), found) {
-                // Meanwhile others may have drawn what it would need to go on.
+                // Other jobs may have drawn meanwhile what it would need to go on.
                 Ok(Claim::Late(late)) if self.is_short(&late) => reply.lost.push(job.id),
                 Ok(claim) => {
                     if let (Claim::Late(late), Some(token)) = (claim, job.lease) {
@@ -111,7 +111,7 @@ impl Engine {
         reply
     }
 
-    /// Keeps one lease for its length, or another one, from now on. Returns when it ends.
+    /// Renews one lease for its own length, or for the given one, from now on. Returns when it ends.
     fn extend(&mut self, id: JobId, lease_ms: Option<u64>) -> Option<u64> {
         let lease = self.leases.get_mut(id)?;
         let stream = self.streams.get(lease.stream)?;
@@ -123,7 +123,7 @@ impl Engine {
         end.map(|end| self.clock.wall_of(end))
     }
 
-    /// The worker of a lease is there: the next start gives it time again.
+    /// Notes that the worker of a lease is alive: the next start gives it time again.
     pub(in crate::engine) fn hear_of(&mut self, id: JobId) {
         let Some(lease) = self.leases.get_mut(id) else { return };
         lease.restored_at = None;
@@ -135,7 +135,7 @@ impl Engine {
         }
     }
 
-    /// Gives a job back to the worker whose lease ran out, or was forgotten in a crash, before anybody else got it.
+    /// Gives a job back to the worker whose lease ran out, or was forgotten in a crash, before anyone else got the job.
     fn restore_late(&mut self, job: Arc<Job>, token: protocol::lease::LeaseToken, lease_ms: Option<u64>) {
         self.leaves_ready(&job);
         self.unready(&job);
@@ -156,7 +156,7 @@ impl Engine {
         );
     }
 
-    /// A holder for leases that run by themselves.
+    /// Makes a holder for leases that run by themselves.
     pub(in crate::engine) fn answered_stream(&mut self, lease_ms: u64) -> u64 {
         let id = self.random.u128(..);
         self.streams.insert(Stream {
@@ -208,7 +208,7 @@ impl Engine {
         Ok(attempts.saturating_add(1))
     }
 
-    /// Remembers why a worker gives back what it holds: often that is all that others hear of what is wrong with it.
+    /// Remembers why a worker gives back what it holds: often that is the only sign of what is wrong with it.
     fn note_release(&mut self, id: JobId, reason: &str) {
         let Some(lease) = self.leases.get(id) else { return };
         let Some(queue) = self.queues.get_mut(lease.job.queue) else { return };
@@ -236,14 +236,14 @@ impl Engine {
         }
     }
 
-    /// Ends leases whose time is over: of a stream with very many not all in one turn.
+    /// Ends leases whose time is over. A stream with very many ends them over several turns.
     pub(in crate::engine) fn expire_leases(&mut self) {
         let due = self.streams.take_due(self.clock.up());
         due.into_iter().for_each(|key| self.check_stream(key));
     }
 
-    /// Closes an open stream of events on which a lease ran out: whoever is behind it does not do its part, and must not
-    /// get the job once more. A worker that lives comes back.
+    /// Closes an open stream of events on which a lease ran out: its worker does not do its part, and must not get the
+    /// job once more. A worker that is alive comes back.
     fn hang_up(&mut self, key: u64) {
         let Some(stream) = self.streams.get(key) else { return };
         if let (State::Open(outbox), StreamKind::Events) = (&stream.state, stream.kind) {
@@ -252,7 +252,7 @@ impl Engine {
         }
     }
 
-    /// The jobs whose leases end in this turn.
+    /// Returns the jobs whose leases end in this turn.
     pub(in crate::engine) fn expiring(&self) -> Vec<JobId> {
         let due = self.streams.due(self.clock.up());
         due.flat_map(|stream| look_at(stream, &self.leases, self.clock.up()).over).collect()
