@@ -223,7 +223,7 @@ impl Engine {
     fn follow_back(&mut self, before: u64) {
         tracing::warn!(
             ms = before - self.clock.now,
-            "the clock was set back; what it had dated too late is dated anew"
+            "the clock was set back; dates that it made too late are corrected"
         );
         self.crons.follow_back(before, self.clock.now, &mut self.batch);
         let dated = self.leases.iter().filter(|lease| lease.saved.is_some_and(|end| end.is_dated()));

@@ -1,4 +1,4 @@
-//! What a history consists of: commands that can be told, repeated, and held against their answers.
+//! The elements of a history: commands that can be printed, repeated, and checked against their answers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ pub(super) enum Act {
     Stop,
 }
 
-/// What is done to budgets.
+/// A change to budgets.
 #[derive(Debug, Clone)]
 pub(super) enum BudgetAct {
     Create(BudgetKey, Policy),
@@ -92,7 +92,7 @@ impl BudgetAct {
     }
 }
 
-/// What is done to cron entries and their groups.
+/// A change to cron entries and their groups.
 #[derive(Debug, Clone)]
 pub(super) enum CronAct {
     Get(CronName),
@@ -138,7 +138,7 @@ pub(super) struct Opening {
 }
 
 impl Opening {
-    /// A plain stream that takes from every queue, as much as it can get.
+    /// Makes a plain stream that takes from every queue, as much as it can get.
     pub(super) fn everything(id: u128) -> Self {
         Self {
             kind: StreamKind::Bound,
@@ -207,7 +207,7 @@ impl Act {
         }
     }
 
-    /// The jobs it brings.
+    /// Returns the jobs that the act brings.
     pub(super) fn new_jobs(&self) -> Vec<NewJob> {
         match self {
             Self::Enqueue(jobs) | Self::Once(_, jobs) => jobs.clone(),
@@ -217,7 +217,7 @@ impl Act {
         }
     }
 
-    /// The jobs it names.
+    /// Returns the jobs that the act names.
     pub(super) fn ids(&self) -> Vec<JobId> {
         match self {
             Self::Succeed(jobs) => jobs.iter().map(|job| job.id).collect(),

@@ -1,4 +1,4 @@
-//! After a crash within a turn the model learns from the store how far the turn had come; nobody had been answered.
+//! After a crash within a turn, the model learns from the store how far the turn had come; no call had been answered.
 
 use std::collections::BTreeSet;
 
@@ -49,7 +49,7 @@ impl Model {
         self.adopt_batches(acts, ledger)
     }
 
-    /// The jobs that may have been changed by these commands, or by the time.
+    /// Returns the jobs that these commands, or the time, may have changed.
     fn touched(&self, acts: &[Act]) -> BTreeSet<JobId> {
         let named = acts.iter().flat_map(Act::ids);
         let is_due = |entry: &&Entry| entry.job.due().is_some_and(|due| due <= self.now);
@@ -57,7 +57,7 @@ impl Model {
             self.jobs.values().filter(|entry| is_due(entry) || self.undated.contains_key(&entry.job.id));
         let closed = |link| acts.iter().any(|act| matches!(act, Act::Close(closed) if Some(*closed) == link));
         let is_over = |lease: &&Lease| self.lease_end(lease).is_some_and(|end| end <= self.up);
-        // A stream on which a lease runs out is closed with all others that it holds.
+        // A stream on which a lease runs out is closed, with all other leases that it holds.
         let lapsed: BTreeSet<u64> = self.leases.values().filter(is_over).map(|lease| lease.stream).collect();
         let ended = self.leases.values().filter(|lease| {
             let stream = self.streams.get(&lease.stream);
@@ -114,7 +114,7 @@ impl Model {
         admitted.sort_by_key(|job| job.id);
         for job in admitted {
             let queue = ledger.queues.get(&job.queue).context("its queue is there")?;
-            // A queue that a part of the turn made and that is not there any more has left its number.
+            // A queue that part of the turn created and that no longer exists has left its number.
             self.queue_ids.insert(queue.name.clone(), job.queue);
             self.admit(job, queue.name.clone())?;
         }

@@ -1,4 +1,4 @@
-//! Calls that are carried out once, as the model sees them: what the first was answered, the second is answered.
+//! Calls that are carried out once, as the model sees them: the second call gets the answer of the first.
 
 use anyhow::{Result, bail, ensure};
 use fastrand::Rng;
@@ -19,22 +19,22 @@ use crate::run::turn::Answer;
 use crate::store::Snapshot;
 use crate::store::view;
 
-/// The most answers that are kept, and what they weigh at most, in bytes.
+/// The most answers that are kept, and the most bytes that they take.
 const MAX: usize = 8;
 const MAX_BYTES: usize = 20_000;
-/// The answer to a large bulk weighs more, in bytes.
+/// The answer to a large bulk weighs more than this, in bytes.
 const LARGE: usize = 2_000;
 /// How long they are kept, in milliseconds.
 const DAY_MS: u64 = 86_400_000;
 
-/// An answer that is kept: its key, what its call was, and its jobs in JSON.
+/// An answer that is kept: its key, the fingerprint of its call, and its jobs in JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Kept {
     key: String,
     fingerprint: u128,
     text: String,
     at: u64,
-    /// When it was given, by the clock that never steps; a store does not know.
+    /// When it was given, by the clock that never steps; a store does not know this.
     since: u64,
 }
 
@@ -54,7 +54,7 @@ fn text(jobs: &[Enqueued]) -> String {
     texts.join(",")
 }
 
-/// The answers in a store, in the order of their keys.
+/// Returns the answers in a store, in the order of their keys.
 pub(super) fn stored(snapshot: &impl Snapshot) -> Result<Vec<Kept>> {
     let mut all = Vec::new();
     for (key, record) in view::answers(snapshot)? {
@@ -104,10 +104,10 @@ impl Model {
         }
     }
 
-    /// After a restart they are forgotten in the order of their times.
+    /// Restores the order in which answers are forgotten after a restart: by their times.
     pub(super) fn restart_answers(&mut self) {
         self.answers.sort_by(|a, b| (a.at, &a.key).cmp(&(b.at, &b.key)));
-        // While nobody counted, the clock on the wall is all there is.
+        // The wall clock is the only measure of the time when no process ran.
         let (now, up) = (self.now, self.up);
         self.answers.iter_mut().for_each(|kept| kept.since = (up + kept.at.min(now)).saturating_sub(now));
     }
@@ -119,7 +119,7 @@ impl Model {
         Ok(())
     }
 
-    /// After a crash within a turn: an answer is kept if its jobs came, and only then.
+    /// Checks answers after a crash within a turn: an answer is kept if and only if its jobs came.
     pub(super) fn adopt_answers(&mut self, acts: &[Act], ledger: &Ledger) -> Result<()> {
         let is_known = |key: &str| self.answers.iter().any(|kept| kept.key == key);
         for act in acts {
@@ -176,18 +176,18 @@ mod tests {
         world.turn(vec![Act::Once(once, jobs)]).unwrap();
     }
 
-    /// The keys of what is stored, and how many bytes that is.
+    /// Returns the keys of what is stored, and how many bytes that is.
     fn kept(world: &World) -> (String, usize) {
         let all = stored(&world.core.store().snapshot()).unwrap();
         (all.iter().map(|kept| &*kept.key).collect(), all.iter().map(|kept| kept.text.len()).sum())
     }
 
     #[test]
-    fn large_answers_are_forgotten_for_large_ones_the_oldest_first() {
+    fn large_answers_make_room_for_large_ones_oldest_first() {
         let mut world = quiet();
         call(&mut world, "a", 1);
         let (_, job) = kept(&world);
-        // Three of them, and no fourth.
+        // Three of them fit, and no fourth.
         let large = 6_000 / job;
         for (key, left) in [("b", "ab"), ("c", "abc"), ("d", "abcd"), ("e", "acde"), ("f", "adef")] {
             call(&mut world, key, large);
@@ -204,7 +204,7 @@ mod tests {
         call(&mut world, "h", large);
         assert_eq!(kept(&world).0, "abgh", "what was carried out again is young");
 
-        // More than all may weigh together: it is there as long as it is the last.
+        // Alone it weighs more than all may together: it is kept as long as it is the last.
         call(&mut world, "i", 4 * large);
         let (keys, bytes) = kept(&world);
         assert!(keys == "i" && bytes > MAX_BYTES, "{keys}: {bytes}");

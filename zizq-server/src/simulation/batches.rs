@@ -1,5 +1,5 @@
-//! Batches as the model sees them, and what is folded at random. Beside the engine nobody evaluates anything here: a
-//! fold appends one payload to the other.
+//! Batches as the model sees them, and random folds. Nothing is evaluated outside the engine here: a fold appends one
+//! payload to the other.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ use crate::run::turn::Answer;
 /// The open batches, with the token of the last fold.
 pub(super) type Batches = BTreeMap<Key, (JobId, Option<LeaseToken>)>;
 
-/// A payload does not grow beyond this, in bytes.
+/// The largest size that a payload grows to, in bytes.
 const MAX_PAYLOAD: usize = 150_000;
 
 /// A [`Fold`] that can be kept.
@@ -45,12 +45,12 @@ impl Folding {
         Fold { jobs, plan, waiter: None, firing }.into()
     }
 
-    /// The batches that it is about, and may change.
+    /// Returns the batches that it is about, and may change.
     pub(super) fn ids(&self) -> impl Iterator<Item = JobId> {
         self.plan.batches.iter().filter_map(|planned| Some(planned.open?.id))
     }
 
-    /// The jobs that come into being, if it is carried out.
+    /// Returns the jobs that are created if it is carried out.
     pub(super) fn new_jobs(&self) -> Vec<NewJob> {
         let steps = self.jobs.iter().zip(&self.plan.steps);
         steps.filter(|(_, step)| **step != Step::Folds).map(|(job, _)| job.clone()).collect()
@@ -115,7 +115,8 @@ impl Model {
         Ok(())
     }
 
-    /// A job that was folded is answered with the batch. Whoever had been handed it before, if anybody, is too late.
+    /// Checks the answer to a job that was folded, which is the batch. A worker that got the batch before, if any, is
+    /// too late.
     pub(super) fn folded(&mut self, new: &NewJob, plan: &Plan, enqueued: &Enqueued) -> Result<()> {
         let key = key_of(new).context("it has a key")?;
         let (id, token) = self.batches.get_mut(key).context("it is open")?;
@@ -141,14 +142,14 @@ impl Model {
         Ok(())
     }
 
-    /// What is not ready any more, or in flight, is not open any more.
+    /// Closes batches that are in flight or no longer ready.
     pub(super) fn close_batches(&mut self) {
         let (jobs, leases) = (&self.jobs, &self.leases);
         let is_ready = |id: &JobId| jobs.get(id).is_some_and(|entry| entry.job.status == Status::Ready);
         self.batches.retain(|_, (id, _)| is_ready(id) && !leases.contains_key(id));
     }
 
-    /// After a crash within a turn: which batches were opened, folded or closed is read off the store.
+    /// Reads off the store, after a crash within a turn, which batches were opened, folded or closed.
     pub(super) fn adopt_batches(&mut self, acts: &[Act], ledger: &Ledger) -> Result<()> {
         let mut batches = Batches::new();
         for (key, id) in &ledger.batches {
@@ -167,7 +168,7 @@ impl Model {
 }
 
 impl Ledger {
-    /// A batch that is open is a ready job with its key.
+    /// Checks that an open batch is a ready job with its key.
     pub(super) fn check_batches(&self) -> Result<()> {
         for (key, id) in &self.batches {
             let job = self.jobs.get(id).with_context(|| format!("batch {key} has no job"))?;
@@ -195,7 +196,7 @@ impl World {
         Key::new(&format!("batch {}", rng.u32(..self.profile.batches.max(1)))).unwrap()
     }
 
-    /// What makes a job belong to a batch.
+    /// Makes the part of a job that puts it in a batch.
     pub(super) fn batch(&self, rng: &mut Rng) -> Batch {
         let expression = |text| Expression::new(text).unwrap();
         Batch { key: self.batch_key(rng), when: expression("true"), fold: expression("$existing + $new") }
@@ -206,7 +207,7 @@ impl World {
             return Act::OpenBatches((0..rng.usize(..3)).map(|_| self.batch_key(rng)).collect());
         }
         if let Some(folding) = rng.choice(&self.foldings).filter(|_| chance(rng, 10)) {
-            // Somebody who was very slow.
+            // Sends an old plan again, as from a very slow caller.
             return Act::Fold(folding.clone());
         }
         let number = if chance(rng, 70) { 1 } else { rng.usize(1..6) };
@@ -221,13 +222,13 @@ impl World {
         self.plan(jobs, None, 70, rng)
     }
 
-    /// The cron entry that has waited for longest to be folded.
+    /// Folds the cron entry that has waited longest for it.
     pub(super) fn firing_act(&mut self, rng: &mut Rng) -> Option<Act> {
         let firing = self.firings.pop_front()?;
         Some(self.plan(vec![firing.template.job.clone()], Some(firing), 70, rng))
     }
 
-    /// Finds out what to do with jobs, as if between two turns. Of 100 that could be folded, so many are.
+    /// Plans what to do with jobs, as if between two turns. Of 100 that could be folded, `willing` are.
     pub(super) fn plan(
         &mut self,
         mut jobs: Vec<NewJob>,

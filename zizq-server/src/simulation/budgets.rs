@@ -1,4 +1,4 @@
-//! Budgets as the model sees them: what is in flight is added up anew each time it matters.
+//! Budgets as the model sees them: what is in flight is summed up anew each time it matters.
 
 use std::collections::BTreeMap;
 
@@ -25,8 +25,8 @@ pub(super) type Budgets = BTreeMap<BudgetKey, Budget>;
 #[derive(Debug, Clone)]
 pub(super) struct Budget {
     pub policy: Policy,
-    /// Of a budget that fills with time: the tokens there were at a time, in parts of a token as many as the duration
-    /// has milliseconds.
+    /// The tokens that a budget that refills with time had at a time, in parts of a token: as many parts as the
+    /// duration has milliseconds.
     parts: u128,
     at: u64,
 }
@@ -66,7 +66,8 @@ fn bindings(job: &Job) -> &[Binding] {
     job.flow.as_ref().map_or(&[], |flow| &flow.budgets)
 }
 
-/// Changes what a job draws on budgets. Whether that is refused: it draws already on what is added, or not on what is meant.
+/// Changes what a job draws on budgets. Returns whether that is refused: the job already draws on what is added, or not
+/// on what is meant.
 fn change_bindings(budgets: &mut Vec<Binding>, change: &BindingChange) -> bool {
     let draws_on = |key: &BudgetKey| budgets.iter().any(|b| b.key == *key);
     match change {
@@ -104,12 +105,12 @@ impl Model {
         }
     }
 
-    /// Whether a job may go.
+    /// Whether a job may be delivered.
     pub(super) fn can_pay(&self, job: &Job) -> bool {
         bindings(job).iter().all(|binding| self.can_pay_one(binding))
     }
 
-    /// Whether a job that was handed out before may go on.
+    /// Whether a job that was delivered before may go on.
     pub(super) fn can_hold(&self, job: &Job) -> bool {
         let by_time = |key| {
             self.budgets.get(key).is_some_and(|budget| budget.policy.strategy != Strategy::WhileInFlight)
@@ -117,7 +118,7 @@ impl Model {
         bindings(job).iter().all(|binding| by_time(&binding.key) || self.can_pay_one(binding))
     }
 
-    /// A job goes.
+    /// Pays for a job that is delivered.
     pub(super) fn pay(&mut self, job: &Job) {
         for Binding { key, cost } in bindings(job) {
             let Some(budget) = self.budgets.get_mut(key) else { continue };
@@ -128,7 +129,7 @@ impl Model {
         }
     }
 
-    /// When the first job that waits for tokens can go to a stream that waits for it, if time alone keeps it.
+    /// Returns when the first job that waits for tokens can go to a stream that waits for it, if only time holds it up.
     pub(super) fn next_tokens(&self) -> Option<u64> {
         let limit = self.settings.in_flight_limit;
         if self.draining || limit > 0 && self.leases.len() >= limit {
@@ -161,14 +162,14 @@ impl Model {
         waiting.filter_map(can_go_at).min()
     }
 
-    /// After a restart every pool is full.
+    /// Fills every pool, as a restart does.
     pub(super) fn fill_budgets(&mut self) {
         for budget in self.budgets.values_mut() {
             *budget = Budget::full(budget.policy, self.up);
         }
     }
 
-    /// What a job that comes back after its end draws on the budgets there are.
+    /// Corrects what a job draws that comes back after its end: only on the budgets that exist.
     pub(super) fn correct_bindings(&self, job: &mut Job) {
         let Some(mut flow) = job.flow.take() else { return };
         flow.budgets.retain(|binding| self.budgets.contains_key(&binding.key));
@@ -178,7 +179,7 @@ impl Model {
         job.flow = flow.boxed();
     }
 
-    /// Creates what new jobs bring along; false where they draw on what cannot be.
+    /// Creates the budgets that new jobs bring along. Returns false if the jobs draw on what cannot exist.
     pub(super) fn prepare_budgets(&mut self, jobs: &[NewJob]) -> bool {
         let mut budgets = self.budgets.clone();
         for job in jobs {
@@ -198,7 +199,7 @@ impl Model {
         fits
     }
 
-    /// What unfinished jobs draw on a budget at most.
+    /// Returns the highest cost that unfinished jobs draw on a budget.
     fn in_use(&self, key: &BudgetKey) -> Option<u32> {
         let unfinished = self.jobs.values().filter(|entry| !entry.job.status.is_terminal());
         let drawn = unfinished.flat_map(|entry| bindings(&entry.job)).chain(self.bulks.draws());
@@ -241,7 +242,7 @@ impl Model {
 
     pub(super) fn bind(&mut self, ids: &[JobId], change: &BindingChange, answer: &Answer) -> Result<()> {
         if let Err(reject) = answer {
-            // What is wrong with the change itself is told before any job is looked at.
+            // An error in the change itself is reported before any job is looked at.
             ensure!(matches!(reject, Reject::NotAllowed(_)), "answered {reject:?}");
             let unpayable = |new: &NewBinding| {
                 let budget = self.budgets.get(&new.binding.key).map(|budget| budget.policy);
@@ -328,7 +329,7 @@ impl Model {
         Ok(())
     }
 
-    /// After a crash within a turn: what the turn may have done to budgets is read off the store.
+    /// Reads off the store, after a crash within a turn, what the turn did to budgets.
     pub(super) fn adopt_budgets(&mut self, acts: &[Act], ledger: &Ledger) -> Result<()> {
         let stored = ledger.budgets.values().map(|budget| (budget.key.clone(), budget.policy));
         let stored: BTreeMap<BudgetKey, Policy> = stored.collect();

@@ -24,7 +24,7 @@ use crate::store::{Snapshot, bulk};
 pub(super) struct Bulks {
     /// The first is being taken in.
     coming: VecDeque<Coming>,
-    /// What was to be given up when everything was deleted.
+    /// The bulk that had to be given up when everything was deleted.
     given_up: Option<Stamp>,
 }
 
@@ -32,11 +32,11 @@ pub(super) struct Bulks {
 struct Coming {
     id: Stamp,
     jobs: Vec<NewJob>,
-    /// How many of them are there, once it is accepted.
+    /// How many of its jobs are there, once it is accepted.
     accepted: Option<usize>,
-    /// What became of those that are there.
+    /// The results for those that are there.
     enqueued: Vec<(JobId, Outcome)>,
-    /// Whether somebody waits for the answer.
+    /// Whether a caller waits for the answer.
     awaited: bool,
 }
 
@@ -51,13 +51,13 @@ impl Bulks {
         }
     }
 
-    /// What was accepted goes on, and nothing else.
+    /// Keeps what was accepted, which goes on, and nothing else.
     pub(super) fn restart(&mut self) {
         self.coming.retain(|bulk| bulk.accepted.is_some());
         self.coming.iter_mut().for_each(|bulk| bulk.awaited = false);
     }
 
-    /// What accepted bulks draw on budgets.
+    /// Returns what accepted bulks draw on budgets.
     pub(super) fn draws(&self) -> impl Iterator<Item = &Binding> {
         let jobs = self.coming.iter().filter(|bulk| bulk.accepted.is_some()).flat_map(|bulk| &bulk.jobs);
         jobs.filter_map(|job| job.flow.as_ref()).flat_map(|flow| &flow.budgets)
@@ -76,7 +76,7 @@ impl Model {
         Ok(())
     }
 
-    /// One step of the bulk that is being taken in, as far as the store has come with it.
+    /// Takes one step with the bulk that is being taken in, as far as the store has come with it.
     pub(super) fn take_in_bulk(
         &mut self,
         snapshot: &impl Snapshot,
@@ -124,7 +124,7 @@ impl Model {
         Ok(())
     }
 
-    /// The next jobs of an accepted bulk are there.
+    /// Takes in the next jobs of an accepted bulk.
     fn take_slice(&mut self, slice: &[NewJob], ledger: &Ledger) -> Result<()> {
         let new: Vec<Job> = ledger.jobs.values().filter(|job| self.last_id < Some(job.id)).cloned().collect();
         let (mut new, mut enqueued) = (new.into_iter(), Vec::new());
@@ -157,7 +157,7 @@ impl Model {
         Ok(())
     }
 
-    /// After a crash within a turn: the jobs that may have come of the bulk that is accepted.
+    /// Returns the jobs of the accepted bulk that may have come before a crash within a turn.
     pub(super) fn adopt_bulk(&mut self, ledger: &Ledger) -> Vec<NewJob> {
         let Some(bulk) = self.bulks.coming.front_mut() else { return Vec::new() };
         let record = ledger.bulks.get(&bulk.id);
@@ -175,7 +175,7 @@ impl Model {
     }
 }
 
-/// Jobs in a bulk that takes several turns; in one turn where they are refused before they come to the engine.
+/// Makes a bulk that takes several turns; or one turn, if the jobs are refused before they come to the engine.
 pub(super) fn act(jobs: Vec<NewJob>) -> Act {
     let body = json!({ "jobs": jobs.iter().map(written).collect::<Vec<_>>() }).to_string();
     match NewBulk::parse(Format::Json, body.into(), 0) {

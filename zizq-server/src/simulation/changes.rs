@@ -1,4 +1,4 @@
-//! What people do to jobs, as the model sees it; and what they do at random.
+//! Changes that people make to jobs, as the model sees them, and random ones.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -131,7 +131,7 @@ impl Model {
         (job.completed_at, job.purge_at, job.result) = (None, None, None);
         self.correct_bindings(&mut job);
         let entry = self.jobs.get_mut(&job.id).context("it is there")?;
-        // Whoever had it before has no say in it any more.
+        // A worker that had it before can no longer report on it.
         entry.over = true;
         entry.job = job.clone();
         same(seen, &job, Status::Ready)

@@ -1,4 +1,4 @@
-//! Recurring jobs as the model sees them: every so many seconds, in UTC.
+//! Recurring jobs as the model sees them: every few seconds, in UTC.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,12 +39,12 @@ pub(super) struct Entry {
     paused: bool,
     template: Arc<Template>,
     pub next: u64,
-    /// Whether it is found out what its job is folded into.
+    /// Whether its job is out to be folded.
     out: bool,
     last: Option<u64>,
 }
 
-/// So many entries come in one turn at least, if so many are due.
+/// The least number of entries that fire in one turn, if that many are due.
 const SLICE: usize = 4;
 
 fn every(new: &NewEntry) -> Result<u64> {
@@ -143,13 +143,13 @@ impl Model {
         self.enqueue(&[job], answer)
     }
 
-    /// When the next entry comes.
+    /// Returns when the next entry fires.
     pub(super) fn next_cron(&self) -> Option<u64> {
         let entries = self.crons.values().flat_map(|group| group.entries.values());
         entries.filter(|entry| !entry.out).map(|entry| entry.next).min().filter(|_| !self.draining)
     }
 
-    /// Entries come when it is time, and each once however long the time has passed. Which ids their jobs have is read
+    /// Fires the entries whose time has come, each once however much time has passed. The ids of their jobs are read
     /// off the store.
     pub(super) fn fire(&mut self, snapshot: &impl Snapshot) -> Result<()> {
         let now = self.now;
@@ -195,7 +195,7 @@ impl Model {
         Ok(())
     }
 
-    /// Takes in which entries the engine has sent away to be folded.
+    /// Takes in which entries the engine has sent out to be folded.
     pub(super) fn check_fired(&mut self, firings: &[Firing]) -> Result<()> {
         let fired = std::mem::take(&mut self.fired);
         let seen: Vec<_> = firings.iter().map(|f| (f.group.clone(), f.name.clone())).collect();
@@ -205,13 +205,13 @@ impl Model {
                 self.crons.get_mut(&firing.group).and_then(|found| found.entries.get_mut(&firing.name));
             let entry = entry.context("it is there")?;
             ensure!(firing.is_due && firing.template.shown == entry.template.shown, "not {firing:?}");
-            // After a restart it is another one that says the same.
+            // After a restart it is a different template with the same content.
             entry.template = firing.template.clone();
         }
         Ok(())
     }
 
-    /// Whether an entry that was folded counts: if not, it is not there any more, or another one, or rests.
+    /// Whether an entry that was folded counts. If not, it no longer exists, has been replaced, or is paused.
     pub(super) fn accepts(&mut self, firing: &Firing, answer: &Answer) -> Result<bool> {
         let Firing { group, name, template, is_due } = firing;
         let now = self.now;
@@ -233,7 +233,7 @@ impl Model {
         Ok(true)
     }
 
-    /// An entry that was folded has come.
+    /// Notes that an entry that was folded has fired.
     pub(super) fn has_fired(&mut self, Firing { group, name, is_due, .. }: &Firing, is_new: bool) {
         let now = self.now;
         if let Some(entry) = self.crons.get_mut(group).and_then(|found| found.entries.get_mut(name)) {
@@ -244,13 +244,13 @@ impl Model {
         }
     }
 
-    /// The clock was set back.
+    /// Follows a clock that was set back.
     pub(super) fn follow_crons_back(&mut self, before: u64) {
         let now = self.now;
         for entry in self.crons.values_mut().flat_map(|group| group.entries.values_mut()) {
             let mut at = if entry.out { now } else { next(entry.every, now) };
             let is_short = before - now <= 60_000 && !entry.out;
-            // Of a short step a time that has just come does not come again, if it is the only one.
+            // After a short step back, a time that has just come does not come again, if it is the only one.
             if let Some(last) = entry.last.filter(|last| is_short && *last >= at) {
                 let second = next(entry.every, at);
                 at = if second > last { second } else { at };
@@ -259,7 +259,7 @@ impl Model {
         }
     }
 
-    /// Those that were away come back with the next process.
+    /// Recalls the entries that were out: they fire again in the next process.
     pub(super) fn recall_crons(&mut self) {
         self.crons
             .values_mut()
@@ -267,7 +267,7 @@ impl Model {
             .for_each(|entry| entry.out = false);
     }
 
-    /// After a crash within a turn: which entries have come, and what they are, is read off the store.
+    /// Reads off the store, after a crash within a turn, which entries have fired, and what they are.
     pub(super) fn adopt_crons(&mut self, acts: &[Act], ledger: &Ledger) -> Result<()> {
         let changes = acts.iter().any(|act| matches!(act, Act::Cron(_)));
         let mut crons = Crons::new();
@@ -330,7 +330,7 @@ impl World {
 
     fn entry(&mut self, name: CronName, rng: &mut Rng) -> NewEntry {
         let expression = format!("*/{} * * * * *", one(rng, &[1, 2, 10, 30]));
-        // No two entries make the same payload, and no job has one like it.
+        // No two entries make the same payload, and no other job has one like it.
         let payload = format!("cron {name} {}", {
             self.serial += 1;
             self.serial

@@ -1,4 +1,4 @@
-//! Many queues whose jobs all draw on one budget: what a token costs must not depend on how many they are.
+//! Many queues whose jobs all draw on one budget: the cost of a token must not depend on the number of queues.
 
 use protocol::budget::{Binding, Policy, Strategy};
 use protocol::enqueue::NewJob;
@@ -13,7 +13,7 @@ use super::world::World;
 use crate::engine::command::jobs::Change;
 
 const QUEUES: usize = 100;
-/// So many steps a job may cost.
+/// The most steps that a job may cost.
 const STEPS: usize = 8;
 
 fn queue(n: usize) -> QueueName {
@@ -44,7 +44,7 @@ fn jobs(world: &mut World, queues: impl IntoIterator<Item = usize>) {
     world.turn(vec![Act::Enqueue(jobs)]).unwrap();
 }
 
-/// A worker for some queues, or for all of them.
+/// Opens a worker for some queues, or for all of them.
 fn open(world: &mut World, queues: Option<Vec<usize>>, prefetch: u32) {
     let id = u128::from(world.model.next_stream) + 1;
     let queues = queues.map(|queues| queues.into_iter().map(queue).collect());
@@ -55,7 +55,7 @@ fn steps(world: &World) -> usize {
     world.core.engine().steps_at_gates()
 }
 
-/// Ends so many jobs that have the token, one after the other. What that costs.
+/// Ends this many jobs that have the token, one after the other. Returns what that costs.
 fn work_off(world: &mut World, jobs: usize) -> usize {
     let before = steps(world);
     for left in (0..jobs).rev() {
@@ -68,7 +68,7 @@ fn work_off(world: &mut World, jobs: usize) -> usize {
 }
 
 #[test]
-fn a_token_costs_the_same_however_many_queues_want_it_from_workers_for_all() {
+fn a_token_costs_the_same_for_any_number_of_queues_with_workers_for_all() {
     let mut world = crowd(Strategy::WhileInFlight);
     jobs(&mut world, (0..QUEUES).chain(0..QUEUES));
     for prefetch in [1, 1, 0, 0] {
@@ -80,7 +80,7 @@ fn a_token_costs_the_same_however_many_queues_want_it_from_workers_for_all() {
 }
 
 #[test]
-fn a_token_costs_the_same_however_many_queues_want_it_from_workers_of_their_own() {
+fn a_token_costs_the_same_for_any_number_of_queues_with_their_own_workers() {
     let mut world = crowd(Strategy::WhileInFlight);
     jobs(&mut world, (0..QUEUES).chain(0..QUEUES));
     for n in 0..QUEUES {
@@ -92,11 +92,11 @@ fn a_token_costs_the_same_however_many_queues_want_it_from_workers_of_their_own(
 }
 
 #[test]
-fn queues_that_nobody_takes_from_neither_keep_the_token_nor_cost_anything() {
+fn queues_without_workers_neither_keep_the_token_nor_cost_anything() {
     let mut world = crowd(Strategy::WhileInFlight);
     jobs(&mut world, 0..QUEUES);
     jobs(&mut world, std::iter::repeat_n(QUEUES, 2 * QUEUES));
-    // One who could take from all has enough to do; one takes from the last queue, another waits for something else.
+    // One worker could take from all but is busy; one takes from the last queue, another waits for something else.
     let plain = world.plain_job();
     world.turn(vec![Act::Enqueue(vec![plain])]).unwrap();
     open(&mut world, Some(vec![QUEUES]), 1);
@@ -109,7 +109,7 @@ fn queues_that_nobody_takes_from_neither_keep_the_token_nor_cost_anything() {
 }
 
 #[test]
-fn tokens_that_time_brings_cost_the_same_however_many_queues_want_them() {
+fn tokens_refilled_by_time_cost_the_same_for_any_number_of_queues() {
     let mut world = crowd(Strategy::TimeBased { duration_ms: 10, burst: None });
     jobs(&mut world, (0..QUEUES).chain(0..QUEUES));
     for queues in [None, Some(vec![7]), None] {
@@ -129,7 +129,7 @@ fn tokens_that_time_brings_cost_the_same_however_many_queues_want_them() {
 }
 
 #[test]
-fn a_worker_that_waits_for_something_else_does_not_make_tokens_dearer() {
+fn a_worker_that_waits_for_something_else_adds_no_cost_to_tokens() {
     let mut world = crowd(Strategy::TimeBased { duration_ms: 10, burst: None });
     open(&mut world, Some(vec![QUEUES]), 0);
     jobs(&mut world, 0..QUEUES);
@@ -137,7 +137,7 @@ fn a_worker_that_waits_for_something_else_does_not_make_tokens_dearer() {
     let before = steps(&world);
     let held = |world: &World| world.model.leases.values().map(Lease::as_held).collect::<Vec<_>>();
     for _ in 1..QUEUES / 2 {
-        // A token comes while its worker has still to do, and the next while it waits for it.
+        // One token comes while its worker is still busy, the next while the worker waits for it.
         world.pass(10);
         world.turn(Vec::new()).unwrap();
         for _ in 0..2 {
@@ -155,7 +155,7 @@ fn a_worker_that_waits_for_something_else_does_not_make_tokens_dearer() {
 }
 
 #[test]
-fn a_queue_that_is_forgotten_while_it_sleeps_keeps_no_token_from_others() {
+fn a_queue_forgotten_while_it_sleeps_keeps_no_token_from_others() {
     let mut world = crowd(Strategy::TimeBased { duration_ms: 3_000, burst: None });
     // More than are kept in memory.
     jobs(&mut world, std::iter::repeat_n(0, 40));

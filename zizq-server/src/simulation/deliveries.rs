@@ -12,7 +12,7 @@ use crate::engine::command::streams::Link;
 use crate::engine::outbox::{Delivery, Item};
 
 impl Model {
-    /// Holds what all streams were told in a turn against what they should have been told. Deliveries come last, and
+    /// Checks what all streams were told in a turn against what they should have been told. Deliveries come last, and
     /// over all streams in the order of their tokens.
     pub(super) fn check_told(&mut self, told: Vec<(Link, Vec<Item>)>) -> Result<()> {
         self.send_missed();
@@ -55,7 +55,7 @@ impl Model {
         idle.map(|entry| (entry.job.priority, entry.job.id)).collect()
     }
 
-    /// How many jobs each stream holds.
+    /// Returns how many jobs each stream holds.
     pub(super) fn held(&self) -> BTreeMap<u64, usize> {
         let mut held = BTreeMap::new();
         self.leases.values().for_each(|lease| *held.entry(lease.stream).or_default() += 1);
@@ -120,7 +120,7 @@ impl Model {
         Ok(())
     }
 
-    /// No stream waits for a job that is there.
+    /// Checks that no stream waits for a job that is there.
     fn check_idle(&self, ready: &BTreeSet<(u16, JobId)>, held: &BTreeMap<u64, usize>) -> Result<()> {
         let limit = self.settings.in_flight_limit;
         if self.draining || limit > 0 && self.leases.len() >= limit {

@@ -10,14 +10,14 @@ use crate::store::keys::Key;
 use crate::store::memory::{MemorySnapshot, MemoryStore};
 use crate::store::{Entry, Snapshot, Store, StoreError};
 
-/// What goes wrong, and when. From then on nothing works any more.
+/// What goes wrong, and when. From then on every call fails.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fault {
-    /// So many calls succeed before.
+    /// The number of calls that succeed first.
     pub after: u32,
     /// Whether reads count, or writes alone.
     pub reads: bool,
-    /// Whether a write that fails is there all the same: the disk has it, and only its answer got lost.
+    /// Whether a write that fails still takes effect: the disk has it, and only its answer got lost.
     pub written: bool,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Disk {
 
 #[derive(Debug, Default)]
 struct Faults {
-    /// How many calls are still to succeed, plus one; 0: all.
+    /// The number of calls that will still succeed, plus one; 0: all.
     left: AtomicU32,
     reads: AtomicBool,
     written: AtomicBool,
@@ -66,17 +66,17 @@ impl Disk {
         self.faults.left.store(fault.after + 1, Ordering::Relaxed);
     }
 
-    /// Lets the next attempt fail to force writes onto the disk.
+    /// Makes the next sync fail.
     pub(super) fn fail_sync(&self) {
         self.faults.syncs.store(true, Ordering::Relaxed);
     }
 
-    /// Everything works again.
+    /// Makes everything work again.
     pub(super) fn mend(&self) {
         self.faults.left.store(0, Ordering::Relaxed);
     }
 
-    /// A write, which may be there although it failed.
+    /// Writes, perhaps with effect although it fails.
     fn write(
         &mut self,
         write: impl FnOnce(&mut MemoryStore) -> Result<(), StoreError>,

@@ -17,16 +17,16 @@ use crate::run::turn::Core;
 use crate::store::memory::MemoryStore;
 use crate::store::{Store, view};
 
-/// What the engine begins anew from.
+/// What the engine starts again from.
 enum Begin {
-    /// Another process finds this.
+    /// Another process finds this store.
     Next(MemoryStore),
     /// The same process, after the store has failed.
     Same,
 }
 
 impl World {
-    /// In a history in which power may be lost: what was written goes to the disk, now and then.
+    /// In a history in which power may be lost, syncs what was written now and then.
     pub(super) fn after_turn(&mut self, rng: &mut Rng) -> Result<()> {
         match rng.u32(..100) {
             0..20 => self.sync(),
@@ -34,7 +34,7 @@ impl World {
                 self.tell(|| "sync failed".to_owned());
                 self.core.store().fail_sync();
                 ensure!(self.core.store().syncer()().is_err(), "it should fail");
-                // The process ends. What it wrote is not gone before power is.
+                // The process ends. What it wrote is not gone until power is lost.
                 if rng.bool() { self.crash(rng) } else { self.lose_power(rng) }
             }
             22..60 if self.unsynced.len() < 6 => {
@@ -77,8 +77,8 @@ impl World {
         Ok(())
     }
 
-    /// What was synced is there again, and of what was written after that a part: up to some turn, all of it. A batch
-    /// that is torn is none, which is the business of the store (`store/disk/torn.rs`).
+    /// Loses power. What was synced is there again; of what was written after that, everything up to some turn. A torn
+    /// batch counts as none, which is the business of the store (`store/disk/torn.rs`).
     pub(super) fn lose_power(&mut self, rng: &mut Rng) -> Result<()> {
         let at = rng.usize(..=self.unsynced.len());
         self.tell(|| format!("power lost, {at} states later than what was synced"));
@@ -87,7 +87,7 @@ impl World {
             Some(at) => self.unsynced.swap_remove(at),
         };
         self.model = self.remembered(model);
-        // Power is away for longer than the ids and tokens may be ahead of the clock.
+        // Power is away for longer than ids and tokens may be ahead of the clock.
         let last_token = self.model.last_token.map_or(0, |token| token.to_u64() >> 20);
         let last_id = self.model.last_id.map_or(0, |id| Stamp::of(id).millis());
         let at = self.wall.max(last_token).max(last_id) + 3_000;
@@ -95,7 +95,7 @@ impl World {
         self.begin(Begin::Next(memory), rng)
     }
 
-    /// An earlier state, with what its workers have seen since then.
+    /// Returns an earlier state, with what its workers have seen since then.
     fn remembered(&self, mut model: Model) -> Model {
         (model.last_id, model.last_token) = (self.model.last_id, self.model.last_token);
         for (id, token) in &self.past {
@@ -108,7 +108,7 @@ impl World {
         model
     }
 
-    /// The store fails, or the process dies, in the middle of a turn, and nobody hears what came of it.
+    /// Makes the store fail, or the process die, in the middle of a turn. No caller hears what came of it.
     pub(super) fn fail_within(&mut self, rng: &mut Rng) -> Result<()> {
         let mut acts = self.acts(rng);
         acts.retain(|act| !matches!(act, Act::Reset));
@@ -175,7 +175,7 @@ impl World {
         }
         if fails {
             self.core.store().fail(fault);
-            // Whether it came to that call makes no difference.
+            // It makes no difference whether it came to that call.
             drop(self.core.reopen(time, rng.u64(..)));
             self.core.store().mend();
         }

@@ -21,9 +21,9 @@ impl Ear {
         Self { listening, statuses: statuses(model) }
     }
 
-    /// Holds what was heard of a turn against what the model makes of it.
+    /// Checks what was heard of a turn against what the model makes of it.
     pub(super) fn listen(&mut self, acts: &[Act], model: &Model) -> Result<()> {
-        // Nothing is told of the jobs that are forgotten all at once.
+        // Nothing is announced of jobs that are all deleted at once.
         let reset = acts.iter().any(|act| matches!(act, Act::Reset));
         while let Some(heard) = self.listening.listener.now() {
             let Heard::Events(events) = heard else { bail!("{heard:?}") };

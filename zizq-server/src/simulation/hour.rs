@@ -1,4 +1,4 @@
-//! An hour of a cron entry that comes every second, over a clock that does as it is told.
+//! One hour of a cron entry that fires every second, under a clock that the test controls.
 
 use std::sync::Arc;
 
@@ -22,14 +22,14 @@ const HOUR: u64 = 3_600_000;
 
 struct Server {
     core: Core<MemoryStore>,
-    /// By how much the clock on the wall was set back so far, in milliseconds.
+    /// By how much the wall clock was set back so far, in milliseconds.
     back: u64,
-    /// What the clock on the wall said in the last turn.
+    /// What the wall clock said in the last turn.
     at: u64,
 }
 
 impl Server {
-    /// With one entry, made at `START`.
+    /// Makes a world with one entry, created at `START`.
     fn every_second() -> Self {
         let mut server = Self::over(MemoryStore::default(), START);
         let job = json!({"queue": "q", "type": "tick", "payload": null});
@@ -49,7 +49,7 @@ impl Server {
         Self { core: Core::open(store, Profile::of(0).settings, now.into(), 0).unwrap(), back: 0, at: now }
     }
 
-    /// The next process, after this one was killed.
+    /// Starts the next process, after this one was killed.
     fn restart(&mut self, now: u64) {
         *self = Self::over(self.core.store().after_crash(), now);
     }
@@ -60,7 +60,7 @@ impl Server {
         R::answer(reply).unwrap()
     }
 
-    /// Turns whenever the engine wants to, and never else, up to a time. When it did.
+    /// Runs a turn whenever the engine wants one, and at no other time, up to `end`. Returns the times of the turns.
     fn run_until(&mut self, end: u64) -> Vec<u64> {
         let mut turned = Vec::new();
         while let Some(pause) = self.core.engine().due_in(self.time(self.at))
@@ -72,12 +72,12 @@ impl Server {
         turned
     }
 
-    /// When the clock on the wall says so.
+    /// Returns the time at which the wall clock says `wall`.
     const fn time(&self, wall: u64) -> Time {
         Time { wall, up: wall + self.back }
     }
 
-    /// The clock on the wall is set back, and the next turn is at once.
+    /// Sets the wall clock back; the next turn is at once.
     fn set_back(&mut self, ms: u64) {
         self.back += ms;
         self.turn(self.at - ms);
@@ -88,7 +88,7 @@ impl Server {
         self.core.turn(self.time(now), std::iter::empty()).unwrap();
     }
 
-    /// When each of the jobs was made, in the order of their ids, no two of which are the same.
+    /// Returns when each of the jobs was made, in the order of their ids, all of which differ.
     fn made(&self) -> Vec<u64> {
         let ledger = Ledger::read(&self.core.store().snapshot()).unwrap();
         ledger.check().unwrap();
@@ -106,13 +106,13 @@ fn name(name: &str) -> CronName {
     CronName::new(name).unwrap()
 }
 
-/// The full seconds after one time up to another.
+/// Returns the full seconds after one time up to another.
 fn seconds(after: u64, to: u64) -> impl Iterator<Item = u64> {
     (after / 1_000 + 1..=to / 1_000).map(|second| second * 1_000)
 }
 
 #[test]
-fn an_entry_that_comes_every_second_comes_3600_times_an_hour() {
+fn an_entry_that_fires_every_second_fires_3600_times_an_hour() {
     let mut server = Server::every_second();
     let end = START + HOUR;
     let every_second: Vec<u64> = seconds(START, end).collect();
@@ -123,10 +123,10 @@ fn an_entry_that_comes_every_second_comes_3600_times_an_hour() {
 }
 
 #[test]
-fn what_is_missed_comes_once_and_then_every_second_again_also_after_a_restart() {
+fn missed_times_fire_once_and_then_every_second_again_also_after_a_restart() {
     let mut server = Server::every_second();
     let end = START + HOUR;
-    // The process is late: nobody wakes it for five seconds and a bit.
+    // The process is late: nothing wakes it for a little over five seconds.
     let (asleep, awake) = (START + 600_000, START + 605_250);
     server.run_until(asleep);
     server.turn(awake);
@@ -134,12 +134,12 @@ fn what_is_missed_comes_once_and_then_every_second_again_also_after_a_restart() 
     let restart = START + 1_200_500;
     server.run_until(restart);
     server.restart(restart);
-    // One that takes seven seconds: the time of the entry has come when the process begins, and it comes at once.
+    // A restart that takes seven seconds: the time of the entry has come when the process begins, so it fires at once.
     let (down, up) = (START + 1_800_000, START + 1_807_900);
     server.run_until(down);
     server.restart(up);
     server.turn(up);
-    // The clock is set back: it goes on at once.
+    // The clock is set back: the entry goes on at once.
     let later = START + 2_400_000;
     server.run_until(later);
     server.set_back(30_000);

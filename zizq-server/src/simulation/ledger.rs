@@ -1,4 +1,4 @@
-//! The whole store: whether it is in order by itself, and whether it says what the model says.
+//! The whole store: whether it is consistent in itself, and whether it agrees with the model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,21 +22,21 @@ use crate::store::record::{
 use crate::store::view::{self, LaneKey};
 use crate::store::{Entry as Stored, Snapshot};
 
-/// Everything a store holds.
+/// Everything that a store holds.
 #[derive(Debug)]
 pub(super) struct Ledger {
     pub jobs: BTreeMap<JobId, Job>,
     pub queues: BTreeMap<QueueId, QueueRecord>,
     pub leases: BTreeMap<Stamp, LeaseRecord>,
     pub cursors: BTreeMap<LaneKey, Stamp>,
-    /// What each failure said, by the number of the attempt.
+    /// The message of each failure, by the number of the attempt.
     errors: BTreeMap<(Stamp, u32), String>,
     timers: BTreeSet<(u64, Stamp)>,
     /// The jobs that have each unique key, and when those that have ended are forgotten.
     keys: BTreeMap<String, BTreeMap<JobId, Option<u64>>>,
-    /// Which job is open of each batch key.
+    /// The open job of each batch key.
     pub batches: BTreeMap<String, JobId>,
-    /// Where the jobs are that are not where their ids say.
+    /// The places of jobs that are not where their ids say.
     moved: BTreeMap<Stamp, (QueueId, u16)>,
     pub budgets: BTreeMap<BudgetId, BudgetRecord>,
     draws: BTreeMap<DrawId, DrawRecord>,
@@ -107,7 +107,7 @@ impl Ledger {
         })
     }
 
-    /// What must be so after every commit.
+    /// Checks what must hold after every commit.
     pub(super) fn check(&self) -> Result<()> {
         let mut counts: BTreeMap<QueueId, Counts> = BTreeMap::new();
         let mut timers = BTreeSet::new();
@@ -146,7 +146,7 @@ impl Ledger {
         self.jobs.values().filter(|job| job.status == Status::Ready)
     }
 
-    /// Whether it says the same as the model.
+    /// Checks that the store agrees with the model.
     pub(super) fn compare(&self, model: &Model) -> Result<()> {
         model.compare_answers(self)?;
         for (id, entry) in &model.jobs {
@@ -178,7 +178,8 @@ impl Ledger {
         self.compare_batches(model)
     }
 
-    /// Every unfinished job that draws on budgets is counted by its draw, and a ready one has its place in the order.
+    /// Checks that every unfinished job that draws on budgets is counted by its draw, and a ready one has its place in
+    /// the order.
     fn check_draws(&self) -> Result<()> {
         let numbers: BTreeMap<&str, u32> =
             self.budgets.iter().map(|(id, budget)| (budget.key.as_str(), id.0)).collect();
@@ -216,7 +217,7 @@ impl Ledger {
                 keys.entry(unique.key.as_str().to_owned()).or_default().insert(job.id, purge_at);
             }
         }
-        // Of many ended jobs with one key some are not remembered.
+        // Of many ended jobs with one key, some are not remembered.
         keys.retain(|_, jobs| jobs.values().flatten().count() <= 8);
         let kept = |(key, jobs): (&String, &BTreeMap<_, _>)| {
             (jobs.values().flatten().count() < 8 || keys.contains_key(key))
@@ -251,7 +252,7 @@ fn lane(key: &[u8]) -> Result<(QueueId, DrawId, u16, Stamp)> {
     Ok((queue, DrawId(draw), parts.u16().context("a priority")?, parts.stamp().context("a stamp")?))
 }
 
-/// The keys of a store, but for those that are always there.
+/// Returns the keys of a store, except those that are always there.
 pub(super) fn leftovers(snapshot: &impl Snapshot) -> Result<Vec<Vec<u8>>> {
     let entries = snapshot.scan(&keys::start(Area::Queue as u8), &keys::start(u8::MAX), false);
     let keys = entries.map(|entry| Ok(entry?.0.to_vec())).collect::<Result<Vec<_>>>()?;

@@ -1,9 +1,9 @@
-//! The engine under random histories, beside a model that is obviously right.
+//! Runs the engine through random histories, beside a model that is obviously right.
 //!
-//! A seed makes a history: commands, time that passes, a clock that is set, readers that do not read, crashes, calls of the
-//! store that fail in the middle of a turn ([`disk`]), losses of power, clean stops. After every turn the laws of the contract are checked ([`model`],
-//! [`deliveries`], [`outcomes`]), and time and again the whole store ([`ledger`]). At the end of a history everything
-//! is worked off, and the store must be empty.
+//! A seed makes a history: commands, time that passes, a clock that is set, readers that do not read, crashes, calls of
+//! the store that fail in the middle of a turn ([`disk`]), losses of power, clean stops. After every turn the laws of
+//! the contract are checked ([`model`], [`deliveries`], [`outcomes`]), and every now and then the whole store
+//! ([`ledger`]). At the end of a history all jobs are worked off, and the store must be empty.
 //!
 //! ```text
 //! cargo test -p zizq-server simulation                     # a few seconds of seeds

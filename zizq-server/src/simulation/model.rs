@@ -34,44 +34,44 @@ use crate::store::Snapshot;
 use crate::store::keys;
 use crate::store::record::{ClockRecord, LeaseEnd};
 
-/// A lease that has lived for so long survives a crash, in milliseconds.
+/// A lease of this age survives a crash, in milliseconds.
 const SAVED_AFTER_MS: u64 = 1_000;
-/// So many timers go off in one turn at least, if so many are due.
+/// The least number of timers that go off in one turn, if that many are due.
 const SLICE: usize = 16;
 
 /// A job that has been accepted and not forgotten.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    /// As the store should have it.
+    /// The job as the store should have it.
     pub job: Job,
     pub queue: QueueName,
-    /// Of every delivery, in their order.
+    /// The tokens of all deliveries, in their order.
     pub tokens: Vec<LeaseToken>,
-    /// The last token that a crash has not made the server forget.
+    /// The last token that no crash has made the server forget.
     pub known: Option<LeaseToken>,
-    /// Whether the delivery of that token has come to something.
+    /// Whether the delivery of that token has an outcome.
     pub over: bool,
-    /// Whether what the last turn before a crash did to it is not known.
+    /// Whether it is unknown what the last turn before a crash did to it.
     pub uncertain: bool,
-    /// What each failure said.
+    /// The message of each failure.
     pub errors: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Lease {
-    /// With this delivery counted.
+    /// The job, with this delivery counted.
     pub job: Job,
     pub token: LeaseToken,
     pub stream: u64,
     pub since: u64,
-    /// Until when a heartbeat for the job keeps it.
+    /// The time until which a heartbeat for the job keeps it.
     pub kept: Option<u64>,
     pub event: u64,
     /// When the attempt began, by the clock that never steps.
     pub began: u64,
-    /// When it was restored, as long as its worker was not heard of since.
+    /// When it was restored, until its worker is heard of again.
     pub restored: Option<u64>,
-    /// As it was written down.
+    /// The lease as it was written down.
     pub saved: Option<Saved>,
 }
 
@@ -85,13 +85,13 @@ pub(super) struct Saved {
 #[derive(Debug, Clone)]
 pub(super) struct Model {
     pub settings: Settings,
-    /// What the clock on the wall says.
+    /// What the wall clock says.
     pub now: u64,
-    /// What the clock says that never steps; leases, tokens and timeouts are by this one.
+    /// What the clock that never steps says; leases, tokens and timeouts go by this one.
     pub up: u64,
     /// Jobs that have a date from a clock that was ahead, and this date.
     pub undated: BTreeMap<JobId, u64>,
-    /// The clock was set back while the engine was not there; it said this before.
+    /// What the clock said before it was set back while no engine ran.
     pub set_back_from: Option<u64>,
     /// Whether a stream had more leases to end than there was time for.
     pub is_cut: bool,
@@ -104,7 +104,7 @@ pub(super) struct Model {
     pub budgets: Budgets,
     pub batches: Batches,
     pub crons: Crons,
-    /// Cron entries that the engine has to send away in this turn, to be folded.
+    /// Cron entries that the engine has to send out in this turn, to be folded.
     pub fired: Vec<(CronName, CronName)>,
     pub bulks: Bulks,
     /// Those that are forgotten first come first.
@@ -124,7 +124,7 @@ impl Lease {
     }
 }
 
-/// The jobs of an answer to a request to enqueue, of whatever kind.
+/// Returns the jobs of an answer to a request that enqueues, of whatever kind.
 pub(super) fn enqueued(answer: &Answer) -> Option<&[Enqueued]> {
     answer.as_ref().ok()?.enqueued()
 }
@@ -159,7 +159,7 @@ impl Model {
         }
     }
 
-    /// Carries out a command and holds the answer against what it must be.
+    /// Carries out a command and checks its answer.
     pub(super) fn apply(&mut self, act: &Act, answer: &Answer) -> Result<()> {
         match act {
             Act::Enqueue(jobs) => self.enqueue(jobs, answer)?,
@@ -263,7 +263,7 @@ impl Model {
         Ok(())
     }
 
-    /// Takes in a job that is to be as it was asked for.
+    /// Takes in a job that must be as it was requested.
     pub(super) fn admit_new(&mut self, new: &NewJob, job: Job, queue: QueueName) -> Result<()> {
         let ready_at = new.ready_at.unwrap_or(self.now);
         let initial = if ready_at > self.now { Status::Scheduled } else { Status::Ready };
@@ -280,7 +280,7 @@ impl Model {
         self.admit(job, queue)
     }
 
-    /// The youngest job that keeps a new one out by their unique key.
+    /// Returns the youngest job that keeps a new one out by their unique key.
     pub(super) fn keeper(&self, new: &NewJob) -> Option<JobId> {
         let Unique { key, scope } = new.flow.as_ref()?.unique.as_ref()?;
         let keeps_out = |entry: &&Entry| {
@@ -317,7 +317,7 @@ impl Model {
         Ok(())
     }
 
-    /// The server has used this number for a queue.
+    /// Learns the number that the server has used for a queue.
     pub(super) fn learn_number(&mut self, queue: &QueueName, seen: QueueId) -> Result<()> {
         let known = self.queue_ids.insert(queue.clone(), seen);
         if let Some(before) = known.filter(|number| *number != seen) {
@@ -366,7 +366,7 @@ impl Model {
         self.streams.retain(|key, stream| holders.contains(key) || waits(stream));
     }
 
-    /// What happens by itself at this time.
+    /// Does what happens by itself at this time.
     pub(super) fn tick(&mut self, snapshot: &impl Snapshot) -> Result<()> {
         self.save_leases(self.up.saturating_sub(SAVED_AFTER_MS));
         let (ended, lapsed) = self.ended_leases();
@@ -376,7 +376,7 @@ impl Model {
             }
             self.give_back(id);
         }
-        // Whoever is behind such a stream does not do its part.
+        // The worker behind such a stream does not do its part.
         for link in lapsed {
             self.close(link);
         }
@@ -399,7 +399,7 @@ impl Model {
         }
     }
 
-    /// Jobs become ready and are forgotten when their time comes: in the order of their times, and a lot at a time.
+    /// Makes jobs ready, and forgets jobs, when their time comes: in the order of their times, many at a time.
     fn ring_timers(&mut self, snapshot: &impl Snapshot) -> Result<()> {
         let due = |entry: &Entry| Some((entry.job.due().filter(|due| *due <= self.now)?, entry.job.id));
         let mut due: Vec<_> = self.jobs.values().filter_map(due).collect();
@@ -422,7 +422,7 @@ impl Model {
         Ok(())
     }
 
-    /// How long it is until something must happen, in milliseconds.
+    /// Returns how long it is until something must happen, in milliseconds.
     pub(super) fn due_in(&self) -> Option<u64> {
         let ends = self.leases.values().filter_map(|lease| self.lease_end(lease));
         let unsaved = self.leases.values().filter(|lease| lease.saved.is_none());
@@ -435,13 +435,13 @@ impl Model {
         by_length.chain(by_date).chain(bulks).min()
     }
 
-    /// The process has ended, and the next one begins.
+    /// Ends the process and begins the next one.
     pub(super) fn restart(&mut self, time: Time, clock: ClockRecord) {
         (self.now, self.up) = (time.wall, time.up);
         let back = Some(clock.wall.saturating_sub(self.now)).filter(|back| *back >= STEP_MS);
         self.set_back_from = clock.back_from.max(back.map(|_| clock.wall));
         let back = back.unwrap_or(0);
-        // Of a step that was not written down the next process knows only if it is long enough.
+        // The next process knows of a step that was not written down only if it is long enough.
         self.undated.clear();
         let saved_clock = clock.latest;
         self.remembers_from = LeaseToken::from_u64(saved_clock.saturating_sub(SAVED_AFTER_MS) << 20);

@@ -20,18 +20,18 @@ use crate::job::{Job, MAX_ATTEMPTS};
 use crate::run::turn::Answer;
 use crate::store::{Snapshot, view};
 
-/// What must be said to who reports on a job.
+/// What a caller that reports on a job must be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is in flight, and theirs.
+    /// The job is in flight, and held by the caller.
     Held,
-    /// Their lease is over, but nobody else has had the job since.
+    /// The caller's lease is over, but nobody else has had the job since.
     Late(LeaseToken),
     Lost,
     NotFound,
     /// One of the last two: the contract does not say which.
     Refused,
-    /// The last turn before a crash may have taken a report already, or the crash that made the server forget the
+    /// The last turn before a crash may already have taken a report, or the crash that made the server forget the
     /// delivery was not the last one.
     Unknown(LeaseToken),
 }
@@ -62,7 +62,8 @@ impl Model {
         }
     }
 
-    /// What the next of the lists in an answer says of a job; where the contract leaves it open, the answer counts.
+    /// Returns what the next of the lists in an answer says of a job. If the contract leaves it open, the answer
+    /// counts.
     fn settle_verdict(&self, job: LeasedJob, lists: &mut Lists) -> Result<Verdict> {
         lists.settled += 1;
         let verdict = match self.verdict(job) {
@@ -82,7 +83,7 @@ impl Model {
         Ok(verdict)
     }
 
-    /// Takes a job out of flight, or from where it lies ready, for the one outcome of its delivery.
+    /// Takes a job out of flight, or from the ready jobs, for the one outcome of its delivery.
     fn take_back(&mut self, id: JobId, verdict: Verdict) -> Option<Job> {
         let token = match verdict {
             Verdict::Held => self.leases.get(&id)?.token,
@@ -98,7 +99,7 @@ impl Model {
             count_forgotten(&mut job, token);
         }
         (entry.known, entry.over, entry.uncertain) = (Some(token), true, false);
-        // It was handed out, and so is in no open batch, also if it is put back at once.
+        // It was delivered, so it is in no open batch, even if it is put back at once.
         self.batches.retain(|_, (open, _)| *open != id);
         Some(job)
     }
@@ -161,7 +162,7 @@ impl Model {
         Ok(())
     }
 
-    /// When a failed job is to be tried again; none: never.
+    /// Returns when a failed job has to be tried again; none: never.
     fn retry_at(&self, job: &Job, failure: &Failure, delay: Option<u64>) -> Result<Option<u64>> {
         let attempts = job.attempts + 1;
         if failure.kill == Some(true) || attempts >= MAX_ATTEMPTS {
@@ -213,13 +214,13 @@ impl Model {
         job
     }
 
-    /// When an attempt has taken too long.
+    /// Returns when an attempt is overdue.
     pub(super) fn deadline(&self, lease: &Lease) -> Option<u64> {
         let own = lease.job.flow.as_ref().and_then(|flow| flow.timeout_ms);
         Some(lease.began + own.or(self.settings.timeout_ms)?)
     }
 
-    /// Attempts that take too long have failed. The jitter of their retries is read off the store, where it matters.
+    /// Fails the attempts that are overdue. If the jitter of their retries matters, it is read off the store.
     pub(super) fn time_out(&mut self, snapshot: &impl Snapshot) -> Result<()> {
         let over = |lease: &&Lease| self.deadline(lease).is_some_and(|at| at <= self.up);
         let mut over: Vec<&Lease> = self.leases.values().filter(over).collect();
@@ -245,7 +246,7 @@ impl Model {
         Ok(())
     }
 
-    /// A delivery came to nothing: the job is ready again, or dead if that happened too often.
+    /// Gives back a job whose delivery came to nothing: it is ready again, or dead if that happened too often.
     pub(super) fn give_back(&mut self, id: JobId) {
         let Some(lease) = self.leases.remove(&id) else { return };
         let Some(entry) = self.jobs.get_mut(&id) else { return };
@@ -258,7 +259,7 @@ impl Model {
             }
         } else {
             entry.over = true;
-            let message = format!("handed out {} times without an outcome", lease.job.deliveries);
+            let message = format!("delivered {} times without an outcome", lease.job.deliveries);
             self.end_attempt(lease.job, Some("lease_expired"), message, None);
         }
     }
@@ -311,7 +312,7 @@ impl Model {
         Ok(())
     }
 
-    /// A worker gets a job back whose lease had run out.
+    /// Gives a job back to a worker whose lease had run out.
     fn restore(&mut self, id: JobId, token: LeaseToken, lease_ms: Option<u64>) -> Result<()> {
         let lease_ms = lease_ms.unwrap_or(DEFAULT_LEASE_MS);
         let stream = self.add_stream(Stream::new(0, StreamKind::Poll, Some(lease_ms), State::Answered));
@@ -338,13 +339,13 @@ impl Model {
     }
 }
 
-/// The server had forgotten in a crash that it handed out the job; now it knows.
+/// Counts a delivery that the server had forgotten in a crash, and now knows of.
 fn count_forgotten(job: &mut Job, token: LeaseToken) {
     job.deliveries += 1;
     job.dequeued_at = Some(token.to_u64() >> 20);
 }
 
-/// The two lists of an answer, less what was to be expected.
+/// The two lists of an answer, less what was expected.
 struct Lists {
     not_found: Vec<JobId>,
     lost: Vec<JobId>,
@@ -365,8 +366,8 @@ impl Lists {
         Ok(Self { not_found, lost, asked: asked.collect(), settled: 0, accepted: BTreeSet::new() })
     }
 
-    /// Whether a job was refused each time that it was named from here on. If it was accepted once, it was refused
-    /// every time after that.
+    /// Whether a job was refused each time it was named from here on. If it was accepted once, it was refused every
+    /// time after that.
     fn refuse_all(&self, id: JobId) -> bool {
         let named = 1 + self.asked.iter().skip(self.settled).filter(|asked| **asked == id).count();
         self.not_found.iter().chain(&self.lost).filter(|refused| **refused == id).count() == named

@@ -1,4 +1,4 @@
-//! What kind of history a seed makes, and what happens at random in it.
+//! The kind of history that a seed makes, and what happens at random in it.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ use crate::engine::command::jobs::Change;
 use crate::engine::command::streams::{Link, StreamKind};
 use crate::engine::outbox::Outbox;
 
-/// Bulks of more jobs would take more turns than there is time for.
+/// Larger bulks would take more turns than there is time for.
 const MAX_BULK: usize = 30;
 
 #[derive(Debug)]
@@ -32,32 +32,32 @@ pub(super) struct Profile {
     pub settings: Settings,
     pub queues: Vec<QueueName>,
     priorities: Vec<u16>,
-    /// So many jobs are enqueued at once now and then.
+    /// The number of jobs that are enqueued at once now and then.
     backlog: usize,
     /// Whether payloads are so big that a reader soon has too much unread.
     big: bool,
-    /// Whether power may be lost. The clock does not step back then.
+    /// Whether power may be lost. In that case the clock does not step back.
     pub power: bool,
-    /// Of 100 times that a reader could read, it does so as often.
+    /// How often a reader reads, of 100 times that it could.
     pub reads: u32,
-    /// Of 100 jobs, so many ask for something beyond the ordinary.
+    /// How many of 100 jobs ask for something beyond the ordinary.
     flow: u32,
-    /// So many unique keys there are.
+    /// The number of unique keys.
     keys: u32,
-    /// So many batch keys there are.
+    /// The number of batch keys.
     pub batches: u32,
     /// Whether there are cron entries.
     crons: bool,
-    /// Of 100 enqueues, so many take several turns.
+    /// How many of 100 enqueues take several turns.
     bulks: u32,
-    /// Of 100 jobs, so many draw on budgets.
+    /// How many of 100 jobs draw on budgets.
     drawing: u32,
-    /// Of 100 turns, so many are followed or broken off by the end of the process.
+    /// How many of 100 turns are followed, or broken off, by the end of the process.
     pub crashes: u32,
     pub steps: usize,
 }
 
-/// One of some values.
+/// Picks one of some values.
 pub(super) fn one<T: Copy>(rng: &mut Rng, values: &[T]) -> T {
     values[rng.usize(..values.len())]
 }
@@ -84,12 +84,12 @@ fn budget_binding(rng: &mut Rng) -> NewBinding {
     NewBinding { binding, create_with: chance(rng, 80).then(|| budget_policy(rng)) }
 }
 
-/// A failure after which the job is ready again at once.
+/// Makes a failure after which the job is ready again at once.
 pub(super) fn failed_at_once(world: &World) -> Failure {
     Failure { message: "m".to_owned(), retry_at: Some(world.wall), ..Failure::default() }
 }
 
-/// True in so many of 100 cases.
+/// Returns true in `percent` of 100 cases.
 pub(super) fn chance(rng: &mut Rng, percent: u32) -> bool {
     rng.u32(..100) < percent
 }
@@ -137,14 +137,14 @@ impl Profile {
 }
 
 impl World {
-    /// What the next turn is given.
+    /// Returns what the next turn is given.
     pub(super) fn acts(&mut self, rng: &mut Rng) -> Vec<Act> {
         let number = if chance(rng, 70) { 1 } else { rng.usize(0..6) };
         (0..number).map(|_| self.act(rng)).collect()
     }
 
     fn act(&mut self, rng: &mut Rng) -> Act {
-        // A history that is not fed comes to rest, one that is not worked off grows without end.
+        // A history that gets no new jobs comes to rest; one whose jobs are not worked off grows without end.
         let waiting = self.model.jobs.len();
         match rng.u32(..100) {
             0..7 if self.profile.batches > 0 && waiting < 4 * self.profile.backlog => {
@@ -194,7 +194,7 @@ impl World {
         }
     }
 
-    /// A job like any other, of the first queue.
+    /// Makes an ordinary job, in the first queue.
     pub(super) fn plain_job(&mut self) -> NewJob {
         self.serial += 1;
         NewJob {
@@ -250,7 +250,7 @@ impl World {
         }
     }
 
-    /// What a job draws on budgets.
+    /// Makes what a job draws on budgets.
     fn bindings(&self, rng: &mut Rng) -> Vec<NewBinding> {
         if !chance(rng, self.profile.drawing) {
             return Vec::new();
@@ -283,7 +283,7 @@ impl World {
         Act::Change { ids: ids.into_iter().collect(), only: None, change }
     }
 
-    /// What some jobs ask for beyond the ordinary.
+    /// Makes what some jobs ask for beyond the ordinary.
     fn flow(&self, rng: &mut Rng) -> Flow {
         if !chance(rng, self.profile.flow) {
             return Flow::default();
@@ -320,7 +320,7 @@ impl World {
         })
     }
 
-    /// A stream to come back to, and the last event that is said to have arrived.
+    /// Picks a stream to resume, and the last event that is said to have arrived.
     fn resumption(&self, rng: &mut Rng) -> Option<(u128, u64)> {
         if chance(rng, 5) {
             return Some((rng.u128(..), rng.u64(..10)));
@@ -364,7 +364,8 @@ impl World {
         let mut jobs: Vec<LeasedJob> = Vec::new();
         for _ in 0..number {
             let mut job = self.target(rng);
-            // Named twice it is by the same token: of two, an answer would not say which was refused.
+            // A job that is named twice has the same token both times: with two tokens, an answer would not say which
+            // was refused.
             if let Some(first) = jobs.iter().find(|first| first.id == job.id) {
                 job = *first;
             }
@@ -373,7 +374,7 @@ impl World {
         jobs
     }
 
-    /// A job to report on: mostly one in flight, by the right token; else a late, stale or wrong one.
+    /// Picks a job to report on: mostly one in flight, with the right token; otherwise a late, stale or wrong one.
     pub(super) fn target(&self, rng: &mut Rng) -> LeasedJob {
         let held = self.model.leases.values().nth(rng.usize(..self.model.leases.len().max(1)));
         match (held, rng.u32(..100)) {
@@ -388,8 +389,8 @@ impl World {
         }
     }
 
-    /// The token of some delivery by this process. One from before may be of a delivery that a crash made the server
-    /// forget, and it cannot tell of which job.
+    /// Picks the token of some delivery by this process. A token from before may be of a delivery that a crash made the
+    /// server forget, and the server cannot tell of which job.
     fn any_token(&self, rng: &mut Rng) -> Option<LeaseToken> {
         rng.choice(&self.past).map(|(_, token)| *token).filter(|token| *token > self.tokens_before)
     }

@@ -1,4 +1,4 @@
-//! Many histories, and the shortest that goes wrong.
+//! Plays many histories, and finds the shortest that goes wrong.
 
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,20 +12,20 @@ use fastrand::Rng;
 use super::profile::Profile;
 use super::world::World;
 
-/// Seeds of an ordinary run of the tests. `.ci/run` plays 2,000.
+/// The number of seeds in an ordinary run of the tests. `.ci/run` plays 2,000.
 const SEEDS: u64 = 300;
-/// A history that takes longer has got stuck.
+/// A history that takes longer than this is stuck.
 const STUCK: Duration = Duration::from_secs(120);
-/// How long a shorter history is looked for.
+/// How long to look for a shorter history.
 const SHRINK_FOR: Duration = Duration::from_secs(30);
 
-/// What makes each step. A history with some of them left out is a history too.
+/// Returns the seed of each step. A history with some of them left out is a history too.
 fn steps(seed: u64) -> Vec<u64> {
     let mut rng = Rng::with_seed(!seed);
     (0..Profile::of(seed).steps).map(|_| rng.u64(..)).collect()
 }
 
-/// Plays a history; the log of it and what went wrong, if something did.
+/// Plays a history. If something goes wrong, returns what it was, and the log.
 fn play(seed: u64, steps: &[u64], logged: bool) -> Result<(), (String, Vec<String>)> {
     let mut world = World::new(seed).map_err(|e| (format!("{e:#}"), Vec::new()))?;
     if logged {
@@ -46,7 +46,7 @@ fn play(seed: u64, steps: &[u64], logged: bool) -> Result<(), (String, Vec<Strin
     Err((went_wrong, world.log.take().unwrap_or_default()))
 }
 
-/// Leaves out steps as long as it goes on to go wrong.
+/// Leaves out steps for as long as the history still goes wrong.
 fn shrink(seed: u64) -> Vec<u64> {
     let fails = |steps: &[u64]| play(seed, steps, false).is_err();
     let mut shortest = steps(seed);
@@ -87,7 +87,7 @@ fn number(name: &str) -> Option<u64> {
     env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text}")))
 }
 
-/// Plays seeds on all processors. The first that goes wrong, if one does.
+/// Plays seeds on all processors. Returns the first that goes wrong, if any.
 fn play_all(from: u64, seeds: u64) -> Option<u64> {
     let (next, wrong, steps_played) = (AtomicU64::new(from), Mutex::new(None), AtomicU64::new(0));
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
@@ -126,7 +126,7 @@ fn play_all(from: u64, seeds: u64) -> Option<u64> {
     wrong.into_inner().unwrap()
 }
 
-/// An engine that turns in circles must not hang the tests without a word.
+/// Watches for an engine that runs in circles, which must not hang the tests without a word.
 fn watch(busy: &[Mutex<Option<(u64, Instant)>>], over: &AtomicBool) {
     while !over.load(Ordering::Relaxed) {
         thread::sleep(Duration::from_millis(20));

@@ -1,4 +1,4 @@
-//! A few histories told in words, where chance would rarely get to the point.
+//! A few histories written by hand, for cases that chance would rarely reach.
 
 use fastrand::Rng;
 use protocol::flow::Flow;
@@ -12,7 +12,7 @@ use crate::engine::Settings;
 use crate::engine::command::jobs::Change;
 use crate::engine::command::streams::StreamKind;
 
-/// A world in which nothing happens by chance: one queue, one priority, no limits.
+/// Makes a world in which nothing happens by chance: one queue, one priority, no limits.
 pub(super) fn quiet() -> World {
     let mut profile = Profile::of(0);
     let backoff = protocol::job::Backoff { base_ms: 0, exponent: 0.0, jitter_ms: 0 };
@@ -48,7 +48,7 @@ fn in_flight(world: &World) -> Vec<LeasedJob> {
     world.model.leases.values().map(super::model::Lease::as_held).collect()
 }
 
-/// Succeeds with everything that is in flight, again and again. The jobs in the order of their deliveries.
+/// Reports success for everything in flight, again and again. Returns the jobs in the order of their deliveries.
 fn work_off(world: &mut World) -> Vec<JobId> {
     let mut order: Vec<JobId> = Vec::new();
     while !world.model.leases.is_empty() {
@@ -66,7 +66,7 @@ fn order_survives_a_restart_with_jobs_in_flight() {
     let mut world = quiet();
     let ids = enqueue(&mut world, 100);
     open(&mut world, 40);
-    // The first ten are done, thirty are written down as leased, ten more go out just before the crash.
+    // The first ten are done, thirty are written down as leased, ten more are delivered just before the crash.
     let first: Vec<LeasedJob> = in_flight(&world).into_iter().take(10).collect();
     world.pass(1_500);
     world.turn(Vec::new()).unwrap();
@@ -83,7 +83,7 @@ fn order_survives_a_restart_with_jobs_in_flight() {
         world.turn(vec![Act::Succeed(vec![job])]).unwrap();
     }
     assert_eq!(order, expected);
-    // Those of before come back when their leases have run out, and none is lost.
+    // Those from before the restart come back when their leases have run out, and none is lost.
     world.pass(30_000);
     world.turn(Vec::new()).unwrap();
     assert_eq!(work_off(&mut world), ids[10..40]);
@@ -96,7 +96,7 @@ fn a_job_that_returns_behind_the_cursor_of_its_lane_is_found_after_a_restart() {
     let ids = enqueue(&mut world, 60);
     open(&mut world, 1);
     let oldest = in_flight(&world);
-    // It is written down, so the cursor may pass it.
+    // Its lease is written down, so the cursor may pass it.
     world.pass(1_500);
     world.turn(Vec::new()).unwrap();
     open(&mut world, 5);
@@ -151,7 +151,7 @@ fn events(id: u128, resume: Option<(u128, u64)>) -> Act {
 }
 
 #[test]
-fn a_worker_that_comes_back_gets_what_it_missed_and_nothing_else() {
+fn a_returning_worker_gets_what_it_missed_and_nothing_else() {
     let mut world = quiet();
     let ids = enqueue(&mut world, 3);
     world.turn(vec![events(7, None)]).unwrap();
@@ -159,7 +159,7 @@ fn a_worker_that_comes_back_gets_what_it_missed_and_nothing_else() {
     world.turn(vec![Act::Succeed(vec![first[1]])]).unwrap();
     world.turn(vec![Act::Close(world.connections[0].link)]).unwrap();
     world.pass(4_999);
-    // It says that it has seen the first event; the second is done, so only the third comes again.
+    // The worker says that it has seen the first event; the second is done, so only the third comes again.
     world.turn(vec![events(8, Some((7, 1)))]).unwrap();
     assert_eq!(world.connections[0].unread_jobs(), [ids[2]]);
     assert_eq!(in_flight(&world), [first[0], first[2]], "with the same leases");
@@ -167,7 +167,7 @@ fn a_worker_that_comes_back_gets_what_it_missed_and_nothing_else() {
 }
 
 #[test]
-fn a_cancellation_in_the_turn_in_which_the_connection_breaks_is_heard_when_the_worker_comes_back() {
+fn a_cancellation_in_the_turn_of_a_disconnect_is_heard_when_the_worker_comes_back() {
     let mut world = quiet();
     let ids = enqueue(&mut world, 2);
     world.turn(vec![events(7, None)]).unwrap();
@@ -180,7 +180,7 @@ fn a_cancellation_in_the_turn_in_which_the_connection_breaks_is_heard_when_the_w
 }
 
 #[test]
-fn after_a_loss_of_power_a_batch_that_was_taken_is_open_again_and_its_worker_too_late() {
+fn after_a_power_loss_a_delivered_batch_is_open_again_and_its_worker_too_late() {
     let (mut world, mut rng) = (quiet(), Rng::with_seed(0));
     let rng = &mut rng;
     world.profile.power = true;
@@ -198,7 +198,7 @@ fn after_a_loss_of_power_a_batch_that_was_taken_is_open_again_and_its_worker_too
     world.lose_power(rng).unwrap();
     assert_eq!(world.model.batches.len(), 1);
     batched(&mut world, rng);
-    // What its worker has done is less than what is to be done now.
+    // Its worker has done less than the job now asks for.
     world.turn(vec![Act::Succeed(held)]).unwrap();
     let payloads: Vec<_> = world.model.jobs.values().map(|entry| entry.job.payload.bytes().clone()).collect();
     assert_eq!(payloads, ["1+2"]);

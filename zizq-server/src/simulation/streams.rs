@@ -16,11 +16,11 @@ use crate::engine::command::{Reject, Reply};
 use crate::run::turn::Answer;
 use crate::store::record::LeaseEnd;
 
-/// So many leases of a stream end in one turn, and so much do their jobs weigh, in bytes.
+/// The most leases of a stream that end in one turn, and the most that their jobs weigh, in bytes.
 pub(super) const SLICE: usize = 12;
 pub(super) const SLICE_BYTES: usize = 200_000;
 
-/// With so much unread a stream gets no more jobs, in bytes.
+/// A stream with this much unread gets no more jobs, in bytes.
 const MAX_UNREAD: usize = 256 * 1024;
 
 #[derive(Debug, Clone)]
@@ -34,16 +34,16 @@ pub(super) struct Stream {
     pub rests: bool,
     pub renewed_at: u64,
     pub connected_at: u64,
-    /// More of its leases have run out than end in one turn.
+    /// Whether more of its leases have run out than end in one turn.
     pub lapses: bool,
     pub state: State,
     pub event: u64,
     pub link: Option<Link>,
-    /// What it is to be sent once more, before other jobs.
+    /// The jobs that it has to be sent once more, before others.
     pub again: VecDeque<JobId>,
     /// What its reader has not read, in bytes.
     pub unread: usize,
-    /// What it must have been told at the end of the turn, deliveries apart.
+    /// What it must have been told at the end of the turn, except for deliveries.
     pub told: Vec<Told>,
     /// Cancellations while it was away.
     pub missed: Vec<Told>,
@@ -59,7 +59,7 @@ pub(super) enum State {
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Told {
-    /// Once more.
+    /// A job that is sent once more.
     Job {
         token: LeaseToken,
         id: JobId,
@@ -107,7 +107,7 @@ impl Stream {
         }
     }
 
-    /// What it was going to be told does not get out.
+    /// Drops what the stream was going to be told, which is not sent, and keeps its cancellations as missed.
     fn miss(&mut self) {
         self.missed.extend(self.told.drain(..).filter(|told| matches!(told, Told::Cancel(..))));
     }
@@ -116,7 +116,7 @@ impl Stream {
         self.queues.as_ref().is_none_or(|queues| queues.contains(&entry.queue))
     }
 
-    /// Whether it may be given a job while it holds so many.
+    /// Whether it may be given a job while it holds `held`.
     pub(super) fn has_credit(&self, held: usize) -> bool {
         let room = self.prefetch == 0 || held < self.prefetch as usize;
         let wants = room && !self.rests && !self.lapses && self.again.is_empty();
@@ -144,7 +144,7 @@ impl Model {
         self.next_stream
     }
 
-    /// When a lease ends; none: with its stream.
+    /// Returns when a lease ends; none: with its stream.
     pub(super) fn lease_end(&self, lease: &Lease) -> Option<u64> {
         let stream = self.streams.get(&lease.stream)?;
         let alone = |ms: u64| lease.kept.unwrap_or(lease.since + ms);
@@ -207,7 +207,7 @@ impl Model {
         Ok(())
     }
 
-    /// The worker of a lease is there: what is written down of its end may have to follow.
+    /// Notes that the worker of a lease is alive: the record of its end may have to change.
     pub(super) fn hear_of(&mut self, id: JobId) {
         let time = self.time();
         let Some(lease) = self.leases.get_mut(&id) else { return };
@@ -220,7 +220,7 @@ impl Model {
         }
     }
 
-    /// A worker comes back that has seen the events up to this one, and missed others.
+    /// Handles a worker that comes back and has seen the events up to this one, but not the later ones.
     fn send_again(&mut self, key: u64, event: u64) {
         let missed = self.held_by(key).filter(|lease| lease.event > event);
         let missed: BTreeMap<LeaseToken, JobId> = missed.map(|lease| (lease.token, lease.job.id)).collect();
@@ -229,7 +229,7 @@ impl Model {
         }
     }
 
-    /// What workers missed is sent as far as they read it.
+    /// Sends workers what they missed, as fast as they read it.
     pub(super) fn send_missed(&mut self) {
         let ends: BTreeMap<JobId, Option<u64>> =
             self.leases.values().map(|lease| (lease.job.id, self.lease_end(lease))).collect();
@@ -269,8 +269,8 @@ impl Model {
         stream.miss();
     }
 
-    /// The jobs whose leases end in this turn: those of a stream from the oldest on, up to a limit. And the connections
-    /// that are closed because the last lease that had run out on them has ended.
+    /// Returns the jobs whose leases end in this turn (those of a stream from the oldest on, up to a limit), and the
+    /// connections that are closed because the last lease that had run out on them has ended.
     pub(super) fn ended_leases(&mut self) -> (Vec<JobId>, Vec<Link>) {
         let (mut ended, mut lapsed, mut cut) = (Vec::new(), Vec::new(), Vec::new());
         for (key, stream) in &self.streams {
@@ -301,7 +301,7 @@ impl Model {
         (ended, lapsed)
     }
 
-    /// The holder of a lease of an earlier process.
+    /// Makes the holder of a lease of an earlier process.
     pub(super) fn restored_stream(&mut self, saved: Saved, since: u64) -> u64 {
         let lease_ms = saved.lease_ms.unwrap_or(DEFAULT_LEASE_MS);
         let Some((id, event)) = saved.stream else {

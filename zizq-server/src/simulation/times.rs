@@ -1,4 +1,4 @@
-//! The two clocks as the model sees them, and what follows when the one on the wall is set back.
+//! The two clocks as the model sees them, and what follows when the wall clock is set back.
 
 use anyhow::{Context, Result, ensure};
 use protocol::job::Status;
@@ -8,7 +8,7 @@ use crate::clock::Time;
 use crate::job::Job;
 use crate::store::{Snapshot, view};
 
-/// A clock that goes back by less has not been set, in milliseconds.
+/// A clock that goes back by less than this was not set, in milliseconds.
 pub(super) const STEP_MS: u64 = 1_000;
 
 impl Model {
@@ -24,12 +24,12 @@ impl Model {
         (self.up + wall).saturating_sub(self.now)
     }
 
-    /// When the attempt of a job in flight began.
+    /// Returns when the attempt of a job in flight began.
     pub(super) fn began(&self, job: &Job) -> u64 {
         self.up - self.now.saturating_sub(job.dequeued_at.unwrap_or(self.now))
     }
 
-    /// A turn begins.
+    /// Begins a turn.
     pub(super) fn set_time(&mut self, time: Time) {
         let expected = self.now + (time.up - self.up);
         (self.now, self.up) = (time.wall, time.up);
@@ -50,10 +50,11 @@ impl Model {
         self.undated = ahead.filter_map(|entry| Some((entry.job.id, entry.job.due()?))).collect();
     }
 
-    /// Jobs with a date from a clock that was ahead get one that is right. When in the next turns is read off the store.
+    /// Corrects the dates of jobs that are from a clock that was ahead. The turn in which that happens is read off the
+    /// store.
     pub(super) fn date_anew(&mut self, snapshot: &impl Snapshot) -> Result<()> {
         for (id, due) in std::mem::take(&mut self.undated) {
-            // Somebody else may have changed it meanwhile.
+            // Another command may have changed it meanwhile.
             let Some(entry) = self.jobs.get_mut(&id).filter(|entry| entry.job.due() == Some(due)) else {
                 continue;
             };

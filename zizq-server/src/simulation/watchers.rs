@@ -1,4 +1,5 @@
-//! Who looks, and who waits: what queues and workers there are, which attempt it is, and what became of a job.
+//! Calls that look, and calls that wait: which queues and workers there are, which attempt it is, and what became of a
+//! job.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +25,7 @@ use crate::engine::command::queues::QueueState;
 use crate::engine::command::{Reject, Reply};
 use crate::run::turn::Answer;
 
-/// What waiters were told in the present turn: by whom, and how the job ended, or that it is gone.
+/// What waiters were told in the present turn: by waiter, how the job ended, or that it is gone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Told(Arc<Mutex<BTreeMap<u64, Option<Status>>>>);
 
@@ -46,26 +47,26 @@ impl Told {
 /// The waiters as the model knows them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Waiters {
-    /// By their keys, the jobs they wait for.
+    /// The jobs that they wait for, by their keys.
     pub waiting: BTreeMap<u64, JobId>,
     /// What must be told at the end of the turn.
     due: BTreeMap<u64, Option<Status>>,
 }
 
 impl Waiters {
-    /// What must have been told.
+    /// Takes what must have been told.
     pub(super) fn take_due(&mut self) -> BTreeMap<u64, Option<Status>> {
         std::mem::take(&mut self.due)
     }
 }
 
 impl Model {
-    /// Jobs have changed, by a command or by time: those who wait for the ones that have ended are to be told.
+    /// Ends the waiting for jobs that have ended, after jobs have changed by a command or by time.
     pub(super) fn end_waiting(&mut self, act: Option<&Act>) {
         let gone = match act {
             Some(Act::Succeed(_) | Act::SucceedWith(..)) => Some(Status::Completed),
             Some(Act::Reset | Act::Change { change: Change::Delete, .. }) => None,
-            // It was a failure, or one delivery too many, that is not kept.
+            // It was a failure, or one delivery too many, of a job that is not kept.
             _ => Some(Status::Dead),
         };
         let (jobs, due) = (&self.jobs, &mut self.waiters.due);
@@ -109,7 +110,7 @@ impl Model {
         Ok(())
     }
 
-    /// What only looks changes nothing.
+    /// Checks the answer to a command that only looks; it changes nothing.
     pub(super) fn check_look(&self, act: &Act, answer: &Answer) -> Result<()> {
         match act {
             Act::Inspect(ids) => {
@@ -211,7 +212,7 @@ impl Model {
             paused: self.paused.contains(name),
             counts,
             workers: takes.count() as u64,
-            // Here nobody says why.
+            // No worker gives a reason here.
             last_release: None,
         }
     }
@@ -236,14 +237,14 @@ impl Model {
 }
 
 impl World {
-    /// Those who wait have been told what they must be told in this turn, and nothing else.
+    /// Checks that waiters have been told what they must be told in this turn, and nothing else.
     pub(super) fn check_woken(&mut self) -> Result<()> {
         let (told, due) = (self.told.take(), self.model.waiters.take_due());
         ensure!(told == due, "waiters were told {told:?}, not {due:?}");
         Ok(())
     }
 
-    /// Somebody looks.
+    /// Makes a command that looks.
     pub(super) fn look(&self, rng: &mut Rng) -> Act {
         let names = self.model.queue_ids.keys().filter(|_| rng.bool()).cloned().collect();
         let names = rng.bool().then_some(names);
@@ -264,7 +265,7 @@ impl World {
         }
     }
 
-    /// Somebody waits, or does not wait any more.
+    /// Makes a command that waits, or stops waiting.
     pub(super) fn wait_act(&mut self, rng: &mut Rng) -> Act {
         self.serial += 1;
         let key = self.serial;

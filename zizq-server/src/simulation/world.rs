@@ -1,4 +1,4 @@
-//! The engine, its store, its workers and the clock, and beside them the model.
+//! The engine, its store, its workers and the clock, and the model beside them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -42,13 +42,13 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// The jobs it was sent and has not read.
+    /// Returns the jobs it was sent and has not read.
     pub(super) fn unread_jobs(&self) -> Vec<JobId> {
         let job = |item: &Item| if let Item::Job(job) = item { Some(job.job.id) } else { None };
         self.unread.iter().filter_map(job).collect()
     }
 
-    /// The jobs it was told to stop, which it has not read.
+    /// Returns the jobs it was told to stop, in messages that it has not read.
     pub(super) fn unread_cancels(&self) -> Vec<JobId> {
         let cancel = |item: &Item| if let Item::Cancel { id, .. } = item { Some(*id) } else { None };
         self.unread.iter().filter_map(cancel).collect()
@@ -60,37 +60,37 @@ pub(super) struct World {
     pub(super) core: Core<Disk>,
     pub(super) ear: Ear,
     pub model: Model,
-    /// What the clock on the wall says.
+    /// What the wall clock says.
     pub wall: u64,
-    /// What the clock says that never steps.
+    /// What the clock that never steps says.
     pub up: u64,
     pub connections: Vec<Connection>,
-    /// Of connections that have ended.
+    /// Links of connections that have ended.
     pub old_links: Vec<Link>,
     /// Deliveries that were made.
     pub past: Vec<(JobId, LeaseToken)>,
-    /// Streams that can be resumed, some at least, and the last event each worker has seen.
+    /// Some of the streams that can be resumed, and the last event that each worker has seen.
     pub event_streams: Vec<(u128, u64)>,
     /// Tokens up to this one are from before this process.
     pub tokens_before: LeaseToken,
     /// What the disk has for sure.
     pub(super) synced: Model,
-    /// What it may have, too: the store and the model as they were after turns since then.
+    /// What the disk may have as well: the store and the model as they were after each turn since then.
     pub(super) unsynced: Vec<(MemoryStore, Model)>,
     pub(super) drained: Vec<Link>,
-    /// Cron entries that are to be folded.
+    /// Cron entries that have to be folded.
     pub firings: VecDeque<Firing>,
-    /// What was folded lately, or was to be.
+    /// What was folded lately, or should have been.
     pub foldings: Vec<Folding>,
     pub serial: u64,
     /// Calls that were made with a key.
     pub onces: Vec<Once>,
-    /// What those were told who wait for jobs.
+    /// What the waiters were told.
     pub told: Told,
     turns: usize,
-    /// After so many turns the whole store is looked at.
+    /// The number of turns between checks of the whole store.
     pub check_every: usize,
-    /// What happened, where somebody wants to know.
+    /// The log of what happened, if it is wanted.
     pub log: Option<Vec<String>>,
 }
 
@@ -136,7 +136,7 @@ impl World {
         }
     }
 
-    /// One step of a history.
+    /// Takes one step of a history.
     pub(super) fn step(&mut self, seed: u64) -> Result<()> {
         let mut rng = Rng::with_seed(seed);
         let rng = &mut rng;
@@ -173,7 +173,7 @@ impl World {
             80..86 => (rng.u64(1..12_000), 0),
             86..92 => (due_in, 0),
             92..95 => (due_in.saturating_sub(1), 0),
-            // Where power may be lost, the times of what is forgotten then must not come again.
+            // If power may be lost, the times that are forgotten then must not come again.
             95..98 => (rng.u64(..2_000), self.set_clock(rng)),
             98 => (rng.u64(30_000..130_000), 0),
             _ => (0, 0),
@@ -186,7 +186,7 @@ impl World {
         self.wall = self.wall.saturating_add_signed(is_set);
     }
 
-    /// By how much somebody sets the clock.
+    /// Returns by how much the clock is set.
     fn set_clock(&self, rng: &mut Rng) -> i64 {
         let by = one(rng, &[900, 4_000, 40_000, 90_000, 86_400_000]);
         let by = rng.i64(0..by);
@@ -218,7 +218,7 @@ impl World {
         }
     }
 
-    /// One turn of the engine, and everything that must be so after it.
+    /// Runs one turn of the engine, and checks everything that must hold after it.
     pub(super) fn turn(&mut self, mut acts: Vec<Act>) -> Result<()> {
         let drained = self.drained.drain(..).map(Act::Drained);
         acts.splice(0..0, drained);
@@ -248,7 +248,7 @@ impl World {
         if self.turns.is_multiple_of(self.check_every) { self.check_store() } else { Ok(()) }
     }
 
-    /// What workers learn from an answer.
+    /// Notes what workers learn from an answer.
     fn follow(&mut self, act: &Act, answer: &Answer) {
         match (act, answer) {
             (Act::Open(open), Ok(Reply::OpenStream(opened))) => {
@@ -274,7 +274,7 @@ impl World {
             (Act::RunEntry(..), Ok(Reply::RunEntry(Ran::Folds(firing)))) => {
                 self.firings.push_back(firing.clone())
             }
-            // Whoever folds tries again.
+            // The caller of a fold tries again.
             (Act::Fold(Folding { firing: Some(firing), .. }), Err(Reject::Changed)) => {
                 self.firings.push_back(firing.clone());
             }
@@ -286,7 +286,7 @@ impl World {
         }
     }
 
-    /// Takes the cron entries that are to be folded.
+    /// Takes the cron entries that have to be folded.
     fn take_firings(&mut self) -> Result<()> {
         let firings: Vec<Firing> = std::iter::from_fn(|| self.core.take_firing()).collect();
         self.model.check_fired(&firings)?;
@@ -294,7 +294,7 @@ impl World {
         Ok(())
     }
 
-    /// Looks at everything that was sent, whether its worker reads it or not.
+    /// Takes everything that was sent, whether its worker reads it or not.
     fn take_items(&mut self) -> Result<()> {
         let mut told = Vec::new();
         for connection in &mut self.connections {
@@ -327,7 +327,7 @@ impl World {
         self.model.check_told(told)
     }
 
-    /// The engine wakes when something is to be done, and not for nothing.
+    /// Checks that the engine wakes when it has something to do, and never without need.
     fn check_deadline(&self) -> Result<()> {
         let (next, seen) = (self.model.due_in(), self.core.engine().due_in(self.time()));
         if let Some(next) = next {

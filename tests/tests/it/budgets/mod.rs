@@ -123,7 +123,7 @@ async fn what_makes_no_sense_is_refused_in_a_sentence() {
             (json!([{"key": "k", "cost": 0}]), 422, "budgets[0].cost"),
             (json!([{"key": "k"}, {"key": "k"}]), 422, "`k` is named twice"),
             (json!([{"key": "k"}, {"key": "unknown"}]), 422, "budgets[1]: no budget has the key `unknown`"),
-            (json!([{"key": "k", "cost": 4}]), 422, "cost: 4 can never be paid by the budget `k`"),
+            (json!([{"key": "k", "cost": 4}]), 422, "cost: 4 is more than the budget `k` can ever pay"),
             (json!([{"key": "n", "cost": 9, "create_with": over_time(9, 1, Some(8))}]), 422, "cost: 9"),
         ] {
             let bad = job("q", &budgets);

@@ -20,7 +20,7 @@ fn unknown(key: &BudgetKey) -> String {
 
 fn too_costly(key: &BudgetKey, cost: u32, policy: Policy) -> String {
     let highest = policy.highest_cost();
-    format!("cost: {cost} can never be paid by the budget `{key}`, which holds at most {highest}")
+    format!("cost: {cost} is more than the budget `{key}` can ever pay; it holds at most {highest}")
 }
 
 impl Engine {
@@ -71,7 +71,7 @@ impl Engine {
         if more == 0 || self.budgets.len() + more <= limit {
             return Ok(());
         }
-        Err(Reject::NotAllowed(format!("there can be at most {limit} budgets, the limit of this server")))
+        Err(Reject::NotAllowed(format!("this server allows at most {limit} budgets")))
     }
 
     fn change_budget(&mut self, key: &BudgetKey, policy: Policy) -> Result<(), Reject> {
@@ -80,7 +80,7 @@ impl Engine {
         {
             let highest = policy.highest_cost();
             return Err(Reject::NotAllowed(format!(
-                "the budget `{key}` would hold at most {highest}, and a job draws {cost} on it"
+                "the budget `{key}` would hold at most {highest}, but a job draws {cost} on it"
             )));
         }
         if self.budgets.policy(key) != Some(policy) {

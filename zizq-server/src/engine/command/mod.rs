@@ -346,12 +346,12 @@ impl Reply {
 pub enum Reject {
     #[error("no such job, or it is not in flight")]
     NotFound,
-    #[error("the lease is not valid any more: the job was handed out again")]
+    #[error("the lease has expired, and the job was delivered again")]
     LeaseLost,
     #[error("the server is shutting down")]
     Draining,
     /// The batches have changed since the plan was made.
-    #[error("the batch has changed meanwhile; try again")]
+    #[error("the batch changed in the meantime; try again")]
     Changed,
     /// Something that the request names does not exist.
     #[error("{0}")]
@@ -369,10 +369,10 @@ pub enum Reject {
     #[error("the first request with the Idempotency-Key `{0}` is still being carried out")]
     KeyInUse(Arc<str>),
     /// Another request has this key.
-    #[error("Idempotency-Key: `{0}` was used for another request; each takes a key of its own")]
+    #[error("Idempotency-Key: `{0}` was used for another request; use a new key for each")]
     KeyReused(Arc<str>),
     /// The request with this key was carried out, but its answer is lost.
-    #[error("the answer to the request `{0}` is lost; it was carried out")]
+    #[error("the request `{0}` was carried out, but its answer is lost")]
     AnswerLost(Arc<str>),
     /// The request asks for something impossible.
     #[error("{0}")]

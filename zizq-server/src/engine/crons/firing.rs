@@ -55,7 +55,7 @@ impl Engine {
         let of_group = self.crons.get(group).ok_or_else(|| no_group(group))?;
         let entry = of_group.entry(name).ok_or_else(|| no_entry(group, name))?;
         if !Arc::ptr_eq(&entry.template, template) || *is_due && !entry.is_out {
-            return Err(Reject::Conflict(format!("cron entry `{name}` has changed meanwhile")));
+            return Err(Reject::Conflict(format!("cron entry `{name}` was changed in the meantime")));
         }
         let rests = *is_due && (of_group.rest.paused || entry.rest.paused);
         let enqueued = if rests { Ok(Vec::new()) } else { self.enqueue(jobs, plan, found) };

@@ -342,7 +342,7 @@ fn entry_of(record: EntryRecord) -> Option<Entry> {
     let template = shown.and_then(|shown| Template::parse(&shown).ok());
     // An expression that was accepted once is read by every later version.
     let (Some(template), Ok(recurrence)) = (template, Recurrence::stored(&expression)) else {
-        tracing::error!(%name, expression, "a stored cron entry cannot be read and is left out");
+        tracing::error!(%name, expression, "skipping a stored cron entry that cannot be read");
         return None;
     };
     let rest = Rest { paused, paused_at, resumed_at };

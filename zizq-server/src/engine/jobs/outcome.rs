@@ -177,7 +177,7 @@ impl Engine {
             return;
         }
         let failure = Failure {
-            message: format!("handed out {} times without an outcome", job.deliveries),
+            message: format!("delivered {} times without an outcome", job.deliveries),
             error_type: Some("lease_expired".to_owned()),
             kill: Some(true),
             ..Failure::default()

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_ended_jobs_those_kept_longest_are_remembered() {
+    fn the_ended_jobs_kept_longest_are_remembered() {
         let mut holders = Holders::new();
         apply(&mut holders, (JobId::from_u128(0), Some(holder(0, None))));
         for n in 1..=20_u64 {
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_noted_is_put_onto_what_the_store_says() {
+    fn noted_changes_are_added_to_what_the_store_says() {
         let mut tags = Tags::default();
         let tag = Tag::Unique(Key::new("k").unwrap());
         tags.note(&tag, (JobId::from_u128(1), None));

@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jobs_that_draw_on_budgets_leave_room_in_memory_for_the_others() {
+    fn jobs_that_draw_on_budgets_leave_memory_for_the_others() {
         for (draw, most) in [(DrawId::NONE, MAX_BYTES), (DrawId(1), MAX_DRAWING_BYTES)] {
             let mut lanes = Lanes::new(QueueId(1), draw, true);
             let mut bytes = most - 1;

@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_without_jobs_that_nobody_takes_from_is_forgotten() {
+    fn a_queue_without_jobs_or_takers_is_forgotten() {
         let mut queues = Queues::default();
         let [asked, taken, full, left, paused] =
             ["asked", "taken", "full", "left", "paused"].map(|name| queues.id(&name.parse().unwrap()));

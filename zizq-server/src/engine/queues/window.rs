@@ -138,7 +138,7 @@ mod tests {
     const LIMITS: Limits = Limits { items: 4, bytes: 100 };
 
     #[test]
-    fn keeps_the_smallest_in_order() {
+    fn keeps_the_smallest_items_in_order() {
         let mut window = Window::new(LIMITS, None);
         for key in [5, 1, 4, 2, 3, 9] {
             window.insert(key, 1);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn weight_counts_too_and_one_item_may_be_too_much() {
+    fn weight_is_limited_and_one_item_may_exceed_it() {
         let mut window = Window::new(LIMITS, None);
         window.insert(1, 60);
         window.insert(2, 60);

@@ -88,7 +88,7 @@ fn nickname(name: &str) -> Result<&'static str, String> {
         _ => {
             let known = "@yearly, @monthly, @weekly, @daily, @midnight, @hourly";
             return Err(format!(
-                "`{}` is no name for a time; there are {known}",
+                "`{}` is not a known schedule; use one of {known}",
                 excerpt(&name.to_lowercase())
             ));
         }
@@ -107,7 +107,7 @@ fn comes(days: &Asked, months: &Asked, weekdays: &Asked) -> Result<(), String> {
     if days.values.iter().copied().chain(near).any(|day: u32| day <= longest) {
         return Ok(());
     }
-    Err(format!("day of month: it never comes; the months that it names have at most {longest} days"))
+    Err(format!("day of month: no such day exists; the months given have at most {longest} days"))
 }
 
 impl Field {
@@ -129,7 +129,7 @@ impl Field {
         asked.values.sort_unstable();
         asked.values.dedup();
         if asked.special.iter().any(|day| day == "L") && asked.special.iter().any(|day| day == "LW") {
-            return Err("`L` and `LW` do not go together".to_owned());
+            return Err("`L` and `LW` cannot be combined".to_owned());
         }
         Ok(asked)
     }
@@ -174,7 +174,7 @@ impl Field {
     fn step(&self, text: &str) -> Result<u32, String> {
         let most = self.max;
         let step = text.parse().ok().filter(|step| (1..=most).contains(step));
-        step.ok_or_else(|| format!("`{}` is no step from 1 to {most}", excerpt(text)))
+        step.ok_or_else(|| format!("`{}` is not a step from 1 to {most}", excerpt(text)))
     }
 
     fn value(&self, text: &str) -> Result<u32, String> {
@@ -192,14 +192,14 @@ impl Field {
     fn no_value(&self, text: &str) -> String {
         let shown = excerpt(text);
         if let Some(other) = FIELDS.iter().find(|field| field.names.contains(&text)) {
-            return format!("`{shown}` belongs into the field `{}`", other.name);
+            return format!("`{shown}` belongs in the field `{}`", other.name);
         }
         let last = format!(
             "`{shown}` counts back from the end of the month, which is not supported; `L` is its last day"
         );
         match self.kind {
             Kind::DayOfMonth if text.starts_with('L') => last,
-            Kind::Plain | Kind::DayOfMonth => format!("`{shown}` is no number"),
+            Kind::Plain | Kind::DayOfMonth => format!("`{shown}` is not a number"),
             Kind::Month => format!("`{shown}` is neither a number nor one of JAN to DEC"),
             Kind::DayOfWeek => format!("`{shown}` is neither a number nor one of SUN to SAT"),
         }
@@ -224,7 +224,7 @@ impl Field {
                 };
                 let nth = match nth {
                     "1" | "2" | "3" | "4" | "5" | "L" => nth,
-                    _ => return Err(format!("`{}`: the number after `#` is 1 to 5", excerpt(item))),
+                    _ => return Err(format!("`{}`: the number after `#` must be 1 to 5", excerpt(item))),
                 };
                 Ok(Some(format!("{}#{nth}", self.value(day)? % 7)))
             }

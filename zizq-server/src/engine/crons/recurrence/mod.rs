@@ -23,7 +23,8 @@ impl FromStr for Recurrence {
     type Err = String;
 
     fn from_str(expression: &str) -> Result<Self, String> {
-        let wrong = |e: String| format!("expression: `{}` is no cron expression: {e}", excerpt(expression));
+        let wrong =
+            |e: String| format!("expression: `{}` is not a cron expression: {e}", excerpt(expression));
         let normal = fields::normal(expression).map_err(wrong)?;
         Self::read(&normal).map_err(wrong)
     }
@@ -35,7 +36,7 @@ impl FromStr for Recurrence {
 /// A sentence, if there is none.
 pub(crate) fn zone(name: &str) -> Result<TimeZone, String> {
     TimeZone::get(name)
-        .map_err(|_| format!("timezone: `{}` is no time zone of the IANA database", excerpt(name)))
+        .map_err(|_| format!("timezone: `{}` is not a time zone in the IANA database", excerpt(name)))
 }
 
 impl Recurrence {

@@ -94,42 +94,42 @@ const WRONG: [(&str, &str); 45] = [
     ("0 0 1 13 *", "month: `13` is out of range 1 to 12"),
     ("0 0 1 0 *", "month: `0`"),
     ("0 0 * * 8", "day of week: `8` is out of range 0 to 7"),
-    ("0 9 MON * *", "day of month: `MON` belongs into the field `day of week`"),
-    ("0 9 1 * JAN", "day of week: `JAN` belongs into the field `month`"),
-    ("MON 9 * * *", "minute: `MON` belongs into the field `day of week`"),
-    ("0 9 * MON *", "month: `MON` belongs into the field `day of week`"),
-    ("0 9 * 1-MON *", "month: `MON` belongs into the field `day of week`"),
-    ("0 9 1,FEB * *", "day of month: `FEB` belongs into the field `month`"),
+    ("0 9 MON * *", "day of month: `MON` belongs in the field `day of week`"),
+    ("0 9 1 * JAN", "day of week: `JAN` belongs in the field `month`"),
+    ("MON 9 * * *", "minute: `MON` belongs in the field `day of week`"),
+    ("0 9 * MON *", "month: `MON` belongs in the field `day of week`"),
+    ("0 9 * 1-MON *", "month: `MON` belongs in the field `day of week`"),
+    ("0 9 1,FEB * *", "day of month: `FEB` belongs in the field `month`"),
     ("0 0 * * XYZ", "day of week: `XYZ` is neither a number nor one of SUN to SAT"),
     ("0 0 * * MONDAY", "day of week: `MONDAY`"),
     ("0 0 * * SUNMON", "day of week: `SUNMON`"),
     ("0 0 * * MON1", "day of week: `MON1`"),
     ("0 0 1 JANUARY *", "month: `JANUARY` is neither a number nor one of JAN to DEC"),
-    ("a b c d e", "minute: `A` is no number"),
-    ("-5 * * * *", "minute: `` is no number"),
-    ("1.5 * * * *", "minute: `1.5` is no number"),
+    ("a b c d e", "minute: `A` is not a number"),
+    ("-5 * * * *", "minute: `` is not a number"),
+    ("1.5 * * * *", "minute: `1.5` is not a number"),
     ("1,,2 * * * *", "minute: `1,,2` has an empty item"),
     ("1, * * * *", "minute: `1,` has an empty item"),
-    ("*/0 * * * *", "minute: `0` is no step from 1 to 59"),
-    ("*/60 * * * *", "minute: `60` is no step from 1 to 59"),
-    ("*/x * * * *", "minute: `X` is no step"),
+    ("*/0 * * * *", "minute: `0` is not a step from 1 to 59"),
+    ("*/60 * * * *", "minute: `60` is not a step from 1 to 59"),
+    ("*/x * * * *", "minute: `X` is not a step"),
     ("5/15 * * * *", "minute: `5/15`: a step needs a range, such as `5-59/…`"),
     ("0 0 L-3 * *", "day of month: `L-3` counts back from the end of the month, which is not supported"),
     ("0 0 32W * *", "day of month: `32`"),
-    ("0 0 L,LW * *", "day of month: `L` and `LW` do not go together"),
+    ("0 0 L,LW * *", "day of month: `L` and `LW` cannot be combined"),
     ("0 0 * * L", "day of week: `L` needs a day here"),
-    ("0 0 * * FRI#6", "day of week: `FRI#6`: the number after `#` is 1 to 5"),
+    ("0 0 * * FRI#6", "day of week: `FRI#6`: the number after `#` must be 1 to 5"),
     ("0 0 * * FRI#", "day of week: `FRI#`"),
-    ("? 0 * * *", "minute: `?` is no number"),
+    ("? 0 * * *", "minute: `?` is not a number"),
     ("0 0 1 * +MON", "day of week: `+MON`"),
-    ("0 0 30 2 *", "day of month: it never comes; the months that it names have at most 29 days"),
+    ("0 0 30 2 *", "day of month: no such day exists; the months given have at most 29 days"),
     (
         "0 0 31 FEB,APR,JUN,SEP,NOV *",
-        "day of month: it never comes; the months that it names have at most 30 days",
+        "day of month: no such day exists; the months given have at most 30 days",
     ),
-    ("0 0 30W 2 ?", "day of month: it never comes"),
-    ("@reboot", "`@reboot` is no name for a time; there are @yearly"),
-    ("@every 5m", "`@every 5m` is no name for a time"),
+    ("0 0 30W 2 ?", "day of month: no such day exists"),
+    ("@reboot", "`@reboot` is not a known schedule; use one of @yearly"),
+    ("@every 5m", "`@every 5m` is not a known schedule"),
 ];
 
 /// Returns the first `n` times after a moment, as UTC.
@@ -145,17 +145,17 @@ fn times(expression: &str, name: &str, after: &str, n: usize) -> Vec<String> {
 }
 
 #[test]
-fn an_expression_comes_when_people_read_it_to_come() {
+fn an_expression_matches_the_times_that_people_expect() {
     for (expression, expected) in RIGHT {
         assert_eq!(times(expression, "UTC", "2026-01-01T00:00:00Z", 3), expected, "{expression}");
     }
 }
 
 #[test]
-fn a_name_outside_of_its_field_and_what_never_comes_are_refused_with_the_field() {
+fn wrong_expressions_are_refused_with_the_name_of_the_field() {
     for (expression, expected) in WRONG {
         let error = expression.parse::<Recurrence>().unwrap_err();
-        let sentence = format!("expression: `{expression}` is no cron expression: {expected}");
+        let sentence = format!("expression: `{expression}` is not a cron expression: {expected}");
         assert!(error.starts_with(&sentence), "{error}");
     }
     assert!(zone("Mars/Olympus").unwrap_err().contains("`Mars/Olympus`"));
@@ -163,7 +163,7 @@ fn a_name_outside_of_its_field_and_what_never_comes_are_refused_with_the_field()
 
 /// The rarest day comes every forty years, and finding it takes hardly any time.
 #[test]
-fn the_search_for_the_next_time_is_short() {
+fn the_search_for_the_next_time_is_fast() {
     let began = std::time::Instant::now();
     for expression in ["59 59 23 29 2 *", "0 0 * 2 MON#5", "0 0 31 12 *"] {
         let recurrence: Recurrence = expression.parse().unwrap();
@@ -174,7 +174,7 @@ fn the_search_for_the_next_time_is_short() {
 
 /// An expression that an earlier version accepted is read as that version read it.
 #[test]
-fn a_stored_expression_of_before_is_still_read() {
+fn an_expression_stored_by_an_earlier_version_is_still_read() {
     for expression in ["0 9 MON * *", "0 0 1 * +MON", "1,,2 * * * *", "0 0 30 2 *"] {
         assert!(expression.parse::<Recurrence>().is_err(), "{expression}");
         assert!(Recurrence::stored(expression).is_ok(), "{expression}");
@@ -183,7 +183,7 @@ fn a_stored_expression_of_before_is_still_read() {
 }
 
 #[test]
-fn a_time_that_is_jumped_over_comes_right_after_the_jump() {
+fn a_skipped_time_comes_right_after_the_jump() {
     // Berlin, 2026-03-29: 02:00 becomes 03:00, which is 01:00 UTC.
     let berlin = |expression, n| times(expression, "Europe/Berlin", "2026-03-28T12:00:00Z", n);
     assert_eq!(berlin("30 2 * * *", 2), ["2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]);
@@ -201,7 +201,7 @@ fn a_time_that_is_jumped_over_comes_right_after_the_jump() {
 }
 
 #[test]
-fn a_time_that_is_shown_twice_comes_once() {
+fn a_repeated_time_comes_once() {
     // Berlin, 2026-10-25: 03:00 becomes 02:00; 02:30 is 00:30 UTC and 01:30 UTC.
     let berlin = |expression, after, n| times(expression, "Europe/Berlin", after, n);
     let daily = berlin("30 2 * * *", "2026-10-24T12:00:00Z", 2);
@@ -219,7 +219,7 @@ fn a_time_that_is_shown_twice_comes_once() {
 }
 
 #[test]
-fn every_second_of_an_hour() {
+fn every_second_of_an_hour_matches() {
     assert_eq!(
         times("* * * * * *", "UTC", "2026-01-01T00:00:00Z", 3_600).last().unwrap(),
         "2026-01-01T01:00:00Z"
