@@ -239,8 +239,8 @@ impl Engine {
         self.clock.undated.map(|undated| undated.from)
     }
 
-    /// Dates jobs anew whose timers were read from [`Engine::wants_undated`] on; `part` also says where the next ones
-    /// are.
+    /// Corrects the dates of jobs whose timers were read from [`Engine::wants_undated`] on; `part` also says where
+    /// the next ones are.
     pub fn date_anew(&mut self, part: Part<Job, TimerKey>) {
         for job in part.items {
             let now = self.clock.now;

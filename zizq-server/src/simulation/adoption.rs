@@ -84,7 +84,7 @@ impl Model {
         }
         let known = |stamp: &Stamp| self.leases.keys().any(|id| Stamp::of(*id) == *stamp);
         let stray = ledger.leases.keys().find(|stamp| !known(stamp));
-        ensure!(stray.is_none(), "nobody has had a lease for {stray:?}");
+        ensure!(stray.is_none(), "no worker had a lease for {stray:?}");
         Ok(())
     }
 

@@ -134,7 +134,7 @@ impl Model {
         let new = ledger.answers.iter().filter(|kept| !is_known(&kept.key)).cloned().collect::<Vec<_>>();
         for kept in &new {
             let asked = acts.iter().any(|act| matches!(act, Act::Once(once, _) if *once.key == kept.key));
-            ensure!(asked, "nobody has asked for {kept:?}");
+            ensure!(asked, "no act asked for {kept:?}");
         }
         self.answers.retain(|kept| ledger.answers.contains(&kept.as_stored()));
         self.answers.extend(new);
@@ -195,7 +195,7 @@ mod tests {
         }
         world.crash_now().unwrap();
         call(&mut world, "g", large);
-        assert_eq!(kept(&world).0, "aefg", "the order is known after a restart, too");
+        assert_eq!(kept(&world).0, "aefg", "the order is also known after a restart");
         let jobs = world.model.jobs.len();
         call(&mut world, "a", 1);
         assert_eq!((&*kept(&world).0, world.model.jobs.len()), ("aefg", jobs), "it is still known");

@@ -159,7 +159,7 @@ impl Model {
                 Act::Fold(folding) => folding.new_jobs().iter().any(|job| key_of(job) == Some(&key)),
                 _ => false,
             };
-            ensure!(known.is_some() || acts.iter().any(is_asked), "nobody has opened {key:?}: {id:?}");
+            ensure!(known.is_some() || acts.iter().any(is_asked), "no act opened {key:?}: {id:?}");
             batches.insert(key, (*id, ledger.jobs.get(id).context("a batch is a job")?.last_lease));
         }
         self.batches = batches;

@@ -115,7 +115,7 @@ impl Model {
             }
         }
         let more = late.next();
-        ensure!(more.is_none(), "nobody waits for {more:?}");
+        ensure!(more.is_none(), "no caller waits for {more:?}");
         Ok(())
     }
 
@@ -138,7 +138,7 @@ impl Model {
             let queue = ledger.queues.get(&job.queue).context("its queue is there")?.name.clone();
             self.admit_new(asked, job, queue)?;
         }
-        ensure!(new.next().is_none(), "a job that nobody has enqueued");
+        ensure!(new.next().is_none(), "a job that no act enqueued");
         self.bulks.coming.front_mut().context("it is coming")?.enqueued.extend(enqueued);
         Ok(())
     }
@@ -147,7 +147,7 @@ impl Model {
         let bulk = self.bulks.coming.pop_front().context("it was coming")?;
         let outcome = |enqueued: &Enqueued| (enqueued.job.id, enqueued.outcome);
         match said {
-            None => ensure!(!bulk.awaited, "nobody hears of the end of {bulk:?}"),
+            None => ensure!(!bulk.awaited, "no caller was told the end of {bulk:?}"),
             Some((id, Ok(Reply::NewBulk(jobs)))) => {
                 let said: Vec<_> = jobs.iter().map(outcome).collect();
                 ensure!(id == bulk.id && bulk.awaited && said == bulk.enqueued, "{bulk:?} came to {said:?}");

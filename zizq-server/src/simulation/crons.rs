@@ -93,7 +93,7 @@ impl Model {
             CronAct::PauseEntry(group, name, paused) => {
                 match self.crons.get_mut(group).and_then(|found| found.entries.get_mut(name)) {
                     Some(entry) => entry.paused = *paused,
-                    None => ensure!(missing, "there is no {group} {name}, but: {answer:?}"),
+                    None => ensure!(missing, "{group} {name} does not exist, but the answer is {answer:?}"),
                 }
             }
             CronAct::DeleteEntry(group, name) => {
@@ -191,7 +191,7 @@ impl Model {
             job.draw = crate::job::draw::DrawId::NONE;
             self.admit(job, asked.queue)?;
         }
-        ensure!(new.is_empty(), "nobody has asked for {new:?}");
+        ensure!(new.is_empty(), "no act asked for {new:?}");
         Ok(())
     }
 

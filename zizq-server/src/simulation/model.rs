@@ -355,7 +355,7 @@ impl Model {
         }
     }
 
-    /// Forgets streams on which nothing depends any more.
+    /// Forgets streams on which nothing depends.
     pub(super) fn sweep(&mut self) {
         let holders: BTreeSet<u64> = self.leases.values().map(|lease| lease.stream).collect();
         let waits = |stream: &Stream| match stream.state {

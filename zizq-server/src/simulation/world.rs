@@ -378,7 +378,7 @@ impl World {
                 let keys: Vec<_> = self.model.budgets.keys().cloned().collect();
                 let delete = |key| Act::Budget(BudgetAct::Delete(key));
                 self.turn(keys.into_iter().map(delete).collect())?;
-                ensure!(self.model.budgets.is_empty(), "nobody draws on the budgets");
+                ensure!(self.model.budgets.is_empty(), "no job draws on the budgets");
                 self.check_store()?;
                 self.crash(&mut rng)?;
                 let left = leftovers(&self.core.store().snapshot())?;

@@ -116,7 +116,7 @@ impl Engine {
         self.listeners.watched = watched;
     }
 
-    /// Returns the events since the last call that somebody listens to.
+    /// Returns the events since the last call, if there are listeners.
     pub fn take_events(&mut self) -> Vec<Event> {
         mem::take(&mut self.listeners.events)
     }

@@ -103,7 +103,7 @@ impl Engine {
         opened
     }
 
-    /// Handles a connection that has ended, or is of no use any more.
+    /// Handles a connection that has ended, or is no longer of use.
     pub(in crate::engine) fn disconnect(&mut self, link: Link) {
         let up = self.clock.up();
         let Some(stream) = self.streams.linked(link) else { return };

@@ -100,7 +100,7 @@ impl Stream {
         wants && matches!(&self.state, State::Open(outbox) if outbox.has_room())
     }
 
-    /// Whether nothing depends on it any more.
+    /// Whether nothing depends on it.
     pub(in crate::engine) fn is_over(&self, now: u64) -> bool {
         !matches!(self.state, State::Open(_)) && self.held.is_empty() && self.waits_until(now).is_none()
     }
