@@ -78,7 +78,7 @@ codes! {
     NotAcceptable = 406,
     /// The body came too slowly.
     BodyTimeout = 408,
-    /// The lease is not valid any more: the job was handed out again.
+    /// The lease has expired, and the job was delivered again.
     LeaseLost = 409,
     /// What is to be created is there already.
     Exists = 409,
