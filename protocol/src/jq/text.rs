@@ -191,6 +191,7 @@ pub(super) fn sh(value: Value) -> Outcome {
         words.push(match &item.0 {
             Kind::Text(text) => format!("'{}'", escaped(text, |c| (c == '\'').then_some("'\\''"))),
             Kind::Array(_) | Kind::Object(_) => {
+                // In jq's own words, which `catch` can see.
                 return Err(failure(format!("{} can not be escaped for shell", item.told())));
             }
             _ => to_json(item),
