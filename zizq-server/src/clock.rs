@@ -45,11 +45,10 @@ fn both() -> (Duration, Instant) {
 /// Converts two clock readings into a moment. Both clocks tick together: if each were cut to milliseconds separately,
 /// what takes one second by one clock could take 999 ms by the other.
 fn moment(wall: Duration, up: Duration) -> Time {
-    let nanos = |time: Duration| i128::try_from(time.as_nanos()).unwrap_or(i128::MAX);
-    let set_by = (nanos(wall) - nanos(up) + 500_000).div_euclid(1_000_000);
-    let up = u64::try_from(up.as_millis()).unwrap_or(u64::MAX);
-    let wall = u64::try_from(i128::from(up) + set_by).unwrap_or_default();
-    Time { wall, up }
+    let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX / 2);
+    let set_by = (micros(wall) - micros(up) + 500).div_euclid(1_000);
+    let up = millis(up);
+    Time { wall: up.saturating_add_signed(set_by), up }
 }
 
 /// Converts a duration to milliseconds.
