@@ -73,7 +73,7 @@ impl Service for Arc<App> {
         let matched = route::find(&request.parts.method, request.parts.uri.path());
         // Unknown calls are answered in one of the supported formats.
         let negotiates = matched.as_ref().is_ok_and(|matched| matched.route.answer.negotiates());
-        if !negotiates && Format::from_accept(request.accepted.as_deref()).is_none() {
+        if !negotiates && !request.accepts_format {
             return Err(not_acceptable(request, &Format::SUPPORTED));
         }
         let Matched { route, params } = matched.map_err(|error| no_route(request, error))?;

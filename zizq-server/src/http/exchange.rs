@@ -31,8 +31,9 @@ pub(super) async fn respond<S: Service>(
     let is_head = parts.method == Method::HEAD;
     let accepted = accept(&parts);
     let (params, body, held) = (Vec::new(), Bytes::new(), Mutex::new(held));
-    let format = Format::from_accept(accepted.as_deref()).unwrap_or(Format::Json);
-    let mut request = Request { parts, accepted, params, body, format, remote, held, peer };
+    let accepted_format = Format::from_accept(accepted.as_deref());
+    let (accepts_format, format) = (accepted_format.is_some(), accepted_format.unwrap_or(Format::Json));
+    let mut request = Request { parts, accepted, accepts_format, params, body, format, remote, held, peer };
     let (caller, answer) = match guard.check(&request.parts) {
         Err(refusal) => (Caller::default(), Err(refusal)),
         Ok(caller) if caller.asks_first(&request.parts) => (caller, Ok(reply::no_content())),

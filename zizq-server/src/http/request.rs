@@ -40,6 +40,8 @@ pub(crate) struct Request {
     pub parts: Parts,
     /// All `Accept` headers as one.
     pub accepted: Option<String>,
+    /// Whether one of our formats is among them.
+    pub accepts_format: bool,
     /// The variable segments of the path.
     pub params: Vec<String>,
     pub body: Bytes,
