@@ -60,9 +60,8 @@ struct Queue {
 impl Outbox {
     /// An outbox that shares its memory with others.
     pub(crate) fn within(all: &Arc<AllUnread>) -> Self {
-        let mut outbox = Self::default();
-        outbox.all = all.clone();
-        outbox
+        let (queue, unread, starved) = Default::default();
+        Self { queue, unread, all: all.clone(), starved }
     }
 
     /// Whether the reader keeps up. If not, it is asked to report when it has caught up ([`Outbox::was_starved`]).
