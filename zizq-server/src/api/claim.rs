@@ -9,12 +9,11 @@ use crate::run::handle::CallError;
 
 /// The answer to a report on one job: no content, or the reason for the refusal.
 pub(super) fn answer(job: LeasedJob, not_done: &NotDone) -> Answer {
-    let reject = match not_done {
-        NotDone { lost, .. } if !lost.is_empty() => Reject::LeaseLost,
-        NotDone { not_found, .. } if !not_found.is_empty() => Reject::NotFound,
-        _ => return Ok(reply::no_content()),
-    };
-    Err(refused(job, reject.into()))
+    match not_done {
+        NotDone { lost, .. } if !lost.is_empty() => Err(lease_lost(job)),
+        NotDone { not_found, .. } if !not_found.is_empty() => Err(not_in_flight(job)),
+        _ => Ok(reply::no_content()),
+    }
 }
 
 /// Turns an error of a call on one job into a refusal, which names the job where the error is about it.
