@@ -2,11 +2,10 @@
 //! store. See ARCHITECTURE.md for the design.
 
 mod api;
+mod batching;
 mod clock;
 pub mod config;
 mod engine;
-
-mod batching;
 #[doc(hidden)]
 pub mod fuzz;
 mod hash;

@@ -346,6 +346,25 @@ mod tests {
     }
 
     #[test]
+    fn the_right_of_a_call_fits_what_it_does() {
+        let of = |right: Right| {
+            all().iter().filter(|route| route.right == right).map(|route| route.path).collect::<Vec<_>>()
+        };
+        assert_eq!(of(Right::Anyone), ["/health", "/version"]);
+        assert_eq!(of(Right::Admin), ["/reset"]);
+        assert_eq!(of(Right::Enqueue), ["/jobs", "/jobs/bulk"]);
+        assert_eq!(of(Right::Payload), ["/jobs/{}/log"]);
+        for Route { method, path, right, .. } in all() {
+            let takes_or_reports = path.ends_with("/take")
+                || ["success", "failure", "heartbeat", "release"].iter().any(|verb| path.ends_with(verb))
+                || (path.ends_with("/log") && *method == Method::POST);
+            assert_eq!(*right == Right::Work, takes_or_reports, "{method} {path}");
+            let only_looks = matches!(right, Right::Anyone | Right::Read | Right::Payload);
+            assert_eq!(only_looks, *method == Method::GET && !takes_or_reports, "{method} {path}: {right:?}");
+        }
+    }
+
+    #[test]
     fn methods() {
         let not_allowed = |methods: &[Method]| Err(NoRoute::MethodNotAllowed(methods.to_vec()));
         assert_eq!(
