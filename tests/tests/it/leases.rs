@@ -108,6 +108,55 @@ async fn without_a_token_an_outcome_counts_while_the_job_is_in_flight() {
 }
 
 #[tokio::test]
+async fn every_report_on_a_job_that_is_not_held_gets_the_same_refusal() {
+    let server = Server::start().await;
+    let client = server.client();
+    let later = json!({"ready_at": 4_000_000_000_000_u64});
+    let failure = json!({"message": "m", "retry_at": 4_000_000_000_000_u64});
+    let kill = json!({"message": "m", "kill": true});
+    let another_worker = "another worker has it";
+    // What became of the job, and the refusal of every report with the token of the delivery before that.
+    let cases = [
+        ("succeeded", "success", json!({}), 404),
+        ("failed and waits for its retry", "failure", failure, 404),
+        ("dead", "failure", kill, 404),
+        ("released", "release", json!({}), 404),
+        ("released for later", "release", later, 404),
+        (another_worker, "release", json!({}), 409),
+    ];
+    for (state, verb, body, refusal) in cases {
+        client.add("q").await;
+        let taken = client.poll_one("q").await;
+        let call = |verb: &str, body: &Value| {
+            client.post(&format!("/jobs/{}/{verb}", id(&taken)), body).header("zizq-lease", lease(&taken))
+        };
+        let status = call(verb, &body).await.status;
+        assert!(matches!(status, 200 | 204), "{state}: {status}");
+        if state == another_worker {
+            client.poll_one("q").await;
+        }
+        for (verb, body) in [
+            ("success", json!({})),
+            ("failure", json!({"message": "m"})),
+            ("heartbeat", json!({})),
+            ("release", json!({})),
+        ] {
+            let answer = call(verb, &body).await;
+            assert_eq!(answer.status, refusal, "{state}: {verb}: {:?}", answer.body);
+        }
+        let named = json!({"jobs": [{"id": id(&taken), "lease": lease(&taken)}]});
+        let listed = if refusal == 409 { "lost" } else { "not_found" };
+        for verb in ["success", "release"] {
+            let answer = client.post(&format!("/jobs/{verb}"), &named).await.expect(422);
+            assert_eq!(answer[listed], json!([id(&taken)]), "{state}: {verb}: {answer}");
+        }
+        let answer = client.post("/jobs/heartbeat", &named).await.expect(200);
+        assert_eq!(answer["lost"], json!([id(&taken)]), "{state}: {answer}");
+        client.poke("/reset").await.expect_nothing();
+    }
+}
+
+#[tokio::test]
 async fn a_heartbeat_keeps_a_lease_alive() {
     let server = Server::start().await;
     let client = server.client();
@@ -325,7 +374,7 @@ async fn one_bad_id_in_a_bulk_does_not_spoil_the_rest() {
 
             let beats = client.post("/jobs/heartbeat", &json!({"jobs": all})).await.expect(200);
             assert_eq!(beats["jobs"].as_array().unwrap().len(), 1, "{beats}");
-            assert_eq!(beats["lost"], json!([bad, id(&jobs[1])]));
+            assert_eq!(beats["lost"], json!([id(&jobs[1]), bad]));
 
             let refused =
                 client.post("/jobs/success", &json!({"jobs": all, "ids": [bad, id(&jobs[2])]})).await;

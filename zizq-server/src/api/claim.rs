@@ -4,15 +4,15 @@ use protocol::error::Code;
 use protocol::outcome::{LeasedJob, NotDone};
 
 use crate::engine::command::Reject;
-use crate::http::reply::{self, Answer, Refusal};
+use crate::http::reply::Refusal;
 use crate::run::handle::CallError;
 
-/// The answer to a report on one job: no content, or the reason for the refusal.
-pub(super) fn answer(job: LeasedJob, not_done: &NotDone) -> Answer {
+/// Refuses a report on one job that was not done.
+pub(super) fn check(job: LeasedJob, not_done: &NotDone) -> Result<(), Refusal> {
     match not_done {
         NotDone { lost, .. } if !lost.is_empty() => Err(lease_lost(job)),
         NotDone { not_found, .. } if !not_found.is_empty() => Err(not_in_flight(job)),
-        _ => Ok(reply::no_content()),
+        _ => Ok(()),
     }
 }
 
@@ -25,11 +25,11 @@ pub(super) fn refused(job: LeasedJob, error: CallError) -> Refusal {
     }
 }
 
-pub(super) fn not_in_flight(job: LeasedJob) -> Refusal {
+fn not_in_flight(job: LeasedJob) -> Refusal {
     Refusal::new(Code::NotInFlight, format!("job `{}` does not exist or is not in flight", job.id))
 }
 
-pub(super) fn lease_lost(job: LeasedJob) -> Refusal {
+fn lease_lost(job: LeasedJob) -> Refusal {
     let error = format!("job `{}`: the lease has expired, and the job was delivered again", job.id);
     Refusal::new(Code::LeaseLost, error)
 }

@@ -8,16 +8,16 @@ use protocol::lease::{
     MAX_REASON_BYTES, MIN_LEASE_MS, Release,
 };
 use protocol::object::Object;
-use protocol::outcome::LeasedJob;
+use protocol::outcome::{LeasedJob, NotDone};
 use protocol::time;
 use serde::Deserialize;
 
 use super::App;
-use super::claim::{self, lease_lost, not_in_flight};
+use super::claim;
 use super::named::Named;
 use super::outcome::{bulk_answer, check_length};
 use crate::clock;
-use crate::engine::command::jobs::{self, FindInFlight};
+use crate::engine::command::jobs::{self, Renewed};
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
 
@@ -35,24 +35,10 @@ pub(crate) async fn heartbeat(app: &App, request: &Request) -> Answer {
     let Heartbeat { lease_ms, progress, message } = beat;
     check(lease_ms, progress, "")?;
     let beat = JobHeartbeat { id: job.id, lease, lease_ms, progress, message };
-    let reply = app.engine.ask(jobs::Heartbeat(vec![beat])).await?;
-    let Some(renewed) = reply.jobs.first() else {
-        return Err(if reply.lost.is_empty() { not_in_flight(job) } else { lost(app, job).await? });
-    };
-    let cancel = reply.cancel.contains(&job.id);
-    let reply = HeartbeatReply { id: job.id, lease_expires_at: renewed.lease_expires_at, cancel };
-    Ok(reply::ok(request.format, &reply))
-}
-
-/// Whether a job whose lease is lost belongs to another worker (409) or is not in flight at all (404).
-async fn lost(app: &App, job: LeasedJob) -> Result<Refusal, Refusal> {
-    let held = !app.engine.ask(FindInFlight(vec![job.id])).await?.is_empty();
-    let unfinished = match job.lease {
-        Some(_) if !held => app.reader.job(job.id).await?.is_some_and(|shown| !shown.status.is_terminal()),
-        _ => false,
-    };
-    let known = held || unfinished;
-    Ok(if known { lease_lost(job) } else { not_in_flight(job) })
+    let Renewed { jobs, not_done } = app.engine.ask(jobs::Heartbeat(vec![beat])).await?;
+    claim::check(job, &not_done)?;
+    let lease_expires_at = jobs.first().and_then(|renewed| renewed.lease_expires_at);
+    Ok(reply::ok(request.format, &HeartbeatReply { id: job.id, lease_expires_at, cancel: false }))
 }
 
 pub(crate) async fn heartbeat_bulk(app: &App, request: &Request) -> Answer {
@@ -70,10 +56,11 @@ pub(crate) async fn heartbeat_bulk(app: &App, request: &Request) -> Answer {
     let mut named = Named::sort(given, |LeasedJob { id, lease }, (lease_ms, progress, message)| {
         JobHeartbeat { id, lease, lease_ms, progress, message }
     });
-    let HeartbeatsReply { jobs, lost, cancel } =
-        app.engine.ask(jobs::Heartbeat(std::mem::take(&mut named.jobs))).await?;
-    let lost = lost.into_iter().map(Given::Known).chain(named.not_found).chain(named.lost).collect();
-    Ok(reply::ok(request.format, &HeartbeatsReply { jobs, lost, cancel }))
+    let Renewed { jobs, not_done } = app.engine.ask(jobs::Heartbeat(std::mem::take(&mut named.jobs))).await?;
+    let NotDone { not_found, mut lost } = named.not_done(not_done);
+    // To a worker both mean that it must stop the job.
+    lost.extend(not_found);
+    Ok(reply::ok(request.format, &HeartbeatsReply { jobs, lost, cancel: Vec::new() }))
 }
 
 fn check(lease_ms: Option<u64>, progress: Option<f64>, place: &str) -> Result<(), Refusal> {
@@ -94,7 +81,8 @@ pub(crate) async fn release(app: &App, request: &Request) -> Answer {
     let job = LeasedJob { id: request.job_id()?, lease };
     let reason = reason.map(kept);
     let release = JobRelease { id: job.id, lease, ready_at, delay_ms: None, reason };
-    claim::answer(job, &app.engine.ask(jobs::Release(vec![release])).await?)
+    claim::check(job, &app.engine.ask(jobs::Release(vec![release])).await?)?;
+    Ok(reply::no_content())
 }
 
 pub(crate) async fn release_bulk(app: &App, request: &Request) -> Answer {

@@ -33,7 +33,8 @@ pub(crate) async fn succeed(app: &App, request: &Request) -> Answer {
         None => app.engine.ask(Succeed(vec![job])).await?,
         Some(result) => app.engine.ask(SucceedWith { job, result }).await?,
     };
-    claim::answer(job, &not_done)
+    claim::check(job, &not_done)?;
+    Ok(reply::no_content())
 }
 
 /// [`protocol::outcome::Successes`], with elements that must be objects.

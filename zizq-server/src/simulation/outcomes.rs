@@ -13,7 +13,7 @@ use protocol::stream::CancelReason;
 
 use super::model::{Lease, Model};
 use super::streams::{SLICE, SLICE_BYTES, State, Stream, Told};
-use crate::engine::command::jobs::Failed;
+use crate::engine::command::jobs::{Failed, Renewed};
 use crate::engine::command::streams::StreamKind;
 use crate::engine::command::{Reject, Reply};
 use crate::job::{Job, MAX_ATTEMPTS};
@@ -34,6 +34,12 @@ pub(super) enum Verdict {
     /// The last turn before a crash may already have taken a report, or the crash that made the server forget the
     /// delivery was not the last one.
     Unknown(LeaseToken),
+}
+
+impl Verdict {
+    const fn accepts(self) -> bool {
+        matches!(self, Self::Held | Self::Late(_))
+    }
 }
 
 impl Model {
@@ -71,16 +77,21 @@ impl Model {
             Verdict::Unknown(token) if !lists.refuse_all(job.id) => Verdict::Late(token),
             verdict => verdict,
         };
+        Self::check_refusal(job.id, verdict, lists)?;
+        lists.accepted.extend(verdict.accepts().then_some(job.id));
+        Ok(verdict)
+    }
+
+    /// Checks that an answer lists a job as its verdict says.
+    fn check_refusal(id: JobId, verdict: Verdict, lists: &mut Lists) -> Result<()> {
         let refused = match verdict {
             Verdict::Held | Verdict::Late(_) => false,
-            Verdict::Lost => lists.take_lost(job.id),
-            Verdict::NotFound => lists.take_not_found(job.id),
-            Verdict::Refused | Verdict::Unknown(_) => lists.take_not_found(job.id) || lists.take_lost(job.id),
+            Verdict::Lost => lists.take_lost(id),
+            Verdict::NotFound => lists.take_not_found(id),
+            Verdict::Refused | Verdict::Unknown(_) => lists.take_not_found(id) || lists.take_lost(id),
         };
-        let accepts = matches!(verdict, Verdict::Held | Verdict::Late(_));
-        ensure!(accepts || refused, "{job:?} is {verdict:?}, but was accepted");
-        lists.accepted.extend(accepts.then_some(job.id));
-        Ok(verdict)
+        ensure!(verdict.accepts() || refused, "{id:?} is {verdict:?}, but was accepted");
+        Ok(())
     }
 
     /// Takes a job out of flight, or from the ready jobs, for the one outcome of its delivery.
@@ -284,32 +295,33 @@ impl Model {
     }
 
     pub(super) fn heartbeat(&mut self, jobs: &[JobHeartbeat], answer: &Answer) -> Result<()> {
-        let Ok(Reply::Heartbeat(reply)) = answer else { bail!("answered {answer:?}") };
-        let (mut renewed, mut lost) = (reply.jobs.iter(), reply.lost.iter());
+        let mut lists = Lists::of(answer, jobs.iter().map(|job| job.id))?;
+        let Ok(Reply::Heartbeat(Renewed { jobs: renewed, .. })) = answer else {
+            bail!("answered {answer:?}")
+        };
+        let mut renewed = renewed.iter();
         for JobHeartbeat { id, lease, lease_ms, .. } in jobs {
             let mut verdict = self.verdict(LeasedJob { id: *id, lease: *lease });
             let entry = self.jobs.get(id);
             if matches!(verdict, Verdict::Late(_)) && entry.is_some_and(|entry| !self.can_hold(&entry.job)) {
-                verdict = Verdict::Refused;
+                verdict = Verdict::NotFound;
             }
             if let Verdict::Unknown(token) = verdict {
-                let refused = lost.as_slice().contains(id);
+                let refused = lists.is_refused(*id);
                 verdict = if refused { Verdict::Refused } else { Verdict::Late(token) };
             }
+            Self::check_refusal(*id, verdict, &mut lists)?;
             match verdict {
                 Verdict::Held => {}
                 Verdict::Late(token) => self.restore(*id, token, *lease_ms)?,
-                _ => {
-                    ensure!(lost.next() == Some(id), "{id:?} is {verdict:?}, but not lost: {reply:?}");
-                    continue;
-                }
+                _ => continue,
             }
             let end = self.extend(*id, *lease_ms);
             let shown = renewed.next().map(|renewed| (renewed.id, renewed.lease_expires_at));
             ensure!(shown == Some((*id, end)), "{id:?} is kept until {end:?}, not {shown:?}");
         }
-        ensure!(renewed.len() + lost.len() == 0, "something not asked for in {reply:?}");
-        Ok(())
+        ensure!(renewed.len() == 0, "something not asked for in {answer:?}");
+        lists.finish()
     }
 
     /// Gives a job back to a worker whose lease had run out.
@@ -357,11 +369,13 @@ struct Lists {
 
 impl Lists {
     fn of(answer: &Answer, asked: impl Iterator<Item = JobId>) -> Result<Self> {
-        let Ok(Reply::Succeed(not_done) | Reply::SucceedWith(not_done) | Reply::Release(not_done)) = answer
-        else {
-            bail!("answered {answer:?}")
+        let NotDone { not_found, lost } = match answer {
+            Ok(Reply::Succeed(not_done) | Reply::SucceedWith(not_done) | Reply::Release(not_done)) => {
+                not_done
+            }
+            Ok(Reply::Heartbeat(renewed)) => &renewed.not_done,
+            _ => bail!("answered {answer:?}"),
         };
-        let NotDone { not_found, lost } = not_done;
         let (not_found, lost) = (not_found.clone(), lost.clone());
         Ok(Self { not_found, lost, asked: asked.collect(), settled: 0, accepted: BTreeSet::new() })
     }
@@ -371,6 +385,10 @@ impl Lists {
     fn refuse_all(&self, id: JobId) -> bool {
         let named = 1 + self.asked.iter().skip(self.settled).filter(|asked| **asked == id).count();
         self.not_found.iter().chain(&self.lost).filter(|refused| **refused == id).count() == named
+    }
+
+    fn is_refused(&self, id: JobId) -> bool {
+        self.not_found.contains(&id) || self.lost.contains(&id)
     }
 
     fn take_lost(&mut self, id: JobId) -> bool {

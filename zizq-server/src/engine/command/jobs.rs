@@ -5,9 +5,9 @@ use std::sync::Arc;
 use protocol::enqueue::NewJob;
 use protocol::id::JobId;
 use protocol::job::{JobView, Status};
-use protocol::lease::{JobHeartbeat, JobRelease};
+use protocol::lease::{JobHeartbeat, JobRelease, RenewedLease};
 use protocol::name::QueueName;
-use protocol::outcome::{Failure, LeasedJob};
+use protocol::outcome::{Failure, LeasedJob, NotDone};
 use protocol::patch::Patch;
 use protocol::payload::Payload;
 
@@ -53,9 +53,17 @@ pub struct Failed {
     pub queue: QueueName,
 }
 
-/// Renews the leases of deliveries.
+/// Renews the leases of deliveries, each independently.
 #[derive(Debug)]
 pub struct Heartbeat(pub Vec<JobHeartbeat>);
+
+/// What became of the leases that a [`Heartbeat`] was for.
+#[derive(Debug, Default)]
+pub struct Renewed {
+    pub jobs: Vec<RenewedLease>,
+    /// The jobs that the caller does not hold.
+    pub not_done: NotDone,
+}
 
 /// Gives jobs back.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ use protocol::enqueue::NewJob;
 use protocol::error::Code;
 use protocol::flow::Key;
 use protocol::id::JobId;
-use protocol::lease::{HeartbeatsReply, LeaseToken};
+use protocol::lease::LeaseToken;
 use protocol::name::CronName;
 use protocol::outcome::{LeasedJob, NotDone};
 
@@ -36,7 +36,8 @@ use crons::{
 };
 use jobs::{
     Change, ChangeJobs, Changed, CountJobs, Enqueue, EnqueueAndWait, Enqueued, Fail, Failed, FindInFlight,
-    GetAttempt, Heartbeat, JobCounts, ListInFlight, Release, Seen, Succeed, SucceedWith, Unwait, Wait, Waits,
+    GetAttempt, Heartbeat, JobCounts, ListInFlight, Release, Renewed, Seen, Succeed, SucceedWith, Unwait,
+    Wait, Waits,
 };
 use once::Repeated;
 use queues::{ForgetQueue, ListQueues, PauseQueue, QueueIds, QueueState};
@@ -211,7 +212,7 @@ requests! {
     SucceedWith:    Change,  whole, NotDone,               |ack| About::Deliveries(one(&ack.job), Payloads::OfKept);
     Fail:           Change,  whole, Failed,                |fail| About::Deliveries(one(&fail.job), Payloads::All);
     Release:        Change,  parts, NotDone,               |given| About::Deliveries(released(given), Payloads::All);
-    Heartbeat:      Link,    whole, HeartbeatsReply,       |beat| About::Deliveries(beating(beat), Payloads::No);
+    Heartbeat:      Link,    whole, Renewed,               |beat| About::Deliveries(beating(beat), Payloads::No);
     GetAttempt:     Ask,     whole, u32,                   |get| About::Deliveries(one(&get.0), Payloads::No);
     ChangeJobs:     Change,  parts, Vec<Changed>,          |change| About::Jobs(&change.ids, rewritten(&change.change));
     Wait:           Ask,     whole, Waits,                 |wait| About::Jobs(std::slice::from_ref(&wait.id), Payloads::No);

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use protocol::id::JobId;
-use protocol::lease::{DEFAULT_LEASE_MS, HeartbeatsReply, JobHeartbeat, JobRelease, RenewedLease};
+use protocol::lease::{DEFAULT_LEASE_MS, JobHeartbeat, JobRelease, RenewedLease};
 use protocol::outcome::{LeasedJob, NotDone};
 use protocol::stream::CancelReason;
 
 use super::lease::{Lease, Leases};
 use super::outbox::Item;
 use super::{State, Stream, Takes};
+use crate::engine::command::jobs::Renewed;
 use crate::engine::command::queues::LastRelease;
 use crate::engine::command::streams::{Link, StreamKind};
 use crate::engine::command::{Reject, leased};
@@ -88,27 +89,24 @@ impl Engine {
         }
     }
 
-    pub(in crate::engine) fn heartbeat(
-        &mut self,
-        jobs: &[JobHeartbeat],
-        found: &mut Found,
-    ) -> HeartbeatsReply {
-        let mut reply = HeartbeatsReply::default();
+    pub(in crate::engine) fn heartbeat(&mut self, jobs: &[JobHeartbeat], found: &mut Found) -> Renewed {
+        let mut renewed = Renewed::default();
         for job in jobs {
             match self.claim(leased(job.id, job.lease), found) {
                 // Other jobs may have drawn meanwhile what it would need to go on.
-                Ok(Claim::Late(late)) if self.is_short(&late) => reply.lost.push(job.id),
+                Ok(Claim::Late(late)) if self.is_short(&late) => renewed.not_done.not_found.push(job.id),
                 Ok(claim) => {
                     if let (Claim::Late(late), Some(token)) = (claim, job.lease) {
                         self.restore_late(late, token, job.lease_ms);
                     }
                     let lease_expires_at = self.extend(job.id, job.lease_ms);
-                    reply.jobs.push(RenewedLease { id: job.id, lease_expires_at });
+                    renewed.jobs.push(RenewedLease { id: job.id, lease_expires_at });
                 }
-                Err(_) => reply.lost.push(job.id),
+                Err(Reject::LeaseLost) => renewed.not_done.lost.push(job.id),
+                Err(_) => renewed.not_done.not_found.push(job.id),
             }
         }
-        reply
+        renewed
     }
 
     /// Renews one lease for its own length, or for the given one, from now on. Returns when it ends.
