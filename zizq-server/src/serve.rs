@@ -200,10 +200,10 @@ fn make_store(config: &Config) -> anyhow::Result<DiskStore> {
         drop(std::fs::File::open(parent).and_then(|parent| parent.sync_all()));
     }
     let Limits { cache_size, memtable_size, min_free_disk, .. } = config.limits;
-    let usual = disk::Memory::for_jobs(cache_size as u64);
-    let memory =
-        disk::Memory { gathered: memtable_size.map_or(usual.gathered, |bytes| bytes as u64), ..usual };
-    let store = DiskStore::new(folder, memory, min_free_disk.map(|bytes| bytes as u64));
+    let usual = disk::CacheSizes::for_jobs(cache_size as u64);
+    let sizes =
+        disk::CacheSizes { memtable: memtable_size.map_or(usual.memtable, |bytes| bytes as u64), ..usual };
+    let store = DiskStore::new(folder, sizes, min_free_disk.map(|bytes| bytes as u64));
     if config.salvage {
         store.salvage();
     }

@@ -9,6 +9,7 @@ mod clock;
 pub(crate) mod command;
 mod crons;
 mod jobs;
+pub(crate) mod outbox;
 mod queues;
 mod restore;
 mod streams;
@@ -40,13 +41,12 @@ use jobs::tags::Tags;
 use jobs::timers::Timers;
 pub(crate) use jobs::timers::{TIMERS_REFILL, place_of};
 use queues::Queues;
+use queues::cursors::Cursors;
 pub(crate) use queues::lanes::{REFILL, REFILL_BYTES, Wanted};
-use queues::memory::Memory;
 pub(crate) use restore::Stored;
 use streams::Streams;
 use streams::dispatch::Dispatcher;
 use streams::lease::Leases;
-pub(crate) use streams::outbox;
 
 /// The server's defaults, for what a job does not specify, and its limits.
 #[derive(Debug, Clone, Copy)]
@@ -83,7 +83,9 @@ pub struct Engine {
     random: fastrand::Rng,
 
     queues: Queues,
-    memory: Memory,
+    cursors: Cursors,
+    /// The weight of the ready jobs in the windows of all lanes, in bytes: code that adds or takes one counts it here.
+    ready_bytes: usize,
     timers: Timers,
     tags: Tags,
     bulks: Bulks,
@@ -126,7 +128,7 @@ impl Engine {
         }
         if !gone.is_empty() {
             let gone: HashSet<_> = gone.into_iter().map(|(id, _)| id).collect();
-            self.memory.drop_cursors(&mut self.batch, |(queue, ..)| gone.contains(queue));
+            self.cursors.drop_where(&mut self.batch, |(queue, ..)| gone.contains(queue));
         }
     }
 

@@ -17,7 +17,7 @@ use super::jobs::listeners::Listeners;
 use super::jobs::tags::Tags;
 use super::jobs::timers::Timers;
 use super::queues::Queues;
-use super::queues::memory::Memory;
+use super::queues::cursors::Cursors;
 use super::streams::dispatch::Dispatcher;
 use super::streams::lease::{Lease, Leases};
 use super::streams::{State, Stream, Streams, Takes};
@@ -67,7 +67,8 @@ impl Engine {
             clock,
             random,
             queues: Queues::default(),
-            memory: Memory::default(),
+            cursors: Cursors::default(),
+            ready_bytes: 0,
             timers: Timers::empty(),
             leases: Leases::default(),
             streams,
@@ -91,7 +92,7 @@ impl Engine {
         let clock = Clock::stored(stored.clock, time);
         let mut engine = Self::empty(settings, clock, fastrand::Rng::with_seed(seed));
         engine.timers = Timers::stored();
-        engine.memory = Memory::stored(stored.cursors);
+        engine.cursors = Cursors::stored(stored.cursors);
         engine.load_queues(stored.queues);
         engine.budgets.load(stored.budgets, stored.draws, up, &mut engine.batch);
         engine.drop_stray_cursors();
@@ -115,15 +116,15 @@ impl Engine {
             } else {
                 self.queues.skip(id);
                 self.batch.remove_queue(id);
-                self.memory.drop_cursors(&mut self.batch, |(queue, ..)| *queue == id);
+                self.cursors.drop_where(&mut self.batch, |(queue, ..)| *queue == id);
             }
         }
     }
 
     /// Forgets the cursors of draws that no longer exist.
     fn drop_stray_cursors(&mut self) {
-        let Self { memory, budgets, batch, .. } = self;
-        memory.drop_cursors(batch, |(_, draw, _)| !draw.is_none() && !budgets.has_draw(*draw));
+        let Self { cursors, budgets, batch, .. } = self;
+        cursors.drop_where(batch, |(_, draw, _)| !draw.is_none() && !budgets.has_draw(*draw));
     }
 
     /// Gives the workers of before time to come back, once: the length of their lease, counted from the first start

@@ -10,11 +10,11 @@ use protocol::id::JobId;
 use super::Attempt;
 use super::tail::{CHUNK, CHUNKS, Tail};
 use crate::store::batch::Batch;
-use crate::store::disk::{DiskSnapshot, DiskStore, Memory};
+use crate::store::disk::{CacheSizes, DiskSnapshot, DiskStore};
 use crate::store::keys::{self, Area};
 use crate::store::{Snapshot, Store, StoreError, record};
 
-const MEMORY: Memory = Memory { cache: 4 * 1024 * 1024, gathered: 8 * 1024 * 1024 };
+const SIZES: CacheSizes = CacheSizes { cache: 4 * 1024 * 1024, memtable: 8 * 1024 * 1024 };
 /// How long to leave the store alone after a failure.
 const REST: Duration = Duration::from_secs(5);
 
@@ -29,7 +29,7 @@ pub(super) struct Shelf {
 
 impl Shelf {
     pub(super) fn new(folder: &Path, jobs: &DiskStore) -> Self {
-        let store = jobs.beside(folder, MEMORY);
+        let store = jobs.beside(folder, SIZES);
         Self { store, folder: folder.to_owned(), is_open: false, failed_at: None, was_moved: false }
     }
 

@@ -187,7 +187,7 @@ impl Engine {
                 }
                 self.dispatcher.follow_head(&self.queues, id);
             }
-            self.memory.drop_cursors(&mut self.batch, |(_, of, _)| *of == draw);
+            self.cursors.drop_where(&mut self.batch, |(_, of, _)| *of == draw);
         }
     }
 }

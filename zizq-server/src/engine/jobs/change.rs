@@ -11,7 +11,7 @@ use super::transition::Then;
 use crate::engine::budgets;
 use crate::engine::command::Reject;
 use crate::engine::command::jobs::{Change, ChangeJobs, Changed, ListInFlight, Seen};
-use crate::engine::streams::outbox::Item;
+use crate::engine::outbox::Item;
 use crate::engine::{Engine, Found};
 use crate::hash::HashSet;
 use crate::job::Job;
@@ -95,7 +95,7 @@ impl Engine {
             self.batch.remove_job(before, None);
             self.queues.move_held(before.queue, job.queue);
             self.note_removed(before.queue, before.draw, before.priority);
-            self.memory.keep_behind_cursor(&job, &mut self.batch);
+            self.cursors.keep_before(&job, &mut self.batch);
             self.follow_move(&job, was_moved);
         }
         self.batch.put_job(&job);

@@ -10,10 +10,10 @@ use protocol::stream::CancelReason;
 
 use crate::engine::Engine;
 use crate::engine::command::{About, Command, Payloads};
+use crate::engine::outbox::Item;
 use crate::engine::queues::lanes::Wanted;
 use crate::engine::streams::State;
 use crate::engine::streams::lease::Lease;
-use crate::engine::streams::outbox::Item;
 use crate::job::Job;
 use crate::job::place::Place;
 use crate::store::keys;

@@ -197,13 +197,13 @@ impl Engine {
 
     fn make_ready(&mut self, job: Arc<Job>) {
         let (id, draw) = (job.queue, job.draw);
-        self.memory.keep_behind_cursor(&job, &mut self.batch);
+        self.cursors.keep_before(&job, &mut self.batch);
         let known = self.queues.get(id).is_some_and(|queue| queue.lanes.is_known());
         if known && !draw.is_none() {
             self.add_draw(id, draw);
         }
         if let Some(lanes) = self.queues.get_mut(id).and_then(|queue| queue.lanes_of_mut(draw)) {
-            lanes.insert(job, &mut self.memory.ready_bytes);
+            lanes.insert(job, &mut self.ready_bytes);
         }
         if !draw.is_none() {
             self.relist(id, draw);
@@ -235,7 +235,7 @@ impl Engine {
     /// Removes a job from the ready ones in memory.
     pub(in crate::engine) fn unready(&mut self, job: &Job) {
         if let Some(lanes) = self.queues.get_mut(job.queue).and_then(|queue| queue.lanes_of_mut(job.draw)) {
-            lanes.remove(job.priority, Stamp::of(job.id), &mut self.memory.ready_bytes);
+            lanes.remove(job.priority, Stamp::of(job.id), &mut self.ready_bytes);
         }
         if !job.draw.is_none() {
             self.relist(job.queue, job.draw);
@@ -299,6 +299,6 @@ impl Engine {
         let in_flight = unsaved.map(|l| Stamp::of(l.job.id)).min();
         let first = [in_flight, lanes.first(priority)].into_iter().flatten().min();
         let first = first.unwrap_or(self.clock.last_stamp().next());
-        self.memory.set_cursor((id, draw, priority), first, &mut self.batch);
+        self.cursors.set((id, draw, priority), first, &mut self.batch);
     }
 }

@@ -1,8 +1,8 @@
 //! Queues by name and number, and the number of jobs in each.
 
 mod commands;
+pub(super) mod cursors;
 pub(super) mod lanes;
-pub(super) mod memory;
 pub(super) mod window;
 
 use std::collections::VecDeque;

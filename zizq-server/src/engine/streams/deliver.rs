@@ -6,9 +6,9 @@ use protocol::id::JobId;
 
 use super::State;
 use super::lease::Lease;
-use super::outbox::{Delivery, Item};
 use super::renew;
 use crate::engine::Engine;
+use crate::engine::outbox::{Delivery, Item};
 use crate::job::Job;
 
 impl Engine {

@@ -359,7 +359,7 @@ impl Engine {
             }
             Head::Job { priority, draw, .. } => {
                 let lanes = self.queues.get_mut(id).and_then(|queue| queue.lanes_of_mut(draw));
-                let popped = lanes.and_then(|lanes| lanes.pop(priority, &mut self.memory.ready_bytes));
+                let popped = lanes.and_then(|lanes| lanes.pop(priority, &mut self.ready_bytes));
                 let Some((job, wanted)) = popped else { return Fed::Nothing };
                 self.dispatcher.wanted.extend(wanted);
                 if !draw.is_none() {
@@ -396,7 +396,7 @@ impl Engine {
         let idle = part.items.into_iter().filter(|job| self.leases.get(job.id).is_none());
         let jobs = idle.map(std::sync::Arc::new).collect();
         if let Some(lanes) = self.queues.get_mut(lane.queue).and_then(|queue| queue.lanes_of_mut(lane.draw)) {
-            lanes.refill(lane, jobs, part.next, &mut self.memory.ready_bytes);
+            lanes.refill(lane, jobs, part.next, &mut self.ready_bytes);
         }
         self.relist(lane.queue, lane.draw);
         self.dispatcher.dispatch_later(&mut self.queues, lane.queue);

@@ -4,7 +4,6 @@ mod connect;
 mod deliver;
 pub(super) mod dispatch;
 pub(super) mod lease;
-pub(crate) mod outbox;
 pub(super) mod renew;
 
 use std::cmp::Reverse;
@@ -17,10 +16,10 @@ use smallvec::SmallVec;
 
 use crate::engine::command::queues::LastRelease;
 use crate::engine::command::streams::{Link, StreamKind, WorkerInfo, WorkerState};
+use crate::engine::outbox::{Item, Outbox};
 use crate::engine::queues::Queues;
 use crate::hash::{HashMap, HashSet};
 use crate::job::id::QueueId;
-use outbox::{Item, Outbox};
 
 /// The queues that a stream takes jobs from.
 #[derive(Debug, Clone, PartialEq, Eq)]

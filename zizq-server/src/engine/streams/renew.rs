@@ -8,13 +8,13 @@ use protocol::outcome::{LeasedJob, NotDone};
 use protocol::stream::CancelReason;
 
 use super::lease::{Lease, Leases};
-use super::outbox::Item;
 use super::{State, Stream, Takes};
 use crate::engine::command::jobs::Renewed;
 use crate::engine::command::queues::LastRelease;
 use crate::engine::command::streams::{Link, StreamKind};
 use crate::engine::command::{Reject, leased};
 use crate::engine::jobs::transition::Claim;
+use crate::engine::outbox::Item;
 use crate::engine::{Engine, Found};
 use crate::job::Job;
 use crate::store::record::{LeaseEnd, LeaseRecord};

@@ -49,21 +49,21 @@ pub(crate) const LOG_TARGETS: [&str; 2] = ["fjall", "lsm_tree"];
 /// The log target for a folder that is in use.
 pub(crate) const LOG_TARGET_OF_LOCK: &str = "fjall::locked_file";
 
-/// The memory of a store, in bytes.
+/// How much memory a store may use, in bytes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Memory {
+pub(crate) struct CacheSizes {
     /// For caching data read from disk.
     pub cache: u64,
     /// For the memtable. A larger one makes writes cheaper and the replay after a crash longer, and takes up to three
     /// times as much memory.
-    pub gathered: u64,
+    pub memtable: u64,
 }
 
-impl Memory {
-    /// The memory of a store of jobs.
+impl CacheSizes {
+    /// The sizes for the store of jobs.
     #[must_use]
     pub(crate) const fn for_jobs(cache: u64) -> Self {
-        Self { cache, gathered: 24 * 1024 * 1024 }
+        Self { cache, memtable: 24 * 1024 * 1024 }
     }
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct DiskStore {
 /// The folder of a store, and its state.
 struct At {
     folder: PathBuf,
-    memory: Memory,
+    sizes: CacheSizes,
     space: Space,
     journal: Arc<Journal>,
     /// Whether to continue with what can be read of a damaged folder.
@@ -126,24 +126,24 @@ impl DiskStore {
     /// The store in `folder`, not opened yet. It is full when its disk has fewer than `min_free` free bytes; the
     /// default depends on the disk.
     #[must_use]
-    pub(crate) fn new(folder: &Path, memory: Memory, min_free: Option<u64>) -> Self {
-        Self::within(folder, memory, Space::new(folder, min_free))
+    pub(crate) fn new(folder: &Path, sizes: CacheSizes, min_free: Option<u64>) -> Self {
+        Self::within(folder, sizes, Space::new(folder, min_free))
     }
 
-    fn within(folder: &Path, memory: Memory, space: Space) -> Self {
-        let memory = Memory { gathered: space.gathered(memory.gathered), ..memory };
+    fn within(folder: &Path, sizes: CacheSizes, space: Space) -> Self {
+        let sizes = CacheSizes { memtable: space.gathered(sizes.memtable), ..sizes };
         let folder = folder.to_owned();
         let journal = Arc::new(Journal::new(folder.clone()));
         let (salvages, is_suspect, is_cramped) = (AtomicBool::new(false), Arc::default(), Arc::default());
-        let at = At { folder, memory, space, journal, salvages, is_suspect, is_cramped };
+        let at = At { folder, sizes, space, journal, salvages, is_suspect, is_cramped };
         Self { at: Arc::new(at), open: Arc::default(), was_cleared: false }
     }
 
     /// A store in another folder of the same disk, not opened yet, which may use as much of the disk, and holds no
     /// space back.
     #[must_use]
-    pub(crate) fn beside(&self, folder: &Path, memory: Memory) -> Self {
-        Self::within(folder, memory, self.at.space.beside(folder))
+    pub(crate) fn beside(&self, folder: &Path, sizes: CacheSizes) -> Self {
+        Self::within(folder, sizes, self.at.space.beside(folder))
     }
 
     /// Opens the store in `folder`, or creates one.
@@ -152,7 +152,7 @@ impl DiskStore {
     /// [`StoreError::Locked`] while another process has it open.
     #[cfg(test)]
     pub(crate) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
-        let mut store = Self::new(folder, Memory::for_jobs(cache_bytes), None);
+        let mut store = Self::new(folder, CacheSizes::for_jobs(cache_bytes), None);
         store.reopen()?;
         Ok(store)
     }
@@ -171,7 +171,7 @@ impl DiskStore {
     fn reason(&self, error: fjall::Error) -> StoreError {
         match StoreError::from(error) {
             StoreError::Poisoned => {
-                let is_full = self.is_full() || self.at.space.free() < self.at.memory.gathered;
+                let is_full = self.is_full() || self.at.space.free() < self.at.sizes.memtable;
                 if !is_full {
                     self.at.is_suspect.store(true, Ordering::Relaxed);
                 }
@@ -380,14 +380,14 @@ fn unopened(path: &Path) -> Option<String> {
 }
 
 fn open_database(at: &At) -> fjall::Result<Database> {
-    Database::builder(&at.folder).cache_size(at.memory.cache).worker_threads(WORKERS).open()
+    Database::builder(&at.folder).cache_size(at.sizes.cache).worker_threads(WORKERS).open()
 }
 
 fn open_jobs(database: &Database, at: &At) -> fjall::Result<Keyspace> {
     // It never has anything to do: see `compact.rs`.
     let compaction = Arc::new(Leveled::default().with_l0_threshold(u8::MAX).with_table_target_size(1 << 40));
     let options = || {
-        let options = KeyspaceCreateOptions::default().max_memtable_size(at.memory.gathered);
+        let options = KeyspaceCreateOptions::default().max_memtable_size(at.sizes.memtable);
         options.compaction_strategy(compaction.clone())
     };
     database.keyspace("jobs", options)

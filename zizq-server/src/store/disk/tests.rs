@@ -113,7 +113,7 @@ impl Folder {
     fn outcome(&self, name: &Path, damage: &Damage) -> &'static str {
         let folder = self.damaged(name, damage);
         let context = || format!("{} {damage:?}", name.display());
-        let mut store = DiskStore::new(folder.path(), Memory::for_jobs(CACHE), None);
+        let mut store = DiskStore::new(folder.path(), CacheSizes::for_jobs(CACHE), None);
         let mut refused = false;
         loop {
             match store.reopen().and_then(|()| read(&store)) {
@@ -128,7 +128,7 @@ impl Folder {
                     assert!(refused || alien == 0, "{}: {alien} alien: {:?}", context(), said());
                     // The store is intact again.
                     store.set(None);
-                    let mut again = DiskStore::new(folder.path(), Memory::for_jobs(CACHE), None);
+                    let mut again = DiskStore::new(folder.path(), CacheSizes::for_jobs(CACHE), None);
                     again.reopen().unwrap_or_else(|error| panic!("{}: again: {error}", context()));
                     assert_eq!(read(&again).unwrap(), found, "{}", context());
                     return if refused {
@@ -321,13 +321,13 @@ fn an_interrupted_repair_continues() {
     let after = |interrupt: bool| {
         let root = folder.damaged(name, &damage);
         assert!(!table::is_intact(&root.path().join(name)).unwrap());
-        let mut store = DiskStore::new(root.path(), Memory::for_jobs(CACHE), None);
+        let mut store = DiskStore::new(root.path(), CacheSizes::for_jobs(CACHE), None);
         store.at.is_suspect.store(true, Ordering::Relaxed);
         if interrupt {
             store.at.look(&mut Loss::new(root.path())).unwrap();
             assert!(!root.path().join("damaged-1/LOST").exists());
             // Nothing is suspect now, and all tables are intact.
-            store = DiskStore::new(root.path(), Memory::for_jobs(CACHE), None);
+            store = DiskStore::new(root.path(), CacheSizes::for_jobs(CACHE), None);
         }
         store.reopen().unwrap();
         assert!(!root.path().join("mending").exists());
@@ -346,7 +346,7 @@ fn an_interrupted_repair_continues() {
 fn after_a_background_thread_has_ended_all_callers_get_a_recoverable_error() {
     for (min_free, want) in [(u64::MAX, "the disk is full"), (0, "an earlier write failed")] {
         let folder = tempfile::tempdir().unwrap();
-        let mut store = DiskStore::new(folder.path(), Memory::for_jobs(CACHE), Some(min_free));
+        let mut store = DiskStore::new(folder.path(), CacheSizes::for_jobs(CACHE), Some(min_free));
         store.set(Some(Open::at(&store.at).unwrap()));
         let first = store.reason(fjall::Error::Poisoned);
         let later = [store.syncer()(), store.commit(Batch::default()), store.clear()];
