@@ -14,7 +14,6 @@ use serde_json::json;
 
 use super::App;
 use super::listing::Listing;
-use super::route::CronCall;
 use super::{enqueue, once};
 use crate::batching::{self, Refused};
 use crate::engine::command;
@@ -28,24 +27,7 @@ use crate::hash::HashSet;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
 
-pub(crate) async fn call(app: &App, request: &Request, call: CronCall) -> Answer {
-    match call {
-        CronCall::ListCrons => list(app, request).await,
-        CronCall::DeleteCrons => delete_all(app, request).await,
-        CronCall::GetCron => get(app, request).await,
-        CronCall::PutCron => put(app, request).await,
-        CronCall::PatchCron => patch(app, request).await,
-        CronCall::DeleteCron => delete(app, request).await,
-        CronCall::AddEntry => add(app, request).await,
-        CronCall::GetEntry => get_entry(app, request).await,
-        CronCall::PutEntry => put_entry(app, request).await,
-        CronCall::PatchEntry => patch_entry(app, request).await,
-        CronCall::DeleteEntry => delete_entry(app, request).await,
-        CronCall::RunEntry => run(app, request).await,
-    }
-}
-
-async fn list(app: &App, request: &Request) -> Answer {
+pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let listing = Listing::read(&mut query)?;
     query.finish()?;
@@ -53,18 +35,18 @@ async fn list(app: &App, request: &Request) -> Answer {
     listing.answer(request, ("/crons", "crons"), names, ToString::to_string, |name| json!(name))
 }
 
-async fn delete_all(app: &App, request: &Request) -> Answer {
+pub(crate) async fn delete_all(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let deleted = app.engine.ask(DeleteCrons).await?;
     Ok(reply::ok(request.format, &json!({"deleted": deleted})))
 }
 
-async fn get(app: &App, request: &Request) -> Answer {
+pub(crate) async fn get(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     shown(app, request, GetCron(known_group(request)?)).await
 }
 
-async fn put(app: &App, request: &Request) -> Answer {
+pub(crate) async fn put(app: &App, request: &Request) -> Answer {
     let body: GroupRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
     request.no_query()?;
     let group = new_name(request, 0)?;
@@ -85,7 +67,7 @@ async fn put(app: &App, request: &Request) -> Answer {
     shown(app, request, put).await
 }
 
-async fn patch(app: &App, request: &Request) -> Answer {
+pub(crate) async fn patch(app: &App, request: &Request) -> Answer {
     let patch: GroupPatch = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
     let paused = patch.paused().map_err(Refusal::not_allowed)?;
@@ -97,13 +79,13 @@ async fn patch(app: &App, request: &Request) -> Answer {
     shown(app, request, patch).await
 }
 
-async fn delete(app: &App, request: &Request) -> Answer {
+pub(crate) async fn delete(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     app.engine.ask(DeleteCron(known_group(request)?)).await?;
     Ok(reply::no_content())
 }
 
-async fn add(app: &App, request: &Request) -> Answer {
+pub(crate) async fn add(app: &App, request: &Request) -> Answer {
     let entry: EntryRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
     request.no_query()?;
     let group = new_name(request, 0)?;
@@ -112,13 +94,13 @@ async fn add(app: &App, request: &Request) -> Answer {
     Ok(reply::created(request.format, &app.engine.ask(add).await?))
 }
 
-async fn get_entry(app: &App, request: &Request) -> Answer {
+pub(crate) async fn get_entry(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let get = GetEntry(known_group(request)?, known_entry(request)?);
     shown(app, request, get).await
 }
 
-async fn put_entry(app: &App, request: &Request) -> Answer {
+pub(crate) async fn put_entry(app: &App, request: &Request) -> Answer {
     let entry: EntryRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
     request.no_query()?;
     let (group, name) = (new_name(request, 0)?, new_name(request, 1)?);
@@ -128,7 +110,7 @@ async fn put_entry(app: &App, request: &Request) -> Answer {
     shown(app, request, PutEntry(group, check(app, name, entry).await?.into())).await
 }
 
-async fn patch_entry(app: &App, request: &Request) -> Answer {
+pub(crate) async fn patch_entry(app: &App, request: &Request) -> Answer {
     let patch: EntryPatch = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
     let paused = patch.paused().map_err(Refusal::not_allowed)?;
@@ -136,13 +118,13 @@ async fn patch_entry(app: &App, request: &Request) -> Answer {
     shown(app, request, pause).await
 }
 
-async fn delete_entry(app: &App, request: &Request) -> Answer {
+pub(crate) async fn delete_entry(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     app.engine.ask(DeleteEntry(known_group(request)?, known_entry(request)?)).await?;
     Ok(reply::no_content())
 }
 
-async fn run(app: &App, request: &Request) -> Answer {
+pub(crate) async fn run(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let (group, name) = (known_group(request)?, known_entry(request)?);
     let once = once::of(request)?;

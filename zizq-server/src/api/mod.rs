@@ -115,6 +115,7 @@ fn not_acceptable(request: &Request, supported: &[&str]) -> Refusal {
     Refusal::not_acceptable(error, supported)
 }
 
+#[expect(clippy::too_many_lines, reason = "a line for each call")]
 async fn call(app: &Arc<App>, request: &Request, call: Call) -> Answer {
     match call {
         Call::Health => server::health(request),
@@ -122,7 +123,18 @@ async fn call(app: &Arc<App>, request: &Request, call: Call) -> Answer {
         Call::Reset => server::reset(app, request).await,
         Call::Enqueue => enqueue::one(app, request).await,
         Call::EnqueueBulk => enqueue::bulk(app, request).await,
-        Call::Cron(call) => crons::call(app, request, call).await,
+        Call::ListCrons => crons::list(app, request).await,
+        Call::DeleteCrons => crons::delete_all(app, request).await,
+        Call::GetCron => crons::get(app, request).await,
+        Call::PutCron => crons::put(app, request).await,
+        Call::PatchCron => crons::patch(app, request).await,
+        Call::DeleteCron => crons::delete(app, request).await,
+        Call::AddEntry => crons::add(app, request).await,
+        Call::GetEntry => crons::get_entry(app, request).await,
+        Call::PutEntry => crons::put_entry(app, request).await,
+        Call::PatchEntry => crons::patch_entry(app, request).await,
+        Call::DeleteEntry => crons::delete_entry(app, request).await,
+        Call::RunEntry => crons::run(app, request).await,
         Call::ListBudgets => budgets::list(app, request).await,
         Call::GetBudget => budgets::get(app, request).await,
         Call::CreateBudget => budgets::create(app, request).await,
