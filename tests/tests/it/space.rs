@@ -284,6 +284,25 @@ async fn a_log_on_a_full_disk_does_not_keep_the_server_from_starting() {
     assert!(process.sigterm().await.success());
 }
 
+#[tokio::test]
+async fn a_disk_too_full_to_open_the_store_is_logged_with_its_folder_and_space() {
+    let folder = TempDir::with_prefix("zizq-test-").unwrap();
+    let (root, log) = (folder.path().join("root"), folder.path().join("log"));
+    fs::create_dir(&root).unwrap();
+    let script =
+        r#"mount -t tmpfs -o size=16m tmpfs "$1"; dd if=/dev/zero of="$1/ballast" bs=4k; shift; exec "$@""#;
+    let namespaces = if rustix::process::geteuid().is_root() { "-m" } else { "-Urm" };
+    let mut command = Command::new("unshare");
+    command.args([namespaces, "sh", "-c", script, "sh"]).arg(&root).arg(binary("zizq-server"));
+    command.args(["--port", "0", "--root-dir"]).arg(&root);
+    let mut process = Process::start(command, &log);
+    let client = Client::new(&format!("http://{}", address(&mut process).await), Wire::default());
+    client.get("/jobs/count").await.expect(503);
+    let expected = format!("{}: 0 KiB free, 1024 KiB required to open the store", root.display());
+    assert!(process.log().contains(&expected), "{}", process.log());
+    assert!(process.sigterm().await.success());
+}
+
 /// Full and empty again, by jobs and by what they print, with the reserve that is usual. `ZIZQ_TEST_DISK_MB` and
 /// `ZIZQ_TEST_ROUNDS` make it larger and longer.
 #[tokio::test]

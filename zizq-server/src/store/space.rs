@@ -67,6 +67,13 @@ impl Space {
         format!("{}: {free} MiB free, {needed} MiB required", self.folder.display())
     }
 
+    /// The same for a store that is not open.
+    pub(super) fn describe_opening(&self) -> String {
+        let kib = |bytes: u64| bytes.div_ceil(1024);
+        let (free, needed) = (kib(self.free()), kib(self.to_open()));
+        format!("{}: {free} KiB free, {needed} KiB required to open the store", self.folder.display())
+    }
+
     /// Reserves room for this many bytes of output.
     pub(super) fn set_output(&self, bytes: u64) {
         self.output.store(bytes, Ordering::Relaxed);

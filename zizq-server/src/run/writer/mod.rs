@@ -242,7 +242,9 @@ impl<S: Store> Writer<S> {
         let was_calm = clock::now().up >= self.opened_at + CALM_MS;
         self.pause = if was_calm { FIRST_PAUSE } else { MAX_PAUSE.min(self.pause * 2) };
         if error.may_pass() {
-            tracing::error!(%error, "the store has failed; calls are refused until it is reopened");
+            // Absent from the log where it is not the reason.
+            let space = matches!(error, StoreError::Full).then(|| self.core.store().describe_space());
+            tracing::error!(%error, space, "the store has failed; calls are refused until it is reopened");
         }
         while error.may_pass() {
             if self.refuse(&error) {

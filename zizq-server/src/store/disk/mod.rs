@@ -466,7 +466,10 @@ impl Store for DiskStore {
     }
 
     fn describe_space(&self) -> String {
-        self.at.space.describe(self.unwritten())
+        match self.opened() {
+            Ok(_) => self.at.space.describe(self.unwritten()),
+            Err(_) => self.at.space.describe_opening(),
+        }
     }
 
     fn make_space(&self) {
