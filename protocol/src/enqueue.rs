@@ -30,7 +30,7 @@ pub struct NewJob {
     pub priority: u16,
     /// When it becomes ready, in milliseconds since the Unix epoch; absent: now.
     pub ready_at: Option<u64>,
-    /// How often it is retried after failures; 0: never; absent: the server's default.
+    /// How often it is retried after its first attempt; 0: never; absent: the server's default.
     pub retry_limit: Option<u32>,
     /// Its own backoff; absent: the server's default.
     pub backoff: Option<Backoff>,

@@ -124,7 +124,7 @@ pub struct JobView<'a> {
     pub ready_at: u64,
     /// Failures so far.
     pub attempts: u32,
-    /// How often it is retried after failures; absent: the server's default.
+    /// How often it is retried after its first attempt; absent: the server's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_limit: Option<u32>,
     /// Its own backoff; absent: the server's default.

@@ -24,7 +24,7 @@ pub struct Patch {
     pub priority: Option<u16>,
     /// When it becomes ready, in milliseconds since the Unix epoch; reset: now.
     pub ready_at: Option<Option<u64>>,
-    /// How often it is retried after failures; 0: never.
+    /// How often it is retried after its first attempt; 0: never.
     pub retry_limit: Option<Option<u32>>,
     /// Its own backoff.
     pub backoff: Option<Option<Backoff>>,

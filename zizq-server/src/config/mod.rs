@@ -129,7 +129,7 @@ pub struct Callers {
 /// The defaults for jobs that set none.
 #[derive(Debug, Args)]
 struct JobDefaults {
-    /// How often a failed job is retried before it is dead; 0: never
+    /// How often a failed job is retried after its first attempt before it is dead: 25 are 26 attempts in all; 0: never
     #[arg(long, env = "ZIZQ_DEFAULT_RETRY_LIMIT", default_value_t = 25)]
     default_retry_limit: u32,
     /// The constant part of the backoff before a retry

@@ -51,7 +51,7 @@ use streams::lease::Leases;
 /// The server's defaults, for what a job does not specify, and its limits.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Failures after which a job is dead.
+    /// The retries after the first attempt; if the last one fails, the job is dead.
     pub retry_limit: u32,
     pub backoff: Backoff,
     /// How long completed jobs are kept, in milliseconds.

@@ -54,7 +54,7 @@ pub struct Enqueue {
     /// Do not run before: a duration (10m), a time (2027-01-01T12:00:00Z), or milliseconds since 1970
     #[arg(long, value_name = "WHEN", value_parser = time)]
     at: Option<u64>,
-    /// How often a job is retried after failures; 0: never [default: the server's, 25]
+    /// How often a job is retried after its first attempt: 3 are 4 attempts in all; 0: never [default: the server's, 25]
     #[arg(long, value_name = "N", value_parser = number::<u32>)]
     retry_limit: Option<u32>,
     /// Enqueue only if no job with this key is waiting (deduplication); for one job
