@@ -8,6 +8,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::plural::plural;
+
 /// A certificate that expires sooner gets a warning.
 const SOON: i64 = 14 * DAY;
 const DAY: i64 = 86_400;
@@ -64,8 +66,8 @@ impl Facts {
         self.untimely(now).or_else(|| {
             (left < SOON).then(|| {
                 let days = left / DAY;
-                let days = if days == 1 { "1 day".to_owned() } else { format!("{days} days") };
-                format!("it expires in {days}, on {}", date(self.not_after))
+                let noun = plural(days, "day", "days");
+                format!("it expires in {days} {noun}, on {}", date(self.not_after))
             })
         })
     }

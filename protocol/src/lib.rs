@@ -32,6 +32,7 @@ pub mod outcome;
 pub mod page;
 pub mod patch;
 pub mod payload;
+pub mod plural;
 pub mod stream;
 pub mod synonyms;
 pub mod take;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use protocol::plural::plural;
 use sd_notify::NotifyState;
 
 use crate::stats::Stats;
@@ -15,7 +16,8 @@ pub(crate) fn is_alive(stats: &Stats) {
         tell(&[NotifyState::Ready]);
     }
     if IS_READY.load(Ordering::Relaxed) {
-        let status = format!("{} jobs running, {} ended", stats.board().slots.len(), stats.ended());
+        let running = stats.board().slots.len();
+        let status = format!("{running} {} running, {} ended", plural(running, "job", "jobs"), stats.ended());
         tell(&[NotifyState::Watchdog, NotifyState::Status(&status)]);
     }
 }

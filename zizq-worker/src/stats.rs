@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use protocol::id::JobId;
+use protocol::plural::plural;
 use tokio::time::Instant;
 use zizq_log::grouped;
 
@@ -132,8 +133,13 @@ impl Stats {
             )
         };
         let done = match done {
-            Some((done, total)) => format!("{} of {} jobs done", grouped(done), grouped(total)),
-            None => format!("{} jobs have ended", grouped(self.ended())),
+            Some((done, total)) => {
+                format!("{} of {} {} done", grouped(done), grouped(total), plural(total, "job", "jobs"))
+            }
+            None => {
+                let ended = self.ended();
+                format!("{} {} ended", grouped(ended), plural(ended, "job has", "jobs have"))
+            }
         };
         let time = time.map_or_else(String::new, |time| format!("; about {} to go", rounded(time)));
         format!("{done}, {} failed{time}", grouped(failed))

@@ -14,7 +14,8 @@ type Layer = (&'static str, &'static [&'static str]);
 
 /// The layers of protocol, the lowest first. Each imports what stands above it.
 const PROTOCOL: &[Layer] = &[
-    ("certificate", &[]),
+    ("plural", &[]),
+    ("certificate", &["plural"]),
     ("error", &[]),
     ("frame", &[]),
     ("given", &[]),

@@ -60,7 +60,7 @@ const ABSURD: [(&str, &str, &str); 52] = [
     ("--max-budgets", "many", "invalid digit"),
     ("--global-in-flight-limit", "", "cannot parse integer from empty string"),
     ("--timezone", "", "is not a time zone in the IANA database"),
-    ("--timezone", "Berlin", "is not a time zone in the IANA database"),
+    ("--timezone", "Berlin", "is not a time zone in the IANA database; write it like `Europe/Berlin`"),
     ("--port", "", "cannot parse integer from empty string"),
     ("--port", "65536", "65536 is not in 0..=65535"),
     ("--host", "", "it is empty; write 127.0.0.1"),

@@ -9,6 +9,7 @@ use protocol::job::{Backoff, LastError, Status};
 use protocol::lease::{DEFAULT_LEASE_MS, JobHeartbeat, JobRelease, LeaseToken};
 use protocol::outcome::{Failure, LeasedJob, NotDone};
 use protocol::payload::Payload;
+use protocol::plural::plural;
 use protocol::stream::CancelReason;
 
 use super::model::{Lease, Model};
@@ -270,7 +271,8 @@ impl Model {
             }
         } else {
             entry.over = true;
-            let message = format!("delivered {} times without an outcome", lease.job.deliveries);
+            let n = lease.job.deliveries;
+            let message = format!("delivered {n} {} without an outcome", plural(n, "time", "times"));
             self.end_attempt(lease.job, Some("lease_expired"), message, None);
         }
     }

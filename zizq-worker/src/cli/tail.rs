@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use protocol::frame::sse::{Decoder, Item};
 use protocol::log::{Line, Output};
+use protocol::plural::plural;
 use reqwest::header::ACCEPT;
 use reqwest::{Method, Response, StatusCode};
 use serde::Deserialize;
@@ -133,7 +134,8 @@ impl Tail {
             }
             "lagged" => {
                 let Lagged { missed_bytes } = serde_json::from_str(data).map_err(unclear)?;
-                note(&format!("({missed_bytes} bytes of output are no longer kept)"));
+                let are = plural(missed_bytes, "byte of output is", "bytes of output are");
+                note(&format!("({missed_bytes} {are} no longer kept)"));
             }
             "end" => at.end = Some(serde_json::from_str(data).map_err(unclear)?),
             _ => {}

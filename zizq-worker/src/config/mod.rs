@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use protocol::lease::{MAX_LEASE_MS, MIN_LEASE_MS};
 use protocol::name::QueueName;
+use protocol::plural::plural;
 use reqwest::header::HeaderValue;
 use toml::Spanned;
 
@@ -371,7 +372,7 @@ impl fmt::Display for Config {
             writeln!(f, ", {} at a time, {what}", route.concurrency)?;
         }
         if let Some(total) = self.total {
-            writeln!(f, "{total} jobs at a time in total")?;
+            writeln!(f, "{total} {} at a time in total", plural(total.get(), "job", "jobs"))?;
         }
         match &self.spool {
             Some(folder) => writeln!(f, "keeps outcomes in {}", folder.display()),

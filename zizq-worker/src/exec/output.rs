@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use protocol::id::JobId;
+use protocol::plural::plural;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -199,8 +200,9 @@ impl LineLog {
     fn tell_left_out(&self) {
         if self.left_out > 0 {
             let Self { job, stream, left_out, .. } = self;
+            let were = plural(*left_out, "line was", "lines were");
             let left_out = zizq_log::grouped(*left_out);
-            tracing::warn!(target: JOB_OUTPUT, %job, stream, "{left_out} lines were left out: the job prints too fast; its log on the server has the latest output");
+            tracing::warn!(target: JOB_OUTPUT, %job, stream, "{left_out} {were} left out: the job prints too fast; its log on the server has the latest output");
         }
     }
 

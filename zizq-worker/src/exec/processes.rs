@@ -140,7 +140,10 @@ impl Processes {
         match setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: before.maximum }) {
             Ok(()) => _ = self.lock().files.get_or_insert(before),
             Err(e) => {
-                tracing::warn!("{jobs} jobs at a time may need more open files than the limit allows: {e}")
+                tracing::warn!(
+                    jobs,
+                    "so many jobs at a time may need more open files than the limit allows: {e}"
+                )
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use protocol::plural::plural;
 use tokio::time::Instant;
 use zizq_log::grouped;
 
@@ -80,8 +81,9 @@ fn counts(board: &Board, stats: &Stats, hidden: usize) -> String {
     let open = board.streams.values().filter(|&&open| open).count();
     let (running, streams) = (board.slots.len(), board.streams.len());
     let (well, failed) = (grouped(well), grouped(failed));
+    let noun = plural(streams, "stream", "streams");
     format!(
-        "{running} running{hidden} · {well} succeeded · {failed} failed · {open} of {streams} streams open"
+        "{running} running{hidden} · {well} succeeded · {failed} failed · {open} of {streams} {noun} open"
     )
 }
 
@@ -156,7 +158,7 @@ mod tests {
             lines[18..],
             [
                 "[#-------------------] 8 of 50,000 done · 49,992 left · 0.0 jobs/s",
-                "30 running (18 not shown) · 0 succeeded · 8 failed · 1 of 1 streams open"
+                "30 running (18 not shown) · 0 succeeded · 8 failed · 1 of 1 stream open"
             ]
         );
         assert_eq!(lines.len() + LOG, 24);

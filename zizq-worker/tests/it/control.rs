@@ -141,7 +141,7 @@ async fn nonsense_on_the_channel_is_logged_and_harms_nobody() {
     let (mut server, mut worker) =
         start("echo nonsense >&3; head -c 5000000 /dev/zero >&3; @ctl progress 7; @ctl progress; true").await;
     worker.message("cannot read a line on the control channel: not a JSON object: nonsense").await;
-    worker.message("1 more lines on the control channel could not be read").await;
+    worker.message("1 more line on the control channel could not be read").await;
     worker.message("error: 7 is not a number from 0 to 1").await;
     assert_eq!(server.success().await, [(id(1), lease(11))]);
 }

@@ -130,7 +130,7 @@ async fn what_runs_is_shown_on_a_terminal() {
     let mut bytes = [0; 4096];
     let wanted = [
         "q/t photo.jpg [#####---------------]  25 % halfway",
-        "1 running · 0 succeeded · 0 failed · 1 of 1 streams open",
+        "1 running · 0 succeeded · 0 failed · 1 of 1 stream open",
         "0 of 1 done · 1 left",
         "said",
     ];

@@ -120,7 +120,11 @@ fn bad_members() -> Vec<Bad> {
         job(&json!({"batch": {"key": "k", "when": "1", "fold": "1".repeat(16_385)}}), 400, "16384 bytes"),
         job(&json!({"unique_key": "u", "batch": {"key": "k", "when": "1", "fold": "1"}}), 400, "unique_key"),
         job(&json!({"batch": {"key": "k", "when": "true", "fold": "$news"}}), 422, "batch.fold: `$news`"),
-        job(&json!({"budgets": [{"key": "k"}]}), 422, "budgets[0]: no budget has the key `k`"),
+        job(
+            &json!({"budgets": [{"key": "k"}]}),
+            422,
+            "budgets[0]: no budget has the key `k`; create it with PUT /budgets/k",
+        ),
         job(&json!({"timeout_ms": 0}), 400, "timeout_ms"),
         job(&json!({"timeout_ms": -5}), 400, "timeout_ms"),
         job(&json!({"timeout_ms": "5s"}), 400, "timeout_ms"),

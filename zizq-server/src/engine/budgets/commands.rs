@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use protocol::budget::{Binding, BudgetView, MAX_BINDINGS, NewBinding, Policy};
 use protocol::enqueue::NewJob;
 use protocol::flow::Flow;
 use protocol::name::BudgetKey;
+use protocol::plural::plural;
 
 use crate::engine::Engine;
 use crate::engine::command::Reject;
@@ -14,8 +16,17 @@ use crate::engine::jobs::transition::Then;
 use crate::hash::HashMap;
 use crate::job::Job;
 
+/// The characters of a key that cannot stand in a path.
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':');
+
 fn unknown(key: &BudgetKey) -> String {
     format!("no budget has the key `{key}`")
+}
+
+/// For those who want to draw on the budget.
+fn unknown_yet(key: &BudgetKey) -> String {
+    let in_path = utf8_percent_encode(key.as_str(), IN_PATH);
+    format!("{}; create it with PUT /budgets/{in_path}", unknown(key))
 }
 
 fn too_costly(key: &BudgetKey, cost: u32, policy: Policy) -> String {
@@ -71,7 +82,10 @@ impl Engine {
         if more == 0 || self.budgets.len() + more <= limit {
             return Ok(());
         }
-        Err(Reject::NotAllowed(format!("this server allows at most {limit} budgets")))
+        Err(Reject::NotAllowed(format!(
+            "this server allows at most {limit} {}",
+            plural(limit, "budget", "budgets")
+        )))
     }
 
     fn change_budget(&mut self, key: &BudgetKey, policy: Policy) -> Result<(), Reject> {
@@ -120,7 +134,7 @@ impl Engine {
             for (n, Binding { key, cost }) in flow.budgets.iter().enumerate() {
                 let policy = self.budgets.policy(key).or_else(|| new.get(key).copied());
                 let refusal = match policy {
-                    None => unknown(key),
+                    None => unknown_yet(key),
                     Some(policy) if *cost > policy.highest_cost() => too_costly(key, *cost, policy),
                     Some(_) => continue,
                 };
@@ -145,7 +159,7 @@ impl Engine {
                     to_create.push((key.clone(), *policy));
                     *policy
                 }
-                (None, None) => return Err(Reject::NotAllowed(unknown(key))),
+                (None, None) => return Err(Reject::NotAllowed(unknown_yet(key))),
             };
             if *cost > policy.highest_cost() {
                 return Err(Reject::NotAllowed(too_costly(key, *cost, policy)));

@@ -7,6 +7,7 @@ use protocol::job::{LastError, MAX_LAST_ERROR_BYTES, Status};
 use protocol::number::MAX_TIME_MS;
 use protocol::outcome::{Failure, LeasedJob, NotDone};
 use protocol::payload::Payload;
+use protocol::plural::plural;
 use protocol::stream::CancelReason;
 
 use super::backoff;
@@ -177,7 +178,11 @@ impl Engine {
             return;
         }
         let failure = Failure {
-            message: format!("delivered {} times without an outcome", job.deliveries),
+            message: format!(
+                "delivered {} {} without an outcome",
+                job.deliveries,
+                plural(job.deliveries, "time", "times")
+            ),
             error_type: Some("lease_expired".to_owned()),
             kill: Some(true),
             ..Failure::default()

@@ -1,6 +1,7 @@
 //! Requests about queues: to show their state, and to pause or resume them.
 
 use protocol::name::QueueName;
+use protocol::plural::plural;
 
 use crate::engine::Engine;
 use crate::engine::command::Reject;
@@ -25,7 +26,9 @@ impl Engine {
         let record = id.and_then(|id| Some((id, &self.queues.get(id)?.record)));
         match record.map(|(id, record)| (id, record.counts.total(), record.paused)) {
             Some((_, jobs @ 1.., _)) => Err(Reject::InUse(format!(
-                "queue `{name}` has {jobs} jobs; delete them first, with DELETE /jobs and this queue as filter"
+                "queue `{name}` has {jobs} {}; delete {} first, with DELETE /jobs and this queue as filter",
+                plural(jobs, "job", "jobs"),
+                plural(jobs, "it", "them"),
             ))),
             Some((id, 0, true)) => {
                 self.queues.pause(id, false);

@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use lsm_tree::{AbstractTree, AnyTree, SeqNo, SequenceNumberCounter};
+use protocol::plural::plural;
 
 use super::accepted::{self, Gap};
 use super::torn::{self, JournalBatch};
@@ -232,7 +233,10 @@ fn look_at_journals(
     match journals.last() {
         Some((_, newest)) if has < known => broken(
             newest,
-            format!("ends too early: {known} commits were synced to the disk, and it has {has}"),
+            format!(
+                "ends too early: {known} {} synced to the disk, and it has {has}",
+                plural(known, "commit was", "commits were")
+            ),
         ),
         _ => Ok(Whole { commits: has, seqno: reached.seqno, torn }),
     }

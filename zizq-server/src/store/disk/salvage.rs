@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use fjall::Keyspace;
 use lsm_tree::{AbstractTree, CompressionType, InternalValue, SeqNo, SequenceNumberCounter};
+use protocol::plural::plural;
 
 use super::accepted::{self, Gap};
 use super::intact::{self, Broken, Fault, Part};
@@ -271,7 +272,9 @@ fn repair_journals(folder: &Path, jobs: &Path, loss: &mut Loss) -> Result<(), Fa
         let is_damaged = skipped > 0 || rest.iter().any(|byte| *byte != 0);
         if is_damaged {
             loss.keep(&journal)?;
-            loss.say(format!("{}: {} bytes cannot be read", journal.display(), skipped + rest.len()));
+            let lost = skipped + rest.len();
+            let noun = plural(lost, "byte", "bytes");
+            loss.say(format!("{}: {lost} {noun} cannot be read", journal.display()));
             loss.note()?;
             torn::replace(&journal, &whole)?;
         }
@@ -305,8 +308,9 @@ fn rebuild(tree: &Path, loss: &mut Loss) -> Result<(), Fault> {
     };
     files.sort_unstable();
     loss.say(format!(
-        "all {} tables were read again; entries that were removed since they were written may be back",
-        files.len()
+        "{} {} read again; entries that were removed since they were written may be back",
+        files.len(),
+        plural(files.len(), "table was", "tables were")
     ));
     // The number of tables that can be merged at once is limited.
     for files in files.chunks(files.len() / 200 + 1) {
@@ -426,7 +430,8 @@ fn rewrite(
 ) -> Result<(), Fault> {
     let (file, anew) = (manifest::table(tree, id), tree.join("rewritten"));
     loss.keep(&file)?;
-    loss.say(format!("{} was rewritten with {} entries", file.display(), entries.len()));
+    let (n, noun) = (entries.len(), plural(entries.len(), "entry", "entries"));
+    loss.say(format!("{} was rewritten with {n} {noun}", file.display()));
     let mut entries = entries.to_vec();
     if entries.is_empty() {
         // A table cannot be empty. This key is never used, and follows everything before the table.

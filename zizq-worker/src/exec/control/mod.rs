@@ -19,6 +19,7 @@ use std::time::Duration;
 use protocol::job::DeliveredJob;
 use protocol::number::MAX_TIME_MS;
 use protocol::outcome::Failure;
+use protocol::plural::plural;
 use serde_json::value::RawValue;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
@@ -162,8 +163,9 @@ impl<'a> Control<'a> {
     fn tell_unread(&self) {
         let more = self.unread.saturating_sub(1);
         if more > 0 {
+            let noun = plural(more, "line", "lines");
             let more = zizq_log::grouped(more);
-            tracing::warn!(job = %self.job.id, "{more} more lines on the control channel could not be read");
+            tracing::warn!(job = %self.job.id, "{more} more {noun} on the control channel could not be read");
         }
     }
 

@@ -3,6 +3,7 @@
 //! differently than people do.
 
 use protocol::error::excerpt;
+use protocol::plural::plural;
 
 /// One field of an expression.
 #[derive(Debug)]
@@ -64,7 +65,8 @@ pub(super) fn normal(expression: &str) -> Result<String, String> {
     if !(5..=6).contains(&texts.len()) {
         let n = texts.len();
         return Err(format!(
-            "it has {n} fields; 5 are expected (minute, hour, day of month, month, day of week), or 6 with the second first"
+            "it has {n} {}; 5 are expected (minute, hour, day of month, month, day of week), or 6 with the second first",
+            plural(n, "field", "fields")
         ));
     }
     if texts.len() == 5 {

@@ -35,8 +35,12 @@ impl FromStr for Recurrence {
 /// # Errors
 /// A sentence, if there is none.
 pub(crate) fn zone(name: &str) -> Result<TimeZone, String> {
-    TimeZone::get(name)
-        .map_err(|_| format!("timezone: `{}` is not a time zone in the IANA database", excerpt(name)))
+    TimeZone::get(name).map_err(|_| {
+        format!(
+            "timezone: `{}` is not a time zone in the IANA database; write it like `Europe/Berlin`",
+            excerpt(name)
+        )
+    })
 }
 
 impl Recurrence {
