@@ -37,7 +37,7 @@ async fn payload(client: &Client, job: &Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_later_job_becomes_a_part_of_the_open_one() {
+async fn a_later_job_is_folded_into_the_open_batch() {
     let server = Server::start().await;
     for wire in Wire::ALL {
         let client = server.client_as(wire);
@@ -96,7 +96,7 @@ async fn where_the_condition_fails_the_next_batch_begins() {
 }
 
 #[tokio::test]
-async fn what_was_taken_is_never_open_again() {
+async fn a_delivered_batch_is_never_open_again() {
     let server = Server::with(["--default-completed-job-retention", "1h"]).await;
     let client = server.client();
     let became = async |job: &Value, status: &str| {
@@ -183,7 +183,7 @@ async fn a_batch_is_open_for_as_long_as_it_is_ready() {
 }
 
 #[tokio::test]
-async fn a_job_of_the_future_is_a_plain_one() {
+async fn a_job_for_later_is_not_folded() {
     let server = Server::start().await;
     for wire in Wire::ALL {
         let client = server.client_as(wire);

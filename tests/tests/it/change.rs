@@ -216,7 +216,7 @@ async fn retry_makes_jobs_ready_that_are_not() {
 }
 
 #[tokio::test]
-async fn a_job_that_went_round_too_often_can_be_tried_again() {
+async fn a_job_that_was_delivered_too_often_can_be_retried() {
     let server = Server::with(["--max-deliveries", "1"]).await;
     let client = server.client();
     let job = client.add("q").await;

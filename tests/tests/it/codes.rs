@@ -1,4 +1,4 @@
-//! Each refusal has a code, which programs tell it by.
+//! Each refusal has a code for programs.
 
 use protocol::error::Code;
 use serde_json::json;
@@ -61,7 +61,7 @@ fn table(client: &Client) -> Vec<(Code, Call<'_>)> {
 }
 
 #[tokio::test]
-async fn what_no_server_does() {
+async fn bad_calls_get_the_code_of_their_fault() {
     let server = Server::start().await;
     for wire in Wire::ALL {
         let client = server.client_as(wire);
@@ -73,7 +73,7 @@ async fn what_no_server_does() {
 }
 
 #[tokio::test]
-async fn what_comes_of_other_calls() {
+async fn calls_in_the_wrong_state_get_its_code() {
     let server = Server::start().await;
     for wire in Wire::ALL {
         let client = server.client_as(wire);
@@ -130,7 +130,7 @@ async fn heads_that_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn a_listener_too_many() {
+async fn an_event_listener_over_the_limit_is_refused() {
     let server = Server::start().await;
     let client = server.client();
     let mut listeners = Vec::new();

@@ -166,7 +166,7 @@ async fn an_entry_enqueues_its_job_every_second() {
 }
 
 #[tokio::test]
-async fn what_rests_enqueues_nothing_but_its_clock_goes_on() {
+async fn a_paused_entry_enqueues_nothing_and_keeps_its_schedule() {
     let server = Server::start().await;
     let client = server.client();
     let mut resting = entry("rests", "* * * * * *", "a");

@@ -1,5 +1,5 @@
-//! A data folder that is not as it was left: what is missing is refused with a way on, what is damaged in part is set
-//! aside, and what means nothing is made anew.
+//! A damaged data folder: a missing file is refused with a way to go on, a file that is damaged in part is set aside, and
+//! a file that holds nothing is created anew.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -208,7 +208,7 @@ fn damage_text(root: &Path, text: &str, which: Which) -> usize {
 /// The name of a queue is stored in its record and once apart, and neither is written again while nothing happens in the
 /// queue.
 #[tokio::test]
-async fn a_damaged_name_of_a_queue_that_rests_costs_no_job_that_is_not_named() {
+async fn a_damaged_name_of_an_idle_queue_loses_no_job_silently() {
     let cases: [(&str, Which); 3] = [
         ("the record", |places| places.get(..1).unwrap_or_default()),
         ("the name apart", |places| places.get(places.len().saturating_sub(1)..).unwrap_or_default()),

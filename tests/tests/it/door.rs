@@ -1,4 +1,4 @@
-//! Who may call: web pages of other sites and names that are not the server's reach nothing, on every route.
+//! Who may call: requests from web pages of other sites, or to a foreign host name, are refused on every route.
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -241,7 +241,7 @@ async fn a_server_for_others_answers_to_addresses_and_short_names() {
 }
 
 #[tokio::test]
-async fn flags_that_would_open_the_door_are_refused() {
+async fn flags_that_admit_everyone_are_refused() {
     for flags in [["--cors-origin", "*"], ["--cors-origin", "null"], ["--allowed-host", "*"]] {
         let mut command = tokio::process::Command::new(tests::binaries::binary("zizq-server"));
         let output = command.args(flags).output().await.unwrap();

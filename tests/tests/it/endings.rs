@@ -111,7 +111,7 @@ async fn busy_once() -> String {
 }
 
 #[tokio::test]
-async fn once_does_not_call_it_success_that_a_job_was_given_back() {
+async fn once_ends_with_75_when_a_job_was_given_back() {
     let server = Server::start().await;
     let client = server.client();
     enqueue(&client, json!({})).await;
@@ -147,7 +147,7 @@ async fn taken_by_another(client: &Client, endpoint: &mut Endpoint) -> (Value, C
 }
 
 #[tokio::test]
-async fn who_waits_for_a_job_that_another_worker_has_by_now_ends_or_gets_it_once_it_is_back() {
+async fn once_waits_for_a_retry_that_another_worker_took() {
     let server = Server::start().await;
     let client = server.client();
     let mut endpoint = Endpoint::start().await;
@@ -187,7 +187,7 @@ async fn who_waits_for_a_job_that_another_worker_has_by_now_ends_or_gets_it_once
 }
 
 #[tokio::test]
-async fn a_success_that_the_server_refuses_is_none() {
+async fn a_success_that_the_server_refuses_is_reported_as_too_late() {
     let server = Server::start().await;
     enqueue(&server.client(), json!({})).await;
     let kill = r#"curl -sS -o /dev/null -d '{"message":"x","kill":true}' "#;
@@ -211,7 +211,7 @@ async fn without_a_server_a_worker_ends_after_a_time_that_can_be_set() {
 }
 
 #[tokio::test]
-async fn a_server_that_goes_while_the_last_job_runs_is_missed_too() {
+async fn once_notices_a_server_that_dies_while_the_last_job_runs() {
     let mut server = Server::start().await;
     let client = server.client();
     enqueue(&client, json!({})).await;

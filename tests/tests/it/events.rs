@@ -1,4 +1,4 @@
-//! What happens to jobs, told live; and waiting for the end of one.
+//! The stream of events, and calls that wait for the end of a job.
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -179,7 +179,7 @@ async fn a_caller_waits_for_the_end_of_a_job() {
 }
 
 #[tokio::test]
-async fn waiting_has_an_end() {
+async fn a_call_waits_for_at_most_wait_ms() {
     let server = Server::start().await;
     let client = server.client();
     let job = client.add("q").await;

@@ -190,7 +190,7 @@ async fn first_steps() {
 }
 
 #[tokio::test]
-async fn the_commands_of_the_night() {
+async fn the_commands_for_operations() {
     let server = Server::start().await;
     let client = server.client();
     let job = |kind: &str, to: &str| json!({"queue": "mails", "type": kind, "payload": {"to": to}});

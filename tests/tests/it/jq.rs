@@ -1,4 +1,4 @@
-//! Filtering by jq, with expressions that mean well and those that do not.
+//! Filtering by jq, with valid, invalid and harmful expressions.
 
 use std::time::{Duration, Instant};
 
@@ -122,7 +122,7 @@ async fn an_expression_means_what_it_means_to_jq() {
 }
 
 #[tokio::test]
-async fn a_filter_that_is_no_condition_changes_nothing() {
+async fn a_filter_that_is_not_a_condition_changes_nothing() {
     let server = Server::start().await;
     let client = server.client();
     // The last one is looked at when many others would have been changed already.

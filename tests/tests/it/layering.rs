@@ -430,7 +430,7 @@ fn what_is_absent_is_absent() {
 
 /// Files that import each other, over however many steps, between the modules of a crate. Inside a room that is no fault.
 #[test]
-fn no_rooms_import_each_other() {
+fn no_modules_import_each_other() {
     let root = root();
     for (name, _) in CRATES {
         let files = files_in(&root, &root.join(name).join("src"));

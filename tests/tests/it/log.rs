@@ -108,7 +108,7 @@ async fn only_the_worker_that_has_the_job_adds_to_its_log() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_meant_is_refused() {
+async fn malformed_log_bodies_are_refused() {
     let server = Server::start().await;
     let client = server.client();
     client.add("q").await;

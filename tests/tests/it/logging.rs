@@ -1,4 +1,4 @@
-//! What the programs say on standard error is never in the way of what they do.
+//! A log that nobody reads, or that cannot be written, stops neither program.
 
 use std::process::Stdio;
 

@@ -119,7 +119,7 @@ async fn null_as_the_cost_of_a_binding_is_refused() {
 }
 
 #[tokio::test]
-async fn a_null_ready_at_lets_a_job_go_that_waits_and_leaves_a_ready_one_in_its_place() {
+async fn a_null_ready_at_makes_a_scheduled_job_ready_and_leaves_a_ready_one_in_its_place() {
     let server = Server::start().await;
     let client = server.client();
     let first = client.add("q").await;

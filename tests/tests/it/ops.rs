@@ -81,7 +81,7 @@ async fn a_port_in_use_is_refused() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_none_is_refused() {
+async fn an_invalid_host_is_refused() {
     let folder = TempDir::new().unwrap();
     let root_dir = folder.path().join("root");
     let shown = root_dir.to_str().unwrap();
@@ -91,7 +91,7 @@ async fn a_host_that_is_none_is_refused() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_made_is_refused() {
+async fn a_data_folder_that_cannot_be_created_is_reported() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let root_dir = file.path().join("root");
     let root_dir = root_dir.to_str().unwrap();

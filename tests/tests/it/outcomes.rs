@@ -1,4 +1,4 @@
-//! What the worker makes of the ends of jobs, and what comes of that on the server.
+//! How the worker reports the end of a run, and what the server makes of the report.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -104,7 +104,7 @@ async fn pass(
 }
 
 #[tokio::test]
-async fn a_proxy_that_lies_loses_no_outcome_and_holds_no_job() {
+async fn false_answers_of_a_proxy_lose_no_outcome_and_hold_no_job() {
     let server = Server::with(["--default-retry-limit", "0"]).await;
     let client = server.client();
     let (proxy, accepting) = lying_proxy(&server.url()).await;

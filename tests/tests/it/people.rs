@@ -148,7 +148,7 @@ async fn lines_that_come_slowly_are_sent_at_once_and_an_interrupt_says_how_many_
 }
 
 #[tokio::test]
-async fn what_was_mistyped_is_said_before_anything_is_sent() {
+async fn mistyped_arguments_are_reported_before_anything_is_sent() {
     let server = Server::start().await;
     for (args, words) in [
         (&["enqueue", "q"][..], "--type"),

@@ -40,7 +40,7 @@ async fn a_poll_needs_no_body() {
 }
 
 #[tokio::test]
-async fn a_poll_in_vain_is_empty_after_its_wait() {
+async fn a_poll_without_jobs_is_empty_after_its_wait() {
     let server = Server::start().await;
     let client = server.client();
     client.add("other").await;

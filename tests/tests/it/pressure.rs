@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 #[tokio::test]
-async fn a_connection_too_many_hears_of_it_and_finds_a_place_later() {
+async fn a_connection_over_the_limit_is_refused_and_admitted_later() {
     let server = Server::with(["--max-connections", "3"]).await;
     let mut streams = Vec::new();
     for _ in 0..3 {

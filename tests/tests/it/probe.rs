@@ -1,4 +1,4 @@
-//! What everybody else does while something is attacked.
+//! Ordinary calls that are measured while a test attacks the server.
 
 use tests::{Client, Stream, id};
 

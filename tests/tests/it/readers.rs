@@ -1,4 +1,4 @@
-//! Readers that do not read: they harm themselves only.
+//! Clients that do not read their answers: only they are affected.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ async fn add_big_jobs(client: &Client) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn others_get_their_jobs_and_what_the_reader_leaves() {
+async fn a_reader_that_reads_nothing_keeps_no_jobs_from_others() {
     for format in [StreamFormat::NdJson, StreamFormat::MessagePack, StreamFormat::EventStream] {
         let server = Server::start().await;
         let client = server.client();

@@ -1,4 +1,4 @@
-//! Who renews leases, and what a worker says that gives jobs back.
+//! Who renews leases, and the reasons that workers give for releases.
 
 use rustix::process::Signal;
 use serde_json::{Value, json};

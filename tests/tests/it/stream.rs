@@ -58,7 +58,7 @@ async fn the_format_follows_accept() {
 /// Clients of HTTP/2 bound how many empty frames they take from a connection, hyper's 100 in its life; then they end it,
 /// and every job that it holds is handed out again.
 #[tokio::test]
-async fn what_a_format_has_no_words_for_is_not_sent() {
+async fn a_cancel_sends_no_empty_frame_in_formats_without_cancels() {
     let server = Server::with(SLOW_BEAT).await;
     for format in [StreamFormat::NdJson, StreamFormat::MessagePack] {
         let client = server.client_as(Wire { http: Http::Two, ..Wire::default() });
@@ -339,7 +339,7 @@ async fn every_job_goes_to_one_of_many_workers() {
 }
 
 #[tokio::test]
-async fn whatever_ends_a_delivery_frees_its_place() {
+async fn every_end_of_a_delivery_frees_its_slot() {
     let server = Server::with(FAST_BEAT).await;
     let client = server.client();
     client.enqueue_all((0..6).map(|n| job("q", n))).await;

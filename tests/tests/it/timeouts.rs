@@ -49,7 +49,7 @@ async fn the_worker_is_told_to_stop() {
 }
 
 #[tokio::test]
-async fn a_heartbeat_does_not_stretch_it_and_a_release_ends_it() {
+async fn a_heartbeat_does_not_extend_a_timeout_and_a_release_restarts_it() {
     let server = Server::start().await;
     let client = server.client();
     let added = client.enqueue(&json!({"queue": "q", "type": "t", "payload": 1, "timeout_ms": 1_000})).await;

@@ -106,7 +106,7 @@ fn check(walked: &[String], kept: &BTreeSet<String>, what: &str) {
 }
 
 #[tokio::test]
-async fn a_walk_shows_every_job_once_whatever_happens_around_it() {
+async fn paging_shows_every_job_once_while_jobs_change() {
     let server = Server::start().await;
     let client = server.client();
     let kept = keep(&client).await;

@@ -113,7 +113,7 @@ async fn a_command_gets_its_payload_and_its_environment() {
 }
 
 #[tokio::test]
-async fn a_failed_command_leaves_its_last_words() {
+async fn the_end_of_stderr_becomes_the_error() {
     let server = Server::start().await;
     let client = server.client();
     for (command, error_type, how) in [
@@ -315,7 +315,7 @@ async fn a_worker_that_is_asked_to_stop_finishes_what_runs() {
 }
 
 #[tokio::test]
-async fn what_does_not_finish_in_time_is_ended_and_given_back() {
+async fn jobs_that_outlast_the_shutdown_timeout_are_stopped_and_released() {
     let server = Server::start().await;
     let client = server.client();
     let mut stage = Stage::new();

@@ -1,4 +1,4 @@
-//! Filters that say nothing, are out of range, and positions that are nowhere.
+//! Empty filters, filters out of range, and positions that do not exist.
 
 use http::Method;
 use protocol::media::Format;
@@ -103,7 +103,7 @@ async fn an_empty_filter_of_a_list_or_count_is_no_filter() {
 }
 
 #[tokio::test]
-async fn an_empty_element_of_a_list_makes_no_filter_wider() {
+async fn an_empty_list_element_does_not_widen_a_filter() {
     let server = Server::start().await;
     let client = server.client();
     some_jobs(&client).await;
@@ -125,7 +125,7 @@ async fn an_empty_dry_run_does_not_become_the_real_thing() {
 }
 
 #[tokio::test]
-async fn a_trial_without_a_filter_says_that_it_is_about_all() {
+async fn a_dry_run_without_a_filter_says_that_it_covers_all_jobs() {
     let server = Server::start().await;
     let client = server.client();
     some_jobs(&client).await;

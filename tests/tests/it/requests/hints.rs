@@ -1,4 +1,4 @@
-//! What is said to somebody who almost said the right thing.
+//! Hints for requests that are almost right.
 
 use http::Method;
 use protocol::media::Format;

@@ -1,4 +1,4 @@
-//! A job that has failed says so itself.
+//! `last_error`: a job that has failed says why.
 
 use serde_json::{Value, json};
 use tests::{Client, Item, Server, Wire, id};

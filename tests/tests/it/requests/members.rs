@@ -1,4 +1,4 @@
-//! Members that nobody knows: refused, named, or translated.
+//! Unknown members: refused, listed, or translated.
 
 use http::Method;
 use protocol::media::Format;
