@@ -9,6 +9,7 @@ mod engine;
 #[doc(hidden)]
 pub mod fuzz;
 mod hash;
+mod histogram;
 mod http;
 mod job;
 mod jq;

@@ -29,6 +29,7 @@ use command::batches::Plan;
 use command::budgets::ListBudgets;
 use command::crons::{DeleteCrons, ListCrons, PutEntry};
 use command::jobs::SucceedWith;
+use command::report::GetReport;
 use command::streams::ListWorkers;
 use command::{About, Command, Drain, Reject, Reply, Reset, Stop};
 use crons::Crons;
@@ -215,6 +216,7 @@ impl Engine {
             Command::ListQueues(list) => Ok(Reply::ListQueues(self.queue_states(list.names.as_deref()))),
             Command::PauseQueue(pause) => Ok(Reply::PauseQueue(self.pause(pause))),
             Command::ForgetQueue(forget) => self.forget_queue(&forget.0).map(Reply::ForgetQueue),
+            Command::GetReport(GetReport) => Ok(Reply::GetReport(self.report())),
 
             Command::ListBudgets(ListBudgets) => Ok(Reply::ListBudgets(self.budgets.views())),
             Command::GetBudget(get) => self.budget(&get.0).map(Reply::GetBudget),

@@ -25,6 +25,7 @@ use crate::engine::command::jobs::{
 };
 use crate::engine::command::once::{Envelope, Once};
 use crate::engine::command::queues::{ForgetQueue, ListQueues, PauseQueue};
+use crate::engine::command::report::GetReport;
 use crate::engine::command::streams::{
     CaughtUp, CloseStream, FinishPoll, Link, ListWorkers, OpenStream, RenewStream, StopTaking, StreamKind,
     WorkerInfo,
@@ -65,6 +66,7 @@ pub(super) enum Act {
     Attempt(LeasedJob),
     Queues(Option<Vec<QueueName>>),
     Workers,
+    Report,
     Wait { id: JobId, key: u64, told: Told },
     Unwait { id: JobId, key: u64 },
     EnqueueAndWait { job: NewJob, key: u64, told: Told },
@@ -195,6 +197,7 @@ impl Act {
             Self::Attempt(job) => GetAttempt(job).into(),
             Self::Queues(names) => ListQueues { names }.into(),
             Self::Workers => ListWorkers.into(),
+            Self::Report => GetReport.into(),
             Self::Wait { id, key, told } => Wait { id, waiter: told.waiter(key) }.into(),
             Self::Unwait { id, key } => Unwait { id, key }.into(),
             Self::EnqueueAndWait { job, key, told } => {

@@ -26,6 +26,7 @@ mod failures;
 mod heard;
 mod hour;
 mod ledger;
+mod mirror;
 mod model;
 mod outcomes;
 mod profile;

@@ -122,6 +122,8 @@ impl Model {
             Act::Attempt(job) => self.check_attempt(*job, answer),
             Act::Queues(names) => self.check_queues(names.as_deref(), answer),
             Act::Workers => self.check_workers(answer),
+            // The mirror looks at it.
+            Act::Report => Ok(()),
             other => bail!("{other} is more than a look"),
         }
     }
@@ -186,11 +188,7 @@ impl Model {
 
     fn check_queues(&self, names: Option<&[QueueName]>, answer: &Answer) -> Result<()> {
         let Ok(Reply::ListQueues(states)) = answer else { bail!("answered {answer:?}") };
-        let used = || {
-            let with_jobs = self.jobs.values().map(|entry| entry.queue.clone());
-            with_jobs.chain(self.paused.iter().cloned()).collect::<BTreeSet<_>>().into_iter().collect()
-        };
-        let names: Vec<QueueName> = names.map_or_else(used, <[_]>::to_vec);
+        let names: Vec<QueueName> = names.map_or_else(|| self.used_queues(), <[_]>::to_vec);
         let mut expected: Vec<QueueState> = names.iter().map(|name| self.queue_state(name)).collect();
         let mut states = states.clone();
         states.sort_by(|a, b| a.name.cmp(&b.name));
@@ -199,7 +197,13 @@ impl Model {
         Ok(())
     }
 
-    fn queue_state(&self, name: &QueueName) -> QueueState {
+    /// The queues that have jobs or are paused.
+    pub(super) fn used_queues(&self) -> Vec<QueueName> {
+        let with_jobs = self.jobs.values().map(|entry| entry.queue.clone());
+        with_jobs.chain(self.paused.iter().cloned()).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    pub(super) fn queue_state(&self, name: &QueueName) -> QueueState {
         let mut counts = JobCounts::default();
         for entry in self.jobs.values().filter(|entry| entry.queue == *name) {
             *counts.stored.of_mut(entry.job.status) += 1;
@@ -250,12 +254,13 @@ impl World {
         let names = rng.bool().then_some(names);
         let queues = self.model.queue_ids.keys().filter(|_| rng.bool()).cloned().collect();
         let queues = rng.bool().then_some(queues);
-        match rng.u32(..6) {
+        match rng.u32(..8) {
             0 => Act::Inspect((0..rng.usize(..4)).map(|_| self.any_id(rng)).collect()),
             1 => Act::Count(names),
             2 => Act::Queues(names),
             3 => Act::Workers,
             4 => Act::Attempt(self.target(rng)),
+            5 | 6 => Act::Report,
             _ => Act::List(Listing {
                 queues,
                 from: rng.bool().then(|| self.any_id(rng)),

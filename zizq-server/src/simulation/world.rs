@@ -15,6 +15,7 @@ use super::batches::Folding;
 use super::disk::Disk;
 use super::heard::Ear;
 use super::ledger::{Ledger, leftovers};
+use super::mirror::Mirror;
 use super::model::Model;
 use super::profile::{Profile, chance, one};
 use super::streams::State;
@@ -59,6 +60,7 @@ pub(super) struct World {
     pub profile: Profile,
     pub(super) core: Core<Disk>,
     pub(super) ear: Ear,
+    mirror: Mirror,
     pub model: Model,
     /// What the wall clock says.
     pub wall: u64,
@@ -107,6 +109,7 @@ impl World {
         Ok(Self {
             profile,
             ear: Ear::new(core.events().listen(), &model),
+            mirror: Mirror::default(),
             core,
             synced: model.clone(),
             unsynced: Vec::new(),
@@ -233,6 +236,7 @@ impl World {
         for (act, answer) in acts.iter().zip(&answers) {
             self.model.apply(act, answer).with_context(|| format!("{act}"))?;
             self.follow(act, answer);
+            self.mirror.hear(answer, &self.model).with_context(|| format!("{act}"))?;
         }
         let late = self.core.late_answers();
         let snapshot = self.core.store().snapshot();

@@ -10,6 +10,7 @@ pub(crate) mod crons;
 pub(crate) mod jobs;
 pub(crate) mod once;
 pub(crate) mod queues;
+pub(crate) mod report;
 pub(crate) mod streams;
 
 use std::borrow::Cow;
@@ -40,6 +41,7 @@ use jobs::{
     Wait, Waits,
 };
 use once::Repeated;
+use report::{GetReport, Report};
 use queues::{ForgetQueue, ListQueues, PauseQueue, QueueIds, QueueState};
 use streams::{
     CaughtUp, CloseStream, FinishPoll, ListWorkers, OpenStream, Opened, RenewStream, StopTaking, WorkerState,
@@ -233,6 +235,7 @@ requests! {
     ListQueues:     Ask,     whole, Vec<QueueState>,       |_list| About::Nothing;
     PauseQueue:     Change,  whole, QueueState,            |_pause| About::Nothing;
     ForgetQueue:    Change,  whole, (),                    |_forget| About::Nothing;
+    GetReport:      Ask,     whole, Box<Report>,           |_get| About::Nothing;
 
     ListBudgets:    Ask,     whole, Vec<BudgetView>,       |_list| About::Nothing;
     GetBudget:      Ask,     whole, BudgetView,            |_get| About::Nothing;

@@ -158,6 +158,7 @@ impl Engine {
             self.streams.tell(lease.stream, Item::Cancel { id, reason: CancelReason::Deleted });
         }
         self.end_lease(id);
+        self.queues.tally(seen.job.queue, |tally| tally.deleted += 1);
         self.remove(&seen.job, seen.status, None);
     }
 

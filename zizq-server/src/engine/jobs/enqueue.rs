@@ -56,11 +56,13 @@ impl Engine {
             if step == Step::Folds
                 && let Some(job) = batch.and_then(|batch| open.get(&batch.key))
             {
+                self.queues.tally(job.queue, |tally| tally.folded += 1);
                 enqueued.extend(self.enqueued(job.clone(), Status::Ready, Outcome::Folded));
                 continue;
             }
             let unique = new.flow.as_ref().and_then(|flow| flow.unique.as_ref());
             if let Some((job, in_flight)) = unique.and_then(|unique| self.duplicate_of(unique, found)) {
+                self.queues.tally(job.queue, |tally| tally.duplicates += 1);
                 let status = if in_flight { Status::InFlight } else { job.status };
                 enqueued.extend(self.enqueued(job, status, Outcome::Duplicate));
                 continue;

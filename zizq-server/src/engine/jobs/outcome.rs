@@ -15,6 +15,7 @@ use super::transition::Then;
 use crate::engine::command::Reject;
 use crate::engine::command::jobs::{Fail, Failed};
 use crate::engine::outbox::Item;
+use crate::engine::command::report::Tally;
 use crate::engine::streams::lease::Lease;
 use crate::engine::streams::renew::SLICE_BYTES;
 use crate::engine::{Engine, Found};
@@ -50,6 +51,7 @@ impl Engine {
     }
 
     fn complete(&mut self, job: Arc<Job>) {
+        self.queues.ended(job.queue, self.ran(&job), |tally| tally.completed += 1);
         let (keep, now) = (self.completed_ms(&job), self.clock.now());
         if keep == 0 {
             self.remove(&job, Status::InFlight, Some(Status::Completed));
@@ -76,7 +78,9 @@ impl Engine {
         let claim = self.claim(job, found)?;
         let job = self.take_back(job.id, claim).ok_or(Reject::NotFound)?;
         let queue = self.queues.name(job.queue).cloned().ok_or(Reject::NotFound)?;
-        Ok(Failed { job: self.end_attempt(job, failure), queue })
+        let job = self.end_attempt(job, failure);
+        self.queues.ended(job.queue, self.ran(&job), |tally| *tally.failures_of(job.status, false) += 1);
+        Ok(Failed { job, queue })
     }
 
     /// Counts a failure and decides what follows. The job is out of flight, and still stored as ready.
@@ -166,13 +170,17 @@ impl Engine {
                 error_type: Some("timed_out".to_owned()),
                 ..Failure::default()
             };
-            self.end_attempt(lease.job, failure);
+            let job = self.end_attempt(lease.job, failure);
+            self.queues.ended(job.queue, ran, |tally| *tally.failures_of(job.status, true) += 1);
         }
     }
 
-    /// Ends a delivery that came to nothing: the job is ready again, or dead if it was delivered too often.
-    pub(in crate::engine) fn give_back(&mut self, mut job: Arc<Job>) {
+    /// Ends a delivery that came to nothing: the job is ready again, or dead if it was delivered too often. `was_left`:
+    /// whether its worker is gone, rather than silent.
+    pub(in crate::engine) fn give_back(&mut self, mut job: Arc<Job>, was_left: bool) {
         if job.deliveries < self.settings.max_deliveries {
+            let count = |tally: &mut Tally| *if was_left { &mut tally.returned } else { &mut tally.expired } += 1;
+            self.queues.tally(job.queue, count);
             Arc::make_mut(&mut job).lapsed = true;
             self.requeue(job);
             return;
@@ -187,7 +195,8 @@ impl Engine {
             kill: Some(true),
             ..Failure::default()
         };
-        self.end_attempt(job, failure);
+        let job = self.end_attempt(job, failure);
+        self.queues.tally(job.queue, |tally| tally.dead += 1);
     }
 }
 

@@ -77,6 +77,7 @@ impl Engine {
     pub(in crate::engine) fn create(&mut self, new: NewJob) -> Arc<Job> {
         let job = Arc::new(self.admit(new));
         let job = self.settle(job);
+        self.queues.tally(job.queue, |tally| tally.enqueued += 1);
         self.passes(&job, None, Some(job.status));
         job
     }
@@ -158,9 +159,7 @@ impl Engine {
         if lease.saved.is_some() {
             self.batch.remove_lease(id);
         }
-        if let Some(queue) = self.queues.get_mut(lease.job.queue) {
-            queue.in_flight -= 1;
-        }
+        self.queues.let_go(lease.job.queue);
         if !lease.job.draw.is_none() {
             self.budgets.let_go(lease.job.draw);
         }

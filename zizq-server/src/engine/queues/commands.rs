@@ -6,9 +6,6 @@ use protocol::plural::plural;
 use crate::engine::Engine;
 use crate::engine::command::Reject;
 use crate::engine::command::queues::{PauseQueue, QueueState};
-use crate::engine::streams::Takes;
-use crate::hash::HashMap;
-use crate::job::id::QueueId;
 
 impl Engine {
     pub(in crate::engine) fn pause(&mut self, PauseQueue { queue, paused }: PauseQueue) -> QueueState {
@@ -42,19 +39,6 @@ impl Engine {
     }
 
     pub(in crate::engine) fn queue_states(&self, names: Option<&[QueueName]>) -> Vec<QueueState> {
-        let mut by_queue: HashMap<QueueId, u64> = HashMap::default();
-        let mut for_all = 0;
-        for stream in self.streams.connected() {
-            match &stream.takes {
-                Takes::All => for_all += 1,
-                Takes::Queues(ids) => ids.iter().for_each(|id| *by_queue.entry(*id).or_default() += 1),
-            }
-        }
-        let mut states = self.queues.states(names);
-        for state in &mut states {
-            let own = self.queues.known(&state.name).and_then(|id| by_queue.get(&id));
-            state.workers = for_all + own.copied().unwrap_or_default();
-        }
-        states
+        self.queues.states(names)
     }
 }

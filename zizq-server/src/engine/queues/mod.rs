@@ -3,6 +3,7 @@
 mod commands;
 pub(super) mod cursors;
 pub(super) mod lanes;
+mod report;
 pub(super) mod window;
 
 use std::collections::VecDeque;
@@ -14,6 +15,7 @@ use protocol::name::QueueName;
 use crate::engine::budgets::drawing::Drawing;
 use crate::engine::command::jobs::{JobCounts, Seen};
 use crate::engine::command::queues::{LastRelease, QueueState};
+use crate::engine::command::report::Tally;
 use crate::engine::streams::lease::Lease;
 use crate::hash::{HashMap, HashSet};
 use crate::job::Job;
@@ -23,11 +25,12 @@ use crate::job::id::QueueId;
 use crate::store::batch::Batch;
 use crate::store::record::QueueRecord;
 use lanes::{Head, Lanes};
+use report::News;
 
 #[derive(Debug)]
 pub(in crate::engine) struct Queue {
     pub record: QueueRecord,
-    pub in_flight: u64,
+    in_flight: u64,
     /// Ready jobs that draw on no budget.
     pub lanes: Lanes,
     /// Ready jobs that draw on budgets.
@@ -44,13 +47,21 @@ pub(in crate::engine) struct Queue {
     may_go: bool,
     /// The number of streams that take from it by name.
     takers: usize,
+    /// The number of connected streams that take from it by name.
+    workers: u64,
+    tally: Tally,
+    /// Whether it is in the list of queues to report.
+    has_news: bool,
+    /// Whether it was ever reported.
+    is_reported: bool,
     pub last_release: Option<Arc<LastRelease>>,
 }
 
 /// All queues that there is a reason to know.
 ///
 /// - `by_name` and `by_id` have the same queues. While the engine runs, no number is given to a second queue.
-/// - A queue that has changed is in `changed`, and one without jobs that may go in `may_go`, each once.
+/// - A queue that has changed is in `changed`, one without jobs that may go in `may_go`, and one that has changed since it
+///   was last reported in `news`, each once.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Queues {
     by_name: HashMap<QueueName, QueueId>,
@@ -58,6 +69,7 @@ pub(in crate::engine) struct Queues {
     changed: Vec<QueueId>,
     /// Queues that had no job when they were last checked.
     may_go: Vec<QueueId>,
+    news: News,
     next: u32,
 }
 
@@ -68,6 +80,7 @@ impl Queues {
         self.by_name.insert(record.name.clone(), id);
         let lanes = Lanes::new(id, DrawId::NONE, record.counts.ready == 0);
         self.by_id.insert(id, Queue::new(record, lanes));
+        self.has_news(id);
     }
 
     /// Keeps the numbers of queues without jobs from being given out again.
@@ -127,7 +140,10 @@ impl Queues {
             queue.may_go = false;
             if queue.record.counts.total() == 0 && !queue.record.paused && queue.takers == 0 {
                 self.by_name.remove(&queue.record.name);
-                gone.extend(self.by_id.remove(&id).map(|queue| (id, queue.drawing)));
+                gone.extend(self.by_id.remove(&id).map(|queue| {
+                    self.news.last(id, &queue);
+                    (id, queue.drawing)
+                }));
             }
         }
         gone
@@ -175,12 +191,8 @@ impl Queues {
     pub(in crate::engine) fn move_held(&mut self, from: QueueId, to: QueueId) {
         self.count_down(from, Status::InFlight);
         self.count_up(to, Status::InFlight);
-        if let Some(queue) = self.by_id.get_mut(&from) {
-            queue.in_flight -= 1;
-        }
-        if let Some(queue) = self.by_id.get_mut(&to) {
-            queue.in_flight += 1;
-        }
+        self.let_go(from);
+        self.hold(to);
     }
 
     /// Counts one more job of a status.
@@ -207,6 +219,7 @@ impl Queues {
                 queue.changed = true;
                 self.changed.push(id);
             }
+            self.news.note(id, queue);
         }
     }
 
@@ -222,13 +235,8 @@ impl Queues {
 
     /// Returns the state of the queues with these names, or of all that have a job or are paused.
     pub(in crate::engine) fn states(&self, names: Option<&[QueueName]>) -> Vec<QueueState> {
-        let state = |queue: &Queue| QueueState {
-            name: queue.record.name.clone(),
-            paused: queue.record.paused,
-            counts: JobCounts { stored: queue.record.counts, in_flight: queue.in_flight },
-            workers: 0,
-            last_release: queue.last_release.clone(),
-        };
+        let for_all = self.news.workers_for_all();
+        let state = |queue: &Queue| queue.state(for_all);
         match names {
             None => {
                 let used = |queue: &&Queue| queue.record.paused || queue.record.counts.total() > 0;
@@ -238,7 +246,7 @@ impl Queues {
                 .iter()
                 .map(|name| match self.known(name).and_then(|id| self.by_id.get(&id)) {
                     Some(queue) => state(queue),
-                    None => QueueState::empty(name.clone()),
+                    None => QueueState { workers: for_all, ..QueueState::empty(name.clone()) },
                 })
                 .collect(),
         }
@@ -286,6 +294,7 @@ impl Queues {
             queue.may_go = true;
             queue.in_flight = 0;
             queue.last_release = None;
+            self.news.note(*id, queue);
             queue.lanes = Lanes::new(*id, DrawId::NONE, true);
             queue.drawing = Drawing::default();
         }
@@ -306,7 +315,22 @@ impl Queue {
             named: false,
             may_go: false,
             takers: 0,
+            workers: 0,
+            tally: Tally::default(),
+            has_news: false,
+            is_reported: false,
             last_release: None,
+        }
+    }
+
+    /// Returns its state, where this many streams take from all queues.
+    fn state(&self, for_all: u64) -> QueueState {
+        QueueState {
+            name: self.record.name.clone(),
+            paused: self.record.paused,
+            counts: JobCounts { stored: self.record.counts, in_flight: self.in_flight },
+            workers: self.workers + for_all,
+            last_release: self.last_release.clone(),
         }
     }
 

@@ -29,6 +29,9 @@ impl Engine {
             Some((key, event)) => self.take_over(key, event, takes, &open),
             None => self.open_new(takes, &open),
         };
+        if let Some(stream) = self.streams.get(opened.link.stream) {
+            self.queues.connected(stream);
+        }
         self.dispatcher.feed(&mut self.streams, opened.link.stream);
         Ok(opened)
     }
@@ -58,6 +61,10 @@ impl Engine {
     /// Takes over the stream of a worker that has come back: its new connection gets what it may have missed.
     fn take_over(&mut self, key: u64, event: u64, takes: Takes, open: &OpenStream) -> Opened {
         self.dispatcher.stop_waiting(&mut self.queues, &mut self.streams, key);
+        self.queues.resumed();
+        if let Some(stream) = self.streams.get(key) {
+            self.queues.disconnected(stream);
+        }
         if let Some(Takes::Queues(ids)) = self.streams.get(key).map(|stream| &stream.takes) {
             self.queues.forget_taker(ids);
         }
@@ -115,6 +122,7 @@ impl Engine {
             StreamKind::Bound | StreamKind::Poll => 0,
         };
         let until = up + wait_ms;
+        self.queues.disconnected(stream);
         stream.state = if wait_ms == 0 { State::Gone { since: up } } else { State::Broken { until } };
         // What this turn was going to send was not sent; the worker must hear of a cancellation when it comes back.
         stream.miss();
@@ -132,6 +140,7 @@ impl Engine {
 
     pub(in crate::engine) fn finish(&mut self, link: Link) {
         if let Some(stream) = self.streams.linked(link) {
+            self.queues.disconnected(stream);
             stream.state = State::Answered;
             self.dispatcher.stop_waiting(&mut self.queues, &mut self.streams, link.stream);
             self.drop_if_over(link.stream);

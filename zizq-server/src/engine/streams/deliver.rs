@@ -15,6 +15,7 @@ impl Engine {
     /// Delivers a ready job to a stream.
     pub(in crate::engine) fn deliver(&mut self, key: u64, mut job: Arc<Job>) {
         self.leaves_ready(&job);
+        self.queues.delivered(job.queue, self.waited(&job));
         let token = self.clock.next_token();
         let delivered = Arc::make_mut(&mut job);
         delivered.deliveries = delivered.deliveries.saturating_add(1);

@@ -166,9 +166,7 @@ impl Engine {
     /// Enters a lease everywhere it is known.
     pub(in crate::engine) fn lease_to(&mut self, key: u64, mut lease: Lease) {
         lease.deadline = self.deadline(&lease.job);
-        if let Some(queue) = self.queues.get_mut(lease.job.queue) {
-            queue.in_flight += 1;
-        }
+        self.queues.hold(lease.job.queue);
         if !lease.job.draw.is_none() {
             self.budgets.hold(lease.job.draw);
         }
@@ -209,21 +207,22 @@ impl Engine {
     /// Remembers why a worker gives back what it holds: often that is the only sign of what is wrong with it.
     fn note_release(&mut self, id: JobId, reason: &str) {
         let Some(lease) = self.leases.get(id) else { return };
-        let Some(queue) = self.queues.get_mut(lease.job.queue) else { return };
+        let Some(queue) = self.queues.name(lease.job.queue) else { return };
         let mut stream = self.streams.get_mut(lease.stream);
         let release = Arc::new(LastRelease {
             reason: reason.to_owned(),
             at: self.clock.now(),
-            queue: queue.record.name.clone(),
+            queue: queue.clone(),
             worker: stream.as_ref().and_then(|stream| stream.about.worker.clone()),
         });
         if let Some(stream) = &mut stream {
             stream.last_release = Some(release.clone());
         }
-        queue.last_release = Some(release);
+        self.queues.note_release(lease.job.queue, release);
     }
 
     fn release_one(&mut self, mut job: Arc<Job>, ready_at: Option<u64>) {
+        self.queues.tally(job.queue, |tally| tally.released += 1);
         let released = Arc::make_mut(&mut job);
         // It was not delivered after all, and its worker has said all it has to say.
         released.lapsed = false;
@@ -260,11 +259,12 @@ impl Engine {
         let Some(stream) = self.streams.get(key) else { return };
         let Look { over, next, is_cut } = look_at(stream, &self.leases, self.clock.up());
         let has_lapsed = stream.lapses || !over.is_empty();
+        let was_left = matches!(stream.state, State::Broken { .. } | State::Gone { .. });
         // The youngest first: each goes in front of the one before.
         for id in over.into_iter().rev() {
             self.streams.tell(key, Item::Cancel { id, reason: CancelReason::LeaseLost });
             if let Some(lease) = self.end_lease(id) {
-                self.give_back(lease.job);
+                self.give_back(lease.job, was_left);
             }
         }
         match self.streams.get_mut(key) {
