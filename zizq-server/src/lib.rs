@@ -3,6 +3,7 @@
 
 mod api;
 mod batching;
+mod board;
 mod clock;
 pub mod config;
 mod engine;

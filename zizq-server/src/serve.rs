@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::api::App;
 use crate::batching::{self, Batcher};
+use crate::board::Board;
 use crate::clock::{self, millis};
 use crate::config::{Config, Limits};
 use crate::engine::command::jobs::CountJobs;
@@ -82,9 +83,12 @@ impl Server {
         let (limits, filters) = (config.limits, config.filters.limits());
         let batcher = Arc::new(Batcher::new(engine.clone(), filters, limits.max_payload_size));
         tokio::spawn(batcher.clone().follow(fired));
+        let board = Board::new(engine.clone());
+        tokio::spawn(board.clone().follow(closing.clone()));
         let app = Arc::new(App {
             reader: Reader::new(store, engine.clone(), filters),
             batcher,
+            board,
             engine,
             logs,
             unread: Arc::default(),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
 
 mod batches;
+mod board;
 mod budgets;
 mod bulk;
 mod change;

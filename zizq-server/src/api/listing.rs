@@ -74,7 +74,7 @@ impl Listing {
 }
 
 /// The approximate size of a value, in bytes.
-fn weight(value: &Value) -> usize {
+pub(super) fn weight(value: &Value) -> usize {
     match value {
         Value::String(text) => 3 + text.len(),
         Value::Array(list) => 2 + list.iter().map(weight).sum::<usize>(),

@@ -25,6 +25,7 @@ mod queues;
 mod refusal;
 pub(crate) mod route;
 mod server;
+mod stats;
 mod stream;
 mod take;
 mod wait;
@@ -37,6 +38,7 @@ use protocol::media::Format;
 use tokio::sync::watch;
 
 use crate::batching::Batcher;
+use crate::board::Board;
 use crate::config::Limits;
 use crate::engine::outbox::AllUnread;
 use crate::http::Service;
@@ -54,6 +56,7 @@ pub(crate) struct App {
     pub engine: Handle,
     pub reader: Reader,
     pub batcher: Arc<Batcher>,
+    pub board: Board,
     pub limits: Limits,
     pub work: Work,
     pub events: Arc<Hub>,
@@ -152,6 +155,8 @@ async fn call(app: &Arc<App>, request: &Request, call: Call) -> Answer {
         Call::SetCostBulk => budgets::set_cost_bulk(app, request).await,
         Call::UnbindBulk => budgets::unbind_bulk(app, request).await,
         Call::ClearBindingsBulk => budgets::clear_bulk(app, request).await,
+        Call::Stats => stats::stats(app, request).await,
+        Call::StatsHistory => stats::history(app, request).await,
         Call::ListQueues => queues::list(app, request).await,
         Call::GetQueue => queues::one(app, request).await,
         Call::ForgetQueue => queues::forget(app, request).await,

@@ -1,34 +1,196 @@
 //! `GET /queues`, `GET /queues/{q}`, pause and resume, `GET /workers`.
 
+use std::borrow::Cow;
+
+use protocol::error::excerpt;
 use protocol::job::Status;
 use protocol::name::QueueName;
+use protocol::page::{MAX_PAGE, Pages};
 use protocol::synonyms;
 use serde_json::{Value, json};
 
 use super::App;
-use super::listing::Listing;
-use crate::engine::command::queues::{ForgetQueue, LastRelease, ListQueues, PauseQueue, QueueState};
+use super::listing::{Listing, weight};
+use super::stats::{one_of, rates};
+use crate::board::{Flow, Order, Position, QueueRow, Rates, Selection};
+use crate::clock;
+use crate::engine::command::queues::{
+    ForgetQueue, LastRelease, ListQueues, OldestReady, OldestReadyAt, PauseQueue, QueueState,
+};
+use crate::engine::command::report::Tally;
 use crate::engine::command::streams::{ListWorkers, WorkerState};
+use crate::hash::HashMap;
+use crate::http::memory::PAGE;
+use crate::http::query::Query;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
 
 /// The most names that are compared to suggest the intended queue.
 const MAX_NAMES: usize = 1_000;
+/// How many queues the engine is asked about at a time.
+const OLDEST_SLICE: usize = 1_000;
+/// The most queues of one answer whose oldest jobs are looked up in the store.
+const MAX_SEEKS: usize = 200;
+/// The least number of deliveries per second that says how long a backlog will take.
+const LEAST_RATE: f64 = 0.001;
 
 pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let details = query.flag("details")?;
-    let listing = Listing::read(&mut query)?;
+    let (mut selection, page) = read_selection(&mut query, details)?;
     query.finish()?;
-    if !details {
-        let names = app.reader.queues().await?;
-        return listing
-            .answer(request, ("/queues", "queues"), names, ToString::to_string, |name| json!(name));
+    // A name alone is shown while there are jobs; the details also say what is paused.
+    selection.with_jobs = !details;
+    app.board.refresh().await?;
+    let selection = with_oldest(app, selection).await?;
+    let mut selected = app.board.select(selection.clone()).await;
+    let oldest = if details { oldest_of(app, &selected.rows).await? } else { HashMap::default() };
+    let show = |row: &QueueRow| {
+        if details { detailed(row, oldest.get(&row.state.name).copied()) } else { json!(row.state.name) }
+    };
+    let (mut shown, mut bytes) = (Vec::with_capacity(selected.rows.len()), 0);
+    for (at, row) in selected.rows.iter().enumerate() {
+        if bytes > PAGE {
+            let last = at.checked_sub(1).and_then(|last| selected.rows.get(last));
+            selected.next = last.map(|row| selection.position(row));
+            break;
+        }
+        let value = show(row);
+        bytes += weight(&value);
+        shown.push(value);
     }
-    let states = app.engine.ask(ListQueues { names: None }).await?;
-    let oldest = app.reader.oldest_ready(None).await?;
-    let show = |state: &QueueState| queue(state, oldest.get(&state.name));
-    listing.answer(request, ("/queues?details=true", "queues"), states, |state| state.name.to_string(), show)
+    let mut answer = json!({"queues": shown});
+    if let Some(members) = answer.as_object_mut()
+        && (selected.next.is_some() || page.is_asked_for)
+    {
+        let next = selected.next.map(|position| page.link(&position));
+        members.insert("pages".to_owned(), json!(Pages { this: page.this, next, prev: None }));
+    }
+    Ok(reply::ok(request.format, &answer))
+}
+
+/// The links of a list of queues.
+struct Links {
+    /// The list as it was asked for.
+    this: String,
+    /// The same without a position.
+    base: String,
+    /// Whether only a part was asked for.
+    is_asked_for: bool,
+    by_name: bool,
+}
+
+impl Links {
+    fn link(&self, after: &Position) -> String {
+        let from = if self.by_name { after.name.clone() } else { format!("{}:{}", after.value, after.name) };
+        with_param(&self.base, "from", &from)
+    }
+}
+
+fn with_param(path: &str, name: &str, value: &str) -> String {
+    let mut path = path.to_owned();
+    path.push(if path.contains('?') { '&' } else { '?' });
+    path.extend([name, "="]);
+    path.extend(form_urlencoded::byte_serialize(value.as_bytes()));
+    path
+}
+
+/// Reads which queues are wanted, and the links that lead there.
+fn read_selection(query: &mut Query<'_>, details: bool) -> Result<(Selection, Links), Refusal> {
+    let mut base = if details { "/queues?details=true" } else { "/queues" }.to_owned();
+    for name in ["prefix", "contains", "status", "paused", "order", "desc", "limit"] {
+        if let Some(value) = query.peek(name).filter(|value| !value.is_empty()) {
+            base = with_param(&base, name, value);
+        }
+    }
+    let text = |text: Option<Cow<'_, str>>| text.filter(|text| !text.is_empty()).map(Cow::into_owned);
+    let (prefix, contains) = (text(query.text("prefix")), text(query.text("contains")));
+    let statuses = Status::ALL.map(|status| (status.as_str(), status));
+    let status = query.read("status", |text| one_of(text, &statuses))?;
+    let paused = query.peek("paused").is_some().then(|| query.flag("paused")).transpose()?;
+    let order = query.read("order", |text| one_of(text, &Order::ALL))?.unwrap_or_default();
+    let descending = query.flag("desc")?;
+    let limit = query.number("limit", 1, MAX_PAGE)?;
+    let from = text(query.text("from"));
+    let this = from.as_ref().map_or_else(|| base.clone(), |from| with_param(&base, "from", from));
+    let (by_name, is_asked_for) = (order == Order::Name, from.is_some() || limit.is_some());
+    let position = |from: String| match from.split_once(':') {
+        _ if by_name => Ok(Position { value: 0, name: from }),
+        Some((value, name)) if value.parse::<u64>().is_ok() => {
+            Ok(Position { value: value.parse().unwrap_or_default(), name: name.to_owned() })
+        }
+        _ => Err(Refusal::invalid(format!(
+            "from: `{}` is not a position in this order; use the `next` of a page",
+            excerpt(&from)
+        ))),
+    };
+    let from = from.map(position).transpose()?;
+    let limit = limit.and_then(|limit| usize::try_from(limit).ok());
+    let oldest = HashMap::default();
+    let selection = Selection {
+        with_jobs: false,
+        prefix,
+        contains,
+        status,
+        paused,
+        order,
+        descending,
+        from,
+        limit,
+        oldest,
+    };
+    Ok((selection, Links { this, base, is_asked_for, by_name }))
+}
+
+/// Adds what an order by age needs: how old the oldest ready job of each queue is.
+async fn with_oldest(app: &App, selection: Selection) -> Result<Selection, Refusal> {
+    if selection.order != Order::Oldest {
+        return Ok(selection);
+    }
+    let by_name = Selection {
+        order: Order::Name,
+        from: None,
+        limit: None,
+        status: Some(Status::Ready),
+        ..selection.clone()
+    };
+    let names = app.board.select(by_name).await.rows.into_iter().map(|row| row.state.name).collect();
+    Ok(Selection { oldest: oldest(app, names).await?, ..selection })
+}
+
+/// Since when the oldest ready jobs of these queues have been ready.
+async fn oldest_of(app: &App, rows: &[QueueRow]) -> Result<HashMap<QueueName, u64>, Refusal> {
+    let ready = rows.iter().filter(|row| row.state.counts.of(Status::Ready) > 0);
+    oldest(app, ready.map(|row| row.state.name.clone()).collect()).await
+}
+
+/// The engine knows the oldest job of every queue that somebody takes from. The others are looked up in the store, but
+/// only so many: each is a read or two.
+async fn oldest(app: &App, names: Vec<QueueName>) -> Result<HashMap<QueueName, u64>, Refusal> {
+    let (mut oldest, mut in_store) = (HashMap::default(), Vec::new());
+    for slice in names.chunks(OLDEST_SLICE) {
+        let answers = app.engine.ask(OldestReady(slice.to_vec())).await?;
+        for (name, answer) in slice.iter().zip(answers) {
+            match answer {
+                OldestReadyAt::None => {}
+                OldestReadyAt::At(at) => drop(oldest.insert(name.clone(), at)),
+                OldestReadyAt::InStore if in_store.len() < MAX_SEEKS => in_store.push(name.clone()),
+                OldestReadyAt::InStore => {}
+            }
+        }
+    }
+    if !in_store.is_empty() {
+        oldest.extend(app.reader.oldest_ready(&in_store).await?);
+    }
+    Ok(oldest)
+}
+
+fn detailed(row: &QueueRow, oldest: Option<u64>) -> Value {
+    let mut shown = queue(&row.state, oldest.as_ref());
+    if let Some(members) = shown.as_object_mut() {
+        members.insert("rates".to_owned(), rates(&row.rates, None));
+    }
+    shown
 }
 
 pub(crate) async fn one(app: &App, request: &Request) -> Answer {
@@ -52,30 +214,57 @@ pub(crate) async fn forget(app: &App, request: &Request) -> Answer {
 }
 
 async fn answer(app: &App, request: &Request, state: QueueState) -> Answer {
-    let oldest = app.reader.oldest_ready(Some(std::slice::from_ref(&state.name))).await?;
+    app.board.refresh().await?;
+    let row = app.board.queue(&state.name);
+    let oldest = oldest(app, vec![state.name.clone()]).await?;
     let mut shown = queue(&state, oldest.get(&state.name));
-    if let (Some(note), Some(members)) = (note(app, &state).await?, shown.as_object_mut()) {
-        members.insert("note".to_owned(), json!(note));
+    if let Some(members) = shown.as_object_mut() {
+        let known = row.as_ref().map_or((Rates::default(), Tally::default()), |row| (row.rates, row.tally));
+        members.insert("rates".to_owned(), rates(&known.0, None));
+        let age = oldest.get(&state.name).map(|at| clock::now().wall.saturating_sub(*at));
+        members.insert("oldest_ready_ms".to_owned(), json!(age.unwrap_or_default()));
+        members.insert("backlog_ms".to_owned(), json!(backlog(&state, &known.0, &known.1)));
+        members.extend(note(app, &state).map(|note| ("note".to_owned(), json!(note))));
     }
     Ok(reply::ok(request.format, &shown))
 }
 
-/// Returns a note about a queue without jobs, whose name may be a typo.
-async fn note(app: &App, state: &QueueState) -> Result<Option<String>, Refusal> {
-    if state.counts.stored.total() > 0 {
-        return Ok(None);
+/// How long the ready jobs will take, in milliseconds: at the rate of the last minute or, if none were delivered, by the
+/// mean time of earlier attempts, one per worker. None if neither is known.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an estimate"
+)]
+fn backlog(state: &QueueState, rates: &Rates, tally: &Tally) -> Option<u64> {
+    let (ready, rate) = (state.counts.of(Status::Ready), rates.minute(Flow::Delivered));
+    if ready == 0 {
+        return Some(0);
     }
-    let names = app.reader.queues().await?;
+    if rate >= LEAST_RATE {
+        return Some((ready as f64 / rate * 1_000.0) as u64);
+    }
+    let mean = tally.ran.mean()?;
+    Some(ready.saturating_mul(mean) / state.workers.max(1))
+}
+
+/// Returns a note about a queue without jobs, whose name may be a typo.
+fn note(app: &App, state: &QueueState) -> Option<String> {
+    if state.counts.stored.total() > 0 {
+        return None;
+    }
+    let names = app.board.names();
     let names: Vec<&str> = names.iter().take(MAX_NAMES).map(QueueName::as_str).collect();
     let meant = synonyms::suggest(&state.name, &names).map(|meant| format!("; did you mean `{meant}`?"));
-    Ok(match (state.paused, meant) {
+    match (state.paused, meant) {
         (false, None) => None,
         (false, Some(meant)) => Some(format!("no job is in this queue{meant}")),
         (true, meant) => Some(format!(
             "no job is in this queue; it stays paused until it is resumed, or deleted with DELETE{}",
             meant.unwrap_or_default()
         )),
-    })
+    }
 }
 
 fn name(request: &Request) -> Result<QueueName, Refusal> {

@@ -8,6 +8,8 @@ use percent_encoding::percent_decode_str;
 pub(crate) enum Call {
     Health,
     Version,
+    Stats,
+    StatsHistory,
     ListQueues,
     GetQueue,
     ForgetQueue,
@@ -152,9 +154,11 @@ const fn row(
 
 /// Literal segments come before `{}`, so that `/jobs/count` is not read as a job.
 #[rustfmt::skip]
-pub(super) static ROUTES: [Route; 63] = [
+pub(super) static ROUTES: [Route; 65] = [
     row(Method::GET, "/health", Call::Health, Body::Ignored, Answer::Short, Right::Anyone),
     row(Method::GET, "/version", Call::Version, Body::Ignored, Answer::Short, Right::Anyone),
+    row(Method::GET, "/stats", Call::Stats, Body::Ignored, Answer::Short, Right::Read),
+    row(Method::GET, "/stats/history", Call::StatsHistory, Body::Ignored, Answer::Short, Right::Read),
     row(Method::GET, "/queues", Call::ListQueues, Body::Ignored, Answer::Long, Right::Read),
     row(Method::GET, "/queues/{}", Call::GetQueue, Body::Ignored, Answer::Short, Right::Read),
     row(Method::DELETE, "/queues/{}", Call::ForgetQueue, Body::Empty, Answer::Short, Right::Operate),

@@ -217,6 +217,7 @@ impl Engine {
             Command::PauseQueue(pause) => Ok(Reply::PauseQueue(self.pause(pause))),
             Command::ForgetQueue(forget) => self.forget_queue(&forget.0).map(Reply::ForgetQueue),
             Command::GetReport(GetReport) => Ok(Reply::GetReport(self.report())),
+            Command::OldestReady(asked) => Ok(Reply::OldestReady(self.queues.oldest_ready(&asked.0))),
 
             Command::ListBudgets(ListBudgets) => Ok(Reply::ListBudgets(self.budgets.views())),
             Command::GetBudget(get) => self.budget(&get.0).map(Reply::GetBudget),

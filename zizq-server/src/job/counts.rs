@@ -22,6 +22,16 @@ impl Counts {
         }
     }
 
+    /// The number of jobs that are stored under a status: those in flight as ready.
+    pub const fn stored(&self, status: Status) -> u64 {
+        match status {
+            Status::Scheduled => self.scheduled,
+            Status::Ready | Status::InFlight => self.ready,
+            Status::Completed => self.completed,
+            Status::Dead => self.dead,
+        }
+    }
+
     pub const fn add(&mut self, other: &Self) {
         self.scheduled += other.scheduled;
         self.ready += other.ready;

@@ -111,13 +111,10 @@ impl Look {
 
     /// For each of these queues (or all): since when its ready job that was enqueued first has been ready, if there is
     /// one.
-    pub(super) fn oldest_ready(
-        &self,
-        queues: Option<&[QueueId]>,
-    ) -> Result<HashMap<QueueName, u64>, ReadError> {
+    pub(super) fn oldest_ready(&self, queues: &[QueueId]) -> Result<HashMap<QueueName, u64>, ReadError> {
         let filter = Filter { statuses: Some(vec![Status::Ready]), ..Filter::default() };
         let mut oldest = HashMap::default();
-        for queue in self.queues(queues)? {
+        for queue in self.queues(Some(queues))? {
             if self.abandoned.load(Ordering::Relaxed) {
                 break;
             }

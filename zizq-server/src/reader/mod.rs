@@ -24,7 +24,7 @@ use crate::job::filter::Filter;
 use crate::job::id::QueueId;
 use crate::jq::{self, Admission, Busy, Helpers, JqError};
 use crate::run::handle::{CallError, Handle};
-use crate::store::disk::DiskStore;
+use crate::store::disk::{DiskStore, Usage};
 use crate::store::record::ErrorRecord;
 use crate::store::{Store, StoreError, view};
 use look::{Look, Start};
@@ -214,32 +214,27 @@ impl Reader {
         .await
     }
 
-    /// For each of these queues (or all): since when its oldest ready job by enqueue order has been ready.
+    /// For each of these queues: since when its oldest ready job by enqueue order has been ready.
     ///
     /// # Errors
     /// [`ReadError`].
     pub(crate) async fn oldest_ready(
         &self,
-        queues: Option<&[QueueName]>,
+        queues: &[QueueName],
     ) -> Result<HashMap<QueueName, u64>, ReadError> {
         let _place = self.scans.acquire().await.map_err(|_| CallError::Stopped)?;
-        let ids = self.queue_ids(queues).await?;
-        self.blocking(move |look| look.oldest_ready(ids.as_deref())).await
+        let ids = self.engine.ask(QueueIds(queues.to_vec())).await?;
+        self.blocking(move |look| look.oldest_ready(&ids)).await
     }
 
-    /// The names of the queues that have jobs, sorted.
+    /// The space that the jobs take on the disk, and what is left there.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub(crate) async fn queues(&self) -> Result<Vec<QueueName>, ReadError> {
-        self.blocking(|look| {
-            let queues = view::queues(&look.snapshot)?.into_iter();
-            let mut names: Vec<_> =
-                queues.filter(|(_, q)| q.counts.total() > 0).map(|(_, q)| q.name).collect();
-            names.sort();
-            Ok(names)
-        })
-        .await
+    pub(crate) async fn disk(&self) -> Result<Usage, ReadError> {
+        let store = self.store.clone();
+        let usage = tokio::task::spawn_blocking(move || store.usage()).await;
+        Ok(usage.map_err(|_| CallError::Stopped)??)
     }
 
     /// Some failed attempts of a job, of about `most` bytes, and whether there are more; `None` if the job does not

@@ -60,6 +60,11 @@ impl Space {
         self.reserve.saturating_add(unwritten).saturating_add(output)
     }
 
+    /// The space that is kept free.
+    pub(super) const fn reserve(&self) -> u64 {
+        self.reserve
+    }
+
     /// Describes the free and the required space, for the log.
     pub(super) fn describe(&self, unwritten: u64) -> String {
         let mib = |bytes: u64| bytes >> 20;

@@ -11,7 +11,7 @@ use crate::hash::HashMap;
 
 use super::{Budgets, Gate};
 use crate::engine::Engine;
-use crate::engine::queues::lanes::{Head, Lanes};
+use crate::engine::queues::lanes::{Head, Lanes, Oldest};
 use crate::job::draw::DrawId;
 use crate::job::id::{QueueId, Stamp};
 
@@ -53,6 +53,11 @@ impl Drawing {
 
     pub(in crate::engine) fn lanes_mut(&mut self, draw: DrawId) -> Option<&mut Lanes> {
         self.draws.get_mut(&draw).map(|draw| &mut draw.lanes)
+    }
+
+    /// Returns the oldest ready job.
+    pub(in crate::engine) fn oldest(&self) -> Oldest {
+        self.draws.values().map(|draw| draw.lanes.oldest()).fold(Oldest::None, Oldest::or)
     }
 
     /// Returns the first job that may be able to go.

@@ -41,8 +41,8 @@ use jobs::{
     Wait, Waits,
 };
 use once::Repeated;
+use queues::{ForgetQueue, ListQueues, OldestReady, OldestReadyAt, PauseQueue, QueueIds, QueueState};
 use report::{GetReport, Report};
-use queues::{ForgetQueue, ListQueues, PauseQueue, QueueIds, QueueState};
 use streams::{
     CaughtUp, CloseStream, FinishPoll, ListWorkers, OpenStream, Opened, RenewStream, StopTaking, WorkerState,
 };
@@ -236,6 +236,7 @@ requests! {
     PauseQueue:     Change,  whole, QueueState,            |_pause| About::Nothing;
     ForgetQueue:    Change,  whole, (),                    |_forget| About::Nothing;
     GetReport:      Ask,     whole, Box<Report>,           |_get| About::Nothing;
+    OldestReady:    Ask,     whole, Vec<OldestReadyAt>,    |oldest| About::InFlight(oldest.0.len());
 
     ListBudgets:    Ask,     whole, Vec<BudgetView>,       |_list| About::Nothing;
     GetBudget:      Ask,     whole, BudgetView,            |_get| About::Nothing;

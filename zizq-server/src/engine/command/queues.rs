@@ -28,6 +28,21 @@ pub struct PauseQueue {
 #[derive(Debug)]
 pub struct ForgetQueue(pub QueueName);
 
+/// Asks since when the oldest ready job of each of these queues has been ready.
+#[derive(Debug)]
+pub struct OldestReady(pub Vec<QueueName>);
+
+/// Since when the oldest ready job of a queue has been ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OldestReadyAt {
+    /// There is no ready job.
+    None,
+    /// In milliseconds since the Unix epoch.
+    At(u64),
+    /// Nobody has asked for jobs of the queue yet, or memory is short: only the store knows.
+    InStore,
+}
+
 /// The state of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueState {

@@ -179,7 +179,8 @@ impl Engine {
     /// whether its worker is gone, rather than silent.
     pub(in crate::engine) fn give_back(&mut self, mut job: Arc<Job>, was_left: bool) {
         if job.deliveries < self.settings.max_deliveries {
-            let count = |tally: &mut Tally| *if was_left { &mut tally.returned } else { &mut tally.expired } += 1;
+            let count =
+                |tally: &mut Tally| *if was_left { &mut tally.returned } else { &mut tally.expired } += 1;
             self.queues.tally(job.queue, count);
             Arc::make_mut(&mut job).lapsed = true;
             self.requeue(job);

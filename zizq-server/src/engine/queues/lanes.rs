@@ -82,6 +82,27 @@ impl Head {
     }
 }
 
+/// The oldest ready job, by the order of enqueueing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Oldest {
+    None,
+    /// It has been ready since this time.
+    Since(Stamp, u64),
+    /// Only the store knows.
+    InStore,
+}
+
+impl Oldest {
+    pub(in crate::engine) fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::InStore, _) | (_, Self::InStore) => Self::InStore,
+            (Self::None, one) | (one, Self::None) => one,
+            (Self::Since(one, _), Self::Since(other_stamp, _)) if one <= other_stamp => self,
+            _ => other,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Lane {
     jobs: Window<Stamp, Arc<Job>>,
@@ -212,6 +233,19 @@ impl Lanes {
             lane.removed = 0;
         }
         due
+    }
+
+    /// Returns the oldest ready job.
+    pub(in crate::engine) fn oldest(&self) -> Oldest {
+        if !self.known {
+            return Oldest::InStore;
+        }
+        let of_lane = |lane: &Lane| match (lane.jobs.front(), lane.jobs.horizon()) {
+            (Some((stamp, job)), _) => Oldest::Since(*stamp, job.ready_at),
+            (None, Some(_)) => Oldest::InStore,
+            (None, None) => Oldest::None,
+        };
+        self.lanes.values().map(of_lane).fold(Oldest::None, Oldest::or)
     }
 
     /// Returns the first job of a lane that is neither in flight nor gone; none if the lane is empty.

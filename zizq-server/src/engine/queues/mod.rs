@@ -14,7 +14,7 @@ use protocol::name::QueueName;
 
 use crate::engine::budgets::drawing::Drawing;
 use crate::engine::command::jobs::{JobCounts, Seen};
-use crate::engine::command::queues::{LastRelease, QueueState};
+use crate::engine::command::queues::{LastRelease, OldestReadyAt, QueueState};
 use crate::engine::command::report::Tally;
 use crate::engine::streams::lease::Lease;
 use crate::hash::{HashMap, HashSet};
@@ -24,7 +24,7 @@ use crate::job::draw::DrawId;
 use crate::job::id::QueueId;
 use crate::store::batch::Batch;
 use crate::store::record::QueueRecord;
-use lanes::{Head, Lanes};
+use lanes::{Head, Lanes, Oldest};
 use report::News;
 
 #[derive(Debug)]
@@ -231,6 +231,19 @@ impl Queues {
         // Marks the record as changed, so that it is written.
         self.count(id, |_| {});
         self.may_go(id);
+    }
+
+    /// Returns since when the oldest ready job of each of these queues has been ready.
+    pub(in crate::engine) fn oldest_ready(&self, names: &[QueueName]) -> Vec<OldestReadyAt> {
+        let of_queue = |name: &QueueName| {
+            let queue = self.known(name).and_then(|id| self.by_id.get(&id));
+            match queue.map(|queue| queue.lanes.oldest().or(queue.drawing.oldest())) {
+                None | Some(Oldest::None) => OldestReadyAt::None,
+                Some(Oldest::Since(_, at)) => OldestReadyAt::At(at),
+                Some(Oldest::InStore) => OldestReadyAt::InStore,
+            }
+        };
+        names.iter().map(of_queue).collect()
     }
 
     /// Returns the state of the queues with these names, or of all that have a job or are paused.

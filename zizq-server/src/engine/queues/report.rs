@@ -146,7 +146,9 @@ impl Queues {
         count(self.news.streams_of(stream.kind));
         match &stream.takes {
             Takes::All => count(&mut self.news.streams.for_all),
-            Takes::Queues(ids) => ids.iter().for_each(|id| self.change(*id, |queue| count(&mut queue.workers))),
+            Takes::Queues(ids) => {
+                ids.iter().for_each(|id| self.change(*id, |queue| count(&mut queue.workers)))
+            }
         }
     }
 

@@ -49,6 +49,15 @@ pub(crate) const LOG_TARGETS: [&str; 2] = ["fjall", "lsm_tree"];
 /// The log target for a folder that is in use.
 pub(crate) const LOG_TARGET_OF_LOCK: &str = "fjall::locked_file";
 
+/// Space on a disk, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage {
+    pub used: u64,
+    pub free: u64,
+    /// What is kept free.
+    pub reserve: u64,
+}
+
 /// How much memory a store may use, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CacheSizes {
@@ -197,6 +206,15 @@ impl DiskStore {
     /// How much output may gather in memory before it is written, in bytes; `most` on a large disk.
     pub(crate) fn gathered_output(&self, most: u64) -> u64 {
         self.at.space.gathered(most)
+    }
+
+    /// The space that the store takes on its disk, and what is left there.
+    ///
+    /// # Errors
+    /// When the store is closed, or its files cannot be looked at.
+    pub(crate) fn usage(&self) -> Result<Usage, StoreError> {
+        let used = self.opened()?.database.disk_space()?;
+        Ok(Usage { used, free: self.at.space.free(), reserve: self.at.space.reserve() })
     }
 
     /// Whether it must be reopened to free space that is needed.

@@ -45,20 +45,23 @@ enum Query {
     Stream,
     Listed,
     Lease,
-    Details,
+    Queues,
+    History,
     Attempt,
 }
 
 type Route = (&'static str, &'static str, u32, Query, About);
 
 /// Every route, how often it is called, and what with.
-const ROUTES: [Route; 63] = {
+const ROUTES: [Route; 65] = {
     use About::*;
     use Query as Q;
     [
         ("GET", "/health", 20, Q::None, Nothing),
         ("GET", "/version", 5, Q::None, Nothing),
-        ("GET", "/queues", 3, Q::Details, Nothing),
+        ("GET", "/stats", 5, Q::None, Nothing),
+        ("GET", "/stats/history", 5, Q::History, Nothing),
+        ("GET", "/queues", 5, Q::Queues, Nothing),
         ("GET", "/queues/{queue}", 10, Q::None, Nothing),
         ("POST", "/queues/{queue}/pause", 1, Q::None, Nothing),
         ("POST", "/queues/{queue}/resume", 6, Q::None, Nothing),
@@ -273,7 +276,12 @@ fn write_query(rng: &mut Rng, query: Query, id: &str, path: &mut String) {
         Query::Listed => some(rng, &["queue", "type", "id", "status"], 2),
         Query::Lease if once_in(rng, 10) => some(rng, &["lease"], 1),
         Query::Lease => {}
-        Query::Details => some(rng, &["details"], 1),
+        Query::Queues => {
+            const PARAMS: [&str; 9] =
+                ["details", "prefix", "contains", "status", "paused", "order", "desc", "limit", "from"];
+            some(rng, &PARAMS, 3)
+        }
+        Query::History => some(rng, &["range", "queue", "series"], 2),
         Query::Attempt => some(rng, &["attempt"], 1),
     }
     if once_in(rng, 100) {
@@ -301,8 +309,14 @@ fn write_value(rng: &mut Rng, of: &str, id: &str, path: &mut String) {
                 &["ready", "dead", "scheduled,ready", "in_flight", "completed", "nothing"],
             ));
         }
+        "order" if path.starts_with("/queues") => {
+            return path.push_str(one_of(rng, &["name", "ready", "rate", "oldest", "dead", "asc"]));
+        }
         "order" => return path.push_str(one_of(rng, &["asc", "desc"])),
-        "details" | "dry_run" => return path.push_str(one_of(rng, &["true", "false"])),
+        "prefix" | "contains" => return encode(name(rng), path),
+        "range" => return path.push_str(one_of(rng, &["10m", "3h", "24h", "7d", "30d", "1y"])),
+        "series" => return path.push_str(one_of(rng, &["ready", "ready,failed", "wait_ms", "size"])),
+        "details" | "dry_run" | "paused" | "desc" => return path.push_str(one_of(rng, &["true", "false"])),
         "filter" => {
             const FILTERS: [&str; 9] = [
                 ".n > 4",

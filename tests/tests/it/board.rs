@@ -1,0 +1,173 @@
+//! Statistics: exact, up to date, and in pages.
+
+use serde_json::{Value, json};
+use tests::{Client, Server, Wire, wait};
+
+async fn names(client: &Client, query: &str) -> Vec<String> {
+    let shown = client.get(&format!("/queues?{query}")).await.expect(200);
+    let name = |queue: &Value| queue.as_str().or(queue["name"].as_str()).unwrap().to_owned();
+    shown["queues"].as_array().unwrap().iter().map(name).collect()
+}
+
+#[tokio::test]
+async fn statistics_include_everything_that_was_confirmed_before() {
+    for wire in Wire::ALL {
+        let server = Server::start().await;
+        let client = server.client_as(wire);
+        let stats = client.get("/stats").await.expect(200);
+        let none = json!({"scheduled": 0, "ready": 0, "in_flight": 0, "completed": 0, "dead": 0});
+        assert_eq!((&stats["totals"], &stats["queues"], &stats["workers"]), (&none, &json!(0), &json!(0)));
+        assert_eq!(stats["wait_ms"], json!({"p50": null, "p95": null, "p99": null}));
+        for n in 1..=20 {
+            client.add("q").await;
+            let stats = client.get("/stats").await.expect(200);
+            assert_eq!((&stats["totals"]["ready"], &stats["queues"]), (&json!(n), &json!(1)));
+        }
+        let done = client.poll_one("q").await;
+        client.succeed(&done).await;
+        let dead = client.poll_one("q").await;
+        client.fail(&dead, &json!({"message": "m", "kill": true})).await;
+        let again = client.poll_one("q").await;
+        client.fail(&again, &json!({"message": "m"})).await;
+        client.poll_one("q").await;
+        client.poke("/queues/other/pause").await.expect(200);
+        let _stream = client.lines("queue=other").await;
+        let stats = client.get("/stats").await.expect(200);
+        let counts = json!({"scheduled": 1, "ready": 16, "in_flight": 1, "completed": 0, "dead": 1});
+        assert_eq!((&stats["totals"], &stats["in_flight"]), (&counts, &json!(1)));
+        assert_eq!(
+            (&stats["queues"], &stats["paused"], &stats["streams"]),
+            (&json!(2), &json!(1), &json!(1))
+        );
+        let per_minute = |flow: &str| (stats["rates"][flow]["1m"].as_f64().unwrap() * 60.0).round();
+        let flows = ["enqueued", "delivered", "completed", "failed", "dead"].map(per_minute);
+        assert!(
+            flows.iter().zip([20.0, 4.0, 1.0, 2.0, 1.0]).all(|(seen, right)| seen <= &right),
+            "{flows:?}"
+        );
+        assert!(flows.iter().all(|seen| *seen > 0.0), "{flows:?}");
+        assert!(stats["wait_ms"]["p99"].is_u64() && stats["run_ms"]["p50"].is_u64(), "{stats}");
+        assert!(stats["disk"]["free"].as_u64() > stats["disk"]["reserve"].as_u64(), "{stats}");
+        assert!(stats["memory"].as_u64().unwrap() > 1_000_000, "{stats}");
+    }
+    let server = Server::start().await;
+    let client = server.client();
+    client.get("/stats?queue=q").await.expect_refusal(400, "queue");
+    client.poke("/stats").await.expect_refusal(405, "GET");
+}
+
+#[tokio::test]
+async fn queues_are_selected_and_ordered_and_come_in_pages() {
+    let server = Server::start().await;
+    let client = server.client();
+    // The jobs of `mail:2` are the oldest, and it has most.
+    for (queue, jobs, at) in
+        [("mail:1", 2, 3_000), ("mail:2", 5, 1_000), ("mail:3", 2, 2_000), ("web", 1, 4_000)]
+    {
+        let job = json!({"queue": queue, "type": "t", "payload": 1, "ready_at": at});
+        client.enqueue_all((0..jobs).map(|_| job.clone())).await;
+    }
+    client.poke("/queues/paused/pause").await.expect(200);
+    let dead = client.poll_one("web").await;
+    client.add("web").await;
+    client.fail(&dead, &json!({"message": "m", "kill": true})).await;
+    let all = ["mail:1", "mail:2", "mail:3", "web"];
+    assert_eq!(names(&client, "").await, all);
+    assert_eq!(names(&client, "details=true").await, ["mail:1", "mail:2", "mail:3", "paused", "web"]);
+    assert_eq!(names(&client, "prefix=mail").await, all[..3]);
+    assert_eq!(names(&client, "contains=:3").await, ["mail:3"]);
+    assert_eq!(names(&client, "status=dead").await, ["web"]);
+    assert_eq!(names(&client, "details=true&paused=true").await, ["paused"]);
+    assert_eq!(
+        names(&client, "paused=false&status=ready&desc=true").await,
+        ["web", "mail:3", "mail:2", "mail:1"]
+    );
+    assert_eq!(
+        names(&client, "order=ready&desc=true&status=ready").await,
+        ["mail:2", "mail:3", "mail:1", "web"]
+    );
+    assert_eq!(names(&client, "order=oldest&desc=true&prefix=mail").await, ["mail:2", "mail:3", "mail:1"]);
+    for order in ["name", "ready", "in_flight", "dead", "rate", "oldest"] {
+        for desc in [false, true] {
+            let query = format!("details=true&order={order}&desc={desc}");
+            let whole = names(&client, &query).await;
+            let (mut pages, mut next) = (Vec::new(), Some(format!("/queues?{query}&limit=2")));
+            while let Some(path) = next {
+                let page = client.get(&path).await.expect(200);
+                assert_eq!(page["pages"]["self"], json!(path));
+                let shown = page["queues"].as_array().unwrap();
+                assert!(shown.len() <= 2);
+                pages.extend(shown.iter().map(|queue| queue["name"].as_str().unwrap().to_owned()));
+                next = page["pages"]["next"].as_str().map(str::to_owned);
+            }
+            assert_eq!(pages, whole, "{query}");
+        }
+    }
+    for (wrong, about) in [
+        ("order=age", "order"),
+        ("limit=0", "limit"),
+        ("status=done", "status"),
+        ("desc=yes", "desc"),
+        ("paused=", "paused"),
+        ("order=ready&from=web", "from"),
+        ("sort=name", "sort"),
+    ] {
+        client.get(&format!("/queues?{wrong}")).await.expect_refusal(400, about);
+    }
+}
+
+#[tokio::test]
+async fn the_backlog_of_a_queue_is_told_in_time() {
+    let server = Server::start().await;
+    let client = server.client();
+    for _ in 0..30 {
+        client.add("q").await;
+    }
+    let shown = client.get("/queues/q").await.expect(200);
+    assert_eq!(shown["backlog_ms"], json!(null), "nothing has been delivered yet");
+    assert!(shown["oldest_ready_ms"].as_u64().unwrap() < 60_000, "{shown}");
+    for _ in 0..6 {
+        let job = client.poll_one("q").await;
+        client.succeed(&job).await;
+    }
+    let shown = client.get("/queues/q").await.expect(200);
+    // Six a minute, or a little less by now, and 24 to go.
+    let backlog = shown["backlog_ms"].as_u64().unwrap();
+    assert!((239_000..480_000).contains(&backlog), "{shown}");
+    let details = client.get("/queues?details=true").await.expect(200);
+    assert!(details["queues"][0]["rates"]["completed"]["5m"].as_f64().unwrap() > 0.0, "{details}");
+}
+
+#[tokio::test]
+async fn the_history_has_a_point_for_each_second() {
+    let server = Server::start().await;
+    let client = server.client();
+    for _ in 0..3 {
+        client.add("q").await;
+    }
+    let job = client.poll_one("q").await;
+    client.succeed(&job).await;
+    let sum = |history: &Value, series: &str| {
+        let values = history["series"][series].as_array().unwrap();
+        values.iter().filter_map(Value::as_u64).sum::<u64>()
+    };
+    let history = wait::until("the jobs are in the history", async || {
+        let history = client.get("/stats/history?range=10m").await.expect(200);
+        (sum(&history, "completed") == 1).then_some(history)
+    })
+    .await;
+    assert_eq!((sum(&history, "enqueued"), sum(&history, "delivered")), (3, 1));
+    assert_eq!(history["series"]["ready"].as_array().unwrap().last(), Some(&json!(2)));
+    assert_eq!(history["step_ms"], 1_000);
+    let now = client.get("/stats").await.expect(200)["now"].as_u64().unwrap();
+    let points = history["series"]["ready"].as_array().unwrap().len() as u64;
+    let end = history["from"].as_u64().unwrap() + points * 1_000;
+    assert!(end <= now && now - end < 60_000, "{end} is just before {now}");
+    let some = client.get("/stats/history?range=3h&series=ready,failed").await.expect(200);
+    assert_eq!(some["series"].as_object().unwrap().keys().collect::<Vec<_>>(), ["failed", "ready"]);
+    client.get("/stats/history?range=3h&queue=q").await.expect(200);
+    client.get("/stats/history?range=3h&queue=nobody").await.expect_refusal(404, "history");
+    client.get("/stats/history?range=10m&queue=q").await.expect_refusal(400, "range");
+    client.get("/stats/history?range=1y").await.expect_refusal(400, "10m, 3h");
+    client.get("/stats/history?series=size").await.expect_refusal(400, "series");
+}

@@ -1,0 +1,121 @@
+//! `GET /stats`, `GET /stats/history`.
+
+use protocol::job::Status;
+use protocol::name::QueueName;
+use serde_json::{Map, Value, json};
+
+use super::App;
+use crate::board::{Flow, Point, Range, Rates, Series, Summary};
+use crate::engine::command::report::Tally;
+use crate::histogram::Histogram;
+use crate::http::reply::{self, Answer, Refusal};
+use crate::http::request::Request;
+
+pub(crate) async fn stats(app: &App, request: &Request) -> Answer {
+    request.no_query()?;
+    app.board.refresh().await?;
+    let summary = app.board.summary();
+    let disk = app.reader.disk().await?;
+    let Summary { streams, counts, .. } = &summary;
+    let totals = Status::ALL.into_iter().map(|status| (status.as_str().to_owned(), json!(counts.of(status))));
+    let shown = json!({
+        "server": crate::SERVER,
+        "contract": protocol::CONTRACT_VERSION,
+        "now": summary.now,
+        "uptime_ms": summary.uptime_ms,
+        "totals": totals.collect::<Map<_, _>>(),
+        "in_flight": counts.in_flight,
+        "rates": rates(&summary.rates, Some(&summary.second)),
+        "wait_ms": percentiles(&summary.recent.waited),
+        "run_ms": percentiles(&summary.recent.ran),
+        "queues": summary.queues,
+        "paused": summary.paused,
+        "workers": streams.events + streams.bound + streams.polls,
+        "streams": streams.events + streams.bound,
+        "disk": {"used": disk.used, "free": disk.free, "reserve": disk.reserve},
+        "memory": resident_memory(),
+        "draining": summary.draining,
+        "read_only": false,
+    });
+    Ok(reply::ok(request.format, &shown))
+}
+
+/// Shows rates: events per second over the last second, minute and five minutes.
+pub(super) fn rates(rates: &Rates, second: Option<&Tally>) -> Value {
+    let of = |flow: Flow| {
+        let mut shown = Map::new();
+        shown.extend(second.map(|second| ("1s".to_owned(), json!(flow.of(second)))));
+        shown.insert("1m".to_owned(), json!(rounded(rates.minute(flow))));
+        shown.insert("5m".to_owned(), json!(rounded(rates.five_minutes(flow))));
+        (flow.name().to_owned(), Value::Object(shown))
+    };
+    Value::Object(Flow::ALL.into_iter().map(of).collect())
+}
+
+fn rounded(rate: f64) -> f64 {
+    (rate * 1_000.0).round() / 1_000.0
+}
+
+fn percentiles(times: &Histogram) -> Value {
+    json!({"p50": times.quantile(0.5), "p95": times.quantile(0.95), "p99": times.quantile(0.99)})
+}
+
+/// The memory of this process that is in RAM, in bytes; none where the operating system does not say.
+fn resident_memory() -> Option<u64> {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let resident: u64 = pages.split(' ').nth(1)?.parse().ok()?;
+    resident.checked_mul(u64::try_from(rustix::param::page_size()).ok()?)
+}
+
+pub(crate) async fn history(app: &App, request: &Request) -> Answer {
+    let mut query = request.query()?;
+    let range = query.read("range", |text| one_of(text, &Range::ALL))?.unwrap_or(Range::TenMinutes);
+    let queue: Option<QueueName> = query.value("queue")?;
+    let series = query.list::<SeriesName>("series")?;
+    query.finish()?;
+    app.board.refresh().await?;
+    if queue.is_some() && range == Range::TenMinutes {
+        return Err(Refusal::invalid(
+            "range: the last ten minutes are kept for all queues together only; ask for 3h",
+        ));
+    }
+    let points = app.board.history(queue.as_ref(), range);
+    let points = points.ok_or_else(|| {
+        Refusal::not_found(format!(
+            "no history is kept of this queue: it had no jobs in the last hour, or {} others did",
+            crate::board::MAX_TRACKED
+        ))
+    })?;
+    let (step, now) = (range.step() as u64, app.board.summary().now);
+    // Each point is about a whole step; the last one ended with the last whole step.
+    let from = (now / step).saturating_sub(points.len() as u64) * step;
+    let asked = |(_, one): &&(&str, Series)| {
+        series.as_ref().is_none_or(|asked| asked.iter().any(|SeriesName(other)| other == one))
+    };
+    let column = |(name, series): &(&str, Series)| {
+        let values = points.iter().map(|point| point.as_ref().and_then(|point: &Point| point.get(*series)));
+        ((*name).to_owned(), json!(values.collect::<Vec<_>>()))
+    };
+    let columns: Map<String, Value> = Series::ALL.iter().filter(asked).map(column).collect();
+    Ok(reply::ok(request.format, &json!({"from": from, "step_ms": step, "series": columns})))
+}
+
+/// The name of a series in a query.
+struct SeriesName(Series);
+
+impl std::str::FromStr for SeriesName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        one_of(text, &Series::ALL).map(Self)
+    }
+}
+
+/// Reads one of some names.
+pub(super) fn one_of<T: Copy>(text: &str, names: &[(&'static str, T)]) -> Result<T, String> {
+    let found = names.iter().find(|(name, _)| *name == text);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+        format!("must be one of {}", names.join(", "))
+    })
+}

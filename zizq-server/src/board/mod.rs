@@ -1,0 +1,156 @@
+//! What is going on: counts, rates and waiting times of all queues, and how they developed. Statistics are answered
+//! from here, so that looking costs neither scans of the store nor work per job.
+//!
+//! The board asks the engine what has changed since it last asked: once a second, and before it answers anybody, so that
+//! its answers include everything that was confirmed before the question. Callers that come together share one report.
+//! A queue that changes a thousand times in between is one row of a report.
+
+mod history;
+mod rates;
+mod rows;
+mod totals;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use protocol::name::QueueName;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use crate::clock::{self, Time};
+use crate::engine::command::report::{GetReport, Report};
+use crate::run::handle::{CallError, Handle};
+use history::Steps;
+pub(crate) use history::{Point, Range, Series};
+pub(crate) use rates::{Flow, Rates};
+use rows::Rows;
+pub(crate) use rows::{Order, Position, QueueRow, Selected, Selection};
+pub(crate) use totals::Summary;
+use totals::Totals;
+
+/// How often the board looks by itself.
+const TICK: Duration = Duration::from_secs(1);
+/// How many queues are tracked: they have a history and metrics of their own.
+pub(crate) const MAX_TRACKED: usize = 1_000;
+
+/// The board of an engine. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Board {
+    engine: Handle,
+    state: Arc<Mutex<State>>,
+    /// When the last report was asked for, by the clock that never steps; locked while one is under way.
+    asked_at: Arc<tokio::sync::Mutex<Option<Instant>>>,
+}
+
+struct State {
+    rows: Rows,
+    totals: Totals,
+    steps: Steps,
+    started: Time,
+}
+
+impl Board {
+    /// A board that knows nothing yet. [`Self::follow`] keeps it up to date.
+    pub(crate) fn new(engine: Handle) -> Self {
+        let started = clock::now();
+        let (rows, steps) = (Rows::new(MAX_TRACKED), Steps::starting(started.wall));
+        let state = State { rows, totals: Totals::default(), steps, started };
+        Self { engine, state: Arc::new(Mutex::new(state)), asked_at: Arc::default() }
+    }
+
+    /// Keeps the board up to date until the server stops.
+    pub(crate) async fn follow(self, mut closing: watch::Receiver<bool>) {
+        // In the middle of seconds, so that each second has exactly one tick.
+        let first = (TICK / 2 + TICK).saturating_sub(Duration::from_millis(clock::now().wall % 1_000));
+        let mut ticks = interval_at(Instant::now() + first, TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                _ = closing.wait_for(|closing| *closing) => return,
+            }
+            // While the store is closed the board shows what it knew.
+            drop(self.refresh().await);
+            self.state().tick(clock::now());
+        }
+    }
+
+    /// Waits until the board includes everything that was committed before this call.
+    ///
+    /// # Errors
+    /// [`CallError`] when the engine does not answer.
+    pub(crate) async fn refresh(&self) -> Result<(), CallError> {
+        let (board, now) = (self.clone(), Instant::now());
+        // What is reported is not reported again, so a caller that goes away must not take a report with it.
+        let task = tokio::spawn(async move { board.look(now).await });
+        task.await.map_err(|_| CallError::Stopped)?
+    }
+
+    async fn look(&self, asked_by: Instant) -> Result<(), CallError> {
+        let mut asked_at = self.asked_at.lock().await;
+        if asked_at.is_some_and(|at| at >= asked_by) {
+            return Ok(());
+        }
+        let now = Instant::now();
+        loop {
+            let report = self.engine.ask(GetReport).await?;
+            let is_complete = report.is_complete;
+            self.state().take(*report, clock::now());
+            if is_complete {
+                *asked_at = Some(now);
+                return Ok(());
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The queues of a list, as of the last [refresh](Self::refresh).
+    pub(crate) async fn select(&self, selection: Selection) -> Selected {
+        let board = self.clone();
+        let select = move || board.state().rows.select(&selection, clock::now().up);
+        // Ordering a hundred thousand queues takes some milliseconds.
+        tokio::task::spawn_blocking(select).await.unwrap_or_default()
+    }
+
+    /// The names of the queues that have jobs, sorted.
+    pub(crate) fn names(&self) -> Vec<QueueName> {
+        self.state().rows.names()
+    }
+
+    /// One queue, if it has jobs, workers or a pause, or had jobs lately.
+    pub(crate) fn queue(&self, name: &QueueName) -> Option<QueueRow> {
+        self.state().rows.get(name, clock::now().up)
+    }
+
+    /// The sums over all queues.
+    pub(crate) fn summary(&self) -> Summary {
+        let (state, now) = (self.state(), clock::now());
+        state.totals.summary(&state.rows, now, now.up - state.started.up)
+    }
+
+    /// How one queue, or all together, developed; none for a queue that is not tracked.
+    pub(crate) fn history(&self, queue: Option<&QueueName>, range: Range) -> Option<Vec<Option<Point>>> {
+        let state = self.state();
+        match queue {
+            None => Some(state.totals.history(range)),
+            Some(name) => state.rows.history(name, range),
+        }
+    }
+}
+
+impl State {
+    fn take(&mut self, report: Report, now: Time) {
+        self.totals.take(&report);
+        let happened = self.rows.take(report, now.up);
+        self.totals.add(happened, now.up);
+    }
+
+    fn tick(&mut self, now: Time) {
+        let ended = self.steps.pass(now.wall);
+        self.totals.tick(self.rows.totals(), ended);
+        self.rows.tick(ended, now.up);
+    }
+}

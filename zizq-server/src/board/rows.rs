@@ -1,0 +1,352 @@
+//! What is known of each queue.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use protocol::job::Status;
+use protocol::name::QueueName;
+
+use super::history::{Ended, History, Point, Range};
+use super::rates::{Flow, Rates};
+use crate::engine::command::jobs::JobCounts;
+use crate::engine::command::queues::QueueState;
+use crate::engine::command::report::{QueueReport, Report, Tally};
+use crate::hash::HashMap;
+use crate::job::id::QueueId;
+
+/// How long an empty queue stays tracked, in milliseconds: metrics must not vanish between two bursts.
+const TRACKED_MS: u64 = 3_600_000;
+/// How many minutes and hours of a tracked queue are kept.
+const KEPT: (usize, usize) = (180, 168);
+
+/// A queue, as it is shown.
+#[derive(Debug, Clone)]
+pub(crate) struct QueueRow {
+    pub state: QueueState,
+    pub rates: Rates,
+    /// What has happened since it was tracked.
+    pub tally: Tally,
+}
+
+/// What a list of queues may be ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Order {
+    #[default]
+    Name,
+    Ready,
+    InFlight,
+    Dead,
+    /// Completed jobs per second.
+    Rate,
+    /// How long the oldest ready job has been ready; the caller must give the times.
+    Oldest,
+}
+
+impl Order {
+    pub(crate) const ALL: [(&'static str, Self); 6] = [
+        ("name", Self::Name),
+        ("ready", Self::Ready),
+        ("in_flight", Self::InFlight),
+        ("dead", Self::Dead),
+        ("rate", Self::Rate),
+        ("oldest", Self::Oldest),
+    ];
+}
+
+/// A place in an ordered list of queues.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Position {
+    /// What the list is ordered by; 0 for names.
+    pub value: u64,
+    pub name: String,
+}
+
+/// The queues that are wanted: those that have jobs or are paused, and that fit every condition.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Selection {
+    /// Leaves out queues that are only paused.
+    pub with_jobs: bool,
+    pub prefix: Option<String>,
+    pub contains: Option<String>,
+    /// Has jobs of this status.
+    pub status: Option<Status>,
+    pub paused: Option<bool>,
+    pub order: Order,
+    pub descending: bool,
+    /// After this place.
+    pub from: Option<Position>,
+    pub limit: Option<usize>,
+    /// For [`Order::Oldest`]: since when the oldest ready job of each queue has been ready. Queues that are not here
+    /// have none.
+    pub oldest: HashMap<QueueName, u64>,
+}
+
+/// A part of the list of queues.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Selected {
+    pub rows: Vec<QueueRow>,
+    /// The place of the last one, if there are more.
+    pub next: Option<Position>,
+}
+
+impl Selection {
+    fn accepts(&self, state: &QueueState) -> bool {
+        let counts = &state.counts;
+        (counts.stored.total() > 0 || (state.paused && !self.with_jobs))
+            && self.paused.is_none_or(|paused| paused == state.paused)
+            && self.status.is_none_or(|status| counts.of(status) > 0)
+            && self.prefix.as_ref().is_none_or(|prefix| state.name.starts_with(prefix.as_str()))
+            && self.contains.as_ref().is_none_or(|part| state.name.contains(part.as_str()))
+    }
+
+    /// The place of a queue in the order of the list, whatever its direction.
+    pub(crate) fn position(&self, row: &QueueRow) -> Position {
+        Position { value: self.value(&row.state, &row.rates), name: row.state.name.to_string() }
+    }
+
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an order")]
+    fn value(&self, state: &QueueState, rates: &Rates) -> u64 {
+        match self.order {
+            Order::Name => 0,
+            Order::Ready => state.counts.of(Status::Ready),
+            Order::InFlight => state.counts.in_flight,
+            Order::Dead => state.counts.of(Status::Dead),
+            Order::Rate => (rates.minute(Flow::Completed) * 1_000.0).round() as u64,
+            // The oldest is the greatest, as people mean it. A queue without ready jobs has waited least.
+            Order::Oldest => self.oldest.get(&state.name).map_or(0, |at| u64::MAX - at),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Row {
+    /// Its number in the present engine; none if the engine has forgotten it.
+    id: Option<QueueId>,
+    state: QueueState,
+    /// What the present engine has counted so far.
+    reported: Tally,
+    rates: Rates,
+    tracked: Option<Box<Tracked>>,
+}
+
+impl Row {
+    fn new(name: QueueName) -> Self {
+        let (state, reported, rates) = (QueueState::empty(name), Tally::default(), Rates::default());
+        Self { id: None, state, reported, rates, tracked: None }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tracked {
+    /// What has happened since it is tracked.
+    tally: Tally,
+    history: History,
+    /// Since when it has been empty, by the clock that never steps.
+    empty_since: Option<u64>,
+}
+
+/// All queues.
+///
+/// - `totals` are the sums over all rows.
+/// - A row without a number is tracked, or has been seen in an earlier engine and not yet in this one.
+#[derive(Debug)]
+pub(super) struct Rows {
+    engine: u64,
+    by_name: BTreeMap<QueueName, Row>,
+    names: HashMap<QueueId, QueueName>,
+    totals: Sums,
+    for_all: u64,
+    tracked: usize,
+    max_tracked: usize,
+    /// What has happened in queues while they were not tracked.
+    untracked: Tally,
+}
+
+/// Sums over all queues.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Sums {
+    pub counts: JobCounts,
+    /// Queues that have jobs or are paused.
+    pub queues: u64,
+    pub paused: u64,
+}
+
+impl Sums {
+    fn change(&mut self, state: &QueueState, change: impl Fn(&mut u64, u64)) {
+        for status in [Status::Scheduled, Status::Ready, Status::Completed, Status::Dead] {
+            change(self.counts.stored.of_mut(status), state.counts.stored.stored(status));
+        }
+        change(&mut self.counts.in_flight, state.counts.in_flight);
+        change(&mut self.queues, u64::from(state.paused || state.counts.stored.total() > 0));
+        change(&mut self.paused, u64::from(state.paused));
+    }
+}
+
+impl Rows {
+    pub(super) fn new(max_tracked: usize) -> Self {
+        Self {
+            engine: 0,
+            by_name: BTreeMap::new(),
+            names: HashMap::default(),
+            totals: Sums::default(),
+            for_all: 0,
+            tracked: 0,
+            max_tracked,
+            untracked: Tally::default(),
+        }
+    }
+
+    pub(super) const fn totals(&self) -> &Sums {
+        &self.totals
+    }
+
+    /// Takes in a report. Returns what has happened since the one before.
+    pub(super) fn take(&mut self, report: Report, now: u64) -> Tally {
+        if report.engine != self.engine {
+            self.engine = report.engine;
+            self.forget_numbers();
+        }
+        let mut happened = report.others;
+        self.untracked += report.others;
+        for queue in report.queues {
+            happened += self.take_queue(queue, now);
+        }
+        self.for_all = report.streams.for_all;
+        if report.is_complete {
+            self.drop_strays();
+        }
+        happened
+    }
+
+    fn take_queue(&mut self, queue: QueueReport, now: u64) -> Tally {
+        let name = queue.state.name.clone();
+        let row = self.by_name.entry(name.clone()).or_insert_with(|| Row::new(name.clone()));
+        // A queue may go and come back under another number between two reports, in any order.
+        if queue.is_gone && row.id.is_some_and(|id| id != queue.id) {
+            let happened = queue.tally;
+            return self.count(&name, happened, now);
+        }
+        self.totals.change(&row.state, |sum, part| *sum -= part);
+        let before = if row.id == Some(queue.id) { row.reported } else { Tally::default() };
+        row.id = Some(queue.id).filter(|_| !queue.is_gone);
+        row.reported = if queue.is_gone { Tally::default() } else { queue.tally };
+        row.state = queue.state;
+        if queue.is_gone {
+            row.state = QueueState::empty(name.clone());
+            self.names.remove(&queue.id);
+        } else {
+            self.names.insert(queue.id, name.clone());
+        }
+        self.totals.change(&row.state, |sum, part| *sum += part);
+        self.count(&name, queue.tally - before, now)
+    }
+
+    /// Counts what has happened in a queue.
+    fn count(&mut self, name: &QueueName, happened: Tally, now: u64) -> Tally {
+        let Some(row) = self.by_name.get_mut(name) else { return happened };
+        if happened != Tally::default() {
+            row.rates.add(&happened, now);
+        }
+        let is_empty = row.state.counts.stored.total() == 0;
+        if row.tracked.is_none() && self.tracked < self.max_tracked && (!is_empty || happened.enqueued > 0) {
+            row.tracked = Some(Box::default());
+            self.tracked += 1;
+        }
+        match &mut row.tracked {
+            Some(tracked) => {
+                tracked.tally += happened;
+                tracked.history.add(happened);
+                let since = tracked.empty_since.filter(|_| happened == Tally::default());
+                tracked.empty_since = is_empty.then(|| since.unwrap_or(now));
+            }
+            None => self.untracked += happened,
+        }
+        if row.id.is_none() && row.tracked.is_none() {
+            self.by_name.remove(name);
+        }
+        happened
+    }
+
+    /// Follows a new engine, which reports all its queues anew.
+    fn forget_numbers(&mut self) {
+        self.names.clear();
+        self.totals = Sums::default();
+        for (name, row) in &mut self.by_name {
+            (row.id, row.reported, row.state) = (None, Tally::default(), QueueState::empty(name.clone()));
+        }
+    }
+
+    /// Drops rows that the present engine does not know.
+    fn drop_strays(&mut self) {
+        if self.names.len() + self.tracked < self.by_name.len() {
+            self.by_name.retain(|_, row| row.id.is_some() || row.tracked.is_some());
+        }
+    }
+
+    /// Handles the end of steps of the history, and of the time for which empty queues are tracked.
+    pub(super) fn tick(&mut self, ended: Ended, now: u64) {
+        if ended.minute.is_none() && ended.hour.is_none() {
+            return;
+        }
+        let mut gone = Vec::new();
+        for (name, row) in &mut self.by_name {
+            let Some(tracked) = &mut row.tracked else { continue };
+            tracked.history.turn(ended, &row.state.counts, KEPT);
+            if tracked.empty_since.is_some_and(|since| now.saturating_sub(since) >= TRACKED_MS) {
+                row.tracked = None;
+                self.tracked -= 1;
+                gone.extend(row.id.is_none().then(|| name.clone()));
+            }
+        }
+        gone.iter().for_each(|name| drop(self.by_name.remove(name)));
+    }
+
+    fn show(&self, row: &Row, now: u64) -> QueueRow {
+        let mut state = row.state.clone();
+        state.workers += self.for_all;
+        let tally = row.tracked.as_ref().map_or(Tally::default(), |tracked| tracked.tally);
+        QueueRow { state, rates: row.rates.now(now), tally }
+    }
+
+    pub(super) fn get(&self, name: &QueueName, now: u64) -> Option<QueueRow> {
+        self.by_name.get(name).map(|row| self.show(row, now))
+    }
+
+    pub(super) fn names(&self) -> Vec<QueueName> {
+        let with_jobs = self.by_name.iter().filter(|(_, row)| row.state.counts.stored.total() > 0);
+        with_jobs.map(|(name, _)| name.clone()).collect()
+    }
+
+    pub(super) fn history(&self, name: &QueueName, range: Range) -> Option<Vec<Option<Point>>> {
+        Some(self.by_name.get(name)?.tracked.as_ref()?.history.last(range))
+    }
+
+    pub(super) fn select(&self, selection: &Selection, now: u64) -> Selected {
+        let accepted = self.by_name.values().filter(|row| selection.accepts(&row.state));
+        let mut places: Vec<(u64, &Row)> =
+            accepted.map(|row| (selection.value(&row.state, &row.rates.now(now)), row)).collect();
+        let compare = |one: (u64, &str), other: (u64, &str)| {
+            let order = one.cmp(&other);
+            if selection.descending { order.reverse() } else { order }
+        };
+        if let Some(Position { value, name }) = &selection.from {
+            let after = |(at, row): &(u64, &Row)| {
+                compare((*at, &row.state.name), (*value, name)) == Ordering::Greater
+            };
+            places.retain(after);
+        }
+        let limit = selection.limit.unwrap_or(usize::MAX);
+        let by_place = |one: &(u64, &Row), other: &(u64, &Row)| {
+            compare((one.0, &one.1.state.name), (other.0, &other.1.state.name))
+        };
+        let has_more = places.len() > limit;
+        if has_more {
+            places.select_nth_unstable_by(limit, by_place);
+            places.truncate(limit);
+        }
+        places.sort_unstable_by(by_place);
+        let last = places.last().filter(|_| has_more);
+        let next = last.map(|(value, row)| Position { value: *value, name: row.state.name.to_string() });
+        Selected { rows: places.into_iter().map(|(_, row)| self.show(row, now)).collect(), next }
+    }
+}
