@@ -48,6 +48,9 @@ struct Undated {
     from: TimerKey,
     /// What the wall clock said before.
     before: u64,
+    /// The latest that it has said since. Dates up to this one may have been made since, and are left alone: while
+    /// timers are checked, the clock may go back a little.
+    latest: u64,
 }
 
 /// The time of a turn, and the numbers that are made from it.
@@ -142,6 +145,9 @@ impl Clock {
         let up = self.up.max(time.up);
         let expected = self.now + (up - self.up);
         (self.now, self.up) = (time.wall, up);
+        if let Some(undated) = &mut self.undated {
+            undated.latest = undated.latest.max(self.now);
+        }
         if expected >= self.now + STEP_MS {
             self.set_back_from = self.set_back_from.max(Some(expected));
         }
@@ -230,7 +236,8 @@ impl Engine {
         for id in dated.map(|lease| lease.job.id).collect::<Vec<_>>() {
             self.save_lease(id);
         }
-        self.clock.undated = Some(Undated { from: (self.clock.now, Stamp::MIN), before });
+        let latest = self.clock.now;
+        self.clock.undated = Some(Undated { from: (latest, Stamp::MIN), before, latest });
         self.clock.save(&mut self.batch);
     }
 
@@ -242,9 +249,10 @@ impl Engine {
     /// Corrects the dates of jobs whose timers were read from [`Engine::wants_undated`] on; `part` also says where
     /// the next ones are.
     pub fn date_anew(&mut self, part: Part<Job, TimerKey>) {
+        let now = self.clock.now;
+        let latest = self.clock.undated.map_or(now, |undated| undated.latest);
         for job in part.items {
-            let now = self.clock.now;
-            let Some(from) = job.dated_from().filter(|from| *from > now) else { continue };
+            let Some(from) = job.dated_from().filter(|from| *from > latest) else { continue };
             let (late, status) = (from - now, job.status);
             self.transition(Arc::new(job), status, |job| {
                 match status {

@@ -91,6 +91,8 @@ pub(super) struct Model {
     pub up: u64,
     /// Jobs that have a date from a clock that was ahead, and this date.
     pub undated: BTreeMap<JobId, u64>,
+    /// The latest that the clock has said since it was last set back.
+    pub latest: u64,
     /// What the clock said before it was set back while no engine ran.
     pub set_back_from: Option<u64>,
     /// Whether a stream had more leases to end than there was time for.
@@ -136,6 +138,7 @@ impl Model {
             now: time.wall,
             up: time.up,
             undated: BTreeMap::new(),
+            latest: 0,
             set_back_from: None,
             is_cut: false,
             jobs: BTreeMap::new(),

@@ -3,7 +3,7 @@
 use fastrand::Rng;
 use protocol::flow::Flow;
 use protocol::id::JobId;
-use protocol::outcome::LeasedJob;
+use protocol::outcome::{Failure, LeasedJob};
 
 use super::act::{Act, Opening};
 use super::profile::Profile;
@@ -14,13 +14,18 @@ use crate::engine::command::streams::StreamKind;
 
 /// Makes a world in which nothing happens by chance: one queue, one priority, no limits.
 pub(super) fn quiet() -> World {
+    quiet_for(0)
+}
+
+/// The same, with dead jobs kept for this long, in milliseconds.
+fn quiet_for(dead_ms: u64) -> World {
     let mut profile = Profile::of(0);
     let backoff = protocol::job::Backoff { base_ms: 0, exponent: 0.0, jitter_ms: 0 };
     profile.settings = Settings {
         retry_limit: 3,
         backoff,
         completed_ms: 0,
-        dead_ms: 0,
+        dead_ms,
         max_deliveries: 100,
         in_flight_limit: 0,
         timeout_ms: None,
@@ -205,4 +210,21 @@ fn after_a_power_loss_a_delivered_batch_is_open_again_and_its_worker_too_late() 
     open(&mut world, 1);
     work_off(&mut world);
     assert!(world.model.jobs.is_empty());
+}
+
+#[test]
+fn a_small_step_back_while_dates_are_corrected_leaves_new_dates_alone() {
+    let mut world = quiet_for(3_600_000);
+    enqueue(&mut world, 6);
+    open(&mut world, 0);
+    let failure = Failure { message: "m".to_owned(), kill: Some(true), ..Failure::default() };
+    let fail = |job| Act::Fail { job, failure: failure.clone() };
+    // More jobs die in the turn in which the clock is set back than are looked at in one turn.
+    world.wall -= 60_000;
+    world.turn(in_flight(&world).into_iter().map(fail).collect()).unwrap();
+    let died = world.wall;
+    world.wall -= 400;
+    world.up += 1;
+    world.turn(Vec::new()).unwrap();
+    assert!(world.model.jobs.values().all(|entry| entry.job.failed_at == Some(died)));
 }

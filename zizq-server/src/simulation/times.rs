@@ -33,9 +33,11 @@ impl Model {
     pub(super) fn set_time(&mut self, time: Time) {
         let expected = self.now + (time.up - self.up);
         (self.now, self.up) = (time.wall, time.up);
+        self.latest = self.latest.max(self.now);
         let stepped = (expected >= self.now + STEP_MS).then_some(expected);
         let Some(before) = self.set_back_from.take().max(stepped) else { return };
         self.follow_crons_back(before.max(self.now));
+        self.latest = self.now;
         let time = self.time();
         for lease in self.leases.values_mut() {
             let is_dated = |saved: super::model::Saved| saved.end.is_dated();
@@ -65,7 +67,7 @@ impl Model {
             let Some(stored) = stored.filter(|stored| stored.due().is_some()) else {
                 // It is due, or is so by its new date: that of a retry may lie before the failure.
                 if due > self.now {
-                    let from = entry.job.dated_from().filter(|from| *from > self.now);
+                    let from = entry.job.dated_from().filter(|from| *from > self.latest);
                     let late = from.context("it was not due, and had a right date")? - self.now;
                     let at = due.saturating_sub(late);
                     ensure!(at <= self.now, "{:?} has come too early", entry.job);
@@ -79,7 +81,7 @@ impl Model {
             };
             if stored.due() == Some(due) {
                 // When the clock has come to where it was, its date is right.
-                if entry.job.dated_from().is_some_and(|from| from > self.now) {
+                if entry.job.dated_from().is_some_and(|from| from > self.latest) {
                     self.undated.insert(id, due);
                 }
                 continue;
