@@ -40,9 +40,29 @@ pub enum CancelReason {
     LeaseLost,
 }
 
-/// `event: drain`: the server will close the stream; it still accepts outcomes.
+/// `event: drain`: no more jobs come on this stream; the server still accepts outcomes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drain {
-    /// Why, for people.
+    /// Why: the name of a [`DrainReason`], or one that a newer server has.
     pub reason: String,
+}
+
+/// Why no more jobs come on a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DrainReason {
+    /// The server shuts down. Connect again.
+    Shutdown,
+    /// Somebody asked for it: the worker should finish what it has, and end.
+    Asked,
+}
+
+impl DrainReason {
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Shutdown => "shutdown",
+            Self::Asked => "asked",
+        }
+    }
 }

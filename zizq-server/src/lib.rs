@@ -10,6 +10,7 @@ mod engine;
 #[doc(hidden)]
 pub mod fuzz;
 mod hash;
+pub mod health;
 mod histogram;
 mod http;
 mod job;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use zizq_server::config::{Cli, Config, Task};
+use zizq_server::config::{Cli, Config, Health, Task};
+use zizq_server::health::{self, Readiness};
 use zizq_server::serve::{Reloader, Server};
 use zizq_server::{logging, notify};
 
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     rustix::thread::disable_transparent_huge_pages(true).ok();
     let config = match Cli::parse().into_task() {
         Task::Serve(config) => config,
+        Task::Health(health) => return health_of(&health),
         Task::JqHelper { memory } => return zizq_server::run_jq_helper(memory),
     };
     let mut log = logging::init(&config);
@@ -31,6 +33,25 @@ fn main() -> ExitCode {
     }
     log.finish();
     if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints whether a server is ready. Returns the exit code: 0 if it is, 1 if not, 2 if it does not answer.
+fn health_of(asked: &Health) -> ExitCode {
+    // There may be no reader; the exit code says it, too.
+    match health::ask(asked) {
+        Ok(Readiness { ready: true, .. }) => {
+            writeln!(std::io::stdout(), "ready").ok();
+            ExitCode::SUCCESS
+        }
+        Ok(Readiness { reasons, .. }) => {
+            writeln!(std::io::stdout(), "not ready: {}", reasons.join(", ")).ok();
+            ExitCode::from(1)
+        }
+        Err(error) => {
+            writeln!(std::io::stderr(), "zizq-server: {error:#}").ok();
+            ExitCode::from(2)
+        }
+    }
 }
 
 /// The longest that unfinished reads may delay the exit.

@@ -7,7 +7,7 @@ use protocol::error::excerpt;
 use protocol::frame::sse::{Decoder, Item, LastEventId};
 use protocol::frame::{FrameError, StreamFormat};
 use protocol::job::DeliveredJob;
-use protocol::stream::{Drain, Hello};
+use protocol::stream::{Drain, DrainReason, Hello};
 use reqwest::header::CONTENT_TYPE;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -204,6 +204,10 @@ impl Subscription {
             "cancel" => self.tell(Event::Cancelled(serde_json::from_str(data)?)).await,
             "drain" => {
                 let Drain { reason } = serde_json::from_str(data)?;
+                if reason == DrainReason::Asked.as_str() {
+                    tracing::info!(queue = %self.queues, "the server was asked to drain this worker");
+                    return Ok(self.tell(Event::HungUp).await);
+                }
                 let reason = excerpt(&reason);
                 tracing::info!(queue = %self.queues, "the server is shutting down ({reason}); running jobs continue");
             }

@@ -1,7 +1,9 @@
 //! Statistics: exact, up to date, and in pages.
 
+use protocol::frame::StreamFormat;
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use tests::{Client, Server, Wire, wait};
+use tests::{Client, Item, Server, Stream, Wire, wait};
 
 async fn names(client: &Client, query: &str) -> Vec<String> {
     let shown = client.get(&format!("/queues?{query}")).await.expect(200);
@@ -170,4 +172,86 @@ async fn the_history_has_a_point_for_each_second() {
     client.get("/stats/history?range=10m&queue=q").await.expect_refusal(400, "range");
     client.get("/stats/history?range=1y").await.expect_refusal(400, "10m, 3h");
     client.get("/stats/history?series=size").await.expect_refusal(400, "series");
+}
+
+#[tokio::test]
+async fn workers_are_selected_by_queue_and_name_and_can_be_drained() {
+    let server = Server::start().await;
+    let client = server.client();
+    let open = async |worker: &str, queue: &str| {
+        let call = client.get(&format!("/jobs/take?queue={queue}&prefetch=5")).header("worker-id", worker);
+        let call = call.header("accept", "text/event-stream");
+        Stream::open(StreamFormat::EventStream, call.response().await).await
+    };
+    let mut first = open("mailer-1", "mail").await;
+    let mut second = open("mailer-1", "web").await;
+    let mut other = open("other", "mail,web").await;
+    let shown = async |query: &str| {
+        let shown = client.get(&format!("/workers?{query}")).await.expect(200);
+        let workers = shown["workers"].as_array().unwrap().clone();
+        workers.iter().map(|worker| worker["worker"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(shown("").await, ["mailer-1", "mailer-1", "other"]);
+    assert_eq!(shown("queue=web").await, ["mailer-1", "other"]);
+    assert_eq!(shown("contains=oth").await, ["other"]);
+    assert_eq!(shown("order=worker&limit=1").await, ["mailer-1"]);
+    let page = client.get("/workers?queue=mail&order=worker&limit=1").await.expect(200);
+    let next = page["pages"]["next"].as_str().unwrap();
+    assert_eq!(client.get(next).await.expect(200)["workers"][0]["worker"], "other");
+    client.get("/workers?order=age").await.expect_refusal(400, "order");
+
+    client.poke("/workers/drain?worker=mailer-1").await.expect_nothing();
+    for stream in [&mut first, &mut second] {
+        assert_eq!(stream.next_message().await, Some(Item::Drain(json!({"reason": "asked"}))));
+    }
+    let all = client.get("/workers").await.expect(200);
+    let stream =
+        all["workers"].as_array().unwrap().iter().find(|worker| worker["worker"] == "other").unwrap();
+    let mail = client.add("mail").await;
+    assert_eq!(tests::id(&other.next_job().await), tests::id(&mail), "who is drained takes no more");
+    client.poke(&format!("/workers/{}/drain", stream["stream"].as_str().unwrap())).await.expect_nothing();
+    assert_eq!(other.next_message().await, Some(Item::Drain(json!({"reason": "asked"}))));
+    client.add("web").await;
+    let mut again = open("mailer-1", "web").await;
+    again.next_job().await;
+    client.poke("/workers/drain?worker=nobody").await.expect_refusal(404, "nobody");
+    client.poke("/workers/0123456789ab/drain").await.expect_refusal(404, "0123456789ab");
+    client.poke("/workers/drain").await.expect_refusal(400, "worker");
+}
+
+#[tokio::test]
+async fn a_server_says_whether_it_is_alive_and_ready() {
+    let mut server = Server::start().await;
+    let client = server.client();
+    assert_eq!(client.get("/livez").await.expect(200), json!({"status": "ok"}));
+    assert_eq!(client.get("/readyz").await.expect(200), json!({"ready": true, "reasons": []}));
+    let verbose = client.get("/readyz?verbose=true").await.expect(200);
+    assert!(verbose["disk"]["free"].as_u64().unwrap() > 0, "{verbose}");
+    client.get("/readyz?verbose").await.expect(200);
+    let health = async |url: &str| {
+        let program = tests::binaries::binary("zizq-server");
+        let asked =
+            tokio::process::Command::new(program).args(["health", "--url", url]).output().await.unwrap();
+        let said = [asked.stdout, asked.stderr].concat();
+        (asked.status.code(), String::from_utf8_lossy(&said).trim().to_owned())
+    };
+    let url = server.url();
+    assert_eq!(health(&url).await, (Some(0), "ready".to_owned()));
+    // A job in flight keeps a server that shuts down from ending at once.
+    client.add("q").await;
+    client.poll_one("q").await;
+    server.process().signal(Signal::TERM);
+    let draining = wait::until("it drains", async || {
+        let answer = client.get("/readyz").await;
+        (answer.status == 503).then_some(answer)
+    });
+    let draining = draining.await.expect(503);
+    assert_eq!((&draining["ready"], &draining["reasons"]), (&json!(false), &json!(["draining"])));
+    assert_eq!(health(&url).await, (Some(1), "not ready: draining".to_owned()));
+    assert_eq!(client.get("/livez").await.expect(200), json!({"status": "ok"}));
+    server.kill9().await;
+    let (code, said) = health(&url).await;
+    assert!(code == Some(2) && said.contains("Connection refused"), "{said}");
+    let (code, said) = health("localhost").await;
+    assert!(code == Some(2) && said.contains("http://127.0.0.1:7890"), "{said}");
 }

@@ -253,3 +253,27 @@ async fn a_result_is_kept_with_the_job() {
     assert_eq!(producer.await.unwrap().expect(201)["result"], 5);
     assert_eq!(client.status(id(&taken)).await, None);
 }
+
+#[tokio::test]
+async fn progress_is_told_too() {
+    let server = Server::start().await;
+    let client = server.client();
+    let mut events = Events::open(&client, "queue=q&status=in_flight").await;
+    client.add("q").await;
+    let job = client.poll_one("q").await;
+    let beat = async |body: Value| {
+        let beat = client.post(&format!("/jobs/{}/heartbeat", id(&job)), &body);
+        beat.header("zizq-lease", tests::lease(&job)).await.expect(200);
+    };
+    beat(json!({"progress": 0.25, "message": "page 1"})).await;
+    beat(json!({})).await;
+    beat(json!({"progress": 0.5})).await;
+    events.expect(&job, "ready", "in_flight").await;
+    for progress in [0.25, 0.5] {
+        let Item::Event { event, data, .. } = events.item().await else { panic!("no event") };
+        let shown: Value = serde_json::from_str(&data).unwrap();
+        assert_eq!((event.as_str(), &shown["id"], &shown["type"]), ("progress", &job["id"], &job["type"]));
+        // What is not said anew stays.
+        assert_eq!((&shown["progress"], &shown["message"]), (&json!(progress), &json!("page 1")));
+    }
+}

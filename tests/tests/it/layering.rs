@@ -93,6 +93,7 @@ const SERVER: &[Layer] = &[
             "store",
         ],
     ),
+    ("health", &["config"]),
     ("logging", &["config"]),
     (
         "serve",

@@ -1,4 +1,4 @@
-//! `GET /events`: status changes of jobs, as server-sent events.
+//! `GET /events`: what happens to jobs, as server-sent events.
 
 use std::sync::Arc;
 use std::thread;
@@ -21,7 +21,7 @@ use super::{App, not_acceptable};
 use crate::http::closed;
 use crate::http::reply::{Answer, Content, Refusal};
 use crate::http::request::Request;
-use crate::job::event::Event;
+use crate::job::event::{Event, ProgressReport, StatusChange};
 use crate::job::filter::Filter;
 use crate::run::events::{Heard, Listening};
 
@@ -90,10 +90,12 @@ fn pieces_of(heard: &Heard, filter: &Filter) -> Vec<Vec<u8>> {
     match heard {
         Heard::Lagged(missed) => write("lagged", &json!({"missed": missed})),
         Heard::Events(events) => {
-            events
-                .iter()
-                .filter(|event| is_asked_for(event, filter))
-                .for_each(|event| write("job", &shown(event)));
+            for event in events.iter().filter(|event| is_asked_for(event, filter)) {
+                match event {
+                    Event::Status(change) => write("job", &shown(change)),
+                    Event::Progress(report) => write("progress", &shown_progress(report)),
+                }
+            }
         }
     }
     if !piece.is_empty() {
@@ -104,11 +106,29 @@ fn pieces_of(heard: &Heard, filter: &Filter) -> Vec<Vec<u8>> {
 
 /// Whether the filter accepts the event. For a deleted job the last status counts, otherwise the new one.
 fn is_asked_for(event: &Event, filter: &Filter) -> bool {
-    let Some(status) = event.to.or(event.from) else { return false };
-    filter.wants_status(status) && filter.lists(&event.id, &event.queue, &event.job_type)
+    match event {
+        Event::Status(StatusChange { id, queue, job_type, from, to, .. }) => {
+            to.or(*from).is_some_and(|status| filter.wants_status(status))
+                && filter.lists(id, queue, job_type)
+        }
+        Event::Progress(ProgressReport { id, queue, job_type, .. }) => {
+            filter.wants_status(Status::InFlight) && filter.lists(id, queue, job_type)
+        }
+    }
 }
 
-fn shown(event: &Event) -> serde_json::Value {
+fn shown_progress(
+    ProgressReport { id, queue, job_type, at, progress }: &ProgressReport,
+) -> serde_json::Value {
+    let mut shown = json!({"id": id, "queue": queue, "type": job_type, "at": at});
+    if let Some(members) = shown.as_object_mut() {
+        members.extend(progress.share.map(|share| ("progress".to_owned(), json!(share))));
+        members.extend(progress.message.iter().map(|message| ("message".to_owned(), json!(message))));
+    }
+    shown
+}
+
+fn shown(event: &StatusChange) -> serde_json::Value {
     let name = |status: Option<Status>| status.map(Status::as_str);
     let mut shown = json!({
         "id": event.id, "queue": event.queue, "type": event.job_type, "from": name(event.from),

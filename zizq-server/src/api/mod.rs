@@ -122,6 +122,8 @@ fn not_acceptable(request: &Request, supported: &[&str]) -> Refusal {
 async fn call(app: &Arc<App>, request: &Request, call: Call) -> Answer {
     match call {
         Call::Health => server::health(request),
+        Call::Live => server::live(app, request).await,
+        Call::Ready => server::ready(app, request).await,
         Call::Version => server::version(request),
         Call::Reset => server::reset(app, request).await,
         Call::Enqueue => enqueue::one(app, request).await,
@@ -163,6 +165,8 @@ async fn call(app: &Arc<App>, request: &Request, call: Call) -> Answer {
         Call::PauseQueue => queues::pause(app, request, true).await,
         Call::ResumeQueue => queues::pause(app, request, false).await,
         Call::ListWorkers => queues::workers(app, request).await,
+        Call::DrainStream => queues::drain_stream(app, request).await,
+        Call::DrainWorker => queues::drain_worker(app, request).await,
         Call::ListJobs => look::list(app, request).await,
         Call::CountJobs => look::count(app, request).await,
         Call::GetJob => look::job(app, request).await,

@@ -7,6 +7,8 @@ use percent_encoding::percent_decode_str;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
     Health,
+    Live,
+    Ready,
     Version,
     Stats,
     StatsHistory,
@@ -16,6 +18,8 @@ pub(crate) enum Call {
     PauseQueue,
     ResumeQueue,
     ListWorkers,
+    DrainStream,
+    DrainWorker,
     Enqueue,
     EnqueueBulk,
     ListJobs,
@@ -154,8 +158,10 @@ const fn row(
 
 /// Literal segments come before `{}`, so that `/jobs/count` is not read as a job.
 #[rustfmt::skip]
-pub(super) static ROUTES: [Route; 65] = [
+pub(super) static ROUTES: [Route; 69] = [
     row(Method::GET, "/health", Call::Health, Body::Ignored, Answer::Short, Right::Anyone),
+    row(Method::GET, "/livez", Call::Live, Body::Ignored, Answer::Short, Right::Anyone),
+    row(Method::GET, "/readyz", Call::Ready, Body::Ignored, Answer::Short, Right::Anyone),
     row(Method::GET, "/version", Call::Version, Body::Ignored, Answer::Short, Right::Anyone),
     row(Method::GET, "/stats", Call::Stats, Body::Ignored, Answer::Short, Right::Read),
     row(Method::GET, "/stats/history", Call::StatsHistory, Body::Ignored, Answer::Short, Right::Read),
@@ -165,6 +171,8 @@ pub(super) static ROUTES: [Route; 65] = [
     row(Method::POST, "/queues/{}/pause", Call::PauseQueue, Body::Empty, Answer::Short, Right::Operate),
     row(Method::POST, "/queues/{}/resume", Call::ResumeQueue, Body::Empty, Answer::Short, Right::Operate),
     row(Method::GET, "/workers", Call::ListWorkers, Body::Ignored, Answer::Long, Right::Read),
+    row(Method::POST, "/workers/drain", Call::DrainWorker, Body::Empty, Answer::Short, Right::Operate),
+    row(Method::POST, "/workers/{}/drain", Call::DrainStream, Body::Empty, Answer::Short, Right::Operate),
     row(Method::GET, "/events", Call::ListenEvents, Body::Ignored, Answer::Stream, Right::Read),
     row(Method::POST, "/jobs", Call::Enqueue, Body::Read, Answer::Short, Right::Enqueue),
     row(Method::GET, "/jobs", Call::ListJobs, Body::Ignored, Answer::Long, Right::Read),
@@ -348,7 +356,7 @@ mod tests {
         let of = |right: Right| {
             all().iter().filter(|route| route.right == right).map(|route| route.path).collect::<Vec<_>>()
         };
-        assert_eq!(of(Right::Anyone), ["/health", "/version"]);
+        assert_eq!(of(Right::Anyone), ["/health", "/livez", "/readyz", "/version"]);
         assert_eq!(of(Right::Admin), ["/reset"]);
         assert_eq!(of(Right::Enqueue), ["/jobs", "/jobs/bulk"]);
         assert_eq!(of(Right::Payload), ["/jobs/{}/log"]);

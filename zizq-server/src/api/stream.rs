@@ -178,11 +178,11 @@ impl Encoder {
             (Item::Cancel { id, reason }, StreamFormat::EventStream) => {
                 write_event(out, "cancel", &Cancel { id: *id, reason: *reason });
             }
-            (Item::Drain, StreamFormat::EventStream) => {
-                write_event(out, "drain", &Drain { reason: "shutdown".to_owned() });
+            (Item::Drain(reason), StreamFormat::EventStream) => {
+                write_event(out, "drain", &Drain { reason: reason.as_str().to_owned() });
             }
             // The other formats cannot express these.
-            (Item::Cancel { .. } | Item::Drain, StreamFormat::NdJson | StreamFormat::MessagePack) => {}
+            (Item::Cancel { .. } | Item::Drain(_), StreamFormat::NdJson | StreamFormat::MessagePack) => {}
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct Cli {
 enum Subcommands {
     /// Serve jobs (the default without a subcommand)
     Serve(Box<Config>),
+    /// Ask a running server whether it is ready; ends with 0 if it is, with 1 if not, and with 2 if it does not answer
+    Health(Health),
     /// Evaluate jq expressions; the server starts this itself
     #[command(hide = true)]
     JqHelper {
@@ -51,22 +53,39 @@ impl Cli {
     pub fn into_task(self) -> Task {
         match self.command {
             Some(Subcommands::Serve(config)) => Task::Serve(config),
+            Some(Subcommands::Health(health)) => Task::Health(health),
             Some(Subcommands::JqHelper { memory }) => Task::JqHelper { memory },
             None => Task::Serve(Box::new(self.serve)),
         }
     }
 }
 
+/// The port of a server unless another one is chosen.
+pub const DEFAULT_PORT: u16 = 7890;
+
 /// What the program is started for.
 #[derive(Debug)]
 pub enum Task {
     /// To serve jobs.
     Serve(Box<Config>),
+    /// To ask whether a server is ready.
+    Health(Health),
     /// To evaluate jq expressions for a server.
     JqHelper {
         /// The memory that an expression may use, in bytes.
         memory: u64,
     },
+}
+
+/// Where to ask whether a server is ready. It is meant for containers that have no curl.
+#[derive(Debug, Args)]
+pub struct Health {
+    /// The URL of the server; default: from ZIZQ_HOST, ZIZQ_PORT and ZIZQ_TLS_CERT, as the server reads them
+    #[arg(long, env = "ZIZQ_URL")]
+    pub url: Option<String>,
+    /// How long to wait for the answer
+    #[arg(long, default_value = "5s", value_parser = unit::duration)]
+    pub timeout: Duration,
 }
 
 /// A job queue: pushes ready jobs to connected workers, and keeps them in an embedded store.
@@ -81,7 +100,7 @@ pub struct Config {
     #[arg(long, env = "ZIZQ_HOST", default_value = "127.0.0.1", value_parser = host)]
     pub host: String,
     /// The port to listen on; 0 picks a free one
-    #[arg(long, env = "ZIZQ_PORT", default_value_t = 7890)]
+    #[arg(long, env = "ZIZQ_PORT", default_value_t = DEFAULT_PORT)]
     pub port: u16,
     #[command(flatten)]
     pub callers: Callers,

@@ -186,6 +186,7 @@ impl Engine {
                 Reply::Unwait(())
             }),
             Command::FindInFlight(find) => Ok(Reply::FindInFlight(self.find_in_flight(&find.0))),
+            Command::FindHolders(find) => Ok(Reply::FindHolders(self.holders(&find.0))),
             Command::ListInFlight(list) => Ok(Reply::ListInFlight(self.list_in_flight(&list))),
             Command::CountJobs(count) => Ok(Reply::CountJobs(self.queues.counts(count.queues.as_deref()))),
 
@@ -210,6 +211,7 @@ impl Engine {
                 self.renew(renew.0);
                 Reply::RenewStream(())
             }),
+            Command::DrainWorkers(drain) => Ok(Reply::DrainWorkers(self.drain_workers(&drain))),
             Command::ListWorkers(ListWorkers) => Ok(Reply::ListWorkers(self.streams.workers(&self.queues))),
 
             Command::QueueIds(ids) => Ok(Reply::QueueIds(self.queues.ids_of(&ids.0))),
@@ -338,7 +340,7 @@ impl Engine {
     fn drain(&mut self) {
         self.draining = true;
         for key in self.streams.keys() {
-            self.streams.tell(key, outbox::Item::Drain);
+            self.streams.tell(key, outbox::Item::Drain(protocol::stream::DrainReason::Shutdown));
         }
     }
 

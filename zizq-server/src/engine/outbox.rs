@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use protocol::id::JobId;
 use protocol::lease::LeaseToken;
 use protocol::name::QueueName;
-use protocol::stream::CancelReason;
+use protocol::stream::{CancelReason, DrainReason};
 
 use crate::job::Job;
 
@@ -36,8 +36,12 @@ pub struct Delivery {
 #[derive(Debug, Clone)]
 pub enum Item {
     Job(Delivery),
-    Cancel { id: JobId, reason: CancelReason },
-    Drain,
+    Cancel {
+        id: JobId,
+        reason: CancelReason,
+    },
+    /// No more jobs come.
+    Drain(DrainReason),
 }
 
 /// The items of one stream, from engine to connection. The engine bounds them: by the stream's credit, and by

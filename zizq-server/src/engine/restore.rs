@@ -176,6 +176,7 @@ impl Engine {
                     deadline: None,
                     event,
                     restored_at: Some(since),
+                    progress: None,
                     saved: Some(end),
                 },
             );

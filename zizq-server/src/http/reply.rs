@@ -18,6 +18,7 @@ use protocol::error::{Code, ErrorBody};
 use protocol::media::Format;
 use protocol::outcome::NotDone;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::memory::{Full, Held};
 
@@ -253,6 +254,13 @@ pub(crate) fn not_done<T: Serialize>(format: Format, not_done: &NotDone<T>) -> R
     }
     let NotDone { not_found, lost } = not_done;
     encoded(status_of(Code::NotDone), format, &Body { code: Code::NotDone, not_found, lost })
+}
+
+/// [`Code::Unavailable`]: a part of the server does not work, and these are the members that say more about it.
+pub(crate) fn unavailable(format: Format, error: &str, mut members: Map<String, Value>) -> Response<Content> {
+    members.insert("error".to_owned(), error.into());
+    members.insert("code".to_owned(), serde_json::json!(Code::Unavailable));
+    encoded(status_of(Code::Unavailable), format, &members)
 }
 
 fn encoded<T: Serialize + ?Sized>(status: StatusCode, format: Format, value: &T) -> Response<Content> {

@@ -237,6 +237,11 @@ impl Reader {
         Ok(usage.map_err(|_| CallError::Stopped)??)
     }
 
+    /// Whether so little space is left that no new jobs are accepted.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        self.store.is_full()
+    }
+
     /// Some failed attempts of a job, of about `most` bytes, and whether there are more; `None` if the job does not
     /// exist.
     ///

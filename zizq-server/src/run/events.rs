@@ -1,4 +1,4 @@
-//! Publishes status changes of jobs to listeners. The engine hands over the events of a turn and goes on; each listener
+//! Publishes what happens to jobs to listeners. The engine hands over the events of a turn and goes on; each listener
 //! does the rest on its own thread.
 
 use crate::job::event::Event;
@@ -80,7 +80,7 @@ struct Queue {
 }
 
 /// The next thing for a listener.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Heard {
     Events(Arc<[Event]>),
     /// This many events were dropped here.
@@ -140,12 +140,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::event::StatusChange;
     use protocol::id::JobId;
     use protocol::job::Status;
     use protocol::name::{JobType, QueueName};
 
     fn events(n: usize) -> Vec<Event> {
-        let event = Event {
+        let event = Event::Status(StatusChange {
             id: JobId::from_u128(1),
             queue: QueueName::new("q").unwrap(),
             job_type: JobType::new("t").unwrap(),
@@ -155,7 +156,7 @@ mod tests {
             priority: 1,
             attempts: 0,
             error: None,
-        };
+        });
         vec![event; n]
     }
 

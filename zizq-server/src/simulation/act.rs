@@ -27,8 +27,8 @@ use crate::engine::command::once::{Envelope, Once};
 use crate::engine::command::queues::{ForgetQueue, ListQueues, PauseQueue};
 use crate::engine::command::report::GetReport;
 use crate::engine::command::streams::{
-    CaughtUp, CloseStream, FinishPoll, Link, ListWorkers, OpenStream, RenewStream, StopTaking, StreamKind,
-    WorkerInfo,
+    CaughtUp, CloseStream, DrainWorkers, FinishPoll, Link, ListWorkers, OpenStream, RenewStream, StopTaking,
+    StreamKind, WorkerInfo,
 };
 use crate::engine::command::{Command, Drain, Reset, Stop};
 use crate::engine::outbox::Outbox;
@@ -67,6 +67,7 @@ pub(super) enum Act {
     Queues(Option<Vec<QueueName>>),
     Workers,
     Report,
+    DrainWorkers(String),
     Wait { id: JobId, key: u64, told: Told },
     Unwait { id: JobId, key: u64 },
     EnqueueAndWait { job: NewJob, key: u64, told: Told },
@@ -198,6 +199,7 @@ impl Act {
             Self::Queues(names) => ListQueues { names }.into(),
             Self::Workers => ListWorkers.into(),
             Self::Report => GetReport.into(),
+            Self::DrainWorkers(start) => DrainWorkers::Stream(start).into(),
             Self::Wait { id, key, told } => Wait { id, waiter: told.waiter(key) }.into(),
             Self::Unwait { id, key } => Unwait { id, key }.into(),
             Self::EnqueueAndWait { job, key, told } => {

@@ -144,6 +144,6 @@ fn told_in(item: &Item) -> Told {
             Told::Job { token: job.token, id: job.job.id, event: job.event, expires }
         }
         Item::Cancel { id, reason } => Told::cancel(*id, *reason),
-        Item::Drain => Told::Drain,
+        Item::Drain(_) => Told::Drain,
     }
 }

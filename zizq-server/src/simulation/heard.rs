@@ -8,6 +8,7 @@ use protocol::job::Status;
 
 use super::act::Act;
 use super::model::Model;
+use crate::job::event::Event;
 use crate::run::events::{Heard, Listening};
 
 /// A listener, and what it knows of every job.
@@ -28,6 +29,7 @@ impl Ear {
         while let Some(heard) = self.listening.listener.now() {
             let Heard::Events(events) = heard else { bail!("{heard:?}") };
             for event in events.iter() {
+                let Event::Status(event) = event else { continue };
                 let before = match event.to {
                     Some(status) => self.statuses.insert(event.id, status),
                     None => self.statuses.remove(&event.id),

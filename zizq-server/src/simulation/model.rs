@@ -205,6 +205,7 @@ impl Model {
                 self.draining = true;
                 self.save_leases(u64::MAX);
             }
+            Act::DrainWorkers(start) => self.drain_workers(start, answer)?,
             look => self.check_look(look, answer)?,
         }
         if matches!(

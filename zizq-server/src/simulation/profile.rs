@@ -341,9 +341,14 @@ impl World {
         {
             return one(rng, &[Act::Close, Act::Beat, Act::Drained])(*link);
         }
-        let Some(Connection { link, kind, rests, .. }) = rng.choice(&mut self.connections) else {
+        let Some(Connection { link, id, kind, rests, .. }) = rng.choice(&mut self.connections) else {
             return Act::Inspect(Vec::new());
         };
+        if chance(rng, 6) {
+            let mut start = format!("{id:032x}");
+            start.truncate(12);
+            return Act::DrainWorkers(start);
+        }
         match kind {
             // A poll is answered only when it can get no more jobs.
             StreamKind::Poll if *rests && chance(rng, 70) => Act::Finish(*link),

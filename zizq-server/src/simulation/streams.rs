@@ -138,6 +138,23 @@ impl Stream {
 }
 
 impl Model {
+    pub(super) fn drain_workers(&mut self, start: &str, answer: &Answer) -> Result<()> {
+        let is_meant = |stream: &&mut Stream| {
+            stream.state == State::Open && format!("{:032x}", stream.id).starts_with(start)
+        };
+        let mut meant = 0;
+        for stream in self.streams.values_mut().filter(is_meant) {
+            stream.tell(Told::Drain);
+            stream.rests = true;
+            meant += 1;
+        }
+        ensure!(
+            matches!(answer, Ok(Reply::DrainWorkers(n)) if *n == meant),
+            "{meant} streams, but: {answer:?}"
+        );
+        Ok(())
+    }
+
     pub(super) fn add_stream(&mut self, stream: Stream) -> u64 {
         self.next_stream += 1;
         self.streams.insert(self.next_stream, stream);

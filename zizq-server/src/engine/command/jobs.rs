@@ -13,8 +13,10 @@ use protocol::payload::Payload;
 
 use super::Reject;
 use super::budgets::BindingChange;
+use super::streams::WorkerInfo;
 use crate::job::Job;
 use crate::job::counts::Counts;
+use crate::job::event::Progress;
 use crate::job::filter::Filter;
 
 /// Enqueues jobs: all of them or none.
@@ -85,6 +87,22 @@ pub struct ChangeJobs {
 /// Asks which of these jobs are in flight.
 #[derive(Debug)]
 pub struct FindInFlight(pub Vec<JobId>);
+
+/// Asks who holds these jobs, as far as they are in flight.
+#[derive(Debug)]
+pub struct FindHolders(pub Vec<JobId>);
+
+/// Who holds a job in flight, and how far it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Holder {
+    pub id: JobId,
+    pub about: WorkerInfo,
+    /// In milliseconds since the Unix epoch; none: as long as its stream is open.
+    pub lease_expires_at: Option<u64>,
+    /// How often the job was delivered, this time included.
+    pub deliveries: u32,
+    pub progress: Option<Arc<Progress>>,
+}
 
 /// Lists the first jobs in flight after an id.
 #[derive(Debug)]

@@ -36,15 +36,16 @@ use crons::{
     PutCron, PutEntry, Ran, RunEntry,
 };
 use jobs::{
-    Change, ChangeJobs, Changed, CountJobs, Enqueue, EnqueueAndWait, Enqueued, Fail, Failed, FindInFlight,
-    GetAttempt, Heartbeat, JobCounts, ListInFlight, Release, Renewed, Seen, Succeed, SucceedWith, Unwait,
-    Wait, Waits,
+    Change, ChangeJobs, Changed, CountJobs, Enqueue, EnqueueAndWait, Enqueued, Fail, Failed, FindHolders,
+    FindInFlight, GetAttempt, Heartbeat, Holder, JobCounts, ListInFlight, Release, Renewed, Seen, Succeed,
+    SucceedWith, Unwait, Wait, Waits,
 };
 use once::Repeated;
 use queues::{ForgetQueue, ListQueues, OldestReady, OldestReadyAt, PauseQueue, QueueIds, QueueState};
 use report::{GetReport, Report};
 use streams::{
-    CaughtUp, CloseStream, FinishPoll, ListWorkers, OpenStream, Opened, RenewStream, StopTaking, WorkerState,
+    CaughtUp, CloseStream, DrainWorkers, FinishPoll, ListWorkers, OpenStream, Opened, RenewStream,
+    StopTaking, WorkerState,
 };
 
 /// What an answer waits for, and whether a full disk refuses the request.
@@ -220,6 +221,7 @@ requests! {
     Wait:           Ask,     whole, Waits,                 |wait| About::Jobs(std::slice::from_ref(&wait.id), Payloads::No);
     Unwait:         Ask,     whole, (),                    |_unwait| About::Nothing;
     FindInFlight:   Ask,     whole, Vec<Seen>,             |find| About::InFlight(find.0.len());
+    FindHolders:    Ask,     whole, Vec<Holder>,           |find| About::InFlight(find.0.len());
     ListInFlight:   Ask,     whole, Vec<Seen>,             |list| About::InFlight(list.limit);
     CountJobs:      Ask,     whole, JobCounts,             |_count| About::Nothing;
 
@@ -229,6 +231,7 @@ requests! {
     FinishPoll:     Link,    whole, (),                    |_finish| About::Nothing;
     CaughtUp:       Link,    whole, (),                    |_caught| About::Nothing;
     RenewStream:    Link,    whole, (),                    |_renew| About::Nothing;
+    DrainWorkers:   Link,    whole, usize,                 |_drain| About::Nothing;
     ListWorkers:    Ask,     whole, Vec<WorkerState>,      |_list| About::Nothing;
 
     QueueIds:       Ask,     whole, Vec<QueueId>,          |_ids| About::Nothing;

@@ -28,6 +28,15 @@ pub struct CaughtUp(pub Link);
 #[derive(Debug)]
 pub struct RenewStream(pub Link);
 
+/// Tells some workers to take no more jobs. Answered with the number of their streams.
+#[derive(Debug)]
+pub enum DrainWorkers {
+    /// The stream whose id, of 32 hexadecimal digits, begins like this.
+    Stream(String),
+    /// All streams of the worker that gave itself this name.
+    Named(String),
+}
+
 /// Lists the connected workers.
 #[derive(Debug)]
 pub struct ListWorkers;

@@ -1,6 +1,7 @@
 //! Those who are told what becomes of jobs: listeners hear of all jobs, a waiter of one.
 
 use std::mem;
+use std::sync::Arc;
 
 use protocol::id::JobId;
 use protocol::job::Status;
@@ -11,7 +12,7 @@ use crate::engine::queues::Queues;
 use crate::engine::{Engine, Found};
 use crate::hash::HashMap;
 use crate::job::Job;
-use crate::job::event::Event;
+use crate::job::event::{Event, Progress, ProgressReport, StatusChange};
 
 /// The listeners and waiters, and what they will be told once it is committed.
 ///
@@ -43,7 +44,7 @@ impl Listeners {
             let has_failed = from == Some(Status::InFlight)
                 && matches!(to, Some(Status::Scheduled | Status::Dead))
                 && job.failed_at == Some(now);
-            self.events.push(Event {
+            self.events.push(Event::Status(StatusChange {
                 id: job.id,
                 queue: queue.clone(),
                 job_type: job.job_type.clone(),
@@ -53,10 +54,32 @@ impl Listeners {
                 priority: job.priority,
                 attempts: job.attempts,
                 error: job.last_error.clone().filter(|_| has_failed),
-            });
+            }));
         }
         if !self.waiters.is_empty() && to.is_none_or(Status::is_terminal) {
             self.wake(queues, now, job, to);
+        }
+    }
+
+    /// Announces what a worker says about its job.
+    pub(in crate::engine) fn announce_progress(
+        &mut self,
+        queues: &Queues,
+        now: u64,
+        job: &Job,
+        progress: &Arc<Progress>,
+    ) {
+        if self.watched
+            && let Some(queue) = queues.name(job.queue).cloned()
+        {
+            let (job_type, progress) = (job.job_type.clone(), progress.clone());
+            self.events.push(Event::Progress(ProgressReport {
+                id: job.id,
+                queue,
+                job_type,
+                at: now,
+                progress,
+            }));
         }
     }
 

@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 
 use protocol::lease::DEFAULT_LEASE_MS;
+use protocol::stream::DrainReason;
 
 use super::{State, Stream, Takes};
 use crate::engine::Engine;
 use crate::engine::command::Reject;
-use crate::engine::command::streams::{Link, OpenStream, Opened, StreamKind, WorkerInfo};
+use crate::engine::command::streams::{DrainWorkers, Link, OpenStream, Opened, StreamKind, WorkerInfo};
+use crate::engine::outbox::Item;
 use crate::hash::HashSet;
 use crate::store::record::MAX_EVENT;
 
@@ -136,6 +138,24 @@ impl Engine {
             stream.rests = true;
             self.dispatcher.stop_waiting(&mut self.queues, &mut self.streams, link.stream);
         }
+    }
+
+    /// Tells workers to take no more jobs. Returns the number of their streams.
+    pub(in crate::engine) fn drain_workers(&mut self, drain: &DrainWorkers) -> usize {
+        let is_meant = |stream: &Stream| match drain {
+            DrainWorkers::Stream(start) => format!("{:032x}", stream.id).starts_with(start.as_str()),
+            DrainWorkers::Named(name) => stream.about.worker.as_ref() == Some(name),
+        };
+        let meant: Vec<u64> =
+            self.streams.connected().filter(|(_, stream)| is_meant(stream)).map(|(key, _)| key).collect();
+        for key in &meant {
+            self.streams.tell(*key, Item::Drain(DrainReason::Asked));
+            if let Some(stream) = self.streams.get_mut(*key) {
+                stream.rests = true;
+            }
+            self.dispatcher.stop_waiting(&mut self.queues, &mut self.streams, *key);
+        }
+        meant.len()
     }
 
     pub(in crate::engine) fn finish(&mut self, link: Link) {

@@ -38,6 +38,7 @@ impl Engine {
                 deadline: None,
                 event,
                 restored_at: None,
+                progress: None,
                 saved: None,
             },
         );

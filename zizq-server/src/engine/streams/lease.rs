@@ -9,6 +9,7 @@ use protocol::payload::Payload;
 
 use crate::hash::HashMap;
 use crate::job::Job;
+use crate::job::event::Progress;
 use crate::store::record::LeaseEnd;
 
 /// The age at which a lease is written down, in milliseconds.
@@ -31,6 +32,8 @@ pub(in crate::engine) struct Lease {
     pub event: u64,
     /// When it was restored, until its worker is heard of again.
     pub restored_at: Option<u64>,
+    /// What its worker last said about the attempt.
+    pub progress: Option<Arc<Progress>>,
     /// What the store knows of its end, by the wall clock; none: the store does not know of the lease.
     pub saved: Option<LeaseEnd>,
 }

@@ -236,9 +236,10 @@ impl Streams {
         due
     }
 
-    /// Returns the streams that have a connection.
-    pub(in crate::engine) fn connected(&self) -> impl Iterator<Item = &Stream> {
-        self.by_key.values().filter(|stream| matches!(stream.state, State::Open(_)))
+    /// Returns the streams that have a connection, with their keys.
+    pub(in crate::engine) fn connected(&self) -> impl Iterator<Item = (u64, &Stream)> {
+        let is_open = |(_, stream): &(&u64, &Stream)| matches!(stream.state, State::Open(_));
+        self.by_key.iter().filter(is_open).map(|(key, stream)| (*key, stream))
     }
 
     /// Returns the state of the connected workers.
@@ -255,7 +256,7 @@ impl Streams {
             connected_at: stream.connected_at,
             last_release: stream.last_release.clone(),
         };
-        self.connected().map(state).collect()
+        self.connected().map(|(_, stream)| state(stream)).collect()
     }
 
     /// Adds an item to what the stream sends this turn. A worker that may come back hears of cancellations then.

@@ -9,7 +9,7 @@ use protocol::stream::CancelReason;
 
 use super::lease::{Lease, Leases};
 use super::{State, Stream, Takes};
-use crate::engine::command::jobs::Renewed;
+use crate::engine::command::jobs::{Holder, Renewed};
 use crate::engine::command::queues::LastRelease;
 use crate::engine::command::streams::{Link, StreamKind};
 use crate::engine::command::{Reject, leased};
@@ -81,6 +81,9 @@ fn look_at(stream: &Stream, leases: &Leases, up: u64) -> Look {
     Look { over, next, is_cut }
 }
 
+/// How much of a message about progress is kept, in bytes.
+const MAX_MESSAGE_BYTES: usize = 1_024;
+
 impl Engine {
     pub(in crate::engine) fn renew(&mut self, link: Link) {
         let up = self.clock.up();
@@ -100,6 +103,7 @@ impl Engine {
                         self.restore_late(late, token, job.lease_ms);
                     }
                     let lease_expires_at = self.extend(job.id, job.lease_ms);
+                    self.note_progress(job);
                     renewed.jobs.push(RenewedLease { id: job.id, lease_expires_at });
                 }
                 Err(Reject::LeaseLost) => renewed.not_done.lost.push(job.id),
@@ -107,6 +111,38 @@ impl Engine {
             }
         }
         renewed
+    }
+
+    /// Remembers what a worker says about its job, and tells the listeners.
+    fn note_progress(&mut self, JobHeartbeat { id, progress, message, .. }: &JobHeartbeat) {
+        if progress.is_none() && message.is_none() {
+            return;
+        }
+        let Some(lease) = self.leases.get_mut(*id) else { return };
+        let known = lease.progress.get_or_insert_default();
+        let news = Arc::make_mut(known);
+        news.share = progress.or(news.share);
+        if let Some(message) = message {
+            let end = message.floor_char_boundary(MAX_MESSAGE_BYTES);
+            news.message = Some(message.get(..end).unwrap_or(message).to_owned());
+        }
+        self.listeners.announce_progress(&self.queues, self.clock.now(), &lease.job, known);
+    }
+
+    /// Returns who holds these jobs, for those that are in flight.
+    pub(in crate::engine) fn holders(&self, ids: &[JobId]) -> Vec<Holder> {
+        let holder = |id: &JobId| {
+            let lease = self.leases.get(*id)?;
+            let stream = self.streams.get(lease.stream)?;
+            Some(Holder {
+                id: *id,
+                about: stream.about.clone(),
+                lease_expires_at: end_of(lease, stream).map(|end| self.clock.wall_of(end)),
+                deliveries: lease.job.deliveries,
+                progress: lease.progress.clone(),
+            })
+        };
+        ids.iter().filter_map(holder).collect()
     }
 
     /// Renews one lease for its own length, or for the given one, from now on. Returns when it ends.
@@ -149,6 +185,7 @@ impl Engine {
                 deadline: None,
                 event: 0,
                 restored_at: None,
+                progress: None,
                 saved: None,
             },
         );

@@ -46,6 +46,9 @@ enum Query {
     Listed,
     Lease,
     Queues,
+    Workers,
+    Worker,
+    Ready,
     History,
     Attempt,
 }
@@ -53,11 +56,13 @@ enum Query {
 type Route = (&'static str, &'static str, u32, Query, About);
 
 /// Every route, how often it is called, and what with.
-const ROUTES: [Route; 65] = {
+const ROUTES: [Route; 69] = {
     use About::*;
     use Query as Q;
     [
         ("GET", "/health", 20, Q::None, Nothing),
+        ("GET", "/livez", 5, Q::None, Nothing),
+        ("GET", "/readyz", 5, Q::Ready, Nothing),
         ("GET", "/version", 5, Q::None, Nothing),
         ("GET", "/stats", 5, Q::None, Nothing),
         ("GET", "/stats/history", 5, Q::History, Nothing),
@@ -66,7 +71,9 @@ const ROUTES: [Route; 65] = {
         ("POST", "/queues/{queue}/pause", 1, Q::None, Nothing),
         ("POST", "/queues/{queue}/resume", 6, Q::None, Nothing),
         ("DELETE", "/queues/{queue}", 2, Q::None, Nothing),
-        ("GET", "/workers", 5, Q::None, Nothing),
+        ("GET", "/workers", 5, Q::Workers, Nothing),
+        ("POST", "/workers/drain", 1, Q::Worker, Nothing),
+        ("POST", "/workers/{stream}/drain", 1, Q::None, Nothing),
         ("GET", "/events", 1, Q::Listed, Nothing),
         ("POST", "/jobs", 150, Q::Wait, Job),
         ("GET", "/jobs", 5, Q::List, Nothing),
@@ -281,6 +288,9 @@ fn write_query(rng: &mut Rng, query: Query, id: &str, path: &mut String) {
                 ["details", "prefix", "contains", "status", "paused", "order", "desc", "limit", "from"];
             some(rng, &PARAMS, 3)
         }
+        Query::Workers => some(rng, &["queue", "contains", "order", "limit", "from"], 2),
+        Query::Worker => some(rng, &["worker"], 1),
+        Query::Ready => some(rng, &["verbose"], 1),
         Query::History => some(rng, &["range", "queue", "series"], 2),
         Query::Attempt => some(rng, &["attempt"], 1),
     }
@@ -312,11 +322,16 @@ fn write_value(rng: &mut Rng, of: &str, id: &str, path: &mut String) {
         "order" if path.starts_with("/queues") => {
             return path.push_str(one_of(rng, &["name", "ready", "rate", "oldest", "dead", "asc"]));
         }
+        "order" if path.starts_with("/workers") => {
+            return path.push_str(one_of(rng, &["connected_at", "in_flight", "worker", "asc"]));
+        }
         "order" => return path.push_str(one_of(rng, &["asc", "desc"])),
-        "prefix" | "contains" => return encode(name(rng), path),
+        "prefix" | "contains" | "worker" => return encode(name(rng), path),
         "range" => return path.push_str(one_of(rng, &["10m", "3h", "24h", "7d", "30d", "1y"])),
         "series" => return path.push_str(one_of(rng, &["ready", "ready,failed", "wait_ms", "size"])),
-        "details" | "dry_run" | "paused" | "desc" => return path.push_str(one_of(rng, &["true", "false"])),
+        "details" | "dry_run" | "paused" | "desc" | "verbose" => {
+            return path.push_str(one_of(rng, &["true", "false"]));
+        }
         "filter" => {
             const FILTERS: [&str; 9] = [
                 ".n > 4",
