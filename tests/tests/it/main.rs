@@ -28,6 +28,7 @@ mod lifecycle;
 mod load;
 mod log;
 mod logging;
+mod metrics;
 mod model;
 mod nulls;
 mod official_client;

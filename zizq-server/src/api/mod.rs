@@ -15,6 +15,7 @@ mod listing;
 mod log;
 mod look;
 mod meant;
+mod metrics;
 mod named;
 mod once;
 mod outcome;
@@ -158,6 +159,7 @@ async fn call(app: &Arc<App>, request: &Request, call: Call) -> Answer {
         Call::UnbindBulk => budgets::unbind_bulk(app, request).await,
         Call::ClearBindingsBulk => budgets::clear_bulk(app, request).await,
         Call::Stats => stats::stats(app, request).await,
+        Call::Metrics => metrics::show(app, request).await,
         Call::StatsHistory => stats::history(app, request).await,
         Call::ListQueues => queues::list(app, request).await,
         Call::GetQueue => queues::one(app, request).await,

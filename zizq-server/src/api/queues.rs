@@ -168,7 +168,7 @@ async fn oldest_of(app: &App, rows: &[QueueRow]) -> Result<HashMap<QueueName, u6
 
 /// The engine knows the oldest job of every queue that somebody takes from. The others are looked up in the store, but
 /// only so many: each is a read or two.
-async fn oldest(app: &App, names: Vec<QueueName>) -> Result<HashMap<QueueName, u64>, Refusal> {
+pub(super) async fn oldest(app: &App, names: Vec<QueueName>) -> Result<HashMap<QueueName, u64>, Refusal> {
     let (mut oldest, mut in_store) = (HashMap::default(), Vec::new());
     for slice in names.chunks(OLDEST_SLICE) {
         let answers = app.engine.ask(OldestReady(slice.to_vec())).await?;

@@ -12,6 +12,7 @@ pub(crate) enum Call {
     Version,
     Stats,
     StatsHistory,
+    Metrics,
     ListQueues,
     GetQueue,
     ForgetQueue,
@@ -99,16 +100,18 @@ pub(crate) enum Answer {
     Stream,
     /// Either, depending on `Accept`.
     LongOrStream,
+    /// A long text, in one of the formats of metrics.
+    Metrics,
 }
 
 impl Answer {
     pub(super) const fn is_long(self) -> bool {
-        matches!(self, Self::Long | Self::LongOrStream)
+        matches!(self, Self::Long | Self::LongOrStream | Self::Metrics)
     }
 
     /// Whether the answer has media types of its own.
     pub(super) const fn negotiates(self) -> bool {
-        matches!(self, Self::Stream | Self::LongOrStream)
+        matches!(self, Self::Stream | Self::LongOrStream | Self::Metrics)
     }
 }
 
@@ -158,13 +161,14 @@ const fn row(
 
 /// Literal segments come before `{}`, so that `/jobs/count` is not read as a job.
 #[rustfmt::skip]
-pub(super) static ROUTES: [Route; 69] = [
+pub(super) static ROUTES: [Route; 70] = [
     row(Method::GET, "/health", Call::Health, Body::Ignored, Answer::Short, Right::Anyone),
     row(Method::GET, "/livez", Call::Live, Body::Ignored, Answer::Short, Right::Anyone),
     row(Method::GET, "/readyz", Call::Ready, Body::Ignored, Answer::Short, Right::Anyone),
     row(Method::GET, "/version", Call::Version, Body::Ignored, Answer::Short, Right::Anyone),
     row(Method::GET, "/stats", Call::Stats, Body::Ignored, Answer::Short, Right::Read),
     row(Method::GET, "/stats/history", Call::StatsHistory, Body::Ignored, Answer::Short, Right::Read),
+    row(Method::GET, "/metrics", Call::Metrics, Body::Ignored, Answer::Metrics, Right::Read),
     row(Method::GET, "/queues", Call::ListQueues, Body::Ignored, Answer::Long, Right::Read),
     row(Method::GET, "/queues/{}", Call::GetQueue, Body::Ignored, Answer::Short, Right::Read),
     row(Method::DELETE, "/queues/{}", Call::ForgetQueue, Body::Empty, Answer::Short, Right::Operate),

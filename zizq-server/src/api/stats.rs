@@ -61,7 +61,7 @@ fn percentiles(times: &Histogram) -> Value {
 }
 
 /// The memory of this process that is in RAM, in bytes; none where the operating system does not say.
-fn resident_memory() -> Option<u64> {
+pub(super) fn resident_memory() -> Option<u64> {
     let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
     let resident: u64 = pages.split(' ').nth(1)?.parse().ok()?;
     resident.checked_mul(u64::try_from(rustix::param::page_size()).ok()?)

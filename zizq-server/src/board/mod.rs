@@ -18,15 +18,16 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::clock::{self, Time};
-use crate::engine::command::report::{GetReport, Report};
+use crate::engine::command::jobs::JobCounts;
+use crate::engine::command::report::{GetReport, Report, StreamCounts, Tally};
 use crate::run::handle::{CallError, Handle};
 use history::Steps;
 pub(crate) use history::{Point, Range, Series};
 pub(crate) use rates::{Flow, Rates};
 use rows::Rows;
 pub(crate) use rows::{Order, Position, QueueRow, Selected, Selection};
-pub(crate) use totals::Summary;
 use totals::Totals;
+pub(crate) use totals::{Summary, Times};
 
 /// How often the board looks by itself.
 const TICK: Duration = Duration::from_secs(1);
@@ -40,6 +41,23 @@ pub(crate) struct Board {
     state: Arc<Mutex<State>>,
     /// When the last report was asked for, by the clock that never steps; locked while one is under way.
     asked_at: Arc<tokio::sync::Mutex<Option<Instant>>>,
+}
+
+/// What metrics show.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    /// The tracked queues.
+    pub queues: Vec<QueueRow>,
+    /// What has happened in queues while they were not tracked.
+    pub untracked: Tally,
+    /// The jobs of all queues.
+    pub counts: JobCounts,
+    /// The number of queues that have jobs or are paused.
+    pub all_queues: u64,
+    /// All times since the server started.
+    pub times: Times,
+    pub streams: StreamCounts,
+    pub uptime_ms: u64,
 }
 
 struct State {
@@ -129,6 +147,20 @@ impl Board {
     pub(crate) fn summary(&self) -> Summary {
         let (state, now) = (self.state(), clock::now());
         state.totals.summary(&state.rows, now, now.up - state.started.up)
+    }
+
+    /// What metrics show.
+    pub(crate) fn sample(&self) -> Sample {
+        let (state, now) = (self.state(), clock::now().up);
+        Sample {
+            queues: state.rows.tracked(now),
+            untracked: state.rows.untracked(),
+            counts: state.rows.totals().counts,
+            all_queues: state.rows.totals().queues,
+            times: state.totals.times(),
+            streams: state.totals.streams(),
+            uptime_ms: now - state.started.up,
+        }
     }
 
     /// How one queue, or all together, developed; none for a queue that is not tracked.

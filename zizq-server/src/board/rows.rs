@@ -312,6 +312,17 @@ impl Rows {
         self.by_name.get(name).map(|row| self.show(row, now))
     }
 
+    /// The tracked queues, by name.
+    pub(super) fn tracked(&self, now: u64) -> Vec<QueueRow> {
+        let tracked = self.by_name.values().filter(|row| row.tracked.is_some());
+        tracked.map(|row| self.show(row, now)).collect()
+    }
+
+    /// What has happened in queues while they were not tracked.
+    pub(super) const fn untracked(&self) -> Tally {
+        self.untracked
+    }
+
     pub(super) fn names(&self) -> Vec<QueueName> {
         let with_jobs = self.by_name.iter().filter(|(_, row)| row.state.counts.stored.total() > 0);
         with_jobs.map(|(name, _)| name.clone()).collect()

@@ -101,6 +101,17 @@ impl Totals {
         self.recent.drain(..over);
     }
 
+    pub(super) const fn streams(&self) -> StreamCounts {
+        self.streams
+    }
+
+    /// All times since the server started.
+    pub(super) fn times(&self) -> Times {
+        let mut times = self.times.clone();
+        times.merge(&self.present);
+        times
+    }
+
     pub(super) fn summary(&self, rows: &Rows, now: Time, uptime_ms: u64) -> Summary {
         let mut recent = self.present.clone();
         self.recent.iter().flatten().for_each(|times| recent.merge(times));

@@ -56,7 +56,7 @@ enum Query {
 type Route = (&'static str, &'static str, u32, Query, About);
 
 /// Every route, how often it is called, and what with.
-const ROUTES: [Route; 69] = {
+const ROUTES: [Route; 70] = {
     use About::*;
     use Query as Q;
     [
@@ -66,6 +66,7 @@ const ROUTES: [Route; 69] = {
         ("GET", "/version", 5, Q::None, Nothing),
         ("GET", "/stats", 5, Q::None, Nothing),
         ("GET", "/stats/history", 5, Q::History, Nothing),
+        ("GET", "/metrics", 2, Q::None, Nothing),
         ("GET", "/queues", 5, Q::Queues, Nothing),
         ("GET", "/queues/{queue}", 10, Q::None, Nothing),
         ("POST", "/queues/{queue}/pause", 1, Q::None, Nothing),

@@ -23,12 +23,15 @@ use crate::engine::command::crons::{
     PauseEntry, PutCron, PutEntry, RunEntry,
 };
 use crate::engine::command::jobs::{
-    Change, ChangeJobs, EnqueueAndWait, Fail, FindInFlight, GetAttempt, Heartbeat, ListInFlight, Release,
-    SucceedWith, Unwait, Wait, Waiter,
+    Change, ChangeJobs, EnqueueAndWait, Fail, FindHolders, FindInFlight, GetAttempt, Heartbeat, ListInFlight,
+    Release, SucceedWith, Unwait, Wait, Waiter,
 };
 use crate::engine::command::once::Once;
-use crate::engine::command::queues::{ForgetQueue, ListQueues, PauseQueue, QueueIds};
-use crate::engine::command::streams::{CaughtUp, FinishPoll, ListWorkers, RenewStream, StopTaking};
+use crate::engine::command::queues::{ForgetQueue, ListQueues, OldestReady, PauseQueue, QueueIds};
+use crate::engine::command::report::GetReport;
+use crate::engine::command::streams::{
+    CaughtUp, DrainWorkers, FinishPoll, ListWorkers, RenewStream, StopTaking,
+};
 use crate::job::bulk::NewBulk;
 
 const JOB: LeasedJob = LeasedJob { id: JobId::from_u128(1), lease: None };
@@ -120,6 +123,10 @@ fn others() -> Vec<Envelope> {
         OpenBatches(Vec::new()).into(),
         GetAttempt(JOB).into(),
         FindInFlight(vec![JOB.id]).into(),
+        FindHolders(vec![JOB.id]).into(),
+        GetReport.into(),
+        OldestReady(Vec::new()).into(),
+        DrainWorkers::Named("w".to_owned()).into(),
         ListInFlight { queues: None, from: None, descending: false, limit: 1 }.into(),
         QueueIds(Vec::new()).into(),
         CountJobs { queues: None }.into(),
