@@ -1,6 +1,7 @@
 //! A client of the contract, in either format and over either version of HTTP.
 
 use std::fmt::Debug;
+use std::net::IpAddr;
 use std::pin::Pin;
 
 use bytes::Bytes;
@@ -66,8 +67,15 @@ impl Client {
     /// A client of the server at `url`.
     #[must_use]
     pub fn new(url: &str, wire: Wire) -> Self {
+        Self::at(None, url, wire)
+    }
+
+    /// As [`Self::new`], at this address, or at any.
+    #[must_use]
+    pub fn at(address: Option<IpAddr>, url: &str, wire: Wire) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
+        connector.set_local_address(address);
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         let http = builder.http2_only(wire.http == Http::Two).build(connector);
         Self { url: url.trim_end_matches('/').to_owned(), wire, http }

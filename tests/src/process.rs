@@ -65,6 +65,20 @@ impl Process {
         Pid::from_raw(self.child.id()?.cast_signed())
     }
 
+    /// How many processes it has started that have not ended.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn children(&self) -> usize {
+        let pid = self.pid().unwrap_or_else(|| panic!("{} has ended already", self.name)).as_raw_nonzero();
+        // A thread that ends meanwhile has no file any more.
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+        let children =
+            threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+        children.map(|pids| pids.split_whitespace().count()).sum()
+    }
+
     /// What it used so far; `None` once its end was waited for.
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {

@@ -4,6 +4,7 @@
 mod api;
 mod batching;
 mod board;
+mod caller;
 mod clock;
 pub mod config;
 mod engine;

@@ -175,6 +175,30 @@ async fn filters_that_take_long_share_with_others() {
 }
 
 #[tokio::test]
+async fn many_filters_of_one_caller_delay_only_that_caller() {
+    let mut server = Server::with(["--filter-timeout", "60s", "--enqueue-commit-mode", "buffered"]).await;
+    let client = server.client();
+    add(&client, (0..2_000).map(|n| json!({"n": n}))).await;
+    let heavy = list("last(range(20000)) == -1");
+    let busy = Client::at(Some([127, 0, 0, 2].into()), &server.url(), Wire::default());
+    let ask = |_| {
+        let (busy, heavy) = (busy.clone(), heavy.clone());
+        tokio::spawn(async move { busy.get(&heavy).await })
+    };
+    let calls: Vec<_> = (0..20).map(ask).collect();
+    // Each has a helper while it is at work.
+    let process = server.process();
+    tests::wait::until("the helpers of one caller", async || (process.children() >= 12).then_some(())).await;
+    assert_eq!(client.get(&list(".n == 5")).await.expect(200)["jobs"].as_array().unwrap().len(), 1);
+    let helpers = process.children();
+    assert!(helpers <= 13, "{helpers} helpers: one caller has more than its share");
+    // Eight of them wait for a place, and are told so after a while.
+    let unfinished = calls.iter().filter(|call| !call.is_finished()).count();
+    assert!(unfinished >= 12, "{unfinished} are left: they do not take long enough for this test");
+    calls.into_iter().for_each(|call| call.abort());
+}
+
+#[tokio::test]
 async fn an_invalid_expression_is_refused_before_any_job_is_read() {
     let server = Server::start().await;
     for format in [Format::Json, Format::MessagePack] {

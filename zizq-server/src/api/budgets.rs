@@ -153,7 +153,7 @@ async fn change_bulk(app: &App, request: &Request, change: BindingChange) -> Ans
     change::check_statuses(&filter, &change)?;
     // Checked once, before any job is read: whether the binding can exist at all.
     app.engine.ask(ChangeJobs { ids: Vec::new(), only: None, change: change.clone() }).await?;
-    let Changes { changed, in_flight } = app.reader.change(filter, change).await?;
+    let Changes { changed, in_flight } = app.reader.change(request.caller(), filter, change).await?;
     Ok(reply::ok(request.format, &json!({"changed": changed, "blocked": in_flight})))
 }
 

@@ -113,9 +113,9 @@ async fn bulk(
     // An empty change only counts the matches.
     let changes_nothing = matches!(&change, Change::Patch(patch) if patch.is_empty());
     let number = if dry_run || changes_nothing {
-        app.reader.would_change(filter, &change).await?
+        app.reader.would_change(request.caller(), filter, &change).await?
     } else {
-        app.reader.change(filter, change).await?.changed
+        app.reader.change(request.caller(), filter, change).await?.changed
     };
     let mut answer = json!({done: number});
     if dry_run

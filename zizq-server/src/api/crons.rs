@@ -16,6 +16,7 @@ use super::App;
 use super::listing::Listing;
 use super::{enqueue, once};
 use crate::batching::{self, Refused};
+use crate::caller::Caller;
 use crate::engine::command;
 use crate::engine::command::crons::{
     AddEntry, DeleteCron, DeleteCrons, DeleteEntry, GetCron, GetEntry, ListCrons, NewEntry, PatchCron,
@@ -61,7 +62,7 @@ pub(crate) async fn put(app: &App, request: &Request) -> Answer {
         if !names.insert(name.clone()) {
             return Err(Refusal::invalid(format!("entry `{name}`: the name is given twice")));
         }
-        entries.push(check(app, name, entry).await?);
+        entries.push(check(app, request.caller(), name, entry).await?);
     }
     let put = PutCron { group, paused: body.paused, timezone: body.timezone, entries };
     shown(app, request, put).await
@@ -90,7 +91,7 @@ pub(crate) async fn add(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let group = new_name(request, 0)?;
     let name = entry.name.clone().ok_or_else(|| Refusal::invalid("the body: missing field `name`"))?;
-    let add = AddEntry(group, check(app, name, entry).await?.into());
+    let add = AddEntry(group, check(app, request.caller(), name, entry).await?.into());
     Ok(reply::created(request.format, &app.engine.ask(add).await?))
 }
 
@@ -107,7 +108,7 @@ pub(crate) async fn put_entry(app: &App, request: &Request) -> Answer {
     if let Some(other) = entry.name.as_ref().filter(|other| **other != name) {
         return Err(Refusal::invalid(format!("name: `{other}` is not the name in the path, `{name}`")));
     }
-    shown(app, request, PutEntry(group, check(app, name, entry).await?.into())).await
+    shown(app, request, PutEntry(group, check(app, request.caller(), name, entry).await?.into())).await
 }
 
 pub(crate) async fn patch_entry(app: &App, request: &Request) -> Answer {
@@ -130,7 +131,7 @@ pub(crate) async fn run(app: &App, request: &Request) -> Answer {
     let once = once::of(request)?;
     let taken = match app.engine.ask_once(once.as_ref(), RunEntry { group, name }).await? {
         Taken::Now(Ran::Enqueued(jobs)) => Taken::Now(jobs),
-        Taken::Now(Ran::Folds(firing)) => app.batcher.fire(firing, once.as_ref()).await?,
+        Taken::Now(Ran::Folds(firing)) => app.batcher.fire(request.caller(), firing, once.as_ref()).await?,
         Taken::Again(again) => Taken::Again(again),
     };
     enqueue::answer_one(request, &taken, &[])
@@ -153,7 +154,7 @@ fn in_job(error: &str) -> String {
 }
 
 /// Checks an entry. Errors name the entry.
-async fn check(app: &App, name: CronName, entry: EntryRequest) -> Result<NewEntry, Refusal> {
+async fn check(app: &App, caller: Caller, name: CronName, entry: EntryRequest) -> Result<NewEntry, Refusal> {
     let EntryRequest { expression, timezone, paused, job, .. } = entry;
     let wrong = |error: String| Refusal::invalid(format!("entry `{name}`: {error}"));
     let recurrence = expression.parse().map_err(wrong)?;
@@ -169,7 +170,7 @@ async fn check(app: &App, name: CronName, entry: EntryRequest) -> Result<NewEntr
     };
     enqueue::check_payload(&template.job, app.limits.max_payload_size, &format!("entry `{name}`: job."))?;
     if batching::is_batched(&template.job) {
-        app.batcher.check(&template.job).await.map_err(|refused| match refused {
+        app.batcher.check(caller, &template.job).await.map_err(|refused| match refused {
             Refused::Job { error, .. } => wrong(format!("job.{error}")),
             refused => refused.into(),
         })?;

@@ -14,6 +14,7 @@ use super::prefer::Handling;
 use super::refusal::out_of_step;
 use super::wait::{self, Waiting};
 use crate::batching::{self, Refused};
+use crate::caller::Caller;
 use crate::clock;
 use crate::engine::command::jobs::{Enqueue, EnqueueAndWait, Enqueued, Outcome, Seen};
 use crate::engine::command::once::{Once, Taken};
@@ -41,7 +42,7 @@ async fn enqueue_one(app: &App, request: &Request, handling: Option<Handling>) -
     if let Some(time) = time {
         return enqueue_and_wait(app, request, job, &ignored, time, once).await;
     }
-    answer_one(request, &enqueue(app, vec![job], false, once.as_ref()).await?, &ignored)
+    answer_one(request, &enqueue(app, request.caller(), vec![job], false, once.as_ref()).await?, &ignored)
 }
 
 /// With `Prefer: handling=strict`, refuses a request with unknown members and names the first one.
@@ -86,11 +87,11 @@ async fn enqueue_and_wait(
     once: Option<Once>,
 ) -> Answer {
     let mut waiting = Waiting::new(app);
-    let (engine, batcher) = (app.engine.clone(), app.batcher.clone());
+    let (engine, batcher, caller) = (app.engine.clone(), app.batcher.clone(), request.caller());
     // The client may disconnect before the id of its job is known. This task then goes on and ends the wait.
     let calling = tokio::spawn(async move {
         let taken = if batching::is_batched(&job) {
-            batcher.enqueue(vec![job], || Some(waiting.waiter()), once.as_ref()).await?
+            batcher.enqueue(caller, vec![job], || Some(waiting.waiter()), once.as_ref()).await?
         } else {
             let request = EnqueueAndWait { jobs: vec![job], waiter: waiting.waiter() };
             engine.ask_once(once.as_ref(), request).await?
@@ -176,7 +177,7 @@ async fn enqueue_bulk(app: &App, request: &Request, handling: Option<Handling>) 
     let (read, ignored) = app.work.on(bytes, read).await??;
     let taken = match read {
         Read::Large(bulk) => ask(app, bulk, true, once.as_ref()).await?,
-        Read::Jobs(jobs) => enqueue(app, jobs, true, once.as_ref()).await?,
+        Read::Jobs(jobs) => enqueue(app, request.caller(), jobs, true, once.as_ref()).await?,
     };
     let format = request.format;
     let answer = move || match &taken {
@@ -196,12 +197,13 @@ fn bulk_answer(jobs: &[Enqueued], format: Format, ignored: &Ignored) -> Response
 
 async fn enqueue(
     app: &App,
+    caller: Caller,
     jobs: Vec<NewJob>,
     bulk: bool,
     once: Option<&Once>,
 ) -> Result<Taken<Vec<Enqueued>>, Refusal> {
     if jobs.iter().any(batching::is_batched) {
-        let enqueued = app.batcher.enqueue(jobs, || None, once).await;
+        let enqueued = app.batcher.enqueue(caller, jobs, || None, once).await;
         return enqueued.map_err(|refused| match refused {
             Refused::Job { index, error } => refuse_one(index, error, bulk),
             refused => refused.into(),

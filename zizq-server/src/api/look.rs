@@ -45,7 +45,8 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     query.finish()?;
     let most = || request.page();
     let from = page.from.as_deref().and_then(|text| position::among_jobs(text, page.descending));
-    let (jobs, more) = app.reader.list(filter.clone(), from, page.descending, page.limit, most).await?;
+    let (jobs, more) =
+        app.reader.list(request.caller(), filter.clone(), from, page.descending, page.limit, most).await?;
     let ends = jobs.first().zip(jobs.last());
     let ends = ends.map(|(first, last)| (first.job.id.to_string(), last.job.id.to_string()));
     let pages = page.links("/jobs", ends, more, &filters::params(&filter));
@@ -60,6 +61,6 @@ pub(crate) async fn count(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let filter = filters::read(&mut query)?;
     query.finish()?;
-    let count = app.reader.count(filter).await?;
+    let count = app.reader.count(request.caller(), filter).await?;
     Ok(reply::ok(request.format, &json!({"count": count})))
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use protocol::enqueue::NewJob;
 use tokio::sync::mpsc;
 
+use crate::caller::Caller;
 use crate::clock;
 use crate::engine::command::Reject;
 use crate::engine::command::batches::{Fold, OpenBatches, Plan};
@@ -82,22 +83,23 @@ impl Batcher {
     /// [`Refused`].
     pub(crate) async fn enqueue(
         &self,
+        caller: Caller,
         jobs: Vec<NewJob>,
         waiter: impl FnMut() -> Option<Waiter>,
         once: Option<&Once>,
     ) -> Result<Taken<Vec<Enqueued>>, Refused> {
-        self.carry_out(jobs, waiter, None, once).await
+        self.carry_out(caller, jobs, waiter, None, once).await
     }
 
     /// Tries the expressions of a job without enqueuing it.
     ///
     /// # Errors
     /// [`Refused`].
-    pub(crate) async fn check(&self, job: &NewJob) -> Result<(), Refused> {
+    pub(crate) async fn check(&self, caller: Caller, job: &NewJob) -> Result<(), Refused> {
         // A job that is not ready is folded into nothing.
         let job = NewJob { ready_at: Some(u64::MAX), ..job.clone() };
         let request = Arc::new(Request::new(vec![job], clock::now().wall));
-        let admission = self.helpers.admit_soon().await.map_err(Refused::Busy)?;
+        let admission = self.helpers.admit_soon(caller).await.map_err(Refused::Busy)?;
         fold(admission, self.limit, &request, &[].into()).await.map(|_| ())
     }
 
@@ -107,10 +109,11 @@ impl Batcher {
     /// [`Refused`].
     pub(crate) async fn fire(
         &self,
+        caller: Caller,
         firing: Firing,
         once: Option<&Once>,
     ) -> Result<Taken<Vec<Enqueued>>, Refused> {
-        self.carry_out(vec![firing.template.job.clone()], || None, Some(firing), once).await
+        self.carry_out(caller, vec![firing.template.job.clone()], || None, Some(firing), once).await
     }
 
     /// Enqueues the jobs of due cron entries until the engine has stopped.
@@ -119,7 +122,7 @@ impl Batcher {
             let batcher = self.clone();
             tokio::spawn(async move {
                 let (group, name) = (firing.group.clone(), firing.name.clone());
-                if let Err(why) = batcher.fire(firing, None).await {
+                if let Err(why) = batcher.fire(Caller::Server, firing, None).await {
                     tracing::debug!(%group, %name, ?why, "a cron job was not enqueued");
                 }
             });
@@ -128,6 +131,7 @@ impl Batcher {
 
     async fn carry_out(
         &self,
+        caller: Caller,
         jobs: Vec<NewJob>,
         mut waiter: impl FnMut() -> Option<Waiter>,
         firing: Option<Firing>,
@@ -142,9 +146,9 @@ impl Batcher {
             };
             // No one waits for a due entry, so it may take its time.
             let admission = if firing.as_ref().is_some_and(|firing| firing.is_due) {
-                self.helpers.admit().await
+                self.helpers.admit(caller).await
             } else {
-                self.helpers.admit_soon().await.map_err(Refused::Busy)?
+                self.helpers.admit_soon(caller).await.map_err(Refused::Busy)?
             };
             let (plan, jobs) = match fold(admission, self.limit, &request, &open).await {
                 // No one would see the error: an extra batch is better than a lost job.

@@ -12,7 +12,7 @@ use protocol::error::Code;
 use protocol::media::Format;
 
 use super::Service;
-use super::guard::{Caller, Guard};
+use super::guard::{CallingPage, Guard};
 use super::memory::{Held, Peer};
 use super::reply::{self, Body, Refusal};
 use super::request::{Request, Upload, accept, size_of_head};
@@ -34,13 +34,13 @@ pub(super) async fn respond<S: Service>(
     let accepted_format = Format::from_accept(accepted.as_deref());
     let (accepts_format, format) = (accepted_format.is_some(), accepted_format.unwrap_or(Format::Json));
     let mut request = Request { parts, accepted, accepts_format, params, body, format, remote, held, peer };
-    let (caller, answer) = match guard.check(&request.parts) {
-        Err(refusal) => (Caller::default(), Err(refusal)),
-        Ok(caller) if caller.asks_first(&request.parts) => (caller, Ok(reply::no_content())),
-        Ok(caller) => (caller, service.answer(&mut request, &mut upload).await),
+    let (page, answer) = match guard.check(&request.parts) {
+        Err(refusal) => (CallingPage::default(), Err(refusal)),
+        Ok(page) if page.asks_first(&request.parts) => (page, Ok(reply::no_content())),
+        Ok(page) => (page, service.answer(&mut request, &mut upload).await),
     };
     let mut answer = answer.unwrap_or_else(|refusal| refusal.into_response(format));
-    caller.allow(&request.parts, answer.headers_mut());
+    page.allow(&request.parts, answer.headers_mut());
     if is_head {
         answer = reply::head_of(answer);
     }

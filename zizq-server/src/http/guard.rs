@@ -36,7 +36,7 @@ pub(crate) struct Guard {
 
 /// The origin of the calling page, if it is on the list.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Caller(Option<HeaderValue>);
+pub(crate) struct CallingPage(Option<HeaderValue>);
 
 impl Guard {
     /// Creates the guard of a server that listens on `address`, also answers to these names, and may be called by pages
@@ -49,26 +49,26 @@ impl Guard {
     ///
     /// # Errors
     /// 400 if the host is unreadable, 421 if it is not one of this server's, 403 if the page of another site calls.
-    pub(crate) fn check(&self, parts: &Parts) -> Result<Caller, Refusal> {
+    pub(crate) fn check(&self, parts: &Parts) -> Result<CallingPage, Refusal> {
         let host = self.host(parts)?;
-        let mut caller = Caller::default();
+        let mut page = CallingPage::default();
         for value in parts.headers.get_all(ORIGIN) {
             let origin: Option<Origin> = value.to_str().ok().and_then(|text| text.parse().ok());
             match origin {
-                Some(origin) if self.origins.contains(&origin) => caller = Caller(Some(value.clone())),
+                Some(origin) if self.origins.contains(&origin) => page = CallingPage(Some(value.clone())),
                 Some(origin) if host.as_ref().is_some_and(|host| origin.is_at(host)) => {}
                 _ => return Err(foreign_page(&String::from_utf8_lossy(value.as_bytes()))),
             }
         }
         let own = |value: &HeaderValue| matches!(value.as_bytes(), b"same-origin" | b"none");
-        if caller.0.is_none() && !parts.headers.get_all(&SITE).iter().all(own) && !is_visit(parts) {
+        if page.0.is_none() && !parts.headers.get_all(&SITE).iter().all(own) && !is_visit(parts) {
             return Err(Refusal::new(
                 Code::ForeignOrigin,
                 "this call comes from a web page of another site (Sec-Fetch-Site); if the page is yours, start the \
                  server with --cors-origin and the page's origin",
             ));
         }
-        Ok(caller)
+        Ok(page)
     }
 
     /// The host name in the request. Browsers always send one.
@@ -108,7 +108,7 @@ impl Guard {
     }
 }
 
-impl Caller {
+impl CallingPage {
     /// Whether the browser asks if its page may call (Fetch, CORS preflight).
     pub(crate) fn asks_first(&self, parts: &Parts) -> bool {
         self.0.is_some()

@@ -21,6 +21,7 @@ use super::memory::{Held, Peer};
 use super::pace::Pace;
 use super::query::Query;
 use super::reply::Refusal;
+use crate::caller::Caller;
 
 /// How much of an unwanted body is read, in bytes, so that its sender receives the reason; how long it may pause, and
 /// how long that may take in total.
@@ -73,6 +74,11 @@ impl Request {
     /// The size of a page, in bytes.
     pub(crate) fn page(&self) -> usize {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).page()
+    }
+
+    /// Who sent it.
+    pub(crate) fn caller(&self) -> Caller {
+        Caller::at(self.remote.ip())
     }
 
     pub(crate) fn header(&self, name: impl http::header::AsHeaderName) -> Option<Cow<'_, str>> {

@@ -6,8 +6,10 @@
 //!
 //! Many expressions may run at once; the helpers take turns. A filter yields after a batch of payloads or after some
 //! milliseconds, so that a slow one over many payloads delays no one. An expression that is slow on a single payload
-//! keeps its turn until it is stopped; callers that wait too long for those are told to try again.
+//! keeps its turn until it is stopped; callers that wait too long for those are told to try again. Callers take turns,
+//! too: whoever sends many expressions makes itself wait, and nobody else.
 
+mod fair;
 pub(crate) mod fold;
 pub(crate) mod helper;
 mod program;
@@ -20,10 +22,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use crate::caller::Caller;
 use crate::clock;
+use fair::{FairSemaphore, Permit};
 use session::Helper;
 pub(crate) use session::{FoldError, Session};
 
@@ -33,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const MAX_IDLE: usize = 4;
 /// The most concurrent expressions, each with a helper.
 const MAX_SESSIONS: usize = 16;
+/// The most of them that belong to one caller.
+const MAX_OF_CALLER: usize = 12;
 /// How often to check that a caller still waits.
 const GLANCE: Duration = Duration::from_millis(50);
 
@@ -75,9 +80,9 @@ pub(crate) struct Busy;
 pub(crate) struct Helpers {
     limits: Limits,
     /// A permit per expression that may run.
-    places: Arc<Semaphore>,
-    /// A permit per busy helper, first come, first served.
-    turns: Arc<Semaphore>,
+    places: Arc<FairSemaphore>,
+    /// A permit per busy helper.
+    turns: Arc<FairSemaphore>,
     idle: Mutex<Vec<Helper>>,
 }
 
@@ -85,17 +90,20 @@ impl Helpers {
     pub(crate) fn new(limits: Limits) -> Arc<Self> {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // At least two, so that an expression that is about to be stopped does not block all others.
-        let turns = Arc::new(Semaphore::new(processors.max(2)));
-        let places = Arc::new(Semaphore::new(MAX_SESSIONS));
+        let helpers = processors.max(2);
+        // A caller may have all of them while nobody else waits: turns are short.
+        let turns = FairSemaphore::new(helpers, helpers);
+        let places = FairSemaphore::new(MAX_SESSIONS, MAX_OF_CALLER);
         Arc::new(Self { limits, places, turns, idle: Mutex::default() })
     }
 
-    /// Waits until another expression may run. Its `now` is the time at which it started to wait.
-    pub(crate) async fn admit(self: &Arc<Self>) -> Admission {
+    /// Waits until another expression of this caller may run. Its `now` is the time at which it started to wait.
+    pub(crate) async fn admit(self: &Arc<Self>, caller: Caller) -> Admission {
         let asked_at = clock::now().wall;
-        let place = self.places.clone().acquire_owned().await.expect("nobody closes it");
+        let place = self.places.clone().acquire(caller).await;
         Admission {
             helpers: self.clone(),
+            caller,
             runtime: Handle::current(),
             asked_at,
             patience: Duration::MAX,
@@ -108,8 +116,8 @@ impl Helpers {
     ///
     /// # Errors
     /// [`Busy`] after [`PATIENCE`]. The same limit applies to each turn.
-    pub(crate) async fn admit_soon(self: &Arc<Self>) -> Result<Admission, Busy> {
-        let admission = timeout(PATIENCE, self.admit()).await.map_err(|_| Busy)?;
+    pub(crate) async fn admit_soon(self: &Arc<Self>, caller: Caller) -> Result<Admission, Busy> {
+        let admission = timeout(PATIENCE, self.admit(caller)).await.map_err(|_| Busy)?;
         Ok(Admission { patience: PATIENCE, ..admission })
     }
 
@@ -130,6 +138,7 @@ impl Helpers {
 #[derive(Debug)]
 pub(crate) struct Admission {
     helpers: Arc<Helpers>,
+    caller: Caller,
     runtime: Handle,
     /// In milliseconds since 1970.
     asked_at: u64,
@@ -138,7 +147,7 @@ pub(crate) struct Admission {
     /// Whether the caller has gone away.
     abandoned: Arc<AtomicBool>,
     #[expect(dead_code, reason = "held for as long as the expression is at work")]
-    place: OwnedSemaphorePermit,
+    place: Permit,
 }
 
 impl Admission {
@@ -156,13 +165,13 @@ impl Admission {
     ///
     /// # Errors
     /// [`JqError::Busy`] when that takes too long, or the caller has gone away.
-    fn turn(&self) -> Result<OwnedSemaphorePermit, JqError> {
+    fn turn(&self) -> Result<Permit, JqError> {
         let since = Instant::now();
         self.runtime.block_on(async {
-            let mut turn = pin!(self.helpers.turns.clone().acquire_owned());
+            let mut turn = pin!(self.helpers.turns.clone().acquire(self.caller));
             loop {
                 if let Ok(turn) = timeout(GLANCE, turn.as_mut()).await {
-                    return Ok(turn.expect("nobody closes it"));
+                    return Ok(turn);
                 }
                 if self.is_abandoned() || since.elapsed() >= self.patience {
                     return Err(Busy.into());

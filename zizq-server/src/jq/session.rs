@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use protocol::payload::Payload;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::sync::OwnedSemaphorePermit;
 
+use super::fair::Permit;
 use super::fold::{Folded, Task, Turn};
 use super::program::{Verdict, no_condition};
 use super::wire::{self, TIME_BYTES, packed, push_payload, split_frame, write_frame};
@@ -122,7 +122,7 @@ pub(crate) struct Session {
     /// When the helper's present slice was sent, and its number of payloads.
     sent: Option<(Instant, usize)>,
     /// Held while the helper is busy.
-    turn: Option<OwnedSemaphorePermit>,
+    turn: Option<Permit>,
     body: Vec<u8>,
 }
 

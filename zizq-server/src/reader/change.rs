@@ -9,6 +9,7 @@ use protocol::job::Status;
 
 use super::look::Look;
 use super::{ReadError, Reader};
+use crate::caller::Caller;
 use crate::engine::command::jobs::{Change, ChangeJobs, Changed};
 use crate::job::filter::Filter;
 
@@ -29,9 +30,14 @@ impl Reader {
     ///
     /// # Errors
     /// [`ReadError`]; some jobs may have been changed by then.
-    pub(crate) async fn change(&self, mut filter: Filter, change: Change) -> Result<Changes, ReadError> {
+    pub(crate) async fn change(
+        &self,
+        caller: Caller,
+        mut filter: Filter,
+        change: Change,
+    ) -> Result<Changes, ReadError> {
         change.narrow(&mut filter);
-        let turn = self.turn(&filter, &self.changes, true).await?;
+        let turn = self.turn(caller, &filter, &self.changes, true).await?;
         let start = self.start(&filter, None, false).await?;
         let slices = self.slices.clone();
         self.blocking(move |look| {
@@ -62,9 +68,14 @@ impl Reader {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub(crate) async fn would_change(&self, mut filter: Filter, change: &Change) -> Result<u64, ReadError> {
+    pub(crate) async fn would_change(
+        &self,
+        caller: Caller,
+        mut filter: Filter,
+        change: &Change,
+    ) -> Result<u64, ReadError> {
         change.narrow(&mut filter);
-        self.count_as(filter, true).await
+        self.count_as(caller, filter, true).await
     }
 }
 

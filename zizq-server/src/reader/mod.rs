@@ -16,6 +16,7 @@ use protocol::job::Status;
 use protocol::name::QueueName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::caller::Caller;
 use crate::clock;
 use crate::engine::command::jobs::{CountJobs, FindInFlight, Seen};
 use crate::engine::command::queues::QueueIds;
@@ -104,12 +105,13 @@ impl Reader {
     /// Waits until a scan may run. Scans with jq can be slow, so they wait only for each other.
     async fn turn(
         &self,
+        caller: Caller,
         filter: &Filter,
         places: &Arc<Semaphore>,
         is_strict: bool,
     ) -> Result<Turn, ReadError> {
         if filter.jq.is_some() {
-            return Ok(Turn::Jq { admission: self.jq.admit_soon().await?, is_strict });
+            return Ok(Turn::Jq { admission: self.jq.admit_soon(caller).await?, is_strict });
         }
         let place = places.clone().acquire_owned().await;
         Ok(Turn::Plain(place.map_err(|_| CallError::Stopped)?))
@@ -160,13 +162,14 @@ impl Reader {
     /// [`ReadError`].
     pub(crate) async fn list(
         &self,
+        caller: Caller,
         filter: Filter,
         from: Option<JobId>,
         descending: bool,
         limit: usize,
         most: impl FnOnce() -> usize,
     ) -> Result<(Vec<Seen>, bool), ReadError> {
-        let turn = self.turn(&filter, &self.scans, false).await?;
+        let turn = self.turn(caller, &filter, &self.scans, false).await?;
         let most = most();
         let start = self.start(&filter, from, descending).await?;
         self.blocking(move |look| {
@@ -191,17 +194,17 @@ impl Reader {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub(crate) async fn count(&self, filter: Filter) -> Result<u64, ReadError> {
-        self.count_as(filter, false).await
+    pub(crate) async fn count(&self, caller: Caller, filter: Filter) -> Result<u64, ReadError> {
+        self.count_as(caller, filter, false).await
     }
 
-    async fn count_as(&self, filter: Filter, is_strict: bool) -> Result<u64, ReadError> {
+    async fn count_as(&self, caller: Caller, filter: Filter, is_strict: bool) -> Result<u64, ReadError> {
         if filter.is_of_queue_and_status() {
             let counts = self.engine.ask(CountJobs { queues: filter.queues.clone() }).await?;
             let wanted = Status::ALL.into_iter().filter(|status| filter.wants_status(*status));
             return Ok(wanted.map(|status| counts.of(status)).sum());
         }
-        let turn = self.turn(&filter, &self.scans, is_strict).await?;
+        let turn = self.turn(caller, &filter, &self.scans, is_strict).await?;
         let start = self.start(&filter, None, false).await?;
         self.blocking(move |look| {
             let mut count = 0;

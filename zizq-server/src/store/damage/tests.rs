@@ -364,7 +364,10 @@ async fn damaged_records_do_not_stop_reads() {
         engine,
         crate::jq::Limits { time: std::time::Duration::from_secs(2), memory: 1 << 28 },
     );
-    let (jobs, _) = reader.list(Filter::default(), None, false, 100, || usize::MAX).await.unwrap();
+    let (jobs, _) = reader
+        .list(crate::caller::Caller::Server, Filter::default(), None, false, 100, || usize::MAX)
+        .await
+        .unwrap();
     let ready = in_area(&all, Area::Ready).len() + in_area(&all, Area::Drawing).len();
     assert_eq!(jobs.len(), ready - 1 + in_area(&all, Area::Scheduled).len() + 1);
     assert_eq!(
