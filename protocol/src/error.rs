@@ -17,6 +17,9 @@ pub struct ErrorBody {
     /// The media types that the server speaks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub supported: Vec<String>,
+    /// Of a call that changes many jobs: how many were changed before it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<u64>,
 }
 
 fn known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Code>, D::Error> {
@@ -183,7 +186,8 @@ mod tests {
         for &code in Code::ALL {
             let word = code.to_string();
             assert!(word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{word}");
-            let body = ErrorBody { error: "no".to_owned(), code: Some(code), supported: Vec::new() };
+            let body =
+                ErrorBody { error: "no".to_owned(), code: Some(code), supported: Vec::new(), changed: None };
             let json = serde_json::to_string(&body).unwrap();
             assert_eq!(json, format!(r#"{{"error":"no","code":"{word}"}}"#));
             assert_eq!(serde_json::from_str::<ErrorBody>(&json).unwrap(), body);
@@ -200,7 +204,7 @@ mod tests {
             let body: ErrorBody = serde_json::from_str(&format!(r#"{{"error":"no"{rest}}}"#)).unwrap();
             assert_eq!(
                 body,
-                ErrorBody { error: "no".to_owned(), code: None, supported: Vec::new() },
+                ErrorBody { error: "no".to_owned(), code: None, supported: Vec::new(), changed: None },
                 "{rest}"
             );
         }

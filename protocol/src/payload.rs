@@ -1,6 +1,7 @@
 //! Payloads: any JSON value, kept as the received bytes.
 
 use std::borrow::Cow;
+use std::io;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -62,6 +63,24 @@ impl Payload {
         self.bytes = Bytes::copy_from_slice(&self.bytes);
     }
 
+    /// The beginning of the payload as JSON text, at most so many bytes.
+    #[must_use]
+    pub fn preview(&self, most: usize) -> String {
+        let text = match self.format {
+            Format::Json => Cow::Borrowed(self.bytes.get(..most).unwrap_or(&self.bytes)),
+            Format::MessagePack => {
+                let mut text = Start { bytes: Vec::new(), most };
+                let mut from = rmp_serde::Deserializer::from_read_ref(&self.bytes[..]);
+                // It fails where enough has been written.
+                drop(serde_transcode::transcode(&mut from, &mut serde_json::Serializer::new(&mut text)));
+                Cow::Owned(text.bytes)
+            }
+        };
+        // Only the last character may be cut in two.
+        let whole = text.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+        whole.to_owned()
+    }
+
     /// The payload in `format`: as received if possible, otherwise rewritten.
     #[must_use]
     pub fn to_format(&self, format: Format) -> Cow<'_, [u8]> {
@@ -92,6 +111,32 @@ impl Payload {
     }
 }
 
+/// Takes the first bytes and refuses the rest.
+struct Start {
+    bytes: Vec<u8>,
+    most: usize,
+}
+
+impl io::Write for Start {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let room = self.most - self.bytes.len();
+        let taken = bytes.get(..room).unwrap_or(bytes);
+        self.bytes.extend_from_slice(taken);
+        // Nothing was taken: `WriteZero` for whoever wants to write all.
+        Ok(taken.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The beginning of a text: at most so many bytes, and whole characters.
+#[must_use]
+pub fn cut(text: &str, most: usize) -> &str {
+    text.get(..text.floor_char_boundary(most)).unwrap_or(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +151,27 @@ mod tests {
         assert_eq!(packed.to_format(Format::Json), text.as_bytes());
         assert_eq!(json.to_format(Format::Json), text.as_bytes());
     }
+    #[test]
+    fn a_preview_is_the_beginning_in_whole_characters() {
+        let text = r#"{"s":"aäöß","n":[1.0,true,null]}"#;
+        let json = Payload::from_checked(Format::Json, Bytes::from_static(text.as_bytes()));
+        let packed = json.to_format(Format::MessagePack).into_owned();
+        let packed = Payload::from_checked(Format::MessagePack, packed.into());
+        for (most, expected) in [
+            (1, "{"),
+            (7, r#"{"s":"a"#),
+            (8, r#"{"s":"a"#),
+            (9, r#"{"s":"aä"#),
+            (10, r#"{"s":"aä"#),
+            (text.len() - 1, text.strip_suffix('}').unwrap()),
+            (text.len(), text),
+            (4_096, text),
+        ] {
+            assert_eq!(json.preview(most), expected, "{most}");
+            assert_eq!(packed.preview(most), expected, "{most}");
+        }
+    }
+
     #[test]
     fn what_was_made_of_payloads_is_checked_like_them() {
         let made = |text: String| Payload::from_text(&Bytes::from(text));

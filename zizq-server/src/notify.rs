@@ -5,7 +5,7 @@ use std::time::Duration;
 use protocol::plural::plural;
 use sd_notify::NotifyState;
 
-use crate::engine::command::jobs::CountJobs;
+use crate::engine::command::jobs::{CountJobs, Counted};
 use crate::run::handle::{CallError, Handle};
 use protocol::job::Status;
 
@@ -53,7 +53,7 @@ pub(crate) async fn follow(engine: Handle) {
 /// The status of the engine; `None` once it has stopped. Does not return while the engine does not answer.
 async fn status(engine: &Handle) -> Option<String> {
     match engine.ask(CountJobs { queues: None }).await {
-        Ok(counts) => {
+        Ok(Counted { counts, .. }) => {
             let (ready, in_flight) = (counts.of(Status::Ready), counts.of(Status::InFlight));
             Some(format!("{ready} {} ready, {in_flight} in flight", plural(ready, "job", "jobs")))
         }

@@ -255,8 +255,8 @@ async fn drain(engine: &Handle, timeout: Duration) {
     let deadline = Instant::now() + timeout;
     let mut told = false;
     loop {
-        let Ok(counts) = engine.ask(CountJobs { queues: None }).await else { return };
-        let jobs = counts.in_flight;
+        let Ok(counted) = engine.ask(CountJobs { queues: None }).await else { return };
+        let jobs = counted.counts.in_flight;
         if jobs == 0 {
             return;
         }

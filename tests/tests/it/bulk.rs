@@ -62,7 +62,7 @@ async fn a_bulk_retry_takes_dead_jobs_unless_told_otherwise() {
     for wire in Wire::ALL {
         let client = server.client_as(wire);
         one_of_each(&client).await;
-        assert_eq!(retry(&client, "dry_run=true").await, json!({"retried": 1}));
+        assert_eq!(retry(&client, "dry_run=true").await["retried"], 1);
         assert_eq!(client.count("status=dead").await, 1);
         assert_eq!(retry(&client, "").await, json!({"retried": 1}));
         assert_eq!(client.count("queue=dead&status=ready").await, 1);
@@ -90,7 +90,7 @@ async fn a_bulk_delete_takes_everything_that_matches() {
         assert_eq!(delete(&client, "").await, json!({"deleted": 2}));
         assert_eq!((client.count("").await, delete(&client, "").await), (0, json!({"deleted": 0})));
         client.delete("/jobs?dry_run=maybe").await.expect_refusal(400, "dry_run");
-        client.delete("/jobs?limit=5").await.expect_refusal(400, "limit");
+        client.delete("/jobs?order=desc").await.expect_refusal(400, "order");
     }
 }
 

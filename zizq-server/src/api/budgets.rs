@@ -13,17 +13,16 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::App;
+use super::bulk::{self, Report};
 use super::change::{self, shown};
-use super::filters;
 use super::listing::Listing;
 use crate::engine::command;
 use crate::engine::command::budgets::{
     BindingChange, CreateBudget, DeleteBudget, GetBudget, ListBudgets, PatchBudget, PutBudget,
 };
-use crate::engine::command::jobs::{Change, ChangeJobs};
+use crate::engine::command::jobs::Change;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
-use crate::reader::Changes;
 
 pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
@@ -105,23 +104,23 @@ pub(crate) async fn clear(app: &App, request: &Request) -> Answer {
     change_one(app, request, BindingChange::Replace(Vec::new())).await
 }
 
-pub(crate) async fn bind_bulk(app: &App, request: &Request) -> Answer {
+pub(crate) async fn bind_bulk(app: &Arc<App>, request: &Request) -> Answer {
     change_bulk(app, request, read_bind(request, 0)?).await
 }
 
-pub(crate) async fn rebind_bulk(app: &App, request: &Request) -> Answer {
+pub(crate) async fn rebind_bulk(app: &Arc<App>, request: &Request) -> Answer {
     change_bulk(app, request, read_rebind(request, 0)?).await
 }
 
-pub(crate) async fn set_cost_bulk(app: &App, request: &Request) -> Answer {
+pub(crate) async fn set_cost_bulk(app: &Arc<App>, request: &Request) -> Answer {
     change_bulk(app, request, read_cost(request, 0)?).await
 }
 
-pub(crate) async fn unbind_bulk(app: &App, request: &Request) -> Answer {
+pub(crate) async fn unbind_bulk(app: &Arc<App>, request: &Request) -> Answer {
     change_bulk(app, request, BindingChange::Remove(known_key(request, 0)?)).await
 }
 
-pub(crate) async fn clear_bulk(app: &App, request: &Request) -> Answer {
+pub(crate) async fn clear_bulk(app: &Arc<App>, request: &Request) -> Answer {
     change_bulk(app, request, BindingChange::Replace(Vec::new())).await
 }
 
@@ -145,16 +144,8 @@ async fn change_one(app: &App, request: &Request, change: BindingChange) -> Answ
     shown(request, &change::one(app, request.job_id()?, Change::Bind(Arc::new(change))).await?)
 }
 
-async fn change_bulk(app: &App, request: &Request, change: BindingChange) -> Answer {
-    let mut query = request.query()?;
-    let filter = filters::read_for_change(&mut query)?;
-    query.finish()?;
-    let change = Change::Bind(Arc::new(change));
-    change::check_statuses(&filter, &change)?;
-    // Checked once, before any job is read: whether the binding can exist at all.
-    app.engine.ask(ChangeJobs { ids: Vec::new(), only: None, change: change.clone() }).await?;
-    let Changes { changed, in_flight } = app.reader.change(request.caller(), filter, change).await?;
-    Ok(reply::ok(request.format, &json!({"changed": changed, "blocked": in_flight})))
+async fn change_bulk(app: &Arc<App>, request: &Request, change: BindingChange) -> Answer {
+    bulk::answer(app, request, Change::Bind(Arc::new(change)), Report::Bindings).await
 }
 
 /// Reads the key of an existing budget from the path. Text that cannot be a key is answered 404.

@@ -9,11 +9,11 @@ use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::patch::{self, Patch};
 use serde::Deserialize;
-use serde_json::json;
 
 use super::App;
-use super::filters;
+use super::bulk::{self, Report};
 use super::refusal::no_job;
+use crate::engine::command::budgets::CheckBinding;
 use crate::engine::command::jobs::{Change, ChangeJobs, Changed, Seen};
 use crate::http::reply::{self, Answer, Refusal, Success};
 use crate::http::request::Request;
@@ -40,28 +40,18 @@ pub(crate) async fn delete(app: &App, request: &Request) -> Answer {
     Ok(reply::no_content())
 }
 
-pub(crate) async fn patch_bulk(app: &App, request: &Request) -> Answer {
-    let patch = read_patch(request)?;
-    let (filter, dry_run) = read_bulk(request)?;
-    let change = Change::Patch(Arc::new(patch));
-    check_statuses(&filter, &change)?;
-    bulk(app, request, filter, change, dry_run, "patched").await
+pub(crate) async fn patch_bulk(app: &Arc<App>, request: &Request) -> Answer {
+    let patch = Change::Patch(Arc::new(read_patch(request)?));
+    bulk::answer(app, request, patch, Report::Number("patched")).await
 }
 
-pub(crate) async fn retry_bulk(app: &App, request: &Request) -> Answer {
-    let change = read_retry(request)?;
-    let (filter, dry_run) = read_bulk(request)?;
-    check_statuses(&filter, &change)?;
-    bulk(app, request, filter, change, dry_run, "retried").await
+pub(crate) async fn retry_bulk(app: &Arc<App>, request: &Request) -> Answer {
+    let retry = read_retry(request)?;
+    bulk::answer(app, request, retry, Report::Number("retried")).await
 }
 
-pub(crate) async fn delete_bulk(app: &App, request: &Request) -> Answer {
-    let (filter, dry_run) = read_bulk(request)?;
-    let answer = bulk(app, request, filter, Change::Delete, dry_run, "deleted").await;
-    if !dry_run {
-        app.logs.sweep();
-    }
-    answer
+pub(crate) async fn delete_bulk(app: &Arc<App>, request: &Request) -> Answer {
+    bulk::answer(app, request, Change::Delete, Report::Number("deleted")).await
 }
 
 fn read_patch(request: &Request) -> Result<Patch, Refusal> {
@@ -80,14 +70,6 @@ fn read_retry(request: &Request) -> Result<Change, Refusal> {
     Ok(Change::Retry { reset_attempts: retry.reset_attempts.unwrap_or(false) })
 }
 
-fn read_bulk(request: &Request) -> Result<(Filter, bool), Refusal> {
-    let mut query = request.query()?;
-    let filter = filters::read_for_change(&mut query)?;
-    let dry_run = query.flag("dry_run")?;
-    query.finish()?;
-    Ok((filter, dry_run))
-}
-
 /// Refuses a filter that names a status in which the change is impossible.
 pub(super) fn check_statuses(filter: &Filter, change: &Change) -> Result<(), Refusal> {
     let Some(status) = filter.statuses.iter().flatten().find(|status| !change.applies_to(**status)) else {
@@ -101,30 +83,16 @@ pub(super) fn check_statuses(filter: &Filter, change: &Change) -> Result<(), Ref
     Err(Refusal::new(Code::WrongStatus, format!("status: `{}`: {why}", status.as_str())))
 }
 
-async fn bulk(
-    app: &App,
-    request: &Request,
-    filter: Filter,
-    change: Change,
-    dry_run: bool,
-    done: &str,
-) -> Answer {
-    let is_of_all = filter == Filter::default() && !matches!(change, Change::Retry { .. });
-    // An empty change only counts the matches.
-    let changes_nothing = matches!(&change, Change::Patch(patch) if patch.is_empty());
-    let number = if dry_run || changes_nothing {
-        app.reader.would_change(request.caller(), filter, &change).await?
-    } else {
-        app.reader.change(request.caller(), filter, change).await?.changed
-    };
-    let mut answer = json!({done: number});
-    if dry_run
-        && is_of_all
-        && let Some(members) = answer.as_object_mut()
-    {
-        members.insert("scope".to_owned(), json!("all jobs, because no filter is given"));
+/// Refuses a binding that cannot exist, before any job is read; creates its budget unless this is a `dry_run`.
+pub(super) async fn check_binding(app: &App, change: &Change, dry_run: bool) -> Result<(), Refusal> {
+    match change {
+        Change::Bind(binding) if dry_run => app.engine.ask(CheckBinding(binding.clone())).await?,
+        Change::Bind(_) => {
+            app.engine.ask(ChangeJobs { ids: Vec::new(), only: None, change: change.clone() }).await?;
+        }
+        Change::Patch(_) | Change::Retry { .. } | Change::Delete => {}
     }
-    Ok(reply::ok(request.format, &answer))
+    Ok(())
 }
 
 pub(super) async fn one(app: &App, id: JobId, change: Change) -> Result<Seen, Refusal> {

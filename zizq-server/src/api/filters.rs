@@ -11,8 +11,8 @@ use crate::job::filter::{Filter, Span};
 /// The characters that a query value keeps as they are (RFC 3986, unreserved).
 pub(super) const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-const NAMES: [&str; 9] =
-    ["id", "queue", "type", "status", "budgets.key", "priority", "ready_at", "attempts", JQ];
+const NAMES: [&str; 10] =
+    ["id", "queue", "type", "status", "budgets.key", "priority", "ready_at", "attempts", "until", JQ];
 const JQ: &str = "filter";
 
 /// Reads all filters from the query of a call that changes the jobs it matches. An empty filter, such as `queue=$QUEUE`
@@ -43,6 +43,7 @@ pub(super) fn read(query: &mut Query<'_>) -> Result<Filter, Refusal> {
         priority: span(query, "priority", u64::from(u16::MAX))?,
         ready_at: query.read("ready_at", Span::parse_times)?,
         attempts: span(query, "attempts", u64::from(u32::MAX))?,
+        until: query.value("until")?,
         jq,
         ..read_listed(query)?
     })
@@ -89,7 +90,7 @@ fn status(name: &str) -> Result<Status, Refusal> {
 
 /// The filters as query parameters of a link.
 pub(super) fn params(filter: &Filter) -> String {
-    let Filter { ids, queues, types, statuses, budgets, priority, ready_at, attempts, jq } = filter;
+    let Filter { ids, queues, types, statuses, budgets, priority, ready_at, attempts, until, jq } = filter;
     let statuses = statuses.as_ref().map(|all| all.iter().map(|s| s.as_str()).collect::<Vec<_>>());
     let values = [
         ("id", join(ids.as_deref())),
@@ -100,6 +101,7 @@ pub(super) fn params(filter: &Filter) -> String {
         ("priority", priority.map(|span| span.to_string())),
         ("ready_at", ready_at.map(|span| span.to_string())),
         ("attempts", attempts.map(|span| span.to_string())),
+        ("until", until.map(|id| id.to_string())),
         ("filter", jq.clone()),
     ];
     let mut params = String::new();

@@ -6,14 +6,15 @@ use serde_json::json;
 use super::App;
 use super::page::Page;
 use super::refusal::no_job;
-use super::{filters, position, wait};
-use crate::engine::command::jobs::Seen;
+use super::{contents, filters, position, wait};
 use crate::http::reply::{self, Answer, Success};
 use crate::http::request::Request;
+use crate::reader::{JobList, Shown};
 
 pub(crate) async fn job(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let time = wait::read(&mut query)?;
+    let contents = contents::read(&mut query)?;
     query.finish()?;
     let id = request.job_id()?;
     let ended = match time {
@@ -26,33 +27,28 @@ pub(crate) async fn job(app: &App, request: &Request) -> Answer {
         Some(ended) => ended,
         None => app.reader.job(id).await?,
     };
-    let shown = seen.ok_or_else(|| no_job(id))?;
-    let mut body = Vec::with_capacity(512 + shown.job.payload.bytes().len());
-    write_shown(&mut body, request, &shown);
+    let shown = contents.of(seen.ok_or_else(|| no_job(id))?);
+    let mut body = Vec::with_capacity(512 + shown.seen.job.payload.bytes().len());
+    contents::write(&mut body, request.format, &shown);
     Ok(reply::bytes(Success::Done, request.format, body))
-}
-
-fn write_shown(out: &mut Vec<u8>, request: &Request, shown: &Seen) {
-    let view = shown.job.view(&shown.queue, shown.status);
-    let (payload, result) = (Some(&shown.job.payload), shown.job.result.as_ref());
-    encode::write_job_with_result(out, request.format, &view, payload, result);
 }
 
 pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let page = Page::read(&mut query)?;
     let filter = filters::read(&mut query)?;
+    let contents = contents::read(&mut query)?;
     query.finish()?;
-    let most = || request.page();
+    let params = filters::params(&filter) + &contents::params(contents);
     let from = page.from.as_deref().and_then(|text| position::among_jobs(text, page.descending));
-    let (jobs, more) =
-        app.reader.list(request.caller(), filter.clone(), from, page.descending, page.limit, most).await?;
+    let list = JobList { filter, from, descending: page.descending, limit: page.limit, contents };
+    let (jobs, more) = app.reader.list(request.caller(), list, || request.page()).await?;
     let ends = jobs.first().zip(jobs.last());
-    let ends = ends.map(|(first, last)| (first.job.id.to_string(), last.job.id.to_string()));
-    let pages = page.links("/jobs", ends, more, &filters::params(&filter));
-    let size: usize = jobs.iter().map(|seen| 512 + seen.job.payload.bytes().len()).sum();
+    let ends = ends.map(|(first, last)| (first.seen.job.id.to_string(), last.seen.job.id.to_string()));
+    let pages = page.links("/jobs", ends, more, &params);
+    let size: usize = jobs.iter().map(|shown| 512 + shown.seen.job.payload.bytes().len()).sum();
     let mut body = Vec::with_capacity(256 + size);
-    let write = |out: &mut Vec<u8>, shown: &Seen| write_shown(out, request, shown);
+    let write = |out: &mut Vec<u8>, shown: &Shown| contents::write(out, request.format, shown);
     encode::write_jobs(&mut body, request.format, jobs.iter(), write, Some(&pages));
     Ok(reply::bytes(Success::Done, request.format, body))
 }
@@ -60,7 +56,12 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
 pub(crate) async fn count(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let filter = filters::read(&mut query)?;
+    let at_most = query.number("at_most", 1, u64::MAX)?;
     query.finish()?;
-    let count = app.reader.count(request.caller(), filter).await?;
-    Ok(reply::ok(request.format, &json!({"count": count})))
+    let (count, exact) = app.reader.count(request.caller(), filter, at_most.unwrap_or(u64::MAX)).await?;
+    let body = match at_most {
+        Some(_) => json!({"count": count, "exact": exact}),
+        None => json!({"count": count}),
+    };
+    Ok(reply::ok(request.format, &body))
 }

@@ -2,8 +2,10 @@
 //! commands and replies into bodies.
 
 mod budgets;
+mod bulk;
 mod change;
 mod claim;
+mod contents;
 mod crons;
 mod enqueue;
 mod errors;
@@ -81,6 +83,9 @@ impl Service for Arc<App> {
             return Err(not_acceptable(request, &Format::SUPPORTED));
         }
         let Matched { route, params } = matched.map_err(|error| no_route(request, error))?;
+        if route.answer == route::Answer::ShortOrStream {
+            bulk::shape(request)?;
+        }
         request.body = body.read(self.limits.max_body_size, request.held_mut()).await?;
         request.params = params;
         if route.body == route::Body::Empty {

@@ -52,6 +52,7 @@ impl From<ReadError> for Refusal {
             ReadError::Store(error) => error.into(),
             ReadError::Engine(error) => error.into(),
             ReadError::Busy(error) => Self::busy(error.to_string()),
+            ReadError::Stopped => Self::busy(error.to_string()),
             ReadError::Jq(error) => match error {
                 JqError::Invalid(_) => Self::new(Code::InvalidFilter, error.to_string()),
                 JqError::NoCondition(_) | JqError::Stopped(_) => {

@@ -96,12 +96,14 @@ pub(crate) enum Answer {
     /// May be long, and is made at once, so the connection must have room. Calls that wait for an event make room
     /// afterwards.
     Long,
-    /// A stream that `GET` opens, with media types of its own.
+    /// A stream, with media types of its own.
     Stream,
     /// Either, depending on `Accept`.
     LongOrStream,
     /// A long text, in one of the formats of metrics.
     Metrics,
+    /// A short answer in the end, or events on the way there, depending on `Accept`.
+    ShortOrStream,
 }
 
 impl Answer {
@@ -111,7 +113,7 @@ impl Answer {
 
     /// Whether the answer has media types of its own.
     pub(super) const fn negotiates(self) -> bool {
-        matches!(self, Self::Stream | Self::LongOrStream | Self::Metrics)
+        matches!(self, Self::Stream | Self::LongOrStream | Self::Metrics | Self::ShortOrStream)
     }
 }
 
@@ -180,8 +182,8 @@ pub(super) static ROUTES: [Route; 70] = [
     row(Method::GET, "/events", Call::ListenEvents, Body::Ignored, Answer::Stream, Right::Read),
     row(Method::POST, "/jobs", Call::Enqueue, Body::Read, Answer::Short, Right::Enqueue),
     row(Method::GET, "/jobs", Call::ListJobs, Body::Ignored, Answer::Long, Right::Read),
-    row(Method::PATCH, "/jobs", Call::PatchJobs, Body::Read, Answer::Short, Right::Operate),
-    row(Method::DELETE, "/jobs", Call::DeleteJobs, Body::Empty, Answer::Short, Right::Operate),
+    row(Method::PATCH, "/jobs", Call::PatchJobs, Body::Read, Answer::ShortOrStream, Right::Operate),
+    row(Method::DELETE, "/jobs", Call::DeleteJobs, Body::Empty, Answer::ShortOrStream, Right::Operate),
     row(Method::POST, "/jobs/bulk", Call::EnqueueBulk, Body::Read, Answer::Long, Right::Enqueue),
     row(Method::GET, "/jobs/count", Call::CountJobs, Body::Ignored, Answer::Short, Right::Read),
     row(Method::GET, "/jobs/take", Call::TakeStream, Body::Ignored, Answer::Stream, Right::Work),
@@ -189,12 +191,12 @@ pub(super) static ROUTES: [Route; 70] = [
     row(Method::POST, "/jobs/success", Call::SucceedBulk, Body::Read, Answer::Short, Right::Work),
     row(Method::POST, "/jobs/heartbeat", Call::HeartbeatBulk, Body::Read, Answer::Short, Right::Work),
     row(Method::POST, "/jobs/release", Call::ReleaseBulk, Body::Read, Answer::Short, Right::Work),
-    row(Method::POST, "/jobs/retry", Call::RetryJobs, Body::Read, Answer::Short, Right::Operate),
-    row(Method::DELETE, "/jobs/budgets", Call::ClearBindingsBulk, Body::Empty, Answer::Short, Right::Operate),
-    row(Method::POST, "/jobs/budgets/{}", Call::BindBulk, Body::Read, Answer::Short, Right::Operate),
-    row(Method::PUT, "/jobs/budgets/{}", Call::RebindBulk, Body::Read, Answer::Short, Right::Operate),
-    row(Method::PATCH, "/jobs/budgets/{}", Call::SetCostBulk, Body::Read, Answer::Short, Right::Operate),
-    row(Method::DELETE, "/jobs/budgets/{}", Call::UnbindBulk, Body::Empty, Answer::Short, Right::Operate),
+    row(Method::POST, "/jobs/retry", Call::RetryJobs, Body::Read, Answer::ShortOrStream, Right::Operate),
+    row(Method::DELETE, "/jobs/budgets", Call::ClearBindingsBulk, Body::Empty, Answer::ShortOrStream, Right::Operate),
+    row(Method::POST, "/jobs/budgets/{}", Call::BindBulk, Body::Read, Answer::ShortOrStream, Right::Operate),
+    row(Method::PUT, "/jobs/budgets/{}", Call::RebindBulk, Body::Read, Answer::ShortOrStream, Right::Operate),
+    row(Method::PATCH, "/jobs/budgets/{}", Call::SetCostBulk, Body::Read, Answer::ShortOrStream, Right::Operate),
+    row(Method::DELETE, "/jobs/budgets/{}", Call::UnbindBulk, Body::Empty, Answer::ShortOrStream, Right::Operate),
     row(Method::GET, "/jobs/{}", Call::GetJob, Body::Ignored, Answer::Short, Right::Read),
     row(Method::PATCH, "/jobs/{}", Call::PatchJob, Body::Read, Answer::Short, Right::Operate),
     row(Method::DELETE, "/jobs/{}", Call::DeleteJob, Body::Empty, Answer::Short, Right::Operate),

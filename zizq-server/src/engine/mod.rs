@@ -188,7 +188,7 @@ impl Engine {
             Command::FindInFlight(find) => Ok(Reply::FindInFlight(self.find_in_flight(&find.0))),
             Command::FindHolders(find) => Ok(Reply::FindHolders(self.holders(&find.0))),
             Command::ListInFlight(list) => Ok(Reply::ListInFlight(self.list_in_flight(&list))),
-            Command::CountJobs(count) => Ok(Reply::CountJobs(self.queues.counts(count.queues.as_deref()))),
+            Command::CountJobs(count) => Ok(Reply::CountJobs(self.count(&count))),
 
             Command::OpenStream(open) => self.open(open).map(Reply::OpenStream),
             Command::CloseStream(close) => Ok({
@@ -222,6 +222,7 @@ impl Engine {
             Command::OldestReady(asked) => Ok(Reply::OldestReady(self.queues.oldest_ready(&asked.0))),
 
             Command::ListBudgets(ListBudgets) => Ok(Reply::ListBudgets(self.budgets.views())),
+            Command::CheckBinding(check) => self.check_binding(&check.0).map(|()| Reply::CheckBinding(())),
             Command::GetBudget(get) => self.budget(&get.0).map(Reply::GetBudget),
             Command::CreateBudget(create) => self.create_budget(create).map(Reply::CreateBudget),
             Command::PutBudget(put) => self.put_budget(put).map(Reply::PutBudget),

@@ -100,6 +100,7 @@ struct Reason {
     code: Code,
     error: String,
     supported: Vec<String>,
+    changed: Option<u64>,
     header: Option<(HeaderName, HeaderValue)>,
 }
 
@@ -112,7 +113,7 @@ impl Refusal {
             _ => None,
         };
         let header = seconds.map(|seconds| (RETRY_AFTER, HeaderValue::from_static(seconds)));
-        Self(Box::new(Reason { code, error: error.into(), supported: Vec::new(), header }))
+        Self(Box::new(Reason { code, error: error.into(), supported: Vec::new(), changed: None, header }))
     }
 
     /// [`Code::Invalid`].
@@ -169,6 +170,18 @@ impl Refusal {
         self
     }
 
+    /// Says how many jobs were changed before the call failed.
+    pub(crate) fn after(mut self, changed: u64) -> Self {
+        self.0.changed = Some(changed);
+        self
+    }
+
+    /// The body of the response.
+    pub(crate) fn body(self) -> ErrorBody {
+        let Reason { code, error, supported, changed, header: _ } = *self.0;
+        ErrorBody { error, code: Some(code), supported, changed }
+    }
+
     /// Adds a header unless it is set.
     pub(crate) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.header.get_or_insert((name, value));
@@ -176,11 +189,11 @@ impl Refusal {
     }
 
     /// The response. Clients that accept no supported format get JSON.
-    pub(crate) fn into_response(self, format: Format) -> Response<Content> {
-        let Reason { code, error, supported, header } = *self.0;
-        let format = if supported.is_empty() { format } else { Format::Json };
-        let body = ErrorBody { error, code: Some(code), supported };
-        let mut response = encoded(status_of(code), format, &body);
+    pub(crate) fn into_response(mut self, format: Format) -> Response<Content> {
+        let (status, header) = (status_of(self.0.code), self.0.header.take());
+        let body = self.body();
+        let format = if body.supported.is_empty() { format } else { Format::Json };
+        let mut response = encoded(status, format, &body);
         if let Some((name, value)) = header {
             response.headers_mut().insert(name, value);
         }

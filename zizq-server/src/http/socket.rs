@@ -126,7 +126,7 @@ fn with_a_sentence(answer: &[u8]) -> Option<Vec<u8>> {
             "the request is not HTTP, or its URL has a character that must be percent-encoded, such as > or a space",
         ),
     };
-    let body = ErrorBody { error: error.to_owned(), code: Some(code), supported: Vec::new() };
+    let body = ErrorBody { error: error.to_owned(), code: Some(code), supported: Vec::new(), changed: None };
     let body = serde_json::to_string(&body).ok()?;
     let (status, length) = (status_of(code), body.len());
     let head = "content-type: application/json\r\nconnection: close";

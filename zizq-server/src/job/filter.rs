@@ -10,6 +10,7 @@ use protocol::synonyms;
 use protocol::time::{self, InvalidTime};
 
 use super::Job;
+use super::id::Stamp;
 
 /// The conditions of a call, joined by AND. `None` accepts all. Lists are sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Filter {
     pub priority: Option<Span>,
     pub ready_at: Option<Span>,
     pub attempts: Option<Span>,
+    /// Jobs that were enqueued before the one with this id, whether there is one or not: a job's stamp is smaller.
+    pub until: Option<JobId>,
     /// A jq expression over the payload.
     pub jq: Option<String>,
 }
@@ -46,6 +49,7 @@ impl Filter {
             && holds(self.priority, u64::from(job.priority))
             && holds(self.ready_at, job.ready_at)
             && holds(self.attempts, u64::from(job.attempts))
+            && self.until.is_none_or(|until| Stamp::of(job.id) < Stamp::of(until))
     }
 
     /// Whether the job matches, ignoring the jq expression.
@@ -53,13 +57,20 @@ impl Filter {
         self.wants_status(status) && self.accepts_all_but_status(job, queue)
     }
 
+    /// Whether it says nothing about jobs but when they were enqueued.
+    pub fn is_of_all(&self) -> bool {
+        *self == Self { until: self.until, ..Self::default() }
+    }
+
     /// Whether the counts by queue and status give the number of matching jobs.
     pub fn is_of_queue_and_status(&self) -> bool {
-        let Self { ids, queues: _, types, statuses: _, budgets, priority, ready_at, attempts, jq } = self;
+        let Self { ids, queues: _, types, statuses: _, budgets, priority, ready_at, attempts, until, jq } =
+            self;
         ids.is_none()
             && types.is_none()
             && budgets.is_none()
             && [priority, ready_at, attempts].into_iter().all(Option::is_none)
+            && until.is_none()
             && jq.is_none()
     }
 }

@@ -31,6 +31,11 @@ impl Stamp {
         Self(id.to_u128() >> Self::ID_SHIFT)
     }
 
+    /// An id that is between those of the jobs before this stamp and those from it on.
+    pub(crate) const fn boundary(self) -> JobId {
+        Home { queue: QueueId(0), priority: 0 }.id(self)
+    }
+
     pub const fn from_bits(bits: u128) -> Self {
         Self(bits)
     }

@@ -1,12 +1,12 @@
 //! One read of the store, on a thread that may block.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::QueueName;
 
+use super::progress::Progress;
 use super::sieve::Sieve;
 use super::walk::{Held, Walk};
 use super::{ReadError, Turn, readable};
@@ -30,8 +30,7 @@ pub(super) struct Look {
     pub engine: Handle,
     pub runtime: tokio::runtime::Handle,
     pub now: u64,
-    /// The result is no longer needed.
-    pub abandoned: Arc<AtomicBool>,
+    pub progress: Arc<Progress>,
 }
 
 /// Where a selection starts.
@@ -91,7 +90,7 @@ impl Look {
         let (sieve, _place) = match turn {
             Turn::Plain(place) => (None, Some(place)),
             Turn::Jq { admission, is_strict } => {
-                let admission = admission.until(self.abandoned.clone());
+                let admission = admission.until(self.progress.stopped());
                 (Some(Sieve::open(admission, expression, is_strict)?), None)
             }
         };
@@ -115,7 +114,7 @@ impl Look {
         let filter = Filter { statuses: Some(vec![Status::Ready]), ..Filter::default() };
         let mut oldest = HashMap::default();
         for queue in self.queues(Some(queues))? {
-            if self.abandoned.load(Ordering::Relaxed) {
+            if self.progress.is_stopped() {
                 break;
             }
             let start = Start { from: None, descending: false, queues: None, held: Vec::new() };
@@ -168,11 +167,13 @@ impl Look {
         names: &mut QueueNames,
         size: usize,
     ) -> Result<Vec<Seen>, ReadError> {
+        self.progress.check()?;
         let mut chunk = Vec::with_capacity(size);
         for n in 1_u64.. {
             let Some(found) = jobs.next().transpose()? else { break };
-            if n.is_multiple_of(1024) && self.abandoned.load(Ordering::Relaxed) {
-                return Ok(Vec::new());
+            self.progress.look();
+            if n.is_multiple_of(1024) {
+                self.progress.check()?;
             }
             let seen = match found {
                 Found::Held(seen) => Some(seen),
@@ -232,7 +233,7 @@ impl Look {
         let runs = self.runs(filter, queues)?;
         let (from, descending) = (start.from, start.descending);
         let held = if filter.wants_status(Status::InFlight) { Some(self.held(filter, start)?) } else { None };
-        Ok(Box::new(Walk::new(&self.snapshot, runs, held, from, descending)?))
+        Ok(Box::new(Walk::new(&self.snapshot, runs, held, (from, filter.until), descending)?))
     }
 
     /// The jobs with these ids, in the requested order.

@@ -2,14 +2,17 @@
 //! jobs are in flight. Changes of many jobs are read the same way, and reach the engine in slices.
 
 mod change;
+mod contents;
 mod look;
+mod progress;
 mod sieve;
 mod walk;
 
-pub(crate) use change::Changes;
+pub(crate) use change::{BulkChange, Changes, Matches};
+pub(crate) use contents::{Contents, Excerpt, Short, Shown};
+pub(crate) use progress::Progress;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use protocol::id::JobId;
 use protocol::job::Status;
@@ -41,6 +44,9 @@ pub(crate) enum ReadError {
     Jq(#[from] JqError),
     #[error(transparent)]
     Busy(#[from] Busy),
+    /// Nobody waits for the result.
+    #[error("the call was given up")]
+    Stopped,
 }
 
 /// How many scans run at a time; more would take the CPU from the engine.
@@ -60,6 +66,18 @@ pub(crate) struct Reader {
     /// The permit for the slice of such a change that the engine handles.
     slices: Arc<Semaphore>,
     jq: Arc<Helpers>,
+}
+
+/// A part of the list of jobs that match a filter.
+#[derive(Debug, Clone)]
+pub(crate) struct JobList {
+    pub filter: Filter,
+    /// Begins after this id.
+    pub from: Option<JobId>,
+    pub descending: bool,
+    /// The most jobs.
+    pub limit: usize,
+    pub contents: Contents,
 }
 
 /// The permission for a scan: a place among the others, or its own helper.
@@ -88,6 +106,7 @@ impl Reader {
     /// Runs blocking disk access on a thread where it delays no one.
     async fn blocking<T: Send + 'static>(
         &self,
+        progress: &Arc<Progress>,
         read: impl FnOnce(&Look) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
         let look = Look {
@@ -95,9 +114,9 @@ impl Reader {
             engine: self.engine.clone(),
             runtime: tokio::runtime::Handle::current(),
             now: clock::now().wall,
-            abandoned: Arc::default(),
+            progress: progress.clone(),
         };
-        let _stop = StopScan(look.abandoned.clone());
+        let _stop = StopScan(progress.clone());
         let result = tokio::task::spawn_blocking(move || read(&look)).await;
         result.unwrap_or_else(|_| Err(StoreError::Failed("the read was aborted".to_owned()).into()))
     }
@@ -125,8 +144,8 @@ impl Reader {
         // Ask the engine before the store: a job that ends in between is then missing, rather than wrongly ready.
         match self.engine.ask(FindInFlight(vec![id])).await?.pop() {
             Some(seen) if seen.job.left_bytes == 0 => Ok(Some(seen)),
-            Some(seen) => self.blocking(move |look| look.whole(seen)).await,
-            None => self.blocking(move |look| look.job(id)).await,
+            Some(seen) => self.blocking(&Arc::default(), move |look| look.whole(seen)).await,
+            None => self.blocking(&Arc::default(), move |look| look.job(id)).await,
         }
     }
 
@@ -135,9 +154,12 @@ impl Reader {
     async fn start(
         &self,
         filter: &Filter,
-        from: Option<JobId>,
+        mut from: Option<JobId>,
         descending: bool,
     ) -> Result<Start, ReadError> {
+        if descending {
+            from = from.into_iter().chain(filter.until).min();
+        }
         let queues = match &filter.ids {
             // No queue is walked: jobs and the names of their queues are looked up one by one.
             Some(_) => Some(Vec::new()),
@@ -163,21 +185,21 @@ impl Reader {
     pub(crate) async fn list(
         &self,
         caller: Caller,
-        filter: Filter,
-        from: Option<JobId>,
-        descending: bool,
-        limit: usize,
+        list: JobList,
         most: impl FnOnce() -> usize,
-    ) -> Result<(Vec<Seen>, bool), ReadError> {
+    ) -> Result<(Vec<Shown>, bool), ReadError> {
+        let JobList { filter, from, descending, limit, contents } = list;
         let turn = self.turn(caller, &filter, &self.scans, false).await?;
         let most = most();
         let start = self.start(&filter, from, descending).await?;
-        self.blocking(move |look| {
+        self.blocking(&Arc::default(), move |look| {
             let (mut page, mut bytes) = (Vec::new(), 0);
             look.select(&filter, turn, start, limit + 1, |seen| {
-                if let Some(seen) = look.whole(seen)? {
-                    bytes += seen.job.weight();
-                    page.push(seen);
+                let seen = if contents.needs_payload() { look.whole(seen)? } else { Some(seen) };
+                if let Some(seen) = seen {
+                    let shown = contents.of(seen);
+                    bytes += shown.weight();
+                    page.push(shown);
                 }
                 Ok(page.len() <= limit && (bytes <= most || page.len() == 1))
             })?;
@@ -190,29 +212,31 @@ impl Reader {
         .await
     }
 
-    /// Counts the jobs that match a filter.
+    /// Counts the jobs that match a filter, up to `at_most`, and says whether these are all.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub(crate) async fn count(&self, caller: Caller, filter: Filter) -> Result<u64, ReadError> {
-        self.count_as(caller, filter, false).await
-    }
-
-    async fn count_as(&self, caller: Caller, filter: Filter, is_strict: bool) -> Result<u64, ReadError> {
+    pub(crate) async fn count(
+        &self,
+        caller: Caller,
+        filter: Filter,
+        at_most: u64,
+    ) -> Result<(u64, bool), ReadError> {
         if filter.is_of_queue_and_status() {
-            let counts = self.engine.ask(CountJobs { queues: filter.queues.clone() }).await?;
-            let wanted = Status::ALL.into_iter().filter(|status| filter.wants_status(*status));
-            return Ok(wanted.map(|status| counts.of(status)).sum());
+            let counted = self.engine.ask(CountJobs { queues: filter.queues.clone() }).await?;
+            let count = counted.counts.of_all(|status| filter.wants_status(status));
+            return Ok((count.min(at_most), count <= at_most));
         }
-        let turn = self.turn(caller, &filter, &self.scans, is_strict).await?;
+        let turn = self.turn(caller, &filter, &self.scans, false).await?;
         let start = self.start(&filter, None, false).await?;
-        self.blocking(move |look| {
-            let mut count = 0;
+        self.blocking(&Arc::default(), move |look| {
+            let (mut count, mut exact) = (0, true);
             look.select(&filter, turn, start, usize::MAX, |_| {
-                count += 1;
-                Ok(true)
+                exact = count < at_most;
+                count += u64::from(exact);
+                Ok(exact)
             })?;
-            Ok(count)
+            Ok((count, exact))
         })
         .await
     }
@@ -227,7 +251,7 @@ impl Reader {
     ) -> Result<HashMap<QueueName, u64>, ReadError> {
         let _place = self.scans.acquire().await.map_err(|_| CallError::Stopped)?;
         let ids = self.engine.ask(QueueIds(queues.to_vec())).await?;
-        self.blocking(move |look| look.oldest_ready(&ids)).await
+        self.blocking(&Arc::default(), move |look| look.oldest_ready(&ids)).await
     }
 
     /// The space that the jobs take on the disk, and what is left there.
@@ -256,7 +280,7 @@ impl Reader {
         most: usize,
         attempts: impl FnOnce(u32) -> Vec<u32> + Send + 'static,
     ) -> Result<Option<(Vec<(u32, ErrorRecord)>, bool)>, ReadError> {
-        self.blocking(move |look| {
+        self.blocking(&Arc::default(), move |look| {
             let Some(seen) = look.job(id)? else { return Ok(None) };
             let (mut errors, mut bytes) = (Vec::new(), 0);
             for attempt in attempts(seen.job.attempts) {
@@ -285,10 +309,10 @@ fn readable<T>(read: Result<Option<T>, StoreError>) -> Result<Option<T>, StoreEr
 }
 
 /// Ends the scan of an abandoned request.
-struct StopScan(Arc<AtomicBool>);
+struct StopScan(Arc<Progress>);
 
 impl Drop for StopScan {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.stop();
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Walk {
     /// The runs with jobs left, by their next stamp; the next job is at the top.
     order: BinaryHeap<(OrderedStamp, Reverse<usize>)>,
     from: Option<JobId>,
+    /// Where an ascending walk ends.
+    until: Option<Stamp>,
     descending: bool,
     last: Option<Stamp>,
 }
@@ -43,14 +45,17 @@ enum OrderedStamp {
 }
 
 impl Walk {
+    /// `bounds`: after which job it begins, and the first stamp of those that are not asked for.
     /// If a job is both in a run of the store and in flight, the store wins.
     pub(super) fn new(
         snapshot: &DiskSnapshot,
         runs: Vec<Run>,
         held: Option<Held>,
-        from: Option<JobId>,
+        bounds: (Option<JobId>, Option<JobId>),
         descending: bool,
     ) -> Result<Self, ReadError> {
+        let (from, until) = bounds;
+        let until = until.map(Stamp::of);
         let first = from.map(Stamp::of);
         let stored = |run: Run| -> (Option<Head>, Entries) {
             let entries = run.walk(snapshot, first, descending).filter_map(move |entry| {
@@ -65,7 +70,7 @@ impl Walk {
             runs.push((None, Box::new(entries)));
         }
         let mut walk =
-            Self { order: BinaryHeap::with_capacity(runs.len()), runs, from, descending, last: None };
+            Self { order: BinaryHeap::with_capacity(runs.len()), runs, from, until, descending, last: None };
         for run in 0..walk.runs.len() {
             walk.advance(run)?;
         }
@@ -95,6 +100,9 @@ impl Walk {
         loop {
             let Some((stamp, Reverse(index))) = self.order.pop() else { return Ok(None) };
             let (OrderedStamp::Ascending(Reverse(stamp)) | OrderedStamp::Descending(stamp)) = stamp;
+            if !self.descending && self.until.is_some_and(|until| until <= stamp) {
+                return Ok(None);
+            }
             let head = self.runs.get_mut(index).and_then(|(head, _)| head.take());
             self.advance(index)?;
             if self.last.replace(stamp) == Some(stamp) {

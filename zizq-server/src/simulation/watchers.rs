@@ -20,9 +20,10 @@ use super::streams::State;
 use super::world::World;
 use crate::engine::command::jobs::Waiter;
 use crate::engine::command::jobs::Waits;
-use crate::engine::command::jobs::{Change, JobCounts};
+use crate::engine::command::jobs::{Change, Counted, JobCounts};
 use crate::engine::command::queues::QueueState;
 use crate::engine::command::{Reject, Reply};
+use crate::job::id::Stamp;
 use crate::run::turn::Answer;
 
 /// What waiters were told in the present turn: by waiter, how the job ended, or that it is gone.
@@ -154,7 +155,9 @@ impl Model {
     }
 
     fn check_count(&self, queues: Option<&[QueueName]>, answer: &Answer) -> Result<()> {
-        let Ok(Reply::CountJobs(counts)) = answer else { bail!("answered {answer:?}") };
+        let Ok(Reply::CountJobs(Counted { counts, until })) = answer else { bail!("answered {answer:?}") };
+        let last = self.jobs.keys().map(|id| Stamp::of(*id)).max();
+        ensure!(last.is_none_or(|last| last < *until), "{last:?} is not before {until:?}");
         let asked = |entry: &&Entry| queues.is_none_or(|names| names.contains(&entry.queue));
         let mut expected = JobCounts::default();
         for entry in self.jobs.values().filter(asked) {

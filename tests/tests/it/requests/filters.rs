@@ -131,9 +131,9 @@ async fn a_dry_run_without_a_filter_says_that_it_covers_all_jobs() {
     some_jobs(&client).await;
     let scope = "all jobs, because no filter is given";
     let delete = client.delete("/jobs?dry_run=true").await.expect(200);
-    assert_eq!(delete, json!({"deleted": 3, "scope": scope}));
+    assert_eq!((&delete["deleted"], &delete["scope"]), (&json!(3), &json!(scope)));
     let patch = client.patch("/jobs?dry_run=true", &json!({"priority": 1})).await.expect(200);
-    assert_eq!(patch, json!({"patched": 2, "scope": scope}));
+    assert_eq!((&patch["patched"], &patch["scope"]), (&json!(2), &json!(scope)));
     for query in ["queue=q&dry_run=true", "priority=0..&dry_run=true"] {
         let trial = client.delete(&format!("/jobs?{query}")).await.expect(200);
         assert_eq!(trial.get("scope"), None, "{query}");

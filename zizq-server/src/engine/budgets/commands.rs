@@ -151,6 +151,17 @@ impl Engine {
 
     /// Checks what the change makes jobs draw, and creates the budgets it brings along.
     pub(in crate::engine) fn prepare_change(&mut self, change: &BindingChange) -> Result<(), Reject> {
+        for (key, policy) in self.check_change(change)? {
+            self.budgets.create(key, policy, self.clock.time(), &mut self.batch);
+        }
+        Ok(())
+    }
+
+    /// Checks whether such a change is possible, and returns the budgets that it creates.
+    pub(in crate::engine) fn check_change(
+        &self,
+        change: &BindingChange,
+    ) -> Result<Vec<(BudgetKey, Policy)>, Reject> {
         let mut to_create = Vec::new();
         for NewBinding { binding: Binding { key, cost }, create_with } in change.news() {
             let policy = match (self.budgets.policy(key), create_with) {
@@ -171,10 +182,13 @@ impl Engine {
             return Err(Reject::NotAllowed(too_costly(key, *cost, policy)));
         }
         self.check_room(to_create.len())?;
-        for (key, policy) in to_create {
-            self.budgets.create(key, policy, self.clock.time(), &mut self.batch);
-        }
-        Ok(())
+        Ok(to_create)
+    }
+
+    /// Checks whether a change of many jobs is possible.
+    pub(in crate::engine) fn check_binding(&self, change: &BindingChange) -> Result<(), Reject> {
+        self.check_budget_of(change)?;
+        self.check_change(change).map(drop)
     }
 
     /// Checks that the budget exists on which a change makes jobs draw less, or nothing.

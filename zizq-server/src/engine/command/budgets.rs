@@ -1,5 +1,7 @@
 //! Requests about budgets, and about the bindings of jobs to them.
 
+use std::sync::Arc;
+
 use protocol::budget::{NewBinding, Policy, PolicyPatch};
 use protocol::name::BudgetKey;
 
@@ -26,6 +28,10 @@ pub struct PatchBudget(pub BudgetKey, pub PolicyPatch);
 /// Deletes a budget that nothing draws on.
 #[derive(Debug)]
 pub struct DeleteBudget(pub BudgetKey);
+
+/// Asks whether the bindings of many jobs can be changed like this.
+#[derive(Debug)]
+pub struct CheckBinding(pub Arc<BindingChange>);
 
 /// A change to the bindings of jobs.
 #[derive(Debug, Clone)]

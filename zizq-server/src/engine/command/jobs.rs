@@ -18,6 +18,7 @@ use crate::job::Job;
 use crate::job::counts::Counts;
 use crate::job::event::Progress;
 use crate::job::filter::Filter;
+use crate::job::id::Stamp;
 
 /// Enqueues jobs: all of them or none.
 #[derive(Debug)]
@@ -256,7 +257,20 @@ pub struct JobCounts {
     pub in_flight: u64,
 }
 
+/// How many jobs there are, and which those are.
+#[derive(Debug, Clone, Copy)]
+pub struct Counted {
+    pub counts: JobCounts,
+    /// The jobs enqueued so far, in any queue, have earlier stamps; those that come have none before it.
+    pub until: Stamp,
+}
+
 impl JobCounts {
+    /// The jobs in those statuses for which this holds.
+    pub fn of_all(&self, is_wanted: impl Fn(Status) -> bool) -> u64 {
+        Status::ALL.into_iter().filter(|status| is_wanted(*status)).map(|status| self.of(status)).sum()
+    }
+
     pub const fn of(&self, status: Status) -> u64 {
         match status {
             Status::Scheduled => self.stored.scheduled,

@@ -30,14 +30,14 @@ use crate::job::Job;
 use crate::job::bulk::NewBulk;
 use crate::job::id::{QueueId, Stamp};
 use batches::{Fold, OpenBatches, Planned};
-use budgets::{CreateBudget, DeleteBudget, GetBudget, ListBudgets, PatchBudget, PutBudget};
+use budgets::{CheckBinding, CreateBudget, DeleteBudget, GetBudget, ListBudgets, PatchBudget, PutBudget};
 use crons::{
     AddEntry, DeleteCron, DeleteCrons, DeleteEntry, GetCron, GetEntry, ListCrons, PatchCron, PauseEntry,
     PutCron, PutEntry, Ran, RunEntry,
 };
 use jobs::{
-    Change, ChangeJobs, Changed, CountJobs, Enqueue, EnqueueAndWait, Enqueued, Fail, Failed, FindHolders,
-    FindInFlight, GetAttempt, Heartbeat, Holder, JobCounts, ListInFlight, Release, Renewed, Seen, Succeed,
+    Change, ChangeJobs, Changed, CountJobs, Counted, Enqueue, EnqueueAndWait, Enqueued, Fail, Failed,
+    FindHolders, FindInFlight, GetAttempt, Heartbeat, Holder, ListInFlight, Release, Renewed, Seen, Succeed,
     SucceedWith, Unwait, Wait, Waits,
 };
 use once::Repeated;
@@ -223,7 +223,7 @@ requests! {
     FindInFlight:   Ask,     whole, Vec<Seen>,             |find| About::InFlight(find.0.len());
     FindHolders:    Ask,     whole, Vec<Holder>,           |find| About::InFlight(find.0.len());
     ListInFlight:   Ask,     whole, Vec<Seen>,             |list| About::InFlight(list.limit);
-    CountJobs:      Ask,     whole, JobCounts,             |_count| About::Nothing;
+    CountJobs:      Ask,     whole, Counted,               |_count| About::Nothing;
 
     OpenStream:     Link,    whole, Opened,                |_open| About::Nothing;
     CloseStream:    Link,    whole, (),                    |_close| About::Nothing;
@@ -243,6 +243,7 @@ requests! {
 
     ListBudgets:    Ask,     whole, Vec<BudgetView>,       |_list| About::Nothing;
     GetBudget:      Ask,     whole, BudgetView,            |_get| About::Nothing;
+    CheckBinding:   Ask,     whole, (),                    |_check| About::Nothing;
     CreateBudget:   Change,  whole, BudgetView,            |_create| About::Nothing;
     PutBudget:      Change,  whole, BudgetView,            |_put| About::Nothing;
     PatchBudget:    Change,  whole, BudgetView,            |_patch| About::Nothing;

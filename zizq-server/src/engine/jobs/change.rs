@@ -10,7 +10,7 @@ use protocol::stream::CancelReason;
 use super::transition::Then;
 use crate::engine::budgets;
 use crate::engine::command::Reject;
-use crate::engine::command::jobs::{Change, ChangeJobs, Changed, ListInFlight, Seen};
+use crate::engine::command::jobs::{Change, ChangeJobs, Changed, CountJobs, Counted, ListInFlight, Seen};
 use crate::engine::outbox::Item;
 use crate::engine::{Engine, Found};
 use crate::hash::HashSet;
@@ -39,6 +39,10 @@ impl Engine {
         }
         let only = only.as_deref();
         Ok(ids.iter().map(|id| self.change_one(*id, only, change, found)).collect())
+    }
+
+    pub(in crate::engine) fn count(&self, CountJobs { queues }: &CountJobs) -> Counted {
+        Counted { counts: self.queues.counts(queues.as_deref()), until: self.clock.last_stamp().next() }
     }
 
     fn change_one(

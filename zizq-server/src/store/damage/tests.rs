@@ -30,7 +30,7 @@ use crate::engine::command::{Drain, Reject, Reply, Request, Stop};
 use crate::engine::outbox::{Delivery, Item, Outbox};
 use crate::job::bulk::NewBulk;
 use crate::job::filter::Filter;
-use crate::reader::Reader;
+use crate::reader::{Contents, JobList, Reader};
 use crate::run::commit::{CommitMode, CommitModes};
 use crate::run::turn::Core;
 use crate::run::writer;
@@ -364,10 +364,9 @@ async fn damaged_records_do_not_stop_reads() {
         engine,
         crate::jq::Limits { time: std::time::Duration::from_secs(2), memory: 1 << 28 },
     );
-    let (jobs, _) = reader
-        .list(crate::caller::Caller::Server, Filter::default(), None, false, 100, || usize::MAX)
-        .await
-        .unwrap();
+    let (filter, contents) = (Filter::default(), Contents::Full);
+    let list = JobList { filter, from: None, descending: false, limit: 100, contents };
+    let (jobs, _) = reader.list(crate::caller::Caller::Server, list, || usize::MAX).await.unwrap();
     let ready = in_area(&all, Area::Ready).len() + in_area(&all, Area::Drawing).len();
     assert_eq!(jobs.len(), ready - 1 + in_area(&all, Area::Scheduled).len() + 1);
     assert_eq!(

@@ -36,11 +36,12 @@ enum About {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Query {
     None,
-    Filters,
     /// Filters of a call that changes all that match.
     Changes,
     Page,
     List,
+    Count,
+    Job,
     Wait,
     Stream,
     Listed,
@@ -81,7 +82,7 @@ const ROUTES: [Route; 70] = {
         ("PATCH", "/jobs", 2, Q::Changes, Patch),
         ("DELETE", "/jobs", 2, Q::Changes, Nothing),
         ("POST", "/jobs/bulk", 20, Q::None, Bulk),
-        ("GET", "/jobs/count", 5, Q::Filters, Nothing),
+        ("GET", "/jobs/count", 5, Q::Count, Nothing),
         ("GET", "/jobs/take", 2, Q::Stream, Nothing),
         ("POST", "/jobs/take", 100, Q::None, Poll),
         ("POST", "/jobs/success", 30, Q::None, Successes),
@@ -93,7 +94,7 @@ const ROUTES: [Route; 70] = {
         ("PUT", "/jobs/budgets/{key}", 1, Q::Changes, Binding),
         ("PATCH", "/jobs/budgets/{key}", 1, Q::Changes, Cost),
         ("DELETE", "/jobs/budgets/{key}", 1, Q::Changes, Nothing),
-        ("GET", "/jobs/{id}", 60, Q::Wait, Nothing),
+        ("GET", "/jobs/{id}", 60, Q::Job, Nothing),
         ("PATCH", "/jobs/{id}", 30, Q::None, Patch),
         ("DELETE", "/jobs/{id}", 15, Q::None, Nothing),
         ("GET", "/jobs/{id}/errors", 20, Q::Page, Nothing),
@@ -170,9 +171,11 @@ impl Call {
         let mut headers = headers(rng, lease);
         let body = body(rng, known, about, &mut headers);
         let follows = pattern == "/jobs/{id}/log" && method == "GET";
-        if follows && once_in(rng, 8) {
+        let changes = query == Query::Changes;
+        if (follows || changes) && once_in(rng, 8) {
             set(&mut headers, "accept", "text/event-stream");
         }
+        // The events of a change end with it.
         let stream = matches!(query, Query::Stream | Query::Listed)
             || (follows && headers.iter().any(|(name, value)| *name == "accept" && value.contains("event")));
         let method = match method {
@@ -249,8 +252,8 @@ fn fill(rng: &mut Rng, pattern: &str, id: &str) -> String {
     path
 }
 
-const FILTERS: [&str; 8] =
-    ["id", "queue", "type", "status", "priority", "ready_at", "attempts", "budgets.key"];
+const FILTERS: [&str; 9] =
+    ["id", "queue", "type", "status", "priority", "ready_at", "attempts", "budgets.key", "until"];
 const ODD_VALUES: [&str; 12] =
     ["", "-1", "x", "1..", "..", "9..1", "%", "%FF", "%zz", "99999999999999999999", "a,,b,", "%00"];
 
@@ -266,18 +269,20 @@ fn write_query(rng: &mut Rng, query: Query, id: &str, path: &mut String) {
     };
     match query {
         Query::None => {}
-        Query::Filters | Query::Changes | Query::List => {
+        Query::Count | Query::Changes | Query::List => {
             some(rng, &FILTERS, 3);
             if once_in(rng, JQ) {
                 some(rng, &["filter"], 1);
             }
             match query {
-                Query::List => some(rng, &["from", "order", "limit"], 2),
-                Query::Changes => some(rng, &["dry_run"], 1),
+                Query::List => some(rng, &["from", "order", "limit", "payload", "preview_bytes"], 2),
+                Query::Count => some(rng, &["at_most"], 1),
+                Query::Changes => some(rng, &["dry_run", "limit"], 1),
                 _ => {}
             }
         }
         Query::Page => some(rng, &["from", "order", "limit"], 3),
+        Query::Job => some(rng, &["payload", "preview_bytes"], 1),
         Query::Wait if once_in(rng, 20) => some(rng, &["wait_ms"], 1),
         Query::Wait => {}
         Query::Stream => some(rng, &["queue", "prefetch", "lease_ms", "resume_ms"], 3),
@@ -312,7 +317,7 @@ fn write_value(rng: &mut Rng, of: &str, id: &str, path: &mut String) {
         return path.push_str(one_of(rng, &ODD_VALUES));
     }
     let number = match of {
-        "id" | "from" => return path.push_str(id),
+        "id" | "from" | "until" => return path.push_str(id),
         "queue" | "type" | "budgets.key" => return encode(name(rng), path),
         "status" => {
             return path.push_str(one_of(
@@ -326,6 +331,7 @@ fn write_value(rng: &mut Rng, of: &str, id: &str, path: &mut String) {
         "order" if path.starts_with("/workers") => {
             return path.push_str(one_of(rng, &["connected_at", "in_flight", "worker", "asc"]));
         }
+        "payload" => return path.push_str(one_of(rng, &["full", "preview", "none"])),
         "order" => return path.push_str(one_of(rng, &["asc", "desc"])),
         "prefix" | "contains" | "worker" => return encode(name(rng), path),
         "range" => return path.push_str(one_of(rng, &["10m", "3h", "24h", "7d", "30d", "1y"])),
@@ -351,7 +357,7 @@ fn write_value(rng: &mut Rng, of: &str, id: &str, path: &mut String) {
         "wait_ms" => rng.u64(..10),
         "ready_at" => value::moment(rng),
         "lease_ms" => rng.u64(900..20_000),
-        "limit" => rng.u64(..60),
+        "limit" | "at_most" | "preview_bytes" => rng.u64(..60),
         _ => rng.u64(..40_000),
     };
     path.push_str(&number.to_string());

@@ -16,7 +16,7 @@ use super::*;
 use crate::engine::command::Reset;
 use crate::engine::command::batches::{Fold, OpenBatches, Plan};
 use crate::engine::command::budgets::{
-    CreateBudget, DeleteBudget, GetBudget, ListBudgets, PatchBudget, PutBudget,
+    BindingChange, CheckBinding, CreateBudget, DeleteBudget, GetBudget, ListBudgets, PatchBudget, PutBudget,
 };
 use crate::engine::command::crons::{
     AddEntry, DeleteCron, DeleteCrons, DeleteEntry, GetCron, GetEntry, ListCrons, NewEntry, PatchCron,
@@ -136,6 +136,7 @@ fn others() -> Vec<Envelope> {
         ListWorkers.into(),
         ListBudgets.into(),
         GetBudget(BudgetKey::new("b").unwrap()).into(),
+        CheckBinding(BindingChange::Remove(BudgetKey::new("b").unwrap()).into()).into(),
         ListCrons.into(),
         GetCron(name("g")).into(),
         GetEntry(name("g"), name("e")).into(),

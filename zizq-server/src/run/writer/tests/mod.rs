@@ -162,7 +162,7 @@ impl World {
     }
 
     async fn count(&self) -> u64 {
-        self.engine.ask(CountJobs { queues: None }).await.unwrap().stored.total()
+        self.engine.ask(CountJobs { queues: None }).await.unwrap().counts.stored.total()
     }
 
     async fn stop(self) {
