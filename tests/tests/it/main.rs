@@ -19,6 +19,7 @@ mod examples;
 mod folds;
 mod formats;
 mod fuzz;
+mod groups;
 mod idempotency;
 mod jq;
 mod large_bulk;

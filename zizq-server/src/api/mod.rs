@@ -12,6 +12,7 @@ mod errors;
 mod events;
 mod filters;
 mod follow;
+mod groups;
 mod lease;
 mod listing;
 mod log;
@@ -176,6 +177,7 @@ async fn call(app: &Arc<App>, request: &Request, call: Call) -> Answer {
         Call::DrainWorker => queues::drain_worker(app, request).await,
         Call::ListJobs => look::list(app, request).await,
         Call::CountJobs => look::count(app, request).await,
+        Call::GroupJobs => groups::groups(app, request).await,
         Call::GetJob => look::job(app, request).await,
         Call::PatchJob => change::patch(app, request).await,
         Call::DeleteJob => change::delete(app, request).await,

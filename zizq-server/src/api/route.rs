@@ -25,6 +25,7 @@ pub(crate) enum Call {
     EnqueueBulk,
     ListJobs,
     CountJobs,
+    GroupJobs,
     GetJob,
     PatchJob,
     DeleteJob,
@@ -163,7 +164,7 @@ const fn row(
 
 /// Literal segments come before `{}`, so that `/jobs/count` is not read as a job.
 #[rustfmt::skip]
-pub(super) static ROUTES: [Route; 70] = [
+pub(super) static ROUTES: [Route; 71] = [
     row(Method::GET, "/health", Call::Health, Body::Ignored, Answer::Short, Right::Anyone),
     row(Method::GET, "/livez", Call::Live, Body::Ignored, Answer::Short, Right::Anyone),
     row(Method::GET, "/readyz", Call::Ready, Body::Ignored, Answer::Short, Right::Anyone),
@@ -186,6 +187,7 @@ pub(super) static ROUTES: [Route; 70] = [
     row(Method::DELETE, "/jobs", Call::DeleteJobs, Body::Empty, Answer::ShortOrStream, Right::Operate),
     row(Method::POST, "/jobs/bulk", Call::EnqueueBulk, Body::Read, Answer::Long, Right::Enqueue),
     row(Method::GET, "/jobs/count", Call::CountJobs, Body::Ignored, Answer::Short, Right::Read),
+    row(Method::GET, "/jobs/groups", Call::GroupJobs, Body::Ignored, Answer::Long, Right::Read),
     row(Method::GET, "/jobs/take", Call::TakeStream, Body::Ignored, Answer::Stream, Right::Work),
     row(Method::POST, "/jobs/take", Call::TakePoll, Body::Read, Answer::Short, Right::Work),
     row(Method::POST, "/jobs/success", Call::SucceedBulk, Body::Read, Answer::Short, Right::Work),

@@ -3,6 +3,7 @@
 
 mod change;
 mod contents;
+mod groups;
 mod look;
 mod progress;
 mod sieve;
@@ -10,6 +11,7 @@ mod walk;
 
 pub(crate) use change::{BulkChange, Changes, Matches};
 pub(crate) use contents::{Contents, Excerpt, Short, Shown};
+pub(crate) use groups::{By, Groups, MAX_NEWEST};
 pub(crate) use progress::Progress;
 
 use std::sync::Arc;

@@ -41,6 +41,7 @@ enum Query {
     Page,
     List,
     Count,
+    Groups,
     Job,
     Wait,
     Stream,
@@ -57,7 +58,7 @@ enum Query {
 type Route = (&'static str, &'static str, u32, Query, About);
 
 /// Every route, how often it is called, and what with.
-const ROUTES: [Route; 70] = {
+const ROUTES: [Route; 71] = {
     use About::*;
     use Query as Q;
     [
@@ -83,6 +84,7 @@ const ROUTES: [Route; 70] = {
         ("DELETE", "/jobs", 2, Q::Changes, Nothing),
         ("POST", "/jobs/bulk", 20, Q::None, Bulk),
         ("GET", "/jobs/count", 5, Q::Count, Nothing),
+        ("GET", "/jobs/groups", 3, Q::Groups, Nothing),
         ("GET", "/jobs/take", 2, Q::Stream, Nothing),
         ("POST", "/jobs/take", 100, Q::None, Poll),
         ("POST", "/jobs/success", 30, Q::None, Successes),
@@ -269,7 +271,7 @@ fn write_query(rng: &mut Rng, query: Query, id: &str, path: &mut String) {
     };
     match query {
         Query::None => {}
-        Query::Count | Query::Changes | Query::List => {
+        Query::Count | Query::Groups | Query::Changes | Query::List => {
             some(rng, &FILTERS, 3);
             if once_in(rng, JQ) {
                 some(rng, &["filter"], 1);
@@ -277,6 +279,7 @@ fn write_query(rng: &mut Rng, query: Query, id: &str, path: &mut String) {
             match query {
                 Query::List => some(rng, &["from", "order", "limit", "payload", "preview_bytes"], 2),
                 Query::Count => some(rng, &["at_most"], 1),
+                Query::Groups => some(rng, &["by", "by", "by", "newest"], 2),
                 Query::Changes => some(rng, &["dry_run", "limit"], 1),
                 _ => {}
             }
@@ -332,6 +335,7 @@ fn write_value(rng: &mut Rng, of: &str, id: &str, path: &mut String) {
             return path.push_str(one_of(rng, &["connected_at", "in_flight", "worker", "asc"]));
         }
         "payload" => return path.push_str(one_of(rng, &["full", "preview", "none"])),
+        "by" => return path.push_str(one_of(rng, &["error_type", "type", "queue", "message"])),
         "order" => return path.push_str(one_of(rng, &["asc", "desc"])),
         "prefix" | "contains" | "worker" => return encode(name(rng), path),
         "range" => return path.push_str(one_of(rng, &["10m", "3h", "24h", "7d", "30d", "1y"])),
