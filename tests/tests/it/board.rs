@@ -255,3 +255,38 @@ async fn a_server_says_whether_it_is_alive_and_ready() {
     let (code, said) = health("localhost").await;
     assert!(code == Some(2) && said.contains("http://127.0.0.1:7890"), "{said}");
 }
+
+#[tokio::test]
+async fn a_job_in_flight_shows_who_has_it_and_how_far_it_is() {
+    for wire in Wire::ALL {
+        let server = Server::start().await;
+        let client = server.client_as(wire);
+        let call =
+            client.get("/jobs/take?queue=q&prefetch=1&lease_ms=60000").header("worker-id", "encoder-7");
+        let call = call.header("accept", "text/event-stream");
+        let mut stream = Stream::open(StreamFormat::EventStream, call.response().await).await;
+        client.add("q").await;
+        client.add("q").await;
+        let job = stream.next_job().await;
+        let beat = json!({"progress": 0.5, "message": "halfway"});
+        let beat = client.post(&format!("/jobs/{}/heartbeat", tests::id(&job)), &beat);
+        let renewed = beat.header("zizq-lease", tests::lease(&job)).await.expect(200);
+        let list = client.get("/jobs?status=in_flight&payload=none").await.expect(200);
+        let one = client.job(tests::id(&job)).await;
+        for shown in [&list["jobs"][0], &one] {
+            assert_eq!(
+                (&shown["id"], &shown["worker"], &shown["deliveries"]),
+                (&job["id"], &json!("encoder-7"), &json!(1))
+            );
+            assert_eq!((&shown["progress"], &shown["message"]), (&json!(0.5), &json!("halfway")));
+            assert_eq!(shown["lease_expires_at"], renewed["lease_expires_at"]);
+            assert!(shown["remote"].as_str().unwrap().starts_with("127.0.0.1:"), "{shown}");
+            assert!(shown.get("lease").is_none(), "the token is nobody else's business: {shown}");
+        }
+        client.succeed(&job).await;
+        // What was said of one attempt does not show on the next, nor on another job.
+        let next = stream.next_job().await;
+        let next = client.job(tests::id(&next)).await;
+        assert!(next.get("progress").is_none() && next["worker"] == "encoder-7", "{next}");
+    }
+}

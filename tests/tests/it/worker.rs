@@ -435,3 +435,25 @@ async fn a_job_runs_on_when_its_route_is_taken_away() {
     assert_eq!(stage.next_line().await, "end");
     assert_eq!(until_status(&client, &queued, "completed").await["attempts"], 0);
 }
+
+#[tokio::test]
+async fn a_worker_that_is_drained_over_http_finishes_its_job_and_ends() {
+    let server = Server::start().await;
+    let client = server.client();
+    let mut stage = Stage::new();
+    let command = stage.command("TELL started && WAIT");
+    let flags = ["--run", &format!("q={command}"), "--worker-id", "encoder-7"];
+    let mut worker = Worker::start(&server, flags);
+    let first = client.enqueue(&job(json!(1))).await;
+    assert_eq!(stage.next_line().await, "started");
+    client.poke("/workers/drain?worker=encoder-7").await.expect_nothing();
+    until("the worker has heard it", async || {
+        worker.process().log().contains("drain this worker").then_some(())
+    })
+    .await;
+    let second = client.enqueue(&job(json!(2))).await;
+    stage.open_gate(1).await;
+    assert_eq!(worker.process().ended().await.code(), Some(0));
+    assert_eq!(client.status(id(&first)).await.as_deref(), Some("completed"));
+    assert_eq!(client.status(id(&second)).await.as_deref(), Some("ready"));
+}

@@ -3,8 +3,9 @@
 use protocol::encode;
 use protocol::error::excerpt;
 use protocol::media::Format;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::engine::command::jobs::Holder;
 use crate::http::query::Query;
 use crate::http::reply::Refusal;
 use crate::reader::{Contents, Excerpt, Short, Shown};
@@ -40,8 +41,23 @@ pub(super) fn params(contents: Contents) -> String {
     }
 }
 
-/// Appends a job as a look shows it.
-pub(super) fn write(out: &mut Vec<u8>, format: Format, shown: &Shown) {
+/// Appends a job as a look shows it; one in flight, with who holds it.
+pub(super) fn write(out: &mut Vec<u8>, format: Format, shown: &Shown, holder: Option<&Holder>) {
+    let start = out.len();
+    write_job(out, format, shown);
+    let Some(Holder { about, lease_expires_at, deliveries, progress, .. }) = holder else { return };
+    let mut add = |name: &str, value: Value| encode::add_value(out, start, format, name, &value);
+    about.worker.iter().for_each(|worker| add("worker", json!(worker)));
+    about.remote.iter().for_each(|remote| add("remote", json!(remote.to_string())));
+    lease_expires_at.iter().for_each(|at| add("lease_expires_at", json!(at)));
+    add("deliveries", json!(deliveries));
+    if let Some(progress) = progress {
+        progress.share.iter().for_each(|share| add("progress", json!(share)));
+        progress.message.iter().for_each(|message| add("message", json!(message)));
+    }
+}
+
+fn write_job(out: &mut Vec<u8>, format: Format, shown: &Shown) {
     let Shown { seen, short } = shown;
     let view = seen.job.view(&seen.queue, seen.status);
     let Some(Short { payload, result }) = short else {
@@ -65,6 +81,6 @@ pub(super) fn write(out: &mut Vec<u8>, format: Format, shown: &Shown) {
 /// A job as one member of a larger answer.
 pub(super) fn value(shown: &Shown) -> Value {
     let mut json = Vec::with_capacity(1_024);
-    write(&mut json, Format::Json, shown);
+    write(&mut json, Format::Json, shown, None);
     serde_json::from_slice(&json).unwrap_or_default()
 }

@@ -1,13 +1,17 @@
 //! `GET /jobs/{id}`, `GET /jobs`, `GET /jobs/count`.
 
 use protocol::encode;
+use protocol::id::JobId;
+use protocol::job::Status;
 use serde_json::json;
 
 use super::App;
 use super::page::Page;
 use super::refusal::no_job;
 use super::{contents, filters, position, wait};
-use crate::http::reply::{self, Answer, Success};
+use crate::engine::command::jobs::{FindHolders, Holder};
+use crate::hash::HashMap;
+use crate::http::reply::{self, Answer, Refusal, Success};
 use crate::http::request::Request;
 use crate::reader::{JobList, Shown};
 
@@ -29,8 +33,20 @@ pub(crate) async fn job(app: &App, request: &Request) -> Answer {
     };
     let shown = contents.of(seen.ok_or_else(|| no_job(id))?);
     let mut body = Vec::with_capacity(512 + shown.seen.job.payload.bytes().len());
-    contents::write(&mut body, request.format, &shown);
+    let holders = holders(app, std::slice::from_ref(&shown)).await?;
+    contents::write(&mut body, request.format, &shown, holders.get(&id));
     Ok(reply::bytes(Success::Done, request.format, body))
+}
+
+/// Who holds these jobs, as far as they are in flight.
+async fn holders(app: &App, jobs: &[Shown]) -> Result<HashMap<JobId, Holder>, Refusal> {
+    let held = jobs.iter().filter(|shown| shown.seen.status == Status::InFlight);
+    let ids: Vec<JobId> = held.map(|shown| shown.seen.job.id).collect();
+    if ids.is_empty() {
+        return Ok(HashMap::default());
+    }
+    let holders = app.engine.ask(FindHolders(ids)).await?;
+    Ok(holders.into_iter().map(|holder| (holder.id, holder)).collect())
 }
 
 pub(crate) async fn list(app: &App, request: &Request) -> Answer {
@@ -46,9 +62,12 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let ends = jobs.first().zip(jobs.last());
     let ends = ends.map(|(first, last)| (first.seen.job.id.to_string(), last.seen.job.id.to_string()));
     let pages = page.links("/jobs", ends, more, &params);
+    let holders = holders(app, &jobs).await?;
     let size: usize = jobs.iter().map(|shown| 512 + shown.seen.job.payload.bytes().len()).sum();
     let mut body = Vec::with_capacity(256 + size);
-    let write = |out: &mut Vec<u8>, shown: &Shown| contents::write(out, request.format, shown);
+    let write = |out: &mut Vec<u8>, shown: &Shown| {
+        contents::write(out, request.format, shown, holders.get(&shown.seen.job.id));
+    };
     encode::write_jobs(&mut body, request.format, jobs.iter(), write, Some(&pages));
     Ok(reply::bytes(Success::Done, request.format, body))
 }
