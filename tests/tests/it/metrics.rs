@@ -120,3 +120,32 @@ async fn promtool_finds_nothing_wrong() {
     let said = [checked.stdout, checked.stderr].concat();
     assert!(checked.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
 }
+
+#[tokio::test]
+async fn the_alerts_of_the_documentation_are_valid() {
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../zizq-server/docs/OPERATIONS.md"))
+            .unwrap();
+    let rules = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let rules = rules.filter(|block| block.starts_with("groups:")).collect::<String>();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("alerts.yml");
+    std::fs::write(&file, &rules).unwrap();
+    let checked = Command::new("promtool").args(["check", "rules"]).arg(&file).output().await;
+    let checked = checked.expect("promtool is there: apt-get install prometheus");
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.success() && said.contains("3 rules found"), "{said}");
+    // Each metric that they name exists.
+    let server = Server::start().await;
+    let client = server.client();
+    client.add("q").await;
+    let job = client.poll_one("q").await;
+    client.succeed(&job).await;
+    let text = scrape(&client, "text/plain").await;
+    let words = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let named: Vec<&str> = words.filter(|word| word.starts_with("zizq_")).collect();
+    assert!(named.len() >= 5, "{named:?}");
+    for name in named {
+        assert!(text.contains(&format!("\n{name}{{")) || text.contains(&format!("\n{name} ")), "{name}");
+    }
+}
