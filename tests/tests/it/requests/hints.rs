@@ -180,7 +180,7 @@ async fn a_forgotten_pause_can_be_removed() {
     let job = client.add("full").await;
     client.delete("/queues/removed").await.expect_nothing();
     client.poke("/queues/resumed/resume").await.expect(200);
-    client.delete("/queues/full").await.expect_refusal(409, "has 1 jobs");
+    client.delete("/queues/full").await.expect_refusal(409, "has 1 job;");
     for queue in ["removed", "resumed", "never", "a,b"] {
         client.delete(&format!("/queues/{queue}")).await.expect_refusal(404, "");
     }
@@ -194,7 +194,7 @@ async fn a_forgotten_pause_can_be_removed() {
     // What is taken from it counts, too.
     client.poke("/queues/full/resume").await.expect(200);
     let taken = client.poll_one("full").await;
-    client.delete("/queues/full").await.expect_refusal(409, "has 1 jobs");
+    client.delete("/queues/full").await.expect_refusal(409, "has 1 job;");
     client.succeed(&taken).await;
     assert_eq!(client.status(id(&job)).await, None);
     client.delete("/queues/full").await.expect_refusal(404, "is not paused");
