@@ -94,7 +94,7 @@ pub struct Template {
 }
 
 /// What is kept of a template.
-const MEMBERS: [&str; 11] = [
+const MEMBERS: [&str; 12] = [
     "type",
     "queue",
     "payload",
@@ -106,6 +106,7 @@ const MEMBERS: [&str; 11] = [
     "unique_key",
     "unique_while",
     "batch",
+    "trace",
 ];
 
 impl Template {

@@ -138,6 +138,7 @@ mod tests {
     use crate::job::{Backoff, LastError, Retention, Status};
     use crate::lease::LeaseToken;
     use crate::name::{JobType, QueueName};
+    use crate::trace::{Parent, Trace};
     use bytes::Bytes;
     use serde_json::{Value, json};
 
@@ -149,8 +150,10 @@ mod tests {
         let key = Key::new("k").unwrap();
         let (when, fold) = (Expression::new("true").unwrap(), Expression::new("$new").unwrap());
         let batch = Batch { key: key.clone(), when, fold };
+        let parent = Parent { trace_id: 1, span_id: 2, flags: 1 };
+        let trace = Trace::new(parent);
         let last_error = LastError { error_type: None, message: "m".to_owned(), at: 3 };
-        for optional in 0..=17_u32 {
+        for optional in 0..=18_u32 {
             let has = |i: u32| (optional > i).then_some(u64::from(i));
             let view = JobView {
                 id: JobId::from_u128(1),
@@ -178,6 +181,7 @@ mod tests {
                 unique_while: has(13).map(|_| UniqueWhile::Active),
                 budgets: has(14).map(|_| &[][..]),
                 batch: has(15).map(|_| &batch),
+                trace: has(17).map(|_| &trace),
             };
             let mut bare = serde_json::to_value(&view).unwrap();
             bare["payload"] = json!({"x": [1, 2.5]});

@@ -15,6 +15,7 @@ use crate::number::opt_integer;
 use crate::object::{Heard, Object};
 use crate::payload::Payload;
 use crate::time::{self, opt_time};
+use crate::trace::{Trace, TraceMembers};
 use crate::{json, msgpack};
 
 /// A job to enqueue.
@@ -40,6 +41,20 @@ pub struct NewJob {
     pub flow: Option<Box<Flow>>,
     /// Budgets to create, if they do not exist.
     pub create_budgets: Vec<(BudgetKey, Policy)>,
+}
+
+impl NewJob {
+    /// The trace context, if it has one.
+    #[must_use]
+    pub fn trace(&self) -> Option<&Trace> {
+        self.flow.as_ref()?.trace.as_deref()
+    }
+
+    /// Gives it the trace context of its call, unless it has one of its own.
+    pub fn inherit(&mut self, trace: &Trace) {
+        let flow = self.flow.get_or_insert_default();
+        flow.trace.get_or_insert_with(|| Box::new(trace.clone()));
+    }
 }
 
 /// Why an enqueue was refused.
@@ -88,7 +103,7 @@ pub struct ParsedBulk {
 }
 
 /// The members of a job.
-pub const MEMBERS: [&str; 14] = [
+pub const MEMBERS: [&str; 15] = [
     "queue",
     "type",
     "payload",
@@ -103,6 +118,7 @@ pub const MEMBERS: [&str; 14] = [
     "batch",
     "budgets",
     "timeout_ms",
+    "trace",
 ];
 
 /// Reads the body of `POST /jobs`, at the time `now` in milliseconds since the Unix epoch.
@@ -227,6 +243,8 @@ struct Request<P> {
     budgets: Option<Vec<Object<KeyedBindingRequest>>>,
     #[serde(default, deserialize_with = "opt_integer")]
     timeout_ms: Option<u64>,
+    #[serde(default)]
+    trace: Option<Object<TraceMembers>>,
 }
 
 impl<P> Request<P> {
@@ -252,6 +270,13 @@ impl<P> Request<P> {
         let create = |new: &NewBinding| Some((new.binding.key.clone(), new.create_with?));
         let create_budgets = bindings.iter().filter_map(create).collect();
         let budgets = bindings.into_iter().map(|new| new.binding).collect();
+        let flow = Flow {
+            timeout_ms: self.timeout_ms,
+            unique,
+            batch: self.batch.map(|Object(b)| b),
+            budgets,
+            trace: self.trace.map(|Object(trace)| Box::new(trace.into())),
+        };
         Ok(NewJob {
             queue: self.queue,
             job_type: self.job_type,
@@ -261,8 +286,7 @@ impl<P> Request<P> {
             retry_limit: self.retry_limit,
             backoff: self.backoff.map(|Object(b)| b),
             retention: self.retention.map(|Object(r)| r),
-            flow: Flow { timeout_ms: self.timeout_ms, unique, batch: self.batch.map(|Object(b)| b), budgets }
-                .boxed(),
+            flow: flow.boxed(),
             create_budgets,
         })
     }
@@ -336,6 +360,25 @@ mod tests {
         assert_eq!(refusal(&with("batch", batch("", "true"))), "jobs[1]: batch.key: a key must not be empty");
         let long = refusal(&with("batch", batch("k", &"x".repeat(20_000))));
         assert!(long.starts_with("jobs[1]: batch.when: an expression has at most 16384 bytes"), "{long}");
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        for (trace, expected) in [
+            (json!(parent), format!("trace: invalid type: string \"{parent}\", expected an object")),
+            (json!({}), "trace: missing field `traceparent`".to_owned()),
+            (
+                json!({"traceparent": 1}),
+                "trace.traceparent: invalid type: integer `1`, expected a string".to_owned(),
+            ),
+            (
+                json!({"traceparent": parent.replacen("00-", "ff-", 1)}),
+                "trace.traceparent: version ff of traceparent is not allowed".to_owned(),
+            ),
+            (
+                json!({"traceparent": parent, "tracestate": "a"}),
+                "trace.tracestate: `a` is no member of a tracestate; expected KEY=VALUE".to_owned(),
+            ),
+        ] {
+            assert_eq!(refusal(&with("trace", trace)), format!("jobs[1]: {expected}"));
+        }
         let mut both = with("batch", batch("k", "true"));
         both["jobs"][1]["unique_key"] = json!("u");
         assert_eq!(refusal(&both), "jobs[1]: batch: it cannot be used together with unique_key");
@@ -362,6 +405,13 @@ mod tests {
         };
         assert_eq!(with("priority", json!(1)), Ok(vec![]));
         assert_eq!(with("trace_id", json!({"queue": 1})), Ok(vec!["trace_id".to_owned()]));
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let later = json!({"traceparent": parent, "tracestate": null, "baggage": {"traceparent": 1}});
+        assert_eq!(with("trace", later), Ok(vec!["trace.baggage".to_owned()]));
+        assert_eq!(
+            with("traceparent", json!(parent)),
+            Err("traceparent: there is no such member here; did you mean `trace`?".to_owned())
+        );
         let backoff = json!({"base_ms": 1, "exponent": 2, "jitter_ms": 0, "factor": [2]});
         assert_eq!(with("backoff", backoff), Ok(vec!["backoff.factor".to_owned()]));
         let budgets = json!([]);

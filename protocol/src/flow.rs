@@ -1,4 +1,4 @@
-//! The options that few jobs use: a timeout, a unique key (deduplication), batching, budgets.
+//! The options that few jobs use: a timeout, a unique key (deduplication), batching, budgets, a trace context.
 
 use std::fmt;
 
@@ -8,6 +8,7 @@ use smol_str::SmolStr;
 
 use crate::budget::Binding;
 use crate::error::excerpt;
+use crate::trace::Trace;
 
 /// The longest `unique_key` or batch key, in bytes of UTF-8.
 pub const MAX_KEY_BYTES: usize = 1_024;
@@ -25,6 +26,8 @@ pub struct Flow {
     pub batch: Option<Batch>,
     /// The tokens that each delivery takes from budgets.
     pub budgets: Vec<Binding>,
+    /// The distributed trace that it belongs to.
+    pub trace: Option<Box<Trace>>,
 }
 
 impl Flow {
@@ -42,6 +45,7 @@ impl Flow {
             + self.unique.as_ref().map_or(0, |unique| unique.key.0.len())
             + self.batch.as_ref().map_or(0, batch)
             + size_of_val(&self.budgets[..])
+            + self.trace.as_ref().map_or(0, |trace| trace.weight())
     }
 }
 

@@ -9,6 +9,7 @@ use crate::id::JobId;
 use crate::lease::LeaseToken;
 use crate::name::{JobType, QueueName};
 use crate::number::{integer, opt_integer};
+use crate::trace::Trace;
 
 /// The default priority. Lower runs first.
 pub const DEFAULT_PRIORITY: u16 = 32_768;
@@ -163,6 +164,9 @@ pub struct JobView<'a> {
     /// The tokens that it takes from budgets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budgets: Option<&'a [Binding]>,
+    /// The distributed trace that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<&'a Trace>,
     /// On delivery: the fencing token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<LeaseToken>,
@@ -205,6 +209,9 @@ pub struct DeliveredJob {
     /// How often the job was delivered, this time included.
     #[serde(default)]
     pub deliveries: u32,
+    /// The distributed trace that it belongs to.
+    #[serde(default)]
+    pub trace: Option<Box<Trace>>,
     /// The payload, unparsed: numbers keep every digit.
     pub payload: Box<RawValue>,
 }

@@ -37,6 +37,7 @@ pub mod stream;
 pub mod synonyms;
 pub mod take;
 pub mod time;
+pub mod trace;
 pub mod unit;
 
 /// The version of the HTTP contract that this crate speaks.

@@ -175,6 +175,7 @@ const SYNONYMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("batch", &["batchkey", "batchid", "batching"]),
+    ("trace", &["traceparent", "tracestate", "tracecontext"]),
     (
         "a cron entry (PUT /crons/{group})",
         &["cron", "crontab", "cronexpression", "repeat", "every", "recurring", "schedule", "repeatevery"],
@@ -303,8 +304,17 @@ mod tests {
 
     #[test]
     fn names_of_other_queues_and_misspelt_ones() {
-        let known =
-            ["queue", "type", "payload", "priority", "ready_at", "delay_ms", "retry_limit", "unique_key"];
+        let known = [
+            "queue",
+            "type",
+            "payload",
+            "priority",
+            "ready_at",
+            "delay_ms",
+            "retry_limit",
+            "unique_key",
+            "trace",
+        ];
         for (name, meant) in [
             ("delay", "delay_ms"),
             ("run_at", "ready_at"),
@@ -316,6 +326,8 @@ mod tests {
             ("QueueName", "queue"),
             ("args", "payload"),
             ("jobId", "unique_key"),
+            ("traceparent", "trace"),
+            ("traceContext", "trace"),
         ] {
             assert_eq!(translate(name, &known), Some(meant), "{name}");
             assert_eq!(suggest(name, &known), Some(meant), "{name}");
@@ -324,7 +336,7 @@ mod tests {
         for (name, meant) in [("prioriti", "priority"), ("queu", "queue"), ("payloads", "payload")] {
             assert_eq!((translate(name, &known), suggest(name, &known)), (None, Some(meant)));
         }
-        for name in ["", "tags", "trace_id", "meta", &"x".repeat(100_000)] {
+        for name in ["", "tags", "span_id", "meta", &"x".repeat(100_000)] {
             assert_eq!((translate(name, &known), suggest(name, &known)), (None, None), "{name}");
         }
         assert_eq!(suggest("queue", &["queues", "limit"]), Some("queues"));

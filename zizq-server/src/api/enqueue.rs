@@ -7,6 +7,7 @@ use protocol::encode;
 use protocol::enqueue::{MEMBERS, NewJob, Parsed, ParsedBulk, parse_bulk, parse_job};
 use protocol::media::Format;
 use protocol::synonyms;
+use protocol::trace::{PARENT, STATE, Trace};
 
 use super::App;
 use super::once;
@@ -35,7 +36,10 @@ async fn enqueue_one(app: &App, request: &Request, handling: Option<Handling>) -
     let mut query = request.query()?;
     let time = wait::read(&mut query)?;
     query.finish()?;
-    let Parsed { job, ignored } = parse_job(request.body_format()?, &request.body, clock::now().wall)?;
+    let Parsed { mut job, ignored } = parse_job(request.body_format()?, &request.body, clock::now().wall)?;
+    if let Some(trace) = trace_of(request) {
+        job.inherit(&trace);
+    }
     refuse_ignored(handling, &ignored, "")?;
     check_payload(&job, app.limits.max_payload_size, "")?;
     let once = once::of(request)?;
@@ -43,6 +47,12 @@ async fn enqueue_one(app: &App, request: &Request, handling: Option<Handling>) -
         return enqueue_and_wait(app, request, job, &ignored, time, once).await;
     }
     answer_one(request, &enqueue(app, request.caller(), vec![job], false, once.as_ref()).await?, &ignored)
+}
+
+/// The trace context of a call, which its jobs inherit.
+fn trace_of(request: &Request) -> Option<Box<Trace>> {
+    let all = |name: &str| request.parts.headers.get_all(name).into_iter().map(http::HeaderValue::as_bytes);
+    Trace::of_headers(all(PARENT), all(STATE)).map(Box::new)
 }
 
 /// With `Prefer: handling=strict`, refuses a request with unknown members and names the first one.
@@ -154,10 +164,10 @@ pub(crate) async fn bulk(app: &App, request: &Request) -> Answer {
 async fn enqueue_bulk(app: &App, request: &Request, handling: Option<Handling>) -> Answer {
     request.no_query()?;
     let once = once::of(request)?;
-    let (body_format, body) = (request.body_format()?, request.body.clone());
+    let (body_format, body, trace) = (request.body_format()?, request.body.clone(), trace_of(request));
     let (bytes, limit) = (body.len(), app.limits.max_payload_size);
     let read = move || -> Result<(Read, Ignored), Refusal> {
-        let ParsedBulk { jobs, ignored_of_jobs, ignored } =
+        let ParsedBulk { mut jobs, ignored_of_jobs, ignored } =
             parse_bulk(body_format, &body, clock::now().wall)?;
         refuse_ignored(handling, &ignored, "")?;
         if let Some((i, ignored)) = ignored_of_jobs.first() {
@@ -170,7 +180,10 @@ async fn enqueue_bulk(app: &App, request: &Request, handling: Option<Handling>) 
         }
         // Jobs that are folded must be seen by the engine at the same time.
         if NewBulk::is_large(jobs.len(), bytes) && !jobs.iter().any(batching::is_batched) {
-            return Ok((Read::Large(NewBulk::new(body_format, body, jobs)), ignored));
+            return Ok((Read::Large(NewBulk::new(body_format, body, jobs, trace)), ignored));
+        }
+        if let Some(trace) = trace {
+            jobs.iter_mut().for_each(|job| job.inherit(&trace));
         }
         Ok((Read::Jobs(jobs), ignored))
     };

@@ -6,6 +6,7 @@ use std::mem;
 use bytes::Bytes;
 use protocol::enqueue::{EnqueueError, NewJob, parse_bulk};
 use protocol::media::Format;
+use protocol::trace::Trace;
 
 use crate::hash::HashSet;
 
@@ -25,6 +26,8 @@ const SLICE_BYTES: usize = if cfg!(test) { 500 } else { 512 * 1024 };
 pub struct NewBulk {
     pub(crate) format: Format,
     pub(crate) body: Bytes,
+    /// The trace context of the call, which is not in the body.
+    pub(crate) trace: Option<Box<Trace>>,
     pub(crate) number: usize,
     /// The jobs, split into slices here, outside the engine's thread.
     pub(crate) slices: VecDeque<Vec<NewJob>>,
@@ -38,8 +41,11 @@ impl NewBulk {
         jobs > LARGE_JOBS || bytes > LARGE_BYTES
     }
 
-    /// Creates a bulk from jobs and the body that they were read from.
-    pub fn new(format: Format, body: Bytes, jobs: Vec<NewJob>) -> Self {
+    /// Creates a bulk from jobs, the body that they were read from, and the trace context that they inherit.
+    pub fn new(format: Format, body: Bytes, mut jobs: Vec<NewJob>, trace: Option<Box<Trace>>) -> Self {
+        if let Some(trace) = &trace {
+            jobs.iter_mut().for_each(|job| job.inherit(trace));
+        }
         let (mut seen, mut drawing) = (HashSet::default(), Vec::new());
         for (i, job) in jobs.iter().enumerate() {
             if let Some(flow) = job.flow.as_ref().filter(|flow| !flow.budgets.is_empty())
@@ -49,16 +55,21 @@ impl NewBulk {
             }
         }
         let number = jobs.len();
-        Self { format, body, number, slices: slices(jobs), drawing }
+        Self { format, body, trace, number, slices: slices(jobs), drawing }
     }
 
     /// Parses a stored body again, as received at the time `now`.
     ///
     /// # Errors
     /// [`EnqueueError`] if the body is not valid for `POST /jobs/bulk`.
-    pub fn parse(format: Format, body: Bytes, now: u64) -> Result<Self, EnqueueError> {
+    pub fn parse(
+        format: Format,
+        body: Bytes,
+        now: u64,
+        trace: Option<Box<Trace>>,
+    ) -> Result<Self, EnqueueError> {
         let jobs = parse_bulk(format, &body, now)?.jobs;
-        Ok(Self::new(format, body, jobs))
+        Ok(Self::new(format, body, jobs, trace))
     }
 
     /// The number of jobs.

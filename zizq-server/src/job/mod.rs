@@ -18,6 +18,7 @@ use protocol::job::{Backoff, JobView, LastError, Retention, Status};
 use protocol::lease::LeaseToken;
 use protocol::name::{JobType, QueueName};
 use protocol::payload::Payload;
+use protocol::trace::Trace;
 
 use draw::DrawId;
 use id::{Home, QueueId, Stamp};
@@ -182,6 +183,11 @@ impl Job {
         self.flow.as_ref()?.batch.as_ref()
     }
 
+    /// The distributed trace that it belongs to.
+    pub fn trace(&self) -> Option<&Trace> {
+        self.flow.as_ref()?.trace.as_deref()
+    }
+
     /// The job as the contract shows it.
     pub fn view<'a>(&'a self, queue: &'a QueueName, status: Status) -> JobView<'a> {
         let unique = self.unique();
@@ -206,6 +212,7 @@ impl Job {
             unique_while: unique.map(|unique| unique.scope),
             batch: self.batch(),
             budgets: self.flow.as_ref().map(|flow| &flow.budgets[..]).filter(|budgets| !budgets.is_empty()),
+            trace: self.trace(),
             lease: None,
             lease_expires_at: None,
             deliveries: None,

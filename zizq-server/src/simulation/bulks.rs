@@ -178,7 +178,8 @@ impl Model {
 /// Makes a bulk that takes several turns; or one turn, if the jobs are refused before they come to the engine.
 pub(super) fn act(jobs: Vec<NewJob>) -> Act {
     let body = json!({ "jobs": jobs.iter().map(written).collect::<Vec<_>>() }).to_string();
-    match NewBulk::parse(Format::Json, body.into(), 0) {
+    let trace = jobs.first().and_then(NewJob::trace).cloned().map(Box::new);
+    match NewBulk::parse(Format::Json, body.into(), 0, trace) {
         Ok(bulk) => Act::EnqueueBulk(bulk),
         Err(EnqueueError::NotAllowed(_)) => Act::Enqueue(jobs),
         Err(EnqueueError::Malformed(error)) => panic!("{error:?}"),
@@ -200,6 +201,7 @@ fn written(job: &NewJob) -> Value {
     put("retention", json!(job.retention));
     let Some(flow) = &job.flow else { return Value::Object(members) };
     put("timeout_ms", json!(flow.timeout_ms));
+    put("trace", json!(flow.trace));
     if let Some(unique) = &flow.unique {
         put("unique_key", json!(unique.key));
         put("unique_while", json!(unique.scope));

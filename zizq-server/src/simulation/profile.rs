@@ -14,6 +14,7 @@ use protocol::media::Format;
 use protocol::name::{BudgetKey, JobType, QueueName};
 use protocol::outcome::{Failure, LeasedJob};
 use protocol::payload::Payload;
+use protocol::trace::{Parent, Trace};
 
 use super::act::BudgetAct;
 use super::act::{Act, Opening};
@@ -295,6 +296,7 @@ impl World {
             unique: unique.map(|n| Unique { key: Key::new(&format!("key {n}")).unwrap(), scope }),
             batch: (unique.is_none() && chance(rng, 10)).then(|| self.batch(rng)),
             budgets: Vec::new(),
+            trace: chance(rng, 30).then(|| Box::new(trace(rng))),
         }
     }
 
@@ -453,4 +455,9 @@ impl World {
         };
         self.targets(rng).into_iter().map(|job| release(job, rng)).collect()
     }
+}
+
+fn trace(rng: &mut Rng) -> Trace {
+    let parent = Parent { trace_id: rng.u128(1..), span_id: rng.u64(1..), flags: rng.u8(..) };
+    Trace::restored(parent, one(rng, &["", "a=b", "a=b,c@d=e f"])).unwrap()
 }

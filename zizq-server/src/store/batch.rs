@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use protocol::id::JobId;
 use protocol::name::{CronName, QueueName};
+use protocol::trace::Trace;
 
 use super::bulk::{self, BulkRecord};
 use super::keys::{self, Area, Key};
@@ -201,8 +202,8 @@ impl Batch {
     }
 
     /// Stores that a bulk is accepted, and its progress.
-    pub fn put_bulk(&mut self, id: Stamp, record: BulkRecord) {
-        self.put(keys::bulk(id), |out| bulk::encode_bulk(record, out));
+    pub fn put_bulk(&mut self, id: Stamp, record: BulkRecord, trace: Option<&Trace>) {
+        self.put(keys::bulk(id), |out| bulk::encode_bulk(record, trace, out));
     }
 
     pub fn remove_bulk(&mut self, id: Stamp) {

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use protocol::media::Format;
+use protocol::trace::Trace;
 use serde::{Deserialize, Serialize};
 
 use super::batch::Batch;
 use super::keys::{self, Area, Key, Parts};
-use super::record::{Damaged, decode, encode};
+use super::record::{Damaged, StoredTrace, decode, encode, put, take};
 use super::{Entry, Snapshot, StoreError};
 use crate::job::bulk::NewBulk;
 use crate::job::id::Stamp;
@@ -31,14 +32,31 @@ struct Stored {
     done: usize,
 }
 
-pub(crate) fn encode_bulk(BulkRecord { format, bytes, parts, done }: BulkRecord, out: &mut Vec<u8>) {
-    encode(&Stored { is_json: format == Format::Json, bytes, parts, done }, out);
+/// The format of a record that ends with the trace context of the call.
+const FORMAT_WITH_TRACE: u8 = 2;
+
+pub(crate) fn encode_bulk(record: BulkRecord, trace: Option<&Trace>, out: &mut Vec<u8>) {
+    let BulkRecord { format, bytes, parts, done } = record;
+    let stored = Stored { is_json: format == Format::Json, bytes, parts, done };
+    match trace {
+        None => encode(&stored, out),
+        Some(trace) => {
+            out.push(FORMAT_WITH_TRACE);
+            put(&(stored, StoredTrace::of(trace)), out);
+        }
+    }
 }
 
-pub(crate) fn decode_bulk(record: &[u8]) -> Result<BulkRecord, Damaged> {
-    let (Stored { is_json, bytes, parts, done }, _) = decode("bulk", record)?;
+pub(crate) fn decode_bulk(record: &[u8]) -> Result<(BulkRecord, Option<Box<Trace>>), Damaged> {
+    let (Stored { is_json, bytes, parts, done }, trace) = match record {
+        [FORMAT_WITH_TRACE, rest @ ..] => {
+            let ((stored, trace), _): ((Stored, StoredTrace<'_>), _) = take("bulk", rest)?;
+            (stored, Some(Box::new(trace.read().ok_or(Damaged("bulk"))?)))
+        }
+        _ => (decode("bulk", record)?.0, None),
+    };
     let format = if is_json { Format::Json } else { Format::MessagePack };
-    Ok(BulkRecord { format, bytes, parts, done })
+    Ok((BulkRecord { format, bytes, parts, done }, trace))
 }
 
 /// The kind of record under a key of the area.
@@ -87,8 +105,9 @@ pub(crate) fn bulks<S: Snapshot>(snapshot: &S) -> Result<StoredBulks, StoreError
         match Under::key(&key).ok_or_else(|| Damaged("bulk").at(&key))? {
             Under::Part(id, number) => bulks.stray.push((id, number)),
             Under::Record(id) => {
-                let record = decode_bulk(&value).map_err(|e| e.at(&key))?;
-                let bulk = body(id, record, &mut entries)?.and_then(|body| read(id, record, body));
+                let (record, trace) = decode_bulk(&value).map_err(|e| e.at(&key))?;
+                let body = body(id, record, &mut entries)?;
+                let bulk = body.and_then(|body| read(id, record, body, trace));
                 bulks.accepted.push(StoredBulk {
                     id,
                     record,
@@ -118,11 +137,12 @@ fn body(
     Ok(Some(body.into()))
 }
 
-fn read(id: Stamp, record: BulkRecord, body: Bytes) -> Option<NewBulk> {
+fn read(id: Stamp, record: BulkRecord, body: Bytes, trace: Option<Box<Trace>>) -> Option<NewBulk> {
     if body.len() != record.bytes {
         return None;
     }
-    NewBulk::parse(record.format, body, id.millis()).ok().filter(|bulk| record.done <= bulk.number())
+    let bulk = NewBulk::parse(record.format, body, id.millis(), trace).ok();
+    bulk.filter(|bulk| record.done <= bulk.number())
 }
 
 /// Sets aside the parts of the bulk whose record is under this key.
@@ -148,7 +168,7 @@ pub(crate) fn records<S: Snapshot>(
     let record = |entry: Result<Entry, StoreError>| {
         let (key, value) = entry.ok()?;
         let Some(Under::Record(id)) = Under::key(&key) else { return None };
-        Some(decode_bulk(&value).map(|record| (id, record)).map_err(|e| e.at(&key)))
+        Some(decode_bulk(&value).map(|(record, _)| (id, record)).map_err(|e| e.at(&key)))
     };
     entries.filter_map(record).collect()
 }

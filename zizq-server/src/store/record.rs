@@ -14,6 +14,7 @@ use protocol::media::Format;
 use protocol::name::{BudgetKey, CronName, InvalidName, JobType, QueueName};
 use protocol::number::MAX_TIME_MS;
 use protocol::payload::Payload;
+use protocol::trace::{Parent, Trace};
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
@@ -44,7 +45,7 @@ pub(super) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     put(value, out);
 }
 
-fn put<T: Serialize>(value: &T, out: &mut Vec<u8>) {
+pub(super) fn put<T: Serialize>(value: &T, out: &mut Vec<u8>) {
     let written = postcard::serialize_with_flavor(value, Tail(out));
     debug_assert_eq!(written, Ok(()), "plain data can be appended to a buffer that grows");
 }
@@ -81,7 +82,10 @@ pub(super) fn decode<'a, T: Deserialize<'a>>(
     }
 }
 
-fn take<'a, T: Deserialize<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<(T, &'a [u8]), Damaged> {
+pub(super) fn take<'a, T: Deserialize<'a>>(
+    what: &'static str,
+    bytes: &'a [u8],
+) -> Result<(T, &'a [u8]), Damaged> {
     postcard::take_from_bytes(bytes).map_err(|_| Damaged(what))
 }
 
@@ -122,6 +126,27 @@ enum Extra<'a> {
     Batch(&'a str, &'a str, &'a str),
     /// Type, message and time of the last failure.
     LastError(Option<&'a str>, &'a str, u64),
+    #[serde(borrow)]
+    Trace(StoredTrace<'a>),
+}
+
+/// A trace context: trace, span, flags, and what tracing systems have added.
+#[derive(Serialize, Deserialize)]
+pub(super) struct StoredTrace<'a>([u8; 16], [u8; 8], u8, &'a str);
+
+impl<'a> StoredTrace<'a> {
+    pub(super) fn of(trace: &'a Trace) -> Self {
+        let Parent { trace_id, span_id, flags } = trace.parent;
+        Self(trace_id.to_be_bytes(), span_id.to_be_bytes(), flags, trace.state().unwrap_or_default())
+    }
+
+    /// `None` if it is damaged.
+    pub(super) fn read(self) -> Option<Trace> {
+        let Self(trace_id, span_id, flags, state) = self;
+        let parent =
+            Parent { trace_id: u128::from_be_bytes(trace_id), span_id: u64::from_be_bytes(span_id), flags };
+        Trace::restored(parent, state)
+    }
 }
 
 fn extras(job: &Job) -> Vec<Extra<'_>> {
@@ -139,7 +164,8 @@ fn extras(job: &Job) -> Vec<Extra<'_>> {
         .batch
         .as_ref()
         .map(|Batch { key, when, fold }| Extra::Batch(key.as_str(), when.as_str(), fold.as_str()));
-    timeout.into_iter().chain(unique).chain(batch).chain(budgets).chain(draw).collect()
+    let trace = flow.trace.as_ref().map(|trace| Extra::Trace(StoredTrace::of(trace)));
+    timeout.into_iter().chain(unique).chain(batch).chain(budgets).chain(trace).chain(draw).collect()
 }
 
 /// The decoded extras of a job.
@@ -175,6 +201,7 @@ fn said(extras: Vec<Extra<'_>>) -> Result<Said, Damaged> {
                 let error_type = error_type.map(str::to_owned);
                 last_error = Some(LastError { error_type, message: message.to_owned(), at });
             }
+            Extra::Trace(trace) => flow.trace = Some(Box::new(trace.read().ok_or(Damaged("job"))?)),
             Extra::Draw(id) => draw = DrawId(id),
             Extra::Result(is_json, bytes) => {
                 let format = if is_json { Format::Json } else { Format::MessagePack };
@@ -597,5 +624,36 @@ mod tests {
             job.last_error = Some(error.into());
             assert_eq!(read(&job), (Some(FORMAT_WITH_EXTRAS), job.clone()));
         }
+    }
+    #[test]
+    fn a_trace_is_read_back_and_a_damaged_one_is_damage() {
+        let parent = Parent { trace_id: 1 << 127, span_id: 1, flags: 0xfe };
+        for state in ["", "a=b,c=d"] {
+            let trace = Trace::restored(parent, state).unwrap();
+            let mut job = Job::sample(7);
+            job.flow = Flow { trace: Some(Box::new(trace.clone())), ..Flow::default() }.boxed();
+            let mut record = Vec::new();
+            encode_job(&job, &mut record);
+            assert_eq!(decode_job(job.place(), &record.into()).unwrap(), job);
+            assert_eq!(StoredTrace::of(&trace).read(), Some(trace));
+        }
+        for bad in [
+            StoredTrace([0; 16], [1; 8], 1, ""),
+            StoredTrace([1; 16], [0; 8], 1, ""),
+            StoredTrace([1; 16], [1; 8], 1, "no state"),
+        ] {
+            assert_eq!(bad.read(), None);
+        }
+    }
+
+    /// The first fields of jobs are as in every earlier version.
+    #[test]
+    fn records_without_a_trace_are_as_before() {
+        let mut job = Job::sample(7);
+        job.flow = Flow { timeout_ms: Some(5), ..Flow::default() }.boxed();
+        let mut record = Vec::new();
+        encode_job(&job, &mut record);
+        assert_eq!(record, b"\x02\0\x05\x01t\x01\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\x05null");
+        assert_eq!(size_of::<Job>(), 320, "a trace is kept where it costs other jobs nothing");
     }
 }

@@ -108,14 +108,14 @@ impl Engine {
 
     fn accept_bulk(&mut self, record: BulkRecord) {
         let Some(Bulk { id, bulk, once, .. }) = self.bulks.coming.front() else { return };
-        let (id, drawing, once) = (*id, bulk.drawing.clone(), once.clone());
+        let (id, drawing, once, trace) = (*id, bulk.drawing.clone(), once.clone(), bulk.trace.clone());
         if let Err(reject) = self.prepare_budgets(drawing.iter().map(|(i, job)| (*i, job))) {
             self.batch.remove_bulk_parts(id, record.parts);
             once.iter().for_each(|key| self.drop_answer(key));
             self.bulks.finish(Err(reject));
             return;
         }
-        self.batch.put_bulk(id, record);
+        self.batch.put_bulk(id, record, trace.as_deref());
         once.iter().for_each(|key| self.accept_answer(key, id));
         self.expect_draws(&drawing, true);
         if let Some(bulk) = self.bulks.coming.front_mut() {
@@ -147,7 +147,7 @@ impl Engine {
         }
         record.done += number;
         if !bulk.slices.is_empty() {
-            self.batch.put_bulk(*id, *record);
+            self.batch.put_bulk(*id, *record, bulk.trace.as_deref());
             return;
         }
         self.batch.remove_bulk(*id);

@@ -17,6 +17,7 @@ use protocol::name::{BudgetKey, CronName, JobType, QueueName};
 use protocol::outcome::{Failure, LeasedJob};
 use protocol::patch::Patch;
 use protocol::payload::Payload;
+use protocol::trace::{Parent, Trace};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::engine::Settings;
@@ -91,6 +92,10 @@ fn deliveries(outbox: &Outbox) -> Vec<Delivery> {
     items.into_iter().filter_map(|item| if let Item::Job(job) = item { Some(job) } else { None }).collect()
 }
 
+fn trace() -> Trace {
+    Trace::restored(Parent { trace_id: 1 << 100, span_id: 1 << 60, flags: 1 }, "a=b").unwrap()
+}
+
 fn leased(delivery: &Delivery) -> LeasedJob {
     LeasedJob { id: delivery.job.id, lease: Some(delivery.token) }
 }
@@ -148,7 +153,13 @@ fn stocked<S: Store>(store: S) -> (Core<S>, Vec<JobId>) {
     let scheduled = [new_job("first", Some(START + 60_000), None)];
     let mut second = [(); 3].map(|()| new_job("second", None, None));
     let unique = Unique { key: Key::new("k").unwrap(), scope: UniqueWhile::Exists };
-    second[0].flow = Flow { timeout_ms: Some(5_000), unique: Some(unique), ..Flow::default() }.boxed();
+    second[0].flow = Flow {
+        timeout_ms: Some(5_000),
+        unique: Some(unique),
+        trace: Some(Box::new(trace())),
+        ..Flow::default()
+    }
+    .boxed();
     let once = Once { key: "once".into(), fingerprint: u128::MAX };
     let jobs = first.chain(scheduled).chain(second).collect();
     let call = Envelope { once: Some(once), ..Enqueue(jobs).into() };
@@ -173,7 +184,7 @@ fn stocked<S: Store>(store: S) -> (Core<S>, Vec<JobId>) {
 fn with_bulk(store: MemoryStore) -> MemoryStore {
     let job = r#"{"queue":"bulk","type":"t","payload":"of some length, so that there are three parts"}"#;
     let body = format!(r#"{{"jobs":[{job},{job},{job},{job},{job},{job}]}}"#);
-    let bulk = NewBulk::parse(Format::Json, body.into(), 0).unwrap();
+    let bulk = NewBulk::parse(Format::Json, body.into(), 0, Some(Box::new(trace()))).unwrap();
     let mut core = Core::open(store, SETTINGS, START.into(), 1).unwrap();
     for call in [bulk.into(), Drain.into(), Drain.into(), Drain.into(), Envelope::from(Stop)] {
         core.turn((START + 1_500).into(), [call].into_iter()).unwrap();

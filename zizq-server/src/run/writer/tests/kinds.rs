@@ -59,7 +59,7 @@ fn entry(text: &str) -> NewEntry {
 
 fn bulk() -> NewBulk {
     let body = Bytes::from(json!({"jobs": [{"queue": "q", "type": "t", "payload": 1}]}).to_string());
-    NewBulk::parse(Format::Json, body, 0).unwrap()
+    NewBulk::parse(Format::Json, body, 0, None).unwrap()
 }
 
 /// Commands that add jobs.
