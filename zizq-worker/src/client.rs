@@ -10,6 +10,7 @@ use protocol::error::{Code, ErrorBody, excerpt};
 use protocol::id::JobId;
 use protocol::lease::{HeartbeatsReply, JobHeartbeat, JobRelease, MAX_REASON_BYTES};
 use protocol::outcome::{Failure, NotDone};
+use protocol::trace::{PARENT, STATE, Trace};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{ClientBuilder, RequestBuilder, Response, StatusCode, Url};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -198,10 +199,22 @@ impl Client {
         done(send(request).await?, StatusCode::NO_CONTENT).await
     }
 
-    /// Enqueues a job. Repeated with the same key, it is the same job.
-    pub(crate) async fn enqueue(&self, job: &RawValue, key: &str) -> Result<(), CallError> {
+    /// Enqueues a job, which inherits the trace context unless it has one of its own. Repeated with the same key, it is
+    /// the same job.
+    pub(crate) async fn enqueue(
+        &self,
+        job: &RawValue,
+        key: &str,
+        trace: Option<&Trace>,
+    ) -> Result<(), CallError> {
         let request = self.calls.post(self.url(&["jobs"])).header(CONTENT_TYPE, "application/json");
-        let request = request.header(IDEMPOTENCY_KEY, key);
+        let mut request = request.header(IDEMPOTENCY_KEY, key);
+        if let Some(trace) = trace {
+            request = request.header(PARENT, trace.parent.to_string());
+            if let Some(state) = trace.state() {
+                request = request.header(STATE, state);
+            }
+        }
         let answer = send(request.body(job.get().to_owned())).await?;
         // A duplicate is 200, a new job 201.
         let expected =

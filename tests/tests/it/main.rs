@@ -56,6 +56,7 @@ mod sse;
 mod stream;
 mod timeouts;
 mod tls;
+mod traces;
 mod unique;
 mod walks;
 mod worker;

@@ -10,7 +10,6 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock};
 
 use protocol::job::DeliveredJob;
-use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::sync::watch;
 
@@ -188,17 +187,20 @@ impl Runner {
             .env("ZIZQ_JOB_ATTEMPT", job.attempts.saturating_add(1).to_string())
             .env(LEASE_VARIABLE, job.lease.to_string())
             .envs(self.shared.client.for_commands());
-        if let Some(parent) = trace_parent(job) {
-            command.env("TRACEPARENT", parent);
+        if let Some(trace) = &job.trace {
+            command.env("TRACEPARENT", trace.parent.to_string()).env_remove("TRACESTATE");
+            if let Some(state) = trace.state() {
+                command.env("TRACESTATE", state);
+            }
         }
     }
 }
 
-/// The variables that were set for the worker alone, which commands inherit only by name: its flags, its certificates, and
-/// those of its service manager.
+/// The variables that were set for the worker alone, which commands inherit only by name: its flags, its certificates,
+/// those of its service manager, and the trace that it was started in.
 fn own_variables() -> &'static [String] {
     static OWN: LazyLock<Vec<String>> = LazyLock::new(|| {
-        const OTHERS: [&str; 8] = [
+        const OTHERS: [&str; 10] = [
             "SSL_CERT_FILE",
             "SSL_CERT_DIR",
             "NOTIFY_SOCKET",
@@ -207,6 +209,8 @@ fn own_variables() -> &'static [String] {
             "STATE_DIRECTORY",
             "CREDENTIALS_DIRECTORY",
             "LISTEN_FDS",
+            "TRACEPARENT",
+            "TRACESTATE",
         ];
         let command = <Flags as clap::Args>::augment_args(clap::Command::new("zizq-worker"));
         let flags = command.get_arguments().filter_map(|flag| Some(flag.get_env()?.to_str()?.to_owned()));
@@ -316,20 +320,4 @@ fn is_of_job(spec: &CommandSpec) -> bool {
 fn path_of(command: &Command) -> OsString {
     let own = command.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, value)| value);
     own.map(OsStr::to_owned).or_else(|| std::env::var_os("PATH")).unwrap_or_else(|| "/bin:/usr/bin".into())
-}
-
-/// The `traceparent` (W3C Trace Context) in the payload.
-pub(super) fn trace_parent(job: &DeliveredJob) -> Option<String> {
-    trace_member(job, "traceparent").filter(|text| text.len() == 55 && text.split('-').count() == 4)
-}
-
-/// A string member of the payload about tracing.
-pub(super) fn trace_member(job: &DeliveredJob, name: &str) -> Option<String> {
-    // Most payloads have none and need no parsing.
-    if !job.payload.get().contains(name) {
-        return None;
-    }
-    let payload: Value = serde_json::from_str(job.payload.get()).ok()?;
-    let text = payload.get(name)?.as_str()?;
-    text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ').then(|| text.to_owned())
 }

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use protocol::job::DeliveredJob;
+use protocol::trace::{PARENT, STATE};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use reqwest::{Client, ClientBuilder, Request, Response, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
-use super::command::{trace_member, trace_parent};
 use super::{Shared, Stop, after, stopped, webhook};
 use crate::access::plain;
 use crate::address::http_url;
@@ -229,10 +229,10 @@ fn headers(
     set("zizq-job-queue", &text(&job.queue))?;
     set("zizq-job-attempt", &job.attempts.saturating_add(1).to_string())?;
     set("idempotency-key", &id)?;
-    if let Some(parent) = trace_parent(job) {
-        set("traceparent", &parent)?;
-        if let Some(state) = trace_member(job, "tracestate") {
-            set("tracestate", &state)?;
+    if let Some(trace) = &job.trace {
+        set(PARENT, &trace.parent.to_string())?;
+        if let Some(state) = trace.state() {
+            set(STATE, state)?;
         }
     }
     if spec.cloud_events {

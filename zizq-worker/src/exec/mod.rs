@@ -13,6 +13,7 @@ mod lines;
 mod memory;
 mod output;
 mod processes;
+mod trace;
 mod webhook;
 
 use std::collections::HashMap;
@@ -91,10 +92,11 @@ impl Handler {
     }
 
     /// Runs a job to its end, or until `stop` ends it. Nothing of it is left behind, even if this is dropped.
-    pub(crate) async fn run(&self, job: &DeliveredJob, stop: watch::Receiver<Stop>) -> Ran {
+    pub(crate) async fn run(&self, mut job: Box<DeliveredJob>, stop: watch::Receiver<Stop>) -> Ran {
+        job.trace = trace::of(&job);
         match &self.executor {
-            Executor::Command(runner) => runner.run(job, stop).await,
-            Executor::Http(endpoint) => Ran { outcome: endpoint.call(job, stop).await, usage: None },
+            Executor::Command(runner) => runner.run(&job, stop).await,
+            Executor::Http(endpoint) => Ran { outcome: endpoint.call(&job, stop).await, usage: None },
         }
     }
 }

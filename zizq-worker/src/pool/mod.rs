@@ -336,7 +336,7 @@ impl Pool {
         let runs = handler.clone();
         let task = self.running.spawn(async move {
             match runs {
-                Some(handler) => handler.run(&job, stop).await,
+                Some(handler) => handler.run(job, stop).await,
                 None => not_run(format!("no route for queue `{}`", job.queue)),
             }
         });

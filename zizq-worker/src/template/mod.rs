@@ -7,6 +7,7 @@ mod shell;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use protocol::job::DeliveredJob;
+use protocol::trace::Trace;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -31,8 +32,8 @@ enum Part {
 }
 
 /// The members of [`View`].
-const MEMBERS: [&str; 9] =
-    ["id", "type", "queue", "priority", "attempts", "attempt", "deliveries", "ready_at", "payload"];
+const MEMBERS: [&str; 10] =
+    ["id", "type", "queue", "priority", "attempts", "attempt", "deliveries", "ready_at", "trace", "payload"];
 
 /// The job as expressions see it: the members of the contract, and `attempt`, counted from 1.
 #[derive(Serialize)]
@@ -45,6 +46,7 @@ struct View<'a> {
     attempt: u32,
     deliveries: u32,
     ready_at: u64,
+    trace: Option<&'a Trace>,
     payload: &'a RawValue,
 }
 
@@ -60,6 +62,7 @@ impl Input {
             attempt: job.attempts.saturating_add(1),
             deliveries: job.deliveries,
             ready_at: job.ready_at,
+            trace: job.trace.as_deref(),
             payload: &job.payload,
         };
         let json = serde_json::to_vec(&view).map_err(|e| e.to_string())?;

@@ -22,10 +22,15 @@ async fn start(lines: &str, url: &str) -> (Server, Stream, Worker) {
 
 /// The call that a job of this payload makes, and what is needed to go on.
 async fn called(lines: &str, payload: Value) -> Call {
+    called_for(lines, &job(1, 11, payload)).await
+}
+
+/// As [`called`], with more of the job than its payload.
+async fn called_for(lines: &str, job: &Value) -> Call {
     let mut endpoint = Server::start().await;
     let url = format!("http://{}", endpoint.address);
     let (_server, mut stream, _worker) = start(lines, &url).await;
-    stream.job("s:1", &job(1, 11, payload)).await;
+    stream.job("s:1", job).await;
     endpoint.any_call().await
 }
 
@@ -93,6 +98,22 @@ async fn cloud_events_and_traces() {
     }
     let call = called("url = 'URL'", json!({"traceparent": "nonsense"})).await;
     assert_eq!((call.header("traceparent"), call.header("ce-id")), (None, None));
+}
+
+#[tokio::test]
+async fn the_trace_of_a_job_comes_before_that_of_its_payload() {
+    let parent = "00-11111111111111111111111111111111-2222222222222222-00";
+    let other = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for (trace, state) in [
+        (json!({"traceparent": parent, "tracestate": "c=d"}), Some("c=d")),
+        (json!({"traceparent": parent, "of_a_later_server": 1}), None),
+    ] {
+        let mut job = job(1, 11, json!({"traceparent": other, "tracestate": "a=b"}));
+        job["trace"] = trace;
+        let call = called_for("url = 'URL?{{ .trace.traceparent }}'", &job).await;
+        assert_eq!((call.header("traceparent"), call.header("tracestate")), (Some(parent), state));
+        assert_eq!(call.path, format!("/?{parent}"));
+    }
 }
 
 /// Verifies a call as a receiver would: by the package `standardwebhooks` of PyPI where it can be had, and in any case as

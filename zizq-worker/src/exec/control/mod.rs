@@ -186,7 +186,7 @@ impl<'a> Control<'a> {
         self.enqueued += 1;
         let key = format!("{}-{}-{}", self.job.id, self.job.lease, self.enqueued);
         loop {
-            let pause = match self.shared.client.enqueue(job, &key).await {
+            let pause = match self.shared.client.enqueue(job, &key, self.job.trace.as_deref()).await {
                 Ok(()) => return,
                 Err(CallError::Refused { status, message, .. }) => {
                     let message =
