@@ -259,6 +259,13 @@ impl Call<'_> {
         self
     }
 
+    /// With one more header of this name.
+    #[must_use]
+    pub fn also(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        self
+    }
+
     /// With a body in the format of the client.
     #[must_use]
     pub fn value(self, value: &Value) -> Self {

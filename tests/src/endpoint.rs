@@ -52,6 +52,11 @@ impl Endpoint {
         &self.url
     }
 
+    /// The next request, however long it takes; `None` once the endpoint has failed.
+    pub async fn any_call(&mut self) -> Option<Call> {
+        self.calls.recv().await
+    }
+
     /// The next request.
     pub async fn next_call(&mut self) -> Call {
         within("a call of the endpoint", self.calls.recv()).await.unwrap()

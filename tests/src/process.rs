@@ -11,6 +11,9 @@ use tokio::process::{Child, ChildStdout, Command};
 use crate::usage::Usage;
 use crate::wait::within;
 
+/// Variables of an environment.
+pub type Variables = Vec<(&'static str, String)>;
+
 /// Ends with its owner. Where that is a failing test, what it logged is shown.
 #[derive(Debug)]
 pub struct Process {
@@ -30,6 +33,7 @@ impl Process {
         let name = Path::new(command.as_std().get_program()).file_name().unwrap_or_default();
         let name = name.to_string_lossy().into_owned();
         let stderr = File::options().create(true).append(true).open(log).unwrap();
+        without_tracing(&mut command);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{name} can be started: {e}"));
         let stdout = BufReader::new(child.stdout.take().unwrap());
@@ -124,6 +128,17 @@ impl Drop for Process {
         }
         if std::thread::panicking() {
             eprintln!("--- log of {} ---\n{}--- end ---", self.name, self.log());
+        }
+    }
+}
+
+/// Takes away what the surroundings of the tests say about tracing.
+fn without_tracing(command: &mut Command) {
+    let is_about_it = |name: &str| name.starts_with("OTEL_") || name == "TRACEPARENT" || name == "TRACESTATE";
+    let around = std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(is_about_it));
+    for (name, _) in around {
+        if !command.as_std().get_envs().any(|(own, _)| own == name) {
+            command.env_remove(name);
         }
     }
 }

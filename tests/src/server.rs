@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use crate::binaries::binary;
 use crate::client::{Client, Wire};
-use crate::process::Process;
+use crate::process::{Process, Variables};
 use crate::wait::until;
 
 /// A running `zizq-server` with a folder of its own. It is killed when dropped.
@@ -16,6 +16,7 @@ use crate::wait::until;
 pub struct Server {
     process: Process,
     flags: Vec<String>,
+    variables: Variables,
     address: String,
     folder: TempDir,
 }
@@ -28,11 +29,19 @@ impl Server {
 
     /// A fresh server with these flags.
     pub async fn with<F: Into<String>>(flags: impl IntoIterator<Item = F>) -> Self {
+        Self::with_variables(flags, Variables::new()).await
+    }
+
+    /// A fresh server with these flags and variables of its environment.
+    pub async fn with_variables<F: Into<String>>(
+        flags: impl IntoIterator<Item = F>,
+        variables: Variables,
+    ) -> Self {
         let flags: Vec<String> = flags.into_iter().map(Into::into).collect();
         let folder = TempDir::with_prefix("zizq-test-").unwrap();
-        let mut process = spawn(folder.path(), 0, &flags);
+        let mut process = spawn(folder.path(), 0, &flags, &variables);
         let address = address(&mut process).await;
-        Self { process, flags, address, folder }
+        Self { process, flags, variables, address, folder }
     }
 
     /// `http://127.0.0.1:PORT`
@@ -89,7 +98,7 @@ impl Server {
     /// Starts it again after its end: same folder, same port, same flags.
     pub async fn restart(&mut self) {
         let start = async || {
-            let mut process = spawn(self.folder.path(), self.port(), &self.flags);
+            let mut process = spawn(self.folder.path(), self.port(), &self.flags, &self.variables);
             let line = process.line().await;
             // While it was down, somebody's connection may have got the port as its own end.
             let taken = line.is_empty() && process.log().contains("Address already in use (os error 98)");
@@ -111,9 +120,10 @@ fn root_dir(folder: &Path) -> PathBuf {
     folder.join("root")
 }
 
-fn spawn(folder: &Path, port: u16, flags: &[String]) -> Process {
+fn spawn(folder: &Path, port: u16, flags: &[String], variables: &Variables) -> Process {
     let mut command = Command::new(binary("zizq-server"));
     command.arg("--port").arg(port.to_string()).arg("--root-dir").arg(root_dir(folder)).args(flags);
+    command.envs(variables.iter().cloned());
     Process::start(command, &folder.join("server.log"))
 }
 

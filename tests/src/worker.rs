@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::binaries::binary;
-use crate::process::Process;
+use crate::process::{Process, Variables};
 use crate::server::Server;
 
 /// A running `zizq-worker`. It is killed when dropped.
@@ -26,10 +26,29 @@ impl Worker {
     /// A worker of the server at this address, or of what stands before it.
     #[must_use]
     pub fn start_at<F: Into<String>>(server: &str, flags: impl IntoIterator<Item = F>) -> Self {
+        Self::spawn(server, flags, Variables::new())
+    }
+
+    /// As [`Self::start`], with these variables of its environment.
+    #[must_use]
+    pub fn with_variables<F: Into<String>>(
+        server: &Server,
+        flags: impl IntoIterator<Item = F>,
+        variables: Variables,
+    ) -> Self {
+        Self::spawn(&server.url(), flags, variables)
+    }
+
+    fn spawn<F: Into<String>>(
+        server: &str,
+        flags: impl IntoIterator<Item = F>,
+        variables: Variables,
+    ) -> Self {
         let folder = TempDir::with_prefix("zizq-test-").unwrap();
         let mut command = Command::new(binary("zizq-worker"));
         command.arg("--server").arg(server).args(flags.into_iter().map(Into::into));
         command.env("ZIZQ_SPOOL", folder.path().join("spool"));
+        command.envs(variables);
         let process = Process::start(command, &folder.path().join("worker.log"));
         Self { process, _folder: folder }
     }

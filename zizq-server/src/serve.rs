@@ -10,6 +10,7 @@ use anyhow::Context;
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
+use zizq_spans::Spans;
 
 use crate::api::App;
 use crate::batching::{self, Batcher};
@@ -95,6 +96,7 @@ impl Server {
             limits,
             work: Work::new(),
             events,
+            spans: Spans::from_env("zizq-server", env!("CARGO_PKG_VERSION")),
             heartbeat_ms: millis(config.heartbeat_interval),
             closing,
         });
@@ -125,7 +127,7 @@ impl Server {
     /// When the store fails.
     pub async fn run(self, mut asked_to_stop: mpsc::Receiver<()>) -> anyhow::Result<()> {
         let app = &self.host.service;
-        let (engine, logs) = (app.engine.clone(), app.logs.clone());
+        let (engine, logs, spans) = (app.engine.clone(), app.logs.clone(), app.spans.clone());
         let closing = self.close.subscribe();
         let serving = tokio::spawn(connection::accept(self.listener, self.host, closing));
         tokio::spawn(notify::follow(engine.clone()));
@@ -144,6 +146,7 @@ impl Server {
         serving.await.context("the listener failed")?;
         logs.stop().await;
         let ended = watched.await;
+        spans.close().await;
         stopped(ended)?;
         stopping.map(|_| ()).context("the engine did not stop properly")
     }

@@ -21,6 +21,9 @@ use crate::flags::Flags;
 /// A worker that ends by itself (--once, --max-jobs, --max-idle) exits with 0 when all its jobs succeeded, 1 when a job
 /// failed, was stopped or could not be reported, 69 when no server answered, and 75 when jobs are left that cannot run
 /// now. A worker that runs until a signal exits with 0, unless jobs were stopped or could not be reported.
+///
+/// A job that belongs to a trace passes it on (TRACEPARENT, TRACESTATE). With OTEL_EXPORTER_OTLP_ENDPOINT in its
+/// environment, the worker sends a span for every attempt whose trace is sampled to that OpenTelemetry collector.
 #[derive(Debug, Parser)]
 #[command(name = "zizq-worker", version, max_term_width = 100)]
 #[command(args_conflicts_with_subcommands = true)]

@@ -57,6 +57,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use zizq_spans::Spans;
 
 use crate::client::Client;
 use crate::config::Config;
@@ -90,7 +91,8 @@ pub async fn run(
     let (reports, reports_out) = mpsc::channel(CHANNEL);
     let (renewals, renewals_out) = mpsc::channel(1);
     let stats = Arc::new(Stats::default());
-    let shared = Shared::new(client.clone(), events_in.clone(), processes);
+    let spans = Spans::from_env("zizq-worker", env!("CARGO_PKG_VERSION"));
+    let shared = Shared::new(client.clone(), events_in.clone(), processes, spans.clone());
 
     let mut services = JoinSet::new();
     if let Some(address) = config.listen {
@@ -122,7 +124,9 @@ pub async fn run(
     let source = Source { client, lease: config.lease, events: events_in, stats: stats.clone() };
     let tasks = Tasks { source, shared, stats, services, events, reports, renewals, spool: kept_in };
     let pool = Pool::new(&config, tasks).map_err(anyhow::Error::msg).context("cannot set up the routes")?;
-    Ok(pool.run(phase).await)
+    let ended = pool.run(phase).await;
+    spans.close().await;
+    Ok(ended)
 }
 
 /// Opens the spool. A worker runs without one as well.

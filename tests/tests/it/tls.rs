@@ -23,7 +23,7 @@ use tokio_rustls::client::TlsStream;
 pub(super) struct Identity {
     pub(super) der: CertificateDer<'static>,
     pem: String,
-    key: String,
+    pub(super) key: String,
 }
 
 impl Identity {
@@ -62,7 +62,7 @@ impl Place {
         std::fs::set_permissions(self.key(), PermissionsExt::from_mode(mode)).unwrap();
     }
 
-    fn certificate(&self) -> PathBuf {
+    pub(super) fn certificate(&self) -> PathBuf {
         self.folder.path().join("cert.pem")
     }
 

@@ -13,6 +13,7 @@ use super::App;
 use super::once;
 use super::prefer::Handling;
 use super::refusal::out_of_step;
+use super::spans::Enqueueing;
 use super::wait::{self, Waiting};
 use crate::batching::{self, Refused};
 use crate::caller::Caller;
@@ -33,6 +34,7 @@ pub(crate) async fn one(app: &App, request: &Request) -> Answer {
 }
 
 async fn enqueue_one(app: &App, request: &Request, handling: Option<Handling>) -> Answer {
+    let since = app.spans.now();
     let mut query = request.query()?;
     let time = wait::read(&mut query)?;
     query.finish()?;
@@ -43,10 +45,14 @@ async fn enqueue_one(app: &App, request: &Request, handling: Option<Handling>) -
     refuse_ignored(handling, &ignored, "")?;
     check_payload(&job, app.limits.max_payload_size, "")?;
     let once = once::of(request)?;
+    let jobs = vec![job];
+    let spans = Enqueueing::begin(&app.spans, since, "/jobs", &jobs);
     if let Some(time) = time {
-        return enqueue_and_wait(app, request, job, &ignored, time, once).await;
+        return enqueue_and_wait(app, request, (jobs, spans), &ignored, time, once).await;
     }
-    answer_one(request, &enqueue(app, request.caller(), vec![job], false, once.as_ref()).await?, &ignored)
+    let taken = enqueue(app, request.caller(), jobs, false, once.as_ref()).await;
+    spans.end(taken.as_ref());
+    answer_one(request, &taken?, &ignored)
 }
 
 /// The trace context of a call, which its jobs inherit.
@@ -91,7 +97,7 @@ pub(super) fn add_ignored(out: &mut Vec<u8>, start: usize, format: Format, ignor
 async fn enqueue_and_wait(
     app: &App,
     request: &Request,
-    job: NewJob,
+    (jobs, spans): (Vec<NewJob>, Enqueueing),
     ignored: &[String],
     time: Duration,
     once: Option<Once>,
@@ -100,12 +106,15 @@ async fn enqueue_and_wait(
     let (engine, batcher, caller) = (app.engine.clone(), app.batcher.clone(), request.caller());
     // The client may disconnect before the id of its job is known. This task then goes on and ends the wait.
     let calling = tokio::spawn(async move {
-        let taken = if batching::is_batched(&job) {
-            batcher.enqueue(caller, vec![job], || Some(waiting.waiter()), once.as_ref()).await?
+        let taken = if jobs.iter().any(batching::is_batched) {
+            let taken = batcher.enqueue(caller, jobs, || Some(waiting.waiter()), once.as_ref()).await;
+            taken.map_err(Refusal::from)
         } else {
-            let request = EnqueueAndWait { jobs: vec![job], waiter: waiting.waiter() };
-            engine.ask_once(once.as_ref(), request).await?
+            let request = EnqueueAndWait { jobs, waiter: waiting.waiter() };
+            engine.ask_once(once.as_ref(), request).await.map_err(Refusal::from)
         };
+        spans.end(taken.as_ref());
+        let taken = taken?;
         if let Taken::Now(jobs) = &taken {
             waiting = waiting.of(jobs.first().ok_or_else(out_of_step)?.job.id);
         }
@@ -162,11 +171,13 @@ pub(crate) async fn bulk(app: &App, request: &Request) -> Answer {
 }
 
 async fn enqueue_bulk(app: &App, request: &Request, handling: Option<Handling>) -> Answer {
+    let since = app.spans.now();
     request.no_query()?;
     let once = once::of(request)?;
     let (body_format, body, trace) = (request.body_format()?, request.body.clone(), trace_of(request));
     let (bytes, limit) = (body.len(), app.limits.max_payload_size);
-    let read = move || -> Result<(Read, Ignored), Refusal> {
+    let to = app.spans.clone();
+    let read = move || -> Result<(Read, Enqueueing, Ignored), Refusal> {
         let ParsedBulk { mut jobs, ignored_of_jobs, ignored } =
             parse_bulk(body_format, &body, clock::now().wall)?;
         refuse_ignored(handling, &ignored, "")?;
@@ -178,20 +189,23 @@ async fn enqueue_bulk(app: &App, request: &Request, handling: Option<Handling>) 
         if let Some((i, job)) = too_large {
             check_payload(job, limit, &format!("jobs[{i}]: "))?;
         }
+        if let Some(trace) = &trace {
+            jobs.iter_mut().for_each(|job| job.inherit(trace));
+        }
+        let spans = Enqueueing::begin(&to, since, "/jobs/bulk", &jobs);
         // Jobs that are folded must be seen by the engine at the same time.
         if NewBulk::is_large(jobs.len(), bytes) && !jobs.iter().any(batching::is_batched) {
-            return Ok((Read::Large(NewBulk::new(body_format, body, jobs, trace)), ignored));
+            return Ok((Read::Large(NewBulk::new(body_format, body, jobs, trace)), spans, ignored));
         }
-        if let Some(trace) = trace {
-            jobs.iter_mut().for_each(|job| job.inherit(&trace));
-        }
-        Ok((Read::Jobs(jobs), ignored))
+        Ok((Read::Jobs(jobs), spans, ignored))
     };
-    let (read, ignored) = app.work.on(bytes, read).await??;
+    let (read, spans, ignored) = app.work.on(bytes, read).await??;
     let taken = match read {
-        Read::Large(bulk) => ask(app, bulk, true, once.as_ref()).await?,
-        Read::Jobs(jobs) => enqueue(app, request.caller(), jobs, true, once.as_ref()).await?,
+        Read::Large(bulk) => ask(app, bulk, true, once.as_ref()).await,
+        Read::Jobs(jobs) => enqueue(app, request.caller(), jobs, true, once.as_ref()).await,
     };
+    spans.end(taken.as_ref());
+    let taken = taken?;
     let format = request.format;
     let answer = move || match &taken {
         Taken::Now(jobs) => Ok(bulk_answer(jobs, format, &ignored)),

@@ -29,6 +29,7 @@ mod queues;
 mod refusal;
 pub(crate) mod route;
 mod server;
+mod spans;
 mod stats;
 mod stream;
 mod take;
@@ -40,6 +41,7 @@ use hyper::body::Incoming;
 use protocol::error::{Code, excerpt};
 use protocol::media::Format;
 use tokio::sync::watch;
+use zizq_spans::Spans;
 
 use crate::batching::Batcher;
 use crate::board::Board;
@@ -65,6 +67,7 @@ pub(crate) struct App {
     pub work: Work,
     pub events: Arc<Hub>,
     pub logs: Logs,
+    pub spans: Spans,
     /// What all streams together have yet to send.
     pub unread: Arc<AllUnread>,
     /// The longest silence on a stream, in milliseconds.

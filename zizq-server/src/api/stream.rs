@@ -17,7 +17,9 @@ use protocol::media::Format;
 use protocol::stream::{Cancel, Drain, Hello};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
+use zizq_spans::Spans;
 
+use super::spans::waited;
 use crate::engine::command::streams::{CaughtUp, CloseStream, FinishPoll, Link, Opened, RenewStream};
 use crate::engine::outbox::{Delivery, Item, Outbox};
 use crate::http::closed;
@@ -75,6 +77,7 @@ pub(crate) struct JobStream {
     pub closing: watch::Receiver<bool>,
     /// The connection.
     pub peer: Arc<Peer>,
+    pub spans: Spans,
 }
 
 impl JobStream {
@@ -126,6 +129,9 @@ impl JobStream {
         let mut out = Vec::with_capacity(items.len() * 512);
         for item in items {
             encoder.item(&mut out, item);
+            if let Item::Job(delivery) = item {
+                waited(&self.spans, delivery);
+            }
         }
         if self.outbox.was_starved(items) {
             self.hold.engine.tell(CaughtUp(self.hold.link));

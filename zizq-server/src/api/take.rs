@@ -22,6 +22,7 @@ use protocol::take::{MAX_POLL_LIMIT, MAX_WAIT_MS, Poll};
 use serde_json::json;
 
 use super::refusal::out_of_step;
+use super::spans::waited;
 use super::stream::{Hold, JobStream, set_headers, write_delivery};
 use super::{App, not_acceptable};
 use crate::engine::command::streams::{OpenStream, Opened, StopTaking, StreamKind, WorkerInfo};
@@ -99,7 +100,9 @@ pub(crate) async fn stream(app: &Arc<App>, request: &Request) -> Answer {
     let closing = app.closing.clone();
     let peer = request.peer.clone();
     let renews = is_sse && !params.renewed_by_worker;
-    let stream = JobStream { hold, opened, outbox, format, lease_ms, heartbeat_ms, renews, closing, peer };
+    let spans = app.spans.clone();
+    let stream =
+        JobStream { hold, opened, outbox, format, lease_ms, heartbeat_ms, renews, closing, peer, spans };
     let mut response = Response::new(Content::stream(stream.frames()));
     set_headers(response.headers_mut(), format.content_type());
     Ok(response)
@@ -191,6 +194,11 @@ pub(crate) async fn poll(app: &Arc<App>, request: &Request) -> Answer {
         drop(hold);
         let jobs: [(); 0] = [];
         return Ok(reply::ok(request.format, &json!({"jobs": jobs})));
+    }
+    for item in &items {
+        if let Item::Job(delivery) = item {
+            waited(&app.spans, delivery);
+        }
     }
     Ok(poll_response(request, hold, &items))
 }

@@ -91,6 +91,9 @@ pub struct Health {
 /// A job queue: pushes ready jobs to connected workers, and keeps them in an embedded store.
 ///
 /// Write durations as `500ms`, `15s` or `7d`, and sizes as `64KB` or `256MB`.
+///
+/// With OTEL_EXPORTER_OTLP_ENDPOINT in its environment, the server sends the spans of jobs whose producer sampled their
+/// trace to that OpenTelemetry collector; other variables that begin with OTEL_ say how.
 #[derive(Debug, Args)]
 pub struct Config {
     /// The folder for all data

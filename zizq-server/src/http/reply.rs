@@ -116,6 +116,16 @@ impl Refusal {
         Self(Box::new(Reason { code, error: error.into(), supported: Vec::new(), changed: None, header }))
     }
 
+    /// What it is, for programs.
+    pub(crate) const fn code(&self) -> Code {
+        self.0.code
+    }
+
+    /// What it is, in a sentence.
+    pub(crate) fn error(&self) -> &str {
+        &self.0.error
+    }
+
     /// [`Code::Invalid`].
     pub(crate) fn invalid(error: impl Into<String>) -> Self {
         Self::new(Code::Invalid, error)

@@ -18,7 +18,7 @@ use toml::Spanned;
 use crate::cgroup::Place;
 use crate::logging::{LogFormat, LogLevel};
 use crate::outcome::Action;
-use crate::route::{Inherit, PayloadTo};
+use crate::route::{Inherit, PayloadTo, Tracing};
 use crate::screen::Live;
 use crate::values::address;
 
@@ -38,6 +38,7 @@ pub(super) struct File {
     pub(super) total_concurrency: Option<NonZeroU16>,
     pub(super) lease: Option<Span>,
     pub(super) timeout: Option<Span>,
+    pub(super) trace: Option<Tracing>,
     pub(super) shutdown_timeout: Option<Span>,
     pub(super) linger: Option<Span>,
     pub(super) grace: Option<Span>,
@@ -83,6 +84,7 @@ pub(super) struct RouteTable {
     pub(super) job_type: OneOrMore<JobType>,
     pub(super) concurrency: Option<NonZeroU16>,
     pub(super) timeout: Option<Span>,
+    pub(super) trace: Option<Tracing>,
     #[serde(default)]
     pub(super) outcome: BTreeMap<String, Action>,
 

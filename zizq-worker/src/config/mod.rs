@@ -171,6 +171,7 @@ fn settle(flags: &Flags, file: File) -> Result<Config, ConfigError> {
     let defaults = routes::Defaults {
         concurrency: file.concurrency.unwrap_or(NonZeroU16::MIN),
         timeout: flags.timeout.or(span(file.timeout)),
+        trace: file.trace.unwrap_or_default(),
         linger: flags.linger.or(span(file.linger)).unwrap_or(DEFAULT_LINGER),
         grace,
     };

@@ -13,7 +13,7 @@ use super::file::{LimitsTable, RouteTable, RunLine};
 use crate::access::{open_to_all, others_can_read};
 use crate::address::http_url;
 use crate::outcome::{Kind, Rules};
-use crate::route::{CommandSpec, HttpSpec, Inherit, Limits, Route, Run, Target, User};
+use crate::route::{CommandSpec, HttpSpec, Inherit, Limits, Route, Run, Target, Tracing, User};
 use crate::template::{Script, Template};
 use crate::trust::{self, Identity};
 
@@ -22,6 +22,7 @@ use crate::trust::{self, Identity};
 pub(super) struct Defaults {
     pub(super) concurrency: NonZeroU16,
     pub(super) timeout: Option<Duration>,
+    pub(super) trace: Tracing,
     pub(super) linger: Duration,
     pub(super) grace: Duration,
 }
@@ -31,6 +32,7 @@ impl Default for Defaults {
         Self {
             concurrency: NonZeroU16::MIN,
             timeout: None,
+            trace: Tracing::default(),
             linger: super::DEFAULT_LINGER,
             grace: super::DEFAULT_GRACE,
         }
@@ -65,7 +67,7 @@ pub(super) fn route(mut table: RouteTable, defaults: Defaults) -> Checked<Route>
         if timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err("`timeout` must be more than 0s".to_owned());
         }
-        let kind = kind(&table)?;
+        let (kind, trace) = (kind(&table)?, table.trace.unwrap_or(defaults.trace));
         let (key, table_place) = (table.key.clone(), table.place.clone());
         let rules = Rules::with(kind, &table.outcome).map_err(|e| format!("outcome: {e}"))?;
         let (concurrency, target) = (
@@ -83,6 +85,7 @@ pub(super) fn route(mut table: RouteTable, defaults: Defaults) -> Checked<Route>
             place: table_place,
             concurrency,
             timeout,
+            trace,
             rules,
             target,
         })

@@ -58,16 +58,20 @@ impl Runner {
         Ok(Self { route, shared, launcher, has_placeholders })
     }
 
-    pub(super) async fn run(&self, job: &DeliveredJob, stop: watch::Receiver<Stop>) -> Ran {
+    pub(super) async fn run(&self, job: &DeliveredJob, stop: watch::Receiver<Stop>) -> (Fact, Ran) {
         let remains = match self.prepare(job) {
             Ok(ready) => self.execute(ready, job, stop).await,
             Err(fact) => Err(fact),
         };
         match remains {
             Ok(Remains { fact, tail, said, usage }) => {
-                Ran { outcome: self.route.rules.judge(&fact, &tail, said), usage: Some(usage) }
+                let outcome = self.route.rules.judge(&fact, &tail, said);
+                (fact, Ran { outcome, usage: Some(usage) })
             }
-            Err(fact) => Ran { outcome: self.route.rules.judge(&fact, "", Said::default()), usage: None },
+            Err(fact) => {
+                let outcome = self.route.rules.judge(&fact, "", Said::default());
+                (fact, Ran { outcome, usage: None })
+            }
         }
     }
 

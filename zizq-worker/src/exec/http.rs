@@ -17,11 +17,11 @@ use reqwest::{Client, ClientBuilder, Request, Response, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
-use super::{Shared, Stop, after, stopped, webhook};
+use super::{Ran, Shared, Stop, after, stopped, webhook};
 use crate::access::plain;
 use crate::address::http_url;
 use crate::client::cause;
-use crate::outcome::{Fact, Outcome, Said};
+use crate::outcome::{Fact, Said};
 use crate::proxy::is_local;
 use crate::route::{HttpSpec, Route, Target};
 use crate::template::Input;
@@ -80,17 +80,20 @@ impl Endpoint {
         Ok(Self { route, hosts, client, anew, has_answered: AtomicBool::new(false) })
     }
 
-    pub(super) async fn call(&self, job: &DeliveredJob, mut stop: watch::Receiver<Stop>) -> Outcome {
-        let judge = |fact: &Fact, detail: &str| self.route.rules.judge(fact, detail, Said::default());
+    pub(super) async fn call(&self, job: &DeliveredJob, mut stop: watch::Receiver<Stop>) -> (Fact, Ran) {
+        let judge = |fact: Fact, detail: &str| {
+            let outcome = self.route.rules.judge(&fact, detail, Said::default());
+            (fact, Ran { outcome, usage: None })
+        };
         let request = match self.request(job) {
             Ok(request) => request,
-            Err(why) => return judge(&Fact::BadJob(why), ""),
+            Err(why) => return judge(Fact::BadJob(why), ""),
         };
         let spec = spec(&self.route).ok();
         let _place = match spec.and_then(|spec| spec.max_connections_per_host) {
             Some(most) => tokio::select! {
                 place = self.hosts.place(request.url(), most.get()) => place,
-                () = stopped(&mut stop) => return Outcome::Stopped,
+                () = stopped(&mut stop) => return judge(Fact::Stopped, ""),
             },
             None => None,
         };
@@ -101,7 +104,7 @@ impl Endpoint {
             time = after(self.route.timeout) => (Fact::TimedOut(time), String::new()),
             () = stopped(&mut stop) => (Fact::Stopped, String::new()),
         };
-        judge(&fact, &detail)
+        judge(fact, &detail)
     }
 
     async fn exchange(

@@ -22,9 +22,11 @@ use std::time::Duration;
 
 use protocol::job::DeliveredJob;
 use tokio::sync::{mpsc, watch};
+use zizq_spans::Spans;
 
 pub(crate) use self::joblog::Acceptance;
 pub use self::processes::Processes;
+use self::trace::Attempt;
 use crate::client::Client;
 use crate::event::Event;
 use crate::outcome::Outcome;
@@ -48,16 +50,23 @@ pub(crate) struct Shared {
     pub(crate) processes: Arc<Processes>,
     pub(crate) hosts: Arc<http::Hosts>,
     pub(crate) job_log: Arc<Acceptance>,
+    pub(crate) spans: Spans,
 }
 
 impl Shared {
-    pub(crate) fn new(client: Client, events: mpsc::Sender<Event>, processes: Processes) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        events: mpsc::Sender<Event>,
+        processes: Processes,
+        spans: Spans,
+    ) -> Self {
         Self {
             client,
             events,
             processes: Arc::new(processes),
             hosts: Arc::default(),
             job_log: Arc::default(),
+            spans,
         }
     }
 }
@@ -74,6 +83,7 @@ pub(crate) struct Ran {
 pub(crate) struct Handler {
     pub(crate) route: Arc<Route>,
     executor: Executor,
+    spans: Spans,
 }
 
 #[derive(Debug)]
@@ -88,16 +98,18 @@ impl Handler {
             Target::Command(_) => Executor::Command(command::Runner::new(route.clone(), shared.clone())?),
             Target::Http(_) => Executor::Http(http::Endpoint::new(route.clone(), shared)?),
         };
-        Ok(Self { route, executor })
+        Ok(Self { route, executor, spans: shared.spans.clone() })
     }
 
     /// Runs a job to its end, or until `stop` ends it. Nothing of it is left behind, even if this is dropped.
     pub(crate) async fn run(&self, mut job: Box<DeliveredJob>, stop: watch::Receiver<Stop>) -> Ran {
-        job.trace = trace::of(&job);
-        match &self.executor {
+        let attempt = Attempt::begin(&self.spans, &self.route, &mut job);
+        let (fact, ran) = match &self.executor {
             Executor::Command(runner) => runner.run(&job, stop).await,
-            Executor::Http(endpoint) => Ran { outcome: endpoint.call(&job, stop).await, usage: None },
-        }
+            Executor::Http(endpoint) => endpoint.call(&job, stop).await,
+        };
+        attempt.end(&fact, &ran.outcome);
+        ran
     }
 }
 

@@ -108,7 +108,7 @@ impl fmt::Display for Fact {
 
 impl Fact {
     /// The `error_type`, for programs.
-    const fn error_type(&self) -> &'static str {
+    pub(crate) const fn error_type(&self) -> &'static str {
         match self {
             Self::Exit(_) => "exit_code",
             Self::Signal(_) => "signal",

@@ -33,6 +33,8 @@ pub struct Route {
     pub(crate) types: Vec<JobType>,
     /// The maximum number of jobs that run at a time.
     pub(crate) concurrency: NonZeroU16,
+    /// How the spans of its attempts lie in the traces of their jobs.
+    pub(crate) trace: Tracing,
     /// How long a job may run.
     pub(crate) timeout: Option<Duration>,
     /// How each way to end is judged.
@@ -75,6 +77,17 @@ pub(crate) enum Run {
     Shell(Script),
     /// A program and its arguments.
     Program(Vec<Template>),
+}
+
+/// How the span of an attempt lies in the trace of its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Tracing {
+    /// Below what enqueued the job.
+    #[default]
+    Child,
+    /// In a trace of its own that links to what enqueued the job: for queues so long that one trace would span days.
+    Link,
 }
 
 /// How a command gets the payload.
