@@ -360,6 +360,19 @@ mod tests {
         assert_eq!(refusal(&with("batch", batch("", "true"))), "jobs[1]: batch.key: a key must not be empty");
         let long = refusal(&with("batch", batch("k", &"x".repeat(20_000))));
         assert!(long.starts_with("jobs[1]: batch.when: an expression has at most 16384 bytes"), "{long}");
+        let mut both = with("batch", batch("k", "true"));
+        both["jobs"][1]["unique_key"] = json!("u");
+        assert_eq!(refusal(&both), "jobs[1]: batch: it cannot be used together with unique_key");
+    }
+
+    #[test]
+    fn a_bad_trace_is_refused_by_its_member() {
+        let good = json!({"queue": "q", "type": "t", "payload": 1});
+        let with = |member: &str, value: serde_json::Value| {
+            let mut job = good.clone();
+            job[member] = value;
+            json!({"jobs": [good, job]})
+        };
         let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         for (trace, expected) in [
             (json!(parent), format!("trace: invalid type: string \"{parent}\", expected an object")),
@@ -379,9 +392,6 @@ mod tests {
         ] {
             assert_eq!(refusal(&with("trace", trace)), format!("jobs[1]: {expected}"));
         }
-        let mut both = with("batch", batch("k", "true"));
-        both["jobs"][1]["unique_key"] = json!("u");
-        assert_eq!(refusal(&both), "jobs[1]: batch: it cannot be used together with unique_key");
     }
 
     /// The ignored members, the same in both formats.

@@ -28,6 +28,10 @@ pub struct Moment {
 }
 
 impl Moment {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "spans are dated by the clock on the wall, in more than milliseconds"
+    )]
     pub(crate) fn now() -> Self {
         Self { wall: SystemTime::now(), up: Instant::now() }
     }
@@ -164,7 +168,7 @@ impl Span {
             dropped_attributes_count: 0,
             events: SpanEvents::default(),
             links,
-            status: self.error.map_or(Status::Unset, |why| Status::error(why)),
+            status: self.error.map_or(Status::Unset, Status::error),
             instrumentation_scope: scope.clone(),
         }
     }

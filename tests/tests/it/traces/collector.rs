@@ -31,19 +31,19 @@ pub(super) struct Got {
 /// Answers every call; its spans wait for the test.
 pub(super) struct Collector {
     url: String,
-    spans: mpsc::UnboundedReceiver<Got>,
+    spans: mpsc::Receiver<Got>,
 }
 
 impl Collector {
     pub(super) async fn start() -> Self {
         let mut endpoint = Endpoint::start().await;
         let url = endpoint.url().to_owned();
-        let (sender, spans) = mpsc::unbounded_channel();
+        let (sender, spans) = mpsc::channel(10_000);
         tokio::spawn(async move {
             while !sender.is_closed() {
                 let Some(call) = endpoint.any_call().await else { return };
                 for got in decode(&call) {
-                    drop(sender.send(got));
+                    drop(sender.send(got).await);
                 }
                 call.answer_with(Response::builder().status(200).body(Default::default()).unwrap());
             }
