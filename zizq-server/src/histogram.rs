@@ -15,6 +15,7 @@ const LIMIT: [u64; LIMITS] = limits();
 /// The first bucket that a value may belong to, by its position from [`place`].
 static FIRST: [u8; 64 * 8] = first_buckets();
 
+#[expect(clippy::indexing_slicing, reason = "checked when the program is built")]
 const fn limits() -> [u64; LIMITS] {
     let mut limits = [0; LIMITS];
     let (mut at, mut power) = (0, 1);
@@ -34,11 +35,13 @@ const fn limits() -> [u64; LIMITS] {
 }
 
 /// Where a value of at least 8 stands by its highest bit and the three bits behind it.
+#[expect(clippy::cast_possible_truncation, reason = "these are four bits")]
 const fn place(value: u64) -> usize {
     let highest = value.ilog2();
     highest as usize * 8 + (value >> (highest - 3)) as usize - 8
 }
 
+#[expect(clippy::indexing_slicing, reason = "checked when the program is built")]
 const fn first_buckets() -> [u8; 64 * 8] {
     let mut first = [0; 64 * 8];
     let (mut at, mut bucket) = (3 * 8, 0);

@@ -206,7 +206,8 @@ impl Subscription {
                 let Drain { reason } = serde_json::from_str(data)?;
                 if reason == DrainReason::Asked.as_str() {
                     tracing::info!(queue = %self.queues, "the server was asked to drain this worker");
-                    return Ok(self.tell(Event::HungUp).await);
+                    self.tell(Event::HungUp).await;
+                    return Ok(());
                 }
                 let reason = excerpt(&reason);
                 tracing::info!(queue = %self.queues, "the server is shutting down ({reason}); running jobs continue");
