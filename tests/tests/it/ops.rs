@@ -268,9 +268,15 @@ async fn a_restart_keeps_everything() {
     }
 }
 
-/// Everything that can be seen.
+/// Everything that can be seen, but for who holds the jobs in flight: only memory knows the addresses of workers, and
+/// a restart gives the leases more time.
 async fn snapshot(client: &Client) -> Vec<Value> {
-    let jobs = client.get("/jobs?limit=2000").await.expect(200);
+    let mut jobs = client.get("/jobs?limit=2000").await.expect(200);
+    for job in jobs["jobs"].as_array_mut().unwrap() {
+        for member in ["remote", "lease_expires_at"] {
+            job.as_object_mut().unwrap().remove(member);
+        }
+    }
     let mut all = vec![client.get("/queues").await.expect(200)];
     for job in jobs["jobs"].as_array().unwrap() {
         all.push(client.get(&format!("/jobs/{}/errors", tests::id(job))).await.expect(200));
