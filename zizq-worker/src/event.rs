@@ -29,8 +29,9 @@ pub(crate) enum Event {
     Settled(Settled),
     /// How many jobs are left. `None`: the server could not be asked.
     Remaining(Option<Left>),
-    /// The terminal that started this worker is gone (SIGHUP without a configuration file).
-    HungUp,
+    /// This worker is to finish what it has and end: the terminal that started it is gone (SIGHUP without a configuration
+    /// file), or the server was asked to drain it.
+    AskedToEnd,
     /// The configuration was read again.
     Reload(Box<Config>),
 }

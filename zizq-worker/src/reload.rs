@@ -14,7 +14,7 @@ pub(crate) async fn run(mut hangup: Signal, flags: Flags, events: mpsc::Sender<E
         if flags.config.is_none() {
             // Without a file, the signal has its usual meaning: the terminal is gone.
             tracing::info!("received SIGHUP");
-            if events.send(Event::HungUp).await.is_err() {
+            if events.send(Event::AskedToEnd).await.is_err() {
                 break;
             }
             continue;

@@ -206,7 +206,7 @@ impl Subscription {
                 let Drain { reason } = serde_json::from_str(data)?;
                 if reason == DrainReason::Asked.as_str() {
                     tracing::info!(queue = %self.queues, "the server was asked to drain this worker");
-                    self.tell(Event::HungUp).await;
+                    self.tell(Event::AskedToEnd).await;
                     return Ok(());
                 }
                 let reason = excerpt(&reason);

@@ -57,20 +57,18 @@ impl Listing {
     }
 
     fn link(&self, path: &str, from: Option<&str>) -> String {
-        let mut link = path.to_owned();
-        let mut add = |name: &str, value: &str| {
-            link.push(if link.contains('?') { '&' } else { '?' });
-            link.extend([name, "="]);
-            link.extend(form_urlencoded::byte_serialize(value.as_bytes()));
-        };
-        if let Some(from) = from {
-            add("from", from);
-        }
-        if let Some(limit) = self.limit {
-            add("limit", &limit.to_string());
-        }
-        link
+        let link = from.map_or_else(|| path.to_owned(), |from| with_param(path, "from", from));
+        self.limit.map_or_else(|| link.clone(), |limit| with_param(&link, "limit", &limit.to_string()))
     }
+}
+
+/// Adds a query parameter to a path.
+pub(super) fn with_param(path: &str, name: &str, value: &str) -> String {
+    let mut path = path.to_owned();
+    path.push(if path.contains('?') { '&' } else { '?' });
+    path.extend([name, "="]);
+    path.extend(form_urlencoded::byte_serialize(value.as_bytes()));
+    path
 }
 
 /// The approximate size of a value, in bytes.

@@ -5,7 +5,6 @@
 //! there can be any number: no ids, addresses, tokens or types.
 
 use std::fmt;
-use std::sync::Mutex;
 use std::time::Duration;
 
 use http::Response;
@@ -79,7 +78,7 @@ pub(crate) async fn show(app: &App, request: &Request) -> Answer {
 
 fn write(metrics: Metrics, shape: Shape) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Once(Mutex::new(Some(metrics)))));
+    registry.register_collector(Box::new(metrics));
     let mut body = String::with_capacity(64 * 1024);
     match shape {
         Shape::OpenMetrics => text::encode(&mut body, &registry)?,
@@ -100,14 +99,9 @@ struct Metrics {
     now: u64,
 }
 
-/// Metrics that are written once.
-#[derive(Debug)]
-struct Once(Mutex<Option<Metrics>>);
-
-impl Collector for Once {
+impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let metrics = self.0.lock().ok().and_then(|mut metrics| metrics.take());
-        metrics.map_or(Ok(()), |metrics| metrics.write(&mut Page(encoder)))
+        self.write(&mut Page(encoder))
     }
 }
 

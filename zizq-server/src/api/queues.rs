@@ -10,7 +10,7 @@ use protocol::synonyms;
 use serde_json::{Value, json};
 
 use super::App;
-use super::listing::{Listing, weight};
+use super::listing::{Listing, weight, with_param};
 use super::stats::{one_of, rates};
 use crate::board::{Flow, Order, Position, QueueRow, Rates, Selection};
 use crate::clock;
@@ -87,14 +87,6 @@ impl Links {
         let from = if self.by_name { after.name.clone() } else { format!("{}:{}", after.value, after.name) };
         with_param(&self.base, "from", &from)
     }
-}
-
-fn with_param(path: &str, name: &str, value: &str) -> String {
-    let mut path = path.to_owned();
-    path.push(if path.contains('?') { '&' } else { '?' });
-    path.extend([name, "="]);
-    path.extend(form_urlencoded::byte_serialize(value.as_bytes()));
-    path
 }
 
 /// Reads which queues are wanted, and the links that lead there.

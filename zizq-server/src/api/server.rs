@@ -37,9 +37,11 @@ pub(crate) async fn live(app: &App, request: &Request) -> Answer {
         Ok(()) | Err(CallError::StoreClosed | CallError::DiskFull) => {
             Ok(reply::ok(request.format, &json!({"status": "ok"})))
         }
-        Err(_) => {
-            Ok(reply::unavailable(request.format, "the engine has not answered for 5 seconds", Map::new()))
-        }
+        Err(_) => Ok(reply::unavailable(
+            request.format,
+            "the engine does not answer; restart the server",
+            Map::new(),
+        )),
     }
 }
 

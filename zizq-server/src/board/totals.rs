@@ -55,7 +55,6 @@ pub(crate) struct Summary {
 pub(super) struct Totals {
     streams: StreamCounts,
     draining: bool,
-    tally: Tally,
     rates: Rates,
     times: Times,
     /// The times of the last seconds; none for a second without any.
@@ -80,7 +79,6 @@ impl Totals {
 
     /// Counts what has happened in all queues.
     pub(super) fn add(&mut self, happened: Tally, now: u64) {
-        self.tally += happened;
         self.second += happened;
         self.history.add(happened);
         self.rates.add(&happened, now);

@@ -282,7 +282,7 @@ impl Pool {
                 }
             }
             Event::Remaining(left) => self.remaining(left),
-            Event::HungUp => self.end(Why::Asked, Phase::Drain),
+            Event::AskedToEnd => self.end(Why::Asked, Phase::Drain),
             Event::Reload(config) => self.reload(&config),
         }
     }
