@@ -201,10 +201,10 @@ impl Runner {
 }
 
 /// The variables that were set for the worker alone, which commands inherit only by name: its flags, its certificates,
-/// those of its service manager, and the trace that it was started in.
+/// those of its service manager, the trace that it was started in, and its name and keys at the collector of spans.
 fn own_variables() -> &'static [String] {
     static OWN: LazyLock<Vec<String>> = LazyLock::new(|| {
-        const OTHERS: [&str; 10] = [
+        const OTHERS: [&str; 13] = [
             "SSL_CERT_FILE",
             "SSL_CERT_DIR",
             "NOTIFY_SOCKET",
@@ -215,6 +215,9 @@ fn own_variables() -> &'static [String] {
             "LISTEN_FDS",
             "TRACEPARENT",
             "TRACESTATE",
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+            "OTEL_SERVICE_NAME",
         ];
         let command = <Flags as clap::Args>::augment_args(clap::Command::new("zizq-worker"));
         let flags = command.get_arguments().filter_map(|flag| Some(flag.get_env()?.to_str()?.to_owned()));
