@@ -34,6 +34,7 @@ mod stats;
 mod stream;
 mod take;
 mod wait;
+mod workers;
 
 use std::sync::Arc;
 
@@ -175,9 +176,9 @@ async fn call(app: &Arc<App>, request: &Request, call: Call) -> Answer {
         Call::ForgetQueue => queues::forget(app, request).await,
         Call::PauseQueue => queues::pause(app, request, true).await,
         Call::ResumeQueue => queues::pause(app, request, false).await,
-        Call::ListWorkers => queues::workers(app, request).await,
-        Call::DrainStream => queues::drain_stream(app, request).await,
-        Call::DrainWorker => queues::drain_worker(app, request).await,
+        Call::ListWorkers => workers::list(app, request).await,
+        Call::DrainStream => workers::drain_stream(app, request).await,
+        Call::DrainWorker => workers::drain_worker(app, request).await,
         Call::ListJobs => look::list(app, request).await,
         Call::CountJobs => look::count(app, request).await,
         Call::GroupJobs => groups::groups(app, request).await,
