@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::*;
@@ -49,7 +50,7 @@ fn read(store: &DiskStore) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, StoreError> {
     entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec()))).collect()
 }
 
-/// Reads a whole folder, by file name.
+/// Reads a whole folder, by file name. The store may remove files meanwhile.
 fn files(folder: &Path, below: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
     for entry in fs::read_dir(folder.join(below)).unwrap() {
         let entry = entry.unwrap();
@@ -57,7 +58,10 @@ fn files(folder: &Path, below: &Path, found: &mut BTreeMap<PathBuf, Vec<u8>>) {
         if entry.path().is_dir() {
             files(folder, &name, found);
         } else {
-            let mut bytes = fs::read(entry.path()).unwrap();
+            let mut bytes = match fs::read(entry.path()) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                read => read.unwrap(),
+            };
             let is_journal = name.extension().is_some_and(|ending| ending == "jnl");
             // A journal is mostly zeros.
             if is_journal {
