@@ -7,6 +7,7 @@ pub mod binaries;
 pub mod client;
 pub mod demo;
 pub mod endpoint;
+pub mod events;
 pub mod load;
 pub mod process;
 pub mod raw;

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use zizq_server::config::{Cli, Config, Health, Task};
@@ -20,7 +19,7 @@ fn main() -> ExitCode {
     // Without this, the first touch of a huge page zeroes 2 MB at once, which paused the engine for 5 to 14 ms. Kernels
     // without huge pages refuse the call, and need no change.
     rustix::thread::disable_transparent_huge_pages(true).ok();
-    let config = match Cli::parse().into_task() {
+    let config = match Cli::read() {
         Task::Serve(config) => config,
         Task::Health(health) => return health_of(&health),
         Task::JqHelper { memory } => return zizq_server::run_jq_helper(memory),

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use zizq_spans::Spans;
 
 use crate::api::App;
+use crate::api::live::Live;
 use crate::batching::{self, Batcher};
 use crate::board::Board;
 use crate::clock::{self, millis};
@@ -84,16 +85,22 @@ impl Server {
         let (limits, filters) = (config.limits, config.filters.limits());
         let batcher = Arc::new(Batcher::new(engine.clone(), filters, limits.max_payload_size));
         tokio::spawn(batcher.clone().follow(fired));
-        let board = Board::new(engine.clone());
-        tokio::spawn(board.clone().follow(closing.clone()));
+        let history = logs.history().await.unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot read the history of statistics; it begins anew");
+            Vec::new()
+        });
+        let (board, keeper) = (Board::new(engine.clone(), history), logs.clone());
+        tokio::spawn(board.clone().follow(closing.clone(), move |steps| keeper.keep_history(steps)));
         let app = Arc::new(App {
             reader: Reader::new(store, engine.clone(), filters),
             batcher,
             board,
+            live: Live::new(),
             engine,
             logs,
             unread: Arc::default(),
             limits,
+            settings: config.settings.clone(),
             work: Work::new(),
             events,
             spans: Spans::from_env("zizq-server", env!("CARGO_PKG_VERSION")),
@@ -224,7 +231,7 @@ fn open_core(
     seed: u64,
 ) -> anyhow::Result<(Core<DiskStore>, Option<StoreError>)> {
     let mut open =
-        || store.reopen().and_then(|()| Core::open(store.clone(), config.settings(), clock::now(), seed));
+        || store.reopen().and_then(|()| Core::open(store.clone(), config.engine(), clock::now(), seed));
     let mut opened = open();
     if matches!(opened, Err(StoreError::Unreadable(_))) {
         // The second attempt opens the store around what cannot be read.
@@ -233,7 +240,7 @@ fn open_core(
     let shown = config.root_dir.display();
     let (mut core, full) = match opened {
         Ok(core) => (core, None),
-        Err(error @ StoreError::Full) => (Core::closed(store.clone(), config.settings()), Some(error)),
+        Err(error @ StoreError::Full) => (Core::closed(store.clone(), config.engine()), Some(error)),
         Err(StoreError::Locked) => anyhow::bail!(
             "another server is using the folder {shown}; stop it, or choose another folder with --root-dir"
         ),

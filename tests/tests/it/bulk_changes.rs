@@ -1,13 +1,12 @@
 //! Changes of many jobs that an operator can trust: what they would do, how far they go, how far they have come, and their end.
 
 use http::Method;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use protocol::frame::sse;
 use protocol::media::Format;
 use serde_json::{Value, json};
 use tests::client::Call;
-use tests::wait::{until, within};
+use tests::events::Events;
+use tests::wait::until;
 use tests::{Client, Http, Server, Wire, id};
 
 const FORMATS: [Wire; 2] =
@@ -56,42 +55,17 @@ fn encoded(text: &str) -> String {
 }
 
 /// The events of an open call. To drop it is to close the request.
-struct Live {
-    decoder: sse::Decoder,
-    body: Incoming,
-}
+struct Live(Events);
 
 impl Live {
     async fn open(call: Call<'_>) -> Self {
-        let response = call.header("accept", "text/event-stream").response().await;
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        assert_eq!(response.headers()["cache-control"], "no-cache");
-        Self { decoder: sse::Decoder::new(1 << 20), body: response.into_body() }
-    }
-
-    async fn item(&mut self) -> Option<sse::Item> {
-        loop {
-            if let Some(item) = self.decoder.next().unwrap() {
-                return Some(item);
-            }
-            let frame = within("the next event of a change", self.body.frame()).await?.ok()?;
-            self.decoder.push(frame.data_ref().unwrap());
-        }
-    }
-
-    async fn next(&mut self) -> Option<(String, Value)> {
-        loop {
-            if let sse::Item::Event { event, data, .. } = self.item().await? {
-                return Some((event, serde_json::from_str(&data).unwrap()));
-            }
-        }
+        Self(Events::open(call).await)
     }
 
     /// The first progress for which this holds.
     async fn progress(&mut self, holds: impl Fn(&Value) -> bool) -> Value {
         loop {
-            match self.next().await {
+            match self.0.next().await {
                 Some((event, figures)) if event == "progress" => {
                     if holds(&figures) {
                         return figures;
@@ -106,10 +80,10 @@ impl Live {
     async fn finish(mut self) -> (Vec<Value>, (String, Value)) {
         let mut progress = Vec::new();
         loop {
-            match self.next().await.expect("an end") {
+            match self.0.next().await.expect("an end") {
                 (event, figures) if event == "progress" => progress.push(figures),
                 last => {
-                    assert_eq!(self.next().await, None, "after {last:?}");
+                    assert_eq!(self.0.next().await, None, "after {last:?}");
                     return (progress, last);
                 }
             }
@@ -346,7 +320,7 @@ async fn a_change_without_progress_sends_heartbeats() {
     let mut told = 0;
     for _ in 0..3 {
         loop {
-            match live.item().await.expect("no end") {
+            match live.0.item().await.expect("no end") {
                 sse::Item::Comment(comment) => {
                     assert_eq!(comment, "heartbeat");
                     break;

@@ -102,6 +102,39 @@ async fn take(client: &Client, queue: &str, lease_ms: u64) -> Value {
 }
 
 #[tokio::test]
+async fn the_history_survives_a_restart() {
+    const MINUTE_S: i64 = 60;
+    let mut server = Faked::start().await;
+    for _ in 0..3 {
+        server.client.add("q").await;
+    }
+    let enqueued = async |client: &Client, of: &str| {
+        let shown = client.get(&format!("/stats/history?range=3h&series=enqueued{of}")).await.expect(200);
+        let minutes = shown["series"]["enqueued"].as_array().unwrap().iter().filter_map(Value::as_u64);
+        minutes.collect::<Vec<_>>()
+    };
+    set(server.folder.path(), MINUTE_S);
+    let in_q = async |client: &Client| enqueued(client, "&queue=q").await;
+    let before = until("the minute to end", async || {
+        let minutes = in_q(&server.client).await;
+        (!minutes.is_empty()).then_some(minutes)
+    })
+    .await;
+    assert_eq!(before, [3]);
+    assert_eq!(enqueued(&server.client, "").await, [3]);
+    for ends_cleanly in [true, false] {
+        if ends_cleanly {
+            server.process.sigterm().await;
+        } else {
+            server.process.kill9().await;
+        }
+        server.restart().await;
+        assert_eq!(in_q(&server.client).await, [3], "cleanly: {ends_cleanly}");
+        assert_eq!(enqueued(&server.client, "").await, [3], "cleanly: {ends_cleanly}");
+    }
+}
+
+#[tokio::test]
 async fn a_clock_that_is_a_day_ahead_for_a_moment_stops_nothing() {
     let server = Faked::start().await;
     let client = &server.client;

@@ -1,37 +1,22 @@
 //! The stream of events, and calls that wait for the end of a job.
 
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use protocol::frame::sse::{Decoder, Item};
+use protocol::frame::sse::Item;
 use serde_json::{Value, json};
-use tests::wait::within;
+use tests::events::Events;
 use tests::{Client, Server, Wire, id};
 
-struct Events {
-    decoder: Decoder,
-    body: Incoming,
-}
+struct Changes(Events);
 
-impl Events {
+impl Changes {
     async fn open(client: &Client, filters: &str) -> Self {
-        let call = client.get(&format!("/events?{filters}")).header("accept", "text/event-stream");
-        let response = call.response().await;
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        let mut events = Self { decoder: Decoder::new(1 << 20), body: response.into_body() };
+        let mut events = Events::open(client.get(&format!("/events?{filters}"))).await;
         // The first thing that comes says that the server listens.
-        assert!(matches!(events.item().await, Item::Comment(_)));
-        events
+        assert!(matches!(events.item().await, Some(Item::Comment(_))));
+        Self(events)
     }
 
     async fn item(&mut self) -> Item {
-        loop {
-            if let Some(item) = self.decoder.next().unwrap() {
-                return item;
-            }
-            let frame = within("an event", self.body.frame()).await.unwrap().unwrap();
-            self.decoder.push(frame.data_ref().unwrap());
-        }
+        self.0.item().await.expect("an event")
     }
 
     /// The next event of a job: its id, and from what to what.
@@ -58,7 +43,7 @@ async fn every_change_of_a_job_is_told() {
     let server = Server::start().await;
     for wire in [Wire::ALL[0], Wire::ALL[1]] {
         let client = server.client_as(wire);
-        let mut events = Events::open(&client, "").await;
+        let mut events = Changes::open(&client, "").await;
         let job = client.add("q").await;
         events.expect(&job, "", "ready").await;
         let taken = client.poll_one("q").await;
@@ -92,15 +77,15 @@ async fn every_change_of_a_job_is_told() {
 async fn events_are_filtered() {
     let server = Server::start().await;
     let client = server.client();
-    let mut of_queue = Events::open(&client, "queue=b,c").await;
-    let mut of_type = Events::open(&client, "type=x").await;
-    let mut ends = Events::open(&client, "status=completed,dead").await;
+    let mut of_queue = Changes::open(&client, "queue=b,c").await;
+    let mut of_type = Changes::open(&client, "type=x").await;
+    let mut ends = Changes::open(&client, "status=completed,dead").await;
     client.add("a").await;
     let b = client.add("b").await;
     let x = client.enqueue(&json!({"queue": "d", "type": "x", "payload": 1})).await;
     of_queue.expect(&b, "", "ready").await;
     of_type.expect(&x, "", "ready").await;
-    let mut of_id = Events::open(&client, &format!("id={}", id(&x))).await;
+    let mut of_id = Changes::open(&client, &format!("id={}", id(&x))).await;
     for queue in ["a", "b", "d"] {
         let taken = client.poll_one(queue).await;
         client.succeed(&taken).await;
@@ -118,7 +103,7 @@ async fn events_are_filtered() {
 async fn a_slow_reader_is_told_that_it_missed_events_and_slows_no_one_down() {
     let server = Server::with(["--enqueue-commit-mode", "buffered"]).await;
     let client = server.client();
-    let mut events = Events::open(&client, "").await;
+    let mut events = Changes::open(&client, "").await;
     let long = "q".repeat(250);
     for _ in 0..40 {
         let jobs = (0..1_000).map(|_| json!({"queue": long, "type": "t", "payload": null}));
@@ -258,7 +243,7 @@ async fn a_result_is_kept_with_the_job() {
 async fn progress_is_told_too() {
     let server = Server::start().await;
     let client = server.client();
-    let mut events = Events::open(&client, "queue=q&status=in_flight").await;
+    let mut events = Changes::open(&client, "queue=q&status=in_flight").await;
     client.add("q").await;
     let job = client.poll_one("q").await;
     let beat = async |body: Value| {

@@ -72,7 +72,7 @@ const SERVER: &[Layer] = &[
     ("run", &["clock", "engine", "hash", "job", "store"]),
     ("fuzz", &["engine", "http", "job", "run", "store"]),
     ("batching", &["caller", "clock", "engine", "hash", "job", "jq", "run"]),
-    ("board", &["clock", "engine", "hash", "histogram", "job", "run"]),
+    ("board", &["clock", "engine", "hash", "histogram", "job", "run", "store"]),
     ("config", &["clock", "engine", "http", "jq", "run", "store"]),
     ("notify", &["engine", "run"]),
     ("reader", &["caller", "clock", "engine", "hash", "job", "jq", "run", "store"]),

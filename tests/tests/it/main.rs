@@ -27,6 +27,7 @@ mod layering;
 mod leases;
 mod libraries;
 mod lifecycle;
+mod live;
 mod load;
 mod log;
 mod logging;

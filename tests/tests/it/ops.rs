@@ -62,6 +62,26 @@ fn expect_refusal(output: &Output, expected: &[&str]) {
 }
 
 #[tokio::test]
+async fn the_settings_in_effect_are_shown_with_their_sources() {
+    let variables = [("ZIZQ_DRAIN_TIMEOUT", "3s"), ("ZIZQ_HEARTBEAT_INTERVAL", "9s")];
+    let variables = variables.map(|(name, value)| (name, value.to_owned())).to_vec();
+    let server = Server::with_variables(["--heartbeat-interval", "1s"], variables).await;
+    for wire in Wire::ALL {
+        let shown = server.client_as(wire).get("/config").await.expect(200);
+        let of = |flag: &str| {
+            let settings = shown["settings"].as_array().unwrap();
+            settings.iter().find(|setting| setting["flag"] == flag).unwrap().clone()
+        };
+        let one = |flag: &str, variable: &str, value: &str, source: &str| json!({"flag": flag, "variable": variable, "value": value, "source": source});
+        let interval = one("--heartbeat-interval", "ZIZQ_HEARTBEAT_INTERVAL", "1s", "flag");
+        assert_eq!(of("--heartbeat-interval"), interval, "a flag counts more than a variable");
+        assert_eq!(of("--drain-timeout"), one("--drain-timeout", "ZIZQ_DRAIN_TIMEOUT", "3s", "environment"));
+        assert_eq!(of("--cache-size"), one("--cache-size", "ZIZQ_CACHE_SIZE", "64MB", "default"));
+        assert!(of("--default-timeout")["value"].is_null());
+    }
+}
+
+#[tokio::test]
 async fn a_second_server_on_the_same_folder_is_refused() {
     let server = Server::start().await;
     let root_dir = server.root_dir();

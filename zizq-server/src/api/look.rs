@@ -39,7 +39,7 @@ pub(crate) async fn job(app: &App, request: &Request) -> Answer {
 }
 
 /// Who holds these jobs, as far as they are in flight.
-async fn holders(app: &App, jobs: &[Shown]) -> Result<HashMap<JobId, Holder>, Refusal> {
+pub(super) async fn holders(app: &App, jobs: &[Shown]) -> Result<HashMap<JobId, Holder>, Refusal> {
     let held = jobs.iter().filter(|shown| shown.seen.status == Status::InFlight);
     let ids: Vec<JobId> = held.map(|shown| shown.seen.job.id).collect();
     if ids.is_empty() {

@@ -15,6 +15,7 @@ mod follow;
 mod groups;
 mod lease;
 mod listing;
+pub(crate) mod live;
 mod log;
 mod look;
 mod meant;
@@ -46,7 +47,7 @@ use zizq_spans::Spans;
 
 use crate::batching::Batcher;
 use crate::board::Board;
-use crate::config::Limits;
+use crate::config::{Limits, Setting};
 use crate::engine::outbox::AllUnread;
 use crate::http::Service;
 use crate::http::reply::{Answer, Refusal};
@@ -56,6 +57,7 @@ use crate::logs::Logs;
 use crate::reader::Reader;
 use crate::run::events::Hub;
 use crate::run::handle::Handle;
+use live::Live;
 use route::{Call, Matched, NoRoute};
 
 /// The state that every call can use.
@@ -64,7 +66,10 @@ pub(crate) struct App {
     pub reader: Reader,
     pub batcher: Arc<Batcher>,
     pub board: Board,
+    pub live: Live,
     pub limits: Limits,
+    /// For people who ask why the server behaves as it does.
+    pub settings: Vec<Setting>,
     pub work: Work,
     pub events: Arc<Hub>,
     pub logs: Logs,
@@ -136,6 +141,7 @@ async fn call(app: &Arc<App>, request: &Request, call: Call) -> Answer {
         Call::Live => server::live(app, request).await,
         Call::Ready => server::ready(app, request).await,
         Call::Version => server::version(request),
+        Call::ShowConfig => server::config(app, request),
         Call::Reset => server::reset(app, request).await,
         Call::Enqueue => enqueue::one(app, request).await,
         Call::EnqueueBulk => enqueue::bulk(app, request).await,
@@ -168,6 +174,7 @@ async fn call(app: &Arc<App>, request: &Request, call: Call) -> Answer {
         Call::SetCostBulk => budgets::set_cost_bulk(app, request).await,
         Call::UnbindBulk => budgets::unbind_bulk(app, request).await,
         Call::ClearBindingsBulk => budgets::clear_bulk(app, request).await,
+        Call::LiveView => live::stream(app, request).await,
         Call::Stats => stats::stats(app, request).await,
         Call::Metrics => metrics::show(app, request).await,
         Call::StatsHistory => stats::history(app, request).await,

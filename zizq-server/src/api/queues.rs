@@ -69,9 +69,9 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
 }
 
 /// The links of a list of queues.
-struct Links {
+pub(super) struct Links {
     /// The list as it was asked for.
-    this: String,
+    pub this: String,
     /// The same without a position.
     base: String,
     /// Whether only a part was asked for.
@@ -87,7 +87,7 @@ impl Links {
 }
 
 /// Reads which queues are wanted, and the links that lead there.
-fn read_selection(query: &mut Query<'_>, details: bool) -> Result<(Selection, Links), Refusal> {
+pub(super) fn read_selection(query: &mut Query<'_>, details: bool) -> Result<(Selection, Links), Refusal> {
     let mut base = if details { "/queues?details=true" } else { "/queues" }.to_owned();
     for name in ["prefix", "contains", "status", "paused", "order", "desc", "limit"] {
         if let Some(value) = query.peek(name).filter(|value| !value.is_empty()) {
@@ -134,23 +134,17 @@ fn read_selection(query: &mut Query<'_>, details: bool) -> Result<(Selection, Li
 }
 
 /// Adds what an order by age needs: how old the oldest ready job of each queue is.
-async fn with_oldest(app: &App, selection: Selection) -> Result<Selection, Refusal> {
+pub(super) async fn with_oldest(app: &App, selection: Selection) -> Result<Selection, Refusal> {
     if selection.order != Order::Oldest {
         return Ok(selection);
     }
-    let by_name = Selection {
-        order: Order::Name,
-        from: None,
-        limit: None,
-        status: Some(Status::Ready),
-        ..selection.clone()
-    };
-    let names = app.board.select(by_name).await.rows.into_iter().map(|row| row.state.name).collect();
+    let ready = Selection { status: Some(Status::Ready), ..selection.clone() };
+    let names = app.board.names(&ready);
     Ok(Selection { oldest: oldest(app, names).await?, ..selection })
 }
 
 /// Since when the oldest ready jobs of these queues have been ready.
-async fn oldest_of(app: &App, rows: &[QueueRow]) -> Result<HashMap<QueueName, u64>, Refusal> {
+pub(super) async fn oldest_of(app: &App, rows: &[QueueRow]) -> Result<HashMap<QueueName, u64>, Refusal> {
     let ready = rows.iter().filter(|row| row.state.counts.of(Status::Ready) > 0);
     oldest(app, ready.map(|row| row.state.name.clone()).collect()).await
 }
@@ -176,7 +170,7 @@ pub(super) async fn oldest(app: &App, names: Vec<QueueName>) -> Result<HashMap<Q
     Ok(oldest)
 }
 
-fn detailed(row: &QueueRow, oldest: Option<u64>) -> Value {
+pub(super) fn detailed(row: &QueueRow, oldest: Option<u64>) -> Value {
     let mut shown = queue(&row.state, oldest.as_ref());
     if let Some(members) = shown.as_object_mut() {
         members.insert("rates".to_owned(), rates(&row.rates, None));
@@ -245,7 +239,7 @@ fn note(app: &App, state: &QueueState) -> Option<String> {
     if state.counts.stored.total() > 0 {
         return None;
     }
-    let names = app.board.names();
+    let names = app.board.names(&Selection { with_jobs: true, ..Selection::default() });
     let names: Vec<&str> = names.iter().take(MAX_NAMES).map(QueueName::as_str).collect();
     let meant = synonyms::suggest(&state.name, &names).map(|meant| format!("; did you mean `{meant}`?"));
     match (state.paused, meant) {

@@ -10,8 +10,10 @@ pub(crate) enum Call {
     Live,
     Ready,
     Version,
+    ShowConfig,
     Stats,
     StatsHistory,
+    LiveView,
     Metrics,
     ListQueues,
     GetQueue,
@@ -164,13 +166,15 @@ const fn row(
 
 /// Literal segments come before `{}`, so that `/jobs/count` is not read as a job.
 #[rustfmt::skip]
-pub(super) static ROUTES: [Route; 71] = [
+pub(super) static ROUTES: [Route; 73] = [
     row(Method::GET, "/health", Call::Health, Body::Ignored, Answer::Short, Right::Anyone),
     row(Method::GET, "/livez", Call::Live, Body::Ignored, Answer::Short, Right::Anyone),
     row(Method::GET, "/readyz", Call::Ready, Body::Ignored, Answer::Short, Right::Anyone),
     row(Method::GET, "/version", Call::Version, Body::Ignored, Answer::Short, Right::Anyone),
+    row(Method::GET, "/config", Call::ShowConfig, Body::Ignored, Answer::Short, Right::Admin),
     row(Method::GET, "/stats", Call::Stats, Body::Ignored, Answer::Short, Right::Read),
     row(Method::GET, "/stats/history", Call::StatsHistory, Body::Ignored, Answer::Short, Right::Read),
+    row(Method::GET, "/live", Call::LiveView, Body::Ignored, Answer::Stream, Right::Read),
     row(Method::GET, "/metrics", Call::Metrics, Body::Ignored, Answer::Metrics, Right::Read),
     row(Method::GET, "/queues", Call::ListQueues, Body::Ignored, Answer::Long, Right::Read),
     row(Method::GET, "/queues/{}", Call::GetQueue, Body::Ignored, Answer::Short, Right::Read),

@@ -91,6 +91,11 @@ pub(crate) fn version(request: &Request) -> Answer {
     Ok(reply::ok(request.format, &version))
 }
 
+pub(crate) fn config(app: &App, request: &Request) -> Answer {
+    request.no_query()?;
+    Ok(reply::ok(request.format, &json!({"settings": app.settings})))
+}
+
 pub(crate) async fn reset(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     app.engine.ask(Reset).await?;

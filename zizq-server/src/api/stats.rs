@@ -14,11 +14,16 @@ use crate::http::request::Request;
 pub(crate) async fn stats(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     app.board.refresh().await?;
+    Ok(reply::ok(request.format, &shown(app).await?))
+}
+
+/// Shows what is known of all queues together, as of the last refresh of the board.
+pub(super) async fn shown(app: &App) -> Result<Value, Refusal> {
     let summary = app.board.summary();
     let disk = app.reader.disk().await?;
     let Summary { streams, counts, .. } = &summary;
     let totals = Status::ALL.into_iter().map(|status| (status.as_str().to_owned(), json!(counts.of(status))));
-    let shown = json!({
+    Ok(json!({
         "server": crate::SERVER,
         "contract": protocol::CONTRACT_VERSION,
         "now": summary.now,
@@ -36,8 +41,7 @@ pub(crate) async fn stats(app: &App, request: &Request) -> Answer {
         "memory": resident_memory(),
         "draining": summary.draining,
         "read_only": false,
-    });
-    Ok(reply::ok(request.format, &shown))
+    }))
 }
 
 /// Shows rates: events per second over the last second, minute and five minutes.

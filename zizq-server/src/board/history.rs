@@ -1,6 +1,6 @@
 //! How counts and flows developed: rings of points, one per second, minute or hour.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::engine::command::jobs::JobCounts;
 use crate::engine::command::report::Tally;
@@ -86,24 +86,48 @@ impl Series {
         ("wait_ms", Self::WaitMs),
         ("run_ms", Self::RunMs),
     ];
+
+    /// The value for a step at whose end there were this many jobs, and in which this happened.
+    fn of(self, counts: &JobCounts, happened: &Tally) -> Option<u64> {
+        Some(match self {
+            Self::Scheduled => counts.of(Status::Scheduled),
+            Self::Ready => counts.of(Status::Ready),
+            Self::InFlight => counts.of(Status::InFlight),
+            Self::Dead => counts.of(Status::Dead),
+            Self::Enqueued => happened.enqueued,
+            Self::Delivered => happened.delivered,
+            Self::Completed => happened.completed,
+            Self::Failed => happened.failed(),
+            Self::WaitMs => return happened.waited.mean(),
+            Self::RunMs => return happened.ran.mean(),
+        })
+    }
+
+    /// The value for several steps together, the last one last.
+    fn over(self, steps: &[Point]) -> Option<u64> {
+        let values = |series: Self| steps.iter().filter_map(move |step| step.get(series)).map(u64::from);
+        // Each step counts as much as it had events.
+        let mean = |of: Self, events: &[Self]| {
+            let weight = |step: &Point| {
+                events.iter().filter_map(|series| step.get(*series)).map(u64::from).sum::<u64>()
+            };
+            let weighed = steps.iter().filter_map(|step| Some((u64::from(step.get(of)?), weight(step))));
+            let (sum, weights) =
+                weighed.fold((0, 0), |(sum, weights), (ms, weight)| (sum + ms * weight, weights + weight));
+            u64::checked_div(sum, weights)
+        };
+        match self {
+            Self::Scheduled | Self::Ready | Self::InFlight | Self::Dead => values(self).last(),
+            Self::Enqueued | Self::Delivered | Self::Completed | Self::Failed => Some(values(self).sum()),
+            Self::WaitMs => mean(self, &[Self::Delivered]),
+            Self::RunMs => mean(self, &[Self::Completed, Self::Failed]),
+        }
+    }
 }
 
-/// One step of the past.
+/// One step of the past: a value of each [`Series`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Point {
-    pub scheduled: u32,
-    pub ready: u32,
-    pub in_flight: u32,
-    pub dead: u32,
-    pub enqueued: u32,
-    pub delivered: u32,
-    pub completed: u32,
-    pub failed: u32,
-    /// [`NOTHING`] if no job was delivered.
-    pub wait_ms: u32,
-    /// [`NOTHING`] if no attempt ended.
-    pub run_ms: u32,
-}
+pub(crate) struct Point([u32; 10]);
 
 /// The mean of no values.
 const NOTHING: u32 = u32::MAX;
@@ -111,35 +135,39 @@ const NOTHING: u32 = u32::MAX;
 impl Point {
     /// A step at whose end there were this many jobs, and in which this happened.
     pub(super) fn new(counts: &JobCounts, happened: &Tally) -> Self {
-        let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-        let mean = |ms: Option<u64>| ms.map_or(NOTHING, |ms| small(ms).min(NOTHING - 1));
-        Self {
-            scheduled: small(counts.of(Status::Scheduled)),
-            ready: small(counts.of(Status::Ready)),
-            in_flight: small(counts.of(Status::InFlight)),
-            dead: small(counts.of(Status::Dead)),
-            enqueued: small(happened.enqueued),
-            delivered: small(happened.delivered),
-            completed: small(happened.completed),
-            failed: small(happened.failed()),
-            wait_ms: mean(happened.waited.mean()),
-            run_ms: mean(happened.ran.mean()),
-        }
+        Self::of(|series| series.of(counts, happened))
     }
 
+    /// Several steps together, the last one last.
+    fn over(steps: &[Self]) -> Self {
+        Self::of(|series| series.over(steps))
+    }
+
+    fn of(value: impl Fn(Series) -> Option<u64>) -> Self {
+        let small = |n: u64| u32::try_from(n).unwrap_or(NOTHING).min(NOTHING - 1);
+        Self(Series::ALL.map(|(_, series)| value(series).map_or(NOTHING, small)))
+    }
+
+    /// Restores a point from [`Self::values`]; values that are missing are 0.
+    pub(super) fn restored(values: &[u32]) -> Self {
+        let mut point = Self::default();
+        point.0.iter_mut().zip(values).for_each(|(value, restored)| *value = *restored);
+        point
+    }
+
+    /// The values, to be stored.
+    pub(super) fn values(&self) -> Vec<u32> {
+        self.0.to_vec()
+    }
+
+    /// Whether there was no job, and nothing happened.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|value| matches!(*value, 0 | NOTHING))
+    }
+
+    /// The value of a series; none for a mean of nothing.
     pub(crate) fn get(&self, series: Series) -> Option<u32> {
-        Some(match series {
-            Series::Scheduled => self.scheduled,
-            Series::Ready => self.ready,
-            Series::InFlight => self.in_flight,
-            Series::Dead => self.dead,
-            Series::Enqueued => self.enqueued,
-            Series::Delivered => self.delivered,
-            Series::Completed => self.completed,
-            Series::Failed => self.failed,
-            Series::WaitMs => return Some(self.wait_ms).filter(|ms| *ms != NOTHING),
-            Series::RunMs => return Some(self.run_ms).filter(|ms| *ms != NOTHING),
-        })
+        self.0.get(series as usize).copied().filter(|value| *value != NOTHING)
     }
 }
 
@@ -150,11 +178,32 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// Adds the point of the step that has just ended, after this many steps without one.
-    pub(super) fn push(&mut self, point: Point, gap: u64, most: usize) {
-        let gap = usize::try_from(gap).map_or(most, |gap| gap.min(most));
-        self.points.extend(std::iter::repeat_n(None, gap));
+    /// Adds the point of the step that has just ended.
+    fn push(&mut self, point: Point, most: usize) {
         self.points.push_back(Some(point));
+        self.trim(most);
+    }
+
+    /// Passes over steps without a point.
+    fn skip(&mut self, steps: u64, most: usize) {
+        let steps = usize::try_from(steps).map_or(most, |steps| steps.min(most));
+        self.points.extend(std::iter::repeat_n(None, steps));
+        self.trim(most);
+    }
+
+    /// The points before the present step, which has this number.
+    fn restored(points: &Steps, present: u64, most: usize) -> Self {
+        let (mut ring, mut next) = (Self::default(), None);
+        for (&number, point) in points.range(..present) {
+            ring.skip(number - next.unwrap_or(number), most);
+            ring.push(*point, most);
+            next = Some(number + 1);
+        }
+        ring.skip(next.map_or(0, |next| present - next), most);
+        ring
+    }
+
+    fn trim(&mut self, most: usize) {
         let over = self.points.len().saturating_sub(most);
         self.points.drain(..over);
     }
@@ -163,6 +212,37 @@ impl Ring {
     pub(super) fn last(&self, points: usize) -> Vec<Option<Point>> {
         self.points.iter().skip(self.points.len().saturating_sub(points)).copied().collect()
     }
+
+    /// The last steps as one.
+    fn merged(&self, steps: usize) -> Point {
+        let steps: Vec<Point> = self.last(steps).into_iter().flatten().collect();
+        Point::over(&steps)
+    }
+}
+
+/// The last seconds.
+#[derive(Debug, Default)]
+pub(super) struct Seconds(Ring);
+
+impl Seconds {
+    /// How many are kept.
+    const MOST: usize = 600;
+
+    pub(super) fn turn(&mut self, gap: u64, point: Point) {
+        self.0.skip(gap, Self::MOST);
+        self.0.push(point, Self::MOST);
+    }
+
+    pub(super) fn last(&self, points: usize) -> Vec<Option<Point>> {
+        self.0.last(points)
+    }
+}
+
+/// How many minutes and hours are kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept {
+    pub minutes: usize,
+    pub hours: usize,
 }
 
 /// The history of one thing in steps of a minute and of an hour.
@@ -170,25 +250,28 @@ impl Ring {
 pub(crate) struct History {
     minutes: Ring,
     hours: Ring,
-    /// What happened in the present minute and hour.
+    /// What happened in the present minute.
     minute: Tally,
-    hour: Tally,
 }
+
+/// The minutes of an hour.
+const HOUR: u64 = 60;
 
 impl History {
     /// Counts what has happened.
     pub(super) fn add(&mut self, happened: Tally) {
         self.minute += happened;
-        self.hour += happened;
     }
 
-    /// Notes that some steps have ended. `most` are the numbers of minutes and hours to keep.
-    pub(super) fn turn(&mut self, ended: Ended, counts: &JobCounts, most: (usize, usize)) {
+    /// Notes that some steps have ended.
+    pub(super) fn turn(&mut self, ended: Ended, counts: &JobCounts, kept: Kept) {
         if let Some(gap) = ended.minute {
-            self.minutes.push(Point::new(counts, &std::mem::take(&mut self.minute)), gap, most.0);
+            self.minutes.skip(gap, kept.minutes);
+            self.minutes.push(Point::new(counts, &std::mem::take(&mut self.minute)), kept.minutes);
         }
         if let Some(gap) = ended.hour {
-            self.hours.push(Point::new(counts, &std::mem::take(&mut self.hour)), gap, most.1);
+            self.hours.skip(gap, kept.hours);
+            self.hours.push(self.minutes.merged(HOUR as usize), kept.hours);
         }
     }
 
@@ -199,7 +282,34 @@ impl History {
             Step::Hour => self.hours.last(range.points()),
         }
     }
+
+    /// The point of the minute or the hour that has ended last.
+    pub(super) fn newest(&self, step: Step) -> Option<Point> {
+        let ring = if step == Step::Hour { &self.hours } else { &self.minutes };
+        ring.points.back().copied().flatten()
+    }
+
+    /// Restores a history from its minutes and hours, each by its number since 1970.
+    pub(super) fn restored(minutes: &Steps, mut hours: Steps, this_minute: u64, kept: Kept) -> Self {
+        let this_hour = this_minute / HOUR;
+        // The server may have stopped within an hour.
+        if let Some((last, _)) = minutes.last_key_value()
+            && last / HOUR < this_hour
+        {
+            let hour = last / HOUR;
+            let steps: Vec<Point> = minutes.range(hour * HOUR..).map(|(_, point)| *point).collect();
+            hours.entry(hour).or_insert_with(|| Point::over(&steps));
+        }
+        Self {
+            minutes: Ring::restored(minutes, this_minute, kept.minutes),
+            hours: Ring::restored(&hours, this_hour, kept.hours),
+            minute: Tally::default(),
+        }
+    }
 }
+
+/// Points of minutes or hours, by their numbers since 1970.
+pub(super) type Steps = BTreeMap<u64, Point>;
 
 /// The steps that have just ended, each with the number of steps that were missed before it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -211,11 +321,11 @@ pub(super) struct Ended {
 
 /// Tells when steps end. They end at round times of the wall clock, which may be set.
 #[derive(Debug)]
-pub(super) struct Steps {
+pub(super) struct Beat {
     at: u64,
 }
 
-impl Steps {
+impl Beat {
     /// Begins at this time, in milliseconds since the Unix epoch.
     pub(super) const fn starting(at: u64) -> Self {
         Self { at }
@@ -236,10 +346,11 @@ impl Steps {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::command::report::Sum;
 
     #[test]
     fn steps_end_at_round_times_and_gaps_are_counted() {
-        let mut steps = Steps::starting(59_100);
+        let mut steps = Beat::starting(59_100);
         let ended = |second, minute| Ended { second, minute, hour: None };
         assert_eq!(steps.pass(59_900), ended(None, None));
         assert_eq!(steps.pass(60_100), ended(Some(0), Some(0)));
@@ -249,15 +360,62 @@ mod tests {
         assert_eq!(steps.pass(3_600_000), Ended { second: Some(3_568), minute: Some(59), hour: Some(0) });
     }
 
+    /// A minute at whose end this many jobs were ready, and in which so many were delivered after this time.
+    fn point(ready: u64, delivered: u64, waited: u64) -> Point {
+        let mut counts = JobCounts::default();
+        counts.stored.ready = ready;
+        let waited = Sum { count: delivered, ms: delivered * waited };
+        Point::new(&counts, &Tally { delivered, waited, ..Tally::default() })
+    }
+
     #[test]
     fn a_ring_keeps_the_newest_points_and_shows_gaps() {
         let mut ring = Ring::default();
-        let point = |ready| Point { ready, ..Point::default() };
-        ring.push(point(1), 0, 4);
-        ring.push(point(2), 1, 4);
+        let point = |ready| point(ready, 0, 0);
+        ring.push(point(1), 4);
+        ring.skip(1, 4);
+        ring.push(point(2), 4);
         assert_eq!(ring.last(10), [Some(point(1)), None, Some(point(2))]);
         assert_eq!(ring.last(2), [None, Some(point(2))]);
-        ring.push(point(3), u64::MAX, 4);
+        ring.skip(u64::MAX, 4);
+        ring.push(point(3), 4);
         assert_eq!(ring.last(10), [None, None, None, Some(point(3))]);
+    }
+
+    #[test]
+    fn an_hour_is_the_sum_of_its_minutes() {
+        let steps = [point(7, 1, 100), point(9, 3, 500), point(2, 0, 0)];
+        let hour = Point::over(&steps);
+        let value = |series| hour.get(series);
+        assert_eq!(value(Series::Ready), Some(2), "of its end");
+        assert_eq!(value(Series::Delivered), Some(4));
+        assert_eq!(value(Series::WaitMs), Some(400), "the mean of all jobs");
+        assert_eq!(value(Series::RunMs), None);
+        assert_eq!(Point::over(&[]).get(Series::Ready), None);
+    }
+
+    #[test]
+    fn a_restored_history_has_gaps_where_the_server_did_not_run() {
+        let kept = Kept { minutes: 100, hours: 10 };
+        // It stopped in minute 62, the third of hour 1.
+        let minutes: Steps = [59, 60, 62].map(|at| (at, point(at, 1, at))).into();
+        let hours: Steps = [(0, point(59, 60, 1))].into();
+        let at = |minute| History::restored(&minutes, hours.clone(), minute, kept);
+        let ready = |points: Vec<Option<Point>>| {
+            points.iter().map(|point| point.and_then(|point| point.get(Series::Ready))).collect::<Vec<_>>()
+        };
+        let soon = at(63);
+        assert_eq!(ready(soon.last(Range::ThreeHours)), [Some(59), Some(60), None, Some(62)]);
+        assert_eq!(ready(soon.last(Range::Week)), [Some(59)], "the second hour has not ended");
+        let later = at(183);
+        assert_eq!(later.last(Range::Day).len(), 100);
+        assert_eq!(ready(later.last(Range::Week)), [Some(59), Some(62), None], "hours 0, 1 and 2");
+        let hour = later.last(Range::Week)[1].unwrap();
+        assert_eq!((hour.get(Series::Delivered), hour.get(Series::WaitMs)), (Some(2), Some(61)));
+        assert_eq!(
+            at(61).last(Range::Day).len(),
+            2,
+            "the clock was set back: later points are not of the past"
+        );
     }
 }

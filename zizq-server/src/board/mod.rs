@@ -8,6 +8,7 @@
 mod history;
 mod rates;
 mod rows;
+mod stored;
 mod totals;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +22,8 @@ use crate::clock::{self, Time};
 use crate::engine::command::jobs::JobCounts;
 use crate::engine::command::report::{GetReport, Report, StreamCounts, Tally};
 use crate::run::handle::{CallError, Handle};
-use history::Steps;
+use crate::store::record::HistoryStep;
+use history::{Beat, Step};
 pub(crate) use history::{Point, Range, Series};
 pub(crate) use rates::{Flow, Rates};
 use rows::Rows;
@@ -41,6 +43,8 @@ pub(crate) struct Board {
     state: Arc<Mutex<State>>,
     /// When the last report was asked for, by the clock that never steps; locked while one is under way.
     asked_at: Arc<tokio::sync::Mutex<Option<Instant>>>,
+    /// How often the board has looked by itself.
+    ticks: watch::Sender<u64>,
 }
 
 /// What metrics show.
@@ -63,21 +67,28 @@ pub(crate) struct Sample {
 struct State {
     rows: Rows,
     totals: Totals,
-    steps: Steps,
+    beat: Beat,
     started: Time,
 }
 
 impl Board {
-    /// A board that knows nothing yet. [`Self::follow`] keeps it up to date.
-    pub(crate) fn new(engine: Handle) -> Self {
+    /// A board that knows nothing but how things developed before the server stopped. [`Self::follow`] keeps it up to
+    /// date.
+    pub(crate) fn new(engine: Handle, history: Vec<HistoryStep>) -> Self {
         let started = clock::now();
-        let (rows, steps) = (Rows::new(MAX_TRACKED), Steps::starting(started.wall));
-        let state = State { rows, totals: Totals::default(), steps, started };
-        Self { engine, state: Arc::new(Mutex::new(state)), asked_at: Arc::default() }
+        let (rows, beat) = (Rows::new(MAX_TRACKED), Beat::starting(started.wall));
+        let mut state = State { rows, totals: Totals::default(), beat, started };
+        state.restore(history, started);
+        Self {
+            engine,
+            state: Arc::new(Mutex::new(state)),
+            asked_at: Arc::default(),
+            ticks: watch::Sender::default(),
+        }
     }
 
-    /// Keeps the board up to date until the server stops.
-    pub(crate) async fn follow(self, mut closing: watch::Receiver<bool>) {
+    /// Keeps the board up to date until the server stops. `keep` stores the history, once a minute.
+    pub(crate) async fn follow(self, mut closing: watch::Receiver<bool>, keep: impl Fn(Vec<HistoryStep>)) {
         // In the middle of seconds, so that each second has exactly one tick.
         let first = (TICK / 2 + TICK).saturating_sub(Duration::from_millis(clock::now().wall % 1_000));
         let mut ticks = interval_at(Instant::now() + first, TICK);
@@ -89,8 +100,17 @@ impl Board {
             }
             // While the store is closed the board shows what it knew.
             drop(self.refresh().await);
-            self.state().tick(clock::now());
+            let steps = self.state().tick(clock::now());
+            if !steps.is_empty() {
+                keep(steps);
+            }
+            self.ticks.send_modify(|ticks| *ticks += 1);
         }
+    }
+
+    /// Changes each time the board has looked by itself: once a second.
+    pub(crate) fn ticks(&self) -> watch::Receiver<u64> {
+        self.ticks.subscribe()
     }
 
     /// Waits until the board includes everything that was committed before this call.
@@ -133,9 +153,9 @@ impl Board {
         tokio::task::spawn_blocking(select).await.unwrap_or_default()
     }
 
-    /// The names of the queues that have jobs, sorted.
-    pub(crate) fn names(&self) -> Vec<QueueName> {
-        self.state().rows.names()
+    /// The names of all queues of a list, whatever its limit, sorted.
+    pub(crate) fn names(&self, selection: &Selection) -> Vec<QueueName> {
+        self.state().rows.names(selection)
     }
 
     /// One queue, if it has jobs, workers or a pause, or had jobs lately.
@@ -180,9 +200,13 @@ impl State {
         self.totals.add(happened, now.up);
     }
 
-    fn tick(&mut self, now: Time) {
-        let ended = self.steps.pass(now.wall);
+    /// Handles the end of a second. Returns what is to be stored of the history.
+    fn tick(&mut self, now: Time) -> Vec<HistoryStep> {
+        let ended = self.beat.pass(now.wall);
         self.totals.tick(self.rows.totals(), ended);
         self.rows.tick(ended, now.up);
+        let steps = [(Step::Minute, ended.minute), (Step::Hour, ended.hour)];
+        let ended = steps.into_iter().filter(|(_, ended)| ended.is_some());
+        ended.flat_map(|(step, _)| self.to_store(step, now.wall)).collect()
     }
 }

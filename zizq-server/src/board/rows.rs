@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use protocol::job::Status;
 use protocol::name::QueueName;
 
-use super::history::{Ended, History, Point, Range};
+use super::history::{Ended, History, Kept, Point, Range, Step};
 use super::rates::{Flow, Rates};
 use crate::engine::command::jobs::JobCounts;
 use crate::engine::command::queues::QueueState;
@@ -17,7 +17,7 @@ use crate::job::id::QueueId;
 /// How long an empty queue stays tracked, in milliseconds: metrics must not vanish between two bursts.
 const TRACKED_MS: u64 = 3_600_000;
 /// How many minutes and hours of a tracked queue are kept.
-const KEPT: (usize, usize) = (180, 168);
+pub(super) const KEPT: Kept = Kept { minutes: 180, hours: 168 };
 
 /// A queue, as it is shown.
 #[derive(Debug, Clone)]
@@ -301,6 +301,28 @@ impl Rows {
         gone.iter().for_each(|name| drop(self.by_name.remove(name)));
     }
 
+    /// The points of the minute or hour that has just ended, of the tracked queues in which there was anything.
+    pub(super) fn newest(&self, step: Step) -> Vec<(QueueName, Point)> {
+        let point = |(name, row): (&QueueName, &Row)| {
+            let point = row.tracked.as_ref()?.history.newest(step)?;
+            (!point.is_empty()).then(|| (name.clone(), point))
+        };
+        self.by_name.iter().filter_map(point).collect()
+    }
+
+    /// Tracks a queue that was tracked before the server stopped, as long as there is room.
+    pub(super) fn restore(&mut self, name: QueueName, history: History, now: u64) {
+        if self.tracked >= self.max_tracked {
+            return;
+        }
+        let row = self.by_name.entry(name.clone()).or_insert_with(|| Row::new(name));
+        if row.tracked.is_none() {
+            self.tracked += 1;
+        }
+        let (tally, empty_since) = (Tally::default(), Some(now));
+        row.tracked = Some(Box::new(Tracked { tally, history, empty_since }));
+    }
+
     fn show(&self, row: &Row, now: u64) -> QueueRow {
         let mut state = row.state.clone();
         state.workers += self.for_all;
@@ -323,9 +345,9 @@ impl Rows {
         self.untracked
     }
 
-    pub(super) fn names(&self) -> Vec<QueueName> {
-        let with_jobs = self.by_name.iter().filter(|(_, row)| row.state.counts.stored.total() > 0);
-        with_jobs.map(|(name, _)| name.clone()).collect()
+    pub(super) fn names(&self, selection: &Selection) -> Vec<QueueName> {
+        let accepted = self.by_name.iter().filter(|(_, row)| selection.accepts(&row.state));
+        accepted.map(|(name, _)| name.clone()).collect()
     }
 
     pub(super) fn history(&self, name: &QueueName, range: Range) -> Option<Vec<Option<Point>>> {

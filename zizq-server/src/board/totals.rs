@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::history::{Ended, History, Point, Range, Ring, Step};
+use super::history::{Ended, History, Kept, Point, Range, Seconds, Step};
 use super::rates::Rates;
 use super::rows::{Rows, Sums};
 use crate::clock::Time;
@@ -10,10 +10,8 @@ use crate::engine::command::jobs::JobCounts;
 use crate::engine::command::report::{Report, StreamCounts, Tally};
 use crate::histogram::Histogram;
 
-/// How many seconds are kept.
-const SECONDS: usize = 600;
 /// How many minutes and hours are kept.
-const KEPT: (usize, usize) = (1_440, 720);
+pub(super) const KEPT: Kept = Kept { minutes: 1_440, hours: 720 };
 /// Percentiles are about the times of this many last seconds.
 const RECENT: usize = 60;
 
@@ -64,8 +62,8 @@ pub(super) struct Totals {
     /// What has happened in this second, and in the one before.
     second: Tally,
     last_second: Tally,
-    seconds: Ring,
-    history: History,
+    seconds: Seconds,
+    pub history: History,
 }
 
 impl Totals {
@@ -88,7 +86,7 @@ impl Totals {
     pub(super) fn tick(&mut self, sums: &Sums, ended: Ended) {
         if let Some(gap) = ended.second {
             self.last_second = std::mem::take(&mut self.second);
-            self.seconds.push(Point::new(&sums.counts, &self.last_second), gap, SECONDS);
+            self.seconds.turn(gap, Point::new(&sums.counts, &self.last_second));
         }
         self.history.turn(ended, &sums.counts, KEPT);
         let present = std::mem::take(&mut self.present);

@@ -1,5 +1,6 @@
 //! Flags and `ZIZQ_*` environment variables.
 
+mod shown;
 #[cfg(test)]
 mod tests;
 
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Args, Parser, Subcommand, ValueEnum};
 use jiff::tz::TimeZone;
 use protocol::job::Backoff;
 use protocol::unit;
@@ -49,16 +50,21 @@ enum Subcommands {
 
 impl Cli {
     /// The task that the command line selects.
-    #[must_use]
-    pub fn into_task(self) -> Task {
+    fn into_task(self, matches: &ArgMatches) -> Task {
+        let with_settings = |mut config: Box<Config>| {
+            config.settings = shown::settings(matches);
+            Task::Serve(config)
+        };
         match self.command {
-            Some(Subcommands::Serve(config)) => Task::Serve(config),
+            Some(Subcommands::Serve(config)) => with_settings(config),
             Some(Subcommands::Health(health)) => Task::Health(health),
             Some(Subcommands::JqHelper { memory }) => Task::JqHelper { memory },
-            None => Task::Serve(Box::new(self.serve)),
+            None => with_settings(Box::new(self.serve)),
         }
     }
 }
+
+pub use shown::{Setting, Source};
 
 /// The port of a server unless another one is chosen.
 pub const DEFAULT_PORT: u16 = 7890;
@@ -133,6 +139,9 @@ pub struct Config {
     /// The log format; default: pretty on a terminal, json elsewhere
     #[arg(long, env = "ZIZQ_LOG_FORMAT")]
     log_format: Option<LogFormat>,
+    /// All settings, as they were written.
+    #[arg(skip)]
+    pub settings: Vec<Setting>,
 }
 
 /// Who may call the server.
@@ -255,7 +264,7 @@ pub enum LogFormat {
 impl Config {
     /// The settings of the engine.
     #[must_use]
-    pub fn settings(&self) -> Settings {
+    pub fn engine(&self) -> Settings {
         let jobs = &self.jobs;
         let short = |duration| u32::try_from(millis(duration)).unwrap_or(u32::MAX);
         Settings {

@@ -125,11 +125,31 @@ fn a_filter_for_one_part_leaves_the_rest_at_info() {
 
 #[test]
 fn serve_is_the_default() {
-    let config = |args: &[&str]| match Cli::try_parse_from(args).map(Cli::into_task) {
+    let config = |args: &[&str]| match Cli::task_of(args) {
         Ok(Task::Serve(config)) => Some(config.port),
         _ => None,
     };
     assert_eq!(config(&["zizq-server", "--port", "1"]), Some(1));
     assert_eq!(config(&["zizq-server", "serve", "--port", "2"]), Some(2));
     assert_eq!(config(&["zizq-server", "--port", "65536"]), None);
+}
+
+#[test]
+fn settings_are_shown_as_they_were_written() {
+    for command in [&["zizq-server"][..], &["zizq-server", "serve"]] {
+        let args =
+            command.iter().chain(&["--heartbeat-interval", "1s", "--allowed-host", "a.example,b.example"]);
+        let Ok(Task::Serve(config)) = Cli::task_of(args) else { panic!("it serves") };
+        let shown = |flag: &str| {
+            let setting = config.settings.iter().find(|setting| setting.flag == flag).unwrap();
+            (setting.variable.as_deref(), setting.value.as_deref(), setting.source)
+        };
+        let flag = |variable, value| (Some(variable), Some(value), Source::Flag);
+        assert_eq!(shown("--heartbeat-interval"), flag("ZIZQ_HEARTBEAT_INTERVAL", "1s"));
+        assert_eq!(shown("--allowed-host"), flag("ZIZQ_ALLOWED_HOST", "a.example,b.example"));
+        assert_eq!(shown("--salvage"), (None, Some("false"), Source::Default));
+        assert_eq!(shown("--default-timeout"), (Some("ZIZQ_DEFAULT_TIMEOUT"), None, Source::Default));
+        assert_eq!(shown("--cache-size"), (Some("ZIZQ_CACHE_SIZE"), Some("64MB"), Source::Default));
+        assert!(config.settings.iter().all(|setting| !["--help", "--version"].contains(&&*setting.flag)));
+    }
 }

@@ -12,6 +12,7 @@ use super::sweep::{Sweep, is_gone};
 use super::tail::{Part, Tail};
 use super::{Attempt, Excerpt};
 use crate::store::disk::DiskStore;
+use crate::store::record::HistoryStep;
 use crate::store::{Store, StoreError};
 
 /// How long output stays in memory before it is written: output of short jobs is never written if they are deleted by
@@ -45,6 +46,10 @@ pub(super) enum Request {
         of: Attempt,
         reply: oneshot::Sender<watch::Receiver<()>>,
     },
+    /// Stores steps of the history of statistics.
+    KeepHistory(Vec<HistoryStep>),
+    /// Reads them all.
+    ReadHistory(oneshot::Sender<Result<Vec<HistoryStep>, StoreError>>),
     /// A job was deleted.
     Forget(JobId),
     /// Many jobs may have been deleted.
@@ -195,6 +200,19 @@ impl Keeper {
                 drop(reply.send(watched.subscribe()));
                 self.write_at.get_or_insert_with(|| Instant::now() + WRITE_EVERY);
             }
+            Request::KeepHistory(steps) => {
+                // The space that is left is for jobs.
+                if !self.jobs.is_full_for_output() {
+                    let kept = self.shelf.store_history(&steps);
+                    self.note(kept);
+                    self.recount();
+                }
+            }
+            Request::ReadHistory(reply) => {
+                let history =
+                    if self.jobs.is_full_for_output() { Ok(Vec::new()) } else { self.shelf.history() };
+                drop(reply.send(history));
+            }
             Request::Forget(id) => {
                 self.let_go(|of, _| of.id == id);
                 // What remains is swept later.
@@ -295,7 +313,7 @@ impl Keeper {
             Ok(()) => self.is_failing = false,
             Err(error) => {
                 if !std::mem::replace(&mut self.is_failing, true) {
-                    tracing::error!(%error, "cannot store the output of jobs; jobs run on without it");
+                    tracing::error!(%error, "cannot store the output of jobs and the history; jobs run on without them");
                 }
             }
         }

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 
 use crate::store::StoreError;
 use crate::store::disk::DiskStore;
+use crate::store::record::HistoryStep;
 use keeper::{Keeper, Request};
 use shelf::Shelf;
 
@@ -119,6 +120,22 @@ impl Logs {
         let _place = self.readers.acquire().await.map_err(|_| LogError::Stopped)?;
         let (reply, answer) = oneshot::channel();
         self.send(Request::Read { id, attempt, from, reply })?;
+        Ok(answer.await.map_err(|_| LogError::Stopped)??)
+    }
+
+    /// Stores steps of the history of statistics, soon.
+    pub(crate) fn keep_history(&self, steps: Vec<HistoryStep>) {
+        drop(self.send(Request::KeepHistory(steps)));
+    }
+
+    /// Returns the history of statistics as far as it is stored. On a full disk it is not read: opening the store takes
+    /// space.
+    ///
+    /// # Errors
+    /// [`LogError`] when the disk fails.
+    pub(crate) async fn history(&self) -> Result<Vec<HistoryStep>, LogError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::ReadHistory(reply))?;
         Ok(answer.await.map_err(|_| LogError::Stopped)??)
     }
 

@@ -1,5 +1,5 @@
-//! The store of output, separate from that of the jobs, so that neither waits for the other, and damage to this one
-//! does not affect jobs.
+//! The store of output and of the history of statistics, separate from that of the jobs, so that neither waits for the
+//! other, and damage to this one does not affect jobs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use super::tail::{CHUNK, CHUNKS, Tail};
 use crate::store::batch::Batch;
 use crate::store::disk::{CacheSizes, DiskSnapshot, DiskStore};
 use crate::store::keys::{self, Area};
+use crate::store::record::HistoryStep;
 use crate::store::{Snapshot, Store, StoreError, record};
 
 const SIZES: CacheSizes = CacheSizes { cache: 4 * 1024 * 1024, memtable: 8 * 1024 * 1024 };
@@ -96,6 +97,40 @@ impl Shelf {
             }
         }
         if batch.is_empty() { Ok(()) } else { self.commit(batch) }
+    }
+
+    /// Stores steps of the history of statistics, and removes those that are too old.
+    pub(super) fn store_history(&mut self, steps: &[HistoryStep]) -> Result<(), StoreError> {
+        self.open()?;
+        let snapshot = self.store.snapshot();
+        let mut batch = Batch::default();
+        for step in steps {
+            batch.put_history(step);
+            let (from, to) = (keys::history(step.ring, 0), keys::history(step.ring, step.oldest));
+            for entry in snapshot.scan(&from, &to, false) {
+                batch.remove_history(entry?.0);
+            }
+        }
+        self.commit(batch)
+    }
+
+    /// All stored steps of the history.
+    pub(super) fn history(&mut self) -> Result<Vec<HistoryStep>, StoreError> {
+        let Some(snapshot) = self.snapshot()? else { return Ok(Vec::new()) };
+        let mut steps = Vec::new();
+        let (from, to) = (keys::start(Area::History as u8), keys::start(Area::History as u8 + 1));
+        for entry in snapshot.scan(&from, &to, false) {
+            let (key, value) = entry?;
+            let step = keys::history_parts(&key).zip(record::decode_history(&value).ok());
+            match step {
+                Some(((ring, number), points)) => steps.push(HistoryStep { ring, number, oldest: 0, points }),
+                None => tracing::error!(
+                    key = keys::shown(&key),
+                    "cannot read a part of the history; it is skipped"
+                ),
+            }
+        }
+        Ok(steps)
     }
 
     /// The bytes that are not on the disk yet.

@@ -25,7 +25,7 @@ use crate::caller::Caller;
 use crate::clock;
 use crate::engine::command::jobs::{CountJobs, FindInFlight, Seen};
 use crate::engine::command::queues::QueueIds;
-use crate::hash::HashMap;
+use crate::hash::{HashMap, HashSet};
 use crate::job::filter::Filter;
 use crate::job::id::QueueId;
 use crate::jq::{self, Admission, Busy, Helpers, JqError};
@@ -149,6 +149,19 @@ impl Reader {
             Some(seen) => self.blocking(&Arc::default(), move |look| look.whole(seen)).await,
             None => self.blocking(&Arc::default(), move |look| look.job(id)).await,
         }
+    }
+
+    /// Reads those of these jobs that exist, in any order. Payloads of jobs in flight may be left out.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub(crate) async fn jobs(&self, ids: Vec<JobId>) -> Result<Vec<Seen>, ReadError> {
+        let mut found = self.engine.ask(FindInFlight(ids.clone())).await?;
+        let held: HashSet<JobId> = found.iter().map(|seen| seen.job.id).collect();
+        let others: Vec<JobId> = ids.into_iter().filter(|id| !held.contains(id)).collect();
+        let read = move |look: &Look| others.iter().filter_map(|id| look.job(*id).transpose()).collect();
+        found.extend(self.blocking::<Vec<Seen>>(&Arc::default(), read).await?);
+        Ok(found)
     }
 
     /// Returns where to start, with the first jobs in flight. A job that leaves the engine after this is found in the

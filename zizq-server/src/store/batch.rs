@@ -187,6 +187,15 @@ impl Batch {
         self.remove(key);
     }
 
+    /// Stores a step of the history of statistics.
+    pub fn put_history(&mut self, step: &record::HistoryStep) {
+        self.put(keys::history(step.ring, step.number), |out| record::encode_history(&step.points, out));
+    }
+
+    pub fn remove_history(&mut self, key: Key) {
+        self.remove(key);
+    }
+
     /// Stores a part of the body of a bulk.
     pub fn put_bulk_part(&mut self, id: Stamp, number: u32, part: &[u8]) {
         self.put(keys::bulk_part(id, number), |out| out.extend_from_slice(part));

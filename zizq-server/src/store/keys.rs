@@ -76,6 +76,7 @@ pub enum Area {
     QueueName = 22,
     Answer = 23,
     AnswerPart = 24,
+    History = 25,
     /// After all other areas, including future ones.
     Aside = 254,
 }
@@ -224,6 +225,19 @@ pub(crate) fn moved(id: JobId) -> Key {
 pub(crate) fn log(id: JobId, attempt: u32, slot: u8) -> Key {
     let key = Builder::new(Area::Log).push(&id.to_u128().to_be_bytes());
     key.push(&attempt.to_be_bytes()).push(&[slot]).0
+}
+
+/// A step of a ring of the history of statistics.
+pub(crate) fn history(ring: u8, number: u64) -> Key {
+    Builder::new(Area::History).push(&[ring]).push(&number.to_be_bytes()).0
+}
+
+/// The ring and the number of a step of the history.
+pub(crate) fn history_parts(key: &[u8]) -> Option<(u8, u64)> {
+    let mut parts = Parts(key);
+    parts.u8()?;
+    let (ring, number) = (parts.u8()?, u64::try_from(parts.take(8)?).ok()?);
+    (history(ring, number)[..] == *key).then_some((ring, number))
 }
 
 /// The job, the attempt and the slot in the ring of a log key.

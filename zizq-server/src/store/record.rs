@@ -371,6 +371,35 @@ pub fn decode_log(record: &[u8]) -> Result<(u64, &[u8]), Damaged> {
     decode("log", record)
 }
 
+/// One step of one ring of the history of statistics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryStep {
+    pub ring: u8,
+    /// Its number since 1970.
+    pub number: u64,
+    /// The first step of the ring that is still kept.
+    pub oldest: u64,
+    pub points: Vec<HistoryPoint>,
+}
+
+/// The values of a queue, or of all together, in one step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryPoint {
+    /// Empty: all queues together.
+    pub queue: String,
+    pub values: Vec<u32>,
+}
+
+/// Appends the points of a step.
+pub(crate) fn encode_history(points: &[HistoryPoint], out: &mut Vec<u8>) {
+    encode(&points, out);
+}
+
+/// The points of a step.
+pub(crate) fn decode_history(record: &[u8]) -> Result<Vec<HistoryPoint>, Damaged> {
+    Ok(decode("history", record)?.0)
+}
+
 /// A lease that survives a restart of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseRecord {

@@ -52,13 +52,14 @@ enum Query {
     Worker,
     Ready,
     History,
+    Live,
     Attempt,
 }
 
 type Route = (&'static str, &'static str, u32, Query, About);
 
 /// Every route, how often it is called, and what with.
-const ROUTES: [Route; 71] = {
+const ROUTES: [Route; 73] = {
     use About::*;
     use Query as Q;
     [
@@ -66,8 +67,10 @@ const ROUTES: [Route; 71] = {
         ("GET", "/livez", 5, Q::None, Nothing),
         ("GET", "/readyz", 5, Q::Ready, Nothing),
         ("GET", "/version", 5, Q::None, Nothing),
+        ("GET", "/config", 1, Q::None, Nothing),
         ("GET", "/stats", 5, Q::None, Nothing),
         ("GET", "/stats/history", 5, Q::History, Nothing),
+        ("GET", "/live", 1, Q::Live, Nothing),
         ("GET", "/metrics", 2, Q::None, Nothing),
         ("GET", "/queues", 5, Q::Queues, Nothing),
         ("GET", "/queues/{queue}", 10, Q::None, Nothing),
@@ -301,6 +304,7 @@ fn write_query(rng: &mut Rng, query: Query, id: &str, path: &mut String) {
         Query::Worker => some(rng, &["worker"], 1),
         Query::Ready => some(rng, &["verbose"], 1),
         Query::History => some(rng, &["range", "queue", "series"], 2),
+        Query::Live => some(rng, &["topics", "jobs", "prefix", "order", "limit"], 3),
         Query::Attempt => some(rng, &["attempt"], 1),
     }
     if once_in(rng, 100) {
