@@ -18,6 +18,7 @@ mod job;
 mod jq;
 pub mod logging;
 mod logs;
+mod meter;
 pub mod notify;
 mod open_files;
 mod reader;

@@ -14,6 +14,7 @@ use zizq_spans::Spans;
 
 use crate::api::App;
 use crate::api::live::Live;
+use crate::api::calls::CallMeters;
 use crate::batching::{self, Batcher};
 use crate::board::Board;
 use crate::clock::{self, millis};
@@ -23,6 +24,7 @@ use crate::engine::command::{Drain, Stop};
 use crate::http::connection::{self, Host};
 use crate::http::guard::Guard;
 use crate::http::memory::Memory;
+use crate::http::meters::Meters;
 use crate::http::tls::Acceptors;
 use crate::http::work::Work;
 use crate::logs::Logs;
@@ -76,7 +78,7 @@ impl Server {
             .map_err(|e| anyhow::anyhow!("the operating system provides no random numbers: {e}"))?;
         let seed = u64::from_be_bytes(seed);
         let (core, down) = open_core(&mut store, config, seed)?;
-        let events = core.events().clone();
+        let (events, threads) = (core.events().clone(), core.meters().clone());
         let (firings, fired) = mpsc::channel(batching::MAX_FIRINGS);
         let (engine, thread) = writer::start(core, config.commit_modes(), firings, down)?;
         let logs = Logs::start(&config.root_dir.join("logs"), store.clone())?;
@@ -91,6 +93,7 @@ impl Server {
         });
         let (board, keeper) = (Board::new(engine.clone(), history), logs.clone());
         tokio::spawn(board.clone().follow(closing.clone(), move |steps| keeper.keep_history(steps)));
+        let transport = Arc::<Meters>::default();
         let app = Arc::new(App {
             reader: Reader::new(store, engine.clone(), filters),
             batcher,
@@ -104,12 +107,15 @@ impl Server {
             work: Work::new(),
             events,
             spans: Spans::from_env("zizq-server", env!("CARGO_PKG_VERSION")),
+            calls: CallMeters::new(),
+            transport: transport.clone(),
+            threads,
             heartbeat_ms: millis(config.heartbeat_interval),
             closing,
         });
         let guard = guard(config, &listener)?;
         let memory = Memory::new(limits.max_body_size);
-        let host = Host { tls, guard, memory, max_connections, service: app };
+        let host = Host { tls, guard, memory, meters: transport, max_connections, service: app };
         Ok(Self { listener, host, close, engine: thread, drain_timeout: config.drain_timeout })
     }
 

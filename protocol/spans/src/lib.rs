@@ -117,6 +117,12 @@ impl Spans {
         processor.on_end(span.finished(scope));
     }
 
+    /// How many spans did not reach the collector so far.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.0.as_ref().map_or(0, |pipe| pipe.counts.lost.load(Ordering::Relaxed))
+    }
+
     /// Sends what waits, for two seconds at most, and says what was lost.
     pub async fn close(&self) {
         let Some(pipe) = self.0.clone() else { return };

@@ -3,6 +3,7 @@
 
 mod budgets;
 mod bulk;
+pub(crate) mod calls;
 mod change;
 mod claim;
 mod contents;
@@ -38,7 +39,9 @@ mod wait;
 mod workers;
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use ::http::Response;
 use hyper::body::Incoming;
 use protocol::error::{Code, excerpt};
 use protocol::media::Format;
@@ -49,15 +52,17 @@ use crate::batching::Batcher;
 use crate::board::Board;
 use crate::config::{Limits, Setting};
 use crate::engine::outbox::AllUnread;
-use crate::http::Service;
+use crate::http::{self, Service};
 use crate::http::reply::{Answer, Refusal};
 use crate::http::request::{Request, Upload};
 use crate::http::work::Work;
 use crate::logs::Logs;
 use crate::reader::Reader;
+use crate::run;
 use crate::run::events::Hub;
 use crate::run::handle::Handle;
 use live::Live;
+use calls::CallMeters;
 use route::{Call, Matched, NoRoute};
 
 /// The state that every call can use.
@@ -74,6 +79,9 @@ pub(crate) struct App {
     pub events: Arc<Hub>,
     pub logs: Logs,
     pub spans: Spans,
+    pub calls: CallMeters,
+    pub transport: Arc<http::meters::Meters>,
+    pub threads: Arc<run::meters::Meters>,
     /// What all streams together have yet to send.
     pub unread: Arc<AllUnread>,
     /// The longest silence on a stream, in milliseconds.
@@ -83,16 +91,32 @@ pub(crate) struct App {
 }
 
 impl Service for Arc<App> {
-    /// Finds the route first; its row says how to treat the rest of the request.
     async fn answer(&self, request: &mut Request, body: &mut Upload<Incoming>) -> Answer {
-        request.held_mut().check()?;
+        let started = Instant::now();
         let matched = route::find(&request.parts.method, request.parts.uri.path());
+        let position = matched.as_ref().ok().map(|matched| matched.position);
+        let answer = self.answer_matched(matched, request, body).await;
+        let status = answer.as_ref().map_or_else(Refusal::status, Response::status);
+        self.calls.count(position, status, started);
+        answer
+    }
+}
+
+impl App {
+    /// Answers a request. The row of its route says how to treat the rest of it.
+    async fn answer_matched(
+        self: &Arc<Self>,
+        matched: Result<Matched, NoRoute>,
+        request: &mut Request,
+        body: &mut Upload<Incoming>,
+    ) -> Answer {
+        request.held_mut().check()?;
         // Unknown calls are answered in one of the supported formats.
         let negotiates = matched.as_ref().is_ok_and(|matched| matched.route.answer.negotiates());
         if !negotiates && !request.accepts_format {
             return Err(not_acceptable(request, &Format::SUPPORTED));
         }
-        let Matched { route, params } = matched.map_err(|error| no_route(request, error))?;
+        let Matched { route, params, position: _ } = matched.map_err(|error| no_route(request, error))?;
         if route.answer == route::Answer::ShortOrStream {
             bulk::shape(request)?;
         }

@@ -251,6 +251,8 @@ pub fn all() -> &'static [Route] {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Matched {
     pub route: &'static Route,
+    /// Its position in the table.
+    pub position: usize,
     pub params: Vec<String>,
 }
 
@@ -270,7 +272,7 @@ pub(super) enum NoRoute {
 pub(super) fn find(method: &Method, path: &str) -> Result<Matched, NoRoute> {
     let mut allowed = Vec::new();
     let mut fixed = false;
-    for route in &ROUTES {
+    for (position, route) in ROUTES.iter().enumerate() {
         let Some(params) = match_path(route.path, path) else { continue };
         // A literal path always wins over a variable one.
         if params.is_empty() {
@@ -280,7 +282,7 @@ pub(super) fn find(method: &Method, path: &str) -> Result<Matched, NoRoute> {
         }
         let is_head = method == Method::HEAD && route.method == Method::GET && !route.answer.negotiates();
         if route.method == method || is_head {
-            return Ok(Matched { route, params });
+            return Ok(Matched { route, position, params });
         }
         allowed.push(route.method.clone());
     }

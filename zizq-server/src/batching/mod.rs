@@ -77,6 +77,11 @@ impl Batcher {
         Self { engine, helpers, keys: Keys::default(), limit: Limit(max_payload_size) }
     }
 
+    /// How many folds ended how.
+    pub(crate) fn jq_runs(&self) -> &jq::Runs {
+        self.helpers.runs()
+    }
+
     /// Enqueues all of the jobs or none, optionally with a waiter for the end of the first.
     ///
     /// # Errors

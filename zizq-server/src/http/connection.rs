@@ -8,6 +8,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use protocol::error::Code;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 use super::exchange::{refuse, respond};
 use super::guard::Guard;
 use super::memory::Memory;
+use super::meters::Meters;
 use super::socket::Socket;
 use super::tls::Acceptors;
 use super::{Service, closed};
@@ -50,6 +52,7 @@ pub(crate) struct Host<S> {
     pub tls: Option<Acceptors>,
     pub guard: Guard,
     pub memory: Arc<Memory>,
+    pub meters: Arc<Meters>,
     pub max_connections: usize,
     pub service: S,
 }
@@ -83,12 +86,17 @@ pub(crate) async fn accept<S: Service>(
         if let Ok(place) = places.clone().try_acquire_owned() {
             let watcher = connections.watcher();
             tokio::spawn(async move {
+                let meters = host.meters.clone();
+                let _connected = meters.connect();
                 if let Err(error) = host.serve(http, socket, peer, watcher).await {
                     tracing::debug!(%peer, %error, "a connection ended with an error");
                 }
                 drop(place);
             });
-        } else if let Ok(place) = refusals.clone().try_acquire_owned() {
+            continue;
+        }
+        host.meters.refuse(Code::TooManyConnections);
+        if let Ok(place) = refusals.clone().try_acquire_owned() {
             tokio::spawn(async move {
                 drop(timeout(REFUSAL_TIMEOUT, host.refuse(http, socket)).await);
                 drop(place);
@@ -127,7 +135,7 @@ impl<S: Service> Host<S> {
         let (host, held) = (self.clone(), connection.clone());
         let service = service_fn(move |request| {
             let (host, held) = (host.clone(), held.clone());
-            async move { respond(&host.service, &host.guard, peer, held, request).await }
+            async move { respond(&host, peer, held, request).await }
         });
         let serve = async {
             match &self.tls {

@@ -12,15 +12,15 @@ use protocol::error::Code;
 use protocol::media::Format;
 
 use super::Service;
-use super::guard::{CallingPage, Guard};
+use super::connection::Host;
+use super::guard::CallingPage;
 use super::memory::{Held, Peer};
 use super::reply::{self, Body, Refusal};
 use super::request::{Request, Upload, accept, size_of_head};
 
 /// Answers one request. Every request gets an answer; if the client does not read it in time, the connection is closed.
 pub(super) async fn respond<S: Service>(
-    service: &S,
-    guard: &Guard,
+    host: &Host<S>,
     remote: SocketAddr,
     peer: Arc<Peer>,
     request: http::Request<Incoming>,
@@ -34,12 +34,15 @@ pub(super) async fn respond<S: Service>(
     let accepted_format = Format::from_accept(accepted.as_deref());
     let (accepts_format, format) = (accepted_format.is_some(), accepted_format.unwrap_or(Format::Json));
     let mut request = Request { parts, accepted, accepts_format, params, body, format, remote, held, peer };
-    let (page, answer) = match guard.check(&request.parts) {
+    let (page, answer) = match host.guard.check(&request.parts) {
         Err(refusal) => (CallingPage::default(), Err(refusal)),
         Ok(page) if page.asks_first(&request.parts) => (page, Ok(reply::no_content())),
-        Ok(page) => (page, service.answer(&mut request, &mut upload).await),
+        Ok(page) => (page, host.service.answer(&mut request, &mut upload).await),
     };
-    let mut answer = answer.unwrap_or_else(|refusal| refusal.into_response(format));
+    let mut answer = answer.unwrap_or_else(|refusal| {
+        host.meters.refuse(refusal.code());
+        refusal.into_response(format)
+    });
     page.allow(&request.parts, answer.headers_mut());
     if is_head {
         answer = reply::head_of(answer);

@@ -6,6 +6,7 @@ pub(crate) mod connection;
 mod exchange;
 pub(crate) mod guard;
 pub(crate) mod memory;
+pub(crate) mod meters;
 mod pace;
 pub(crate) mod query;
 pub(crate) mod reply;

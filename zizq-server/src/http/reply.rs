@@ -116,6 +116,11 @@ impl Refusal {
         Self(Box::new(Reason { code, error: error.into(), supported: Vec::new(), changed: None, header }))
     }
 
+    /// The status of its response.
+    pub(crate) fn status(&self) -> StatusCode {
+        status_of(self.0.code)
+    }
+
     /// What it is, for programs.
     pub(crate) const fn code(&self) -> Code {
         self.0.code

@@ -13,6 +13,7 @@ mod fair;
 pub(crate) mod fold;
 pub(crate) mod helper;
 mod program;
+mod runs;
 mod session;
 mod wire;
 
@@ -28,6 +29,8 @@ use crate::caller::Caller;
 use crate::clock;
 use fair::{FairSemaphore, Permit};
 use session::Helper;
+pub(crate) use runs::Runs;
+use runs::End;
 pub(crate) use session::{FoldError, Session};
 
 /// How long a request waits for other expressions: an answer is due within half a minute.
@@ -84,6 +87,7 @@ pub(crate) struct Helpers {
     /// A permit per busy helper.
     turns: Arc<FairSemaphore>,
     idle: Mutex<Vec<Helper>>,
+    runs: Runs,
 }
 
 impl Helpers {
@@ -94,7 +98,7 @@ impl Helpers {
         // A caller may have all of them while nobody else waits: turns are short.
         let turns = FairSemaphore::new(helpers, helpers);
         let places = FairSemaphore::new(MAX_SESSIONS, MAX_OF_CALLER);
-        Arc::new(Self { limits, places, turns, idle: Mutex::default() })
+        Arc::new(Self { limits, places, turns, idle: Mutex::default(), runs: Runs::default() })
     }
 
     /// Waits until another expression of this caller may run. Its `now` is the time at which it started to wait.
@@ -117,8 +121,17 @@ impl Helpers {
     /// # Errors
     /// [`Busy`] after [`PATIENCE`]. The same limit applies to each turn.
     pub(crate) async fn admit_soon(self: &Arc<Self>, caller: Caller) -> Result<Admission, Busy> {
-        let admission = timeout(PATIENCE, self.admit(caller)).await.map_err(|_| Busy)?;
+        let admission = timeout(PATIENCE, self.admit(caller)).await;
+        let admission = admission.map_err(|_| {
+            self.runs.count(End::Busy);
+            Busy
+        })?;
         Ok(Admission { patience: PATIENCE, ..admission })
+    }
+
+    /// How many expressions ended how.
+    pub(crate) const fn runs(&self) -> &Runs {
+        &self.runs
     }
 
     /// Keeps an idle helper for later, unless there are enough.

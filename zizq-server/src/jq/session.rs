@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::fair::Permit;
 use super::fold::{Folded, Task, Turn};
 use super::program::{Verdict, no_condition};
+use super::runs::End;
 use super::wire::{self, TIME_BYTES, packed, push_payload, split_frame, write_frame};
 use super::{Admission, Busy, GLANCE, JqError, Limits};
 
@@ -124,6 +125,8 @@ pub(crate) struct Session {
     /// Held while the helper is busy.
     turn: Option<Permit>,
     body: Vec<u8>,
+    /// How it ended, as far as is known.
+    end: End,
 }
 
 impl Admission {
@@ -150,7 +153,7 @@ impl Admission {
                 }
                 Ok(session)
             }
-            (_, why) => Err(JqError::Invalid(String::from_utf8_lossy(&why).into_owned())),
+            (_, why) => Err(session.fails(JqError::Invalid(String::from_utf8_lossy(&why).into_owned()))),
         }
     }
 
@@ -165,8 +168,12 @@ impl Admission {
     fn open(self) -> Result<Session, JqError> {
         let limits = self.helpers.limits;
         let helper = self.helpers.take().map_or_else(|| Helper::start(limits), Ok);
-        let helper = Some(helper.map_err(|error| JqError::Unavailable(error.to_string()))?);
-        Ok(Session { admission: self, helper, left: limits.time, sent: None, turn: None, body: Vec::new() })
+        let helper = Some(helper.map_err(|error| {
+            self.helpers.runs.count(End::Unavailable);
+            JqError::Unavailable(error.to_string())
+        })?);
+        let (left, body, end) = (limits.time, Vec::new(), End::Done);
+        Ok(Session { admission: self, helper, left, sent: None, turn: None, body, end })
     }
 }
 
@@ -231,13 +238,13 @@ impl Session {
             };
             if verdicts.is_empty() || verdicts.len() > count - matches.len() {
                 self.helper = None;
-                return Err(JqError::Unavailable("unexpected reply of the helper".to_owned()));
+                return Err(self.fails(JqError::Unavailable("unexpected reply of the helper".to_owned())));
             }
             let took = Duration::from_micros(u64::from_be_bytes(*time));
             self.left = self.left.saturating_sub(took);
             total += took;
             for verdict in verdicts {
-                matches.push(is_match(*verdict)?);
+                matches.push(is_match(*verdict).map_err(|error| self.fails(error))?);
             }
             if matches.len() == count {
                 return Ok((matches, total));
@@ -260,7 +267,7 @@ impl Session {
             match kind {
                 wire::TURN => {
                     turns.push(postcard::from_bytes(&body).map_err(|_| self.out_of_step())?);
-                    let turn = self.admission.turn();
+                    let turn = self.admission.turn().map_err(|error| self.fails(error));
                     if turn.is_err() {
                         // The next helper continues with the rest.
                         self.helper = None;
@@ -272,6 +279,7 @@ impl Session {
                     return Ok((turns, folded));
                 }
                 wire::WRONG => {
+                    self.end = End::Invalid;
                     let error = String::from_utf8_lossy(&body).into_owned();
                     return Err(FoldError::Wrong { index, error });
                 }
@@ -281,13 +289,13 @@ impl Session {
     }
 
     fn out_of_step(&mut self) -> FoldError {
-        self.helper = None;
+        (self.helper, self.end) = (None, End::Unavailable);
         FoldError::Unavailable("unexpected reply of the helper".to_owned())
     }
 
     fn send(&mut self, kind: u8, body: &[u8], count: usize) -> Result<(), JqError> {
-        let turn = self.admission.turn()?;
-        let Some(helper) = &mut self.helper else { return Err(gone()) };
+        let turn = self.admission.turn().map_err(|error| self.fails(error))?;
+        let Some(helper) = &mut self.helper else { return Err(self.fails(gone())) };
         self.turn = Some(turn);
         self.sent = Some((Instant::now(), count));
         // A helper that has died is noticed when its answer is awaited.
@@ -297,7 +305,7 @@ impl Session {
 
     fn reply(&mut self) -> Result<(u8, Vec<u8>), JqError> {
         let (Some(helper), Some((sent, _))) = (&mut self.helper, self.sent.take()) else {
-            return Err(gone());
+            return Err(self.fails(gone()));
         };
         let admission = &self.admission;
         let received = helper.receive(sent + self.left, || admission.is_abandoned());
@@ -309,7 +317,13 @@ impl Session {
             Err(_) => helper.last_words(),
         };
         self.helper = None;
-        Err(JqError::Stopped(stopped))
+        Err(self.fails(JqError::Stopped(stopped)))
+    }
+
+    /// Notes why it ends.
+    fn fails(&mut self, error: JqError) -> JqError {
+        self.end = End::from(&error);
+        error
     }
 }
 
@@ -329,6 +343,7 @@ fn gone() -> JqError {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        self.admission.helpers.runs.count(self.end);
         let Some(mut helper) = self.helper.take() else { return };
         let idle = match self.sent.take() {
             None => true,

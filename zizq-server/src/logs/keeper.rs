@@ -1,6 +1,7 @@
 //! The thread that owns all output: writes, reads and requests go through it one after the other.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
@@ -10,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use super::shelf::Shelf;
 use super::sweep::{Sweep, is_gone};
 use super::tail::{Part, Tail};
-use super::{Attempt, Excerpt};
+use super::{Attempt, Excerpt, Meters};
 use crate::store::disk::DiskStore;
 use crate::store::record::HistoryStep;
 use crate::store::{Store, StoreError};
@@ -76,6 +77,7 @@ pub(super) struct Keeper {
     look_at: Option<Instant>,
     /// Whether a failure was already logged.
     is_failing: bool,
+    meters: Arc<Meters>,
 }
 
 struct Held {
@@ -85,7 +87,12 @@ struct Held {
 }
 
 impl Keeper {
-    pub(super) fn new(requests: Receiver<Request>, jobs: DiskStore, shelf: Shelf) -> Self {
+    pub(super) fn new(
+        requests: Receiver<Request>,
+        jobs: DiskStore,
+        shelf: Shelf,
+        meters: Arc<Meters>,
+    ) -> Self {
         let max_bytes = usize::try_from(jobs.gathered_output(MAX_BYTES)).unwrap_or(usize::MAX);
         Self {
             requests,
@@ -100,6 +107,7 @@ impl Keeper {
             sweep: Sweep::new(),
             look_at: Some(Instant::now()),
             is_failing: false,
+            meters,
         }
     }
 
@@ -187,6 +195,8 @@ impl Keeper {
         match request {
             Request::Append { of, text, room } => {
                 let appended = self.append(of, &text);
+                let Meters { taken, dropped } = &*self.meters;
+                if appended.is_ok() { taken } else { dropped }.add(text.len() as u64);
                 self.note(appended);
                 drop(room);
             }

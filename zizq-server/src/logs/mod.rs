@@ -21,6 +21,7 @@ use protocol::log::MAX_LOG_BYTES;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::timeout;
 
+use crate::meter::Counter;
 use crate::store::StoreError;
 use crate::store::disk::DiskStore;
 use crate::store::record::HistoryStep;
@@ -81,6 +82,16 @@ pub(crate) struct Logs {
     room: Arc<Semaphore>,
     readers: Arc<Semaphore>,
     followers: Arc<Semaphore>,
+    meters: Arc<Meters>,
+}
+
+/// What has become of output, in bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Meters {
+    /// Taken in.
+    pub taken: Counter,
+    /// Refused or lost, because there was no space for it, or the disk failed.
+    pub dropped: Counter,
 }
 
 impl Logs {
@@ -90,11 +101,12 @@ impl Logs {
     /// When the thread cannot be started.
     pub(crate) fn start(folder: &Path, jobs: DiskStore) -> std::io::Result<Self> {
         let (sender, requests) = crossbeam_channel::unbounded();
-        let keeper = Keeper::new(requests, jobs.clone(), Shelf::new(folder, &jobs));
+        let meters = Arc::<Meters>::default();
+        let keeper = Keeper::new(requests, jobs.clone(), Shelf::new(folder, &jobs), meters.clone());
         std::thread::Builder::new().name("logs".to_owned()).spawn(move || keeper.run())?;
         let permits = |n| Arc::new(Semaphore::new(n));
         let (room, readers, followers) = (permits(ROOM), permits(MAX_READERS), permits(MAX_FOLLOWERS));
-        Ok(Self { requests: sender, jobs, room, readers, followers })
+        Ok(Self { requests: sender, jobs, room, readers, followers, meters })
     }
 
     /// Appends lines.
@@ -102,6 +114,15 @@ impl Logs {
     /// # Errors
     /// [`LogError`] when the disk is full, or too much arrives at once.
     pub(crate) async fn append(&self, of: Attempt, text: Vec<u8>) -> Result<(), LogError> {
+        let bytes = text.len() as u64;
+        let appended = self.take_in(of, text).await;
+        if appended.is_err() {
+            self.meters.dropped.add(bytes);
+        }
+        appended
+    }
+
+    async fn take_in(&self, of: Attempt, text: Vec<u8>) -> Result<(), LogError> {
         const _: () = assert!(MAX_LOG_BYTES < ROOM);
         if self.jobs.is_full_for_output() {
             return Err(LogError::Full);
@@ -137,6 +158,11 @@ impl Logs {
         let (reply, answer) = oneshot::channel();
         self.send(Request::ReadHistory(reply))?;
         Ok(answer.await.map_err(|_| LogError::Stopped)??)
+    }
+
+    /// What has become of output.
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.meters
     }
 
     /// Reserves a place for a follower; `None` if all are taken.

@@ -8,6 +8,7 @@ use protocol::id::JobId;
 use protocol::job::Status;
 
 use super::contents::{Contents, Shown};
+use super::counted::For;
 use super::look::Look;
 use super::progress::Progress;
 use super::{ReadError, Reader};
@@ -69,7 +70,7 @@ impl Reader {
         let turn = self.turn(caller, &filter, &self.changes, true).await?;
         let start = self.start(&filter, None, false).await?;
         let slices = self.slices.clone();
-        self.blocking(progress, move |look| {
+        self.blocking(For::Change, progress, move |look| {
             let mut only = filter.clone();
             // The ids are known by now, and the payload, which jq reads, does not change.
             (only.ids, only.jq) = (None, None);
@@ -133,7 +134,7 @@ impl Reader {
         let turn = self.turn(caller, &filter, &self.scans, true).await?;
         let start = self.start(&filter, None, false).await?;
         let about = if is_counted { SAMPLE } else { usize::MAX };
-        self.blocking(progress, move |look| {
+        self.blocking(For::Change, progress, move |look| {
             look.select(&filter, turn, start, about, |seen| {
                 if !is_counted {
                     matches.count += 1;

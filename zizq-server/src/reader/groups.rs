@@ -7,6 +7,7 @@ use std::sync::Arc;
 use protocol::id::JobId;
 use protocol::payload::cut;
 
+use super::counted::For;
 use super::{ReadError, Reader};
 use crate::caller::Caller;
 use crate::engine::command::jobs::Seen;
@@ -103,7 +104,7 @@ impl Reader {
     ) -> Result<Groups, ReadError> {
         let turn = self.turn(caller, &filter, &self.scans, false).await?;
         let start = self.start(&filter, None, true).await?;
-        self.blocking(&Arc::default(), move |look| {
+        self.blocking(For::Groups, &Arc::default(), move |look| {
             let mut tally = Tally::default();
             let about = usize::try_from(newest).unwrap_or(usize::MAX);
             let mut exact = true;

@@ -6,6 +6,7 @@ use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::QueueName;
 
+use super::counted::Counted;
 use super::progress::Progress;
 use super::sieve::Sieve;
 use super::walk::{Held, Walk};
@@ -18,7 +19,6 @@ use crate::job::draw::DrawId;
 use crate::job::filter::Filter;
 use crate::job::id::{QueueId, Stamp};
 use crate::run::handle::Handle;
-use crate::store::disk::DiskSnapshot;
 use crate::store::record::QueueRecord;
 use crate::store::view::{self, Run};
 
@@ -26,7 +26,7 @@ use crate::store::view::{self, Run};
 const CHUNK: usize = 256;
 
 pub(super) struct Look {
-    pub snapshot: DiskSnapshot,
+    pub snapshot: Counted,
     pub engine: Handle,
     pub runtime: tokio::runtime::Handle,
     pub now: u64,

@@ -3,6 +3,7 @@
 
 mod change;
 mod contents;
+mod counted;
 mod groups;
 mod look;
 mod progress;
@@ -33,6 +34,7 @@ use crate::run::handle::{CallError, Handle};
 use crate::store::disk::{DiskStore, Usage};
 use crate::store::record::ErrorRecord;
 use crate::store::{Store, StoreError, view};
+use counted::{Counted, Entries, For};
 use look::{Look, Start};
 
 /// Why a read failed.
@@ -68,6 +70,7 @@ pub(crate) struct Reader {
     /// The permit for the slice of such a change that the engine handles.
     slices: Arc<Semaphore>,
     jq: Arc<Helpers>,
+    entries: Arc<Entries>,
 }
 
 /// A part of the list of jobs that match a filter.
@@ -102,17 +105,19 @@ impl Reader {
             changes: permits(MAX_CHANGES),
             slices: permits(1),
             jq: Helpers::new(filters),
+            entries: Arc::default(),
         }
     }
 
     /// Runs blocking disk access on a thread where it delays no one.
     async fn blocking<T: Send + 'static>(
         &self,
+        what: For,
         progress: &Arc<Progress>,
         read: impl FnOnce(&Look) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
         let look = Look {
-            snapshot: self.store.snapshot(),
+            snapshot: Counted::new(self.store.snapshot(), self.entries.clone(), what),
             engine: self.engine.clone(),
             runtime: tokio::runtime::Handle::current(),
             now: clock::now().wall,
@@ -146,8 +151,8 @@ impl Reader {
         // Ask the engine before the store: a job that ends in between is then missing, rather than wrongly ready.
         match self.engine.ask(FindInFlight(vec![id])).await?.pop() {
             Some(seen) if seen.job.left_bytes == 0 => Ok(Some(seen)),
-            Some(seen) => self.blocking(&Arc::default(), move |look| look.whole(seen)).await,
-            None => self.blocking(&Arc::default(), move |look| look.job(id)).await,
+            Some(seen) => self.blocking(For::Job, &Arc::default(), move |look| look.whole(seen)).await,
+            None => self.blocking(For::Job, &Arc::default(), move |look| look.job(id)).await,
         }
     }
 
@@ -207,7 +212,7 @@ impl Reader {
         let turn = self.turn(caller, &filter, &self.scans, false).await?;
         let most = most();
         let start = self.start(&filter, from, descending).await?;
-        self.blocking(&Arc::default(), move |look| {
+        self.blocking(For::List, &Arc::default(), move |look| {
             let (mut page, mut bytes) = (Vec::new(), 0);
             look.select(&filter, turn, start, limit + 1, |seen| {
                 let seen = if contents.needs_payload() { look.whole(seen)? } else { Some(seen) };
@@ -244,7 +249,7 @@ impl Reader {
         }
         let turn = self.turn(caller, &filter, &self.scans, false).await?;
         let start = self.start(&filter, None, false).await?;
-        self.blocking(&Arc::default(), move |look| {
+        self.blocking(For::Count, &Arc::default(), move |look| {
             let (mut count, mut exact) = (0, true);
             look.select(&filter, turn, start, usize::MAX, |_| {
                 exact = count < at_most;
@@ -266,7 +271,17 @@ impl Reader {
     ) -> Result<HashMap<QueueName, u64>, ReadError> {
         let _place = self.scans.acquire().await.map_err(|_| CallError::Stopped)?;
         let ids = self.engine.ask(QueueIds(queues.to_vec())).await?;
-        self.blocking(&Arc::default(), move |look| look.oldest_ready(&ids)).await
+        self.blocking(For::OldestReady, &Arc::default(), move |look| look.oldest_ready(&ids)).await
+    }
+
+    /// How many entries of the store were read, by what for.
+    pub(crate) fn entries(&self) -> impl IntoIterator<Item = (&'static str, u64)> {
+        self.entries.get()
+    }
+
+    /// How many filters ended how.
+    pub(crate) fn jq_runs(&self) -> &jq::Runs {
+        self.jq.runs()
     }
 
     /// The space that the jobs take on the disk, and what is left there.
@@ -295,7 +310,7 @@ impl Reader {
         most: usize,
         attempts: impl FnOnce(u32) -> Vec<u32> + Send + 'static,
     ) -> Result<Option<(Vec<(u32, ErrorRecord)>, bool)>, ReadError> {
-        self.blocking(&Arc::default(), move |look| {
+        self.blocking(For::Errors, &Arc::default(), move |look| {
             let Some(seen) = look.job(id)? else { return Ok(None) };
             let (mut errors, mut bytes) = (Vec::new(), 0);
             for attempt in attempts(seen.job.attempts) {

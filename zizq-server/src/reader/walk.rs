@@ -8,12 +8,12 @@ use bytes::Bytes;
 use protocol::id::JobId;
 use protocol::name::QueueName;
 
+use super::counted::Counted;
 use super::look::{Found, Start};
 use super::{ReadError, readable};
 use crate::engine::command::jobs::{ListInFlight, Seen};
 use crate::job::id::Stamp;
 use crate::run::handle::Handle;
-use crate::store::disk::DiskSnapshot;
 use crate::store::record;
 use crate::store::view::Run;
 
@@ -48,7 +48,7 @@ impl Walk {
     /// `bounds`: after which job it begins, and the first stamp of those that are not asked for.
     /// If a job is both in a run of the store and in flight, the store wins.
     pub(super) fn new(
-        snapshot: &DiskSnapshot,
+        snapshot: &Counted,
         runs: Vec<Run>,
         held: Option<Held>,
         bounds: (Option<JobId>, Option<JobId>),

@@ -2,6 +2,7 @@
 //! does the rest on its own thread.
 
 use crate::job::event::Event;
+use crate::meter::Counter;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,8 @@ const MAX_WAITING: usize = 10_000;
 pub struct Hub {
     listeners: Mutex<Vec<Arc<Listener>>>,
     count: AtomicUsize,
+    /// Events that listeners have missed.
+    lagged: Counter,
 }
 
 impl Hub {
@@ -28,7 +31,7 @@ impl Hub {
             return;
         }
         let events: Arc<[Event]> = events.into();
-        lock(&self.listeners).iter().for_each(|listener| listener.push(&events));
+        lock(&self.listeners).iter().for_each(|listener| self.lagged.add(listener.push(&events)));
     }
 
     /// Starts listening.
@@ -38,6 +41,11 @@ impl Hub {
         listeners.push(listener.clone());
         self.count.store(listeners.len(), Ordering::Relaxed);
         Listening { hub: self.clone(), listener }
+    }
+
+    /// How many events listeners have missed, each listener's by themselves.
+    pub fn lagged(&self) -> u64 {
+        self.lagged.get()
     }
 
     /// The number of listeners.
@@ -88,8 +96,10 @@ pub enum Heard {
 }
 
 impl Listener {
-    fn push(&self, events: &Arc<[Event]>) {
+    /// Returns how many it has no room for.
+    fn push(&self, events: &Arc<[Event]>) -> u64 {
         let mut queue = lock(&self.queue);
+        let before = queue.missed;
         // After dropping events, queue no more until the listener has been told.
         if queue.missed > 0 || queue.waiting >= MAX_WAITING {
             queue.missed += events.len() as u64;
@@ -97,8 +107,10 @@ impl Listener {
             queue.waiting += events.len();
             queue.batches.push_back(events.clone());
         }
+        let missed = queue.missed - before;
         drop(queue);
         self.ready.notify_one();
+        missed
     }
 
     /// Returns what is queued now.
@@ -170,6 +182,7 @@ mod tests {
         hub.publish(events(3));
         hub.publish(events(4));
         let next = || listening.listener.next();
+        assert_eq!(hub.lagged(), 7);
         assert!(matches!(next(), Some(Heard::Events(all)) if all.len() == MAX_WAITING));
         assert_eq!(next(), Some(Heard::Lagged(7)));
         hub.publish(events(1));

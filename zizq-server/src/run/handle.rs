@@ -60,6 +60,11 @@ impl Handle {
         Self { requests, permits }
     }
 
+    /// How many commands wait to be received.
+    pub(crate) fn waiting(&self) -> usize {
+        self.requests.len()
+    }
+
     /// Sends a request and waits for its answer.
     ///
     /// # Errors

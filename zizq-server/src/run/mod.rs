@@ -4,6 +4,7 @@
 pub(crate) mod commit;
 pub(crate) mod events;
 pub(crate) mod handle;
+pub(crate) mod meters;
 mod syncer;
 pub(crate) mod turn;
 pub(crate) mod writer;

@@ -1,12 +1,15 @@
 //! The callers that wait for the engine, and the thread that syncs commits to the disk before some of them are
 //! answered.
 
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::run::commit::CommitMode;
 use crate::run::handle::{CallError, ReplyTo};
+use crate::run::meters::Meters;
 use crate::run::turn::Answer;
 use crate::store::{Store, StoreError};
 
@@ -64,11 +67,11 @@ pub(crate) struct Syncer {
 }
 
 impl Syncer {
-    pub(crate) fn start<S: Store>(store: &S) -> std::io::Result<Self> {
+    pub(crate) fn start<S: Store>(store: &S, meters: Arc<Meters>) -> std::io::Result<Self> {
         let (unsynced, receiver) = crossbeam_channel::bounded(MAX_UNSYNCED);
         let sync = store.syncer();
         let thread = thread::Builder::new().name("sync".to_owned());
-        let thread = thread.spawn(move || answer_synced(&receiver, sync.as_ref()))?;
+        let thread = thread.spawn(move || answer_synced(&receiver, sync.as_ref(), &meters))?;
         Ok(Self { unsynced, thread })
     }
 
@@ -97,15 +100,18 @@ impl Syncer {
 fn answer_synced(
     unsynced: &Receiver<Unsynced>,
     sync: &dyn Fn() -> Result<(), StoreError>,
+    meters: &Meters,
 ) -> Result<(), StoreError> {
     while let Ok(first) = unsynced.recv() {
         let gathered = first.into_iter().chain(unsynced.try_iter().flatten()).collect::<Vec<_>>();
+        let started = Instant::now();
         if let Err(error) = sync() {
             tracing::error!(%error, "cannot sync writes to the disk");
             let rest = unsynced.try_iter().flatten();
             gathered.into_iter().chain(rest).for_each(|(caller, _)| caller.fail(&error));
             return Err(error);
         }
+        meters.syncs.since(started);
         gathered.into_iter().for_each(|(caller, answer)| caller.answer(answer));
     }
     Ok(())

@@ -15,18 +15,21 @@ use crate::job::id::{Home, QueueId, Stamp};
 use crate::job::place::Place;
 use crate::job::tag::Tag;
 use crate::run::events::Hub;
+use crate::run::meters::Meters;
 use crate::store::damage::{self, draws, mend};
 use crate::store::keys::{self, Key};
 use crate::store::view::Part;
 use crate::store::{Snapshot, Store, StoreError, bulk, view};
 use protocol::job::Status;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The engine and its store.
 pub struct Core<S: Store> {
     engine: Engine,
     store: S,
     events: Arc<Hub>,
+    meters: Arc<Meters>,
 }
 
 /// The engine's answer to a command, valid once the turn is over.
@@ -38,8 +41,9 @@ impl<S: Store> Core<S> {
     /// # Errors
     /// When the store cannot be read.
     pub fn open(mut store: S, settings: Settings, now: Time, seed: u64) -> Result<Self, StoreError> {
-        let engine = Engine::new(settings, load(&mut store)?, now, seed);
-        let mut core = Self { engine, store, events: Arc::default() };
+        let meters = Arc::<Meters>::default();
+        let engine = Engine::new(settings, load(&mut store, &meters)?, now, seed);
+        let mut core = Self { engine, store, events: Arc::default(), meters };
         core.commit()?;
         Ok(core)
     }
@@ -47,7 +51,7 @@ impl<S: Store> Core<S> {
     /// An engine over a store that could not be opened yet. [Open it](Self::reopen) before its first turn.
     pub fn closed(store: S, settings: Settings) -> Self {
         let engine = Engine::new(settings, Stored::default(), 0.into(), 0);
-        Self { engine, store, events: Arc::default() }
+        Self { engine, store, events: Arc::default(), meters: Arc::default() }
     }
 
     /// Starts again with the stored state after the store has failed.
@@ -57,7 +61,7 @@ impl<S: Store> Core<S> {
     pub fn reopen(&mut self, now: Time, seed: u64) -> Result<(), StoreError> {
         self.store.reopen()?;
         let zone = self.engine.zone();
-        self.engine = Engine::new(self.engine.settings(), load(&mut self.store)?, now, seed);
+        self.engine = Engine::new(self.engine.settings(), load(&mut self.store, &self.meters)?, now, seed);
         self.engine.set_zone(zone);
         self.commit()
     }
@@ -70,6 +74,11 @@ impl<S: Store> Core<S> {
     /// The listeners to status changes.
     pub fn events(&self) -> &Arc<Hub> {
         &self.events
+    }
+
+    /// What has been counted.
+    pub fn meters(&self) -> &Arc<Meters> {
+        &self.meters
     }
 
     /// Sets the time zone of cron entries that name none.
@@ -320,7 +329,7 @@ impl<S: Store> Core<S> {
                         // The worker and the engine have this job; the record is rewritten when its lease ends.
                         Some((_, Some(job))) => self.store.commit(damage::replace(&job))?,
                         lost => {
-                            set_aside(&mut self.store, what, &key)?;
+                            set_aside(&mut self.store, what, &key, &self.meters)?;
                             lost.into_iter().for_each(|(place, _)| self.engine.lost(place));
                         }
                     }
@@ -338,20 +347,28 @@ impl<S: Store> Core<S> {
             self.store.clear()?;
         }
         if !changes.batch.is_empty() {
+            let started = Instant::now();
             self.store.commit(changes.batch)?;
+            self.meters.commits.since(started);
         }
         Ok(())
     }
 }
 
-fn set_aside<S: Store>(store: &mut S, what: &'static str, key: &Key) -> Result<(), StoreError> {
+fn set_aside<S: Store>(
+    store: &mut S,
+    what: &'static str,
+    key: &Key,
+    meters: &Meters,
+) -> Result<(), StoreError> {
     let (at, moved_to) = (keys::shown(key), keys::shown(&keys::aside(key)));
     tracing::error!(at, moved_to, "a stored {what} record is damaged and was set aside");
+    meters.damaged.add(1);
     store.commit(damage::set_aside(&store.snapshot(), key)?)
 }
 
 /// Loads the engine's initial state. Damaged records are set aside.
-fn load<S: Store>(store: &mut S) -> Result<Stored, StoreError> {
+fn load<S: Store>(store: &mut S, meters: &Meters) -> Result<Stored, StoreError> {
     loop {
         let snapshot = store.snapshot();
         let mended = mend::mended(&snapshot).transpose().or_else(|| draws::recounted(&snapshot).transpose());
@@ -361,14 +378,14 @@ fn load<S: Store>(store: &mut S) -> Result<Stored, StoreError> {
                 continue;
             }
             Some(Err(StoreError::Damaged { what, key })) => {
-                set_aside(store, what, &key)?;
+                set_aside(store, what, &key, meters)?;
                 continue;
             }
             Some(Err(error)) => return Err(error),
             None => {}
         }
         match read_all(&snapshot) {
-            Err(StoreError::Damaged { what, key }) => set_aside(store, what, &key)?,
+            Err(StoreError::Damaged { what, key }) => set_aside(store, what, &key, meters)?,
             read => return read,
         }
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use tokio::sync::{Semaphore, mpsc};
@@ -93,7 +93,7 @@ impl<S: Store> Writer<S> {
             {
                 return Ok(());
             }
-            let syncer = Syncer::start(self.core.store())?;
+            let syncer = Syncer::start(self.core.store(), self.core.meters().clone())?;
             let served = self.serve(&syncer);
             let error = served.as_ref().err().unwrap_or(&StoreError::Closed);
             self.later.drain().for_each(|(_, caller)| caller.fail(error));
@@ -132,8 +132,10 @@ impl<S: Store> Writer<S> {
                     break;
                 }
             }
+            let started = Instant::now();
             match self.core.turn(now, calls.into_iter()) {
                 Ok(answers) => {
+                    self.core.meters().turns.since(started);
                     self.send_firings();
                     self.answer(callers, answers, syncer)?;
                 }
