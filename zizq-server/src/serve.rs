@@ -91,7 +91,8 @@ impl Server {
             tracing::error!(%error, "cannot read the history of statistics; it begins anew");
             Vec::new()
         });
-        let (board, keeper) = (Board::new(engine.clone(), history), logs.clone());
+        let board = Board::new(engine.clone(), history, config.metrics.metrics_queues);
+        let keeper = logs.clone();
         tokio::spawn(board.clone().follow(closing.clone(), move |steps| keeper.keep_history(steps)));
         let transport = Arc::<Meters>::default();
         let app = Arc::new(App {
@@ -104,6 +105,7 @@ impl Server {
             unread: Arc::default(),
             limits,
             settings: config.settings.clone(),
+            metrics: config.metrics,
             work: Work::new(),
             events,
             spans: Spans::from_env("zizq-server", env!("CARGO_PKG_VERSION")),

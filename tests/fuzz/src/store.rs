@@ -66,6 +66,7 @@ pub fn store(data: &[u8]) {
         dead_ms: 0,
         max_deliveries: 2,
         in_flight_limit: 0,
+        queue_histograms: false,
         timeout_ms: None,
         stream_renewal_ms: u64::MAX,
         max_budgets: 10,

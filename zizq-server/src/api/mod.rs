@@ -50,12 +50,12 @@ use zizq_spans::Spans;
 
 use crate::batching::Batcher;
 use crate::board::Board;
-use crate::config::{Limits, Setting};
+use crate::config::{Limits, MetricsFlags, Setting};
 use crate::engine::outbox::AllUnread;
-use crate::http::{self, Service};
 use crate::http::reply::{Answer, Refusal};
 use crate::http::request::{Request, Upload};
 use crate::http::work::Work;
+use crate::http::{self, Service};
 use crate::logs::Logs;
 use crate::reader::Reader;
 use crate::run;
@@ -75,6 +75,7 @@ pub(crate) struct App {
     pub limits: Limits,
     /// For people who ask why the server behaves as it does.
     pub settings: Vec<Setting>,
+    pub metrics: MetricsFlags,
     pub work: Work,
     pub events: Arc<Hub>,
     pub logs: Logs,

@@ -87,7 +87,7 @@ pub(crate) async fn history(app: &App, request: &Request) -> Answer {
     let points = points.ok_or_else(|| {
         Refusal::not_found(format!(
             "no history is kept of this queue: it had no jobs in the last hour, or {} others did",
-            crate::board::MAX_TRACKED
+            app.board.max_tracked()
         ))
     })?;
     let (step, now) = (range.step() as u64, app.board.summary().now);

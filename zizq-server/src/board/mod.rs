@@ -33,8 +33,6 @@ pub(crate) use totals::{Summary, Times};
 
 /// How often the board looks by itself.
 const TICK: Duration = Duration::from_secs(1);
-/// How many queues are tracked: they have a history and metrics of their own.
-pub(crate) const MAX_TRACKED: usize = 1_000;
 
 /// The board of an engine. Cheap to clone.
 #[derive(Clone)]
@@ -73,10 +71,10 @@ struct State {
 
 impl Board {
     /// A board that knows nothing but how things developed before the server stopped. [`Self::follow`] keeps it up to
-    /// date.
-    pub(crate) fn new(engine: Handle, history: Vec<HistoryStep>) -> Self {
+    /// date. `max_tracked` queues have a history and metrics of their own.
+    pub(crate) fn new(engine: Handle, history: Vec<HistoryStep>, max_tracked: usize) -> Self {
         let started = clock::now();
-        let (rows, beat) = (Rows::new(MAX_TRACKED), Beat::starting(started.wall));
+        let (rows, beat) = (Rows::new(max_tracked), Beat::starting(started.wall));
         let mut state = State { rows, totals: Totals::default(), beat, started };
         state.restore(history, started);
         Self {
@@ -181,6 +179,11 @@ impl Board {
             streams: state.totals.streams(),
             uptime_ms: now - state.started.up,
         }
+    }
+
+    /// The most queues that are tracked.
+    pub(crate) fn max_tracked(&self) -> usize {
+        self.state().rows.max_tracked()
     }
 
     /// How one queue, or all together, developed; none for a queue that is not tracked.

@@ -10,7 +10,7 @@ use super::history::{Ended, History, Kept, Point, Range, Step};
 use super::rates::{Flow, Rates};
 use crate::engine::command::jobs::JobCounts;
 use crate::engine::command::queues::QueueState;
-use crate::engine::command::report::{QueueReport, Report, Tally};
+use crate::engine::command::report::{QueueReport, QueueTimes, Report, Tally};
 use crate::hash::HashMap;
 use crate::job::id::QueueId;
 
@@ -26,6 +26,8 @@ pub(crate) struct QueueRow {
     pub rates: Rates,
     /// What has happened since it was tracked.
     pub tally: Tally,
+    /// Its times since then, if they are kept.
+    pub times: Option<Box<QueueTimes>>,
 }
 
 /// What a list of queues may be ordered by.
@@ -140,6 +142,7 @@ impl Row {
 struct Tracked {
     /// What has happened since it is tracked.
     tally: Tally,
+    times: Option<Box<QueueTimes>>,
     history: History,
     /// Since when it has been empty, by the clock that never steps.
     empty_since: Option<u64>,
@@ -200,6 +203,10 @@ impl Rows {
         &self.totals
     }
 
+    pub(super) const fn max_tracked(&self) -> usize {
+        self.max_tracked
+    }
+
     /// Takes in a report. Returns what has happened since the one before.
     pub(super) fn take(&mut self, report: Report, now: u64) -> Tally {
         if report.engine != self.engine {
@@ -224,7 +231,7 @@ impl Rows {
         // A queue may go and come back under another number between two reports, in any order.
         if queue.is_gone && row.id.is_some_and(|id| id != queue.id) {
             let happened = queue.tally;
-            return self.count(&name, happened, now);
+            return self.count(&name, happened, queue.times, now);
         }
         self.totals.change(&row.state, |sum, part| *sum -= part);
         let before = if row.id == Some(queue.id) { row.reported } else { Tally::default() };
@@ -238,11 +245,17 @@ impl Rows {
             self.names.insert(queue.id, name.clone());
         }
         self.totals.change(&row.state, |sum, part| *sum += part);
-        self.count(&name, queue.tally - before, now)
+        self.count(&name, queue.tally - before, queue.times, now)
     }
 
     /// Counts what has happened in a queue.
-    fn count(&mut self, name: &QueueName, happened: Tally, now: u64) -> Tally {
+    fn count(
+        &mut self,
+        name: &QueueName,
+        happened: Tally,
+        times: Option<Box<QueueTimes>>,
+        now: u64,
+    ) -> Tally {
         let Some(row) = self.by_name.get_mut(name) else { return happened };
         if happened != Tally::default() {
             row.rates.add(&happened, now);
@@ -255,6 +268,9 @@ impl Rows {
         match &mut row.tracked {
             Some(tracked) => {
                 tracked.tally += happened;
+                if let Some(times) = times {
+                    tracked.times.get_or_insert_default().merge(&times);
+                }
                 tracked.history.add(happened);
                 let since = tracked.empty_since.filter(|_| happened == Tally::default());
                 tracked.empty_since = is_empty.then(|| since.unwrap_or(now));
@@ -327,7 +343,7 @@ impl Rows {
         let mut state = row.state.clone();
         state.workers += self.for_all;
         let tally = row.tracked.as_ref().map_or(Tally::default(), |tracked| tracked.tally);
-        QueueRow { state, rates: row.rates.now(now), tally }
+        QueueRow { state, rates: row.rates.now(now), tally, times: None }
     }
 
     pub(super) fn get(&self, name: &QueueName, now: u64) -> Option<QueueRow> {
@@ -337,7 +353,8 @@ impl Rows {
     /// The tracked queues, by name.
     pub(super) fn tracked(&self, now: u64) -> Vec<QueueRow> {
         let tracked = self.by_name.values().filter(|row| row.tracked.is_some());
-        tracked.map(|row| self.show(row, now)).collect()
+        let times = |row: &Row| row.tracked.as_ref().and_then(|tracked| tracked.times.clone());
+        tracked.map(|row| QueueRow { times: times(row), ..self.show(row, now) }).collect()
     }
 
     /// What has happened in queues while they were not tracked.
@@ -408,7 +425,7 @@ mod tests {
         let mut state = QueueState::empty(name.parse().unwrap());
         state.counts.stored.ready = ready;
         let tally = Tally { enqueued, ..Tally::default() };
-        QueueReport { id: QueueId(id), state, is_gone: false, tally }
+        QueueReport { id: QueueId(id), state, is_gone: false, tally, times: None }
     }
 
     fn gone(id: u32, name: &str, enqueued: u64) -> QueueReport {

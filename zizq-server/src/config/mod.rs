@@ -129,6 +129,8 @@ pub struct Config {
     pub limits: Limits,
     #[command(flatten)]
     pub filters: FilterLimits,
+    #[command(flatten)]
+    pub metrics: MetricsFlags,
     /// Start with a damaged folder and keep what can be read. The rest is set aside in `damaged-N` in the folder, with
     /// a list. Use it for one start; without damage it changes nothing
     #[arg(long)]
@@ -252,6 +254,19 @@ impl FilterLimits {
     }
 }
 
+/// What `/metrics` shows of single queues.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct MetricsFlags {
+    /// How many queues have metrics and a history of their own: from when they first have jobs until they have been empty
+    /// for an hour. The others are summed up. Each takes about 8 kB of memory and 2 kB of each answer
+    #[arg(long, env = "ZIZQ_METRICS_QUEUES", value_name = "N", default_value_t = 1_000, value_parser = queues)]
+    pub metrics_queues: usize,
+    /// Also show, of each of these queues, how its waiting and run times are distributed, in 16 buckets each. It triples
+    /// the size of the answer
+    #[arg(long, env = "ZIZQ_METRICS_QUEUE_HISTOGRAMS")]
+    pub metrics_queue_histograms: bool,
+}
+
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -278,6 +293,7 @@ impl Config {
             dead_ms: millis(jobs.default_dead_job_retention),
             max_deliveries: jobs.max_deliveries,
             in_flight_limit: jobs.global_in_flight_limit,
+            queue_histograms: self.metrics.metrics_queue_histograms,
             max_budgets: jobs.max_budgets,
             timeout_ms: jobs.default_timeout.map(millis),
             stream_renewal_ms: match millis(jobs.max_stream_renewal) {
@@ -403,6 +419,13 @@ fn exponent(text: &str) -> Result<f32, String> {
         Ok(exponent)
     } else {
         Err("it must be between 0 and 100".to_owned())
+    }
+}
+
+fn queues(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n @ 0..=10_000) => Ok(n),
+        _ => Err("it must be a number from 0 to 10000".to_owned()),
     }
 }
 

@@ -29,7 +29,7 @@ use command::batches::Plan;
 use command::budgets::ListBudgets;
 use command::crons::{DeleteCrons, ListCrons, PutEntry};
 use command::jobs::SucceedWith;
-use command::report::GetReport;
+use command::report::{GetLevels, GetReport};
 use command::streams::ListWorkers;
 use command::{About, Command, Drain, Reject, Reply, Reset, Stop};
 use crons::Crons;
@@ -65,6 +65,8 @@ pub struct Settings {
     pub max_budgets: usize,
     /// The most jobs in flight in total; 0: no limit.
     pub in_flight_limit: usize,
+    /// Whether reports say of each queue how long its jobs waited and ran.
+    pub queue_histograms: bool,
     /// The longest that an attempt may be in flight, in milliseconds; none: as long as its lease lasts.
     pub timeout_ms: Option<u64>,
     /// How long a lease lasts that an open stream renews by itself, in milliseconds.
@@ -219,6 +221,7 @@ impl Engine {
             Command::PauseQueue(pause) => Ok(Reply::PauseQueue(self.pause(pause))),
             Command::ForgetQueue(forget) => self.forget_queue(&forget.0).map(Reply::ForgetQueue),
             Command::GetReport(GetReport) => Ok(Reply::GetReport(self.report())),
+            Command::GetLevels(GetLevels) => Ok(Reply::GetLevels(self.levels())),
             Command::OldestReady(asked) => Ok(Reply::OldestReady(self.queues.oldest_ready(&asked.0))),
 
             Command::ListBudgets(ListBudgets) => Ok(Reply::ListBudgets(self.budgets.views())),

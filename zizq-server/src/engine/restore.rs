@@ -93,7 +93,7 @@ impl Engine {
         let mut engine = Self::empty(settings, clock, fastrand::Rng::with_seed(seed));
         engine.timers = Timers::stored();
         engine.cursors = Cursors::stored(stored.cursors);
-        engine.queues.number_engine(seed);
+        engine.queues.number_engine(seed, settings.queue_histograms);
         engine.load_queues(stored.queues);
         engine.budgets.load(stored.budgets, stored.draws, up, &mut engine.batch);
         engine.drop_stray_cursors();

@@ -28,9 +28,9 @@ use tokio::time::timeout;
 use crate::caller::Caller;
 use crate::clock;
 use fair::{FairSemaphore, Permit};
-use session::Helper;
-pub(crate) use runs::Runs;
 use runs::End;
+pub(crate) use runs::Runs;
+use session::Helper;
 pub(crate) use session::{FoldError, Session};
 
 /// How long a request waits for other expressions: an answer is due within half a minute.

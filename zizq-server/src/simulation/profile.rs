@@ -111,6 +111,7 @@ impl Profile {
             dead_ms: one(rng, &[0, 900, 20_000]),
             max_deliveries: one(rng, &[1, 2, 3, 100, 100]),
             in_flight_limit: one(rng, &[0, 0, 0, 1, 4]),
+            queue_histograms: false,
             timeout_ms: one(rng, &[None, None, None, Some(2_500)]),
             max_budgets: one(rng, &[3, 100]),
             stream_renewal_ms: one(rng, &[0, 3_000, u64::MAX, u64::MAX]),

@@ -28,6 +28,7 @@ fn quiet_for(dead_ms: u64) -> World {
         dead_ms,
         max_deliveries: 100,
         in_flight_limit: 0,
+        queue_histograms: false,
         timeout_ms: None,
         stream_renewal_ms: u64::MAX,
         max_budgets: 100,

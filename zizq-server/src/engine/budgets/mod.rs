@@ -19,6 +19,7 @@ use protocol::name::BudgetKey;
 use smallvec::SmallVec;
 
 use crate::clock::Time;
+use crate::engine::command::report::BudgetLevel;
 use crate::hash::{HashMap, HashSet};
 use crate::job::id::{QueueId, Stamp};
 use crate::store::batch::Batch;
@@ -59,6 +60,8 @@ struct Draw {
     costs: Costs,
     /// Jobs that have not ended.
     unfinished: u64,
+    /// Those of them that are in flight.
+    held: u64,
     /// Queues that have lanes for this draw.
     queues: HashSet<QueueId>,
     changed: bool,
@@ -140,7 +143,8 @@ impl Budgets {
             }
         }
         self.by_costs.insert(costs.clone(), id);
-        self.draws.insert(id, Draw { costs, unfinished, queues: HashSet::default(), changed: false });
+        self.draws
+            .insert(id, Draw { costs, unfinished, held: 0, queues: HashSet::default(), changed: false });
     }
 
     pub(in crate::engine) fn len(&self) -> usize {
@@ -170,6 +174,23 @@ impl Budgets {
     /// Returns all budgets, by key.
     pub(in crate::engine) fn views(&self) -> Vec<BudgetView> {
         self.by_key.keys().filter_map(|key| self.view(key)).collect()
+    }
+
+    /// How the oldest budgets are, at most so many: a budget that is among them stays there.
+    pub(in crate::engine) fn levels(&self, most: usize, up: u64) -> Vec<BudgetLevel> {
+        let mut oldest: Vec<_> = self.by_id.iter().collect();
+        oldest.sort_unstable_by_key(|(id, _)| **id);
+        let level = |(_, budget): (&BudgetId, &Budget)| {
+            let draws = budget.draws.iter().filter_map(|draw| self.draws.get(draw));
+            let BudgetRecord { key, policy, .. } = &budget.record;
+            BudgetLevel {
+                key: key.clone(),
+                allocation: policy.allocation,
+                available: budget.pool.tokens(*policy, up),
+                parked: draws.map(|draw| draw.unfinished.saturating_sub(draw.held)).sum(),
+            }
+        };
+        oldest.into_iter().take(most).map(level).collect()
     }
 
     pub(in crate::engine) fn create(&mut self, key: BudgetKey, policy: Policy, now: Time, batch: &mut Batch) {
@@ -332,11 +353,13 @@ impl Budgets {
 
     /// Counts a job that goes into flight.
     pub(in crate::engine) fn hold(&mut self, id: DrawId) {
+        self.draws.get_mut(&id).into_iter().for_each(|draw| draw.held += 1);
         self.pools(id, |pool, _, cost| pool.hold(cost));
     }
 
     /// Counts a job that leaves flight.
     pub(in crate::engine) fn let_go(&mut self, id: DrawId) {
+        self.draws.get_mut(&id).into_iter().for_each(|draw| draw.held = draw.held.saturating_sub(1));
         self.pools(id, |pool, _, cost| pool.let_go(cost));
     }
 

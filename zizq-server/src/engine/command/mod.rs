@@ -42,7 +42,7 @@ use jobs::{
 };
 use once::Repeated;
 use queues::{ForgetQueue, ListQueues, OldestReady, OldestReadyAt, PauseQueue, QueueIds, QueueState};
-use report::{GetReport, Report};
+use report::{GetLevels, GetReport, Levels, Report};
 use streams::{
     CaughtUp, CloseStream, DrainWorkers, FinishPoll, ListWorkers, OpenStream, Opened, RenewStream,
     StopTaking, WorkerState,
@@ -239,6 +239,7 @@ requests! {
     PauseQueue:     Change,  whole, QueueState,            |_pause| About::Nothing;
     ForgetQueue:    Change,  whole, (),                    |_forget| About::Nothing;
     GetReport:      Ask,     whole, Box<Report>,           |_get| About::Nothing;
+    GetLevels:      Ask,     whole, Box<Levels>,           |_get| About::Nothing;
     OldestReady:    Ask,     whole, Vec<OldestReadyAt>,    |oldest| About::InFlight(oldest.0.len());
 
     ListBudgets:    Ask,     whole, Vec<BudgetView>,       |_list| About::Nothing;

@@ -3,6 +3,7 @@
 use std::ops::{AddAssign, Sub};
 
 use protocol::job::Status;
+use protocol::name::{BudgetKey, CronName};
 
 use super::queues::QueueState;
 use crate::histogram::Histogram;
@@ -31,6 +32,44 @@ pub struct Report {
     pub draining: bool,
 }
 
+/// Asks how budgets and cron entries are.
+#[derive(Debug)]
+pub struct GetLevels;
+
+/// How budgets and cron entries are; of each kind at most [`MAX_LEVELS`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Levels {
+    /// The oldest ones, so that those that are here stay here.
+    pub budgets: Vec<BudgetLevel>,
+    /// By name.
+    pub entries: Vec<EntryLevel>,
+}
+
+/// The most budgets, and the most cron entries, in [`Levels`].
+pub(crate) const MAX_LEVELS: usize = 1_000;
+
+/// How a budget is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BudgetLevel {
+    pub key: BudgetKey,
+    pub allocation: u32,
+    /// Its tokens.
+    pub available: u32,
+    /// Unfinished jobs that draw on it and are not in flight.
+    pub parked: u64,
+}
+
+/// How a cron entry is. Times are in milliseconds since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryLevel {
+    pub group: CronName,
+    pub name: CronName,
+    pub last_at: Option<u64>,
+    pub next_at: Option<u64>,
+    /// How many of its times went by without a job, since the engine started.
+    pub missed: u64,
+}
+
 /// What is new of a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueReport {
@@ -40,6 +79,23 @@ pub struct QueueReport {
     /// Whether the queue has gone since: this is its last report, and another queue of the same name has another number.
     pub is_gone: bool,
     pub tally: Tally,
+    /// How long its jobs waited, and how long attempts took, since its last report; only if that is [asked
+    /// for](crate::engine::Settings::queue_histograms).
+    pub times: Option<Box<QueueTimes>>,
+}
+
+/// Two kinds of times of a queue, in milliseconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueueTimes {
+    pub waited: Histogram,
+    pub ran: Histogram,
+}
+
+impl QueueTimes {
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.waited.merge(&other.waited);
+        self.ran.merge(&other.ran);
+    }
 }
 
 /// The streams of all queues.

@@ -60,7 +60,7 @@ impl Engine {
         let rests = *is_due && (of_group.rest.paused || entry.rest.paused);
         let enqueued = if rests { Ok(Vec::new()) } else { self.enqueue(jobs, plan, found) };
         if *is_due && !matches!(enqueued, Err(Reject::Changed | Reject::Draining)) {
-            self.crons.reschedule(group, name, self.clock.now());
+            self.crons.pass(group, name, self.clock.now());
             self.crons.save_entry(group, name, &mut self.batch);
         }
         if enqueued.as_ref().is_ok_and(|enqueued| !enqueued.is_empty()) {
@@ -99,7 +99,7 @@ impl Engine {
                 self.crons.firings.push_back(firing);
                 continue;
             }
-            self.crons.reschedule(&group, &name, self.clock.now());
+            self.crons.pass(&group, &name, self.clock.now());
             self.fire_one(&group, &name);
             self.crons.save_entry(&group, &name, &mut self.batch);
         }

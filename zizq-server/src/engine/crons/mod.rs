@@ -13,12 +13,15 @@ use protocol::enqueue::NewJob;
 use protocol::name::CronName;
 
 use crate::engine::command::crons::{Firing, NewEntry};
+use crate::engine::command::report::EntryLevel;
 use crate::store::batch::Batch;
 use crate::store::record::{CronRecord, EntryRecord, EntryState};
 use recurrence::Recurrence;
 
 /// A clock that is set back by this much or less was adjusted rather than wrong, in milliseconds.
 const SHORT_STEP_MS: u64 = 60_000;
+/// The most missed times that are counted at once: after a month, an entry for each second has missed millions.
+const MAX_MISSED: u64 = 1_000;
 
 #[derive(Debug)]
 pub(in crate::engine) struct Entry {
@@ -31,6 +34,8 @@ pub(in crate::engine) struct Entry {
     pub state: EntryState,
     /// Whether its time has come and its job is out to be folded.
     pub is_out: bool,
+    /// How many of its times went by without a job, since the engine started.
+    missed: u64,
 }
 
 /// Whether a group or an entry is paused, and since when.
@@ -202,6 +207,39 @@ impl Crons {
         }
     }
 
+    /// Calculates when an entry whose time has come fires next after `now`, and counts the times between: several that
+    /// were missed are one job.
+    pub(in crate::engine) fn pass(&mut self, group: &CronName, name: &CronName, now: u64) {
+        let missed = self.groups.get(group).and_then(|found| {
+            let entry = found.entry(name).filter(|entry| !found.rest.paused && !entry.rest.paused)?;
+            // No expression names two times within a second.
+            let first = entry.state.next_at.filter(|at| at + 1_000 <= now)?;
+            let zone = found.zone_of(entry).unwrap_or_else(|| self.zone.clone());
+            let times = std::iter::successors(Some(first), |at| entry.recurrence.next(&zone, *at));
+            Some((0..MAX_MISSED).zip(times.skip(1).take_while(|at| *at <= now)).count() as u64)
+        });
+        if let (Some(missed), Some(entry)) =
+            (missed, self.groups.get_mut(group).and_then(|found| found.entry_mut(name)))
+        {
+            entry.missed += missed;
+        }
+        self.reschedule(group, name, now);
+    }
+
+    /// How the first entries are, at most so many.
+    pub(in crate::engine) fn levels(&self, most: usize) -> Vec<EntryLevel> {
+        let entries =
+            self.groups.iter().flat_map(|(group, found)| found.entries.iter().map(move |e| (group, e)));
+        let level = |(group, entry): (&CronName, &Entry)| EntryLevel {
+            group: group.clone(),
+            name: entry.name.clone(),
+            last_at: entry.state.last_at,
+            next_at: entry.state.next_at,
+            missed: entry.missed,
+        };
+        entries.take(most).map(level).collect()
+    }
+
     /// Calculates when an entry fires next after `now`.
     pub(in crate::engine) fn reschedule(&mut self, group: &CronName, name: &CronName, now: u64) {
         let zone = self.groups.get(group).and_then(|found| found.zone_of(found.entry(name)?));
@@ -313,7 +351,7 @@ impl Entry {
         let mut rest = Rest::default();
         rest.set(paused.unwrap_or(false), now);
         let state = EntryState::default();
-        Self { name, expression, recurrence, timezone, rest, template, state, is_out: false }
+        Self { name, expression, recurrence, timezone, rest, template, state, is_out: false, missed: 0 }
     }
 
     /// Whether the job of the entry belongs to a batch.
@@ -347,6 +385,6 @@ fn entry_of(record: EntryRecord) -> Option<Entry> {
     };
     let rest = Rest { paused, paused_at, resumed_at };
     let state = EntryState::default();
-    let (template, is_out) = (Arc::new(template), false);
-    Some(Entry { name, expression, recurrence, timezone, rest, template, state, is_out })
+    let (template, is_out, missed) = (Arc::new(template), false, 0);
+    Some(Entry { name, expression, recurrence, timezone, rest, template, state, is_out, missed })
 }

@@ -15,7 +15,7 @@ use protocol::name::QueueName;
 use crate::engine::budgets::drawing::Drawing;
 use crate::engine::command::jobs::{JobCounts, Seen};
 use crate::engine::command::queues::{LastRelease, OldestReadyAt, QueueState};
-use crate::engine::command::report::Tally;
+use crate::engine::command::report::{QueueTimes, Tally};
 use crate::engine::streams::lease::Lease;
 use crate::hash::{HashMap, HashSet};
 use crate::job::Job;
@@ -50,6 +50,8 @@ pub(in crate::engine) struct Queue {
     /// The number of connected streams that take from it by name.
     workers: u64,
     tally: Tally,
+    /// Its times since it was last reported, if they are kept.
+    times: Option<Box<QueueTimes>>,
     /// Whether it is in the list of queues to report.
     has_news: bool,
     /// Whether it was ever reported.
@@ -140,8 +142,8 @@ impl Queues {
             queue.may_go = false;
             if queue.record.counts.total() == 0 && !queue.record.paused && queue.takers == 0 {
                 self.by_name.remove(&queue.record.name);
-                gone.extend(self.by_id.remove(&id).map(|queue| {
-                    self.news.last(id, &queue);
+                gone.extend(self.by_id.remove(&id).map(|mut queue| {
+                    self.news.last(id, &mut queue);
                     (id, queue.drawing)
                 }));
             }
@@ -330,6 +332,7 @@ impl Queue {
             takers: 0,
             workers: 0,
             tally: Tally::default(),
+            times: None,
             has_news: false,
             is_reported: false,
             last_release: None,

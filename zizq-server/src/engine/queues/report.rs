@@ -8,7 +8,9 @@ use std::sync::Arc;
 use super::{Queue, Queues};
 use crate::engine::Engine;
 use crate::engine::command::queues::LastRelease;
-use crate::engine::command::report::{QueueReport, Report, StreamCounts, Tally};
+use crate::engine::command::report::{
+    Levels, MAX_LEVELS, QueueReport, QueueTimes, Report, StreamCounts, Tally,
+};
 use crate::engine::command::streams::StreamKind;
 use crate::engine::streams::{State, Stream, Takes};
 use crate::histogram::Histogram;
@@ -34,6 +36,8 @@ pub(super) struct News {
     waited: Histogram,
     ran: Histogram,
     streams: StreamCounts,
+    /// Whether times are kept by queue, too.
+    by_queue: bool,
 }
 
 impl News {
@@ -46,7 +50,7 @@ impl News {
     }
 
     /// Keeps what is to be said of a queue that goes.
-    pub(super) fn last(&mut self, id: QueueId, queue: &Queue) {
+    pub(super) fn last(&mut self, id: QueueId, queue: &mut Queue) {
         if queue.is_reported || (queue.has_news && self.gone.len() < MAX_GONE) {
             self.gone.push(queue.report(id, true));
         } else {
@@ -68,15 +72,15 @@ impl News {
 }
 
 impl Queue {
-    fn report(&self, id: QueueId, is_gone: bool) -> QueueReport {
-        QueueReport { id, state: self.state(0), is_gone, tally: self.tally }
+    fn report(&mut self, id: QueueId, is_gone: bool) -> QueueReport {
+        QueueReport { id, state: self.state(0), is_gone, tally: self.tally, times: self.times.take() }
     }
 }
 
 impl Queues {
     /// Gives the engine a number that sets its reports apart from those of an earlier one.
-    pub(in crate::engine) const fn number_engine(&mut self, engine: u64) {
-        self.news.engine = engine;
+    pub(in crate::engine) const fn number_engine(&mut self, engine: u64, by_queue: bool) {
+        (self.news.engine, self.news.by_queue) = (engine, by_queue);
     }
 
     pub(super) fn has_news(&mut self, id: QueueId) {
@@ -113,7 +117,10 @@ impl Queues {
             tally.delivered += 1;
             waited.into_iter().for_each(|ms| tally.waited.add(ms));
         });
-        waited.into_iter().for_each(|ms| self.news.waited.add(ms));
+        if let Some(ms) = waited {
+            self.news.waited.add(ms);
+            self.time(id, |times| times.waited.add(ms));
+        }
     }
 
     /// Counts the end of an attempt, which took this many milliseconds.
@@ -123,6 +130,16 @@ impl Queues {
             tally.ran.add(ran);
         });
         self.news.ran.add(ran);
+        self.time(id, |times| times.ran.add(ran));
+    }
+
+    /// Keeps a time by queue if that is asked for.
+    fn time(&mut self, id: QueueId, add: impl FnOnce(&mut QueueTimes)) {
+        if self.news.by_queue
+            && let Some(queue) = self.by_id.get_mut(&id)
+        {
+            add(queue.times.get_or_insert_default());
+        }
     }
 
     /// Remembers why a worker gave back a job of a queue.
@@ -184,6 +201,12 @@ impl Engine {
             streams: news.streams,
             draining: self.draining,
         })
+    }
+
+    /// How budgets and cron entries are.
+    pub(in crate::engine) fn levels(&self) -> Box<Levels> {
+        let budgets = self.budgets.levels(MAX_LEVELS, self.clock.up());
+        Box::new(Levels { budgets, entries: self.crons.levels(MAX_LEVELS) })
     }
 
     /// How long a job has been ready for its delivery, which is now; none if it came back from an earlier one.

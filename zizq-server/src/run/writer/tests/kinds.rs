@@ -28,7 +28,7 @@ use crate::engine::command::jobs::{
 };
 use crate::engine::command::once::Once;
 use crate::engine::command::queues::{ForgetQueue, ListQueues, OldestReady, PauseQueue, QueueIds};
-use crate::engine::command::report::GetReport;
+use crate::engine::command::report::{GetLevels, GetReport};
 use crate::engine::command::streams::{
     CaughtUp, DrainWorkers, FinishPoll, ListWorkers, RenewStream, StopTaking,
 };
@@ -125,6 +125,7 @@ fn others() -> Vec<Envelope> {
         FindInFlight(vec![JOB.id]).into(),
         FindHolders(vec![JOB.id]).into(),
         GetReport.into(),
+        GetLevels.into(),
         OldestReady(Vec::new()).into(),
         DrainWorkers::Named("w".to_owned()).into(),
         ListInFlight { queues: None, from: None, descending: false, limit: 1 }.into(),

@@ -89,6 +89,7 @@ const SETTINGS: Settings = Settings {
     dead_ms: 0,
     max_deliveries: 100,
     in_flight_limit: 0,
+    queue_histograms: false,
     timeout_ms: None,
     stream_renewal_ms: u64::MAX,
     max_budgets: 100,

@@ -4,42 +4,43 @@
 //! not come and go with bursts, and their number is bounded; the others are summed up. No label has a value of which
 //! there can be any number: no ids, addresses, tokens or types.
 
+mod page;
+
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, prometheus_text, text};
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, prometheus_text, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use protocol::budget::BudgetView;
 use protocol::job::Status;
 use protocol::media::negotiate;
 use protocol::name::QueueName;
 use rustix::time::ClockId;
 
+use super::calls::Called;
 use super::queues::oldest;
 use super::stats::resident_memory;
 use super::{App, not_acceptable};
 use crate::board::Sample;
 use crate::clock;
-use crate::engine::command::budgets::ListBudgets;
 use crate::engine::command::jobs::JobCounts;
-use crate::engine::command::report::{Sum, Tally};
+use crate::engine::command::report::{BudgetLevel, EntryLevel, GetLevels, Levels, Tally};
 use crate::hash::HashMap;
-use crate::histogram::Histogram;
+use crate::http::meters as transport;
 use crate::http::reply::{Answer, Content, Refusal};
 use crate::http::request::Request;
+use crate::meter::Timing;
+use crate::run::handle::CallError;
+use crate::run::meters as threads;
 use crate::store::disk::Usage;
+use page::{Page, float, seconds};
 
 /// The label of all queues without series of their own.
 const OTHERS: &str = "__other__";
-/// The most budgets with series of their own, by name.
-const MAX_BUDGETS: usize = 1_000;
-/// The limits of the buckets of times, in milliseconds.
-const BUCKETS: [u64; 14] =
-    [1, 5, 10, 50, 100, 500, 1_000, 5_000, 10_000, 30_000, 60_000, 300_000, 900_000, 3_600_000];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
@@ -54,15 +55,7 @@ pub(crate) async fn show(app: &App, request: &Request) -> Answer {
     let shape = negotiate(request.accepted.as_deref(), &OFFERS, Shape::Text);
     let shape = shape.ok_or_else(|| not_acceptable(request, &OFFERS.map(|(media_type, _)| media_type)))?;
     request.no_query()?;
-    app.board.refresh().await?;
-    let sample = app.board.sample();
-    let ready = sample.queues.iter().filter(|row| row.state.counts.of(Status::Ready) > 0);
-    let oldest = oldest(app, ready.map(|row| row.state.name.clone()).collect()).await?;
-    let mut budgets = app.engine.ask(ListBudgets).await?;
-    budgets.truncate(MAX_BUDGETS);
-    let disk = app.reader.disk().await.ok();
-    let is_disk_full = app.reader.is_disk_full();
-    let metrics = Metrics { sample, oldest, budgets, disk, is_disk_full, now: clock::now().wall };
+    let metrics = gather(app).await?;
     let (media_type, written) = match shape {
         Shape::OpenMetrics => {
             ("application/openmetrics-text; version=1.0.0; charset=utf-8", write(metrics, shape))
@@ -74,6 +67,45 @@ pub(crate) async fn show(app: &App, request: &Request) -> Answer {
     let mut response = Response::new(Content::Whole(body.into_bytes()));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     Ok(response)
+}
+
+async fn gather(app: &App) -> Result<Metrics, Refusal> {
+    let waiting = app.engine.waiting();
+    let levels = match app.engine.ask(GetLevels).await {
+        // While the store is closed, what was known before is shown, or nobody would see why.
+        Err(CallError::StoreClosed) => None,
+        levels => Some(levels?),
+    };
+    if levels.is_some() {
+        app.board.refresh().await?;
+    }
+    let sample = app.board.sample();
+    let ready = sample.queues.iter().filter(|row| row.state.counts.of(Status::Ready) > 0);
+    let oldest = match &levels {
+        Some(_) => oldest(app, ready.map(|row| row.state.name.clone()).collect()).await?,
+        None => HashMap::default(),
+    };
+    let mut jq = app.reader.jq_runs().get();
+    jq.iter_mut().zip(app.batcher.jq_runs().get()).for_each(|((_, runs), (_, folds))| *runs += folds);
+    let output = app.logs.meters();
+    Ok(Metrics {
+        sample,
+        oldest,
+        levels,
+        disk: app.reader.disk().await.ok(),
+        is_disk_full: app.reader.is_disk_full(),
+        waiting,
+        calls: app.calls.get(),
+        transport: app.transport.clone(),
+        threads: app.threads.clone(),
+        entries: app.reader.entries().into_iter().collect(),
+        jq,
+        output: [output.taken.get(), output.dropped.get()],
+        lagged: app.events.lagged(),
+        lost_spans: app.spans.lost(),
+        by_queue: app.metrics.metrics_queue_histograms,
+        now: clock::now().wall,
+    })
 }
 
 fn write(metrics: Metrics, shape: Shape) -> Result<String, fmt::Error> {
@@ -92,9 +124,26 @@ fn write(metrics: Metrics, shape: Shape) -> Result<String, fmt::Error> {
 struct Metrics {
     sample: Sample,
     oldest: HashMap<QueueName, u64>,
-    budgets: Vec<BudgetView>,
+    /// None while the store is closed.
+    levels: Option<Box<Levels>>,
     disk: Option<Usage>,
     is_disk_full: bool,
+    /// Commands that wait for the engine.
+    waiting: usize,
+    calls: Vec<Called>,
+    transport: Arc<transport::Meters>,
+    threads: Arc<threads::Meters>,
+    /// Entries of the store that were read, by what for.
+    entries: Vec<(&'static str, u64)>,
+    /// jq expressions, by how they ended.
+    jq: [(&'static str, u64); 5],
+    /// Bytes of output, taken and dropped.
+    output: [u64; 2],
+    /// Events that listeners missed.
+    lagged: u64,
+    lost_spans: u64,
+    /// Whether times are shown by queue.
+    by_queue: bool,
     /// In milliseconds since the Unix epoch.
     now: u64,
 }
@@ -103,91 +152,6 @@ impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         self.write(&mut Page(encoder))
     }
-}
-
-type Labels<'a> = [(&'static str, &'a str)];
-
-/// Writes metrics, each with its lines.
-struct Page<'a>(DescriptorEncoder<'a>);
-
-impl Page<'_> {
-    fn metric<'m>(
-        &'m mut self,
-        name: &'m str,
-        help: &str,
-        kind: MetricType,
-    ) -> Result<MetricEncoder<'m>, fmt::Error> {
-        self.0.encode_descriptor(name, help, None, kind)
-    }
-
-    fn gauges<'l>(
-        &mut self,
-        name: &str,
-        help: &str,
-        lines: impl IntoIterator<Item = (Vec<(&'static str, &'l str)>, f64)>,
-    ) -> fmt::Result {
-        let mut metric = self.metric(name, help, MetricType::Gauge)?;
-        lines.into_iter().try_for_each(|(labels, value)| {
-            let labels: &Labels<'l> = &labels;
-            metric.encode_family(&labels)?.encode_gauge(&value)
-        })
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
-        self.metric(name, help, MetricType::Gauge)?.encode_gauge(&value)
-    }
-
-    /// The encoders add `_total` to the name.
-    fn counters<'l>(
-        &mut self,
-        name: &str,
-        help: &str,
-        lines: impl IntoIterator<Item = (Vec<(&'static str, &'l str)>, u64)>,
-    ) -> fmt::Result {
-        let mut metric = self.metric(name, help, MetricType::Counter)?;
-        lines.into_iter().try_for_each(|(labels, value)| {
-            let labels: &Labels<'l> = &labels;
-            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)
-        })
-    }
-
-    /// A histogram of times in milliseconds.
-    fn histogram(&mut self, name: &str, help: &str, times: &Histogram) -> fmt::Result {
-        let mut below = 0;
-        let bucket = |limit: u64| {
-            let up_to = times.up_to(limit);
-            (seconds(limit), up_to - std::mem::replace(&mut below, up_to))
-        };
-        let mut buckets: Vec<(f64, u64)> = BUCKETS.into_iter().map(bucket).collect();
-        buckets.push((f64::INFINITY, times.count() - below));
-        let mut metric = self.metric(name, help, MetricType::Histogram)?;
-        metric.encode_histogram::<NoLabelSet>(seconds(times.sum()), times.count(), &buckets, None)
-    }
-
-    /// Sums of times in milliseconds, with their numbers: histograms with a single bucket.
-    fn sums<'l>(
-        &mut self,
-        name: &str,
-        help: &str,
-        lines: impl IntoIterator<Item = (&'l str, Sum)>,
-    ) -> fmt::Result {
-        let mut metric = self.metric(name, help, MetricType::Histogram)?;
-        lines.into_iter().try_for_each(|(queue, Sum { count, ms })| {
-            let buckets = [(f64::INFINITY, count)];
-            let labels = [("queue", queue)];
-            metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(seconds(ms), count, &buckets, None)
-        })
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "Prometheus knows only floats")]
-fn seconds(ms: u64) -> f64 {
-    ms as f64 / 1_000.0
-}
-
-#[expect(clippy::cast_precision_loss, reason = "Prometheus knows only floats")]
-const fn float(n: u64) -> f64 {
-    n as f64
 }
 
 /// What the operating system says about the process, by the usual names.
@@ -205,6 +169,14 @@ fn write_process(page: &mut Page<'_>) -> fmt::Result {
     }
 }
 
+fn budget_labels(budget: &BudgetLevel) -> Vec<(&'static str, &str)> {
+    vec![("budget", budget.key.as_str())]
+}
+
+fn entry_labels(entry: &EntryLevel) -> Vec<(&'static str, &str)> {
+    vec![("group", entry.group.as_str()), ("entry", entry.name.as_str())]
+}
+
 impl Metrics {
     fn write(&self, page: &mut Page<'_>) -> fmt::Result {
         self.write_server(page)?;
@@ -213,6 +185,10 @@ impl Metrics {
         self.write_times(page)?;
         self.write_queues(page)?;
         self.write_budgets(page)?;
+        self.write_crons(page)?;
+        self.write_http(page)?;
+        self.write_threads(page)?;
+        self.write_work(page)?;
         self.write_disk(page)
     }
 
@@ -298,6 +274,24 @@ impl Metrics {
         let (wait, run) = ("How long jobs were ready before delivery", "How long attempts took");
         page.histogram("zizq_wait_seconds", wait, &self.sample.times.waited)?;
         page.histogram("zizq_run_seconds", run, &self.sample.times.ran)?;
+        if self.by_queue {
+            let rows = || {
+                self.sample
+                    .queues
+                    .iter()
+                    .map(|row| (row.state.name.as_str(), row.times.as_deref().cloned().unwrap_or_default()))
+            };
+            page.histograms(
+                "zizq_queue_wait_seconds",
+                wait,
+                rows().map(|(queue, times)| (queue, times.waited)),
+            )?;
+            return page.histograms(
+                "zizq_queue_run_seconds",
+                run,
+                rows().map(|(queue, times)| (queue, times.ran)),
+            );
+        }
         let waited = self.tallies().map(|(queue, tally)| (queue, tally.waited));
         page.sums("zizq_queue_wait_seconds", wait, waited)?;
         let ran = self.tallies().map(|(queue, tally)| (queue, tally.ran));
@@ -321,9 +315,96 @@ impl Metrics {
     }
 
     fn write_budgets(&self, page: &mut Page<'_>) -> fmt::Result {
-        let lines = self.budgets.iter();
-        let lines = lines.map(|budget| (vec![("budget", budget.key.as_str())], f64::from(budget.allocation)));
-        page.gauges("zizq_budget_allocation", "The tokens of the budget", lines)
+        let budgets = || self.levels.iter().flat_map(|levels| &levels.budgets);
+        let lines = budgets().map(|budget| (budget_labels(budget), f64::from(budget.allocation)));
+        page.gauges("zizq_budget_allocation", "The tokens of the budget", lines)?;
+        let lines = budgets().map(|budget| (budget_labels(budget), f64::from(budget.available)));
+        page.gauges("zizq_budget_available", "The tokens that are left of the budget", lines)?;
+        let lines = budgets().map(|budget| (budget_labels(budget), float(budget.parked)));
+        let help = "Unfinished jobs that draw on the budget and are not in flight";
+        page.gauges("zizq_budget_parked_jobs", help, lines)
+    }
+
+    fn write_crons(&self, page: &mut Page<'_>) -> fmt::Result {
+        let entries = || self.levels.iter().flat_map(|levels| &levels.entries);
+        let lines = entries().filter_map(|entry| Some((entry_labels(entry), seconds(entry.last_at?))));
+        page.gauges("zizq_cron_last_timestamp_seconds", "When the entry last enqueued, since 1970", lines)?;
+        let lines = entries().filter_map(|entry| Some((entry_labels(entry), seconds(entry.next_at?))));
+        page.gauges("zizq_cron_next_timestamp_seconds", "When the entry enqueues next, since 1970", lines)?;
+        let lines = entries().map(|entry| (entry_labels(entry), entry.missed));
+        let help = "Times that went by without a job, because the server did not run or was too late";
+        page.counters("zizq_cron_missed", help, lines)
+    }
+
+    fn write_http(&self, page: &mut Page<'_>) -> fmt::Result {
+        let of = |called: &Called| match called.route {
+            Some(route) => (route.path, route.method.as_str()),
+            None => ("none", "any"),
+        };
+        let lines = self.calls.iter().flat_map(|called| {
+            let (route, method) = of(called);
+            called
+                .classes
+                .map(|(code, count)| (vec![("route", route), ("method", method), ("code", code)], count))
+        });
+        page.counters(
+            "zizq_http_requests",
+            "Answered requests by route, method and class of the status",
+            lines,
+        )?;
+        let lines = self.calls.iter().map(|called| {
+            let (route, method) = of(called);
+            (vec![("route", route), ("method", method)], called.times)
+        });
+        let help = "Time until the answer began: of a stream until it was open, of a call that waits for jobs with the wait";
+        page.timings("zizq_http_request_seconds", help, lines)?;
+        page.gauge("zizq_http_connections", "Open connections", float(self.transport.connections()))?;
+        let lines = self.transport.refused().map(|(reason, count)| (vec![("reason", reason)], count));
+        page.counters(
+            "zizq_http_refused",
+            "Connections and calls that were refused, whatever they asked for",
+            lines,
+        )
+    }
+
+    fn write_threads(&self, page: &mut Page<'_>) -> fmt::Result {
+        let threads::Meters { turns, commits, syncs, damaged } = &*self.threads;
+        let one = |timing: &Timing| [(Vec::new(), timing.get())];
+        page.timings("zizq_engine_turn_seconds", "Turns of the engine, with their commits", one(turns))?;
+        let waiting = float(self.waiting as u64);
+        page.gauge("zizq_engine_waiting_commands", "Commands that wait for the engine", waiting)?;
+        page.timings(
+            "zizq_store_commit_seconds",
+            "Commits, until the operating system has them",
+            one(commits),
+        )?;
+        page.timings("zizq_store_sync_seconds", "Syncs to the disk that answers waited for", one(syncs))?;
+        let damaged = [(Vec::new(), damaged.get())];
+        page.counters("zizq_store_damaged_records", "Records that were set aside as unreadable", damaged)?;
+        let is_open = f64::from(u8::from(self.levels.is_some()));
+        page.gauge(
+            "zizq_store_open",
+            "Whether the store is open; 0 while it is reopened after a failure",
+            is_open,
+        )
+    }
+
+    fn write_work(&self, page: &mut Page<'_>) -> fmt::Result {
+        let lines = self.entries.iter().map(|(call, count)| (vec![("call", *call)], *count));
+        page.counters("zizq_reader_entries", "Entries of the store that were read for calls", lines)?;
+        let lines = self.jq.iter().map(|(outcome, count)| (vec![("outcome", *outcome)], *count));
+        page.counters("zizq_jq_runs", "jq expressions, each over all its payloads", lines)?;
+        let [taken, dropped] = self.output;
+        page.counters("zizq_log_bytes", "Output of jobs that was taken in", [(Vec::new(), taken)])?;
+        let help = "Output of jobs that was refused or lost, for lack of space or because the disk failed";
+        page.counters("zizq_log_dropped_bytes", help, [(Vec::new(), dropped)])?;
+        let help = "Events that slow listeners missed, each listener's by themselves";
+        page.counters("zizq_events_lagged", help, [(Vec::new(), self.lagged)])?;
+        page.counters(
+            "zizq_spans_lost",
+            "Spans that did not reach the collector",
+            [(Vec::new(), self.lost_spans)],
+        )
     }
 
     fn write_disk(&self, page: &mut Page<'_>) -> fmt::Result {
