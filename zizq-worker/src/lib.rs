@@ -90,8 +90,8 @@ pub async fn run(
     let (events_in, events) = mpsc::channel(CHANNEL);
     let (reports, reports_out) = mpsc::channel(CHANNEL);
     let (renewals, renewals_out) = mpsc::channel(1);
-    let stats = Arc::new(Stats::default());
     let spans = Spans::from_env("zizq-worker", env!("CARGO_PKG_VERSION"));
+    let stats = Arc::new(Stats::new(spans.clone()));
     let shared = Shared::new(client.clone(), events_in.clone(), processes, spans.clone());
 
     let mut services = JoinSet::new();

@@ -10,6 +10,7 @@ use protocol::id::JobId;
 use protocol::plural::plural;
 use tokio::time::Instant;
 use zizq_log::grouped;
+use zizq_spans::Spans;
 
 use crate::logging::one_line;
 use crate::outcome::Outcome;
@@ -30,6 +31,7 @@ pub(crate) struct Stats {
     /// Outcomes that the server does not have yet.
     pub(crate) undelivered: AtomicU64,
     pub(crate) draining: AtomicBool,
+    spans: Spans,
     board: Mutex<Board>,
 }
 
@@ -76,6 +78,10 @@ pub(crate) fn rounded(time: Duration) -> String {
 }
 
 impl Stats {
+    pub(crate) fn new(spans: Spans) -> Self {
+        Self { spans, ..Self::default() }
+    }
+
     pub(crate) fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -184,16 +190,23 @@ impl Stats {
         let float = |n: u64| n as f64;
         #[expect(clippy::cast_precision_loss, reason = "these are small")]
         let small = |n: usize| n as f64;
-        metric("jobs_started_total", "counter", "Jobs started", &[("", float(get(&self.started)))]);
+        let version = concat!(r#"{version=""#, env!("CARGO_PKG_VERSION"), r#""}"#);
+        metric("build_info", "gauge", "The version of the worker", &[(version, 1.0)]);
+        metric(
+            "jobs_started_total",
+            "counter",
+            "Attempts at jobs that were started",
+            &[("", float(get(&self.started)))],
+        );
         metric(
             "jobs_ended_total",
             "counter",
-            "Jobs ended, by outcome",
+            "Attempts that ended, by outcome; stopped: given back because the worker ended",
             &[
-                (r#"{outcome="success"}"#, float(get(&self.succeeded))),
-                (r#"{outcome="retry"}"#, float(get(&self.failed))),
+                (r#"{outcome="completed"}"#, float(get(&self.succeeded))),
+                (r#"{outcome="retried"}"#, float(get(&self.failed))),
                 (r#"{outcome="dead"}"#, float(get(&self.dead))),
-                (r#"{outcome="release"}"#, float(get(&self.released))),
+                (r#"{outcome="released"}"#, float(get(&self.released))),
                 (r#"{outcome="stopped"}"#, float(get(&self.stopped))),
             ],
         );
@@ -210,6 +223,8 @@ impl Stats {
         );
         metric("streams", "gauge", "Wanted streams", &[("", small(streams))]);
         metric("streams_open", "gauge", "Open streams", &[("", small(open))]);
+        let lost = float(self.spans.lost());
+        metric("spans_lost_total", "counter", "Spans that did not reach the collector", &[("", lost)]);
         text
     }
 }

@@ -43,6 +43,7 @@ mod poll;
 mod pressure;
 mod previews;
 mod probe;
+mod prometheus;
 mod query;
 mod queues;
 mod readers;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::process::Stdio;
 
 use serde_json::json;
-use tests::{Client, Server};
+use tests::wait::{now_ms, until};
+use tests::{Client, Server, Worker};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -107,45 +108,156 @@ async fn many_queues_are_summed_up_and_the_answer_stays_small() {
 }
 
 #[tokio::test]
-async fn promtool_finds_nothing_wrong() {
-    let server = Server::start().await;
+async fn the_server_counts_its_own_work() {
+    let server = Server::with(["--metrics-queue-histograms"]).await;
     let client = server.client();
-    client.add("a \"quoted\" \\ name".replace('\\', "/").as_str()).await;
-    let text = scrape(&client, "text/plain").await;
-    let mut promtool = Command::new("promtool");
-    promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut promtool = promtool.spawn().expect("promtool is there: apt-get install prometheus");
-    promtool.stdin.take().unwrap().write_all(text.as_bytes()).await.unwrap();
-    let checked = promtool.wait_with_output().await.unwrap();
-    let said = [checked.stdout, checked.stderr].concat();
-    assert!(checked.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+    let budget = json!({"allocation": 3, "strategy": {"name": "while_in_flight"}});
+    client.post("/budgets/b", &budget).await.expect(201);
+    let bound = json!({"queue": "q", "type": "t", "payload": 1, "budgets": [{"key": "b", "cost": 2}]});
+    for _ in 0..3 {
+        client.enqueue(&bound).await;
+    }
+    let taken = client.poll_one("q").await;
+    let before = samples(&scrape(&client, "text/plain").await);
+    for (name, value) in [
+        ("zizq_budget_allocation{budget=\"b\"}", 3.0),
+        ("zizq_budget_available{budget=\"b\"}", 1.0),
+        ("zizq_budget_parked_jobs{budget=\"b\"}", 2.0),
+        ("zizq_queue_wait_seconds_bucket{le=\"+Inf\",queue=\"q\"}", 1.0),
+        ("zizq_http_requests_total{route=\"/jobs\",method=\"POST\",code=\"2xx\"}", 3.0),
+        ("zizq_http_requests_total{route=\"/jobs\",method=\"POST\",code=\"5xx\"}", 0.0),
+        ("zizq_http_request_seconds_count{route=\"/jobs\",method=\"POST\"}", 3.0),
+        ("zizq_http_refused_total{reason=\"origin\"}", 0.0),
+        ("zizq_store_damaged_records_total", 0.0),
+        ("zizq_engine_waiting_commands", 0.0),
+        ("zizq_store_open", 1.0),
+        ("zizq_jq_runs_total{outcome=\"done\"}", 0.0),
+    ] {
+        let same = |other: &&String| sorted(other) == sorted(name);
+        let found = before.keys().find(same).map(|name| before[name]);
+        assert_eq!(found, Some(value), "{name} in {before:?}");
+    }
+    assert!(before["zizq_http_connections"] >= 1.0);
+    assert!(before["zizq_engine_turn_seconds_count"] >= before["zizq_store_commit_seconds_count"]);
+    assert!(
+        before["zizq_store_commit_seconds_count"] >= 4.0 && before["zizq_store_sync_seconds_count"] >= 3.0
+    );
+    // Each of these adds exactly so much.
+    client.get("/jobs?filter=.%3D%3D1").await.expect(200);
+    client.get("/jobs?filter=nope(").await.expect_refusal(422, "filter");
+    client.get("/nowhere").await.expect_refusal(404, "endpoint");
+    client.get("/queues").header("origin", "https://evil.example").await.expect_refusal(403, "evil");
+    let id = tests::id(&taken);
+    let log = client.post(&format!("/jobs/{id}/log?lease={}", tests::lease(&taken)), &json!(null));
+    log.bytes("text/plain", "0123456789\n").await.expect_nothing();
+    let after = samples(&scrape(&client, "text/plain").await);
+    let more = |name: &str| after[name] - before.get(name).copied().unwrap_or_default();
+    for (name, value) in [
+        ("zizq_jq_runs_total{outcome=\"done\"}", 1.0),
+        ("zizq_jq_runs_total{outcome=\"invalid\"}", 1.0),
+        ("zizq_http_requests_total{route=\"none\",method=\"any\",code=\"4xx\"}", 1.0),
+        ("zizq_http_requests_total{route=\"/jobs\",method=\"GET\",code=\"4xx\"}", 1.0),
+        ("zizq_http_refused_total{reason=\"origin\"}", 1.0),
+        ("zizq_log_bytes_total", 11.0),
+    ] {
+        assert_eq!(more(name), value, "{name}");
+    }
+}
+
+/// A name, and its labels in order.
+fn sorted(sample: &str) -> (&str, Vec<&str>) {
+    let (name, labels) = sample.split_once('{').unwrap_or((sample, ""));
+    let mut labels: Vec<_> = labels.trim_end_matches('}').split(',').collect();
+    labels.sort_unstable();
+    (name, labels)
 }
 
 #[tokio::test]
-async fn the_alerts_of_the_documentation_are_valid() {
-    let page =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../zizq-server/docs/OPERATIONS.md"))
-            .unwrap();
-    let rules = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    let rules = rules.filter(|block| block.starts_with("groups:")).collect::<String>();
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("alerts.yml");
-    std::fs::write(&file, &rules).unwrap();
-    let checked = Command::new("promtool").args(["check", "rules"]).arg(&file).output().await;
-    let checked = checked.expect("promtool is there: apt-get install prometheus");
-    let said = String::from_utf8_lossy(&checked.stdout);
-    assert!(checked.status.success() && said.contains("3 rules found"), "{said}");
-    // Each metric that they name exists.
+async fn readers_count_each_entry_that_they_read() {
     let server = Server::start().await;
     let client = server.client();
-    client.add("q").await;
-    let job = client.poll_one("q").await;
-    client.succeed(&job).await;
-    let text = scrape(&client, "text/plain").await;
-    let words = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let named: Vec<&str> = words.filter(|word| word.starts_with("zizq_")).collect();
-    assert!(named.len() >= 5, "{named:?}");
-    for name in named {
-        assert!(text.contains(&format!("\n{name}{{")) || text.contains(&format!("\n{name} ")), "{name}");
+    let job = |n: u32| json!({"queue": format!("q{}", n % 4), "type": "t", "payload": n});
+    let jobs = client.enqueue_all((0..400).map(job)).await;
+    let read = async |path: &str, call: &str| {
+        let name = format!("zizq_reader_entries_total{{call=\"{call}\"}}");
+        let before = samples(&scrape(&client, "text/plain").await)[&name];
+        client.get(path).await.expect(200);
+        samples(&scrape(&client, "text/plain").await)[&name] - before
+    };
+    let job = format!("/jobs/{}", tests::id(&jobs[7]));
+    for (path, call, least, most) in [
+        ("/jobs?limit=10&payload=none", "list", 10.0, 60.0),
+        ("/jobs?limit=400", "list", 400.0, 460.0),
+        ("/jobs/count?type=t", "count", 400.0, 460.0),
+        ("/jobs/count?queue=q1", "count", 0.0, 0.0),
+        ("/jobs/groups?by=type", "groups", 400.0, 460.0),
+        (job.as_str(), "job", 1.0, 10.0),
+    ] {
+        let entries = read(path, call).await;
+        assert!((least..=most).contains(&entries), "{path} read {entries} entries");
+    }
+}
+
+#[tokio::test]
+async fn cron_entries_say_when_they_ran_and_what_they_missed() {
+    let mut server = Server::start().await;
+    let client = server.client();
+    let entry =
+        json!({"name": "e", "expression": "* * * * * *", "job": {"queue": "q", "type": "t", "payload": 1}});
+    client.post("/crons/g/entries", &entry).await.expect(201);
+    let of = |samples: &BTreeMap<String, f64>, name: &str| {
+        samples.get(&format!("zizq_cron_{name}{{group=\"g\",entry=\"e\"}}")).copied()
+    };
+    let ran = until("the entry to run", async || {
+        let samples = samples(&scrape(&client, "text/plain").await);
+        of(&samples, "last_timestamp_seconds").map(|_| samples)
+    })
+    .await;
+    let [last, next] =
+        ["last_timestamp_seconds", "next_timestamp_seconds"].map(|name| of(&ran, name).unwrap());
+    assert!(last < next && (next - now_ms() as f64 / 1e3).abs() < 60.0, "{last} {next}");
+    let down_at = now_ms();
+    server.kill9().await;
+    until("three times to pass", async || (now_ms() > down_at + 3_500).then_some(())).await;
+    server.restart().await;
+    let client = server.client();
+    until("the missed times to be counted", async || {
+        let samples = samples(&scrape(&client, "text/plain").await);
+        of(&samples, "missed_total").filter(|missed| *missed >= 2.0)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn fewer_queues_can_be_shown() {
+    let server = Server::with(["--metrics-queues", "2"]).await;
+    let client = server.client();
+    let job = |n: u32| json!({"queue": format!("q{n}"), "type": "t", "payload": null});
+    client.enqueue_all((0..5).map(job)).await;
+    let samples = samples(&scrape(&client, "text/plain").await);
+    let own = samples.keys().filter(|name| name.starts_with("zizq_queue_workers{")).count();
+    assert_eq!((own, samples["zizq_metrics_queues_untracked"]), (2, 3.0));
+}
+
+/// What promtool says of the metrics of a server and of a worker.
+#[tokio::test]
+async fn promtool_finds_nothing_wrong() {
+    let server = Server::with(["--metrics-queue-histograms"]).await;
+    let client = server.client();
+    client.add("a \"quoted\" \\ name".replace('\\', "/").as_str()).await;
+    let worker = Worker::start(&server, ["--run", "q=true", "--listen", "127.0.0.1:0"]);
+    let worker = crate::prometheus::metrics_of(worker).await;
+    for text in [scrape(&client, "text/plain").await, worker] {
+        let mut promtool = Command::new("promtool");
+        promtool
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut promtool = promtool.spawn().expect("promtool is there: apt-get install prometheus");
+        promtool.stdin.take().unwrap().write_all(text.as_bytes()).await.unwrap();
+        let checked = promtool.wait_with_output().await.unwrap();
+        let said = [checked.stdout, checked.stderr].concat();
+        assert!(checked.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
     }
 }
