@@ -111,7 +111,7 @@ async fn many_queues_are_summed_up_and_the_answer_stays_small() {
 async fn the_server_counts_its_own_work() {
     let server = Server::with(["--metrics-queue-histograms"]).await;
     let client = server.client();
-    let budget = json!({"allocation": 3, "strategy": {"name": "while_in_flight"}});
+    let budget = json!({"allocation": 3, "strategy": {"type": "while_in_flight"}});
     client.post("/budgets/b", &budget).await.expect(201);
     let bound = json!({"queue": "q", "type": "t", "payload": 1, "budgets": [{"key": "b", "cost": 2}]});
     for _ in 0..3 {
@@ -144,11 +144,10 @@ async fn the_server_counts_its_own_work() {
     );
     // Each of these adds exactly so much.
     client.get("/jobs?filter=.%3D%3D1").await.expect(200);
-    client.get("/jobs?filter=nope(").await.expect_refusal(422, "filter");
+    client.get("/jobs?filter=nope(").await.expect_refusal(400, "filter");
     client.get("/nowhere").await.expect_refusal(404, "endpoint");
     client.get("/queues").header("origin", "https://evil.example").await.expect_refusal(403, "evil");
-    let id = tests::id(&taken);
-    let log = client.post(&format!("/jobs/{id}/log?lease={}", tests::lease(&taken)), &json!(null));
+    let log = client.poke(&format!("/jobs/{}/log", tests::id(&taken)));
     log.bytes("text/plain", "0123456789\n").await.expect_nothing();
     let after = samples(&scrape(&client, "text/plain").await);
     let more = |name: &str| after[name] - before.get(name).copied().unwrap_or_default();

@@ -44,7 +44,7 @@ impl Prometheus {
         command.args(["--storage.tsdb.path=data", "--web.listen-address=127.0.0.1:0"]).kill_on_drop(true);
         let process = Process::start(command, &folder.path().join("log"));
         let address = address_in(&process, "Listening on").await;
-        let client = Client::new(&format!("http://{address}"), Wire::Json);
+        let client = Client::new(&format!("http://{address}"), Wire::default());
         until("Prometheus to be ready", async || {
             let answer = client.get("/-/ready").try_response().await.ok()?;
             answer.status().is_success().then_some(())
@@ -83,7 +83,7 @@ async fn address_in(process: &Process, line: &str) -> String {
 /// What a worker with `--listen` says about itself.
 pub(crate) async fn metrics_of(mut worker: Worker) -> String {
     let address = address_in(worker.process(), "serving readiness and metrics").await;
-    let answer = Client::new(&format!("http://{address}"), Wire::Json).get("/metrics").await;
+    let answer = Client::new(&format!("http://{address}"), Wire::default()).get("/metrics").await;
     String::from_utf8(answer.body.to_vec()).unwrap()
 }
 
@@ -103,7 +103,7 @@ async fn busy() -> (Server, Worker, String) {
         Variables::from([("NO_COLOR", "1".to_owned())]),
     );
     let listens = address_in(worker.process(), "serving readiness and metrics").await;
-    client.post("/budgets/b", &json!({"allocation": 2, "strategy": {"name": "while_in_flight"}})).await;
+    client.post("/budgets/b", &json!({"allocation": 2, "strategy": {"type": "while_in_flight"}})).await;
     let every_second = json!({"name": "e", "expression": "* * * * * *", "job": {"queue": "done", "type": "t", "payload": 1}});
     client.post("/crons/g/entries", &every_second).await.expect(201);
     client.add("done").await;
