@@ -8,6 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use protocol::error::Code;
 use protocol::name::{JobType, QueueName};
+use protocol::trace::{PARENT, STATE, Trace};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
@@ -288,6 +289,12 @@ fn shown(ms: u64) -> Option<String> {
     Some(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
 }
 
+/// The trace context of the environment, to which the jobs belong, such as that of a job whose command enqueues them.
+fn trace() -> Option<Trace> {
+    let [parent, state] = ["TRACEPARENT", "TRACESTATE"].map(|name| std::env::var(name).ok());
+    Trace::of_headers([parent?.as_bytes()], state.as_deref().map(str::as_bytes))
+}
+
 /// Sends jobs. `None`: they were sent before, and the server might accept them twice.
 async fn ask(
     server: &Server,
@@ -295,8 +302,15 @@ async fn ask(
     key: &str,
     is_again: bool,
 ) -> Result<Option<(StatusCode, Value)>, CliError> {
+    let trace = trace();
     let request = |key: &str| {
-        let request = server.request(Method::POST, &["jobs", "bulk"], &[]);
+        let mut request = server.request(Method::POST, &["jobs", "bulk"], &[]);
+        if let Some(trace) = &trace {
+            request = request.header(PARENT, trace.parent.to_string());
+            if let Some(state) = trace.state() {
+                request = request.header(STATE, state);
+            }
+        }
         request.header("content-type", "application/json").header("idempotency-key", key)
     };
     if is_again {

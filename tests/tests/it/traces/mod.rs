@@ -220,6 +220,12 @@ async fn what_a_job_enqueues_belongs_to_its_trace() {
     assert_eq!((&first["payload"], &first["trace"]), (&json!(1), &new["trace"]));
     let second = client.poll_one("next").await;
     assert_eq!((&second["payload"], &second["trace"]), (&json!(2), &json!({"traceparent": OTHER})));
+    let mut command = tokio::process::Command::new(binary("zizq-worker"));
+    command.args(["enqueue", "next", "--type", "t", "--payload", "3", "--server", &server.url()]);
+    command.env("TRACEPARENT", PARENT).env("TRACESTATE", "a=b");
+    assert!(command.status().await.unwrap().success());
+    let third = client.poll_one("next").await;
+    assert_eq!((&third["payload"], &third["trace"]), (&json!(3), &new["trace"]));
     let plain = client.post("/jobs?wait_ms=30000", &job(1)).await.expect(201);
     assert_eq!(plain["result"], " ", "a job without a trace has no variables");
     assert_eq!(client.poll_one("next").await.get("trace"), None);

@@ -343,6 +343,22 @@ fn everything_else_continues_whatever_record_is_damaged() {
 }
 
 #[test]
+fn records_that_are_set_aside_are_counted() {
+    let (core, _) = stocked(MemoryStore::default());
+    assert_eq!(core.meters().damaged.get(), 0);
+    let all = entries(&core.store().snapshot());
+    let (key, _) = in_area(&all, Area::Budget)[0];
+    let mut core = Core::open(damaged(core.store(), key, Bytes::new()), SETTINGS, START.into(), 1).unwrap();
+    assert_eq!(core.meters().damaged.get(), 1);
+    core.reopen(START.into(), 2).unwrap();
+    assert_eq!(
+        core.meters().damaged.get(),
+        1,
+        "it is set aside once, and counted by the server, not by the engine"
+    );
+}
+
+#[test]
 fn a_folder_of_a_later_version_is_refused() {
     let (core, _) = stocked(MemoryStore::default());
     let with = |format: u8| damaged(core.store(), &keys::meta("format"), Bytes::from(vec![format]));
