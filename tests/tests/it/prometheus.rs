@@ -205,8 +205,8 @@ fn the_dashboard_is_sane() {
             .collect();
         assert_eq!(refs.len(), panel["targets"].as_array().unwrap().len());
     }
+    let used = Regex::new(r"\$\w+").unwrap();
     for expression in expressions(&dashboard) {
-        let used = Regex::new(r"\$\w+").unwrap();
         let known = ["$instance", "$queue", "$__rate_interval"];
         assert!(used.find_iter(&expression).all(|found| known.contains(&found.as_str())), "{expression}");
     }
