@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep};
 use zizq_spans::Spans;
 
 use crate::api::App;
-use crate::api::live::Live;
 use crate::api::calls::CallMeters;
+use crate::api::live::Live;
 use crate::batching::{self, Batcher};
 use crate::board::Board;
 use crate::clock::{self, millis};

@@ -61,8 +61,8 @@ use crate::reader::Reader;
 use crate::run;
 use crate::run::events::Hub;
 use crate::run::handle::Handle;
-use live::Live;
 use calls::CallMeters;
+use live::Live;
 use route::{Call, Matched, NoRoute};
 
 /// The state that every call can use.

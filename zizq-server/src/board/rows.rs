@@ -335,8 +335,7 @@ impl Rows {
         if row.tracked.is_none() {
             self.tracked += 1;
         }
-        let (tally, empty_since) = (Tally::default(), Some(now));
-        row.tracked = Some(Box::new(Tracked { tally, history, empty_since }));
+        row.tracked = Some(Box::new(Tracked { history, empty_since: Some(now), ..Tracked::default() }));
     }
 
     fn show(&self, row: &Row, now: u64) -> QueueRow {

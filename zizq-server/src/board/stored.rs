@@ -93,7 +93,7 @@ fn filled(points: Steps, all: &Steps) -> Steps {
 mod tests {
     use super::*;
     use crate::board::history::{Beat, Range, Series};
-    use crate::board::{MAX_TRACKED, Rows, Totals};
+    use crate::board::{Rows, Totals};
     use crate::clock::Time;
     use crate::engine::command::queues::QueueState;
     use crate::engine::command::report::{QueueReport, Report, StreamCounts};
@@ -108,7 +108,7 @@ mod tests {
     }
 
     fn state(now: u64, stored: Vec<HistoryStep>) -> State {
-        let (rows, beat) = (Rows::new(MAX_TRACKED), Beat::starting(now));
+        let (rows, beat) = (Rows::new(1_000), Beat::starting(now));
         let mut state = State { rows, totals: Totals::default(), beat, started: at(now) };
         state.restore(stored, at(now));
         state
@@ -119,7 +119,7 @@ mod tests {
         let mut counts = QueueState::empty(queue.parse().unwrap());
         counts.counts.stored.ready = ready;
         let tally = Tally { enqueued, ..Tally::default() };
-        let queues = vec![QueueReport { id: QueueId(1), state: counts, is_gone: false, tally }];
+        let queues = vec![QueueReport { id: QueueId(1), state: counts, is_gone: false, tally, times: None }];
         let report = Report {
             engine: 1,
             queues,
