@@ -33,6 +33,7 @@ mod log;
 mod logging;
 mod metrics;
 mod model;
+mod never_scan;
 mod nulls;
 mod official_client;
 mod ops;

@@ -371,7 +371,7 @@ mod tests {
             all().iter().filter(|route| route.right == right).map(|route| route.path).collect::<Vec<_>>()
         };
         assert_eq!(of(Right::Anyone), ["/health", "/livez", "/readyz", "/version"]);
-        assert_eq!(of(Right::Admin), ["/reset"]);
+        assert_eq!(of(Right::Admin), ["/config", "/reset"]);
         assert_eq!(of(Right::Enqueue), ["/jobs", "/jobs/bulk"]);
         assert_eq!(of(Right::Payload), ["/jobs/{}/log"]);
         for Route { method, path, right, .. } in all() {

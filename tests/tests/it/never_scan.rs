@@ -1,0 +1,131 @@
+//! Looking never scans: what a page shows costs a bounded number of entries of the store, however many jobs there are.
+//!
+//! `ZIZQ_TEST_JOBS`, `ZIZQ_TEST_QUEUES` and `ZIZQ_TEST_STREAMS` make it larger, such as 10000000, 10000 and 5000 with
+//! release builds; each call and its time are printed.
+
+use std::str::FromStr;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use tests::events::Events;
+use tests::{Client, Server, Wire, id};
+
+/// The most entries of the store that a call may read.
+const MOST: u64 = 2_000;
+/// How many jobs are enqueued at a time.
+const BULK: usize = 5_000;
+
+fn from_env<T: FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// How many entries were read so far, for all calls together.
+async fn entries_read(client: &Client) -> u64 {
+    let answer = client.get("/metrics").header("accept", "text/plain").await;
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    let lines = text.lines().filter(|line| line.starts_with("zizq_reader_entries_total{"));
+    lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
+}
+
+/// Fills the queues evenly; in the first one some jobs are dead, and some scheduled. Returns the id of a job.
+async fn fill(client: &Client, jobs: usize, queues: usize) -> String {
+    let of = |n: usize| {
+        let queue = format!("q{:05}", n % queues);
+        let at = if n % 10 == 9 { 4_000_000_000_000_u64 } else { 0 };
+        json!({"queue": queue, "type": format!("t{}", n % 7), "payload": {"user": n, "text": "x".repeat(50)}, "ready_at": at})
+    };
+    for start in (0..jobs).step_by(BULK) {
+        let body = json!({"jobs": (start..jobs.min(start + BULK)).map(of).collect::<Vec<_>>()});
+        client.post("/jobs/bulk", &body).await.expect(201);
+    }
+    for _ in 0..20 {
+        let job = client.poll_one("q00000").await;
+        client.fail(&job, &json!({"message": "m", "kill": true})).await;
+    }
+    id(&client.add("q00001").await).to_owned()
+}
+
+/// What pages and terminals ask for.
+fn views(job: &str) -> Vec<String> {
+    let orders = ["name", "ready", "in_flight", "dead", "rate", "oldest"];
+    let lists = orders.map(|order| format!("/queues?details=true&limit=100&order={order}&desc=true"));
+    let mut views = lists.to_vec();
+    views.extend(
+        [
+            "/stats",
+            "/stats/history?range=10m",
+            "/stats/history?range=30d",
+            "/stats/history?range=3h&queue=q00001",
+            "/queues/q00001",
+            "/queues?details=true&limit=100&contains=9",
+            "/queues?details=true&limit=100&status=dead",
+            "/workers?limit=100",
+            "/workers?limit=100&queue=q00001",
+            "/jobs?limit=50&payload=preview",
+            "/jobs?limit=50&payload=preview&order=desc",
+            "/jobs?limit=50&payload=preview&queue=q00001",
+            "/jobs?limit=50&payload=preview&queue=q00000&status=dead&order=desc",
+            "/jobs?limit=50&payload=preview&status=in_flight",
+            "/jobs/count?queue=q00001",
+            "/jobs/count?status=ready",
+            "/jobs/count?type=t1&at_most=100",
+            "/jobs/groups?by=type&queue=q00001&newest=500",
+            "/jobs/groups?by=message&status=dead&queue=q00000&newest=500",
+            "/metrics",
+            "/budgets",
+            "/crons",
+            "/readyz?verbose=true",
+        ]
+        .map(str::to_owned),
+    );
+    views.extend(["", "/errors"].map(|of| format!("/jobs/{job}{of}")));
+    views
+}
+
+#[tokio::test]
+async fn looking_never_scans() {
+    let jobs = from_env("ZIZQ_TEST_JOBS").unwrap_or(30_000);
+    let queues: usize = from_env("ZIZQ_TEST_QUEUES").unwrap_or(300);
+    let streams = from_env("ZIZQ_TEST_STREAMS").unwrap_or(100_usize);
+    let server = Server::start().await;
+    let client = server.client_as(Wire::ALL[1]);
+    let started = Instant::now();
+    let job = fill(&client, jobs, queues).await;
+    println!("{jobs} jobs in {queues} queues after {:?}", started.elapsed());
+    // Most of the streams have nothing to do: they take from queues without jobs.
+    let client = server.client();
+    let mut open = Vec::with_capacity(streams);
+    for n in 0..streams {
+        open.push(client.lines(&format!("queue=idle{n}&worker=w{}", n / 4)).await);
+    }
+    let of_scrape = {
+        let before = entries_read(&client).await;
+        entries_read(&client).await - before
+    };
+    let mut slowest = (std::time::Duration::ZERO, String::new());
+    let mut check = async |view: &str, before: u64, took: std::time::Duration| {
+        let entries = (entries_read(&client).await - before).saturating_sub(of_scrape);
+        println!("{took:>12.1?} {entries:>6} entries  {view}");
+        assert!(entries <= MOST, "{view} read {entries} entries of the store");
+        if took > slowest.0 {
+            slowest = (took, view.to_owned());
+        }
+    };
+    for view in views(&job) {
+        let before = entries_read(&client).await;
+        let asked = Instant::now();
+        let accept = if view == "/metrics" { "text/plain" } else { "application/json" };
+        let answer = client.get(&view).header("accept", accept).await;
+        assert_eq!(answer.status, 200, "{view}: {:?}", answer.body);
+        check(&view, before, asked.elapsed()).await;
+    }
+    for view in ["topics=totals,queues&order=oldest&desc=true&limit=100", &format!("jobs={job}")] {
+        let before = entries_read(&client).await;
+        let asked = Instant::now();
+        let mut live = Events::open(client.get(&format!("/live?{view}"))).await;
+        let (_, message): (String, Value) = live.next().await.unwrap();
+        assert!(message["now"].is_u64());
+        check(&format!("/live?{view}"), before, asked.elapsed()).await;
+    }
+    println!("the slowest: {slowest:?}; a scrape reads {of_scrape} entries");
+}
