@@ -70,16 +70,20 @@ impl Small {
         fs::remove_file(self.ballast()).unwrap();
     }
 
-    /// Enqueues until a job is refused, and gives back those that were not.
+    /// Enqueues until a job is refused, and gives back those that were not. A job may be there although a commit failed,
+    /// so each is asked for by its key until the answer is clear.
     async fn enqueue_to_the_end(&self, bytes: usize) -> BTreeSet<String> {
         // Nothing that could be compressed.
         let payload: String = std::iter::repeat_with(fastrand::alphanumeric).take(bytes).collect();
         let job = json!({"queue": "q", "type": "t", "payload": payload});
-        let mut ids = BTreeSet::new();
+        let (mut ids, mut key) = (BTreeSet::new(), fastrand::u64(..));
         loop {
-            let answer = self.client.post("/jobs", &job).await;
+            let answer = self.client.post("/jobs", &job).header("idempotency-key", &key.to_string()).await;
             match answer.status {
-                201 => drop(ids.insert(id(&answer.value()).to_owned())),
+                201 => {
+                    ids.insert(id(&answer.value()).to_owned());
+                    key = key.wrapping_add(1);
+                }
                 507 => {
                     assert_ne!(answer.header("retry-after"), "");
                     answer.expect_refusal(507, "less free space");
@@ -94,9 +98,10 @@ impl Small {
 
     /// Enqueues as soon as jobs are taken again.
     async fn enqueue_at_last(&self) -> Value {
+        let key = fastrand::u64(..).to_string();
         until("jobs to be taken again", async || {
-            let answer =
-                self.client.post("/jobs", &json!({"queue": "q", "type": "t", "payload": null})).await;
+            let call = self.client.post("/jobs", &json!({"queue": "q", "type": "t", "payload": null}));
+            let answer = call.header("idempotency-key", &key).await;
             match answer.status {
                 201 => Some(answer.value()),
                 503 | 507 => None,

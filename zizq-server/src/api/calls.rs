@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use http::StatusCode;
-
 use super::route::{ROUTES, Route};
 use crate::meter::{Counter, Timed, Timing};
 
@@ -40,10 +38,10 @@ impl CallMeters {
     }
 
     /// Counts a call that has just been answered. `route`: the position of its route.
-    pub(super) fn count(&self, route: Option<usize>, status: StatusCode, started: Instant) {
+    pub(super) fn count(&self, route: Option<usize>, status: u16, started: Instant) {
         let Calls { classes, times } = route.and_then(|at| self.routes.get(at)).unwrap_or(&self.unmatched);
         let [fine, wrong, failed] = classes;
-        let class = match status.as_u16() {
+        let class = match status {
             0..400 => fine,
             400..500 => wrong,
             _ => failed,

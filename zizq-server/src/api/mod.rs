@@ -98,7 +98,7 @@ impl Service for Arc<App> {
         let position = matched.as_ref().ok().map(|matched| matched.position);
         let answer = self.answer_matched(matched, request, body).await;
         let status = answer.as_ref().map_or_else(Refusal::status, Response::status);
-        self.calls.count(position, status, started);
+        self.calls.count(position, status.as_u16(), started);
         answer
     }
 }

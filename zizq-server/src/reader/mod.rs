@@ -183,6 +183,8 @@ impl Reader {
         let queues = match &filter.ids {
             // No queue is walked: jobs and the names of their queues are looked up one by one.
             Some(_) => Some(Vec::new()),
+            // The engine knows them all.
+            None if filter.statuses.as_deref() == Some(&[Status::InFlight]) => Some(Vec::new()),
             None => self.queue_ids(filter.queues.as_deref()).await?,
         };
         let mut start = Start { from, descending, queues, held: Vec::new() };
