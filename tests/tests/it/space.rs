@@ -131,7 +131,7 @@ impl Small {
         }
     }
 
-    /// What the server answers once its store is open.
+    /// What the server answers once its store is open and it has time.
     async fn open(&self, mut ask: impl AsyncFnMut() -> Answer) -> Answer {
         until("the store to be open", async || Some(ask().await).filter(|answer| answer.status != 503)).await
     }
@@ -349,7 +349,9 @@ impl Small {
             }
             let job = self.client.poll_one("prints").await;
             let log = format!("/jobs/{}/log", id(&job));
-            let answer = self.client.poke(&log).bytes("text/plain", text.clone()).await;
+            let print = async || self.client.poke(&log).bytes("text/plain", text.clone()).await;
+            // It may come faster than it can be taken.
+            let answer = self.open(print).await;
             is_full = answer.status == 507;
             assert!(is_full || answer.status == 204, "{}: {:?}", answer.status, answer.body);
             jobs.push(job);
