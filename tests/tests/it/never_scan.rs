@@ -121,7 +121,9 @@ async fn looking_never_scans() {
         let asked = Instant::now();
         let accept = if view == "/metrics" { "text/plain" } else { "application/json" };
         let answer = client.get(&view).header("accept", accept).await;
-        assert_eq!(answer.status, 200, "{view}: {:?}", answer.body);
+        // Of more queues than are tracked, some have no history.
+        let is_untracked = view.starts_with("/stats/history") && answer.status == 404;
+        assert!(answer.status == 200 || is_untracked, "{view}: {} {:?}", answer.status, answer.body);
         check(&view, before, most, asked.elapsed()).await;
     }
     for view in ["topics=totals,queues&order=oldest&desc=true&limit=100", &format!("jobs={job}")] {
