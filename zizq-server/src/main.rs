@@ -71,7 +71,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let server = Server::start(config).await?;
     let url = server.url()?;
     announce(&url)?;
-    tracing::info!(url, root_dir = %config.root_dir.display(), "listening");
+    let dashboard = config.has_pages().then(|| format!("{url}/ui/"));
+    tracing::info!(url, dashboard, root_dir = %config.root_dir.display(), "listening");
     tokio::spawn(reload(hangups, server.reloader()));
     notify::is_ready(&url);
     server.run(asked_to_stop).await?;

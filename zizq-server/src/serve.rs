@@ -73,11 +73,7 @@ impl Server {
             anyhow::anyhow!("cannot listen on {host} port {port}: {error}{hint}")
         })?;
         let mut store = make_store(config)?;
-        let mut seed = [0; 8];
-        getrandom::fill(&mut seed)
-            .map_err(|e| anyhow::anyhow!("the operating system provides no random numbers: {e}"))?;
-        let seed = u64::from_be_bytes(seed);
-        let (core, down) = open_core(&mut store, config, seed)?;
+        let (core, down) = open_core(&mut store, config, seed()?)?;
         let (events, threads) = (core.events().clone(), core.meters().clone());
         let (firings, fired) = mpsc::channel(batching::MAX_FIRINGS);
         let (engine, thread) = writer::start(core, config.commit_modes(), firings, down)?;
@@ -108,6 +104,7 @@ impl Server {
             metrics: config.metrics,
             work: Work::new(),
             events,
+            has_pages: config.has_pages(),
             spans: Spans::from_env("zizq-server", env!("CARGO_PKG_VERSION")),
             calls: CallMeters::new(),
             transport: transport.clone(),
@@ -192,7 +189,9 @@ impl Reloader {
 fn guard(config: &Config, listener: &TcpListener) -> std::io::Result<Guard> {
     let mut hosts = config.callers.allowed_host.clone();
     hosts.extend(config.host.parse());
-    Ok(Guard::new(listener.local_addr()?.ip(), hosts, config.callers.cors_origin.clone()))
+    let callers = &config.callers;
+    let guard = Guard::new(listener.local_addr()?.ip(), hosts, callers.cors_origin.clone());
+    Ok(guard.below(callers.path_prefix.clone()))
 }
 
 /// Listens on the first usable address of the host.
@@ -207,6 +206,14 @@ async fn listen(host: &str, port: u16) -> std::io::Result<TcpListener> {
         }
     }
     Err(refused.unwrap_or_else(|| std::io::Error::other("the host has no address")))
+}
+
+/// Where the engine's random numbers begin.
+fn seed() -> anyhow::Result<u64> {
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed)
+        .map_err(|e| anyhow::anyhow!("the operating system provides no random numbers: {e}"))?;
+    Ok(u64::from_be_bytes(seed))
 }
 
 fn make_store(config: &Config) -> anyhow::Result<DiskStore> {

@@ -35,6 +35,7 @@ mod spans;
 mod stats;
 mod stream;
 mod take;
+mod ui;
 mod wait;
 mod workers;
 
@@ -83,6 +84,8 @@ pub(crate) struct App {
     pub calls: CallMeters,
     pub transport: Arc<http::meters::Meters>,
     pub threads: Arc<run::meters::Meters>,
+    /// Whether there is a dashboard.
+    pub has_pages: bool,
     /// What all streams together have yet to send.
     pub unread: Arc<AllUnread>,
     /// The longest silence on a stream, in milliseconds.
@@ -112,6 +115,11 @@ impl App {
         body: &mut Upload<Incoming>,
     ) -> Answer {
         request.held_mut().check()?;
+        if self.has_pages
+            && let Some(page) = ui::page(request)
+        {
+            return page;
+        }
         // Unknown calls are answered in one of the supported formats.
         let negotiates = matched.as_ref().is_ok_and(|matched| matched.route.answer.negotiates());
         if !negotiates && !request.accepts_format {
@@ -138,9 +146,6 @@ impl App {
 fn no_route(request: &Request, error: NoRoute) -> Refusal {
     let (method, path) = (&request.parts.method, request.parts.uri.path());
     match error {
-        NoRoute::NotFound if path == "/" => {
-            Refusal::new(Code::NoRoute, "this is a Zizq server; GET /queues lists the queues")
-        }
         NoRoute::NotFound => {
             let hint = meant::path(method, path);
             let hint = hint.map_or_else(String::new, |meant| format!("; did you mean {}?", excerpt(&meant)));
@@ -162,6 +167,7 @@ fn not_acceptable(request: &Request, supported: &[&str]) -> Refusal {
 #[expect(clippy::too_many_lines, reason = "a line for each call")]
 async fn call(app: &Arc<App>, request: &Request, call: Call) -> Answer {
     match call {
+        Call::Root => ui::root(app, request),
         Call::Health => server::health(request),
         Call::Live => server::live(app, request).await,
         Call::Ready => server::ready(app, request).await,

@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 /// Every call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
+    Root,
     Health,
     Live,
     Ready,
@@ -105,6 +106,8 @@ pub(crate) enum Answer {
     LongOrStream,
     /// A long text, in one of the formats of metrics.
     Metrics,
+    /// A short answer for programs, a page for people.
+    ShortOrPage,
     /// A short answer in the end, or events on the way there, depending on `Accept`.
     ShortOrStream,
 }
@@ -116,7 +119,12 @@ impl Answer {
 
     /// Whether the answer has media types of its own.
     pub(super) const fn negotiates(self) -> bool {
-        matches!(self, Self::Stream | Self::LongOrStream | Self::Metrics | Self::ShortOrStream)
+        self.can_stream() || matches!(self, Self::Metrics | Self::ShortOrPage)
+    }
+
+    /// Whether the answer may have no end.
+    const fn can_stream(self) -> bool {
+        matches!(self, Self::Stream | Self::LongOrStream | Self::ShortOrStream)
     }
 }
 
@@ -166,7 +174,8 @@ const fn row(
 
 /// Literal segments come before `{}`, so that `/jobs/count` is not read as a job.
 #[rustfmt::skip]
-pub(super) static ROUTES: [Route; 73] = [
+pub(super) static ROUTES: [Route; 74] = [
+    row(Method::GET, "/", Call::Root, Body::Ignored, Answer::ShortOrPage, Right::Anyone),
     row(Method::GET, "/health", Call::Health, Body::Ignored, Answer::Short, Right::Anyone),
     row(Method::GET, "/livez", Call::Live, Body::Ignored, Answer::Short, Right::Anyone),
     row(Method::GET, "/readyz", Call::Ready, Body::Ignored, Answer::Short, Right::Anyone),
@@ -280,7 +289,7 @@ pub(super) fn find(method: &Method, path: &str) -> Result<Matched, NoRoute> {
         } else if fixed {
             break;
         }
-        let is_head = method == Method::HEAD && route.method == Method::GET && !route.answer.negotiates();
+        let is_head = method == Method::HEAD && route.method == Method::GET && !route.answer.can_stream();
         if route.method == method || is_head {
             return Ok(Matched { route, position, params });
         }
@@ -324,7 +333,8 @@ mod tests {
         assert_eq!(call(Method::GET, "/jobs/"), Err(NoRoute::NotFound));
         assert_eq!(call(Method::GET, "/queues/%FF"), Err(NoRoute::NotFound));
         assert_eq!(call(Method::GET, "/nope"), Err(NoRoute::NotFound));
-        assert_eq!(call(Method::GET, "/"), Err(NoRoute::NotFound));
+        assert_eq!(call(Method::GET, "/"), Ok((Call::Root, vec![])));
+        assert_eq!(call(Method::GET, "//"), Err(NoRoute::NotFound));
     }
 
     /// Reads the table in the reference: methods and paths, with `{}` for variable segments.
@@ -370,7 +380,7 @@ mod tests {
         let of = |right: Right| {
             all().iter().filter(|route| route.right == right).map(|route| route.path).collect::<Vec<_>>()
         };
-        assert_eq!(of(Right::Anyone), ["/health", "/livez", "/readyz", "/version"]);
+        assert_eq!(of(Right::Anyone), ["/", "/health", "/livez", "/readyz", "/version"]);
         assert_eq!(of(Right::Admin), ["/config", "/reset"]);
         assert_eq!(of(Right::Enqueue), ["/jobs", "/jobs/bulk"]);
         assert_eq!(of(Right::Payload), ["/jobs/{}/log"]);
@@ -393,6 +403,8 @@ mod tests {
         );
         assert_eq!(call(Method::GET, "/jobs/bulk"), not_allowed(&[Method::POST]));
         assert_eq!(call(Method::HEAD, "/health"), Ok((Call::Health, vec![])));
+        assert_eq!(call(Method::HEAD, "/metrics"), Ok((Call::Metrics, vec![])));
+        assert_eq!(call(Method::HEAD, "/"), Ok((Call::Root, vec![])));
         assert_eq!(call(Method::HEAD, "/events"), not_allowed(&[Method::GET]));
         assert_eq!(call(Method::HEAD, "/reset"), not_allowed(&[Method::POST]));
         assert_eq!(call(Method::DELETE, "/jobs/take"), not_allowed(&[Method::GET, Method::POST]));

@@ -19,7 +19,7 @@ use tracing_subscriber::filter::Targets;
 
 use crate::clock::millis;
 use crate::engine::{Settings, recurrence};
-use crate::http::guard::{Host, Origin};
+use crate::http::guard::{Host, Origin, Prefix};
 use crate::http::tls::Tls;
 use crate::jq;
 use crate::run::commit::{CommitMode, CommitModes};
@@ -113,6 +113,9 @@ pub struct Config {
     pub port: u16,
     #[command(flatten)]
     pub callers: Callers,
+    /// Whether there is a dashboard at /ui/
+    #[arg(long, env = "ZIZQ_UI", default_value = "on")]
+    ui: Switch,
     #[command(flatten)]
     pub tls: Option<Tls>,
     /// The longest silence on a stream; a heartbeat is sent after it
@@ -157,6 +160,10 @@ pub struct Callers {
     /// repeated, or a comma-separated list. Pages of other sites are answered 403
     #[arg(long, env = "ZIZQ_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub cors_origin: Vec<Origin>,
+    /// The path under which a proxy passes calls on without taking it off, such as `/tools/zizq`; calls without it are
+    /// answered as well
+    #[arg(long, env = "ZIZQ_PATH_PREFIX", value_name = "PATH")]
+    pub path_prefix: Option<Prefix>,
 }
 
 /// The defaults for jobs that set none.
@@ -267,6 +274,13 @@ pub struct MetricsFlags {
     pub metrics_queue_histograms: bool,
 }
 
+/// Whether something is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
 /// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -307,6 +321,12 @@ impl Config {
     #[must_use]
     pub fn timezone(&self) -> TimeZone {
         self.jobs.timezone.clone().unwrap_or_else(TimeZone::system)
+    }
+
+    /// Whether there is a dashboard.
+    #[must_use]
+    pub fn has_pages(&self) -> bool {
+        self.ui == Switch::On
     }
 
     /// The commit modes of the engine.

@@ -25,8 +25,9 @@ pub(super) async fn respond<S: Service>(
     peer: Arc<Peer>,
     request: http::Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let held = Held::open(&peer, size_of_head(&parts));
+    host.guard.strip(&mut parts);
     let mut upload = Upload::new(&parts, body);
     let is_head = parts.method == Method::HEAD;
     let accepted = accept(&parts);

@@ -15,6 +15,7 @@ use http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, VARY,
 };
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{Method, Version};
 use protocol::error::{Code, excerpt};
 use smol_str::SmolStr;
@@ -32,6 +33,7 @@ pub(crate) struct Guard {
     loopback: bool,
     hosts: Vec<Host>,
     origins: Vec<Origin>,
+    prefix: Option<Prefix>,
 }
 
 /// The origin of the calling page, if it is on the list.
@@ -42,7 +44,25 @@ impl Guard {
     /// Creates the guard of a server that listens on `address`, also answers to these names, and may be called by pages
     /// of these origins.
     pub(crate) fn new(address: IpAddr, hosts: Vec<Host>, origins: Vec<Origin>) -> Self {
-        Self { loopback: address.is_loopback(), hosts, origins }
+        Self { loopback: address.is_loopback(), hosts, origins, prefix: None }
+    }
+
+    /// Takes calls below this path, too, for those at the root.
+    pub(crate) fn below(self, prefix: Option<Prefix>) -> Self {
+        Self { prefix, ..self }
+    }
+
+    /// Takes the prefix off the path of a request.
+    pub(crate) fn strip(&self, parts: &mut Parts) {
+        let Some(Prefix(prefix)) = &self.prefix else { return };
+        let path = parts.uri.path_and_query().map_or("", PathAndQuery::as_str);
+        let below = path.strip_prefix(prefix.as_str()).filter(|below| below.starts_with('/'));
+        let Some(Ok(below)) = below.map(PathAndQuery::from_str) else { return };
+        let mut uri = parts.uri.clone().into_parts();
+        uri.path_and_query = Some(below);
+        if let Ok(uri) = http::Uri::from_parts(uri) {
+            parts.uri = uri;
+        }
     }
 
     /// Returns who calls.
@@ -131,6 +151,24 @@ impl CallingPage {
         answer.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
         if let Some(headers) = asked.headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {
             answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, headers.clone());
+        }
+    }
+}
+
+/// A path below which a proxy passes calls on as they are, such as `/tools/zizq`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prefix(String);
+
+impl FromStr for Prefix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let path = text.strip_suffix('/').unwrap_or(text);
+        let is_path = path.starts_with('/') && !path.starts_with("//") && !path.contains(['?', '#']);
+        if is_path && PathAndQuery::from_str(path).is_ok() {
+            Ok(Self(path.to_owned()))
+        } else {
+            Err(format!("`{text}` is not a path such as /tools/zizq"))
         }
     }
 }
@@ -492,6 +530,27 @@ mod tests {
             let mut parts = parts(Version::HTTP_11, path, &all);
             parts.method = method.clone();
             assert_eq!(status(&guard(LOOPBACK), &parts), expected, "{method} {path} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_taken_off_whole_segments() {
+        let guard = guard(LOOPBACK).below("/tools/zizq/".parse().ok());
+        for (path, expected) in [
+            ("/tools/zizq/jobs?queue=a", "/jobs?queue=a"),
+            ("/tools/zizq/", "/"),
+            ("/jobs", "/jobs"),
+            ("/tools/zizq", "/tools/zizq"),
+            ("/tools/zizqx/jobs", "/tools/zizqx/jobs"),
+            ("/tools/zizq/a%2Fb", "/a%2Fb"),
+            ("/tools/zizq//jobs", "//jobs"),
+        ] {
+            let mut parts = parts(Version::HTTP_11, path, &[]);
+            guard.strip(&mut parts);
+            assert_eq!(parts.uri.to_string(), expected);
+        }
+        for bad in ["", "/", "tools", "//x", "/a?b", "/a#b", "/a b"] {
+            assert!(bad.parse::<Prefix>().is_err(), "{bad}");
         }
     }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use http::{Method, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Either, Full as FullBody, StreamBody};
@@ -268,6 +268,28 @@ pub(crate) fn created<T: Serialize + ?Sized>(format: Format, value: &T) -> Respo
 pub(crate) fn no_content() -> Response<Content> {
     let mut response = Response::new(Content::Whole(Vec::new()));
     *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// 200: a document of this media type, as it is.
+pub(crate) fn document(media_type: &'static str, body: Vec<u8>) -> Response<Content> {
+    let mut response = Response::new(Content::Whole(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
+/// 302: what was asked for is there.
+pub(crate) fn see(location: &'static str) -> Response<Content> {
+    let mut response = Response::new(Content::Whole(Vec::new()));
+    *response.status_mut() = StatusCode::FOUND;
+    response.headers_mut().insert(LOCATION, HeaderValue::from_static(location));
+    response
+}
+
+/// 304: the client has it.
+pub(crate) fn not_modified() -> Response<Content> {
+    let mut response = Response::new(Content::Whole(Vec::new()));
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
     response
 }
 

@@ -228,7 +228,6 @@ fn bad_calls() -> Vec<Bad> {
 fn bad_urls() -> Vec<Bad> {
     let known = |path: &str| path.replace("{id}", NO_JOB);
     vec![
-        bad("GET /", 404, "/"),
         bad("GET /nothing/here", 404, "/nothing/here"),
         bad("GET /jobs/", 404, ""),
         bad("GET //jobs", 404, ""),

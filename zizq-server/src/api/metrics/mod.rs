@@ -10,8 +10,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Response;
-use http::header::{CONTENT_TYPE, HeaderValue};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, prometheus_text, text};
 use prometheus_client::metrics::MetricType;
@@ -31,7 +29,7 @@ use crate::engine::command::jobs::JobCounts;
 use crate::engine::command::report::{BudgetLevel, EntryLevel, GetLevels, Levels, Tally};
 use crate::hash::HashMap;
 use crate::http::meters as transport;
-use crate::http::reply::{Answer, Content, Refusal};
+use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
 use crate::meter::Timing;
 use crate::run::handle::CallError;
@@ -64,9 +62,7 @@ pub(crate) async fn show(app: &App, request: &Request) -> Answer {
     };
     let body =
         written.map_err(|error| Refusal::unavailable(format!("the metrics cannot be written: {error}")))?;
-    let mut response = Response::new(Content::Whole(body.into_bytes()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    Ok(response)
+    Ok(reply::document(media_type, body.into_bytes()))
 }
 
 async fn gather(app: &App) -> Result<Metrics, Refusal> {

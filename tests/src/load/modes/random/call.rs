@@ -59,10 +59,11 @@ enum Query {
 type Route = (&'static str, &'static str, u32, Query, About);
 
 /// Every route, how often it is called, and what with.
-const ROUTES: [Route; 73] = {
+const ROUTES: [Route; 74] = {
     use About::*;
     use Query as Q;
     [
+        ("GET", "/", 5, Q::None, Nothing),
         ("GET", "/health", 20, Q::None, Nothing),
         ("GET", "/livez", 5, Q::None, Nothing),
         ("GET", "/readyz", 5, Q::Ready, Nothing),

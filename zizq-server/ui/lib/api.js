@@ -1,0 +1,139 @@
+// The HTTP API, as protocol/API.md describes it. The pages use nothing else.
+
+/** The address of the API, whatever path a proxy puts before it. */
+export const root = new URL('../../../../', import.meta.url)
+
+/** @typedef {Record<string, string | number | boolean | null | undefined>} Query */
+
+/** A call that was refused, or that got no answer: then the status is 0. */
+export class Refused extends Error {
+  /** @param {number} status @param {string} code @param {string} message @param {any} [body] */
+  constructor(status, code, message, body) {
+    super(message)
+    this.status = status
+    this.code = code
+    this.body = body
+  }
+}
+
+/** Whoever wants to hear that a session has ended. @type {Set<() => void>} */
+export const onUnauthorized = new Set()
+
+/** @param {string} path without a slash at its beginning @param {Query} [query] */
+export function url(path, query) {
+  const params = new URLSearchParams()
+  for (const [name, value] of Object.entries(query ?? {})) {
+    if (value !== undefined && value !== null && value !== '') params.append(name, String(value))
+  }
+  const text = params.toString()
+  return root.href + path + (text && '?' + text)
+}
+
+/** A path of these segments. @param {...string} segments */
+export const path = (...segments) => segments.map(encodeURIComponent).join('/')
+
+/**
+ * @param {string} method @param {string} path @param {Query} [query] @param {any} [body] text is sent as it is
+ * @param {{signal?: AbortSignal, accept?: string, headers?: Record<string, string>}} [options]
+ */
+export async function request(method, path, query, body, options = {}) {
+  const headers = { accept: options.accept ?? 'application/json', ...options.headers }
+  const content = body === undefined || typeof body === 'string' ? body : JSON.stringify(body)
+  if (content !== undefined) headers['content-type'] = 'application/json'
+  let answer
+  try {
+    answer = await fetch(url(path, query), { method, headers, body: content, signal: options.signal, cache: 'no-store' })
+  } catch (error) {
+    if (error.name === 'AbortError') throw error
+    throw new Refused(0, 'unreachable', 'The server does not answer.')
+  }
+  if (answer.ok) return answer
+  const text = await answer.text().catch(() => '')
+  let told = {}
+  try { told = JSON.parse(text) } catch { /* a proxy's page */ }
+  if (answer.status === 401) for (const tell of onUnauthorized) tell()
+  throw new Refused(answer.status, told.code ?? '', told.error ?? `The answer was ${answer.status} ${answer.statusText}`.trim() + '.', told)
+}
+
+/** GET. @param {string} path @param {Query} [query] @param {AbortSignal} [signal] */
+export const get = async (path, query, signal) => (await request('GET', path, query, undefined, { signal })).json()
+
+/** Any other call; its answer, if it has one. */
+export async function send(method, path, query, body, options) {
+  const answer = await request(method, path, query, body, options)
+  return answer.status === 204 ? null : answer.json()
+}
+
+/** The streams of this page. A page that a browser keeps for the way back must hold no connection: there are only six. */
+const streams = new Set()
+addEventListener('pagehide', () => { for (const stream of streams) stream.abort() })
+
+/**
+ * Reads server-sent events until they end. False: there are none, and will be none.
+ * @param {AbortSignal} signal @param {(event: string, data: any, id: string) => void} tell @param {Record<string, string>} [headers]
+ */
+export async function events(method, path, query, body, signal, tell, headers = {}) {
+  const stream = new AbortController()
+  const abort = () => stream.abort()
+  signal.addEventListener('abort', abort)
+  streams.add(stream)
+  try {
+    signal.throwIfAborted()
+    const answer = await request(method, path, query, body, { signal: stream.signal, headers, accept: 'text/event-stream' })
+    if (answer.status === 204) return false
+    await read(answer.body, tell)
+    return true
+  } catch (error) {
+    if (signal.aborted || error instanceof Refused || !(error instanceof TypeError || error.name === 'AbortError')) throw error
+    throw new Refused(0, 'unreachable', 'The connection ended.')
+  } finally {
+    streams.delete(stream)
+    signal.removeEventListener('abort', abort)
+  }
+}
+
+/** @param {ReadableStream<Uint8Array>} body @param {(event: string, data: any, id: string) => void} tell */
+async function read(body, tell) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader()
+  let [rest, event, data, id] = ['', '', [], '']
+  for (;;) {
+    const { done, value } = await reader.read()
+    if (done) return
+    const lines = (rest + value).split('\n')
+    rest = lines.pop()
+    for (const line of lines) {
+      const [, name, text] = line.match(/^([^:]*):? ?(.*)$/s)
+      if (name === 'event') event = text
+      else if (name === 'data') data.push(text)
+      else if (name === 'id') id = text
+      else if (line === '') {
+        if (data.length) tell(event || 'message', JSON.parse(data.join('\n')), id)
+        ;[event, data] = ['', []]
+      }
+    }
+  }
+}
+
+const quoted = text => `'${text.replaceAll("'", `'\\''`)}'`
+
+/** The same call for a shell. */
+export function curl(method, path, query, body) {
+  const parts = ['curl']
+  if (method !== (body === undefined ? 'GET' : 'POST')) parts.push('-X', method)
+  if (body !== undefined) parts.push('--json', quoted(typeof body === 'string' ? body : JSON.stringify(body)))
+  return [...parts, quoted(url(path, query))].join(' ')
+}
+
+/** Who this is, once it is known. Without the call everything is allowed; the server decides in any case. */
+export const me = get('whoami').catch(() => null)
+
+/** What a caller may not do is not offered: `data-needs` on an element names what it takes. */
+me.then(known => {
+  if (!known) return
+  const verbs = new Set(known.grants.map(grant => grant.split(':')[0]))
+  const denied = ['enqueue', 'operate', 'configure'].filter(verb => !verbs.has(verb))
+  document.documentElement.dataset.deny = known.read_only ? 'enqueue operate configure' : denied.join(' ')
+})
+
+/** Whether this is offered. @param {'enqueue' | 'operate' | 'configure'} verb */
+export const may = verb => !(document.documentElement.dataset.deny ?? '').split(' ').includes(verb)

@@ -1,0 +1,71 @@
+// The server itself: what it is, how it is, what it was started with.
+import { get, me, url } from '../lib/api.js'
+import { html, useData, useTitle } from '../lib/dom.js'
+import { STATUSES, bytes, count, duration, plural, time } from '../lib/format.js'
+import { useLive } from '../lib/live.js'
+import { href } from '../lib/route.js'
+import { Command, Facts, Failed, Icon, Loading, Meter, Section, Status, address } from '../parts/basics.js'
+import { Table } from '../parts/table.js'
+import { Unavailable } from './audit.js'
+
+function Health() {
+  const { data, error } = useData(async signal => {
+    const answer = await fetch(url('readyz', { verbose: true }), { signal, headers: { accept: 'application/json' } })
+    return answer.json()
+  }, [], 5_000)
+  if (error) return html`<p class="bad">The server does not answer.</p>`
+  if (!data) return html`<${Loading} />`
+  return data.ready ? html`<p class="good"><${Icon} name="completed" />Ready: it accepts jobs and hands them out.</p>`
+    : html`<p class="bad"><${Icon} name="warning" /> Not ready: ${(data.reasons ?? []).join(', ')}</p>`
+}
+
+function Settings() {
+  const { data, error, again } = useData(signal => get('config', {}, signal), [])
+  if (error) return error.status === 404 ? html`<${Unavailable} what="zizq-server --help lists all settings." />`
+    : html`<${Failed} error=${error} again=${again} />`
+  if (!data) return html`<${Loading} />`
+  // What was set comes first.
+  const rows = [...data.settings].sort((a, b) => Number(a.source === 'default') - Number(b.source === 'default'))
+  const columns = [
+    { id: 'name', title: 'Setting', wide: true, cell: row => html`<code title=${row.variable}>${row.flag}</code>` },
+    { id: 'value', title: 'Value', cell: row => html`<span class="mono">${row.value ?? '–'}</span>` },
+    { id: 'source', title: 'From', cell: row => html`<span class=${row.source === 'default' ? 'muted' : ''}>${row.source}</span>` },
+  ]
+  return html`<${Table} caption="Settings" columns=${columns} rows=${rows} id=${row => row.flag} />`
+}
+
+function Me() {
+  const { data } = useData(() => me, [])
+  if (!data || data.auth === 'open') return null
+  const { who, role, grants, expires_at: expires } = data
+  const facts = [['Name', who.name ?? who.kind], ['Role', role], ['Grants', grants.join(', ')], ['Expires', expires && time(expires)]]
+  return html`<${Section} title="You" aside=${html`<a href=${href(['login'])}>Log in or out</a>`}><div class="panel"><${Facts} facts=${facts} /></div><//>`
+}
+
+export default function Server() {
+  useTitle('Server')
+  const { stats, status } = useLive()
+  if (!stats) return html`<h1>Server</h1>${status !== 'offline' && html`<${Loading} />`}`
+  const { disk } = stats
+  const whole = disk ? disk.used + disk.free : 0
+  return html`
+    <div class="head"><h1>Server</h1><p class="muted">${stats.server}</p></div>
+    <div class="grid">
+      <${Section} title="State"><div class="panel"><${Health} /></div><//>
+      <${Me} />
+    </div>
+    <${Section} title="Facts"><div class="panel"><${Facts} facts=${[
+      ['Server', stats.server], ['Contract', stats.contract], ['Address', address], ['Up', duration(stats.uptime_ms)],
+        ['Started', time(stats.now - stats.uptime_ms)], ['Memory', bytes(stats.memory)],
+      ['Jobs on the disk', disk && bytes(disk.used)], ['Free on the disk', disk
+        && html`${bytes(disk.free)} <${Meter} value=${whole ? disk.free / whole : 0} label="Free on the disk" />`], ['Kept free', disk
+        && bytes(disk.reserve)],
+      ['Streams', count(stats.streams)], ['Workers', plural(stats.workers, 'worker')],
+        ['Queues', `${count(stats.queues)}, ${count(stats.paused)} paused`], ['Time of the server', time(stats.now)],
+    ]} /></div><//>
+    <${Section} title="Jobs"><div class="panel">
+      <${Facts} facts=${STATUSES.map(name => [html`<${Status} status=${name} />`, html`<span class="num">${count(stats.totals[name])}</span>`])} /></div><//>
+    <${Section} title="Settings"><${Settings} /><//>
+    <${Section} title="For programs"><${Command} text=${`curl ${address}/stats`} />
+      <p class="muted more">The same for Prometheus: <a href=${url('metrics')} target="_blank" rel="noopener">metrics</a></p><//>`
+}

@@ -1,0 +1,61 @@
+// Who is connected, what they take, what they run.
+import { get, path } from '../lib/api.js'
+import { ask } from '../lib/actions.js'
+import { html, useData, useTitle } from '../lib/dom.js'
+import { count, plural } from '../lib/format.js'
+import { useKeys } from '../lib/keys.js'
+import { useLive } from '../lib/live.js'
+import { href, update } from '../lib/route.js'
+import { Ago, Command, Empty, Failed, Icon, Loading, address } from '../parts/basics.js'
+import { Table } from '../parts/table.js'
+
+const PAGE = 200
+
+/** Asks a worker to take no more. @param {any} row */
+const drain = (row, again) => ask({
+  title: 'Drain the worker', verb: 'Drain', method: 'POST', done: () => `${row.worker ?? row.stream} takes no more jobs`, after: again,
+  says: `${row.worker ?? row.stream} gets no more jobs${row.worker ? ', on any of its streams' : ''}. What it runs goes on; zizq-worker ends when that is done.`,
+  ...(row.worker ? { path: 'workers/drain', query: { worker: row.worker } } : { path: path('workers', row.stream, 'drain') }),
+})
+
+export default function Workers({ route }) {
+  useTitle('Workers')
+  const [contains, queue] = [route.query.get('contains') ?? '', route.query.get('queue') ?? '']
+  const order = route.query.get('order') ?? 'connected_at'
+  const live = useLive()
+  const { data, error, again } = useData(signal => get('workers', { contains, queue, order, limit: PAGE }, signal), [contains, queue, order], 2_000)
+  useKeys([{ keys: '/', does: 'search', run: () => document.getElementById('search').focus() }])
+  const columns = [
+    { id: 'worker', title: 'Worker', sort: 'worker', wide: true,
+      cell: row => html`<a class="name" href=${href(['jobs'], { status: 'in_flight', queue: row.queues?.join(',') })}><bdi>${row.worker ?? '(no name)'}</bdi></a>` },
+    { id: 'stream', title: 'Stream', cell: row => html`<span class="mono muted">${row.stream}</span>` },
+    { id: 'queues', title: 'Queues', cell: row => (row.queues?.length ? row.queues.slice(0, 4).map((name, at) => html`${at > 0
+      && ', '}<a href=${href(['queues', name])}><bdi>${name}</bdi></a>`) : html`<span class="muted">all</span>`) },
+    { id: 'in_flight', title: 'In flight', num: true, sort: 'in_flight',
+      cell: row => html`<span class="num ${row.in_flight ? '' : 'zero'}">${count(row.in_flight)}</span> <span class="muted num">of ${row.prefetch || '∞'}</span>` },
+    { id: 'connected', title: 'Connected', num: true, sort: 'connected_at', cell: row => html`<${Ago} at=${row.connected_at} now=${live.at
+      || Date.now()} />` },
+    { id: 'remote', title: 'Address', cell: row => html`<span class="mono muted">${row.remote}</span>` },
+    { id: 'format', title: 'Format', cell: row => html`<span class="muted">${row.format}${row.draining ? ', draining' : ''}</span>` },
+  ]
+  const rows = data?.workers ?? []
+  return html`
+    <div class="head"><h1>Workers</h1><p class="muted num">${live.stats
+      && `${plural(live.stats.streams, 'stream')}, ${plural(live.stats.in_flight, 'job')} in flight`}</p></div>
+    <div class="tools"><label class="search"><${Icon} name="search" />
+      <input id="search" type="search" placeholder="Part of a name" aria-label="Search workers" value=${contains}
+      onInput=${event => update({ contains: event.target.value })} /></label>
+      ${queue && html`<span class="chip"><span>queue <b><bdi>${queue}</bdi></b></span>
+        <button type="button" aria-label="Without queue" onClick=${() => update({ queue: '' })}>✕</button></span>`}</div>
+    ${error && html`<${Failed} error=${error} again=${again} />`}
+    ${!data ? !error && html`<${Loading} />` : !rows.length ? (contains || queue ? html`<${Empty} title="No worker matches"><p>
+      <button type="button" onClick=${() => update({ contains: '', queue: '' })}>Show all workers</button></p><//>`
+      : html`<${Empty} title="No worker is connected"><p>This runs the jobs of the queue <code>hello</code> with a command:</p>
+        <${Command} text=${`zizq-worker --server ${address} --run 'hello=cat'`} /><p>A URL works as well:</p>
+        <${Command} text=${`zizq-worker --server ${address} --http 'hello=http://127.0.0.1:8080/jobs'`} /><//>`)
+      : html`<${Table} caption="Workers" columns=${columns} rows=${rows} id=${row => row.stream} order=${order} desc=${false}
+        onSort=${order => update({ order: order === 'connected_at' ? '' : order })} keys=${[{ keys: 'R', does: 'drain', run: row => row
+        && drain(row, again) }]}
+        actions=${row => html`<button type="button" class="small" onClick=${() => drain(row, again)}>Drain…</button>`} />`}
+    ${data?.pages?.next && html`<p class="muted more">Only the first ${PAGE} are shown; search for others.</p>`}`
+}
