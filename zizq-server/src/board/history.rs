@@ -117,7 +117,7 @@ impl Series {
             u64::checked_div(sum, weights)
         };
         match self {
-            Self::Scheduled | Self::Ready | Self::InFlight | Self::Dead => values(self).last(),
+            Self::Scheduled | Self::Ready | Self::InFlight | Self::Dead => values(self).next_back(),
             Self::Enqueued | Self::Delivered | Self::Completed | Self::Failed => Some(values(self).sum()),
             Self::WaitMs => mean(self, &[Self::Delivered]),
             Self::RunMs => mean(self, &[Self::Completed, Self::Failed]),
@@ -255,7 +255,7 @@ pub(crate) struct History {
 }
 
 /// The minutes of an hour.
-const HOUR: u64 = 60;
+const HOUR: u8 = 60;
 
 impl History {
     /// Counts what has happened.
@@ -271,7 +271,7 @@ impl History {
         }
         if let Some(gap) = ended.hour {
             self.hours.skip(gap, kept.hours);
-            self.hours.push(self.minutes.merged(HOUR as usize), kept.hours);
+            self.hours.push(self.minutes.merged(HOUR.into()), kept.hours);
         }
     }
 
@@ -291,13 +291,14 @@ impl History {
 
     /// Restores a history from its minutes and hours, each by its number since 1970.
     pub(super) fn restored(minutes: &Steps, mut hours: Steps, this_minute: u64, kept: Kept) -> Self {
-        let this_hour = this_minute / HOUR;
+        let hour_of = |minute: u64| minute / u64::from(HOUR);
+        let this_hour = hour_of(this_minute);
         // The server may have stopped within an hour.
         if let Some((last, _)) = minutes.last_key_value()
-            && last / HOUR < this_hour
+            && hour_of(*last) < this_hour
         {
-            let hour = last / HOUR;
-            let steps: Vec<Point> = minutes.range(hour * HOUR..).map(|(_, point)| *point).collect();
+            let hour = hour_of(*last);
+            let steps: Vec<Point> = minutes.range(hour * u64::from(HOUR)..).map(|(_, point)| *point).collect();
             hours.entry(hour).or_insert_with(|| Point::over(&steps));
         }
         Self {

@@ -35,7 +35,7 @@ impl Model {
             }
         }
         self.adopt_budgets(acts, ledger)?;
-        if acts.iter().any(|act| matches!(act, Act::Pause(..))) {
+        if acts.iter().any(|act| matches!(act, Act::Pause(..) | Act::ForgetQueue(_))) {
             let paused = ledger.queues.values().filter(|queue| queue.paused);
             self.paused = paused.map(|queue| queue.name.clone()).collect();
             let numbers = ledger.queues.iter().filter(|(_, queue)| queue.paused);
