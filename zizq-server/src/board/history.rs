@@ -298,7 +298,8 @@ impl History {
             && hour_of(*last) < this_hour
         {
             let hour = hour_of(*last);
-            let steps: Vec<Point> = minutes.range(hour * u64::from(HOUR)..).map(|(_, point)| *point).collect();
+            let steps: Vec<Point> =
+                minutes.range(hour * u64::from(HOUR)..).map(|(_, point)| *point).collect();
             hours.entry(hour).or_insert_with(|| Point::over(&steps));
         }
         Self {
