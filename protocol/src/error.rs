@@ -67,6 +67,10 @@ codes! {
     InvalidFilter = 400,
     /// An `Idempotency-Key` is empty, too long, given twice, or has characters that it may not have.
     InvalidIdempotencyKey = 400,
+    /// The caller has not said who it is, or nobody knows it.
+    Unauthorized = 401,
+    /// The caller may not do this.
+    Forbidden = 403,
     /// A web page of another site has called.
     ForeignOrigin = 403,
     /// There is no such path.

@@ -4,6 +4,7 @@
 //! This crate does no I/O, reads no clock and starts no task, so that both ends can test it to the byte.
 #![warn(missing_docs)]
 
+pub mod access;
 pub mod body;
 pub mod budget;
 pub mod certificate;

@@ -1,4 +1,4 @@
-//! Names of queues, of job types, of budgets, and of cron groups and their entries.
+//! Names of queues, of job types, of budgets, of cron groups and their entries, and of access tokens.
 
 use std::fmt;
 use std::ops::Deref;
@@ -135,6 +135,11 @@ name! {
 name! {
     /// The name of a cron group, or of an entry in one.
     CronName
+}
+
+name! {
+    /// The name of an access token: whom or what it is for.
+    TokenName
 }
 
 #[cfg(test)]

@@ -60,6 +60,8 @@ impl Default for Wire {
 pub struct Client {
     url: String,
     wire: Wire,
+    /// Sent with every request.
+    authorization: Option<HeaderValue>,
     http: legacy::Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -78,7 +80,15 @@ impl Client {
         connector.set_local_address(address);
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         let http = builder.http2_only(wire.http == Http::Two).build(connector);
-        Self { url: url.trim_end_matches('/').to_owned(), wire, http }
+        Self { url: url.trim_end_matches('/').to_owned(), wire, authorization: None, http }
+    }
+
+    /// The same, with an access token.
+    #[must_use]
+    pub fn with_token(&self, token: &str) -> Self {
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+        value.set_sensitive(true);
+        Self { authorization: Some(value), ..self.clone() }
     }
 
     /// How it speaks.
@@ -92,6 +102,9 @@ impl Client {
     pub fn call(&self, method: Method, path: &str) -> Call<'_> {
         let mut headers = HeaderMap::new();
         headers.insert("accept", HeaderValue::from_static(self.wire.format.media_type()));
+        if let Some(authorization) = &self.authorization {
+            headers.insert("authorization", authorization.clone());
+        }
         Call { client: self, method, path: path.to_owned(), headers, body: Bytes::new() }
     }
 

@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv6Addr};
 pub(crate) enum Caller {
     /// An IPv4 address, or the /64 network of an IPv6 address: whoever has one address there has all of them.
     At(IpAddr),
+    /// Somebody on the machine of the server, by its control socket.
+    Local,
     /// The server itself, on behalf of a cron entry.
     Server,
 }

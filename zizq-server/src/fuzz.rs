@@ -1,5 +1,6 @@
 //! What the fuzz targets in `tests/fuzz` need from inside the server. For nobody else: all of it may change.
 
+pub use crate::access::Scope;
 pub use crate::engine::Settings;
 pub use crate::engine::command::jobs::{CountJobs, Succeed};
 pub use crate::engine::command::streams::{OpenStream, StreamKind, WorkerInfo};

@@ -1,12 +1,15 @@
 //! A job queue server that pushes ready jobs to workers over streams, with leases and acknowledgements, on an embedded
 //! store. See ARCHITECTURE.md for the design.
 
+mod access;
+mod admission;
 mod api;
 mod batching;
 mod board;
 mod caller;
 mod clock;
 pub mod config;
+pub mod control;
 mod engine;
 #[doc(hidden)]
 pub mod fuzz;
@@ -30,7 +33,7 @@ mod store;
 
 /// The routes of the server, for tests that cover all of them.
 #[doc(hidden)]
-pub use api::route::{Right, Route, all as routes};
+pub use api::route::{Reach, Right, Route, all as routes};
 
 /// The name and version of this server, as clients see it.
 pub const SERVER: &str = concat!("zizq-server/", env!("CARGO_PKG_VERSION"));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use zizq_server::config::{Cli, Config, Health, Task};
+use zizq_server::control::{audit, token};
 use zizq_server::health::{self, Readiness};
 use zizq_server::serve::{Reloader, Server};
 use zizq_server::{logging, notify};
@@ -22,6 +23,8 @@ fn main() -> ExitCode {
     let config = match Cli::read() {
         Task::Serve(config) => config,
         Task::Health(health) => return health_of(&health),
+        Task::Token(task) => return ended(token::run(&task)),
+        Task::Audit(task) => return ended(audit::run(&task)),
         Task::JqHelper { memory } => return zizq_server::run_jq_helper(memory),
     };
     let mut log = logging::init(&config);
@@ -32,6 +35,13 @@ fn main() -> ExitCode {
     }
     log.finish();
     if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints an error, if there is one. Returns the exit code.
+fn ended(result: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    writeln!(std::io::stderr(), "zizq-server: {error:#}").ok();
+    ExitCode::FAILURE
 }
 
 /// Prints whether a server is ready. Returns the exit code: 0 if it is, 1 if not, 2 if it does not answer.

@@ -12,16 +12,19 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 use zizq_spans::Spans;
 
-use crate::api::App;
+use crate::access::Registry;
+use crate::admission::{self, AdminToken, Admission};
 use crate::api::calls::CallMeters;
 use crate::api::live::Live;
+use crate::api::{App, audit};
 use crate::batching::{self, Batcher};
 use crate::board::Board;
 use crate::clock::{self, millis};
 use crate::config::{Config, Limits};
+use crate::control;
 use crate::engine::command::jobs::CountJobs;
 use crate::engine::command::{Drain, Stop};
-use crate::http::connection::{self, Host};
+use crate::http::connection::{self, Door, Host};
 use crate::http::guard::Guard;
 use crate::http::memory::Memory;
 use crate::http::meters::Meters;
@@ -43,10 +46,15 @@ const BACKLOG: u32 = 4_096;
 /// How often a draining server checks whether its workers are done.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
+/// The most connections to the control socket at a time.
+const MAX_CONTROLLERS: usize = 64;
+
 /// A server that is ready to serve.
 pub struct Server {
-    listener: TcpListener,
+    door: Door<TcpListener>,
+    control: Option<control::Socket>,
     host: Host<Arc<App>>,
+    admin: AdminToken,
     close: watch::Sender<bool>,
     engine: JoinHandle<Result<(), StoreError>>,
     drain_timeout: Duration,
@@ -60,21 +68,15 @@ impl Server {
     /// starts the server.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         let tls = config.tls.as_ref().map(Acceptors::read).transpose()?;
-        let (host, port) = (config.host.as_str(), config.port);
+        admission::foresee(config)?;
         // Listen first, so that a mistyped host does not create a new folder.
-        let listener = listen(host, port).await.map_err(|error| {
-            let hint = match error.kind() {
-                ErrorKind::AddrInUse => {
-                    "; something else listens there: stop it, or choose another port with --port (0: a free one)"
-                }
-                ErrorKind::PermissionDenied => "; choose another port with --port, such as one above 1023",
-                _ => "",
-            };
-            anyhow::anyhow!("cannot listen on {host} port {port}: {error}{hint}")
-        })?;
+        let listener =
+            listen(&config.host, config.port).await.map_err(|error| cannot_listen(config, &error))?;
         let mut store = make_store(config)?;
         let (core, down) = open_core(&mut store, config, seed()?)?;
-        let (events, threads) = (core.events().clone(), core.meters().clone());
+        let (events, access) = (core.events().clone(), core.access().clone());
+        let threads = core.meters().clone();
+        let admission = Admission::new(config, listener.local_addr()?.ip(), access.clone())?;
         let (firings, fired) = mpsc::channel(batching::MAX_FIRINGS);
         let (engine, thread) = writer::start(core, config.commit_modes(), firings, down)?;
         let logs = Logs::start(&config.root_dir.join("logs"), store.clone())?;
@@ -90,8 +92,13 @@ impl Server {
         let board = Board::new(engine.clone(), history, config.metrics.metrics_queues);
         let keeper = logs.clone();
         tokio::spawn(board.clone().follow(closing.clone(), move |steps| keeper.keep_history(steps)));
+        let control = control_socket(config)?;
+        tokio::spawn(admission::note_uses(access.clone(), engine.clone()));
         let transport = Arc::<Meters>::default();
         let app = Arc::new(App {
+            access: access.clone(),
+            marker: admission.marker,
+            read_only: config.callers.read_only,
             reader: Reader::new(store, engine.clone(), filters),
             batcher,
             board,
@@ -112,10 +119,13 @@ impl Server {
             heartbeat_ms: millis(config.heartbeat_interval),
             closing,
         });
-        let guard = guard(config, &listener)?;
+        let guard = guard(config, &listener, access)?;
         let memory = Memory::new(limits.max_body_size);
-        let host = Host { tls, guard, memory, meters: transport, max_connections, service: app };
-        Ok(Self { listener, host, close, engine: thread, drain_timeout: config.drain_timeout })
+        audit::of_server(&app.logs, "start");
+        let host = Host { guard, memory, meters: transport, service: app };
+        let door = Door { listener, tls, max_connections };
+        let (admin, drain_timeout) = (admission.admin, config.drain_timeout);
+        Ok(Self { door, control, host, admin, close, engine: thread, drain_timeout })
     }
 
     /// The URL of the server.
@@ -123,14 +133,14 @@ impl Server {
     /// # Errors
     /// When the operating system does not report the address.
     pub fn url(&self) -> std::io::Result<String> {
-        let scheme = if self.host.tls.is_some() { "https" } else { "http" };
-        Ok(format!("{scheme}://{}", self.listener.local_addr()?))
+        let scheme = if self.door.tls.is_some() { "https" } else { "http" };
+        Ok(format!("{scheme}://{}", self.door.listener.local_addr()?))
     }
 
     /// Returns the handle that reloads the certificate.
     #[must_use]
     pub fn reloader(&self) -> Reloader {
-        Reloader(self.host.tls.clone())
+        Reloader { tls: self.door.tls.clone(), admin: self.admin.clone() }
     }
 
     /// Serves until it is asked to stop, then lets the workers finish, unless it is asked again, and stops.
@@ -141,7 +151,12 @@ impl Server {
         let app = &self.host.service;
         let (engine, logs, spans) = (app.engine.clone(), app.logs.clone(), app.spans.clone());
         let closing = self.close.subscribe();
-        let serving = tokio::spawn(connection::accept(self.listener, self.host, closing));
+        let host = Arc::new(self.host);
+        let controlling = self.control.map(|listener| {
+            let door = Door { listener, tls: None, max_connections: MAX_CONTROLLERS };
+            tokio::spawn(connection::accept(door, host.clone(), closing.clone()))
+        });
+        let serving = tokio::spawn(connection::accept(self.door, host, closing));
         tokio::spawn(notify::follow(engine.clone()));
         let mut watched = tokio::task::spawn_blocking(|| self.engine.join());
         tokio::select! {
@@ -156,6 +171,10 @@ impl Server {
         let stopping = engine.ask(Stop).await;
         self.close.send_replace(true);
         serving.await.context("the listener failed")?;
+        if let Some(controlling) = controlling {
+            controlling.await.context("the control socket failed")?;
+        }
+        audit::of_server(&logs, "stop");
         logs.stop().await;
         let ended = watched.await;
         spans.close().await;
@@ -166,32 +185,67 @@ impl Server {
 
 /// Reloads what may change while the server runs.
 #[derive(Clone)]
-pub struct Reloader(Option<Acceptors>);
+pub struct Reloader {
+    tls: Option<Acceptors>,
+    admin: AdminToken,
+}
 
 impl Reloader {
-    /// Reloads certificate and key, and logs the result. On an error the old ones stay in use.
+    /// Reloads certificate and key, and the file of the admin token, and logs the result. On an error the old ones stay in
+    /// use.
     pub fn reload(&self) {
-        match self.0.as_ref().map(Acceptors::read_again) {
+        match self.admin.read() {
+            Ok(true) => tracing::info!("the file of the admin token was read again"),
+            Ok(false) => {}
+            Err(error) => tracing::error!("the old admin token stays in use: {error:#}"),
+        }
+        match self.tls.as_ref().map(Acceptors::read_again) {
             Some(Ok(())) => {
                 tracing::info!("certificate and key reloaded; new connections use them");
             }
             Some(Err(error)) => {
                 tracing::error!("cannot reload the certificate; the old one stays in use: {error:#}");
             }
+            None if self.admin.is_given() => {}
             None => tracing::info!(
-                "nothing to reload: only TLS certificates are reloaded, and this server has none"
+                "nothing to reload: only TLS certificates and the admin token are, and this server has neither"
             ),
         }
     }
 }
 
+fn cannot_listen(config: &Config, error: &std::io::Error) -> anyhow::Error {
+    let (host, port) = (&config.host, config.port);
+    let hint = match error.kind() {
+        ErrorKind::AddrInUse => {
+            "; something else listens there: stop it, or choose another port with --port (0: a free one)"
+        }
+        ErrorKind::PermissionDenied => "; choose another port with --port, such as one above 1023",
+        _ => "",
+    };
+    anyhow::anyhow!("cannot listen on {host} port {port}: {error}{hint}")
+}
+
 /// Builds the guard; the name in --host is one of the server's own.
-fn guard(config: &Config, listener: &TcpListener) -> std::io::Result<Guard> {
+fn guard(config: &Config, listener: &TcpListener, access: Arc<Registry>) -> std::io::Result<Guard> {
     let mut hosts = config.callers.allowed_host.clone();
     hosts.extend(config.host.parse());
     let callers = &config.callers;
-    let guard = Guard::new(listener.local_addr()?.ip(), hosts, callers.cors_origin.clone());
+    let guard = Guard::new(listener.local_addr()?.ip(), hosts, callers.cors_origin.clone(), access);
     Ok(guard.below(callers.path_prefix.clone()))
+}
+
+/// The control socket. Where none can be made in the folder, the server does without.
+fn control_socket(config: &Config) -> anyhow::Result<Option<control::Socket>> {
+    let given = config.callers.control_socket.as_deref();
+    match control::Socket::bind(control::path(given, &config.root_dir)) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(error) if given.is_some() => Err(error),
+        Err(error) => {
+            tracing::warn!("{error:#}; until then there is none, and `zizq-server token` does not work");
+            Ok(None)
+        }
+    }
 }
 
 /// Listens on the first usable address of the host.

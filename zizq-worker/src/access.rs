@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use protocol::access::AccessToken;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{ClientBuilder, Url};
 use rustls::pki_types::CertificateDer;
 
@@ -12,6 +14,10 @@ use crate::address::{http_url, shown, without_password};
 use crate::proxy::Proxy;
 use crate::trust::{self, Identity, Trust};
 
+/// The variable of the access token.
+pub(crate) const TOKEN_VARIABLE: &str = "ZIZQ_TOKEN";
+
+const BEARER: &str = "Bearer ";
 const DEFAULT_SERVER: &str = "http://127.0.0.1:7890";
 
 /// How long a connection may take, to any host.
@@ -29,6 +35,10 @@ pub struct AccessFlags {
     #[arg(long, env = "ZIZQ_SERVER_FILE", value_name = "FILE")]
     pub server_file: Option<PathBuf>,
 
+    /// Read the access token from this file; ZIZQ_TOKEN is the token itself
+    #[arg(long, env = "ZIZQ_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
     /// Trust only this certificate, and those that it has signed, for the server: a PEM file
     #[arg(long, env = "ZIZQ_SERVER_CA", value_name = "FILE")]
     pub server_ca: Option<PathBuf>,
@@ -43,6 +53,7 @@ pub struct AccessFlags {
 pub(crate) struct Written {
     pub(crate) server: Option<String>,
     pub(crate) server_file: Option<PathBuf>,
+    pub(crate) token_file: Option<PathBuf>,
     pub(crate) server_ca: Option<PathBuf>,
     pub(crate) proxy: Option<String>,
 }
@@ -52,6 +63,8 @@ pub(crate) struct Written {
 pub struct Access {
     /// The address, with user name and password if there are any.
     pub url: Url,
+    /// The access token, as it is sent.
+    token: Option<HeaderValue>,
     /// The trusted certificates, and the file they were read from.
     pub(crate) ca: Option<(PathBuf, Vec<CertificateDer<'static>>)>,
     pub(crate) proxy: Proxy,
@@ -85,6 +98,13 @@ impl AccessFlags {
         if let Some(path) = of_file.filter(|path| url.password().is_some() && others_can_read(path)) {
             doubts.push(open_to_all(&path, "the password of the server"));
         }
+        let token = token(self.token_file.as_deref().or(file.token_file.as_deref()), &mut doubts)?;
+        if token.is_some() && url.password().is_some() {
+            return Err(
+                "there is an access token, and a password in the URL of the server, too; give one of them"
+                    .to_owned(),
+            );
+        }
         let ca = match self.server_ca.clone().or(file.server_ca) {
             None => None,
             Some(path) => {
@@ -99,7 +119,7 @@ impl AccessFlags {
             None => Proxy::default(),
             Some(text) => text.parse().map_err(|e| format!("`proxy`: {e}"))?,
         };
-        Ok(Access { url, ca, proxy, doubts })
+        Ok(Access { url, token, ca, proxy, doubts })
     }
 
     /// The address or the file that holds it; a flag wins over a variable.
@@ -129,16 +149,22 @@ impl Access {
             None => (true, Vec::new()),
             Some((_, certificates)) => (false, certificates.clone()),
         };
+        let headers = self.token.iter().map(|token| (AUTHORIZATION, token.clone())).collect();
         let builder = plain(&self.url, &Trust { known, named, how: "--server-ca FILE" }, None)?;
+        let builder = builder.default_headers(headers);
         self.proxy.apply(builder, &self.url).map_err(|e| e.to_string())
     }
 
-    /// The variables for commands that call the server: without user name and password, unless `pass_credentials`.
+    /// The variables for commands that call the server: without user name, password and access token, unless
+    /// `pass_credentials`.
     pub(crate) fn variables(&self, pass_credentials: bool) -> Vec<(&'static str, OsString)> {
         let url = if pass_credentials { self.url.clone() } else { self.shown() };
         let server = ("ZIZQ_SERVER", url.as_str().trim_end_matches('/').into());
         let ca = self.ca.as_ref().map(|(path, _)| ("ZIZQ_SERVER_CA", path.clone().into_os_string()));
-        std::iter::once(server).chain(ca).collect()
+        let token = self.token.as_ref().filter(|_| pass_credentials).and_then(|token| token.to_str().ok());
+        let token =
+            token.and_then(|token| token.strip_prefix(BEARER)).map(|token| (TOKEN_VARIABLE, token.into()));
+        std::iter::once(server).chain(ca).chain(token).collect()
     }
 
     /// The address without user name and password.
@@ -168,6 +194,34 @@ fn server_url(text: &str) -> Result<Url, String> {
         return Err(format!("`{text}` has a `?` or `#` part; the address of a server ends before it"));
     }
     Ok(url)
+}
+
+/// Reads the access token from a file, or from the variable. Nothing of it is repeated.
+fn token(file: Option<&Path>, doubts: &mut Vec<String>) -> Result<Option<HeaderValue>, String> {
+    let set = std::env::var(TOKEN_VARIABLE).ok().filter(|text| !text.trim().is_empty());
+    let (text, place) = match (file, set) {
+        (Some(path), _) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|e| format!("`token_file`: cannot read {}: {e}", path.display()))?;
+            if others_can_read(path) {
+                doubts.push(open_to_all(path, "the access token"));
+            }
+            (text, path.display().to_string())
+        }
+        (None, Some(text)) => (text, TOKEN_VARIABLE.to_owned()),
+        (None, None) => return Ok(None),
+    };
+    let text = text.trim();
+    if text.is_empty() || text.contains(|c: char| c.is_whitespace()) {
+        return Err(format!("{place} must hold one line, an access token"));
+    }
+    if AccessToken::is_meant_by(text) {
+        text.parse::<AccessToken>().map_err(|e| format!("{place}: {e}"))?;
+    }
+    let mut value = HeaderValue::from_str(&format!("{BEARER}{text}"))
+        .map_err(|_| format!("{place}: an access token has letters, digits and the like only"))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 fn first_line(path: &Path) -> Result<String, String> {

@@ -51,6 +51,9 @@ pub(crate) enum CallError {
     /// Not now, or not in this way, independent of the job of the call.
     #[error("the server{via} answered {status}: {message}", via = proxy::via())]
     Busy { status: StatusCode, message: String, retry_after: Option<Duration> },
+    /// The server does not let this worker do this; that does not pass by itself.
+    #[error("the server{via} answered {status}: {message}", via = proxy::via())]
+    NotAllowed { status: StatusCode, message: String },
     /// Final. Servers without error codes send no code.
     #[error("the server{via} answered {status}: {message}", via = proxy::via())]
     Refused { status: StatusCode, code: Option<Code>, message: String },
@@ -411,6 +414,9 @@ fn refusal(status: StatusCode, body: &[u8], pause: Option<Duration>) -> CallErro
     if !status.is_server_error() && !busy.contains(&status) && !is_ours(body) {
         return CallError::Foreign { status, message };
     }
+    if matches!(code, Some(Code::Unauthorized | Code::Forbidden)) {
+        return CallError::NotAllowed { status, message };
+    }
     if OF_JOBS.contains(&status) {
         return CallError::Refused { status, code, message };
     }
@@ -471,6 +477,7 @@ mod tests {
         ) {
             CallError::Refused { .. } => "refused",
             CallError::Busy { .. } => "busy",
+            CallError::NotAllowed { .. } => "not allowed",
             CallError::Foreign { .. } => "foreign",
             CallError::NoAnswer(_) => "no answer",
         };
@@ -485,6 +492,10 @@ mod tests {
             for status in [401, 403, 405, 406, 408, 415, 421, 429, 500, 502, 503, 504] {
                 assert_eq!(word(status, ours), "busy", "{status} {ours}");
             }
+        }
+        for (status, code) in [(401, "unauthorized"), (403, "forbidden")] {
+            let body = format!(r#"{{"error":"no","code":"{code}"}}"#);
+            assert_eq!(word(status, &body), "not allowed");
         }
         for status in [301, 302, 307, 400, 401, 403, 404, 409, 410, 413, 422] {
             for body in [

@@ -173,7 +173,7 @@ impl Deliveries {
                 self.hears_the_server();
                 return self.refused(pending.call, status, message);
             }
-            CallError::NoAnswer(_) | CallError::Busy { .. } => {
+            CallError::NoAnswer(_) | CallError::Busy { .. } | CallError::NotAllowed { .. } => {
                 let asked =
                     if let CallError::Busy { retry_after, .. } = &error { *retry_after } else { None };
                 let pause = self.backoff.next().max(asked.unwrap_or_default());

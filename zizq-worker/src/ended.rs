@@ -11,6 +11,7 @@ use crate::logging::is_for_people;
 const FAILED: u8 = 1;
 const UNAVAILABLE: u8 = 69;
 const TEMPORARY: u8 = 75;
+const NO_PERMISSION: u8 = 77;
 
 /// Why a worker ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub enum Why {
     Idle(Duration),
     /// `--server-timeout`: no server was reachable for this long.
     NoServer(Duration),
+    /// The server does not let it take jobs: its words.
+    NotAllowed(String),
     /// `--once`: the commands of these routes, comma-separated, cannot be run here.
     CannotServe(String),
     /// A task of the worker ended unexpectedly: a bug.
@@ -77,11 +80,12 @@ impl Ended {
     }
 
     /// The exit code. 0: success; 1: a job failed, was stopped or could not be reported; 69: no server; 75: jobs are left
-    /// that cannot run now.
+    /// that cannot run now; 77: the server does not let it take jobs.
     #[must_use]
     pub const fn code(&self) -> u8 {
         match self.why {
             Why::NoServer(_) => UNAVAILABLE,
+            Why::NotAllowed(_) => NO_PERMISSION,
             Why::Broken | Why::CannotServe(_) => FAILED,
             _ if self.stopped > 0 || self.unreported > 0 => FAILED,
             _ if self.is_batch && (self.failed > 0 || self.late > 0) => FAILED,
@@ -117,6 +121,12 @@ impl fmt::Display for Why {
         let time = |time: &Duration| humantime::format_duration(Duration::from_secs(time.as_secs()));
         match self {
             Self::Asked => f.write_str("shut down as requested"),
+            Self::NotAllowed(why) => {
+                write!(
+                    f,
+                    "the server does not let this worker take jobs: {why} (--token-file or ZIZQ_TOKEN gives it an access token)"
+                )
+            }
             Self::NothingLeft { retries: 0, given_back: 0 } => f.write_str("no job is left"),
             Self::NothingLeft { retries: 0, given_back } => write!(
                 f,

@@ -32,6 +32,8 @@ pub(crate) enum Event {
     /// This worker is to finish what it has and end: the terminal that started it is gone (SIGHUP without a configuration
     /// file), or the server was asked to drain it.
     AskedToEnd,
+    /// The server does not let this worker take jobs.
+    NotAllowed(String),
     /// The configuration was read again.
     Reload(Box<Config>),
 }

@@ -66,7 +66,8 @@ pub struct Flags {
     #[arg(long, env = "ZIZQ_LINGER", value_name = "TIME", value_parser = unit::duration)]
     pub linger: Option<Duration>,
 
-    /// Keep user name and password in the ZIZQ_SERVER that commands get; by default they are removed
+    /// Keep user name and password in the ZIZQ_SERVER that commands get, and give them the access token as ZIZQ_TOKEN; by
+    /// default they get neither
     #[arg(long, env = "ZIZQ_PASS_CREDENTIALS", value_parser = BoolishValueParser::new())]
     pub pass_credentials: bool,
 

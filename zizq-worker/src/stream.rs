@@ -118,6 +118,10 @@ impl Subscription {
                 }
                 Err(broken) => broken,
             };
+            if let Broken::Call(CallError::NotAllowed { message, .. }) = &broken {
+                self.tell(Event::NotAllowed(message.clone())).await;
+                return;
+            }
             let mut pause = self.backoff.next();
             if let Broken::Call(CallError::Busy { retry_after: Some(asked), .. }) = &broken {
                 pause = pause.max(*asked);

@@ -9,7 +9,7 @@ use protocol::id::JobId;
 use protocol::job::{Backoff, Status};
 use protocol::outcome::LeasedJob;
 use zizq_server::fuzz::{
-    Core, CountJobs, DrawId, Item, MemoryStore, OpenStream, Outbox, Place, QueueId, Settings, Stamp,
+    Core, CountJobs, DrawId, Item, MemoryStore, OpenStream, Outbox, Place, QueueId, Scope, Settings, Stamp,
     StoreError, StreamKind, Succeed, WorkerInfo, decode_error, decode_holders, decode_job, decode_lease,
     decode_log, decode_queue, decode_queue_name, encode_error, encode_job, encode_lease, encode_log,
     encode_queue, job_key, journal, log_parts, moved_key, queue_key, timer_key,
@@ -79,6 +79,7 @@ pub fn store(data: &[u8]) {
     };
     let outbox = Arc::new(Outbox::default());
     let open = OpenStream {
+        within: Scope::All,
         kind: StreamKind::Bound,
         queues: None,
         prefetch: 4,

@@ -34,6 +34,9 @@ pub struct Common {
     /// A flag for the server that is started, such as --server-arg=--cache-size=8MB; repeatable
     #[arg(long, global = true, value_name = "FLAG", allow_hyphen_values = true, conflicts_with = "url")]
     pub server_arg: Vec<String>,
+    /// Send the access token in this file with every request, to everybody; servers without --auth required ignore it
+    #[arg(long, global = true, value_name = "FILE")]
+    pub token_file: Option<std::path::PathBuf>,
     /// Whom to measure beside it, in turn; repeatable: beanstalkd, redis, hello (an HTTP server that does nothing), disk
     /// (a file that is appended to and synced), a URL, the path of another zizq-server with its flags, or a command with
     /// {port} and {dir} in it that starts a server which speaks the contract

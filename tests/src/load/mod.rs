@@ -44,6 +44,9 @@ pub async fn run(args: Args) -> Result<bool> {
         Mode::Table(flags) => standard::scenarios(&flags)?,
         mode => vec![single(mode)],
     };
+    if let Some(file) = &common.token_file {
+        http::send_token(file)?;
+    }
     let contenders = Contender::all(&common);
     contenders.iter().try_for_each(Contender::check)?;
     allow_many_files()?;

@@ -1,6 +1,7 @@
 //! The black-box tests: the real binaries, over real sockets, held against the contract.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test may panic")]
 
+mod access;
 mod batches;
 mod board;
 mod budgets;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use protocol::access::Verb;
 use protocol::body;
 use protocol::budget::{
     BindingRequest, BudgetView, CostRequest, KeyedBindingRequest, PolicyPatch, PolicyRequest, check_bindings,
@@ -12,10 +13,10 @@ use protocol::object::Object;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::App;
 use super::bulk::{self, Report};
 use super::change::{self, shown};
 use super::listing::Listing;
+use super::{App, admit};
 use crate::engine::command;
 use crate::engine::command::budgets::{
     BindingChange, CreateBudget, DeleteBudget, GetBudget, ListBudgets, PatchBudget, PutBudget,
@@ -124,6 +125,20 @@ pub(crate) async fn clear_bulk(app: &Arc<App>, request: &Request) -> Answer {
     change_bulk(app, request, BindingChange::Replace(Vec::new())).await
 }
 
+/// Checks that a call may create the budgets that it brings along, as far as they do not exist.
+pub(super) async fn may_create(app: &App, request: &Request, keys: &[BudgetKey]) -> Result<(), Refusal> {
+    if keys.is_empty() || request.scope_of(Verb::Configure).is_all() {
+        return Ok(());
+    }
+    let budgets = app.engine.ask(ListBudgets).await?;
+    match keys.iter().find(|key| !budgets.iter().any(|budget| budget.key == **key)) {
+        Some(key) => {
+            admit::everywhere(request, Verb::Configure, &format!("this call creates the budget `{key}`"))
+        }
+        None => Ok(()),
+    }
+}
+
 fn read_bind(request: &Request, at: usize) -> Result<BindingChange, Refusal> {
     let new: BindingRequest = body::parse_tolerant_optional(request.body_format()?, &request.body)?;
     Ok(BindingChange::Add(new.check(new_key(request, at)?).map_err(Refusal::not_allowed)?))
@@ -141,11 +156,19 @@ fn read_cost(request: &Request, at: usize) -> Result<BindingChange, Refusal> {
 
 async fn change_one(app: &App, request: &Request, change: BindingChange) -> Answer {
     request.no_query()?;
+    may_create(app, request, &created_by(&change)).await?;
     shown(request, &change::one(app, request.job_id()?, Change::Bind(Arc::new(change))).await?)
 }
 
 async fn change_bulk(app: &Arc<App>, request: &Request, change: BindingChange) -> Answer {
+    may_create(app, request, &created_by(&change)).await?;
     bulk::answer(app, request, Change::Bind(Arc::new(change)), Report::Bindings).await
+}
+
+/// The budgets that a change creates if they do not exist.
+fn created_by(change: &BindingChange) -> Vec<BudgetKey> {
+    let news = change.news().iter().filter(|new| new.create_with.is_some());
+    news.map(|new| new.binding.key.clone()).collect()
 }
 
 /// Reads the key of an existing budget from the path. Text that cannot be a key is answered 404.

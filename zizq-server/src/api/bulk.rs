@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use http::Response;
 use hyper::body::Frame;
+use protocol::access::Verb;
 use protocol::error::Code;
 use protocol::frame::{StreamFormat, sse};
 use protocol::media::{Format, negotiate};
@@ -16,14 +17,15 @@ use serde_json::{Map, Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::filters::Asked;
 use super::stream::{set_headers, write_event};
 use super::{App, change, contents, filters, not_acceptable};
+use crate::access::Scope;
 use crate::engine::command::jobs::Change;
 use crate::http::closed;
 use crate::http::reply::{self, Answer, Content, Refusal};
-use crate::http::request::Request;
-use crate::job::filter::Filter;
-use crate::reader::{BulkChange, Changes, Matches, Progress};
+use crate::http::request::{Changed, Request};
+use crate::reader::{BulkChange, Changes, Matches, Progress, Shown};
 
 /// How often the progress is told.
 const PACE: Duration = Duration::from_millis(250);
@@ -63,7 +65,7 @@ pub(super) enum Report {
 
 /// The parameters of a call.
 struct Bulk {
-    filter: Filter,
+    filter: Asked,
     dry_run: bool,
     limit: Option<u64>,
 }
@@ -85,6 +87,7 @@ impl Bulk {
 /// Changes all jobs that match the filters of the request, or says which these are.
 pub(super) async fn answer(app: &Arc<App>, request: &Request, change: Change, report: Report) -> Answer {
     let Bulk { filter, dry_run, limit } = Bulk::read(request)?;
+    let filter = filter.within(app, request).await?;
     change::check_statuses(&filter, &change)?;
     change::check_binding(app, &change, dry_run).await?;
     // An empty change only counts the matches.
@@ -95,7 +98,9 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, change: Change, re
         (false, false) => Kind::Real,
     };
     let change = BulkChange { caller: request.caller(), filter, change, limit };
-    let call = Call { app: app.clone(), change, kind, report, progress: Arc::default() };
+    let payloads = request.scope_of(Verb::Payload);
+    let changed = request.changed.clone();
+    let call = Call { app: app.clone(), change, kind, report, payloads, changed, progress: Arc::default() };
     match shape(request)? {
         Shape::Whole(format) => Ok(reply::ok(format, &call.carry_out().await?)),
         Shape::Live => {
@@ -121,6 +126,10 @@ struct Call {
     change: BulkChange,
     kind: Kind,
     report: Report,
+    /// The queues whose payloads the caller may see.
+    payloads: Scope,
+    /// How many jobs were changed, for the audit trail.
+    changed: Arc<Changed>,
     progress: Arc<Progress>,
 }
 
@@ -136,15 +145,16 @@ impl Drop for Sweep {
 impl Call {
     /// Returns the body of the answer.
     async fn carry_out(self) -> Result<Value, Refusal> {
-        let Self { app, change, kind, report, progress } = self;
+        let Self { app, change, kind, report, payloads, changed, progress } = self;
         if kind != Kind::Real {
             let (limit, is_of_all) = (change.limit, is_of_all(&change));
             let matches = app.reader.would_change(change, &progress).await?;
-            return Ok(of_matches(matches, kind, report, limit, is_of_all));
+            return Ok(of_matches(matches, kind, report, limit, is_of_all, &payloads));
         }
         let _sweep = matches!(change.change, Change::Delete).then(|| Sweep(app.clone()));
         let is_limited = change.limit.is_some();
         let changes = app.reader.change(change, &progress).await;
+        changed.set(progress.figures().changed);
         let changes = changes.map_err(|error| Refusal::from(error).after(progress.figures().changed))?;
         Ok(of_changes(changes, report, is_limited))
     }
@@ -226,7 +236,14 @@ fn of_changes(Changes { changed, in_flight, more }: Changes, report: Report, is_
     body
 }
 
-fn of_matches(matches: Matches, kind: Kind, report: Report, limit: Option<u64>, is_of_all: bool) -> Value {
+fn of_matches(
+    matches: Matches,
+    kind: Kind,
+    report: Report,
+    limit: Option<u64>,
+    is_of_all: bool,
+    payloads: &Scope,
+) -> Value {
     let Matches { count, until, sample } = matches;
     let mut body = Map::new();
     let mut add = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
@@ -240,7 +257,8 @@ fn of_matches(matches: Matches, kind: Kind, report: Report, limit: Option<u64>, 
     if kind == Kind::DryRun {
         add("matched", json!(count));
         add("until", json!(until));
-        add("sample", sample.iter().map(contents::value).collect());
+        let shown = |shown: &Shown| contents::value(shown, !payloads.covers(&shown.seen.queue));
+        add("sample", sample.iter().map(shown).collect());
         if is_of_all && report != Report::Bindings {
             add("scope", json!("all jobs, because no filter is given"));
         }

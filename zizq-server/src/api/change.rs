@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use protocol::access::Verb;
 use protocol::body;
 use protocol::encode;
 use protocol::error::Code;
@@ -10,9 +11,9 @@ use protocol::job::Status;
 use protocol::patch::{self, Patch};
 use serde::Deserialize;
 
-use super::App;
 use super::bulk::{self, Report};
 use super::refusal::no_job;
+use super::{App, admit};
 use crate::engine::command::budgets::CheckBinding;
 use crate::engine::command::jobs::{Change, ChangeJobs, Changed, Seen};
 use crate::http::reply::{self, Answer, Refusal, Success};
@@ -23,6 +24,7 @@ use crate::run::handle::CallError;
 pub(crate) async fn patch(app: &App, request: &Request) -> Answer {
     let patch = read_patch(request)?;
     request.no_query()?;
+    may_move(request, &patch)?;
     shown(request, &one(app, request.job_id()?, Change::Patch(Arc::new(patch))).await?)
 }
 
@@ -41,7 +43,9 @@ pub(crate) async fn delete(app: &App, request: &Request) -> Answer {
 }
 
 pub(crate) async fn patch_bulk(app: &Arc<App>, request: &Request) -> Answer {
-    let patch = Change::Patch(Arc::new(read_patch(request)?));
+    let patch = read_patch(request)?;
+    may_move(request, &patch)?;
+    let patch = Change::Patch(Arc::new(patch));
     bulk::answer(app, request, patch, Report::Number("patched")).await
 }
 
@@ -52,6 +56,11 @@ pub(crate) async fn retry_bulk(app: &Arc<App>, request: &Request) -> Answer {
 
 pub(crate) async fn delete_bulk(app: &Arc<App>, request: &Request) -> Answer {
     bulk::answer(app, request, Change::Delete, Report::Number("deleted")).await
+}
+
+/// Checks that the caller may put jobs into the queue that the patch moves them to.
+fn may_move(request: &Request, patch: &Patch) -> Result<(), Refusal> {
+    patch.queue.iter().try_for_each(|queue| admit::covered(request, Verb::Operate, queue))
 }
 
 fn read_patch(request: &Request) -> Result<Patch, Refusal> {

@@ -41,10 +41,21 @@ pub(super) fn params(contents: Contents) -> String {
     }
 }
 
-/// Appends a job as a look shows it; one in flight, with who holds it.
-pub(super) fn write(out: &mut Vec<u8>, format: Format, shown: &Shown, holder: Option<&Holder>) {
+/// Appends a job as a look shows it; one in flight, with who holds it. `is_hidden`: its contents are not for the caller.
+pub(super) fn write(
+    out: &mut Vec<u8>,
+    format: Format,
+    shown: &Shown,
+    holder: Option<&Holder>,
+    is_hidden: bool,
+) {
     let start = out.len();
-    write_job(out, format, shown);
+    if is_hidden {
+        encode::write_job(out, format, &shown.seen.job.view(&shown.seen.queue, shown.seen.status), None);
+        encode::add_value(out, start, format, "hidden", &true);
+    } else {
+        write_job(out, format, shown);
+    }
     let Some(Holder { about, lease_expires_at, deliveries, progress, .. }) = holder else { return };
     let mut add = |name: &str, value: Value| encode::add_value(out, start, format, name, &value);
     about.worker.iter().for_each(|worker| add("worker", json!(worker)));
@@ -79,8 +90,8 @@ fn write_job(out: &mut Vec<u8>, format: Format, shown: &Shown) {
 }
 
 /// A job as one member of a larger answer.
-pub(super) fn value(shown: &Shown) -> Value {
+pub(super) fn value(shown: &Shown, is_hidden: bool) -> Value {
     let mut json = Vec::with_capacity(1_024);
-    write(&mut json, Format::Json, shown, None);
+    write(&mut json, Format::Json, shown, None, is_hidden);
     serde_json::from_slice(&json).unwrap_or_default()
 }

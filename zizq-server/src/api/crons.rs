@@ -2,21 +2,20 @@
 
 use std::sync::Arc;
 
+use protocol::access::Verb;
 use protocol::body;
 use protocol::body::Malformed;
-use protocol::cron::{EntryPatch, EntryRequest, GroupPatch, GroupRequest, Template};
+use protocol::cron::{EntryPatch, EntryRequest, EntryView, GroupPatch, GroupRequest, GroupView, Template};
 use protocol::enqueue::EnqueueError;
 use protocol::error::excerpt;
-use protocol::name::CronName;
+use protocol::name::{BudgetKey, CronName};
 use protocol::object::Object;
 use serde::Serialize;
 use serde_json::json;
 
-use super::App;
 use super::listing::Listing;
-use super::{enqueue, once};
+use super::{App, admit, budgets, enqueue, once};
 use crate::batching::{self, Refused};
-use crate::caller::Caller;
 use crate::engine::command;
 use crate::engine::command::crons::{
     AddEntry, DeleteCron, DeleteCrons, DeleteEntry, GetCron, GetEntry, ListCrons, NewEntry, PatchCron,
@@ -32,7 +31,18 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let listing = Listing::read(&mut query)?;
     query.finish()?;
-    let names = app.engine.ask(ListCrons).await?;
+    let mut names = app.engine.ask(ListCrons).await?;
+    if !request.scope.is_all() {
+        let mut own = Vec::new();
+        for name in names {
+            // It may have been deleted since.
+            let group = app.engine.ask(GetCron(name.clone())).await.ok();
+            own.extend(
+                group.filter(|group| group.entries.iter().any(|entry| is_own(request, entry))).map(|_| name),
+            );
+        }
+        names = own;
+    }
     listing.answer(request, ("/crons", "crons"), names, ToString::to_string, |name| json!(name))
 }
 
@@ -44,7 +54,50 @@ pub(crate) async fn delete_all(app: &App, request: &Request) -> Answer {
 
 pub(crate) async fn get(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    shown(app, request, GetCron(known_group(request)?)).await
+    let name = known_group(request)?;
+    let mut group = app.engine.ask(GetCron(name.clone())).await?;
+    if !request.scope.is_all() {
+        group.entries.retain(|entry| is_own(request, entry));
+        if group.entries.is_empty() {
+            return Err(Refusal::not_found(format!("no cron group has the name `{name}`")));
+        }
+    }
+    Ok(reply::ok(request.format, &without_payloads(request, group)))
+}
+
+/// Whether the job of an entry goes to one of the caller's queues.
+fn is_own(request: &Request, entry: &EntryView) -> bool {
+    request.scope.covers(admit::queue_of_template(&entry.job))
+}
+
+/// Leaves out the payloads that the caller may not see.
+trait WithoutPayloads {
+    fn hide(&mut self, is_shown: &dyn Fn(&str) -> bool);
+}
+
+impl WithoutPayloads for EntryView {
+    fn hide(&mut self, is_shown: &dyn Fn(&str) -> bool) {
+        if !is_shown(admit::queue_of_template(&self.job))
+            && let Some(members) = self.job.as_object_mut()
+        {
+            members.remove("payload");
+            members.insert("hidden".to_owned(), json!(true));
+        }
+    }
+}
+
+impl WithoutPayloads for GroupView {
+    fn hide(&mut self, is_shown: &dyn Fn(&str) -> bool) {
+        self.entries.iter_mut().for_each(|entry| entry.hide(is_shown));
+    }
+}
+
+fn without_payloads<V: WithoutPayloads>(request: &Request, mut view: V) -> V {
+    let payloads = request.scope_of(Verb::Payload);
+    // Whoever sets up what is enqueued knows what that is.
+    let configures = request.scope_of(Verb::Configure);
+    view.hide(&|queue| payloads.covers(queue) || configures.covers(queue));
+    view
 }
 
 pub(crate) async fn put(app: &App, request: &Request) -> Answer {
@@ -62,7 +115,7 @@ pub(crate) async fn put(app: &App, request: &Request) -> Answer {
         if !names.insert(name.clone()) {
             return Err(Refusal::invalid(format!("entry `{name}`: the name is given twice")));
         }
-        entries.push(check(app, request.caller(), name, entry).await?);
+        entries.push(check(app, request, name, entry).await?);
     }
     let put = PutCron { group, paused: body.paused, timezone: body.timezone, entries };
     shown(app, request, put).await
@@ -91,8 +144,8 @@ pub(crate) async fn add(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let group = new_name(request, 0)?;
     let name = entry.name.clone().ok_or_else(|| Refusal::invalid("the body: missing field `name`"))?;
-    let add = AddEntry(group, check(app, request.caller(), name, entry).await?.into());
-    Ok(reply::created(request.format, &app.engine.ask(add).await?))
+    let add = AddEntry(group, check(app, request, name, entry).await?.into());
+    Ok(reply::created(request.format, &without_payloads(request, app.engine.ask(add).await?)))
 }
 
 pub(crate) async fn get_entry(app: &App, request: &Request) -> Answer {
@@ -108,7 +161,7 @@ pub(crate) async fn put_entry(app: &App, request: &Request) -> Answer {
     if let Some(other) = entry.name.as_ref().filter(|other| **other != name) {
         return Err(Refusal::invalid(format!("name: `{other}` is not the name in the path, `{name}`")));
     }
-    shown(app, request, PutEntry(group, check(app, request.caller(), name, entry).await?.into())).await
+    shown(app, request, PutEntry(group, check(app, request, name, entry).await?.into())).await
 }
 
 pub(crate) async fn patch_entry(app: &App, request: &Request) -> Answer {
@@ -140,9 +193,9 @@ pub(crate) async fn run(app: &App, request: &Request) -> Answer {
 /// Asks the engine for a group or an entry and returns it as the response.
 async fn shown<R>(app: &App, request: &Request, what: R) -> Answer
 where
-    R: command::Request<Answer: Serialize>,
+    R: command::Request<Answer: Serialize + WithoutPayloads>,
 {
-    Ok(reply::ok(request.format, &app.engine.ask(what).await?))
+    Ok(reply::ok(request.format, &without_payloads(request, app.engine.ask(what).await?)))
 }
 
 /// Prefixes an error with the place in a job: `job.queue: ...`, or `job: ...` where it is about the job as a whole.
@@ -154,7 +207,12 @@ fn in_job(error: &str) -> String {
 }
 
 /// Checks an entry. Errors name the entry.
-async fn check(app: &App, caller: Caller, name: CronName, entry: EntryRequest) -> Result<NewEntry, Refusal> {
+async fn check(
+    app: &App,
+    request: &Request,
+    name: CronName,
+    entry: EntryRequest,
+) -> Result<NewEntry, Refusal> {
     let EntryRequest { expression, timezone, paused, job, .. } = entry;
     let wrong = |error: String| Refusal::invalid(format!("entry `{name}`: {error}"));
     let recurrence = expression.parse().map_err(wrong)?;
@@ -168,9 +226,12 @@ async fn check(app: &App, caller: Caller, name: CronName, entry: EntryRequest) -
             return Err(Refusal::not_allowed(format!("entry `{name}`: {}", in_job(&error))));
         }
     };
+    admit::covered(request, Verb::Configure, &template.job.queue)?;
+    let brought: Vec<BudgetKey> = template.job.create_budgets.iter().map(|(key, _)| key.clone()).collect();
+    budgets::may_create(app, request, &brought).await?;
     enqueue::check_payload(&template.job, app.limits.max_payload_size, &format!("entry `{name}`: job."))?;
     if batching::is_batched(&template.job) {
-        app.batcher.check(caller, &template.job).await.map_err(|refused| match refused {
+        app.batcher.check(request.caller(), &template.job).await.map_err(|refused| match refused {
             Refused::Job { error, .. } => wrong(format!("job.{error}")),
             refused => refused.into(),
         })?;

@@ -3,24 +3,29 @@
 use std::time::Duration;
 
 use http::Response;
+use protocol::access::Verb;
 use protocol::encode;
 use protocol::enqueue::{MEMBERS, NewJob, Parsed, ParsedBulk, parse_bulk, parse_job};
+use protocol::id::JobId;
 use protocol::media::Format;
+use protocol::name::{BudgetKey, QueueName};
 use protocol::synonyms;
 use protocol::trace::{PARENT, STATE, Trace};
+use serde_json::json;
 
-use super::App;
 use super::once;
 use super::prefer::Handling;
 use super::refusal::out_of_step;
 use super::spans::Enqueueing;
 use super::wait::{self, Waiting};
+use super::{App, admit, budgets};
+use crate::access::Scope;
 use crate::batching::{self, Refused};
-use crate::caller::Caller;
 use crate::clock;
 use crate::engine::command::jobs::{Enqueue, EnqueueAndWait, Enqueued, Outcome, Seen};
 use crate::engine::command::once::{Once, Taken};
 use crate::engine::command::{self, Reject};
+use crate::hash::HashSet;
 use crate::http::reply::{self, Answer, Content, Refusal, Success};
 use crate::http::request::Request;
 use crate::job::bulk::NewBulk;
@@ -44,13 +49,14 @@ async fn enqueue_one(app: &App, request: &Request, handling: Option<Handling>) -
     }
     refuse_ignored(handling, &ignored, "")?;
     check_payload(&job, app.limits.max_payload_size, "")?;
+    Wants::of(&Limits::of(request), std::slice::from_ref(&job)).check(app, request).await?;
     let once = once::of(request)?;
     let jobs = vec![job];
     let spans = Enqueueing::begin(&app.spans, since, "/jobs", &jobs);
     if let Some(time) = time {
         return enqueue_and_wait(app, request, (jobs, spans), &ignored, time, once).await;
     }
-    let taken = enqueue(app, request.caller(), jobs, false, once.as_ref()).await;
+    let taken = enqueue(app, request, jobs, false, once.as_ref()).await;
     spans.end(taken.as_ref());
     answer_one(request, &taken?, &ignored)
 }
@@ -72,17 +78,66 @@ fn refuse_ignored(handling: Option<Handling>, ignored: &[String], place: &str) -
 pub(super) fn answer_one(request: &Request, taken: &Taken<Vec<Enqueued>>, ignored: &[String]) -> Answer {
     let jobs = match taken {
         Taken::Now(jobs) => jobs,
-        Taken::Again(again) => return once::answer_one(request.format, again, ignored),
+        Taken::Again(again) => return once::answer_one(request, again, ignored),
     };
     let mut body = Vec::with_capacity(512);
-    write(&mut body, request.format, jobs.first().ok_or_else(out_of_step)?, ignored);
+    write(&mut body, (request.format, &request.scope), jobs.first().ok_or_else(out_of_step)?, ignored);
     Ok(reply::bytes(success(jobs), request.format, body))
 }
 
+/// What a caller must be allowed to do to enqueue some jobs.
+#[derive(Default)]
+struct Wants {
+    queues: HashSet<QueueName>,
+    /// The budgets that the jobs bring along.
+    budgets: Vec<BudgetKey>,
+}
+
+/// Who asks.
+#[derive(Clone)]
+struct Limits {
+    enqueue: Scope,
+    configure: Scope,
+}
+
+impl Limits {
+    fn of(request: &Request) -> Self {
+        Self { enqueue: request.scope.clone(), configure: request.scope_of(Verb::Configure) }
+    }
+}
+
+impl Wants {
+    fn of(Limits { enqueue, configure }: &Limits, jobs: &[NewJob]) -> Self {
+        let mut wants = Self::default();
+        if !enqueue.is_all() {
+            wants.queues.extend(jobs.iter().map(|job| job.queue.clone()));
+        }
+        if !configure.is_all() {
+            let keys = jobs.iter().flat_map(|job| &job.create_budgets).map(|(key, _)| key.clone());
+            wants.budgets = keys.collect::<HashSet<_>>().into_iter().collect();
+        }
+        wants
+    }
+
+    async fn check(&self, app: &App, request: &Request) -> Result<(), Refusal> {
+        self.queues.iter().try_for_each(|queue| admit::covered(request, Verb::Enqueue, queue))?;
+        budgets::may_create(app, request, &self.budgets).await
+    }
+}
+
+/// What is shown of a job that holds the key of a new one, and is in a queue that is none of the caller's business.
+pub(super) fn hidden(out: &mut Vec<u8>, format: Format, id: JobId, is_duplicate: bool) {
+    encode::write(out, format, &json!({"id": id, "duplicate": is_duplicate, "hidden": true}));
+}
+
 /// Writes a job and its ignored members.
-fn write(out: &mut Vec<u8>, format: Format, job: &Enqueued, ignored: &[String]) {
+fn write(out: &mut Vec<u8>, (format, scope): (Format, &Scope), job: &Enqueued, ignored: &[String]) {
     let start = out.len();
-    encode::write_job(out, format, &job.view(), None);
+    if scope.covers(&job.queue) {
+        encode::write_job(out, format, &job.view(), None);
+    } else {
+        hidden(out, format, job.job.id, job.outcome == Outcome::Duplicate);
+    }
     add_ignored(out, start, format, ignored);
 }
 
@@ -104,10 +159,12 @@ async fn enqueue_and_wait(
 ) -> Answer {
     let mut waiting = Waiting::new(app);
     let (engine, batcher, caller) = (app.engine.clone(), app.batcher.clone(), request.caller());
+    let scope = request.scope.clone();
     // The client may disconnect before the id of its job is known. This task then goes on and ends the wait.
     let calling = tokio::spawn(async move {
         let taken = if jobs.iter().any(batching::is_batched) {
-            let taken = batcher.enqueue(caller, jobs, || Some(waiting.waiter()), once.as_ref()).await;
+            let batched = batcher.enqueue(caller, scope, jobs, || Some(waiting.waiter()), once.as_ref());
+            let taken = batched.await;
             taken.map_err(Refusal::from)
         } else {
             let request = EnqueueAndWait { jobs, waiter: waiting.waiter() };
@@ -123,7 +180,7 @@ async fn enqueue_and_wait(
     let (taken, mut waiting) = calling.await.unwrap_or_else(|_| Err(out_of_step()))?;
     let mut jobs = match taken {
         Taken::Now(jobs) => jobs,
-        Taken::Again(again) => return once::wait(app, request.format, (&again, ignored), time).await,
+        Taken::Again(again) => return once::wait(app, request, (&again, ignored), time).await,
     };
     let success = success(&jobs);
     let enqueued = jobs.first_mut().ok_or_else(out_of_step)?;
@@ -136,10 +193,20 @@ async fn enqueue_and_wait(
         (enqueued.job, enqueued.queue, enqueued.status) = (job, queue, status);
     }
     let mut body = Vec::with_capacity(512);
-    let result = enqueued.job.result.as_ref();
-    encode::write_job_with_result(&mut body, request.format, &enqueued.view(), None, result);
+    write_ended(&mut body, request, enqueued);
     add_ignored(&mut body, 0, request.format, ignored);
     Ok(reply::bytes(success, request.format, body))
+}
+
+/// Writes a job with its result, which is for whoever waited for it: but for another's job with the same key.
+pub(super) fn write_ended(out: &mut Vec<u8>, request: &Request, job: &Enqueued) {
+    let is_own = job.outcome != Outcome::Duplicate || request.scope_of(Verb::Payload).covers(&job.queue);
+    match job.job.result.as_ref() {
+        _ if !request.scope.covers(&job.queue) => write(out, (request.format, &request.scope), job, &[]),
+        result => {
+            encode::write_job_with_result(out, request.format, &job.view(), None, result.filter(|_| is_own))
+        }
+    }
 }
 
 /// The body of a bulk enqueue.
@@ -176,8 +243,8 @@ async fn enqueue_bulk(app: &App, request: &Request, handling: Option<Handling>) 
     let once = once::of(request)?;
     let (body_format, body, trace) = (request.body_format()?, request.body.clone(), trace_of(request));
     let (bytes, limit) = (body.len(), app.limits.max_payload_size);
-    let to = app.spans.clone();
-    let read = move || -> Result<(Read, Enqueueing, Ignored), Refusal> {
+    let (to, who) = (app.spans.clone(), Limits::of(request));
+    let read = move || -> Result<(Read, Wants, Enqueueing, Ignored), Refusal> {
         let ParsedBulk { mut jobs, ignored_of_jobs, ignored } =
             parse_bulk(body_format, &body, clock::now().wall)?;
         refuse_ignored(handling, &ignored, "")?;
@@ -192,31 +259,35 @@ async fn enqueue_bulk(app: &App, request: &Request, handling: Option<Handling>) 
         if let Some(trace) = &trace {
             jobs.iter_mut().for_each(|job| job.inherit(trace));
         }
+        let wants = Wants::of(&who, &jobs);
         let spans = Enqueueing::begin(&to, since, "/jobs/bulk", &jobs);
         // Jobs that are folded must be seen by the engine at the same time.
         if NewBulk::is_large(jobs.len(), bytes) && !jobs.iter().any(batching::is_batched) {
-            return Ok((Read::Large(NewBulk::new(body_format, body, jobs, trace)), spans, ignored));
+            let bulk = NewBulk::new(body_format, body, jobs, trace);
+            return Ok((Read::Large(bulk), wants, spans, ignored));
         }
-        Ok((Read::Jobs(jobs), spans, ignored))
+        Ok((Read::Jobs(jobs), wants, spans, ignored))
     };
-    let (read, spans, ignored) = app.work.on(bytes, read).await??;
+    let (read, wants, spans, ignored) = app.work.on(bytes, read).await??;
+    wants.check(app, request).await?;
     let taken = match read {
         Read::Large(bulk) => ask(app, bulk, true, once.as_ref()).await,
-        Read::Jobs(jobs) => enqueue(app, request.caller(), jobs, true, once.as_ref()).await,
+        Read::Jobs(jobs) => enqueue(app, request, jobs, true, once.as_ref()).await,
     };
     spans.end(taken.as_ref());
     let taken = taken?;
-    let format = request.format;
+    let (format, scope) = (request.format, request.scope.clone());
     let answer = move || match &taken {
-        Taken::Now(jobs) => Ok(bulk_answer(jobs, format, &ignored)),
-        Taken::Again(again) => once::answer_bulk(format, again, &ignored),
+        Taken::Now(jobs) => Ok(bulk_answer(jobs, (format, &scope), &ignored)),
+        Taken::Again(again) => once::answer_bulk((format, &scope), again, &ignored),
     };
     app.work.on(bytes, answer).await?
 }
 
-fn bulk_answer(jobs: &[Enqueued], format: Format, ignored: &Ignored) -> Response<Content> {
+fn bulk_answer(jobs: &[Enqueued], (format, scope): (Format, &Scope), ignored: &Ignored) -> Response<Content> {
     let mut body = Vec::with_capacity(32 + jobs.len() * 256);
-    let write = |out: &mut Vec<u8>, (i, job): (usize, &Enqueued)| write(out, format, job, ignored.of(i));
+    let write =
+        |out: &mut Vec<u8>, (i, job): (usize, &Enqueued)| write(out, (format, scope), job, ignored.of(i));
     encode::write_jobs(&mut body, format, jobs.iter().enumerate(), write, None);
     add_ignored(&mut body, 0, format, &ignored.beside);
     reply::bytes(success(jobs), format, body)
@@ -224,13 +295,14 @@ fn bulk_answer(jobs: &[Enqueued], format: Format, ignored: &Ignored) -> Response
 
 async fn enqueue(
     app: &App,
-    caller: Caller,
+    request: &Request,
     jobs: Vec<NewJob>,
     bulk: bool,
     once: Option<&Once>,
 ) -> Result<Taken<Vec<Enqueued>>, Refusal> {
     if jobs.iter().any(batching::is_batched) {
-        let enqueued = app.batcher.enqueue(caller, jobs, || None, once).await;
+        let (caller, scope) = (request.caller(), request.scope.clone());
+        let enqueued = app.batcher.enqueue(caller, scope, jobs, || None, once).await;
         return enqueued.map_err(|refused| match refused {
             Refused::Job { index, error } => refuse_one(index, error, bulk),
             refused => refused.into(),

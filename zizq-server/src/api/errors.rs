@@ -1,13 +1,14 @@
 //! `GET /jobs/{id}/errors`, `GET /jobs/{id}/errors/{attempt}`.
 
+use protocol::access::Verb;
 use protocol::job::ErrorRecord;
 use protocol::page::Pages;
 use serde::Serialize;
 
-use super::App;
 use super::page::Page;
 use super::position::is_behind_attempt;
 use super::refusal::no_job;
+use super::{App, admit};
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
 use crate::store::record;
@@ -26,7 +27,9 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let ends = errors.first().zip(errors.last());
     let ends = ends.map(|(first, last)| (first.0.to_string(), last.0.to_string()));
     let pages = page.links(&format!("/jobs/{id}/errors"), ends, more, "");
-    let errors: Vec<ErrorRecord> = errors.into_iter().map(|(attempt, error)| shown(attempt, error)).collect();
+    let is_hidden = hides(app, request).await?;
+    let errors: Vec<ErrorRecord> =
+        errors.into_iter().map(|(attempt, error)| shown(attempt, error, is_hidden)).collect();
     Ok(reply::ok(request.format, &Errors { errors, pages }))
 }
 
@@ -59,10 +62,22 @@ pub(crate) async fn one(app: &App, request: &Request) -> Answer {
     let attempt: u32 = text.parse().map_err(|_| not_found())?;
     let found = app.reader.errors(id, usize::MAX, move |_| vec![attempt]).await?;
     let (attempt, error) = found.and_then(|(errors, _)| errors.into_iter().next()).ok_or_else(not_found)?;
-    Ok(reply::ok(request.format, &shown(attempt, error)))
+    let is_hidden = hides(app, request).await?;
+    Ok(reply::ok(request.format, &shown(attempt, error, is_hidden)))
 }
 
-fn shown(attempt: u32, error: record::ErrorRecord) -> ErrorRecord {
+/// Whether the caller may not see where errors come from.
+async fn hides(app: &App, request: &Request) -> Result<bool, Refusal> {
+    let payloads = request.scope_of(Verb::Payload);
+    if payloads.is_all() || admit::holds(app, request).await? {
+        return Ok(false);
+    }
+    let queue = admit::queue_of(app, request.job_id()?).await?;
+    Ok(queue.is_none_or(|queue| !payloads.covers(&queue)))
+}
+
+fn shown(attempt: u32, error: record::ErrorRecord, is_hidden: bool) -> ErrorRecord {
     let record::ErrorRecord { message, error_type, backtrace, dequeued_at, failed_at } = error;
+    let backtrace = backtrace.filter(|_| !is_hidden);
     ErrorRecord { attempt, message, error_type, backtrace, dequeued_at, failed_at }
 }

@@ -8,6 +8,7 @@ use async_stream::stream;
 use bytes::Bytes;
 use http::Response;
 use hyper::body::Frame;
+use protocol::access::Verb;
 use protocol::frame::{StreamFormat, sse};
 use protocol::job::Status;
 use protocol::media::negotiate;
@@ -17,7 +18,8 @@ use tokio::time::timeout;
 
 use super::filters;
 use super::stream::{set_headers, write_event};
-use super::{App, not_acceptable};
+use super::{App, admit, not_acceptable};
+use crate::access::Scope;
 use crate::http::closed;
 use crate::http::reply::{Answer, Content, Refusal};
 use crate::http::request::Request;
@@ -39,6 +41,9 @@ pub(crate) fn stream(app: &Arc<App>, request: &Request) -> Answer {
     let mut query = request.query()?;
     let filter = filters::read_listed(&mut query)?;
     query.finish()?;
+    filter.queues.iter().flatten().try_for_each(|queue| admit::covered(request, Verb::Read, queue))?;
+    // Queues come and go while it listens.
+    let scope = request.scope.clone();
     if app.events.listeners() >= MAX_LISTENERS {
         return Err(Refusal::busy(format!("too many listeners (limit {MAX_LISTENERS}); try again later")));
     }
@@ -47,7 +52,7 @@ pub(crate) fn stream(app: &Arc<App>, request: &Request) -> Answer {
     let listener = listening.listener.clone();
     let encode = move || {
         while let Some(heard) = listener.next() {
-            for piece in pieces_of(&heard, &filter) {
+            for piece in pieces_of(&heard, &filter, &scope) {
                 if sender.blocking_send(piece).is_err() {
                     return;
                 }
@@ -78,7 +83,7 @@ pub(crate) fn stream(app: &Arc<App>, request: &Request) -> Answer {
     Ok(response)
 }
 
-fn pieces_of(heard: &Heard, filter: &Filter) -> Vec<Vec<u8>> {
+fn pieces_of(heard: &Heard, filter: &Filter, scope: &Scope) -> Vec<Vec<u8>> {
     let mut pieces = Vec::new();
     let mut piece = Vec::new();
     let mut write = |event: &str, data: &serde_json::Value| {
@@ -90,7 +95,7 @@ fn pieces_of(heard: &Heard, filter: &Filter) -> Vec<Vec<u8>> {
     match heard {
         Heard::Lagged(missed) => write("lagged", &json!({"missed": missed})),
         Heard::Events(events) => {
-            for event in events.iter().filter(|event| is_asked_for(event, filter)) {
+            for event in events.iter().filter(|event| is_asked_for(event, filter, scope)) {
                 match event {
                     Event::Status(change) => write("job", &shown(change)),
                     Event::Progress(report) => write("progress", &shown_progress(report)),
@@ -105,14 +110,15 @@ fn pieces_of(heard: &Heard, filter: &Filter) -> Vec<Vec<u8>> {
 }
 
 /// Whether the filter accepts the event. For a deleted job the last status counts, otherwise the new one.
-fn is_asked_for(event: &Event, filter: &Filter) -> bool {
+fn is_asked_for(event: &Event, filter: &Filter, scope: &Scope) -> bool {
     match event {
         Event::Status(StatusChange { id, queue, job_type, from, to, .. }) => {
             to.or(*from).is_some_and(|status| filter.wants_status(status))
                 && filter.lists(id, queue, job_type)
+                && scope.covers(queue)
         }
         Event::Progress(ProgressReport { id, queue, job_type, .. }) => {
-            filter.wants_status(Status::InFlight) && filter.lists(id, queue, job_type)
+            filter.wants_status(Status::InFlight) && filter.lists(id, queue, job_type) && scope.covers(queue)
         }
     }
 }

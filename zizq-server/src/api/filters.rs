@@ -1,11 +1,16 @@
 //! The filters of a call: reads them from its query and writes them into links.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use protocol::access::Verb;
 use protocol::error::{Code, excerpt};
 use protocol::job::Status;
+use protocol::name::QueueName;
 
+use super::App;
+use crate::board::Selection;
 use crate::http::query::Query;
 use crate::http::reply::Refusal;
+use crate::http::request::Request;
 use crate::job::filter::{Filter, Span};
 
 /// The characters that a query value keeps as they are (RFC 3986, unreserved).
@@ -15,9 +20,64 @@ const NAMES: [&str; 10] =
     ["id", "queue", "type", "status", "budgets.key", "priority", "ready_at", "attempts", "until", JQ];
 const JQ: &str = "filter";
 
+/// The filters of a call as they were asked for. What they mean depends on who asks.
+#[derive(Debug)]
+pub(super) struct Asked(Filter);
+
+impl Asked {
+    /// The filters as query parameters of a link.
+    pub(super) fn params(&self) -> String {
+        params(&self.0)
+    }
+
+    /// Limits the filters to the queues in which the caller may do what it asks for. jq reads payloads, which the caller must
+    /// be allowed to.
+    ///
+    /// # Errors
+    /// 403 for a queue that is named and is not one of these, and for jq.
+    pub(super) async fn within(self, app: &App, request: &Request) -> Result<Filter, Refusal> {
+        let Self(mut filter) = self;
+        if !request.scope.is_all() {
+            filter.queues = Some(queues(app, request, filter.queues).await?);
+        }
+        let payloads = request.scope_of(Verb::Payload);
+        let is_shown = match &filter.queues {
+            _ if filter.jq.is_none() => true,
+            Some(queues) => queues.iter().all(|queue| payloads.covers(queue)),
+            None => payloads.is_all(),
+        };
+        if !is_shown {
+            let error = "filter: jq reads payloads, so it needs `payload` for the queues that it reads; name them with                          `queue`, or ask for the grant";
+            return Err(Refusal::new(Code::Forbidden, error));
+        }
+        Ok(filter)
+    }
+}
+
+/// The queues that a call is about: those that it names, or those that there are in its scope.
+async fn queues(
+    app: &App,
+    request: &Request,
+    named: Option<Vec<QueueName>>,
+) -> Result<Vec<QueueName>, Refusal> {
+    if let Some(named) = named {
+        if let Some(queue) = named.iter().find(|queue| !request.scope.covers(queue)) {
+            let error = format!(
+                "queue: `{queue}` is not one of the queues that this caller may name here: {}",
+                request.scope.shown()
+            );
+            return Err(Refusal::new(Code::Forbidden, error));
+        }
+        return Ok(named);
+    }
+    app.board.refresh().await?;
+    let selection = Selection { within: request.scope.clone(), with_jobs: true, ..Selection::default() };
+    Ok(app.board.names(&selection))
+}
+
 /// Reads all filters from the query of a call that changes the jobs it matches. An empty filter, such as `queue=$QUEUE`
 /// with the variable unset, would match every job, so it is refused.
-pub(super) fn read_for_change(query: &mut Query<'_>) -> Result<Filter, Refusal> {
+pub(super) fn read_for_change(query: &mut Query<'_>) -> Result<Asked, Refusal> {
     let says_nothing = |name: &&str| {
         query.peek(name).is_some_and(|value| match *name {
             JQ => value.trim().is_empty(),
@@ -33,12 +93,12 @@ pub(super) fn read_for_change(query: &mut Query<'_>) -> Result<Filter, Refusal> 
 }
 
 /// Reads all filters from a query.
-pub(super) fn read(query: &mut Query<'_>) -> Result<Filter, Refusal> {
+pub(super) fn read(query: &mut Query<'_>) -> Result<Asked, Refusal> {
     let jq = query.text(JQ).map(std::borrow::Cow::into_owned);
     if jq.as_ref().is_some_and(|expression| expression.trim().is_empty()) {
         return Err(Refusal::new(Code::InvalidFilter, "filter: the jq expression is empty"));
     }
-    Ok(Filter {
+    Ok(Asked(Filter {
         budgets: sorted(query.list("budgets.key")?),
         priority: span(query, "priority", u64::from(u16::MAX))?,
         ready_at: query.read("ready_at", Span::parse_times)?,
@@ -46,7 +106,7 @@ pub(super) fn read(query: &mut Query<'_>) -> Result<Filter, Refusal> {
         until: query.value("until")?,
         jq,
         ..read_listed(query)?
-    })
+    }))
 }
 
 /// Reads the filters on a job's index fields, which are lists of values.
@@ -89,7 +149,7 @@ fn status(name: &str) -> Result<Status, Refusal> {
 }
 
 /// The filters as query parameters of a link.
-pub(super) fn params(filter: &Filter) -> String {
+fn params(filter: &Filter) -> String {
     let Filter { ids, queues, types, statuses, budgets, priority, ready_at, attempts, until, jq } = filter;
     let statuses = statuses.as_ref().map(|all| all.iter().map(|s| s.as_str()).collect::<Vec<_>>());
     let values = [

@@ -16,6 +16,7 @@ pub(crate) async fn groups(app: &App, request: &Request) -> Answer {
     let newest = query.number("newest", 1, MAX_NEWEST)?.unwrap_or(DEFAULT_NEWEST);
     let filter = filters::read(&mut query)?;
     query.finish()?;
+    let filter = filter.within(app, request).await?;
     let by = by.ok_or_else(|| {
         Refusal::invalid("by: say what to group by: `by=error_type`, `type`, `queue` or `message`")
     })?;

@@ -53,9 +53,14 @@ pub(crate) async fn heartbeat_bulk(app: &App, request: &Request) -> Answer {
         let JobHeartbeat { id, lease, lease_ms, progress, message } = beat;
         ((id, lease), (lease_ms, progress, message))
     });
-    let mut named = Named::sort(given, |LeasedJob { id, lease }, (lease_ms, progress, message)| {
-        JobHeartbeat { id, lease, lease_ms, progress, message }
+    let named = Named::sort(given, |LeasedJob { id, lease }, (lease_ms, progress, message)| JobHeartbeat {
+        id,
+        lease,
+        lease_ms,
+        progress,
+        message,
     });
+    let mut named = named.within(app, request, |job| job.id).await?;
     let Renewed { jobs, not_done } = app.engine.ask(jobs::Heartbeat(std::mem::take(&mut named.jobs))).await?;
     let NotDone { not_found, mut lost } = named.not_done(not_done);
     // To a worker both mean that it must stop the job.
@@ -95,9 +100,14 @@ pub(crate) async fn release_bulk(app: &App, request: &Request) -> Answer {
         let ready_at = resolve(job.ready_at, job.delay_ms, &format!("jobs[{i}]: "))?;
         given.push(((job.id, job.lease), (ready_at, job.reason.map(kept))));
     }
-    let mut named = Named::sort(given.into_iter(), |LeasedJob { id, lease }, (ready_at, reason)| {
-        JobRelease { id, lease, ready_at, delay_ms: None, reason }
+    let named = Named::sort(given.into_iter(), |LeasedJob { id, lease }, (ready_at, reason)| JobRelease {
+        id,
+        lease,
+        ready_at,
+        delay_ms: None,
+        reason,
     });
+    let mut named = named.within(app, request, |job| job.id).await?;
     let not_done = app.engine.ask(jobs::Release(std::mem::take(&mut named.jobs))).await?;
     bulk_answer(request, &named.not_done(not_done))
 }

@@ -24,6 +24,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::stream::{set_headers, write_event};
 use super::{App, contents, look, not_acceptable, queues, stats};
+use crate::access::Scope;
 use crate::board::{QueueRow, Selection};
 use crate::clock;
 use crate::hash::HashMap;
@@ -75,6 +76,8 @@ struct Wanted {
     /// A list of queues, and the link that says the same.
     queues: Option<(Selection, String)>,
     jobs: Vec<JobId>,
+    /// The queues that it may see.
+    scope: Scope,
 }
 
 /// All that a viewer wants to see, at one moment.
@@ -90,7 +93,7 @@ pub(crate) async fn stream(app: &Arc<App>, request: &Request) -> Answer {
         return Err(not_acceptable(request, &[EVENT_STREAM]));
     }
     let mut query = request.query()?;
-    let wanted = Wanted::read(&mut query)?;
+    let wanted = Wanted::read(&mut query, &request.scope)?;
     query.finish()?;
     let place = app.live.places.clone().try_acquire_owned();
     let place = place
@@ -106,7 +109,7 @@ pub(crate) async fn stream(app: &Arc<App>, request: &Request) -> Answer {
 }
 
 impl Wanted {
-    fn read(query: &mut Query<'_>) -> Result<Self, Refusal> {
+    fn read(query: &mut Query<'_>, scope: &Scope) -> Result<Self, Refusal> {
         let topics: Option<Vec<String>> = query.list("topics")?;
         let jobs: Option<Vec<JobId>> = query.list("jobs")?;
         let (mut totals, mut lists) = (topics.is_none() && jobs.is_none(), false);
@@ -133,11 +136,12 @@ impl Wanted {
         let queues = if lists {
             let (mut selection, links) = queues::read_selection(query, true)?;
             selection.limit.get_or_insert(DEFAULT_QUEUES);
+            selection.within = scope.clone();
             Some((selection, links.this))
         } else {
             None
         };
-        Ok(Self { totals, queues, jobs })
+        Ok(Self { totals, queues, jobs, scope: scope.clone() })
     }
 }
 
@@ -148,7 +152,13 @@ impl Seen {
         if wanted.totals {
             let totals = match &self.totals {
                 Some(totals) => totals.clone(),
-                None => self.totals.insert(text(&stats::shown(app).await?)?).clone(),
+                None => {
+                    let scope = &wanted.scope;
+                    let all = scope.is_all();
+                    let shown =
+                        if all { stats::shown(app).await? } else { stats::shown_of(app, scope).await };
+                    self.totals.insert(text(&shown)?).clone()
+                }
             };
             sight.totals = Some(totals);
         }
@@ -160,7 +170,7 @@ impl Seen {
             sight.queues = Some(rows);
         }
         let unseen = wanted.jobs.iter().filter(|id| !self.jobs.contains_key(id)).copied().collect();
-        self.jobs.extend(jobs(app, unseen).await?);
+        self.jobs.extend(jobs(app, unseen, &wanted.scope).await?);
         sight.jobs = wanted.jobs.iter().filter_map(|id| Some((*id, self.jobs.get(id)?.clone()))).collect();
         Ok(sight)
     }
@@ -179,20 +189,21 @@ async fn rows(app: &App, selection: &Selection) -> Result<Rows, Refusal> {
     selected.rows.iter().map(row).collect()
 }
 
-/// These jobs, without payloads; null for one that does not exist.
-async fn jobs(app: &App, ids: Vec<JobId>) -> Result<HashMap<JobId, Text>, Refusal> {
+/// These jobs, without payloads; null for one that does not exist in these queues.
+async fn jobs(app: &App, ids: Vec<JobId>, scope: &Scope) -> Result<HashMap<JobId, Text>, Refusal> {
     if ids.is_empty() {
         return Ok(HashMap::default());
     }
     let none = text(&Value::Null)?;
     let mut texts: HashMap<JobId, Text> = ids.iter().map(|id| (*id, none.clone())).collect();
-    let found: Vec<_> =
-        app.reader.jobs(ids).await?.into_iter().map(|seen| Contents::Lengths.of(seen)).collect();
+    let mut found = app.reader.jobs(ids).await?;
+    found.retain(|seen| scope.covers(&seen.queue));
+    let found: Vec<_> = found.into_iter().map(|seen| Contents::Lengths.of(seen)).collect();
     let holders = look::holders(app, &found).await?;
     for shown in found {
         let id = shown.seen.job.id;
         let mut json = Vec::with_capacity(1_024);
-        contents::write(&mut json, Format::Json, &shown, holders.get(&id));
+        contents::write(&mut json, Format::Json, &shown, holders.get(&id), false);
         let json = String::from_utf8(json).map_err(unwritable)?;
         texts.insert(id, RawValue::from_string(json).map_err(unwritable)?.into());
     }
@@ -249,6 +260,10 @@ impl Viewer {
     }
 
     async fn look(&self, tick: u64) -> Result<Sight, Refusal> {
+        if !self.wanted.scope.is_all() {
+            // What it may see is nothing for the others, nor theirs for it.
+            return Seen::default().look(&self.app, &self.wanted).await;
+        }
         let mut seen = self.app.live.seen.lock().await;
         if seen.tick != tick {
             *seen = Seen { tick, ..Seen::default() };

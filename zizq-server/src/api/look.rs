@@ -1,5 +1,6 @@
 //! `GET /jobs/{id}`, `GET /jobs`, `GET /jobs/count`.
 
+use protocol::access::Verb;
 use protocol::encode;
 use protocol::id::JobId;
 use protocol::job::Status;
@@ -8,7 +9,7 @@ use serde_json::json;
 use super::App;
 use super::page::Page;
 use super::refusal::no_job;
-use super::{contents, filters, position, wait};
+use super::{admit, contents, filters, position, wait};
 use crate::engine::command::jobs::{FindHolders, Holder};
 use crate::hash::HashMap;
 use crate::http::reply::{self, Answer, Refusal, Success};
@@ -34,7 +35,9 @@ pub(crate) async fn job(app: &App, request: &Request) -> Answer {
     let shown = contents.of(seen.ok_or_else(|| no_job(id))?);
     let mut body = Vec::with_capacity(512 + shown.seen.job.payload.bytes().len());
     let holders = holders(app, std::slice::from_ref(&shown)).await?;
-    contents::write(&mut body, request.format, &shown, holders.get(&id));
+    let is_hidden =
+        !request.scope_of(Verb::Payload).covers(&shown.seen.queue) && !admit::holds(app, request).await?;
+    contents::write(&mut body, request.format, &shown, holders.get(&id), is_hidden);
     Ok(reply::bytes(Success::Done, request.format, body))
 }
 
@@ -55,7 +58,8 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let filter = filters::read(&mut query)?;
     let contents = contents::read(&mut query)?;
     query.finish()?;
-    let params = filters::params(&filter) + &contents::params(contents);
+    let params = filter.params() + &contents::params(contents);
+    let filter = filter.within(app, request).await?;
     let from = page.from.as_deref().and_then(|text| position::among_jobs(text, page.descending));
     let list = JobList { filter, from, descending: page.descending, limit: page.limit, contents };
     let (jobs, more) = app.reader.list(request.caller(), list, || request.page()).await?;
@@ -64,9 +68,11 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let pages = page.links("/jobs", ends, more, &params);
     let holders = holders(app, &jobs).await?;
     let size: usize = jobs.iter().map(|shown| 512 + shown.seen.job.payload.bytes().len()).sum();
+    let payloads = request.scope_of(Verb::Payload);
     let mut body = Vec::with_capacity(256 + size);
     let write = |out: &mut Vec<u8>, shown: &Shown| {
-        contents::write(out, request.format, shown, holders.get(&shown.seen.job.id));
+        let is_hidden = !payloads.covers(&shown.seen.queue);
+        contents::write(out, request.format, shown, holders.get(&shown.seen.job.id), is_hidden);
     };
     encode::write_jobs(&mut body, request.format, jobs.iter(), write, Some(&pages));
     Ok(reply::bytes(Success::Done, request.format, body))
@@ -77,6 +83,7 @@ pub(crate) async fn count(app: &App, request: &Request) -> Answer {
     let filter = filters::read(&mut query)?;
     let at_most = query.number("at_most", 1, u64::MAX)?;
     query.finish()?;
+    let filter = filter.within(app, request).await?;
     let (count, exact) = app.reader.count(request.caller(), filter, at_most.unwrap_or(u64::MAX)).await?;
     let body = match at_most {
         Some(_) => json!({"count": count, "exact": exact}),

@@ -1,6 +1,8 @@
 //! The application: finds the call of a request and answers it. One file per group of calls turns requests into
 //! commands and replies into bodies.
 
+mod admit;
+pub(crate) mod audit;
 mod budgets;
 mod bulk;
 pub(crate) mod calls;
@@ -31,10 +33,12 @@ mod queues;
 mod refusal;
 pub(crate) mod route;
 mod server;
+mod session;
 mod spans;
 mod stats;
 mod stream;
 mod take;
+mod tokens;
 mod ui;
 mod wait;
 mod workers;
@@ -49,11 +53,12 @@ use protocol::media::Format;
 use tokio::sync::watch;
 use zizq_spans::Spans;
 
+use crate::access::{Marker, Registry};
 use crate::batching::Batcher;
 use crate::board::Board;
 use crate::config::{Limits, MetricsFlags, Setting};
 use crate::engine::outbox::AllUnread;
-use crate::http::reply::{Answer, Refusal};
+use crate::http::reply::{Answer, Content, Refusal};
 use crate::http::request::{Request, Upload};
 use crate::http::work::Work;
 use crate::http::{self, Service};
@@ -64,10 +69,14 @@ use crate::run::events::Hub;
 use crate::run::handle::Handle;
 use calls::CallMeters;
 use live::Live;
-use route::{Call, Matched, NoRoute};
+use route::{Call, Matched, NoRoute, Route};
 
 /// The state that every call can use.
 pub(crate) struct App {
+    pub access: Arc<Registry>,
+    pub marker: Marker,
+    /// Whether nothing may be changed.
+    pub read_only: bool,
     pub engine: Handle,
     pub reader: Reader,
     pub batcher: Arc<Batcher>,
@@ -129,8 +138,13 @@ impl App {
         if route.answer == route::Answer::ShortOrStream {
             bulk::shape(request)?;
         }
-        request.body = body.read(self.limits.max_body_size, request.held_mut()).await?;
         request.params = params;
+        if let Err(refusal) = admit::admit(self, request, route).await {
+            let refused = Err(refusal);
+            audit::refused(self, request, &refused);
+            return refused;
+        }
+        request.body = body.read(self.limits.max_body_size, request.held_mut()).await?;
         if route.body == route::Body::Empty {
             request.no_body()?;
         }
@@ -139,8 +153,47 @@ impl App {
         } else {
             request.peer.room_for_little().await;
         }
-        call(self, request, route.call).await
+        carry_out(self, request, route).await
     }
+}
+
+/// Carries out a call for as long as its caller may.
+async fn carry_out(app: &Arc<App>, request: &Request, route: &Route) -> Answer {
+    let what = route.call;
+    let mut entry = audit::Entry::of_call(app, request, route);
+    let Some(access) = request.access() else {
+        let answer = call(app, request, what).await;
+        entry.iter_mut().for_each(|entry| entry.answered(&answer));
+        return answer;
+    };
+    let answer = if access.is_proved() {
+        tokio::select! {
+            biased;
+            answer = call(app, request, what) => answer,
+            () = app.access.ended(access) => Err(admit::ended(access)),
+        }
+    } else {
+        // What is asked of an open server is short, but for streams.
+        call(app, request, what).await
+    };
+    match entry.as_mut() {
+        Some(entry) => entry.answered(&answer),
+        None => audit::refused(app, request, &answer),
+    }
+    let ended = |content: Content| {
+        if !matches!(content, Content::Stream(_)) {
+            return content;
+        }
+        let (registry, access) = (app.access.clone(), access.clone());
+        content.until(async move {
+            // What a stream has come to is known at its end.
+            let _entry = entry;
+            registry.ended(&access).await;
+        })
+    };
+    let mut answer = answer?.map(ended);
+    session::renew(app, request, access, &mut answer);
+    Ok(answer)
 }
 
 fn no_route(request: &Request, error: NoRoute) -> Refusal {
@@ -173,6 +226,14 @@ async fn call(app: &Arc<App>, request: &Request, call: Call) -> Answer {
         Call::Ready => server::ready(app, request).await,
         Call::Version => server::version(request),
         Call::ShowConfig => server::config(app, request),
+        Call::LogIn => session::log_in(app, request).await,
+        Call::LogOut => session::log_out(request),
+        Call::ListAudit => audit::list(app, request).await,
+        Call::WhoAmI => tokens::whoami(app, request),
+        Call::ListTokens => tokens::list(app, request).await,
+        Call::CreateToken => tokens::create(app, request).await,
+        Call::RotateToken => tokens::rotate(app, request).await,
+        Call::RevokeToken => tokens::revoke(app, request).await,
         Call::Reset => server::reset(app, request).await,
         Call::Enqueue => enqueue::one(app, request).await,
         Call::EnqueueBulk => enqueue::bulk(app, request).await,

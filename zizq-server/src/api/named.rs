@@ -4,9 +4,14 @@
 use protocol::given::Given;
 use protocol::id::JobId;
 use protocol::lease::LeaseToken;
+use protocol::name::QueueName;
 use protocol::outcome::{LeasedJob, NotDone};
 
-use crate::hash::HashSet;
+use super::App;
+use crate::engine::command::jobs::FindInFlight;
+use crate::hash::{HashMap, HashSet};
+use crate::http::reply::Refusal;
+use crate::http::request::Request;
 
 /// A job as the request names it.
 pub(super) type GivenJob = (Given<JobId>, Option<Given<LeaseToken>>);
@@ -42,6 +47,34 @@ impl<T> Named<T> {
             }
         }
         named
+    }
+
+    /// Sorts out the jobs in queues that are none of the caller's business: for it there are none.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(super) async fn within(
+        mut self,
+        app: &App,
+        request: &Request,
+        id: impl Fn(&T) -> JobId,
+    ) -> Result<Self, Refusal> {
+        if request.scope.is_all() {
+            return Ok(self);
+        }
+        let ids: Vec<JobId> = self.jobs.iter().map(&id).collect();
+        let held = app.engine.ask(FindInFlight(ids.clone())).await?;
+        let mut queues: HashMap<JobId, QueueName> =
+            held.into_iter().map(|seen| (seen.job.id, seen.queue)).collect();
+        for id in ids {
+            if !queues.contains_key(&id) {
+                queues.extend(app.reader.job(id).await?.map(|seen| (id, seen.queue)));
+            }
+        }
+        let is_foreign = |job: &mut T| queues.get(&id(job)).is_some_and(|queue| !request.scope.covers(queue));
+        let foreign = self.jobs.extract_if(.., is_foreign).map(|job| Given::Known(id(&job)));
+        self.not_found.extend(foreign);
+        Ok(self)
     }
 
     /// Merges the lists of the engine with the entries that cannot be jobs.

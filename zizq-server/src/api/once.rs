@@ -9,15 +9,16 @@ use protocol::encode;
 use protocol::error::{Code, excerpt};
 use protocol::id::JobId;
 use protocol::media::Format;
+use protocol::name::QueueName;
 use protocol::payload::Payload;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::App;
 use super::enqueue::{Ignored, add_ignored};
 use super::refusal::out_of_step;
-use super::wait;
+use super::{App, enqueue, wait};
+use crate::access::{Access, Scope};
 use crate::engine::command::jobs::{Enqueued, Outcome, Seen};
 use crate::engine::command::once::{Once, Repeated};
 use crate::http::reply::{self, Answer, Refusal, Success};
@@ -59,6 +60,10 @@ fn fingerprint(request: &Request) -> Result<u128, Refusal> {
         hash.update(part.as_bytes());
         hash.update(&[0]);
     }
+    // Nobody gets the answer to somebody else's call.
+    if let Some(token) = request.access().and_then(Access::token) {
+        hash.update(token.as_bytes());
+    }
     hash.update(&request.body);
     Ok(hash.digest128())
 }
@@ -69,6 +74,7 @@ struct Told {
     id: JobId,
     duplicate: bool,
     folded: bool,
+    queue: QueueName,
 }
 
 fn success(again: &Repeated) -> Success {
@@ -83,24 +89,30 @@ fn jobs(again: &Repeated) -> Result<Vec<Box<RawValue>>, Refusal> {
     serde_json::from_slice(&list).map_err(|_| out_of_step())
 }
 
-fn write(out: &mut Vec<u8>, format: Format, job: &RawValue, ignored: &[String]) {
+fn write(out: &mut Vec<u8>, (format, scope): (Format, &Scope), job: &RawValue, ignored: &[String]) {
     let start = out.len();
+    let told = if scope.is_all() { None } else { serde_json::from_str::<Told>(job.get()).ok() };
+    if let Some(told) = told.filter(|told| !scope.covers(&told.queue)) {
+        enqueue::hidden(out, format, told.id, told.duplicate);
+        return add_ignored(out, start, format, ignored);
+    }
     let json = Payload::from_checked(Format::Json, Bytes::copy_from_slice(job.get().as_bytes()));
     out.extend_from_slice(&json.to_format(format));
     add_ignored(out, start, format, ignored);
 }
 
-pub(super) fn answer_one(format: Format, again: &Repeated, ignored: &[String]) -> Answer {
+pub(super) fn answer_one(request: &Request, again: &Repeated, ignored: &[String]) -> Answer {
     let jobs = jobs(again)?;
     let mut body = Vec::with_capacity(512);
-    write(&mut body, format, jobs.first().ok_or_else(out_of_step)?, ignored);
-    Ok(reply::bytes(success(again), format, body))
+    write(&mut body, (request.format, &request.scope), jobs.first().ok_or_else(out_of_step)?, ignored);
+    Ok(reply::bytes(success(again), request.format, body))
 }
 
-pub(super) fn answer_bulk(format: Format, again: &Repeated, ignored: &Ignored) -> Answer {
+pub(super) fn answer_bulk((format, scope): (Format, &Scope), again: &Repeated, ignored: &Ignored) -> Answer {
     let jobs = jobs(again)?;
     let mut body = Vec::with_capacity(32 + jobs.len() * 256);
-    let write = |out: &mut Vec<u8>, (i, job): (usize, &RawValue)| write(out, format, job, ignored.of(i));
+    let write =
+        |out: &mut Vec<u8>, (i, job): (usize, &RawValue)| write(out, (format, scope), job, ignored.of(i));
     encode::write_jobs(&mut body, format, jobs.iter().map(|job| &**job).enumerate(), write, None);
     add_ignored(&mut body, 0, format, &ignored.beside);
     Ok(reply::bytes(success(again), format, body))
@@ -109,7 +121,7 @@ pub(super) fn answer_bulk(format: Format, again: &Repeated, ignored: &Ignored) -
 /// Waits for the end of the job of the first call, as the first call did.
 pub(super) async fn wait(
     app: &App,
-    format: Format,
+    request: &Request,
     (again, ignored): (&Repeated, &[String]),
     time: Duration,
 ) -> Answer {
@@ -120,7 +132,7 @@ pub(super) async fn wait(
         Some(ended) => ended,
         None => app.reader.job(told.id).await?,
     };
-    let Some(Seen { job, queue, status: now }) = now else { return answer_one(format, again, ignored) };
+    let Some(Seen { job, queue, status: now }) = now else { return answer_one(request, again, ignored) };
     let outcome = match (told.duplicate, told.folded) {
         (true, _) => Outcome::Duplicate,
         (_, true) => Outcome::Folded,
@@ -128,8 +140,7 @@ pub(super) async fn wait(
     };
     let enqueued = Enqueued { job, queue, status: now, outcome };
     let mut body = Vec::with_capacity(512);
-    let result = enqueued.job.result.as_ref();
-    encode::write_job_with_result(&mut body, format, &enqueued.view(), None, result);
-    add_ignored(&mut body, 0, format, ignored);
-    Ok(reply::bytes(success(again), format, body))
+    enqueue::write_ended(&mut body, request, &enqueued);
+    add_ignored(&mut body, 0, request.format, ignored);
+    Ok(reply::bytes(success(again), request.format, body))
 }

@@ -70,7 +70,8 @@ pub(crate) async fn succeed_bulk(app: &App, request: &Request) -> Answer {
     let without = body.ids.into_iter().flatten().map(|id| (id, None));
     let given: Vec<GivenJob> = with_tokens.chain(without).collect();
     check_length(given.len())?;
-    let mut named = Named::sort(given.into_iter().map(|job| (job, ())), |job, ()| job);
+    let named = Named::sort(given.into_iter().map(|job| (job, ())), |job, ()| job);
+    let mut named = named.within(app, request, |job| job.id).await?;
     let not_done = app.engine.ask(Succeed(std::mem::take(&mut named.jobs))).await?;
     bulk_answer(request, &named.not_done(not_done))
 }

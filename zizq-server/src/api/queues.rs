@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use protocol::access::Verb;
 use protocol::error::excerpt;
 use protocol::job::Status;
 use protocol::name::QueueName;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use super::App;
 use super::listing::{weight, with_param};
 use super::stats::{one_of, rates};
+use crate::access::Scope;
 use crate::board::{Flow, Order, Position, QueueRow, Rates, Selection};
 use crate::clock;
 use crate::engine::command::queues::{
@@ -40,6 +42,7 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     query.finish()?;
     // A name alone is shown while there are jobs; the details also say what is paused.
     selection.with_jobs = !details;
+    selection.within = request.scope.clone();
     app.board.refresh().await?;
     let selection = with_oldest(app, selection).await?;
     let mut selected = app.board.select(selection.clone()).await;
@@ -119,6 +122,7 @@ pub(super) fn read_selection(query: &mut Query<'_>, details: bool) -> Result<(Se
     let limit = limit.and_then(|limit| usize::try_from(limit).ok());
     let oldest = HashMap::default();
     let selection = Selection {
+        within: Scope::All,
         with_jobs: false,
         prefix,
         contains,
@@ -209,7 +213,7 @@ async fn answer(app: &App, request: &Request, state: QueueState) -> Answer {
         let age = oldest.get(&state.name).map(|at| clock::now().wall.saturating_sub(*at));
         members.insert("oldest_ready_ms".to_owned(), json!(age.unwrap_or_default()));
         members.insert("backlog_ms".to_owned(), json!(backlog(&state, &known.0, &known.1)));
-        members.extend(note(app, &state).map(|note| ("note".to_owned(), json!(note))));
+        members.extend(note(app, request, &state).map(|note| ("note".to_owned(), json!(note))));
     }
     Ok(reply::ok(request.format, &shown))
 }
@@ -235,11 +239,12 @@ fn backlog(state: &QueueState, rates: &Rates, tally: &Tally) -> Option<u64> {
 }
 
 /// Returns a note about a queue without jobs, whose name may be a typo.
-fn note(app: &App, state: &QueueState) -> Option<String> {
+fn note(app: &App, request: &Request, state: &QueueState) -> Option<String> {
     if state.counts.stored.total() > 0 {
         return None;
     }
-    let names = app.board.names(&Selection { with_jobs: true, ..Selection::default() });
+    let reads = request.scope_of(Verb::Read);
+    let names = app.board.names(&Selection { within: reads, with_jobs: true, ..Selection::default() });
     let names: Vec<&str> = names.iter().take(MAX_NAMES).map(QueueName::as_str).collect();
     let meant = synonyms::suggest(&state.name, &names).map(|meant| format!("; did you mean `{meant}`?"));
     match (state.paused, meant) {

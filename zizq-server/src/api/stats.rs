@@ -1,11 +1,13 @@
 //! `GET /stats`, `GET /stats/history`.
 
+use protocol::access::Verb;
 use protocol::job::Status;
 use protocol::name::QueueName;
 use serde_json::{Map, Value, json};
 
-use super::App;
-use crate::board::{Flow, Point, Range, Rates, Series, Summary};
+use super::{App, admit};
+use crate::access::Scope;
+use crate::board::{Flow, Point, Range, Rates, Selection, Series, Summary};
 use crate::engine::command::report::Tally;
 use crate::histogram::Histogram;
 use crate::http::reply::{self, Answer, Refusal};
@@ -14,7 +16,8 @@ use crate::http::request::Request;
 pub(crate) async fn stats(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     app.board.refresh().await?;
-    Ok(reply::ok(request.format, &shown(app).await?))
+    let shown = if request.scope.is_all() { shown(app).await? } else { shown_of(app, &request.scope).await };
+    Ok(reply::ok(request.format, &shown))
 }
 
 /// Shows what is known of all queues together, as of the last refresh of the board.
@@ -40,8 +43,34 @@ pub(super) async fn shown(app: &App) -> Result<Value, Refusal> {
         "disk": {"used": disk.used, "free": disk.free, "reserve": disk.reserve},
         "memory": resident_memory(),
         "draining": summary.draining,
-        "read_only": false,
+        "read_only": app.read_only,
     }))
+}
+
+/// Shows what is known of some queues together.
+pub(super) async fn shown_of(app: &App, scope: &Scope) -> Value {
+    let selection = Selection { within: scope.clone(), ..Selection::default() };
+    let rows = app.board.select(selection).await.rows;
+    let count = |status: Status| rows.iter().map(|row| row.state.counts.of(status)).sum::<u64>();
+    let totals = Status::ALL.into_iter().map(|status| (status.as_str().to_owned(), json!(count(status))));
+    let rate = |flow: Flow| {
+        let sum = |of: fn(&Rates, Flow) -> f64| rounded(rows.iter().map(|row| of(&row.rates, flow)).sum());
+        (flow.name().to_owned(), json!({"1m": sum(Rates::minute), "5m": sum(Rates::five_minutes)}))
+    };
+    let summary = app.board.summary();
+    json!({
+        "server": crate::SERVER,
+        "contract": protocol::CONTRACT_VERSION,
+        "now": summary.now,
+        "uptime_ms": summary.uptime_ms,
+        "totals": totals.collect::<Map<_, _>>(),
+        "in_flight": count(Status::InFlight),
+        "rates": Flow::ALL.into_iter().map(rate).collect::<Map<_, _>>(),
+        "queues": rows.len(),
+        "paused": rows.iter().filter(|row| row.state.paused).count(),
+        "draining": summary.draining,
+        "read_only": app.read_only,
+    })
 }
 
 /// Shows rates: events per second over the last second, minute and five minutes.
@@ -77,6 +106,10 @@ pub(crate) async fn history(app: &App, request: &Request) -> Answer {
     let queue: Option<QueueName> = query.value("queue")?;
     let series = query.list::<SeriesName>("series")?;
     query.finish()?;
+    match &queue {
+        Some(queue) => admit::covered(request, Verb::Read, queue)?,
+        None => admit::everywhere(request, Verb::Read, "without `queue` this call is about all queues")?,
+    }
     app.board.refresh().await?;
     if queue.is_some() && range == Range::TenMinutes {
         return Err(Refusal::invalid(

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +9,10 @@ use async_stream::stream;
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use hyper::body::Frame;
+use protocol::access::Verb;
 use protocol::body;
 use protocol::encode;
-use protocol::error::excerpt;
+use protocol::error::{Code, excerpt};
 use protocol::frame::StreamFormat;
 use protocol::frame::sse::LastEventId;
 use protocol::lease::{DEFAULT_LEASE_MS, DEFAULT_RESUME_MS, MAX_LEASE_MS, MIN_LEASE_MS};
@@ -24,7 +24,8 @@ use serde_json::json;
 use super::refusal::out_of_step;
 use super::spans::waited;
 use super::stream::{Hold, JobStream, set_headers, write_delivery};
-use super::{App, not_acceptable};
+use super::{App, admit, not_acceptable};
+use crate::access::Access;
 use crate::engine::command::streams::{OpenStream, Opened, StopTaking, StreamKind, WorkerInfo};
 use crate::engine::outbox::{Delivery, Item, Outbox};
 use crate::http::closed;
@@ -84,15 +85,16 @@ pub(crate) async fn stream(app: &Arc<App>, request: &Request) -> Answer {
     let lease_ms = params.lease_ms.or(is_sse.then_some(DEFAULT_LEASE_MS));
     let outbox = Arc::new(Outbox::within(&app.unread));
     let open = OpenStream {
+        within: request.scope.clone(),
         kind: if is_sse { StreamKind::Events } else { StreamKind::Bound },
-        queues: params.queues,
+        queues: allowed(request, params.queues)?,
         prefetch: params.prefetch,
         lease_ms,
         resume_ms: params.resume_ms.unwrap_or(DEFAULT_RESUME_MS),
         resume: request.header("last-event-id").filter(|_| is_sse).and_then(|text| last_event(&text)),
         id: random_id()?,
         outbox: outbox.clone(),
-        about: about(request.header("worker-id").as_deref(), format_name(format), request.remote)?,
+        about: about(request, request.header("worker-id").as_deref(), format_name(format))?,
     };
     let (hold, opened) = open_stream(app, open).await?;
     // A lease must survive one late heartbeat.
@@ -116,7 +118,7 @@ const fn format_name(format: StreamFormat) -> &'static str {
     }
 }
 
-fn about(worker: Option<&str>, format: &'static str, peer: SocketAddr) -> Result<WorkerInfo, Refusal> {
+fn about(request: &Request, worker: Option<&str>, format: &'static str) -> Result<WorkerInfo, Refusal> {
     const MAX_BYTES: usize = 255;
     let worker = worker.filter(|name| !name.is_empty());
     if let Some(name) = worker.filter(|name| name.len() > MAX_BYTES) {
@@ -125,7 +127,8 @@ fn about(worker: Option<&str>, format: &'static str, peer: SocketAddr) -> Result
             "Worker-Id, or `worker`: a name has at most {MAX_BYTES} bytes, this one has {length}"
         )));
     }
-    Ok(WorkerInfo { worker: worker.map(str::to_owned), format, remote: Some(peer) })
+    let by = request.access().and_then(Access::token).cloned();
+    Ok(WorkerInfo { worker: worker.map(str::to_owned), format, remote: request.remote, by })
 }
 
 async fn open_stream(app: &Arc<App>, open: OpenStream) -> Result<(Hold, Opened), Refusal> {
@@ -162,16 +165,18 @@ pub(crate) async fn poll(app: &Arc<App>, request: &Request) -> Answer {
 
     let worker = poll.worker.or_else(|| request.header("worker-id").map(Cow::into_owned));
     let outbox = Arc::new(Outbox::within(&app.unread));
+    let queues = poll.queues.filter(|queues| !queues.is_empty()).map(distinct).transpose()?;
     let open = OpenStream {
+        within: request.scope.clone(),
         kind: StreamKind::Poll,
-        queues: poll.queues.filter(|queues| !queues.is_empty()).map(distinct).transpose()?,
+        queues: allowed(request, queues)?,
         prefetch: u32::try_from(limit).unwrap_or(u32::MAX),
         lease_ms: Some(lease_ms),
         resume_ms: 0,
         resume: None,
         id: random_id()?,
         outbox: outbox.clone(),
-        about: about(worker.as_deref(), "poll", request.remote)?,
+        about: about(request, worker.as_deref(), "poll")?,
     };
     // A client without room should leave the jobs to others.
     request.peer.room().await;
@@ -201,6 +206,22 @@ pub(crate) async fn poll(app: &Arc<App>, request: &Request) -> Answer {
         }
     }
     Ok(poll_response(request, hold, &items))
+}
+
+/// The queues that a caller takes from: those that it names, or those that its grants name.
+fn allowed(request: &Request, queues: Option<Vec<QueueName>>) -> Result<Option<Vec<QueueName>>, Refusal> {
+    if request.scope.is_all() {
+        return Ok(queues);
+    }
+    let Some(queues) = queues else {
+        return request.scope.names().map(Some).ok_or_else(|| {
+            let patterns = request.scope.shown();
+            let error = format!("queue: name the queues to take from; this caller may take from {patterns}");
+            Refusal::new(Code::Forbidden, error)
+        });
+    };
+    queues.iter().try_for_each(|queue| admit::covered(request, Verb::Work, queue))?;
+    Ok(Some(queues))
 }
 
 /// Removes duplicate queues and refuses lists so long that searching them would be slow.

@@ -2,14 +2,16 @@
 
 use std::borrow::Cow;
 
+use protocol::access::Verb;
 use protocol::error::excerpt;
 use protocol::name::QueueName;
 use serde_json::{Value, json};
 
-use super::App;
 use super::listing::{Listing, with_param};
 use super::queues::show_release;
 use super::stats::one_of;
+use super::{App, admit};
+use crate::access::Scope;
 use crate::engine::command::streams::{DrainWorkers, ListWorkers, WorkerState};
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
@@ -24,7 +26,12 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let order = query.read("order", |text| one_of(text, &WORKER_ORDERS))?.unwrap_or(WorkerOrder::ConnectedAt);
     let listing = Listing::read(&mut query)?;
     query.finish()?;
+    if let Some(queue) = &queue {
+        admit::covered(request, Verb::Read, queue)?;
+    }
+    let scope = &request.scope;
     let mut workers = app.engine.ask(ListWorkers).await?;
+    workers.retain(|worker| worker.queues.as_ref().is_none_or(|all| all.iter().any(|one| scope.covers(one))));
     let takes = |worker: &WorkerState| {
         let takes = |queue| worker.queues.as_ref().is_none_or(|queues| queues.contains(queue));
         queue.as_ref().is_none_or(takes)
@@ -49,7 +56,22 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
         };
         format!("{by}-{}", name_of(worker))
     };
-    listing.answer(request, (&path, "workers"), workers, key, worker)
+    listing.answer(request, (&path, "workers"), workers, key, |one| worker(one, scope))
+}
+
+/// Whether the caller may do this in all queues that the meant workers take from.
+async fn is_own(
+    app: &App,
+    request: &Request,
+    is_meant: impl Fn(&WorkerState) -> bool,
+) -> Result<bool, Refusal> {
+    if request.scope.is_all() {
+        return Ok(true);
+    }
+    let workers = app.engine.ask(ListWorkers).await?;
+    let covers = |queues: &Vec<QueueName>| queues.iter().all(|queue| request.scope.covers(queue));
+    let mut meant = workers.iter().filter(|worker| is_meant(worker));
+    Ok(meant.all(|worker| worker.queues.as_ref().is_some_and(covers)))
 }
 
 /// What the list of workers may be ordered by.
@@ -70,8 +92,9 @@ pub(crate) async fn drain_stream(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let stream = request.params.first().map(String::as_str).unwrap_or_default();
     let is_name = stream.len() == SHOWN_OF_STREAM && stream.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let drain = DrainWorkers::Stream(stream.to_ascii_lowercase());
-    let streams = if is_name { app.engine.ask(drain).await? } else { 0 };
+    let start = stream.to_ascii_lowercase();
+    let is_own = is_name && is_own(app, request, |worker| name_of(worker) == start).await?;
+    let streams = if is_own { app.engine.ask(DrainWorkers::Stream(start)).await? } else { 0 };
     drained(streams, || format!("no stream is called `{}`; GET /workers lists them", excerpt(stream)))
 }
 
@@ -80,7 +103,8 @@ pub(crate) async fn drain_worker(app: &App, request: &Request) -> Answer {
     let worker = query.text("worker").filter(|name| !name.is_empty()).map(Cow::into_owned);
     query.finish()?;
     let worker = worker.ok_or_else(|| Refusal::invalid("worker: the name of a worker is missing"))?;
-    let streams = app.engine.ask(DrainWorkers::Named(worker.clone())).await?;
+    let is_own = is_own(app, request, |one| one.about.worker.as_ref() == Some(&worker)).await?;
+    let streams = if is_own { app.engine.ask(DrainWorkers::Named(worker.clone())).await? } else { 0 };
     drained(streams, || {
         format!("no worker called `{}` is connected; GET /workers lists them", excerpt(&worker))
     })
@@ -98,19 +122,24 @@ fn name_of(worker: &WorkerState) -> String {
     stream
 }
 
-fn worker(worker: &WorkerState) -> Value {
+fn worker(worker: &WorkerState, scope: &Scope) -> Value {
+    let all = worker.queues.as_deref().unwrap_or_default();
+    let queues: Vec<&QueueName> = all.iter().filter(|queue| scope.covers(queue)).collect();
+    // How many jobs it holds of other queues is none of the caller's business.
+    let is_whole = scope.is_all() || (worker.queues.is_some() && queues.len() == all.len());
     let mut shown = json!({
         "stream": name_of(worker),
         "format": worker.about.format,
-        "queues": worker.queues.as_deref().unwrap_or_default(),
+        "queues": queues,
         "prefetch": worker.prefetch,
-        "in_flight": worker.in_flight,
         "connected_at": worker.connected_at,
     });
     if let Some(members) = shown.as_object_mut() {
+        members.extend(is_whole.then(|| ("in_flight".to_owned(), json!(worker.in_flight))));
         members.extend(worker.about.worker.iter().map(|name| ("worker".to_owned(), json!(name))));
         members.extend(worker.about.remote.iter().map(|peer| ("remote".to_owned(), json!(peer.to_string()))));
     }
-    show_release(&mut shown, worker.last_release.as_deref());
+    let release = worker.last_release.as_deref().filter(|release| scope.covers(&release.queue));
+    show_release(&mut shown, release);
     shown
 }

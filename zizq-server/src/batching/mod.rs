@@ -13,6 +13,7 @@ use std::sync::Arc;
 use protocol::enqueue::NewJob;
 use tokio::sync::mpsc;
 
+use crate::access::Scope;
 use crate::caller::Caller;
 use crate::clock;
 use crate::engine::command::Reject;
@@ -82,18 +83,19 @@ impl Batcher {
         self.helpers.runs()
     }
 
-    /// Enqueues all of the jobs or none, optionally with a waiter for the end of the first.
+    /// Enqueues all of the jobs or none, folding them only into batches of these queues, optionally with a waiter for the end of the first.
     ///
     /// # Errors
     /// [`Refused`].
     pub(crate) async fn enqueue(
         &self,
         caller: Caller,
+        within: Scope,
         jobs: Vec<NewJob>,
         waiter: impl FnMut() -> Option<Waiter>,
         once: Option<&Once>,
     ) -> Result<Taken<Vec<Enqueued>>, Refused> {
-        self.carry_out(caller, jobs, waiter, None, once).await
+        self.carry_out((caller, within), jobs, waiter, None, once).await
     }
 
     /// Tries the expressions of a job without enqueuing it.
@@ -118,7 +120,8 @@ impl Batcher {
         firing: Firing,
         once: Option<&Once>,
     ) -> Result<Taken<Vec<Enqueued>>, Refused> {
-        self.carry_out(caller, vec![firing.template.job.clone()], || None, Some(firing), once).await
+        self.carry_out((caller, Scope::All), vec![firing.template.job.clone()], || None, Some(firing), once)
+            .await
     }
 
     /// Enqueues the jobs of due cron entries until the engine has stopped.
@@ -136,7 +139,7 @@ impl Batcher {
 
     async fn carry_out(
         &self,
-        caller: Caller,
+        (caller, within): (Caller, Scope),
         jobs: Vec<NewJob>,
         mut waiter: impl FnMut() -> Option<Waiter>,
         firing: Option<Firing>,
@@ -145,7 +148,7 @@ impl Batcher {
         let request = Arc::new(Request::new(jobs, clock::now().wall));
         let _turns = self.keys.lock(&request.keys).await;
         for _ in 0..MAX_ATTEMPTS {
-            let open: Arc<[_]> = match self.open_batches(&request, once).await? {
+            let open: Arc<[_]> = match self.open_batches(&request, &within, once).await? {
                 Taken::Now(open) => open.into(),
                 Taken::Again(answer) => return Ok(Taken::Again(answer)),
             };
@@ -180,12 +183,16 @@ impl Batcher {
     async fn open_batches(
         &self,
         request: &Request,
+        within: &Scope,
         once: Option<&Once>,
     ) -> Result<Taken<Vec<Option<Arc<Job>>>>, Refused> {
         if request.keys.is_empty() && once.is_none() {
             return Ok(Taken::Now(Vec::new()));
         }
-        self.engine.ask_once(once, OpenBatches(request.keys.clone())).await.map_err(Refused::Engine)
+        self.engine
+            .ask_once(once, OpenBatches(request.keys.clone(), within.clone()))
+            .await
+            .map_err(Refused::Engine)
     }
 }
 

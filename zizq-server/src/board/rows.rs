@@ -8,6 +8,7 @@ use protocol::name::QueueName;
 
 use super::history::{Ended, History, Kept, Point, Range, Step};
 use super::rates::{Flow, Rates};
+use crate::access::Scope;
 use crate::engine::command::jobs::JobCounts;
 use crate::engine::command::queues::QueueState;
 use crate::engine::command::report::{QueueReport, QueueTimes, Report, Tally};
@@ -66,6 +67,8 @@ pub(crate) struct Position {
 /// The queues that are wanted: those that have jobs or are paused, and that fit every condition.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Selection {
+    /// The queues that may be shown.
+    pub within: Scope,
     /// Leaves out queues that are only paused.
     pub with_jobs: bool,
     pub prefix: Option<String>,
@@ -97,6 +100,7 @@ impl Selection {
         (counts.stored.total() > 0 || (state.paused && !self.with_jobs))
             && self.paused.is_none_or(|paused| paused == state.paused)
             && self.status.is_none_or(|status| counts.of(status) > 0)
+            && self.within.covers(&state.name)
             && self.prefix.as_ref().is_none_or(|prefix| state.name.starts_with(prefix.as_str()))
             && self.contains.as_ref().is_none_or(|part| state.name.contains(part.as_str()))
     }

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Args, Parser, Subcommand, ValueEnum};
 use jiff::tz::TimeZone;
+use protocol::access::{Grant, QueuePattern, Role, TokenId};
 use protocol::job::Backoff;
+use protocol::name::TokenName;
 use protocol::unit;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -38,6 +40,10 @@ pub struct Cli {
 enum Subcommands {
     /// Serve jobs (the default without a subcommand)
     Serve(Box<Config>),
+    /// Print who has changed what, the newest last
+    Audit(AuditTask),
+    /// Make, list and end access tokens, over the control socket of a running server
+    Token(TokenTask),
     /// Ask a running server whether it is ready; ends with 0 if it is, with 1 if not, and with 2 if it does not answer
     Health(Health),
     /// Evaluate jq expressions; the server starts this itself
@@ -58,6 +64,8 @@ impl Cli {
         match self.command {
             Some(Subcommands::Serve(config)) => with_settings(config),
             Some(Subcommands::Health(health)) => Task::Health(health),
+            Some(Subcommands::Token(token)) => Task::Token(token),
+            Some(Subcommands::Audit(audit)) => Task::Audit(audit),
             Some(Subcommands::JqHelper { memory }) => Task::JqHelper { memory },
             None => with_settings(Box::new(self.serve)),
         }
@@ -76,6 +84,10 @@ pub enum Task {
     Serve(Box<Config>),
     /// To ask whether a server is ready.
     Health(Health),
+    /// To make, list or end access tokens.
+    Token(TokenTask),
+    /// To print the audit trail.
+    Audit(AuditTask),
     /// To evaluate jq expressions for a server.
     JqHelper {
         /// The memory that an expression may use, in bytes.
@@ -92,6 +104,98 @@ pub struct Health {
     /// How long to wait for the answer
     #[arg(long, default_value = "5s", value_parser = unit::duration)]
     pub timeout: Duration,
+}
+
+/// Where the control socket of a running server is.
+#[derive(Debug, Args)]
+pub struct RunningServer {
+    /// The folder of the server
+    #[arg(long, env = "ZIZQ_ROOT_DIR", default_value = "./zizq-root", global = true)]
+    pub root_dir: PathBuf,
+    /// The control socket of the server; default: control.sock in its folder
+    #[arg(long, env = "ZIZQ_CONTROL_SOCKET", value_name = "PATH", global = true)]
+    pub control_socket: Option<PathBuf>,
+}
+
+/// What to print of the audit trail.
+#[derive(Debug, Args)]
+pub struct AuditTask {
+    /// The server.
+    #[command(flatten)]
+    pub server: RunningServer,
+    /// How many entries
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=2_000))]
+    pub limit: u32,
+    /// Print the entries as JSON, one per line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to do about access tokens.
+#[derive(Debug, Args)]
+pub struct TokenTask {
+    /// The server.
+    #[command(flatten)]
+    pub server: RunningServer,
+    /// The command.
+    #[command(subcommand)]
+    pub command: TokenCommand,
+}
+
+/// A command about access tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make an access token, and print it
+    Create(CreateToken),
+    /// List the access tokens, without their secrets
+    List,
+    /// Replace the secret of an access token, and print the new one
+    Rotate(RotateToken),
+    /// End an access token at once, with everything that is open with it
+    Revoke {
+        /// The id, as `list` shows it
+        id: TokenId,
+    },
+}
+
+/// A new access token.
+#[derive(Debug, Args)]
+pub struct CreateToken {
+    /// Whom or what it is for
+    pub name: TokenName,
+    /// What it may do: admin, operator, viewer, producer or worker
+    #[arg(long)]
+    pub role: Option<Role>,
+    /// The queues in which the role counts: names, or prefixes such as 'mails*'; may be repeated, or a comma-separated
+    /// list. Default: all
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',')]
+    pub queue: Vec<QueuePattern>,
+    /// What it may do besides, such as 'payload' or 'read:mails*': enqueue, work, read, payload, operate, configure, admin;
+    /// may be repeated, or a comma-separated list
+    #[arg(long, value_name = "GRANT", value_delimiter = ',')]
+    pub grant: Vec<Grant>,
+    /// How long it lasts, such as 90d. Default: until it is revoked
+    #[arg(long, value_name = "TIME", value_parser = unit::duration)]
+    pub expires: Option<Duration>,
+}
+
+/// A new secret of an access token.
+#[derive(Debug, Args)]
+pub struct RotateToken {
+    /// The id, as `list` shows it
+    pub id: TokenId,
+    /// How long the old one still counts
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = unit::duration)]
+    pub overlap: Duration,
+}
+
+/// Whether callers are asked who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Auth {
+    /// They are not: whoever reaches the server may do everything.
+    Open,
+    /// They show an access token.
+    Required,
 }
 
 /// A job queue: pushes ready jobs to connected workers, and keeps them in an embedded store.
@@ -164,6 +268,20 @@ pub struct Callers {
     /// answered as well
     #[arg(long, env = "ZIZQ_PATH_PREFIX", value_name = "PATH")]
     pub path_prefix: Option<Prefix>,
+    /// Whether callers must show an access token. Default: once there has been one; without any, only this machine is
+    /// served
+    #[arg(long, env = "ZIZQ_AUTH", value_enum, value_name = "open|required")]
+    pub auth: Option<Auth>,
+    /// The file of an access token that may do everything: a line of 32 characters or more. It is read at the start and on
+    /// SIGHUP. Default: the systemd credential `admin-token`, if there is one
+    #[arg(long, env = "ZIZQ_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+    /// Show what there is, and change nothing: calls that do are answered 403, also those of workers and producers
+    #[arg(long, env = "ZIZQ_READ_ONLY", value_parser = clap::builder::BoolishValueParser::new())]
+    pub read_only: bool,
+    /// The socket for `zizq-server token` and others who run the server; default: control.sock in --root-dir
+    #[arg(long, env = "ZIZQ_CONTROL_SOCKET", value_name = "PATH")]
+    pub control_socket: Option<PathBuf>,
 }
 
 /// The defaults for jobs that set none.

@@ -4,6 +4,7 @@
 //! facts that only the store knows are asked for ([`Engine::needs`], [`Engine::wants`]) and come back as arguments, and
 //! its changes leave as one [`Batch`] a turn. [`crate::run::turn`] drives it.
 
+mod access;
 mod budgets;
 mod clock;
 pub(crate) mod command;
@@ -22,9 +23,11 @@ use protocol::job::Backoff;
 use crate::hash::{HashMap, HashSet};
 use crate::job::Job;
 use crate::store::batch::Batch;
+use access::AccessTokens;
 use budgets::Budgets;
 use clock::Clock;
 pub(crate) use clock::UNDATED_SLICE;
+use command::access::ListTokens;
 use command::batches::Plan;
 use command::budgets::ListBudgets;
 use command::crons::{DeleteCrons, ListCrons, PutEntry};
@@ -101,6 +104,7 @@ pub struct Engine {
 
     budgets: Budgets,
     crons: Crons,
+    access: AccessTokens,
 
     /// The changes since the last commit.
     batch: Batch,
@@ -171,7 +175,7 @@ impl Engine {
             Command::NewBulk(bulk) => self.enqueue_bulk(bulk).map(Reply::Later),
             Command::Fold(fold) => self.enqueue_folded(fold, found).map(Reply::Fold),
             Command::RunEntry(run) => self.run_entry(&run, found).map(Reply::RunEntry),
-            Command::OpenBatches(open) => Ok(Reply::OpenBatches(self.open_batches(&open.0, found))),
+            Command::OpenBatches(open) => self.open_batches(&open, found).map(Reply::OpenBatches),
 
             Command::Succeed(ack) => Ok(Reply::Succeed(self.succeed(&ack.0, None, found))),
             Command::SucceedWith(SucceedWith { job, result }) => {
@@ -243,6 +247,15 @@ impl Engine {
             Command::PutEntry(PutEntry(group, new)) => self.put_entry(&group, *new).map(Reply::PutEntry),
             Command::PauseEntry(pause) => self.pause_entry(&pause).map(Reply::PauseEntry),
             Command::DeleteEntry(delete) => self.delete_entry(&delete.0, &delete.1).map(Reply::DeleteEntry),
+
+            Command::ListTokens(ListTokens) => Ok(Reply::ListTokens(self.tokens().into())),
+            Command::CreateToken(new) => self.create_token(*new.0).map(Reply::CreateToken),
+            Command::RotateToken(rotate) => self.rotate_token(rotate).map(Reply::RotateToken),
+            Command::RevokeToken(revoke) => self.revoke_token(&revoke.0).map(Reply::RevokeToken),
+            Command::UseTokens(uses) => Ok({
+                self.use_tokens(&uses.0);
+                Reply::UseTokens(())
+            }),
 
             Command::Reset(Reset) => Ok({
                 self.reset();
@@ -324,6 +337,8 @@ impl Engine {
         self.listeners = before.listeners.without_jobs();
         self.bulks = before.bulks.without_jobs();
         self.crons = Crons::in_zone(before.crons.zone);
+        self.access = before.access;
+        self.access.save(&mut self.batch);
         self.draining = before.draining;
         self.clock.forget_undated();
         self.clock.save(&mut self.batch);

@@ -7,6 +7,7 @@ use protocol::lease::{DEFAULT_LEASE_MS, LeaseToken};
 use protocol::name::CronName;
 use smallvec::SmallVec;
 
+use super::access::AccessTokens;
 use super::budgets::Budgets;
 use super::clock::{Clock, set_back_by};
 use super::command::streams::StreamKind;
@@ -22,6 +23,7 @@ use super::streams::dispatch::Dispatcher;
 use super::streams::lease::{Lease, Leases};
 use super::streams::{State, Stream, Streams, Takes};
 use super::{Engine, Settings};
+use crate::access::Tokens;
 use crate::clock::Time;
 use crate::hash::HashMap;
 use crate::job::Job;
@@ -52,6 +54,7 @@ pub struct Stored {
     pub bulks: StoredBulks,
     /// With their keys.
     pub answers: Vec<(Arc<str>, AnswerRecord)>,
+    pub tokens: Tokens,
     /// With the job that each is for, if it still exists.
     pub leases: Vec<(JobId, LeaseRecord, Option<Job>)>,
 }
@@ -77,6 +80,7 @@ impl Engine {
             tags: Tags::default(),
             budgets: Budgets::default(),
             crons: Crons::default(),
+            access: AccessTokens::default(),
             bulks: Bulks::default(),
             answers: Answers::default(),
             batch,
@@ -101,6 +105,7 @@ impl Engine {
         for job in engine.crons.jobs() {
             engine.budgets.expect(job.flow.as_ref().map_or(&[], |flow| &flow.budgets), true);
         }
+        engine.access = AccessTokens::stored(stored.tokens);
         engine.load_bulks(stored.bulks);
         engine.load_answers(stored.answers);
         engine.load_leases(stored.leases, back);

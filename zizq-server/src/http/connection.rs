@@ -1,5 +1,6 @@
 //! Accepts connections and speaks HTTP/1.1 or HTTP/2 on them.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use protocol::error::Code;
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -22,6 +24,7 @@ use super::meters::Meters;
 use super::socket::Socket;
 use super::tls::Acceptors;
 use super::{Service, closed};
+use crate::access::Party;
 
 /// A peer that has vanished is detected within this time.
 const VANISHED_AFTER: Duration = Duration::from_secs(20);
@@ -47,30 +50,62 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_REFUSALS: usize = 64;
 
-/// What connections share: the settings and the service.
+/// What all connections share: the settings and the service.
 pub(crate) struct Host<S> {
-    pub tls: Option<Acceptors>,
     pub guard: Guard,
     pub memory: Arc<Memory>,
     pub meters: Arc<Meters>,
-    pub max_connections: usize,
     pub service: S,
 }
 
+/// Where connections come in.
+pub(crate) struct Door<L> {
+    pub listener: L,
+    pub tls: Option<Acceptors>,
+    pub max_connections: usize,
+}
+
+/// A socket that listens.
+pub(crate) trait Listen: Send + Sync + 'static {
+    type Socket: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// Waits for the next connection. Returns what is known of its other end, too.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Socket, Far)>> + Send;
+}
+
+/// The other end of a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Far {
+    /// None where there are no addresses.
+    pub remote: Option<SocketAddr>,
+    pub party: Arc<Party>,
+}
+
+impl Listen for TcpListener {
+    type Socket = TcpStream;
+
+    async fn accept(&self) -> io::Result<(TcpStream, Far)> {
+        let (socket, peer) = Self::accept(self).await?;
+        prepare(&socket)?;
+        Ok((socket, Far { remote: Some(peer), party: Arc::default() }))
+    }
+}
+
 /// Serves connections until `closing` turns true and the open ones have ended.
-pub(crate) async fn accept<S: Service>(
-    listener: TcpListener,
-    host: Host<S>,
+pub(crate) async fn accept<S: Service, L: Listen>(
+    door: Door<L>,
+    host: Arc<Host<S>>,
     mut closing: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(host.max_connections));
+    let Door { listener, tls, max_connections } = door;
+    let places = Arc::new(Semaphore::new(max_connections));
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
     let memory = host.memory.clone();
     let watch = AbortOnDrop(tokio::spawn(async move { memory.watch().await }));
-    let (host, http) = (Arc::new(host), builder());
+    let http = builder();
     let connections = GracefulShutdown::new();
     loop {
-        let (socket, peer) = tokio::select! {
+        let (socket, far) = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -82,14 +117,15 @@ pub(crate) async fn accept<S: Service>(
             },
             () = closed(&mut closing) => break,
         };
-        let (host, http) = (host.clone(), http.clone());
+        let (host, http, tls) = (host.clone(), http.clone(), tls.clone());
         if let Ok(place) = places.clone().try_acquire_owned() {
             let watcher = connections.watcher();
             tokio::spawn(async move {
                 let meters = host.meters.clone();
                 let _connected = meters.connect();
-                if let Err(error) = host.serve(http, socket, peer, watcher).await {
-                    tracing::debug!(%peer, %error, "a connection ended with an error");
+                let remote = far.remote;
+                if let Err(error) = host.serve(http, socket, far, tls, watcher).await {
+                    tracing::debug!(?remote, %error, "a connection ended with an error");
                 }
                 drop(place);
             });
@@ -98,7 +134,7 @@ pub(crate) async fn accept<S: Service>(
         host.meters.refuse(Code::TooManyConnections);
         if let Ok(place) = refusals.clone().try_acquire_owned() {
             tokio::spawn(async move {
-                drop(timeout(REFUSAL_TIMEOUT, host.refuse(http, socket)).await);
+                drop(timeout(REFUSAL_TIMEOUT, host.refuse(http, socket, tls, max_connections)).await);
                 drop(place);
             });
         }
@@ -126,19 +162,20 @@ impl<S: Service> Host<S> {
     async fn serve(
         self: Arc<Self>,
         http: Http,
-        socket: TcpStream,
-        peer: SocketAddr,
+        socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        far: Far,
+        tls: Option<Acceptors>,
         watcher: Watcher,
     ) -> Result<(), Failed> {
-        prepare(&socket)?;
         let connection = self.memory.connect();
+        let far = if tls.is_some() { Far { party: Arc::new(Party::over_tls()), ..far } } else { far };
         let (host, held) = (self.clone(), connection.clone());
         let service = service_fn(move |request| {
-            let (host, held) = (host.clone(), held.clone());
-            async move { respond(&host, peer, held, request).await }
+            let (host, held, far) = (host.clone(), held.clone(), far.clone());
+            async move { respond(&host, far, held, request).await }
         });
         let serve = async {
-            match &self.tls {
+            match &tls {
                 None => {
                     let io = TokioIo::new(Socket::new(socket, connection.clone()));
                     watcher.watch(http.serve_connection(io, service).into_owned()).await
@@ -157,13 +194,18 @@ impl<S: Service> Host<S> {
     }
 
     /// Answers that there are too many connections. An HTTP/2 client may send several requests.
-    async fn refuse(&self, mut http: Http, socket: TcpStream) -> Result<(), Failed> {
-        let limit = self.max_connections;
+    async fn refuse(
+        &self,
+        mut http: Http,
+        socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        tls: Option<Acceptors>,
+        limit: usize,
+    ) -> Result<(), Failed> {
         let connection = self.memory.connect();
         let held = connection.clone();
         let service = service_fn(move |request| refuse(limit, held.clone(), request));
         http.http1().keep_alive(false);
-        match &self.tls {
+        match &tls {
             None => http.serve_connection(TokioIo::new(socket), service).await,
             Some(tls) => {
                 http.serve_connection(TokioIo::new(tls.current().accept(socket).await?), service).await
@@ -191,7 +233,7 @@ fn builder() -> Http {
     http
 }
 
-fn prepare(socket: &TcpStream) -> std::io::Result<()> {
+fn prepare(socket: &TcpStream) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let socket = SockRef::from(socket);
     let keepalive =

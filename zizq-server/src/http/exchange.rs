@@ -1,7 +1,6 @@
 //! Handles one request and its answer, whatever they are about.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -12,16 +11,17 @@ use protocol::error::Code;
 use protocol::media::Format;
 
 use super::Service;
-use super::connection::Host;
+use super::connection::{Far, Host};
 use super::guard::CallingPage;
 use super::memory::{Held, Peer};
 use super::reply::{self, Body, Refusal};
 use super::request::{Request, Upload, accept, size_of_head};
+use crate::access::Scope;
 
 /// Answers one request. Every request gets an answer; if the client does not read it in time, the connection is closed.
 pub(super) async fn respond<S: Service>(
     host: &Host<S>,
-    remote: SocketAddr,
+    Far { remote, party }: Far,
     peer: Arc<Peer>,
     request: http::Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
@@ -34,8 +34,22 @@ pub(super) async fn respond<S: Service>(
     let (params, body, held) = (Vec::new(), Bytes::new(), Mutex::new(held));
     let accepted_format = Format::from_accept(accepted.as_deref());
     let (accepts_format, format) = (accepted_format.is_some(), accepted_format.unwrap_or(Format::Json));
-    let mut request = Request { parts, accepted, accepts_format, params, body, format, remote, held, peer };
-    let (page, answer) = match host.guard.check(&request.parts) {
+    let mut request = Request {
+        parts,
+        accepted,
+        accepts_format,
+        params,
+        body,
+        format,
+        remote,
+        held,
+        peer,
+        party,
+        access: None,
+        scope: Scope::All,
+        changed: Arc::default(),
+    };
+    let (page, answer) = match host.guard.check(&request.parts, request.party.is_certainly().is_some()) {
         Err(refusal) => (CallingPage::default(), Err(refusal)),
         Ok(page) if page.asks_first(&request.parts) => (page, Ok(reply::no_content())),
         Ok(page) => (page, host.service.answer(&mut request, &mut upload).await),

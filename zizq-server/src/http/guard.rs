@@ -8,6 +8,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -21,6 +22,7 @@ use protocol::error::{Code, excerpt};
 use smol_str::SmolStr;
 
 use super::reply::Refusal;
+use crate::access::Registry;
 
 const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -34,6 +36,7 @@ pub(crate) struct Guard {
     hosts: Vec<Host>,
     origins: Vec<Origin>,
     prefix: Option<Prefix>,
+    access: Arc<Registry>,
 }
 
 /// The origin of the calling page, if it is on the list.
@@ -43,8 +46,13 @@ pub(crate) struct CallingPage(Option<HeaderValue>);
 impl Guard {
     /// Creates the guard of a server that listens on `address`, also answers to these names, and may be called by pages
     /// of these origins.
-    pub(crate) fn new(address: IpAddr, hosts: Vec<Host>, origins: Vec<Origin>) -> Self {
-        Self { loopback: address.is_loopback(), hosts, origins, prefix: None }
+    pub(crate) fn new(
+        address: IpAddr,
+        hosts: Vec<Host>,
+        origins: Vec<Origin>,
+        access: Arc<Registry>,
+    ) -> Self {
+        Self { loopback: address.is_loopback(), hosts, origins, prefix: None, access }
     }
 
     /// Takes calls below this path, too, for those at the root.
@@ -65,12 +73,13 @@ impl Guard {
         }
     }
 
-    /// Returns who calls.
+    /// Returns who calls. The name of the server does not matter to callers that are `known`, or that must say who they are:
+    /// a page that has made its own name point here knows no secret.
     ///
     /// # Errors
     /// 400 if the host is unreadable, 421 if it is not one of this server's, 403 if the page of another site calls.
-    pub(crate) fn check(&self, parts: &Parts) -> Result<CallingPage, Refusal> {
-        let host = self.host(parts)?;
+    pub(crate) fn check(&self, parts: &Parts, known: bool) -> Result<CallingPage, Refusal> {
+        let host = self.host(parts, known)?;
         let mut page = CallingPage::default();
         for value in parts.headers.get_all(ORIGIN) {
             let origin: Option<Origin> = value.to_str().ok().and_then(|text| text.parse().ok());
@@ -92,7 +101,7 @@ impl Guard {
     }
 
     /// The host name in the request. Browsers always send one.
-    fn host(&self, parts: &Parts) -> Result<Option<Authority>, Refusal> {
+    fn host(&self, parts: &Parts, known: bool) -> Result<Option<Authority>, Refusal> {
         let mut headers = parts.headers.get_all(HOST).iter();
         let (header, second) = (headers.next(), headers.next());
         // RFC 9112, 3.2.
@@ -110,7 +119,7 @@ impl Guard {
             let named: Authority = text.parse().map_err(|NotAHost| {
                 Refusal::invalid(format!("Host: `{}` is not a host, with or without a port", excerpt(text)))
             })?;
-            if !self.answers_to(&named.host) {
+            if !self.answers_to(&named.host) && !known && !self.access.asks() {
                 return Err(foreign_host(&named.host));
             }
             host = Some(named);
@@ -349,7 +358,7 @@ mod tests {
 
     fn guard(address: IpAddr) -> Guard {
         let hosts = ["zizq.example.org", "192.0.2.1"].map(|name| name.parse().unwrap());
-        Guard::new(address, hosts.to_vec(), vec!["https://app.example.org".parse().unwrap()])
+        Guard::new(address, hosts.to_vec(), vec!["https://app.example.org".parse().unwrap()], Arc::default())
     }
 
     fn parts(version: Version, target: &str, headers: &[(&str, &str)]) -> Parts {
@@ -363,7 +372,7 @@ mod tests {
     /// The status of the refusal, or 200 if there is none.
     fn status(guard: &Guard, parts: &Parts) -> u16 {
         use protocol::media::Format;
-        match guard.check(parts) {
+        match guard.check(parts, false) {
             Ok(_) => 200,
             Err(refusal) => refusal.into_response(Format::Json).status().as_u16(),
         }

@@ -34,6 +34,46 @@ impl Content {
     ) -> Self {
         Self::Stream(StreamBody::new(frames).boxed_unsync())
     }
+
+    /// Ends a stream early, when this happens.
+    pub(crate) fn until(self, ended: impl Future<Output = ()> + Send + 'static) -> Self {
+        match self {
+            Self::Stream(frames) => {
+                let ended = Box::pin(ended);
+                Self::Stream(Until { frames, ended }.boxed_unsync())
+            }
+            whole => whole,
+        }
+    }
+}
+
+/// A stream that may end early.
+struct Until<F> {
+    frames: UnsyncBoxBody<Bytes, Infallible>,
+    ended: Pin<Box<F>>,
+}
+
+impl<F: Future<Output = ()>> hyper::body::Body for Until<F> {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.ended.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        Pin::new(&mut self.frames).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frames.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.frames.size_hint()
+    }
 }
 
 /// The answer to `HEAD`: that of `GET` without the body (RFC 9110, 9.3.2). hyper omits the body for HTTP/1.1 only.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,6 +11,7 @@ use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
 use http::request::Parts;
 use http_body_util::BodyExt;
 use hyper::body::Body;
+use protocol::access::Verb;
 use protocol::error::Code;
 use protocol::id::JobId;
 use protocol::lease::LeaseToken;
@@ -21,6 +22,7 @@ use super::memory::{Held, Peer};
 use super::pace::Pace;
 use super::query::Query;
 use super::reply::Refusal;
+use crate::access::{Access, Party, Scope};
 use crate::caller::Caller;
 
 /// How much of an unwanted body is read, in bytes, so that its sender receives the reason; how long it may pause, and
@@ -49,11 +51,34 @@ pub(crate) struct Request {
     /// The format of the answer.
     pub format: Format,
     /// The address of the client.
-    pub remote: SocketAddr,
+    pub remote: Option<SocketAddr>,
     /// The memory that the request holds.
     pub held: Mutex<Held>,
     /// The connection.
     pub peer: Arc<Peer>,
+    /// What is known of the other end of the connection.
+    pub party: Arc<Party>,
+    /// Who calls; none where it does not matter, and before it is known.
+    pub access: Option<Access>,
+    /// The queues in which the caller may do what it asks for.
+    pub scope: Scope,
+    /// How many jobs the call has changed, if it is about a number.
+    pub changed: Arc<Changed>,
+}
+
+/// How many jobs a call has changed; none if it is not about a number.
+#[derive(Debug, Default)]
+pub(crate) struct Changed(OnceLock<u64>);
+
+impl Changed {
+    pub(crate) fn set(&self, jobs: u64) {
+        // The first number counts.
+        self.0.get_or_init(|| jobs);
+    }
+
+    pub(crate) fn get(&self) -> Option<u64> {
+        self.0.get().copied()
+    }
 }
 
 impl Request {
@@ -78,7 +103,16 @@ impl Request {
 
     /// Who sent it.
     pub(crate) fn caller(&self) -> Caller {
-        Caller::at(self.remote.ip())
+        self.remote.map_or(Caller::Local, |remote| Caller::at(remote.ip()))
+    }
+
+    pub(crate) fn access(&self) -> Option<&Access> {
+        self.access.as_ref()
+    }
+
+    /// The queues in which the caller may do this.
+    pub(crate) fn scope_of(&self, verb: Verb) -> Scope {
+        self.access.as_ref().map_or_else(Scope::none, |access| access.identity.grants.scope(verb).clone())
     }
 
     pub(crate) fn header(&self, name: impl http::header::AsHeaderName) -> Option<Cow<'_, str>> {

@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use protocol::id::JobId;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
+use super::audit::{Page, Trail};
 use super::shelf::Shelf;
 use super::sweep::{Sweep, is_gone};
 use super::tail::{Part, Tail};
@@ -51,6 +52,16 @@ pub(super) enum Request {
     KeepHistory(Vec<HistoryStep>),
     /// Reads them all.
     ReadHistory(oneshot::Sender<Result<Vec<HistoryStep>, StoreError>>),
+    /// An entry of the audit trail.
+    Audit {
+        at: u64,
+        entry: Vec<u8>,
+    },
+    ReadAudit {
+        before: Option<u64>,
+        limit: usize,
+        reply: oneshot::Sender<Result<Page, StoreError>>,
+    },
     /// A job was deleted.
     Forget(JobId),
     /// Many jobs may have been deleted.
@@ -62,6 +73,7 @@ pub(super) struct Keeper {
     requests: Receiver<Request>,
     jobs: DiskStore,
     shelf: Shelf,
+    trail: Trail,
     tails: BTreeMap<Attempt, Held>,
     /// The memory of the tails.
     bytes: usize,
@@ -98,6 +110,7 @@ impl Keeper {
             requests,
             jobs,
             shelf,
+            trail: Trail::default(),
             tails: BTreeMap::new(),
             bytes: 0,
             max_bytes,
@@ -223,6 +236,12 @@ impl Keeper {
                     if self.jobs.is_full_for_output() { Ok(Vec::new()) } else { self.shelf.history() };
                 drop(reply.send(history));
             }
+            Request::Audit { at, entry } => {
+                if let Err(error) = self.trail.append(&mut self.shelf, at, &entry) {
+                    tracing::error!(%error, "cannot store an entry of the audit trail; the log has it");
+                }
+            }
+            Request::ReadAudit { before, limit, reply } => drop(reply.send(self.shelf.audit(before, limit))),
             Request::Forget(id) => {
                 self.let_go(|of, _| of.id == id);
                 // What remains is swept later.

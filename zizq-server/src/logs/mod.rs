@@ -5,6 +5,7 @@
 //! disk only when the server stops. All of it is bounded: what waits to be taken, what is in memory, and what is kept
 //! of an attempt. Readers read at their own pace from their position, and are told how much they have missed.
 
+pub(crate) mod audit;
 mod keeper;
 mod shelf;
 mod sweep;
@@ -183,6 +184,26 @@ impl Logs {
     /// Deletes the output of a deleted job.
     pub(crate) fn forget(&self, id: JobId) {
         drop(self.send(Request::Forget(id)));
+    }
+
+    /// Adds an entry to the audit trail. It is written soon.
+    pub(crate) fn audit(&self, at: u64, entry: Vec<u8>) {
+        drop(self.send(Request::Audit { at, entry }));
+    }
+
+    /// The newest entries of the audit trail before a number.
+    ///
+    /// # Errors
+    /// [`LogError`] when the disk fails.
+    pub(crate) async fn read_audit(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<audit::Page, LogError> {
+        let _place = self.readers.acquire().await.map_err(|_| LogError::Stopped)?;
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::ReadAudit { before, limit, reply })?;
+        Ok(answer.await.map_err(|_| LogError::Stopped)??)
     }
 
     /// Starts a sweep, because many jobs may have been deleted.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use protocol::id::JobId;
 
 use super::Attempt;
+use super::audit::Page;
 use super::tail::{CHUNK, CHUNKS, Tail};
 use crate::store::batch::Batch;
 use crate::store::disk::{CacheSizes, DiskSnapshot, DiskStore};
@@ -131,6 +132,63 @@ impl Shelf {
             }
         }
         Ok(steps)
+    }
+
+    /// The number of the last entry of the audit trail, and how many there are.
+    pub(super) fn audit_extent(&mut self) -> Result<(u64, u64), StoreError> {
+        let Some(snapshot) = self.snapshot()? else { return Ok((0, 0)) };
+        let (mut last, mut count) = (0, 0);
+        for entry in
+            snapshot.scan(&keys::start(Area::Audit as u8), &keys::start(Area::Audit as u8 + 1), false)
+        {
+            last = keys::audit_number(&entry?.0).unwrap_or(last);
+            count += 1;
+        }
+        Ok((last, count))
+    }
+
+    /// Stores an entry of the audit trail.
+    pub(super) fn put_audit(&mut self, number: u64, entry: &[u8]) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        batch.put_audit(number, entry);
+        self.commit(batch)
+    }
+
+    /// Removes the entries before a number, and the first `surplus`. Returns how many these were.
+    pub(super) fn remove_audit(&mut self, before: u64, surplus: u64) -> Result<u64, StoreError> {
+        let Some(snapshot) = self.snapshot()? else { return Ok(0) };
+        let (mut batch, mut removed) = (Batch::default(), 0);
+        for entry in
+            snapshot.scan(&keys::start(Area::Audit as u8), &keys::start(Area::Audit as u8 + 1), false)
+        {
+            let Some(number) = keys::audit_number(&entry?.0) else { continue };
+            if number >= before && removed >= surplus {
+                break;
+            }
+            batch.remove_audit(number);
+            removed += 1;
+        }
+        if removed > 0 {
+            self.commit(batch)?;
+        }
+        Ok(removed)
+    }
+
+    /// The newest entries of the audit trail before a number.
+    pub(super) fn audit(&mut self, before: Option<u64>, limit: usize) -> Result<Page, StoreError> {
+        let mut page = Page::default();
+        let Some(snapshot) = self.snapshot()? else { return Ok(page) };
+        let end = before.map_or(keys::start(Area::Audit as u8 + 1), keys::audit);
+        for entry in snapshot.scan(&keys::start(Area::Audit as u8), &end, true) {
+            let (key, value) = entry?;
+            let read = keys::audit_number(&key).zip(serde_json::from_slice(&value).ok());
+            page.more = page.entries.len() == limit;
+            if page.more {
+                break;
+            }
+            page.entries.extend(read);
+        }
+        Ok(page)
     }
 
     /// The bytes that are not on the disk yet.

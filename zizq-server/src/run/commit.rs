@@ -24,6 +24,8 @@ impl CommitModes {
         match kind {
             Kind::Enqueue => self.enqueue,
             Kind::Change => self.others,
+            // Nobody may come back by a power failure.
+            Kind::Access => CommitMode::Fsync,
             // Their effects need not survive a power failure.
             Kind::Link | Kind::Ask => CommitMode::Buffered,
         }

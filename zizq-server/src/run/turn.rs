@@ -1,5 +1,6 @@
 //! One turn of the engine over a store: applies commands, commits once, returns answers.
 
+use crate::access::Registry;
 use crate::clock::Time;
 use crate::engine::answers::Known;
 use crate::engine::command::crons::Firing;
@@ -29,6 +30,7 @@ pub struct Core<S: Store> {
     engine: Engine,
     store: S,
     events: Arc<Hub>,
+    access: Arc<Registry>,
     meters: Arc<Meters>,
 }
 
@@ -43,15 +45,16 @@ impl<S: Store> Core<S> {
     pub fn open(mut store: S, settings: Settings, now: Time, seed: u64) -> Result<Self, StoreError> {
         let meters = Arc::<Meters>::default();
         let engine = Engine::new(settings, load(&mut store, &meters)?, now, seed);
-        let mut core = Self { engine, store, events: Arc::default(), meters };
+        let mut core = Self { engine, store, events: Arc::default(), access: Arc::default(), meters };
         core.commit()?;
+        core.publish_tokens();
         Ok(core)
     }
 
     /// An engine over a store that could not be opened yet. [Open it](Self::reopen) before its first turn.
     pub fn closed(store: S, settings: Settings) -> Self {
         let engine = Engine::new(settings, Stored::default(), 0.into(), 0);
-        Self { engine, store, events: Arc::default(), meters: Arc::default() }
+        Self { engine, store, events: Arc::default(), access: Arc::default(), meters: Arc::default() }
     }
 
     /// Starts again with the stored state after the store has failed.
@@ -63,7 +66,9 @@ impl<S: Store> Core<S> {
         let zone = self.engine.zone();
         self.engine = Engine::new(self.engine.settings(), load(&mut self.store, &self.meters)?, now, seed);
         self.engine.set_zone(zone);
-        self.commit()
+        self.commit()?;
+        self.publish_tokens();
+        Ok(())
     }
 
     /// Ends all streams. The engine must be reopened before its next use.
@@ -74,6 +79,18 @@ impl<S: Store> Core<S> {
     /// The listeners to status changes.
     pub fn events(&self) -> &Arc<Hub> {
         &self.events
+    }
+
+    /// The callers that are known.
+    pub fn access(&self) -> &Arc<Registry> {
+        &self.access
+    }
+
+    /// Tells those who check callers of the access tokens, if they have changed. They have been committed.
+    fn publish_tokens(&mut self) {
+        if let Some(tokens) = self.engine.take_tokens() {
+            self.access.publish(&tokens);
+        }
     }
 
     /// What has been counted.
@@ -133,6 +150,7 @@ impl<S: Store> Core<S> {
         self.read_ahead()?;
         self.engine.flush();
         self.events.publish(self.engine.take_events());
+        self.publish_tokens();
         Ok(answers)
     }
 
@@ -415,6 +433,7 @@ fn read_all<S: Snapshot>(snapshot: &S) -> Result<Stored, StoreError> {
         cron_states: view::cron_states(snapshot)?,
         bulks: bulk::bulks(snapshot)?,
         answers: view::answers(snapshot)?,
+        tokens: view::tokens(snapshot)?,
         leases: leases.collect::<Result<_, StoreError>>()?,
     })
 }

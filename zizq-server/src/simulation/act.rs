@@ -12,8 +12,10 @@ use protocol::name::{BudgetKey, CronName, QueueName};
 use protocol::outcome::{Failure, LeasedJob};
 use protocol::payload::Payload;
 
+use super::access::TokenAct;
 use super::batches::Folding;
 use super::watchers::Told;
+use crate::access::Scope;
 use crate::engine::command::batches::OpenBatches;
 use crate::engine::command::budgets::{CreateBudget, DeleteBudget, PutBudget};
 use crate::engine::command::crons::{
@@ -58,6 +60,7 @@ pub(super) enum Act {
     OpenBatches(Vec<Key>),
     Budget(BudgetAct),
     Cron(CronAct),
+    Token(TokenAct),
     RunEntry(CronName, CronName),
     Reset,
     Inspect(Vec<JobId>),
@@ -158,7 +161,8 @@ impl Opening {
     fn command(self) -> Command {
         let Self { kind, queues, prefetch, lease_ms, resume_ms, resume, id, outbox } = self;
         let about = WorkerInfo::default();
-        OpenStream { kind, queues, prefetch, lease_ms, resume_ms, resume, id, outbox, about }.into()
+        let within = Scope::All;
+        OpenStream { within, kind, queues, prefetch, lease_ms, resume_ms, resume, id, outbox, about }.into()
     }
 }
 
@@ -185,9 +189,10 @@ impl Act {
             Self::Release(jobs) => Release(jobs).into(),
             Self::Change { ids, only, change } => ChangeJobs { ids, only, change }.into(),
             Self::Fold(folding) => folding.command(),
-            Self::OpenBatches(keys) => OpenBatches(keys).into(),
+            Self::OpenBatches(keys) => OpenBatches(keys, Scope::All).into(),
             Self::Budget(act) => act.command(),
             Self::Cron(act) => act.command(),
+            Self::Token(act) => act.command(),
             Self::RunEntry(group, name) => RunEntry { group, name }.into(),
             Self::Reset => Reset.into(),
             Self::Inspect(ids) => FindInFlight(ids).into(),

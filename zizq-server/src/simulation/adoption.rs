@@ -42,6 +42,7 @@ impl Model {
             self.queue_ids.extend(numbers.map(|(id, queue)| (queue.name.clone(), *id)));
         }
         self.adopt_crons(acts, ledger)?;
+        self.adopt_tokens(acts, ledger)?;
         self.adopt_answers(acts, ledger)?;
         self.adopt_leases(&touched, ledger)?;
         let slice = self.adopt_bulk(ledger);

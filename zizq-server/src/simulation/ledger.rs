@@ -9,6 +9,7 @@ use protocol::name::{BudgetKey, CronName};
 
 use super::answers::{self, Kept};
 use super::model::{Entry, Model, Saved};
+use crate::access::Tokens;
 use crate::job::Job;
 use crate::job::counts::Counts;
 use crate::job::draw::{BudgetId, DrawId};
@@ -42,6 +43,7 @@ pub(super) struct Ledger {
     draws: BTreeMap<DrawId, DrawRecord>,
     pub crons: BTreeMap<CronName, CronRecord>,
     pub cron_states: BTreeMap<(CronName, CronName), EntryState>,
+    pub tokens: Tokens,
     pub bulks: BTreeMap<Stamp, BulkRecord>,
     pub answers: Vec<Kept>,
     /// The order of the ready jobs that draw on budgets.
@@ -101,6 +103,7 @@ impl Ledger {
             draws: view::draws(snapshot)?.into_iter().collect(),
             crons: view::crons(snapshot)?.into_iter().collect(),
             cron_states: view::cron_states(snapshot)?.into_iter().collect(),
+            tokens: view::tokens(snapshot)?,
             bulks: bulk::records(snapshot)?,
             answers: answers::stored(snapshot)?,
             lanes: area(snapshot, Area::Lane)?.iter().map(|(key, _)| lane(key)).collect::<Result<_>>()?,
@@ -149,6 +152,7 @@ impl Ledger {
     /// Checks that the store agrees with the model.
     pub(super) fn compare(&self, model: &Model) -> Result<()> {
         model.compare_answers(self)?;
+        ensure!(self.tokens == model.tokens, "stored are {:?}, not {:?}", self.tokens, model.tokens);
         for (id, entry) in &model.jobs {
             self.compare_job(*id, entry)?;
             let name = self.queues.get(&entry.job.queue).map(|queue| &queue.name);
@@ -256,8 +260,8 @@ fn lane(key: &[u8]) -> Result<(QueueId, DrawId, u16, Stamp)> {
 pub(super) fn leftovers(snapshot: &impl Snapshot) -> Result<Vec<Vec<u8>>> {
     let entries = snapshot.scan(&keys::start(Area::Queue as u8), &keys::start(u8::MAX), false);
     let keys = entries.map(|entry| Ok(entry?.0.to_vec())).collect::<Result<Vec<_>>>()?;
-    // Answers are kept for a day, whatever becomes of their jobs.
-    let kept = [Area::Answer as u8, Area::AnswerPart as u8];
+    // Answers are kept for a day, whatever becomes of their jobs, and access tokens have nothing to do with jobs.
+    let kept = [Area::Answer, Area::AnswerPart, Area::AccessToken].map(|area| area as u8);
     Ok(keys.into_iter().filter(|key| !kept.contains(&key[0])).collect())
 }
 

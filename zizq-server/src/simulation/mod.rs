@@ -11,6 +11,7 @@
 //! ZIZQ_SEED=4711 cargo test -p zizq-server simulation      # one of them, told step by step
 //! ```
 
+mod access;
 mod act;
 mod adoption;
 mod answers;

@@ -21,6 +21,7 @@ use super::crons::Crons;
 use super::streams::{State, Stream, Told};
 use super::times::STEP_MS;
 use super::watchers::Waiters;
+use crate::access::Tokens;
 use crate::clock::Time;
 use crate::engine::Settings;
 use crate::engine::command::Reject;
@@ -106,6 +107,7 @@ pub(super) struct Model {
     pub budgets: Budgets,
     pub batches: Batches,
     pub crons: Crons,
+    pub tokens: Tokens,
     /// Cron entries that the engine has to send out in this turn, to be folded.
     pub fired: Vec<(CronName, CronName)>,
     pub bulks: Bulks,
@@ -150,6 +152,7 @@ impl Model {
             budgets: Budgets::new(),
             batches: Batches::new(),
             crons: Crons::new(),
+            tokens: Tokens::default(),
             fired: Vec::new(),
             bulks: Bulks::default(),
             answers: Vec::new(),
@@ -164,10 +167,12 @@ impl Model {
 
     /// Carries out a command and checks its answer.
     pub(super) fn apply(&mut self, act: &Act, answer: &Answer) -> Result<()> {
+        let up = self.up;
         match act {
             Act::Enqueue(jobs) => self.enqueue(jobs, answer)?,
             Act::Once(once, jobs) => self.once(once, jobs, answer)?,
             Act::Fold(folding) => self.fold(folding, answer)?,
+            Act::Token(act) => self.token(act, answer)?,
             Act::OpenBatches(keys) => self.open_batches(keys, answer)?,
             Act::EnqueueBulk(bulk) => self.enqueue_bulk(bulk, answer)?,
             Act::Open(open) => self.open(open, answer)?,
@@ -177,10 +182,7 @@ impl Model {
                 stream.state = State::Answered;
                 stream.told.clear();
             }),
-            Act::Beat(link) => {
-                let up = self.up;
-                self.linked(*link, |stream| stream.renewed_at = up);
-            }
+            Act::Beat(link) => self.linked(*link, |stream| stream.renewed_at = up),
             Act::Drained(_) => {}
             Act::Succeed(jobs) => self.succeed(jobs, None, answer)?,
             Act::SucceedWith(job, result) => self.succeed(&[*job], Some(result), answer)?,

@@ -176,7 +176,7 @@ impl World {
             94..97 => self.look(rng),
             97 | 98 => self.wait_act(rng),
             _ if chance(rng, 15) => Act::Reset,
-            _ => Act::Inspect(Vec::new()),
+            _ => self.token_act(rng),
         }
     }
 

@@ -247,6 +247,7 @@ impl World {
         self.model.close_batches();
         self.ear.listen(&acts, &self.model)?;
         self.check_woken()?;
+        self.check_published()?;
         self.check_deadline()?;
         self.turns += 1;
         if self.turns.is_multiple_of(self.check_every) { self.check_store() } else { Ok(()) }

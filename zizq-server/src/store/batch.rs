@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use protocol::access::TokenId;
 use protocol::id::JobId;
 use protocol::name::{CronName, QueueName};
 use protocol::trace::Trace;
@@ -12,6 +13,7 @@ use super::record::{
     self, AnswerRecord, BudgetRecord, ClockRecord, CronRecord, DrawRecord, EntryState, ErrorRecord, Holder,
     LeaseRecord, QueueRecord,
 };
+use crate::access::TokenRecord;
 use crate::job::Job;
 use crate::job::draw::{BudgetId, DrawId};
 use crate::job::id::{QueueId, Stamp};
@@ -142,6 +144,19 @@ impl Batch {
         self.remove(keys::cron_entry(group, entry));
     }
 
+    pub fn put_token(&mut self, id: &TokenId, token: &TokenRecord) {
+        self.put(keys::token(id), |out| record::encode_token(token, out));
+    }
+
+    pub fn remove_token(&mut self, id: &TokenId) {
+        self.remove(keys::token(id));
+    }
+
+    /// Stores what sessions are signed with.
+    pub fn put_session_key(&mut self, key: &[u8; 32]) {
+        self.put(keys::session_key(), |out| out.extend_from_slice(key));
+    }
+
     pub fn put_error(&mut self, id: JobId, attempt: u32, error: &ErrorRecord) {
         self.put(keys::error(id, attempt), |out| record::encode_error(error, out));
     }
@@ -181,6 +196,15 @@ impl Batch {
     /// Stores a chunk of an attempt's output.
     pub fn put_log(&mut self, key: Key, number: u64, text: &[u8]) {
         self.put(key, |out| record::encode_log(number, text, out));
+    }
+
+    /// Stores an entry of the audit trail.
+    pub fn put_audit(&mut self, number: u64, entry: &[u8]) {
+        self.put(keys::audit(number), |out| out.extend_from_slice(entry));
+    }
+
+    pub fn remove_audit(&mut self, number: u64) {
+        self.remove(keys::audit(number));
     }
 
     pub fn remove_log(&mut self, key: Key) {

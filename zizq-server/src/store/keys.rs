@@ -3,7 +3,7 @@
 //!
 //! | area | key behind the area byte | value |
 //! |---|---|---|
-//! | meta | name | the engine's time, under `clock` and `wall` ([`super::record::ClockRecord`]); the format of all this, under `format`; how many commits there were, under `commits` |
+//! | meta | name | the engine's time, under `clock` and `wall` ([`super::record::ClockRecord`]); what sessions are signed with, under `sessions`; the format of all this, under `format`; how many commits there were, under `commits` |
 //! | queue | queue number | [`super::record::QueueRecord`] |
 //! | cursor | queue, priority | stamp: no live job of the lane comes before it |
 //! | ready | queue, priority, stamp | job record |
@@ -27,9 +27,12 @@
 //! | queue name | queue number | the name of the queue, far from its record, so that one damaged block does not cost both |
 //! | answer | the key of a call | [`super::record::AnswerRecord`]: what was answered is kept |
 //! | answer part | the key of a call, 0, number | some of the jobs that were answered, in JSON |
+//! | access token | its id | [`crate::access::TokenRecord`] |
+//! | audit | number | who did what, in JSON; in the store of logs |
 //! | aside | the key of a damaged record | what was found there, see [`super::damage`] |
 
 use crate::job::place::Place;
+use protocol::access::TokenId;
 use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::name::CronName;
@@ -77,6 +80,8 @@ pub enum Area {
     Answer = 23,
     AnswerPart = 24,
     History = 25,
+    AccessToken = 26,
+    Audit = 27,
     /// After all other areas, including future ones.
     Aside = 254,
 }
@@ -130,6 +135,26 @@ pub(crate) fn meta(name: &str) -> Key {
 /// The key under which every commit of the store on disk stores its number.
 pub(crate) fn commits() -> Key {
     meta("commits")
+}
+
+pub(crate) fn token(id: &TokenId) -> Key {
+    Builder::new(Area::AccessToken).push(id.as_str().as_bytes()).0
+}
+
+/// The key under which what sessions are signed with is stored.
+pub(crate) fn session_key() -> Key {
+    meta("sessions")
+}
+
+/// The key of an entry of the audit trail.
+pub(crate) fn audit(number: u64) -> Key {
+    Builder::new(Area::Audit).push(&number.to_be_bytes()).0
+}
+
+/// The number of the entry of the audit trail with this key.
+pub(crate) fn audit_number(key: &[u8]) -> Option<u64> {
+    let bytes = key.get(1..).filter(|_| key.first() == Some(&(Area::Audit as u8)))?;
+    Some(u64::from_be_bytes(bytes.try_into().ok()?))
 }
 
 pub(crate) fn answer(key: &str) -> Key {

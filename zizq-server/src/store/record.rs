@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::keys::{self, Area};
+use crate::access::TokenRecord;
 use crate::job::Job;
 use crate::job::draw::DrawId;
 use crate::job::id::{Home, QueueId};
@@ -632,6 +633,14 @@ pub(crate) fn encode_entry_state(state: &EntryState, out: &mut Vec<u8>) {
 
 pub(crate) fn decode_entry_state(record: &[u8]) -> Result<EntryState, Damaged> {
     decode("cron entry", record).map(|(state, _)| state)
+}
+
+pub(crate) fn encode_token(token: &TokenRecord, out: &mut Vec<u8>) {
+    encode(token, out);
+}
+
+pub(crate) fn decode_token(record: &[u8]) -> Result<TokenRecord, Damaged> {
+    decode("access token", record).map(|(token, _)| token)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::record::{
     Holder, LeaseRecord, QueueRecord,
 };
 use super::{Entry, Snapshot, StoreError};
+use crate::access::Tokens;
 use crate::job::Job;
 use crate::job::draw::{BudgetId, DrawId};
 use crate::job::id::{Home, QueueId, Stamp};
@@ -337,6 +338,16 @@ pub(crate) fn cron_states<S: Snapshot>(snapshot: &S) -> Result<Vec<(EntryKey, En
 
 fn name_in(bytes: Option<&[u8]>) -> Option<CronName> {
     CronName::new(std::str::from_utf8(bytes?).ok()?).ok()
+}
+
+/// Every access token, and what sessions are signed with.
+pub(crate) fn tokens<S: Snapshot>(snapshot: &S) -> Result<Tokens, StoreError> {
+    let all = area(snapshot, Area::AccessToken, |key, value| {
+        let id = std::str::from_utf8(key.get(1..).unwrap_or_default()).ok().and_then(|id| id.parse().ok());
+        Ok((id.ok_or(Damaged("access token"))?, Arc::new(record::decode_token(value)?)))
+    })?;
+    let key = snapshot.get(&keys::session_key())?.and_then(|key| <[u8; 32]>::try_from(&key[..]).ok());
+    Ok(Tokens { all: all.into_iter().collect(), key })
 }
 
 /// All stored leases.

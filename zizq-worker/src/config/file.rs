@@ -30,6 +30,8 @@ pub(super) struct File {
     #[serde(default, deserialize_with = "path")]
     pub(super) server_file: Option<PathBuf>,
     #[serde(default, deserialize_with = "path")]
+    pub(super) token_file: Option<PathBuf>,
+    #[serde(default, deserialize_with = "path")]
     pub(super) server_ca: Option<PathBuf>,
     pub(super) proxy: Option<String>,
     pub(super) pass_credentials: Option<bool>,

@@ -163,6 +163,7 @@ fn settle(flags: &Flags, file: File) -> Result<Config, ConfigError> {
     let written = Written {
         server: file.server,
         server_file: file.server_file,
+        token_file: file.token_file,
         server_ca: file.server_ca,
         proxy: file.proxy,
     };

@@ -71,7 +71,7 @@ fn the_sample_is_right_as_it_is_and_with_everything_switched_on() {
     let config = of_file(SAMPLE).unwrap();
     assert_eq!(config.routes.len(), 2);
     // Every key that is commented out, switched on; what needs files or another machine is left out.
-    let absent = ["server_file =", "ca =", "cert =", "key =", "user =", "\"file:"];
+    let absent = ["server_file =", "token_file =", "ca =", "cert =", "key =", "user =", "\"file:"];
     let all: String = SAMPLE
         .lines()
         .map(|line| line.strip_prefix("#: ").unwrap_or(line))

@@ -17,6 +17,7 @@ use super::attend::{Remains, Terms, attend};
 use super::broken::Place;
 use super::processes::{LEASE_VARIABLE, StartTerms};
 use super::{Ran, Shared, Stop, launch, memory};
+use crate::access::TOKEN_VARIABLE;
 use crate::cgroup::JobGroup;
 use crate::flags::Flags;
 use crate::outcome::{Fact, Said};
@@ -204,7 +205,8 @@ impl Runner {
 /// those of its service manager, the trace that it was started in, and its name and keys at the collector of spans.
 fn own_variables() -> &'static [String] {
     static OWN: LazyLock<Vec<String>> = LazyLock::new(|| {
-        const OTHERS: [&str; 13] = [
+        const OTHERS: [&str; 14] = [
+            TOKEN_VARIABLE,
             "SSL_CERT_FILE",
             "SSL_CERT_DIR",
             "NOTIFY_SOCKET",

@@ -283,6 +283,7 @@ impl Pool {
             }
             Event::Remaining(left) => self.remaining(left),
             Event::AskedToEnd => self.end(Why::Asked, Phase::Drain),
+            Event::NotAllowed(why) => self.end(Why::NotAllowed(why), Phase::Drain),
             Event::Reload(config) => self.reload(&config),
         }
     }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::chunks::Chunks;
-use super::{Answer, Media, Request};
+use super::{AUTHORIZATION, Answer, Media, Request};
 
 /// The most that is read at once; a connection that reads little has a smaller buffer.
 const READ_BYTES: usize = 64 << 10;
@@ -88,6 +88,9 @@ impl Connection {
         let Request { method, path, headers, body } = request;
         self.output.clear();
         write!(self.output, "{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.host)?;
+        if let Some(value) = AUTHORIZATION.get() {
+            write!(self.output, "authorization: {value}\r\n")?;
+        }
         for (name, value) in *headers {
             write!(self.output, "{name}: {value}\r\n")?;
         }

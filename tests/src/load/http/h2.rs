@@ -9,7 +9,7 @@ use hyper::rt::Executor;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{Answer, Media, Request};
+use super::{AUTHORIZATION, Answer, Media, Request};
 
 /// Room for what the server sends before we have looked at it.
 const WINDOW_BYTES: u32 = 4 << 20;
@@ -47,6 +47,9 @@ impl Connection {
     async fn send(&mut self, request: &Request<'_>) -> Result<http::Response<Incoming>> {
         let uri = format!("http://{}{}", self.host, request.path);
         let mut builder = http::Request::builder().method(request.method).uri(uri);
+        if let Some(value) = AUTHORIZATION.get() {
+            builder = builder.header("authorization", value);
+        }
         for &(name, value) in request.headers {
             builder = builder.header(name, value);
         }

@@ -4,7 +4,10 @@ mod chunks;
 mod h1;
 mod h2;
 
-use anyhow::{Result, ensure};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
 /// A version of the protocol.
@@ -17,6 +20,16 @@ pub enum Version {
     /// HTTP/2 by prior knowledge
     #[value(name = "2")]
     Two,
+}
+
+/// The value of `Authorization` in every request.
+static AUTHORIZATION: OnceLock<String> = OnceLock::new();
+
+/// Sends the access token in this file with every request from now on.
+pub(super) fn send_token(file: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    AUTHORIZATION.get_or_init(|| format!("Bearer {}", text.trim()));
+    Ok(())
 }
 
 /// A request.

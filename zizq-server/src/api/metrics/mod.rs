@@ -85,6 +85,7 @@ async fn gather(app: &App) -> Result<Metrics, Refusal> {
     jq.iter_mut().zip(app.batcher.jq_runs().get()).for_each(|((_, runs), (_, folds))| *runs += folds);
     let output = app.logs.meters();
     Ok(Metrics {
+        auth_failures: app.access.failures(),
         sample,
         oldest,
         levels,
@@ -118,6 +119,7 @@ fn write(metrics: Metrics, shape: Shape) -> Result<String, fmt::Error> {
 /// What was gathered for one answer.
 #[derive(Debug)]
 struct Metrics {
+    auth_failures: u64,
     sample: Sample,
     oldest: HashMap<QueueName, u64>,
     /// None while the store is closed.
@@ -203,7 +205,9 @@ impl Metrics {
         let lines = by_format.map(|(format, count)| (vec![("format", format)], float(count)));
         page.gauges("zizq_streams", "Connected job streams and waiting polls", lines)?;
         let resumed = [(Vec::new(), streams.resumed)];
-        page.counters("zizq_streams_resumed", "Job streams that were resumed", resumed)
+        page.counters("zizq_streams_resumed", "Job streams that were resumed", resumed)?;
+        let failures = [(Vec::new(), self.auth_failures)];
+        page.counters("zizq_auth_failures", "Calls that were answered 401", failures)
     }
 
     /// The tallies of the tracked queues, and of all others.

@@ -8,10 +8,12 @@ use protocol::payload::Payload;
 
 use super::crons::Firing;
 use super::jobs::Waiter;
+use crate::access::Scope;
 
-/// Asks which batches of these keys are open. The answer is in the order of the keys.
+/// Asks which batches of these keys are open. The answer is in the order of the keys. Refused if one is in none of these
+/// queues: its payload is not the caller's to change.
 #[derive(Debug)]
-pub struct OpenBatches(pub Vec<Key>);
+pub struct OpenBatches(pub Vec<Key>, pub Scope);
 
 /// Enqueues jobs, some of which belong to batches.
 #[derive(Debug)]

@@ -48,7 +48,8 @@ pub enum BindingChange {
 }
 
 impl BindingChange {
-    pub(in crate::engine) fn news(&self) -> &[NewBinding] {
+    /// The bindings that it makes.
+    pub(crate) fn news(&self) -> &[NewBinding] {
         match self {
             Self::Add(new) | Self::Put(new) => std::slice::from_ref(new),
             Self::Replace(news) => news,

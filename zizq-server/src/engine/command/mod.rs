@@ -4,6 +4,7 @@
 //! [`Kind`], its answer, and what it is [`About`]. To add a request, add a row; a row with a gap does not compile.
 //! [`super::Engine::apply`] executes it.
 
+pub(crate) mod access;
 pub(crate) mod batches;
 pub(crate) mod budgets;
 pub(crate) mod crons;
@@ -26,9 +27,11 @@ use protocol::lease::LeaseToken;
 use protocol::name::CronName;
 use protocol::outcome::{LeasedJob, NotDone};
 
+use crate::access::TokenRecord;
 use crate::job::Job;
 use crate::job::bulk::NewBulk;
 use crate::job::id::{QueueId, Stamp};
+use access::{AllTokens, CreateToken, ListTokens, RevokeToken, RotateToken, UseTokens};
 use batches::{Fold, OpenBatches, Planned};
 use budgets::{CheckBinding, CreateBudget, DeleteBudget, GetBudget, ListBudgets, PatchBudget, PutBudget};
 use crons::{
@@ -55,6 +58,8 @@ pub enum Kind {
     Enqueue,
     /// Changes what is stored: its answer waits for the commit mode of everything else.
     Change,
+    /// Changes who may do what: its answer waits for the disk, whatever the commit modes.
+    Access,
     /// Concerns current connections and what they hold, all of which a loss of power ends anyway.
     Link,
     /// Changes nothing.
@@ -261,6 +266,12 @@ requests! {
     PutEntry:       Change,  whole, EntryView,             |_put| About::Nothing;
     PauseEntry:     Change,  whole, EntryView,             |_pause| About::Nothing;
     DeleteEntry:    Change,  whole, (),                    |_delete| About::Nothing;
+
+    ListTokens:     Ask,     whole, AllTokens,             |_list| About::Nothing;
+    CreateToken:    Access,  whole, Arc<TokenRecord>,      |_create| About::Nothing;
+    RotateToken:    Access,  whole, Arc<TokenRecord>,      |_rotate| About::Nothing;
+    RevokeToken:    Access,  whole, Arc<TokenRecord>,      |_revoke| About::Nothing;
+    UseTokens:      Change,  whole, (),                    |_use| About::Nothing;
 
     Reset:          Change,  whole, (),                    |_reset| About::Nothing;
     Drain:          Link,    whole, (),                    |_drain| About::Nothing;

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use protocol::name::QueueName;
+use smol_str::SmolStr;
 
 use super::queues::LastRelease;
+use crate::access::Scope;
 use crate::engine::outbox::Outbox;
 
 /// Reports that the connection of a stream has ended.
@@ -62,6 +64,8 @@ pub enum StreamKind {
 /// Opens a stream for a worker that wants jobs.
 #[derive(Debug)]
 pub struct OpenStream {
+    /// The queues whose jobs its worker may have.
+    pub within: Scope,
     pub kind: StreamKind,
     /// None for every queue.
     pub queues: Option<Vec<QueueName>>,
@@ -88,6 +92,8 @@ pub struct WorkerInfo {
     pub format: &'static str,
     /// The address it is connected from.
     pub remote: Option<SocketAddr>,
+    /// The id of its access token, if it has one.
+    pub by: Option<SmolStr>,
 }
 
 /// A stream that was opened.

@@ -13,7 +13,7 @@ use protocol::job::Status;
 use protocol::payload::Payload;
 
 use crate::engine::command::Reject;
-use crate::engine::command::batches::{Fold, Plan, Planned, Step, Version};
+use crate::engine::command::batches::{Fold, OpenBatches, Plan, Planned, Step, Version};
 use crate::engine::command::jobs::Enqueued;
 use crate::engine::{Engine, Found};
 use crate::hash::HashMap;
@@ -49,8 +49,21 @@ impl Engine {
         fresh.or_else(|| found.get(&id).cloned().map(Arc::new)).filter(|job| job.status == Status::Ready)
     }
 
-    pub(in crate::engine) fn open_batches(&self, keys: &[Key], found: &Found) -> Vec<Option<Arc<Job>>> {
-        keys.iter().map(|key| self.open_batch(key, found)).collect()
+    pub(in crate::engine) fn open_batches(
+        &self,
+        OpenBatches(keys, within): &OpenBatches,
+        found: &Found,
+    ) -> Result<Vec<Option<Arc<Job>>>, Reject> {
+        let is_foreign =
+            |job: &Arc<Job>| self.queues.name(job.queue).is_none_or(|queue| !within.covers(queue));
+        let open = |key: &Key| match self.open_batch(key, found) {
+            Some(job) if !within.is_all() && is_foreign(&job) => Err(Reject::NotAllowed(format!(
+                "batch.key: `{}` is the key of a batch in a queue that this caller may not enqueue to",
+                protocol::error::excerpt(key.as_str())
+            ))),
+            job => Ok(job),
+        };
+        keys.iter().map(open).collect()
     }
 
     pub(in crate::engine) fn enqueue_folded(

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use protocol::id::JobId;
 use protocol::lease::DEFAULT_LEASE_MS;
 use protocol::stream::DrainReason;
 
@@ -26,7 +27,7 @@ impl Engine {
             Takes::All => self.dispatcher.order_heads(&self.queues),
             Takes::Queues(ids) => self.queues.count_taker(ids),
         }
-        let resumed = open.resume.and_then(|(id, event)| Some((self.resumable(id)?, event)));
+        let resumed = open.resume.and_then(|(id, event)| Some((self.resumable(id, &open)?, event)));
         let opened = match resumed {
             Some((key, event)) => self.take_over(key, event, takes, &open),
             None => self.open_new(takes, &open),
@@ -38,11 +39,25 @@ impl Engine {
         Ok(opened)
     }
 
-    fn resumable(&self, id: u128) -> Option<u64> {
+    /// The stream of this id, if it can be resumed, and by this caller.
+    fn resumable(&self, id: u128, open: &OpenStream) -> Option<u64> {
         let key = self.streams.by_id(id)?;
         let stream = self.streams.get(key)?;
         let is_there = !stream.is_over(self.clock.up()) && !matches!(stream.state, State::Gone { .. });
-        (stream.kind == StreamKind::Events && is_there).then_some(key)
+        (stream.kind == StreamKind::Events && is_there && self.may_take_over(stream, open)).then_some(key)
+    }
+
+    /// Whether a caller may have the jobs of a stream: its own, or of queues that it may take from. Whose a stream is, is
+    /// not known after a restart.
+    fn may_take_over(&self, stream: &Stream, open: &OpenStream) -> bool {
+        if open.within.is_all() || (stream.about.by.is_some() && stream.about.by == open.about.by) {
+            return true;
+        }
+        let is_covered = |id: &JobId| {
+            let queue = self.leases.get(*id).and_then(|lease| self.queues.name(lease.job.queue));
+            queue.is_some_and(|queue| open.within.covers(queue))
+        };
+        stream.about.by.is_none() && stream.held.values().all(is_covered)
     }
 
     fn open_new(&mut self, takes: Takes, open: &OpenStream) -> Opened {

@@ -74,6 +74,7 @@ fn new_job(queue: &str, ready_at: Option<u64>, completed_ms: Option<u64>) -> New
 fn open(queue: Option<&str>) -> (OpenStream, Arc<Outbox>) {
     let outbox = Arc::new(Outbox::default());
     let open = OpenStream {
+        within: crate::access::Scope::All,
         kind: StreamKind::Bound,
         queues: queue.map(|name| vec![QueueName::new(name).unwrap()]),
         prefetch: 0,

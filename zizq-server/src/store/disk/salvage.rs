@@ -397,7 +397,7 @@ const fn is_known(lost: &Lost) -> bool {
 impl Loss {
     /// Sets aside entries in ranges where newer ones were lost. Records that are written only once stay.
     fn doubt(&mut self, contents: &Contents, lost_above: &[Lost]) {
-        const KEPT: [Area; 11] = [
+        const KEPT: [Area; 12] = [
             Area::Meta,
             Area::Queue,
             Area::QueueName,
@@ -409,6 +409,7 @@ impl Loss {
             Area::CronEntry,
             Area::Answer,
             Area::AnswerPart,
+            Area::AccessToken,
         ];
         let is_kept = |key: &[u8]| KEPT.iter().any(|area| key.first() == Some(&(*area as u8)));
         for InternalValue { key, .. } in &contents.entries {

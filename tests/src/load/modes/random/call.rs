@@ -59,7 +59,7 @@ enum Query {
 type Route = (&'static str, &'static str, u32, Query, About);
 
 /// Every route, how often it is called, and what with.
-const ROUTES: [Route; 74] = {
+const ROUTES: [Route; 82] = {
     use About::*;
     use Query as Q;
     [
@@ -136,6 +136,15 @@ const ROUTES: [Route; 74] = {
         ("PUT", "/jobs/{id}/budgets/{key}", 8, Q::None, Binding),
         ("PATCH", "/jobs/{id}/budgets/{key}", 8, Q::None, Cost),
         ("DELETE", "/jobs/{id}/budgets/{key}", 8, Q::None, Nothing),
+        ("GET", "/whoami", 5, Q::None, Nothing),
+        ("GET", "/tokens", 2, Q::None, Nothing),
+        // The first token would have the server ask for one from then on.
+        ("POST", "/tokens", 0, Q::None, Nothing),
+        ("DELETE", "/tokens/{id}", 1, Q::None, Nothing),
+        ("POST", "/tokens/{id}/rotate", 1, Q::None, Nothing),
+        ("POST", "/ui/session", 1, Q::None, Nothing),
+        ("DELETE", "/ui/session", 1, Q::None, Nothing),
+        ("GET", "/audit", 2, Q::None, Nothing),
         ("POST", "/reset", 0, Q::None, Nothing),
     ]
 };

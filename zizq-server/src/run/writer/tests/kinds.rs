@@ -3,17 +3,22 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use protocol::access::TokenId;
 use protocol::budget::{Policy, PolicyPatch, Strategy};
 use protocol::cron::Template;
 use protocol::id::JobId;
 use protocol::lease::{JobHeartbeat, JobRelease};
-use protocol::name::{BudgetKey, CronName, QueueName};
+use protocol::name::{BudgetKey, CronName, QueueName, TokenName};
 use protocol::outcome::Failure;
 use protocol::payload::Payload;
 use serde_json::json;
 
 use super::*;
+use crate::access::{Digest, Scope};
 use crate::engine::command::Reset;
+use crate::engine::command::access::{
+    CreateToken, ListTokens, NewToken, RevokeToken, RotateToken, UseTokens,
+};
 use crate::engine::command::batches::{Fold, OpenBatches, Plan};
 use crate::engine::command::budgets::{
     BindingChange, CheckBinding, CreateBudget, DeleteBudget, GetBudget, ListBudgets, PatchBudget, PutBudget,
@@ -107,6 +112,27 @@ fn changes() -> Vec<Envelope> {
         DeleteEntry(name("h"), name("f")).into(),
         DeleteCron(name("h")).into(),
         DeleteCrons.into(),
+        UseTokens(Vec::new()).into(),
+    ]
+}
+
+/// Commands that change who may do what.
+fn accesses() -> Vec<Envelope> {
+    let id = TokenId::new(1);
+    let new = NewToken {
+        id: id.clone(),
+        name: TokenName::new("n").unwrap(),
+        role: None,
+        grants: Vec::new(),
+        digest: Digest::of("a"),
+        created_by: String::new(),
+        expires_at: None,
+        key: [1; 32],
+    };
+    vec![
+        CreateToken(new.into()).into(),
+        RotateToken { id: id.clone(), digest: Digest::of("b"), overlap_ms: 1 }.into(),
+        RevokeToken(id).into(),
     ]
 }
 
@@ -120,7 +146,7 @@ fn others() -> Vec<Envelope> {
         RenewStream(LINK).into(),
         Heartbeat(vec![beat]).into(),
         CloseStream(LINK).into(),
-        OpenBatches(Vec::new()).into(),
+        OpenBatches(Vec::new(), Scope::All).into(),
         GetAttempt(JOB).into(),
         FindInFlight(vec![JOB.id]).into(),
         FindHolders(vec![JOB.id]).into(),
@@ -141,22 +167,26 @@ fn others() -> Vec<Envelope> {
         ListCrons.into(),
         GetCron(name("g")).into(),
         GetEntry(name("g"), name("e")).into(),
+        ListTokens.into(),
     ]
 }
 
 #[test]
 fn every_command_is_in_the_table() {
-    let all = enqueues().into_iter().chain(changes()).chain(others());
+    let all = enqueues().into_iter().chain(changes()).chain(accesses()).chain(others());
     let variants: HashSet<_> = all.map(|call| std::mem::discriminant(&call.command)).collect();
     // `OpenStream`, `Drain` and `Stop` are missing: each test begins with the first and ends with the others.
     assert_eq!(variants.len() + 3, Command::SIZES.len());
     assert!(enqueues().iter().all(|call| call.kind() == Kind::Enqueue));
     assert!(changes().iter().all(|call| call.kind() == Kind::Change));
+    assert!(accesses().iter().all(|call| call.kind() == Kind::Access));
     assert!(others().iter().all(|call| matches!(call.kind(), Kind::Link | Kind::Ask)));
     let kind = |call: Envelope| call.kind();
     assert_eq!((kind(Drain.into()), kind(Stop.into())), (Kind::Link, Kind::Change));
-    let begun =
-        Envelope { once: Some(Once { key: "k".into(), fingerprint: 1 }), ..OpenBatches(Vec::new()).into() };
+    let begun = Envelope {
+        once: Some(Once { key: "k".into(), fingerprint: 1 }),
+        ..OpenBatches(Vec::new(), Scope::All).into()
+    };
     assert_eq!(begun.kind(), Kind::Enqueue, "beginning an enqueue with a key is answered as an enqueue");
 }
 

@@ -13,6 +13,7 @@ use protocol::outcome::LeasedJob;
 mod kinds;
 
 use super::*;
+use crate::access::Scope;
 use crate::engine::Settings;
 use crate::engine::command::jobs::{CountJobs, Enqueue, Enqueued, Succeed};
 use crate::engine::command::streams::{CloseStream, Link, OpenStream, StreamKind, WorkerInfo};
@@ -128,6 +129,7 @@ impl World {
     async fn open(&self) -> Result<(Link, Arc<Outbox>), CallError> {
         let outbox = Arc::new(Outbox::default());
         let open = OpenStream {
+            within: Scope::All,
             kind: StreamKind::Bound,
             queues: None,
             prefetch: 1,

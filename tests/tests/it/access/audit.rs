@@ -1,0 +1,139 @@
+//! Who did what.
+
+use serde_json::{Value, json};
+use tests::wait::until;
+use tests::{Client, Server};
+
+use super::{asking, caller, printed, run, token};
+
+/// The entries about something, the newest first.
+async fn entries(admin: &Client, target: &str) -> Vec<Value> {
+    let all = admin.get("/audit?limit=2000").await.expect(200)["entries"].clone();
+    let is_about = |entry: &Value| entry["target"].as_str().is_some_and(|other| other.starts_with(target));
+    all.as_array().unwrap().iter().filter(|entry| is_about(entry)).cloned().collect()
+}
+
+#[tokio::test]
+async fn changes_and_refusals_are_written_down_and_traffic_is_not() {
+    let (mut server, admin) = asking().await;
+    let (operator, id) = caller(&server, "alice", &["--role", "operator"]).await;
+    let (viewer, _) = caller(&server, "bob", &["--role", "viewer"]).await;
+    for _ in 0..3 {
+        operator.add("q").await;
+    }
+    operator.delete("/jobs?queue=q&status=ready&limit=2").await.expect(200);
+    operator.poke("/queues/q/pause").header("zizq-via", "ui").await.expect(200);
+    viewer.poke("/queues/q/resume").await.expect_refusal(403, "needs the grant `operate`");
+    let made = token(&server, "secret-holder", &["--role", "viewer"]).await;
+    let typo = made.replace("zizq_v_", "zizq_v_x");
+    server.client().with_token(&typo).get("/jobs").await.expect_refusal(401, "");
+    server.client().get("/jobs?nothing").await.expect_refusal(401, "");
+    let body = json!({"queue": "q", "type": "t", "payload": "secret payload"});
+    operator.enqueue(&body).await;
+
+    let deleted = entries(&admin, "/jobs?queue=q").await;
+    assert_eq!(deleted.len(), 1);
+    let entry = &deleted[0];
+    assert_eq!(entry["who"], json!({"kind": "token", "id": id, "name": "alice"}));
+    assert_eq!(
+        (&entry["action"], &entry["status"], &entry["changed"]),
+        (&json!("DELETE"), &json!(200), &json!(2))
+    );
+    assert_eq!((&entry["via"], &entry["remote"]), (&json!("api"), &json!("127.0.0.1")));
+    assert!(entry["at"].as_u64().is_some() && entry["took_ms"].as_u64().is_some());
+    let paused = entries(&admin, "/queues/q/pause").await;
+    assert_eq!((paused.len(), &paused[0]["via"]), (1, &json!("ui")));
+    let refused = entries(&admin, "/queues/q/resume").await;
+    assert_eq!(
+        (refused.len(), &refused[0]["status"], &refused[0]["who"]["name"]),
+        (1, &json!(403), &json!("bob"))
+    );
+    let unknown = entries(&admin, "/jobs").await;
+    let unknown: Vec<_> = unknown.iter().filter(|entry| entry["status"] == 401).collect();
+    assert!(unknown.iter().all(|entry| entry["who"] == json!({"kind": "unknown"})) && !unknown.is_empty());
+    let created = entries(&admin, "/tokens").await;
+    assert!(created.iter().any(|entry| entry["who"]["kind"] == "local" && entry["action"] == "POST"));
+    // Neither enqueues, nor secrets, nor payloads.
+    let all = admin.get("/audit?limit=2000").await.expect(200).to_string();
+    assert!(!all.contains("secret payload") && !all.contains(&made[8..20]), "{all}");
+    assert!(entries(&admin, "/jobs").await.iter().all(|entry| entry["action"] != "POST"));
+    // In the log, too.
+    let log = server.process().log();
+    assert!(log.contains("audit") && log.contains("/queues/q/pause") && !log.contains(&made[8..20]), "{log}");
+    let printed = printed(&run(&server, &["audit"]).await);
+    assert!(
+        printed.contains("alice")
+            && printed.contains("DELETE /jobs?queue=q&status=ready&limit=2  200  2 changed")
+    );
+    // It survives, with the start and the stop of the server.
+    server.sigterm().await;
+    server.restart().await;
+    let actions = until("the start", async || {
+        let all = admin.get("/audit").await.expect(200)["entries"].clone();
+        let of_server = all.as_array().unwrap().iter().filter(|entry| entry["who"]["kind"] == "server");
+        let actions: Vec<String> =
+            of_server.map(|entry| entry["action"].as_str().unwrap().to_owned()).collect();
+        (actions.len() == 3).then_some(actions)
+    })
+    .await;
+    assert_eq!(actions, ["start", "stop", "start"]);
+    assert_eq!(entries(&admin, "/queues/q/pause").await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_trail_has_pages() {
+    let server = Server::start().await;
+    let client = server.client();
+    for n in 0..5 {
+        client.poke(&format!("/queues/q{n}/pause")).await.expect(200);
+    }
+    let (mut path, mut seen) = ("/audit?limit=2".to_owned(), Vec::new());
+    loop {
+        let page = client.get(&path).await.expect(200);
+        seen.extend(page["entries"].as_array().unwrap().iter().map(|entry| entry["target"].clone()));
+        match page["pages"]["next"].as_str() {
+            Some(next) => next.clone_into(&mut path),
+            None => break,
+        }
+    }
+    let expected: Vec<Value> = (0..5).rev().map(|n| json!(format!("/queues/q{n}/pause"))).collect();
+    assert_eq!(seen[..5], expected);
+}
+
+#[tokio::test]
+async fn a_bulk_change_told_as_events_is_written_down_with_its_number() {
+    let server = Server::start().await;
+    let client = server.client();
+    for _ in 0..3 {
+        client.add("q").await;
+    }
+    let answer = client.delete("/jobs?queue=q").header("accept", "text/event-stream").await;
+    assert_eq!(answer.status, 200);
+    let entry = until("the entry", async || entries(&client, "/jobs?queue=q").await.pop()).await;
+    assert_eq!((&entry["changed"], &entry["who"]["kind"]), (&json!(3), &json!("open")));
+}
+
+#[tokio::test]
+async fn a_read_only_server_changes_nothing() {
+    let mut server = Server::start().await;
+    let client = server.client();
+    client.add("q").await;
+    server.sigterm().await;
+    server.restart_with(["--read-only"]).await;
+    assert_eq!(client.get("/stats").await.expect(200)["read_only"], true);
+    assert_eq!(client.count("queue=q").await, 1);
+    client.get("/jobs?filter=true").await.expect(200);
+    let job = json!({"queue": "q", "type": "t", "payload": 1});
+    for call in [
+        client.post("/jobs", &job),
+        client.post("/jobs/take", &json!({})),
+        client.delete("/jobs?queue=q"),
+        client.poke("/queues/q/pause"),
+        client.poke("/reset"),
+        client.post("/tokens", &json!({"name": "x", "role": "viewer"})),
+    ] {
+        call.await.expect_refusal(403, "--read-only");
+    }
+    client.get("/tokens").await.expect(200);
+    assert_eq!(client.count("queue=q&status=ready").await, 1);
+}

@@ -1,0 +1,108 @@
+//! Workers and people's commands with an access token.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Output;
+
+use serde_json::json;
+use tests::binaries::binary;
+use tests::wait::{until, within};
+use tests::{Server, Worker};
+use tokio::process::Command;
+
+use super::{asking, printed, run, token};
+
+/// A file with a token that nobody else can read.
+fn file(token: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("{token}\n")).unwrap();
+    std::fs::set_permissions(file.path(), PermissionsExt::from_mode(0o600)).unwrap();
+    file
+}
+
+async fn people(server: &Server, args: &[&str], token: Option<&str>) -> Output {
+    let mut command = Command::new(binary("zizq-worker"));
+    command.args(args).args(["--server", &server.url()]).kill_on_drop(true);
+    command.envs(token.map(|token| ("ZIZQ_TOKEN", token)));
+    within("the end of a command", command.output()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_worker_shows_its_token_with_every_call_and_to_nobody_else() {
+    let (server, admin) = asking().await;
+    let made = token(&server, "w", &["--role", "worker", "--queue", "q", "--grant", "enqueue:next"]).await;
+    let file = file(&made);
+    let out = tempfile::NamedTempFile::new().unwrap();
+    let next = r#"'{"queue": "next", "type": "t", "payload": null}'"#;
+    let (out_path, program) = (out.path().display(), binary("zizq-worker"));
+    let run = format!("q=env > {out_path}; {} ctl enqueue {next}", program.display());
+    let flags = ["--run", &run, "--token-file", file.path().to_str().unwrap()];
+    let mut worker = Worker::start(&server, flags);
+    let job = json!({"queue": "q", "type": "t", "payload": null, "retention": {"completed_ms": 60_000}});
+    let job = admin.enqueue(&job).await;
+    until("the end of the job", async || {
+        (admin.status(tests::id(&job)).await.as_deref() == Some("completed")).then_some(())
+    })
+    .await;
+    assert_eq!(admin.count("queue=next").await, 1, "its commands enqueue with its rights");
+    let environment = std::fs::read_to_string(out.path()).unwrap();
+    assert!(environment.contains("ZIZQ_JOB_ID=") && !environment.contains(&made[8..20]), "{environment}");
+    let pid = worker.process().pid().unwrap().as_raw_nonzero();
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+    assert!(!String::from_utf8_lossy(&line).contains(&made[8..20]));
+    assert!(worker.sigterm().await.success());
+    assert!(!worker.process().log().contains(&made[8..20]));
+}
+
+#[tokio::test]
+async fn a_worker_that_may_not_take_ends_and_says_why() {
+    let (server, _) = asking().await;
+    let viewer = token(&server, "v", &["--role", "viewer"]).await;
+    let other = token(&server, "o", &["--role", "worker", "--queue", "other"]).await;
+    for (token, says) in [
+        (None, "asks for an access token"),
+        (Some(&viewer), "needs the grant `work`"),
+        (Some(&other), "`work` for the queue `q`"),
+    ] {
+        let variables = token.map(|token| ("ZIZQ_TOKEN", token.clone())).into_iter().collect();
+        let mut worker = Worker::with_variables(&server, ["--run", "q=true"], variables);
+        let ended = worker.process().ended().await;
+        let log = worker.process().log();
+        assert_eq!(ended.code(), Some(77), "{log}");
+        assert!(log.contains("does not let this worker take jobs") && log.contains(says), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_ends_with_its_token() {
+    let (server, _) = asking().await;
+    let made = token(&server, "w", &["--role", "worker"]).await;
+    let who = server.client().with_token(&made).get("/whoami").await.expect(200);
+    let mut worker = Worker::with_variables(&server, ["--run", "q=true"], vec![("ZIZQ_TOKEN", made)]);
+    until("the stream", async || worker.process().log().contains("connected to").then_some(())).await;
+    printed(&run(&server, &["token", "revoke", who["who"]["id"].as_str().unwrap()]).await);
+    let ended = worker.process().ended().await;
+    assert_eq!(ended.code(), Some(77), "{}", worker.process().log());
+}
+
+#[tokio::test]
+async fn peoples_commands_send_it_too() {
+    let (server, admin) = asking().await;
+    let made = token(&server, "p", &["--role", "operator"]).await;
+    let enqueue = ["enqueue", "q", "--type", "t", "--payload", "1"];
+    let output = people(&server, &enqueue, Some(&made)).await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(admin.count("queue=q").await, 1);
+    let file = file(&made);
+    let with_file = people(&server, &["status", "--token-file", file.path().to_str().unwrap()], None).await;
+    assert!(with_file.status.success(), "{}", String::from_utf8_lossy(&with_file.stderr));
+    let without = people(&server, &["status"], None).await;
+    assert!(String::from_utf8_lossy(&without.stderr).contains("asks for an access token"));
+    let typo = format!("{made}x");
+    let output = people(&server, &["status"], Some(&typo)).await;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && stderr.contains("ZIZQ_TOKEN: the access token has 46 characters"),
+        "{stderr}"
+    );
+    assert!(!stderr.contains(&made[8..20]));
+}

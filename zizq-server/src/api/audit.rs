@@ -1,0 +1,133 @@
+//! The audit trail: `GET /audit`, and the entries of calls that change what others rely on, or that were refused.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use protocol::error::{Code, excerpt};
+use protocol::page::{MAX_PAGE, Pages};
+use serde_json::{Map, Value, json};
+
+use super::App;
+use super::listing::with_param;
+use super::route::{Right, Route};
+use crate::access::Access;
+use crate::clock;
+use crate::http::reply::{self, Answer, Refusal};
+use crate::http::request::{Changed, Request};
+use crate::logs::Logs;
+
+const DEFAULT_PAGE: u64 = 100;
+/// How much of a path and its filters is kept, in bytes.
+const MAX_TARGET: usize = 1_024;
+/// The most refusals of unknown callers that are written down a minute: whoever guesses must not be able to push out the rest.
+const MAX_STRANGERS: u64 = 60;
+
+/// An entry that is being made. It is written when dropped.
+pub(super) struct Entry {
+    logs: Logs,
+    at: u64,
+    since: Instant,
+    members: Map<String, Value>,
+    changed: Arc<Changed>,
+}
+
+impl Entry {
+    /// Begins the entry of a call, if it is one that is written down.
+    pub(super) fn of_call(app: &App, request: &Request, route: &Route) -> Option<Self> {
+        let is_kept = matches!(route.right, Right::Operate | Right::Configure | Right::Admin)
+            || route.path == "/ui/session";
+        is_kept.then(|| Self::begin(app, request))
+    }
+
+    /// Begins the entry of a refusal, if it is one that is written down.
+    pub(super) fn of_refusal(app: &App, request: &Request, refusal: &Refusal) -> Option<Self> {
+        let is_kept = match refusal.code() {
+            Code::Forbidden => true,
+            Code::Unauthorized => app.access.may_note_stranger(MAX_STRANGERS),
+            _ => false,
+        };
+        is_kept.then(|| Self::begin(app, request))
+    }
+
+    fn begin(app: &App, request: &Request) -> Self {
+        let at = clock::now().wall;
+        let mut members = Map::new();
+        members.insert("at".to_owned(), json!(at));
+        members.insert("who".to_owned(), who(request.access()));
+        members.extend(request.remote.map(|remote| ("remote".to_owned(), json!(remote.ip().to_string()))));
+        let via = request.header("zizq-via").filter(|via| matches!(&**via, "ui" | "top" | "mcp"));
+        members.insert("via".to_owned(), json!(via.as_deref().unwrap_or("api")));
+        members.insert("action".to_owned(), json!(request.parts.method.as_str()));
+        let target = request.parts.uri.path_and_query().map_or("", |target| target.as_str());
+        let mut target = target.to_owned();
+        target.truncate(target.floor_char_boundary(MAX_TARGET));
+        members.insert("target".to_owned(), json!(target));
+        Self { logs: app.logs.clone(), at, since: Instant::now(), members, changed: request.changed.clone() }
+    }
+
+    /// Adds how the call was answered.
+    pub(super) fn answered(&mut self, answer: &Answer) {
+        let (status, error) = match answer {
+            Ok(response) => (response.status().as_u16(), None),
+            Err(refusal) => (refusal.code().status(), Some(refusal.error())),
+        };
+        self.members.insert("status".to_owned(), json!(status));
+        self.members.extend(error.map(|error| ("error".to_owned(), json!(excerpt(error)))));
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut members = std::mem::take(&mut self.members);
+        members.extend(self.changed.get().map(|jobs| ("changed".to_owned(), json!(jobs))));
+        let took_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        members.insert("took_ms".to_owned(), json!(took_ms));
+        write(&self.logs, self.at, Value::Object(members));
+    }
+}
+
+fn write(logs: &Logs, at: u64, entry: Value) {
+    tracing::info!(target: "audit", "{entry}");
+    logs.audit(at, entry.to_string().into_bytes());
+}
+
+/// Writes down a refusal, if it is one that is written down.
+pub(super) fn refused(app: &App, request: &Request, answer: &Answer) {
+    if let Err(refusal) = answer
+        && let Some(mut entry) = Entry::of_refusal(app, request, refusal)
+    {
+        entry.answered(answer);
+    }
+}
+
+/// Writes down that the server does something by itself.
+pub(crate) fn of_server(logs: &Logs, action: &str) {
+    let at = clock::now().wall;
+    write(logs, at, json!({"at": at, "who": {"kind": "server"}, "action": action, "version": crate::SERVER}));
+}
+
+fn who(access: Option<&Access>) -> Value {
+    let Some(access) = access else { return json!({"kind": "unknown"}) };
+    let identity = &access.identity;
+    let mut who = json!({"kind": identity.kind.as_str()});
+    if let Some(members) = who.as_object_mut() {
+        let texts = [("id", &identity.id), ("name", &identity.name)];
+        let texts = texts.into_iter().filter(|(_, text)| !text.is_empty());
+        members.extend(texts.map(|(name, text)| (name.to_owned(), json!(text))));
+    }
+    who
+}
+
+pub(crate) async fn list(app: &App, request: &Request) -> Answer {
+    let mut query = request.query()?;
+    let from = query.number("from", 0, u64::MAX)?;
+    let limit = query.number("limit", 1, MAX_PAGE)?.unwrap_or(DEFAULT_PAGE);
+    query.finish()?;
+    let page = app.logs.read_audit(from, usize::try_from(limit).unwrap_or(usize::MAX)).await?;
+    let last = page.entries.last().map(|(number, _)| *number).filter(|_| page.more);
+    let path = with_param("/audit", "limit", &limit.to_string());
+    let link = |from: u64| with_param(&path, "from", &from.to_string());
+    let pages = Pages { this: from.map_or_else(|| path.clone(), link), next: last.map(link), prev: None };
+    let entries: Vec<Value> = page.entries.into_iter().map(|(_, entry)| entry).collect();
+    Ok(reply::ok(request.format, &json!({"entries": entries, "pages": pages})))
+}
