@@ -73,7 +73,7 @@ const SERVER: &[Layer] = &[
     ("engine", &["access", "clock", "hash", "histogram", "job", "store"]),
     ("logs", &["meter", "store"]),
     ("run", &["access", "clock", "engine", "hash", "job", "meter", "store"]),
-    ("fuzz", &["engine", "http", "job", "run", "store"]),
+    ("fuzz", &["access", "engine", "http", "job", "run", "store"]),
     ("batching", &["access", "caller", "clock", "engine", "hash", "job", "jq", "run"]),
     ("board", &["access", "clock", "engine", "hash", "histogram", "job", "run", "store"]),
     ("config", &["clock", "engine", "http", "jq", "run", "store"]),

@@ -191,7 +191,7 @@ impl Call {
             set(&mut headers, "accept", "text/event-stream");
         }
         // The events of a change end with it.
-        let stream = matches!(query, Query::Stream | Query::Listed)
+        let stream = matches!(query, Query::Stream | Query::Listed | Query::Live)
             || (follows && headers.iter().any(|(name, value)| *name == "accept" && value.contains("event")));
         let method = match method {
             "GET" if !stream && once_in(rng, 30) => "HEAD",
