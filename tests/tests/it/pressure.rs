@@ -350,7 +350,7 @@ async fn large_jobs_that_a_worker_missed_are_sent_as_it_reads_them() {
     let mut server = Server::start().await;
     let client = server.client();
     enqueue_large(&client, 0..JOBS).await;
-    let query = "queue=q&prefetch=0&lease_ms=3000&resume_ms=60000";
+    let query = "queue=q&prefetch=0&lease_ms=10000&resume_ms=60000";
     let mut stream = client.events(query).await;
     take_large(&mut stream, 0..20).await;
     let seen = stream.last_event_id.clone();
