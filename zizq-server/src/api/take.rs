@@ -94,7 +94,7 @@ pub(crate) async fn stream(app: &Arc<App>, request: &Request) -> Answer {
         resume: request.header("last-event-id").filter(|_| is_sse).and_then(|text| last_event(&text)),
         id: random_id()?,
         outbox: outbox.clone(),
-        about: about(request, request.header("worker-id").as_deref(), format_name(format))?,
+        about: Box::new(about(request, request.header("worker-id").as_deref(), format_name(format))?),
     };
     let (hold, opened) = open_stream(app, open).await?;
     // A lease must survive one late heartbeat.
@@ -176,7 +176,7 @@ pub(crate) async fn poll(app: &Arc<App>, request: &Request) -> Answer {
         resume: None,
         id: random_id()?,
         outbox: outbox.clone(),
-        about: about(request, worker.as_deref(), "poll")?,
+        about: Box::new(about(request, worker.as_deref(), "poll")?),
     };
     // A client without room should leave the jobs to others.
     request.peer.room().await;

@@ -30,7 +30,7 @@ use crate::engine::command::queues::{ForgetQueue, ListQueues, PauseQueue};
 use crate::engine::command::report::GetReport;
 use crate::engine::command::streams::{
     CaughtUp, CloseStream, DrainWorkers, FinishPoll, Link, ListWorkers, OpenStream, RenewStream, StopTaking,
-    StreamKind, WorkerInfo,
+    StreamKind,
 };
 use crate::engine::command::{Command, Drain, Reset, Stop};
 use crate::engine::outbox::Outbox;
@@ -160,7 +160,7 @@ impl Opening {
 
     fn command(self) -> Command {
         let Self { kind, queues, prefetch, lease_ms, resume_ms, resume, id, outbox } = self;
-        let about = WorkerInfo::default();
+        let about = Box::default();
         let within = Scope::All;
         OpenStream { within, kind, queues, prefetch, lease_ms, resume_ms, resume, id, outbox, about }.into()
     }

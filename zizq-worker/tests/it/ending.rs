@@ -67,7 +67,7 @@ async fn readiness_and_metrics() {
     let metrics = get(address, "/metrics").await;
     for line in [
         "zizq_worker_jobs_started_total 1\n",
-        "zizq_worker_jobs_ended_total{outcome=\"success\"} 1\n",
+        "zizq_worker_jobs_ended_total{outcome=\"completed\"} 1\n",
         "zizq_worker_streams_open 1\n",
         "# TYPE zizq_worker_cpu_seconds_total counter\n",
     ] {

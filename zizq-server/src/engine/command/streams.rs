@@ -80,7 +80,7 @@ pub struct OpenStream {
     /// The id of a new stream.
     pub id: u128,
     pub outbox: Arc<Outbox>,
-    pub about: WorkerInfo,
+    pub about: Box<WorkerInfo>,
 }
 
 /// What is known of the worker behind a stream.

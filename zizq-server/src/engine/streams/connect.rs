@@ -68,7 +68,7 @@ impl Engine {
             renewal_ms: self.settings.stream_renewal_ms,
             came_at: self.clock.up(),
             connected_at: self.clock.now(),
-            about: open.about.clone(),
+            about: (*open.about).clone(),
             state: State::Open(open.outbox.clone()),
             ..Stream::new(open.id, open.kind, takes, open.lease_ms)
         });
@@ -102,7 +102,7 @@ impl Engine {
             stream.came_at = self.clock.up();
             stream.lapses = false;
             stream.connected_at = self.clock.now();
-            stream.about = open.about.clone();
+            stream.about = (*open.about).clone();
             stream.state = State::Open(open.outbox.clone());
             // After a crash the worker may have seen more events than the store knows of; a number that it makes up
             // must not overflow ours.

@@ -26,7 +26,7 @@ use crate::engine::command::budgets::{CreateBudget, DeleteBudget};
 use crate::engine::command::crons::{AddEntry, DeleteCrons, NewEntry};
 use crate::engine::command::jobs::{Change, ChangeJobs, Enqueue, Fail, Heartbeat, Succeed};
 use crate::engine::command::once::{Envelope, Once};
-use crate::engine::command::streams::{CaughtUp, CloseStream, OpenStream, StreamKind, WorkerInfo};
+use crate::engine::command::streams::{CaughtUp, CloseStream, OpenStream, StreamKind};
 use crate::engine::command::{Drain, Reject, Reply, Request, Stop};
 use crate::engine::outbox::{Delivery, Item, Outbox};
 use crate::job::bulk::NewBulk;
@@ -83,7 +83,7 @@ fn open(queue: Option<&str>) -> (OpenStream, Arc<Outbox>) {
         resume: None,
         id: 7,
         outbox: outbox.clone(),
-        about: WorkerInfo::default(),
+        about: Box::default(),
     };
     (open, outbox)
 }

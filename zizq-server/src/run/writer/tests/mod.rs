@@ -16,7 +16,7 @@ use super::*;
 use crate::access::Scope;
 use crate::engine::Settings;
 use crate::engine::command::jobs::{CountJobs, Enqueue, Enqueued, Succeed};
-use crate::engine::command::streams::{CloseStream, Link, OpenStream, StreamKind, WorkerInfo};
+use crate::engine::command::streams::{CloseStream, Link, OpenStream, StreamKind};
 use crate::engine::command::{Drain, Stop};
 use crate::engine::outbox::{Delivery, Item, Outbox};
 use crate::run::handle::CallError;
@@ -138,7 +138,7 @@ impl World {
             resume: None,
             id: u128::from(fastrand::u64(..)),
             outbox: outbox.clone(),
-            about: WorkerInfo::default(),
+            about: Box::default(),
         };
         Ok((self.engine.ask(open).await?.link, outbox))
     }
