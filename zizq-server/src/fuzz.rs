@@ -3,7 +3,7 @@
 pub use crate::access::Scope;
 pub use crate::engine::Settings;
 pub use crate::engine::command::jobs::{CountJobs, Succeed};
-pub use crate::engine::command::streams::{OpenStream, StreamKind, WorkerInfo};
+pub use crate::engine::command::streams::{OpenStream, StreamKind};
 pub use crate::engine::outbox::{Item, Outbox};
 pub use crate::job::draw::DrawId;
 pub use crate::job::filter::Span;

@@ -10,9 +10,9 @@ use protocol::job::{Backoff, Status};
 use protocol::outcome::LeasedJob;
 use zizq_server::fuzz::{
     Core, CountJobs, DrawId, Item, MemoryStore, OpenStream, Outbox, Place, QueueId, Scope, Settings, Stamp,
-    StoreError, StreamKind, Succeed, WorkerInfo, decode_error, decode_holders, decode_job, decode_lease,
-    decode_log, decode_queue, decode_queue_name, encode_error, encode_job, encode_lease, encode_log,
-    encode_queue, job_key, journal, log_parts, moved_key, queue_key, timer_key,
+    StoreError, StreamKind, Succeed, decode_error, decode_holders, decode_job, decode_lease, decode_log,
+    decode_queue, decode_queue_name, encode_error, encode_job, encode_lease, encode_log, encode_queue,
+    job_key, journal, log_parts, moved_key, queue_key, timer_key,
 };
 
 /// Stored records and keys: never a panic, and what can be read can be written.
@@ -88,7 +88,7 @@ pub fn store(data: &[u8]) {
         resume: None,
         id: 7,
         outbox: outbox.clone(),
-        about: WorkerInfo::default(),
+        about: Box::default(),
     };
     core.turn(now.into(), [open.into(), CountJobs { queues: None }.into()].into_iter()).unwrap();
     for _ in 0..40 {
