@@ -27,8 +27,8 @@ impl Refusal {
 
 /// A status that no call should have.
 pub(super) fn of_status(status: u16) -> Option<String> {
-    const EXPECTED: [u16; 16] =
-        [200, 201, 204, 400, 403, 404, 405, 406, 409, 413, 414, 415, 421, 422, 503, 507];
+    const EXPECTED: [u16; 18] =
+        [200, 201, 204, 302, 400, 401, 403, 404, 405, 406, 409, 413, 414, 415, 421, 422, 503, 507];
     (!EXPECTED.contains(&status)).then(|| format!("status {status}"))
 }
 
@@ -37,7 +37,8 @@ pub(super) fn complaint(call: &Call, answer: &Answer<'_>) -> Option<String> {
     if of_status(answer.status).is_some() {
         return shown("answered");
     }
-    if call.method == "HEAD" || answer.status == 204 {
+    // People who ask for the root are sent to the dashboard.
+    if call.method == "HEAD" || matches!(answer.status, 204 | 302) {
         let typed = answer.status == 204 && answer.media != Media::None;
         return if typed || !answer.body.is_empty() { shown("more than a head:") } else { None };
     }
