@@ -457,7 +457,14 @@ async fn lists_of_names_have_pages_where_they_are_asked_for() {
         let (paged, lengths) = walk(&client, format!("{path}{separator}limit=2"), member).await;
         assert_eq!(lengths, [2, 2, 1], "{path}");
         assert_eq!(paged.iter().map(name).collect::<Vec<_>>(), names, "{path}");
-        assert_eq!(Value::Array(paged), whole[member], "{path}");
+        // Rates fade from one call to the next.
+        let steady = |value: &Value| {
+            let mut value = value.clone();
+            value.as_object_mut().map(|members| members.remove("rates"));
+            value
+        };
+        let whole = whole[member].as_array().unwrap().iter().map(steady);
+        assert!(paged.iter().map(steady).eq(whole), "{path}");
     }
     client.get("/queues?limit=0").await.expect_refusal(400, "limit");
 }
