@@ -47,7 +47,8 @@ impl Asked {
             None => payloads.is_all(),
         };
         if !is_shown {
-            let error = "filter: jq reads payloads, so it needs `payload` for the queues that it reads; name them with                          `queue`, or ask for the grant";
+            let error = "filter: jq reads payloads, so it needs `payload` for the queues that it reads; name them with \
+                 `queue`, or ask for the grant";
             return Err(Refusal::new(Code::Forbidden, error));
         }
         Ok(filter)
