@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use protocol::access::Verb;
 use protocol::error::{Code, excerpt};
 use protocol::page::{MAX_PAGE, Pages};
 use serde_json::{Map, Value, json};
@@ -34,7 +35,7 @@ pub(super) struct Entry {
 impl Entry {
     /// Begins the entry of a call, if it is one that is written down.
     pub(super) fn of_call(app: &App, request: &Request, route: &Route) -> Option<Self> {
-        let is_kept = matches!(route.right, Right::Operate | Right::Configure | Right::Admin)
+        let is_kept = matches!(route.right, Right::To(Verb::Operate | Verb::Configure | Verb::Admin))
             || route.path == "/ui/session";
         is_kept.then(|| Self::begin(app, request))
     }
@@ -106,7 +107,8 @@ pub(crate) fn of_server(logs: &Logs, action: &str) {
     write(logs, at, json!({"at": at, "who": {"kind": "server"}, "action": action, "version": crate::SERVER}));
 }
 
-fn who(access: Option<&Access>) -> Value {
+/// Who calls, as far as it is known.
+pub(super) fn who(access: Option<&Access>) -> Value {
     let Some(access) = access else { return json!({"kind": "unknown"}) };
     let identity = &access.identity;
     let mut who = json!({"kind": identity.kind.as_str()});

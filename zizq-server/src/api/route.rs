@@ -144,35 +144,18 @@ pub enum Right {
     Anyone,
     /// None but to be known.
     Known,
-    /// Add jobs.
-    Enqueue,
-    /// Take jobs, and report on the jobs taken.
-    Work,
-    /// Read queues, jobs without their contents, workers, budgets, crons, events.
-    Read,
-    /// Read the contents of jobs and their output.
-    Payload,
-    /// Change existing things: jobs, pauses, runs of crons.
-    Operate,
-    /// Set up crons and budgets.
-    Configure,
-    /// Everything else.
-    Admin,
+    /// To do this.
+    To(Verb),
 }
 
 impl Right {
     /// What the caller must be allowed to do.
-    pub(super) const fn verb(self) -> Option<Verb> {
-        Some(match self {
-            Self::Anyone | Self::Known => return None,
-            Self::Enqueue => Verb::Enqueue,
-            Self::Work => Verb::Work,
-            Self::Read => Verb::Read,
-            Self::Payload => Verb::Payload,
-            Self::Operate => Verb::Operate,
-            Self::Configure => Verb::Configure,
-            Self::Admin => Verb::Admin,
-        })
+    #[must_use]
+    pub const fn verb(self) -> Option<Verb> {
+        match self {
+            Self::Anyone | Self::Known => None,
+            Self::To(verb) => Some(verb),
+        }
     }
 }
 
@@ -230,83 +213,83 @@ pub(super) static ROUTES: [Route; 82] = [
     row(Method::GET, "/livez", Call::Live, Body::Ignored, Answer::Short, Right::Anyone, Reach::Whole),
     row(Method::GET, "/readyz", Call::Ready, Body::Ignored, Answer::Short, Right::Anyone, Reach::Whole),
     row(Method::GET, "/version", Call::Version, Body::Ignored, Answer::Short, Right::Anyone, Reach::Whole),
-    row(Method::GET, "/config", Call::ShowConfig, Body::Ignored, Answer::Short, Right::Admin, Reach::Whole),
-    row(Method::GET, "/stats", Call::Stats, Body::Ignored, Answer::Short, Right::Read, Reach::Itself),
-    row(Method::GET, "/stats/history", Call::StatsHistory, Body::Ignored, Answer::Short, Right::Read, Reach::Itself),
-    row(Method::GET, "/live", Call::LiveView, Body::Ignored, Answer::Stream, Right::Read, Reach::Itself),
-    row(Method::GET, "/metrics", Call::Metrics, Body::Ignored, Answer::Metrics, Right::Read, Reach::Whole),
-    row(Method::GET, "/queues", Call::ListQueues, Body::Ignored, Answer::Long, Right::Read, Reach::Itself),
-    row(Method::GET, "/queues/{}", Call::GetQueue, Body::Ignored, Answer::Short, Right::Read, Reach::Queue),
-    row(Method::DELETE, "/queues/{}", Call::ForgetQueue, Body::Empty, Answer::Short, Right::Operate, Reach::Queue),
-    row(Method::POST, "/queues/{}/pause", Call::PauseQueue, Body::Empty, Answer::Short, Right::Operate, Reach::Queue),
-    row(Method::POST, "/queues/{}/resume", Call::ResumeQueue, Body::Empty, Answer::Short, Right::Operate, Reach::Queue),
-    row(Method::GET, "/workers", Call::ListWorkers, Body::Ignored, Answer::Long, Right::Read, Reach::Itself),
-    row(Method::POST, "/workers/drain", Call::DrainWorker, Body::Empty, Answer::Short, Right::Operate, Reach::Itself),
-    row(Method::POST, "/workers/{}/drain", Call::DrainStream, Body::Empty, Answer::Short, Right::Operate, Reach::Itself),
-    row(Method::GET, "/events", Call::ListenEvents, Body::Ignored, Answer::Stream, Right::Read, Reach::Itself),
-    row(Method::POST, "/jobs", Call::Enqueue, Body::Read, Answer::Short, Right::Enqueue, Reach::Itself),
-    row(Method::GET, "/jobs", Call::ListJobs, Body::Ignored, Answer::Long, Right::Read, Reach::Itself),
-    row(Method::PATCH, "/jobs", Call::PatchJobs, Body::Read, Answer::ShortOrStream, Right::Operate, Reach::Itself),
-    row(Method::DELETE, "/jobs", Call::DeleteJobs, Body::Empty, Answer::ShortOrStream, Right::Operate, Reach::Itself),
-    row(Method::POST, "/jobs/bulk", Call::EnqueueBulk, Body::Read, Answer::Long, Right::Enqueue, Reach::Itself),
-    row(Method::GET, "/jobs/count", Call::CountJobs, Body::Ignored, Answer::Short, Right::Read, Reach::Itself),
-    row(Method::GET, "/jobs/groups", Call::GroupJobs, Body::Ignored, Answer::Long, Right::Read, Reach::Itself),
-    row(Method::GET, "/jobs/take", Call::TakeStream, Body::Ignored, Answer::Stream, Right::Work, Reach::Itself),
-    row(Method::POST, "/jobs/take", Call::TakePoll, Body::Read, Answer::Short, Right::Work, Reach::Itself),
-    row(Method::POST, "/jobs/success", Call::SucceedBulk, Body::Read, Answer::Short, Right::Work, Reach::Itself),
-    row(Method::POST, "/jobs/heartbeat", Call::HeartbeatBulk, Body::Read, Answer::Short, Right::Work, Reach::Itself),
-    row(Method::POST, "/jobs/release", Call::ReleaseBulk, Body::Read, Answer::Short, Right::Work, Reach::Itself),
-    row(Method::POST, "/jobs/retry", Call::RetryJobs, Body::Read, Answer::ShortOrStream, Right::Operate, Reach::Itself),
-    row(Method::DELETE, "/jobs/budgets", Call::ClearBindingsBulk, Body::Empty, Answer::ShortOrStream, Right::Operate, Reach::Itself),
-    row(Method::POST, "/jobs/budgets/{}", Call::BindBulk, Body::Read, Answer::ShortOrStream, Right::Operate, Reach::Itself),
-    row(Method::PUT, "/jobs/budgets/{}", Call::RebindBulk, Body::Read, Answer::ShortOrStream, Right::Operate, Reach::Itself),
-    row(Method::PATCH, "/jobs/budgets/{}", Call::SetCostBulk, Body::Read, Answer::ShortOrStream, Right::Operate, Reach::Itself),
-    row(Method::DELETE, "/jobs/budgets/{}", Call::UnbindBulk, Body::Empty, Answer::ShortOrStream, Right::Operate, Reach::Itself),
-    row(Method::GET, "/jobs/{}", Call::GetJob, Body::Ignored, Answer::Short, Right::Read, Reach::AnyJob),
-    row(Method::PATCH, "/jobs/{}", Call::PatchJob, Body::Read, Answer::Short, Right::Operate, Reach::Job),
-    row(Method::DELETE, "/jobs/{}", Call::DeleteJob, Body::Empty, Answer::Short, Right::Operate, Reach::Job),
-    row(Method::GET, "/jobs/{}/errors", Call::ListErrors, Body::Ignored, Answer::Long, Right::Read, Reach::OwnJob),
-    row(Method::GET, "/jobs/{}/errors/{}", Call::GetError, Body::Ignored, Answer::Long, Right::Read, Reach::OwnJob),
-    row(Method::GET, "/jobs/{}/log", Call::ReadLog, Body::Ignored, Answer::LongOrStream, Right::Payload, Reach::OwnJob),
-    row(Method::POST, "/jobs/{}/log", Call::AppendLog, Body::Read, Answer::Short, Right::Work, Reach::Job),
-    row(Method::POST, "/jobs/{}/success", Call::Succeed, Body::Read, Answer::Short, Right::Work, Reach::Job),
-    row(Method::POST, "/jobs/{}/failure", Call::Fail, Body::Read, Answer::Short, Right::Work, Reach::Job),
-    row(Method::POST, "/jobs/{}/heartbeat", Call::Heartbeat, Body::Read, Answer::Short, Right::Work, Reach::Job),
-    row(Method::POST, "/jobs/{}/release", Call::Release, Body::Read, Answer::Short, Right::Work, Reach::Job),
-    row(Method::POST, "/jobs/{}/retry", Call::RetryJob, Body::Read, Answer::Short, Right::Operate, Reach::Job),
-    row(Method::GET, "/budgets", Call::ListBudgets, Body::Ignored, Answer::Long, Right::Read, Reach::Whole),
-    row(Method::GET, "/budgets/{}", Call::GetBudget, Body::Ignored, Answer::Short, Right::Read, Reach::Whole),
-    row(Method::POST, "/budgets/{}", Call::CreateBudget, Body::Read, Answer::Short, Right::Configure, Reach::Whole),
-    row(Method::PUT, "/budgets/{}", Call::PutBudget, Body::Read, Answer::Short, Right::Configure, Reach::Whole),
-    row(Method::PATCH, "/budgets/{}", Call::PatchBudget, Body::Read, Answer::Short, Right::Configure, Reach::Whole),
-    row(Method::DELETE, "/budgets/{}", Call::DeleteBudget, Body::Empty, Answer::Short, Right::Configure, Reach::Whole),
-    row(Method::GET, "/crons", Call::ListCrons, Body::Ignored, Answer::Long, Right::Read, Reach::Itself),
-    row(Method::DELETE, "/crons", Call::DeleteCrons, Body::Empty, Answer::Short, Right::Configure, Reach::Whole),
-    row(Method::GET, "/crons/{}", Call::GetCron, Body::Ignored, Answer::Long, Right::Read, Reach::Itself),
-    row(Method::PUT, "/crons/{}", Call::PutCron, Body::Read, Answer::Short, Right::Configure, Reach::Group),
-    row(Method::PATCH, "/crons/{}", Call::PatchCron, Body::Read, Answer::Short, Right::Operate, Reach::Group),
-    row(Method::DELETE, "/crons/{}", Call::DeleteCron, Body::Empty, Answer::Short, Right::Configure, Reach::Group),
-    row(Method::POST, "/crons/{}/entries", Call::AddEntry, Body::Read, Answer::Short, Right::Configure, Reach::Itself),
-    row(Method::GET, "/crons/{}/entries/{}", Call::GetEntry, Body::Ignored, Answer::Short, Right::Read, Reach::Entry),
-    row(Method::PUT, "/crons/{}/entries/{}", Call::PutEntry, Body::Read, Answer::Short, Right::Configure, Reach::Entry),
-    row(Method::PATCH, "/crons/{}/entries/{}", Call::PatchEntry, Body::Read, Answer::Short, Right::Operate, Reach::Entry),
-    row(Method::DELETE, "/crons/{}/entries/{}", Call::DeleteEntry, Body::Empty, Answer::Short, Right::Configure, Reach::Entry),
-    row(Method::POST, "/crons/{}/entries/{}/run", Call::RunEntry, Body::Empty, Answer::Short, Right::Operate, Reach::Entry),
-    row(Method::PUT, "/jobs/{}/budgets", Call::ReplaceBindings, Body::Read, Answer::Short, Right::Operate, Reach::Job),
-    row(Method::DELETE, "/jobs/{}/budgets", Call::ClearBindings, Body::Empty, Answer::Short, Right::Operate, Reach::Job),
-    row(Method::POST, "/jobs/{}/budgets/{}", Call::Bind, Body::Read, Answer::Short, Right::Operate, Reach::Job),
-    row(Method::PUT, "/jobs/{}/budgets/{}", Call::Rebind, Body::Read, Answer::Short, Right::Operate, Reach::Job),
-    row(Method::PATCH, "/jobs/{}/budgets/{}", Call::SetCost, Body::Read, Answer::Short, Right::Operate, Reach::Job),
-    row(Method::DELETE, "/jobs/{}/budgets/{}", Call::Unbind, Body::Empty, Answer::Short, Right::Operate, Reach::Job),
+    row(Method::GET, "/config", Call::ShowConfig, Body::Ignored, Answer::Short, Right::To(Verb::Admin), Reach::Whole),
+    row(Method::GET, "/stats", Call::Stats, Body::Ignored, Answer::Short, Right::To(Verb::Read), Reach::Itself),
+    row(Method::GET, "/stats/history", Call::StatsHistory, Body::Ignored, Answer::Short, Right::To(Verb::Read), Reach::Itself),
+    row(Method::GET, "/live", Call::LiveView, Body::Ignored, Answer::Stream, Right::To(Verb::Read), Reach::Itself),
+    row(Method::GET, "/metrics", Call::Metrics, Body::Ignored, Answer::Metrics, Right::To(Verb::Read), Reach::Whole),
+    row(Method::GET, "/queues", Call::ListQueues, Body::Ignored, Answer::Long, Right::To(Verb::Read), Reach::Itself),
+    row(Method::GET, "/queues/{}", Call::GetQueue, Body::Ignored, Answer::Short, Right::To(Verb::Read), Reach::Queue),
+    row(Method::DELETE, "/queues/{}", Call::ForgetQueue, Body::Empty, Answer::Short, Right::To(Verb::Operate), Reach::Queue),
+    row(Method::POST, "/queues/{}/pause", Call::PauseQueue, Body::Empty, Answer::Short, Right::To(Verb::Operate), Reach::Queue),
+    row(Method::POST, "/queues/{}/resume", Call::ResumeQueue, Body::Empty, Answer::Short, Right::To(Verb::Operate), Reach::Queue),
+    row(Method::GET, "/workers", Call::ListWorkers, Body::Ignored, Answer::Long, Right::To(Verb::Read), Reach::Itself),
+    row(Method::POST, "/workers/drain", Call::DrainWorker, Body::Empty, Answer::Short, Right::To(Verb::Operate), Reach::Itself),
+    row(Method::POST, "/workers/{}/drain", Call::DrainStream, Body::Empty, Answer::Short, Right::To(Verb::Operate), Reach::Itself),
+    row(Method::GET, "/events", Call::ListenEvents, Body::Ignored, Answer::Stream, Right::To(Verb::Read), Reach::Itself),
+    row(Method::POST, "/jobs", Call::Enqueue, Body::Read, Answer::Short, Right::To(Verb::Enqueue), Reach::Itself),
+    row(Method::GET, "/jobs", Call::ListJobs, Body::Ignored, Answer::Long, Right::To(Verb::Read), Reach::Itself),
+    row(Method::PATCH, "/jobs", Call::PatchJobs, Body::Read, Answer::ShortOrStream, Right::To(Verb::Operate), Reach::Itself),
+    row(Method::DELETE, "/jobs", Call::DeleteJobs, Body::Empty, Answer::ShortOrStream, Right::To(Verb::Operate), Reach::Itself),
+    row(Method::POST, "/jobs/bulk", Call::EnqueueBulk, Body::Read, Answer::Long, Right::To(Verb::Enqueue), Reach::Itself),
+    row(Method::GET, "/jobs/count", Call::CountJobs, Body::Ignored, Answer::Short, Right::To(Verb::Read), Reach::Itself),
+    row(Method::GET, "/jobs/groups", Call::GroupJobs, Body::Ignored, Answer::Long, Right::To(Verb::Read), Reach::Itself),
+    row(Method::GET, "/jobs/take", Call::TakeStream, Body::Ignored, Answer::Stream, Right::To(Verb::Work), Reach::Itself),
+    row(Method::POST, "/jobs/take", Call::TakePoll, Body::Read, Answer::Short, Right::To(Verb::Work), Reach::Itself),
+    row(Method::POST, "/jobs/success", Call::SucceedBulk, Body::Read, Answer::Short, Right::To(Verb::Work), Reach::Itself),
+    row(Method::POST, "/jobs/heartbeat", Call::HeartbeatBulk, Body::Read, Answer::Short, Right::To(Verb::Work), Reach::Itself),
+    row(Method::POST, "/jobs/release", Call::ReleaseBulk, Body::Read, Answer::Short, Right::To(Verb::Work), Reach::Itself),
+    row(Method::POST, "/jobs/retry", Call::RetryJobs, Body::Read, Answer::ShortOrStream, Right::To(Verb::Operate), Reach::Itself),
+    row(Method::DELETE, "/jobs/budgets", Call::ClearBindingsBulk, Body::Empty, Answer::ShortOrStream, Right::To(Verb::Operate), Reach::Itself),
+    row(Method::POST, "/jobs/budgets/{}", Call::BindBulk, Body::Read, Answer::ShortOrStream, Right::To(Verb::Operate), Reach::Itself),
+    row(Method::PUT, "/jobs/budgets/{}", Call::RebindBulk, Body::Read, Answer::ShortOrStream, Right::To(Verb::Operate), Reach::Itself),
+    row(Method::PATCH, "/jobs/budgets/{}", Call::SetCostBulk, Body::Read, Answer::ShortOrStream, Right::To(Verb::Operate), Reach::Itself),
+    row(Method::DELETE, "/jobs/budgets/{}", Call::UnbindBulk, Body::Empty, Answer::ShortOrStream, Right::To(Verb::Operate), Reach::Itself),
+    row(Method::GET, "/jobs/{}", Call::GetJob, Body::Ignored, Answer::Short, Right::To(Verb::Read), Reach::AnyJob),
+    row(Method::PATCH, "/jobs/{}", Call::PatchJob, Body::Read, Answer::Short, Right::To(Verb::Operate), Reach::Job),
+    row(Method::DELETE, "/jobs/{}", Call::DeleteJob, Body::Empty, Answer::Short, Right::To(Verb::Operate), Reach::Job),
+    row(Method::GET, "/jobs/{}/errors", Call::ListErrors, Body::Ignored, Answer::Long, Right::To(Verb::Read), Reach::OwnJob),
+    row(Method::GET, "/jobs/{}/errors/{}", Call::GetError, Body::Ignored, Answer::Long, Right::To(Verb::Read), Reach::OwnJob),
+    row(Method::GET, "/jobs/{}/log", Call::ReadLog, Body::Ignored, Answer::LongOrStream, Right::To(Verb::Payload), Reach::OwnJob),
+    row(Method::POST, "/jobs/{}/log", Call::AppendLog, Body::Read, Answer::Short, Right::To(Verb::Work), Reach::Job),
+    row(Method::POST, "/jobs/{}/success", Call::Succeed, Body::Read, Answer::Short, Right::To(Verb::Work), Reach::Job),
+    row(Method::POST, "/jobs/{}/failure", Call::Fail, Body::Read, Answer::Short, Right::To(Verb::Work), Reach::Job),
+    row(Method::POST, "/jobs/{}/heartbeat", Call::Heartbeat, Body::Read, Answer::Short, Right::To(Verb::Work), Reach::Job),
+    row(Method::POST, "/jobs/{}/release", Call::Release, Body::Read, Answer::Short, Right::To(Verb::Work), Reach::Job),
+    row(Method::POST, "/jobs/{}/retry", Call::RetryJob, Body::Read, Answer::Short, Right::To(Verb::Operate), Reach::Job),
+    row(Method::GET, "/budgets", Call::ListBudgets, Body::Ignored, Answer::Long, Right::To(Verb::Read), Reach::Whole),
+    row(Method::GET, "/budgets/{}", Call::GetBudget, Body::Ignored, Answer::Short, Right::To(Verb::Read), Reach::Whole),
+    row(Method::POST, "/budgets/{}", Call::CreateBudget, Body::Read, Answer::Short, Right::To(Verb::Configure), Reach::Whole),
+    row(Method::PUT, "/budgets/{}", Call::PutBudget, Body::Read, Answer::Short, Right::To(Verb::Configure), Reach::Whole),
+    row(Method::PATCH, "/budgets/{}", Call::PatchBudget, Body::Read, Answer::Short, Right::To(Verb::Configure), Reach::Whole),
+    row(Method::DELETE, "/budgets/{}", Call::DeleteBudget, Body::Empty, Answer::Short, Right::To(Verb::Configure), Reach::Whole),
+    row(Method::GET, "/crons", Call::ListCrons, Body::Ignored, Answer::Long, Right::To(Verb::Read), Reach::Itself),
+    row(Method::DELETE, "/crons", Call::DeleteCrons, Body::Empty, Answer::Short, Right::To(Verb::Configure), Reach::Whole),
+    row(Method::GET, "/crons/{}", Call::GetCron, Body::Ignored, Answer::Long, Right::To(Verb::Read), Reach::Itself),
+    row(Method::PUT, "/crons/{}", Call::PutCron, Body::Read, Answer::Short, Right::To(Verb::Configure), Reach::Group),
+    row(Method::PATCH, "/crons/{}", Call::PatchCron, Body::Read, Answer::Short, Right::To(Verb::Operate), Reach::Group),
+    row(Method::DELETE, "/crons/{}", Call::DeleteCron, Body::Empty, Answer::Short, Right::To(Verb::Configure), Reach::Group),
+    row(Method::POST, "/crons/{}/entries", Call::AddEntry, Body::Read, Answer::Short, Right::To(Verb::Configure), Reach::Itself),
+    row(Method::GET, "/crons/{}/entries/{}", Call::GetEntry, Body::Ignored, Answer::Short, Right::To(Verb::Read), Reach::Entry),
+    row(Method::PUT, "/crons/{}/entries/{}", Call::PutEntry, Body::Read, Answer::Short, Right::To(Verb::Configure), Reach::Entry),
+    row(Method::PATCH, "/crons/{}/entries/{}", Call::PatchEntry, Body::Read, Answer::Short, Right::To(Verb::Operate), Reach::Entry),
+    row(Method::DELETE, "/crons/{}/entries/{}", Call::DeleteEntry, Body::Empty, Answer::Short, Right::To(Verb::Configure), Reach::Entry),
+    row(Method::POST, "/crons/{}/entries/{}/run", Call::RunEntry, Body::Empty, Answer::Short, Right::To(Verb::Operate), Reach::Entry),
+    row(Method::PUT, "/jobs/{}/budgets", Call::ReplaceBindings, Body::Read, Answer::Short, Right::To(Verb::Operate), Reach::Job),
+    row(Method::DELETE, "/jobs/{}/budgets", Call::ClearBindings, Body::Empty, Answer::Short, Right::To(Verb::Operate), Reach::Job),
+    row(Method::POST, "/jobs/{}/budgets/{}", Call::Bind, Body::Read, Answer::Short, Right::To(Verb::Operate), Reach::Job),
+    row(Method::PUT, "/jobs/{}/budgets/{}", Call::Rebind, Body::Read, Answer::Short, Right::To(Verb::Operate), Reach::Job),
+    row(Method::PATCH, "/jobs/{}/budgets/{}", Call::SetCost, Body::Read, Answer::Short, Right::To(Verb::Operate), Reach::Job),
+    row(Method::DELETE, "/jobs/{}/budgets/{}", Call::Unbind, Body::Empty, Answer::Short, Right::To(Verb::Operate), Reach::Job),
     row(Method::POST, "/ui/session", Call::LogIn, Body::Read, Answer::Short, Right::Anyone, Reach::Whole),
     row(Method::DELETE, "/ui/session", Call::LogOut, Body::Empty, Answer::Short, Right::Anyone, Reach::Whole),
-    row(Method::GET, "/audit", Call::ListAudit, Body::Ignored, Answer::Long, Right::Admin, Reach::Whole),
+    row(Method::GET, "/audit", Call::ListAudit, Body::Ignored, Answer::Long, Right::To(Verb::Admin), Reach::Whole),
     row(Method::GET, "/whoami", Call::WhoAmI, Body::Ignored, Answer::Short, Right::Known, Reach::Whole),
-    row(Method::GET, "/tokens", Call::ListTokens, Body::Ignored, Answer::Long, Right::Admin, Reach::Whole),
-    row(Method::POST, "/tokens", Call::CreateToken, Body::Read, Answer::Short, Right::Admin, Reach::Whole),
-    row(Method::DELETE, "/tokens/{}", Call::RevokeToken, Body::Empty, Answer::Short, Right::Admin, Reach::Whole),
-    row(Method::POST, "/tokens/{}/rotate", Call::RotateToken, Body::Read, Answer::Short, Right::Admin, Reach::Whole),
-    row(Method::POST, "/reset", Call::Reset, Body::Empty, Answer::Short, Right::Admin, Reach::Whole),
+    row(Method::GET, "/tokens", Call::ListTokens, Body::Ignored, Answer::Long, Right::To(Verb::Admin), Reach::Whole),
+    row(Method::POST, "/tokens", Call::CreateToken, Body::Read, Answer::Short, Right::To(Verb::Admin), Reach::Whole),
+    row(Method::DELETE, "/tokens/{}", Call::RevokeToken, Body::Empty, Answer::Short, Right::To(Verb::Admin), Reach::Whole),
+    row(Method::POST, "/tokens/{}/rotate", Call::RotateToken, Body::Read, Answer::Short, Right::To(Verb::Admin), Reach::Whole),
+    row(Method::POST, "/reset", Call::Reset, Body::Empty, Answer::Short, Right::To(Verb::Admin), Reach::Whole),
 ];
 
 /// All routes.
@@ -442,20 +425,23 @@ mod tests {
         assert_eq!(of(Right::Anyone), open);
         assert_eq!(of(Right::Known), ["/whoami"]);
         assert_eq!(
-            of(Right::Admin),
+            of(Right::To(Verb::Admin)),
             ["/config", "/audit", "/tokens", "/tokens", "/tokens/{}", "/tokens/{}/rotate", "/reset"]
         );
-        assert_eq!(of(Right::Enqueue), ["/jobs", "/jobs/bulk"]);
-        assert_eq!(of(Right::Payload), ["/jobs/{}/log"]);
+        assert_eq!(of(Right::To(Verb::Enqueue)), ["/jobs", "/jobs/bulk"]);
+        assert_eq!(of(Right::To(Verb::Payload)), ["/jobs/{}/log"]);
         for Route { method, path, right, .. } in all() {
             let takes_or_reports = path.ends_with("/take")
                 || ["success", "failure", "heartbeat", "release"].iter().any(|verb| path.ends_with(verb))
                 || (path.ends_with("/log") && *method == Method::POST);
-            assert_eq!(*right == Right::Work, takes_or_reports, "{method} {path}");
-            if *right == Right::Admin || *path == "/ui/session" {
+            assert_eq!(*right == Right::To(Verb::Work), takes_or_reports, "{method} {path}");
+            if *right == Right::To(Verb::Admin) || *path == "/ui/session" {
                 continue;
             }
-            let only_looks = matches!(right, Right::Anyone | Right::Known | Right::Read | Right::Payload);
+            let only_looks = matches!(
+                right,
+                Right::Anyone | Right::Known | Right::To(Verb::Read) | Right::To(Verb::Payload)
+            );
             assert_eq!(only_looks, *method == Method::GET && !takes_or_reports, "{method} {path}: {right:?}");
         }
     }

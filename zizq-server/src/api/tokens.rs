@@ -7,7 +7,7 @@ use protocol::number::MAX_TIME_MS;
 use serde_json::json;
 
 use super::listing::Listing;
-use super::{App, admit};
+use super::{App, admit, audit};
 use crate::access::{Access, DAY_MS, Digest, TokenRecord};
 use crate::clock;
 use crate::engine::command::access::{self as command, CreateToken, ListTokens, RevokeToken, RotateToken};
@@ -22,15 +22,8 @@ pub(crate) fn whoami(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let access = request.access().ok_or_else(|| admit::unauthorized("nobody knows who calls"))?;
     let identity = &access.identity;
-    let mut who = json!({"kind": identity.kind.as_str()});
-    if let Some(members) = who.as_object_mut() {
-        let texts = [("id", &identity.id), ("name", &identity.name)];
-        let texts = texts.into_iter().filter(|(_, text)| !text.is_empty());
-        members.extend(texts.map(|(name, text)| (name.to_owned(), json!(text))));
-    }
     let auth = if app.access.asks() { "required" } else { "open" };
-    let mut shown =
-        json!({"who": who, "grants": identity.grants.list(), "auth": auth, "read_only": app.read_only});
+    let mut shown = json!({"who": audit::who(Some(access)), "grants": identity.grants.list(), "auth": auth, "read_only": app.read_only});
     if let Some(members) = shown.as_object_mut() {
         members.extend(identity.role.map(|role| ("role".to_owned(), json!(role))));
         members.extend(app.access.expires_at(access).map(|at| ("expires_at".to_owned(), json!(at))));
