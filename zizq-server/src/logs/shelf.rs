@@ -14,7 +14,7 @@ use crate::store::batch::Batch;
 use crate::store::disk::{CacheSizes, DiskSnapshot, DiskStore};
 use crate::store::keys::{self, Area};
 use crate::store::record::HistoryStep;
-use crate::store::{Snapshot, Store, StoreError, record};
+use crate::store::{Snapshot, Store, StoreError, record, view};
 
 const SIZES: CacheSizes = CacheSizes { cache: 4 * 1024 * 1024, memtable: 8 * 1024 * 1024 };
 /// How long to leave the store alone after a failure.
@@ -119,8 +119,7 @@ impl Shelf {
     pub(super) fn history(&mut self) -> Result<Vec<HistoryStep>, StoreError> {
         let Some(snapshot) = self.snapshot()? else { return Ok(Vec::new()) };
         let mut steps = Vec::new();
-        let (from, to) = (keys::start(Area::History as u8), keys::start(Area::History as u8 + 1));
-        for entry in snapshot.scan(&from, &to, false) {
+        for entry in view::entries(&snapshot, Area::History) {
             let (key, value) = entry?;
             let step = keys::history_parts(&key).zip(record::decode_history(&value).ok());
             match step {
@@ -138,9 +137,7 @@ impl Shelf {
     pub(super) fn audit_extent(&mut self) -> Result<(u64, u64), StoreError> {
         let Some(snapshot) = self.snapshot()? else { return Ok((0, 0)) };
         let (mut last, mut count) = (0, 0);
-        for entry in
-            snapshot.scan(&keys::start(Area::Audit as u8), &keys::start(Area::Audit as u8 + 1), false)
-        {
+        for entry in view::entries(&snapshot, Area::Audit) {
             last = keys::audit_number(&entry?.0).unwrap_or(last);
             count += 1;
         }
@@ -158,9 +155,7 @@ impl Shelf {
     pub(super) fn remove_audit(&mut self, before: u64, surplus: u64) -> Result<u64, StoreError> {
         let Some(snapshot) = self.snapshot()? else { return Ok(0) };
         let (mut batch, mut removed) = (Batch::default(), 0);
-        for entry in
-            snapshot.scan(&keys::start(Area::Audit as u8), &keys::start(Area::Audit as u8 + 1), false)
-        {
+        for entry in view::entries(&snapshot, Area::Audit) {
             let Some(number) = keys::audit_number(&entry?.0) else { continue };
             if number >= before && removed >= surplus {
                 break;

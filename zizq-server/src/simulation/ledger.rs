@@ -266,8 +266,7 @@ pub(super) fn leftovers(snapshot: &impl Snapshot) -> Result<Vec<Vec<u8>>> {
 }
 
 fn area(snapshot: &impl Snapshot, area: Area) -> Result<Vec<Stored>> {
-    let entries = snapshot.scan(&keys::start(area as u8), &keys::start(area as u8 + 1), false);
-    Ok(entries.collect::<Result<_, _>>()?)
+    Ok(view::entries(snapshot, area).collect::<Result<_, _>>()?)
 }
 
 fn job(status: Status, at: Area, key: &[u8], value: &bytes::Bytes) -> Result<Job> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::batch::Batch;
 use super::keys::{self, Area, Key, Parts};
 use super::record::{Damaged, StoredTrace, decode, encode, put, take};
-use super::{Entry, Snapshot, StoreError};
+use super::{Entry, Snapshot, StoreError, view};
 use crate::job::bulk::NewBulk;
 use crate::job::id::Stamp;
 
@@ -99,8 +99,7 @@ pub struct StoredBulks {
 /// When the store cannot be read, or a part of a bulk is missing.
 pub(crate) fn bulks<S: Snapshot>(snapshot: &S) -> Result<StoredBulks, StoreError> {
     let mut bulks = StoredBulks::default();
-    let mut entries =
-        snapshot.scan(&keys::start(Area::Bulk as u8), &keys::start(Area::Bulk as u8 + 1), false);
+    let mut entries = view::entries(snapshot, Area::Bulk);
     while let Some((key, value)) = entries.next().transpose()? {
         match Under::key(&key).ok_or_else(|| Damaged("bulk").at(&key))? {
             Under::Part(id, number) => bulks.stray.push((id, number)),
@@ -164,7 +163,7 @@ pub(super) fn set_parts_aside<S: Snapshot>(
 pub(crate) fn records<S: Snapshot>(
     snapshot: &S,
 ) -> Result<std::collections::BTreeMap<Stamp, BulkRecord>, StoreError> {
-    let entries = snapshot.scan(&keys::start(Area::Bulk as u8), &keys::start(Area::Bulk as u8 + 1), false);
+    let entries = view::entries(snapshot, Area::Bulk);
     let record = |entry: Result<Entry, StoreError>| {
         let (key, value) = entry.ok()?;
         let Some(Under::Record(id)) = Under::key(&key) else { return None };

@@ -110,6 +110,14 @@ fn lane_end(queue: QueueId, draw: DrawId, priority: u16) -> Key {
     }
 }
 
+/// Everything in an area, in the order of keys.
+pub(crate) fn entries<S: Snapshot>(
+    snapshot: &S,
+    area: Area,
+) -> impl Iterator<Item = Result<Entry, StoreError>> + use<S> {
+    snapshot.scan(&keys::start(area as u8), &keys::start(area as u8 + 1), false)
+}
+
 /// The key after all keys of a queue in an area.
 pub(super) fn queue_end(area: Area, queue: QueueId) -> Key {
     match queue.0.checked_add(1) {
@@ -211,8 +219,8 @@ pub(crate) type LaneKey = (QueueId, DrawId, u16);
 
 /// The cursors of all lanes that have one.
 pub(crate) fn all_cursors<S: Snapshot>(snapshot: &S) -> Result<Vec<(LaneKey, Stamp)>, StoreError> {
-    let scan = |area: Area| snapshot.scan(&keys::start(area as u8), &keys::start(area as u8 + 1), false);
-    scan(Area::Cursor).chain(scan(Area::DrawCursor)).map(|entry| cursor_entry(entry?)).collect()
+    let cursors = entries(snapshot, Area::Cursor).chain(entries(snapshot, Area::DrawCursor));
+    cursors.map(|entry| cursor_entry(entry?)).collect()
 }
 
 fn cursor_entry((key, value): Entry) -> Result<(LaneKey, Stamp), StoreError> {
@@ -364,8 +372,7 @@ fn area<S: Snapshot, T>(
     area: Area,
     read: impl Fn(&[u8], &[u8]) -> Result<T, Damaged>,
 ) -> Result<Vec<T>, StoreError> {
-    let entries = snapshot.scan(&keys::start(area as u8), &keys::start(area as u8 + 1), false);
-    entries
+    entries(snapshot, area)
         .map(|entry| {
             let (key, value) = entry?;
             read(&key, &value).map_err(|e| e.at(&key))

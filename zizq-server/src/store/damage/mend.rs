@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use protocol::job::Status;
 
-use super::{STATUSES, draws, entries, job_key, rebuilt_queue};
+use super::{STATUSES, draws, job_key, rebuilt_queue};
 use crate::job::Job;
 use crate::job::counts::Counts;
 use crate::job::id::{QueueId, Stamp};
@@ -28,7 +28,7 @@ pub(crate) fn mended<S: Snapshot>(snapshot: &S) -> Result<Option<Batch>, StoreEr
     let mut counted: BTreeMap<u32, Counts> = BTreeMap::new();
     let areas = STATUSES.into_iter().map(|status| (status, Area::of(status)));
     for (status, area) in areas.chain([(Status::Ready, Area::Drawing)]) {
-        for entry in entries(snapshot, area) {
+        for entry in view::entries(snapshot, area) {
             let (key, value) = entry?;
             let Some(place) = job_key(&key) else { continue };
             *counted.entry(place.queue.0).or_default().of_mut(status) += 1;

@@ -17,7 +17,7 @@ use protocol::name::QueueName;
 use super::batch::Batch;
 use super::keys::{self, Area, Key, Parts};
 use super::record::{self, QueueRecord};
-use super::{Entry, Snapshot, StoreError, bulk, view};
+use super::{Snapshot, StoreError, bulk, view};
 use crate::hash::HashSet;
 use crate::job::Job;
 use crate::job::counts::Counts;
@@ -94,7 +94,7 @@ pub fn job_key(key: &[u8]) -> Option<Place> {
 /// elsewhere, the queue gets a name by which it can be found.
 fn rebuilt_queue<S: Snapshot>(snapshot: &S, id: QueueId, damaged: &[u8]) -> Result<QueueRecord, StoreError> {
     let mut others = HashSet::default();
-    for entry in entries(snapshot, Area::Queue) {
+    for entry in view::entries(snapshot, Area::Queue) {
         let (key, record) = entry?;
         others.extend(record::decode_queue_name(&record).filter(|_| key[..] != keys::queue(id)[..]));
     }
@@ -122,7 +122,7 @@ fn job_of<S: Snapshot>(
     stamp: Stamp,
     is_it: impl Fn(&Job) -> bool,
 ) -> Result<Option<Job>, StoreError> {
-    for entry in entries(snapshot, Area::Queue) {
+    for entry in view::entries(snapshot, Area::Queue) {
         let Some(queue) = view::queue_key(&entry?.0) else { continue };
         let lanes = view::lanes(snapshot, queue).unwrap_or_default();
         let ready = lanes.into_iter().map(|(draw, priority, _)| (Status::Ready, draw, priority));
@@ -136,13 +136,6 @@ fn job_of<S: Snapshot>(
         }
     }
     Ok(None)
-}
-
-fn entries<S: Snapshot>(
-    snapshot: &S,
-    area: Area,
-) -> impl Iterator<Item = Result<Entry, StoreError>> + use<S> {
-    snapshot.scan(&keys::start(area as u8), &keys::start(area as u8 + 1), false)
 }
 
 #[cfg(test)]
