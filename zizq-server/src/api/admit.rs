@@ -15,7 +15,7 @@ use super::refusal::no_job;
 use super::route::{Reach, Right, Route};
 use crate::access::{Access, Denied, Scope};
 use crate::engine::command::crons::GetCron;
-use crate::engine::command::jobs::{FindHolders, FindInFlight};
+use crate::engine::command::jobs::FindHolders;
 use crate::http::reply::Refusal;
 use crate::http::request::Request;
 use crate::run::handle::CallError;
@@ -168,10 +168,7 @@ fn not_held(id: JobId) -> Refusal {
 
 /// The queue that a job is in, if it exists.
 pub(super) async fn queue_of(app: &App, id: JobId) -> Result<Option<QueueName>, Refusal> {
-    if let Some(seen) = app.engine.ask(FindInFlight(vec![id])).await?.pop() {
-        return Ok(Some(seen.queue));
-    }
-    Ok(app.reader.job(id).await?.map(|seen| seen.queue))
+    Ok(app.reader.jobs(vec![id]).await?.pop().map(|seen| seen.queue))
 }
 
 /// Whether the caller holds the job in the path.

@@ -13,7 +13,6 @@ use crate::store::{Entry, Snapshot, StoreError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum For {
     Job,
-    Live,
     List,
     Count,
     Groups,
@@ -22,9 +21,8 @@ pub(super) enum For {
     Change,
 }
 
-const ALL: [(For, &str); 8] = [
+const ALL: [(For, &str); 7] = [
     (For::Job, "job"),
-    (For::Live, "live"),
     (For::List, "list"),
     (For::Count, "count"),
     (For::Groups, "groups"),
@@ -44,10 +42,9 @@ impl Entries {
     }
 
     const fn of(&self, what: For) -> &Counter {
-        let [job, live, list, count, groups, oldest_ready, errors, change] = &self.0;
+        let [job, list, count, groups, oldest_ready, errors, change] = &self.0;
         match what {
             For::Job => job,
-            For::Live => live,
             For::List => list,
             For::Count => count,
             For::Groups => groups,

@@ -165,7 +165,7 @@ impl Reader {
         let held: HashSet<JobId> = found.iter().map(|seen| seen.job.id).collect();
         let others: Vec<JobId> = ids.into_iter().filter(|id| !held.contains(id)).collect();
         let read = move |look: &Look| others.iter().filter_map(|id| look.job(*id).transpose()).collect();
-        found.extend(self.blocking::<Vec<Seen>>(For::Live, &Arc::default(), read).await?);
+        found.extend(self.blocking::<Vec<Seen>>(For::Job, &Arc::default(), read).await?);
         Ok(found)
     }
 
