@@ -152,13 +152,7 @@ impl Seen {
         if wanted.totals {
             let totals = match &self.totals {
                 Some(totals) => totals.clone(),
-                None => {
-                    let scope = &wanted.scope;
-                    let all = scope.is_all();
-                    let shown =
-                        if all { stats::shown(app).await? } else { stats::shown_of(app, scope).await };
-                    self.totals.insert(text(&shown)?).clone()
-                }
+                None => self.totals.insert(text(&stats::shown(app, &wanted.scope).await?)?).clone(),
             };
             sight.totals = Some(totals);
         }

@@ -16,12 +16,15 @@ use crate::http::request::Request;
 pub(crate) async fn stats(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     app.board.refresh().await?;
-    let shown = if request.scope.is_all() { shown(app).await? } else { shown_of(app, &request.scope).await };
-    Ok(reply::ok(request.format, &shown))
+    Ok(reply::ok(request.format, &shown(app, &request.scope).await?))
 }
 
-/// Shows what is known of all queues together, as of the last refresh of the board.
-pub(super) async fn shown(app: &App) -> Result<Value, Refusal> {
+/// Shows what is known of these queues together, as of the last refresh of the board.
+pub(super) async fn shown(app: &App, scope: &Scope) -> Result<Value, Refusal> {
+    if scope.is_all() { of_all(app).await } else { Ok(of_some(app, scope).await) }
+}
+
+async fn of_all(app: &App) -> Result<Value, Refusal> {
     let summary = app.board.summary();
     let disk = app.reader.disk().await?;
     let Summary { streams, counts, .. } = &summary;
@@ -47,8 +50,8 @@ pub(super) async fn shown(app: &App) -> Result<Value, Refusal> {
     }))
 }
 
-/// Shows what is known of some queues together.
-pub(super) async fn shown_of(app: &App, scope: &Scope) -> Value {
+/// What is known of some queues: nothing about the server as a whole.
+async fn of_some(app: &App, scope: &Scope) -> Value {
     let selection = Selection { within: scope.clone(), ..Selection::default() };
     let rows = app.board.select(selection).await.rows;
     let count = |status: Status| rows.iter().map(|row| row.state.counts.of(status)).sum::<u64>();
