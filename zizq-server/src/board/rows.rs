@@ -407,21 +407,6 @@ impl Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::command::report::StreamCounts;
-    use crate::histogram::Histogram;
-
-    fn report(engine: u64, queues: Vec<QueueReport>) -> Report {
-        Report {
-            engine,
-            queues,
-            others: Tally::default(),
-            is_complete: true,
-            waited: Histogram::default(),
-            ran: Histogram::default(),
-            streams: StreamCounts::default(),
-            draining: false,
-        }
-    }
 
     /// A queue with this many ready jobs, to which so many were enqueued since its engine started.
     fn queue(id: u32, name: &str, ready: u64, enqueued: u64) -> QueueReport {
@@ -446,21 +431,24 @@ mod tests {
     fn queues_that_go_and_come_back_are_counted_once() {
         let mut rows = Rows::new(10);
         let enqueued = |rows: &mut Rows, report| rows.take(report, 0).enqueued;
-        assert_eq!(enqueued(&mut rows, report(1, vec![queue(1, "a", 3, 3), queue(2, "b", 1, 1)])), 4);
+        assert_eq!(
+            enqueued(&mut rows, Report::of_queues(1, vec![queue(1, "a", 3, 3), queue(2, "b", 1, 1)])),
+            4
+        );
         assert_eq!(known(&rows), (4, 2, vec![("a".to_owned(), 3), ("b".to_owned(), 1)]));
         // `a` is worked off and forgotten, and comes back under another number, all between two reports.
-        assert_eq!(enqueued(&mut rows, report(1, vec![gone(1, "a", 5), queue(3, "a", 2, 2)])), 4);
+        assert_eq!(enqueued(&mut rows, Report::of_queues(1, vec![gone(1, "a", 5), queue(3, "a", 2, 2)])), 4);
         assert_eq!(known(&rows), (3, 2, vec![("a".to_owned(), 2), ("b".to_owned(), 1)]));
         // Of several that have gone, an earlier one may be told of later.
-        assert_eq!(enqueued(&mut rows, report(1, vec![gone(4, "a", 7), gone(3, "a", 2)])), 7);
+        assert_eq!(enqueued(&mut rows, Report::of_queues(1, vec![gone(4, "a", 7), gone(3, "a", 2)])), 7);
         assert_eq!(known(&rows), (1, 1, vec![("b".to_owned(), 1)]));
         // A tracked queue that is empty is remembered.
         let row = rows.get(&"a".parse().unwrap(), 0).unwrap();
         assert_eq!((row.tally.enqueued, row.state.counts.stored.total()), (3 + 2 + 2 + 7, 0));
         // Another engine counts from 0 again, and does not know every queue.
-        assert_eq!(enqueued(&mut rows, report(2, vec![queue(1, "b", 1, 0)])), 0);
+        assert_eq!(enqueued(&mut rows, Report::of_queues(2, vec![queue(1, "b", 1, 0)])), 0);
         assert_eq!(known(&rows), (1, 1, vec![("b".to_owned(), 1)]));
-        assert_eq!(enqueued(&mut rows, report(2, vec![queue(1, "b", 2, 1)])), 1);
+        assert_eq!(enqueued(&mut rows, Report::of_queues(2, vec![queue(1, "b", 2, 1)])), 1);
         assert_eq!(rows.tracked(0).len(), 2);
     }
 
@@ -468,13 +456,13 @@ mod tests {
     fn only_so_many_queues_are_tracked_and_an_empty_one_makes_room_after_an_hour() {
         let mut rows = Rows::new(2);
         let many = ["a", "b", "c"].iter().zip(1..).map(|(name, id)| queue(id, name, 1, 1)).collect();
-        rows.take(report(1, many), 0);
+        rows.take(Report::of_queues(1, many), 0);
         let tracked = |rows: &Rows| {
             let names = rows.tracked(0).into_iter().map(|row| row.state.name.to_string());
             (names.collect::<Vec<_>>(), rows.untracked().enqueued)
         };
         assert_eq!(tracked(&rows), (vec!["a".to_owned(), "b".to_owned()], 1));
-        rows.take(report(1, vec![gone(1, "a", 1)]), 1_000);
+        rows.take(Report::of_queues(1, vec![gone(1, "a", 1)]), 1_000);
         let minute = Ended { minute: Some(0), ..Ended::default() };
         rows.tick(minute, TRACKED_MS);
         assert_eq!(tracked(&rows).0, ["a", "b"]);
@@ -482,7 +470,7 @@ mod tests {
         assert_eq!(tracked(&rows).0, ["b"]);
         assert!(rows.get(&"a".parse().unwrap(), 0).is_none(), "nothing is left of it");
         assert_eq!(rows.history(&"b".parse().unwrap(), Range::ThreeHours).unwrap().len(), 2);
-        rows.take(report(1, vec![queue(3, "c", 2, 2)]), TRACKED_MS + 2_000);
+        rows.take(Report::of_queues(1, vec![queue(3, "c", 2, 2)]), TRACKED_MS + 2_000);
         // What happened before is not moved from the others: their counters never go down.
         assert_eq!(tracked(&rows), (vec!["b".to_owned(), "c".to_owned()], 1));
     }

@@ -96,8 +96,7 @@ mod tests {
     use crate::board::{Rows, Totals};
     use crate::clock::Time;
     use crate::engine::command::queues::QueueState;
-    use crate::engine::command::report::{QueueReport, Report, StreamCounts};
-    use crate::histogram::Histogram;
+    use crate::engine::command::report::{QueueReport, Report};
     use crate::job::id::QueueId;
 
     const HOUR: u64 = Step::Hour as u64;
@@ -120,17 +119,7 @@ mod tests {
         counts.counts.stored.ready = ready;
         let tally = Tally { enqueued, ..Tally::default() };
         let queues = vec![QueueReport { id: QueueId(1), state: counts, is_gone: false, tally, times: None }];
-        let report = Report {
-            engine: 1,
-            queues,
-            others: Tally::default(),
-            is_complete: true,
-            waited: Histogram::default(),
-            ran: Histogram::default(),
-            streams: StreamCounts::default(),
-            draining: false,
-        };
-        state.take(report, at(now));
+        state.take(Report::of_queues(1, queues), at(now));
     }
 
     fn series(points: Vec<Option<Point>>, series: Series) -> Vec<Option<u32>> {

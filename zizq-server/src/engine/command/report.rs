@@ -32,6 +32,23 @@ pub struct Report {
     pub draining: bool,
 }
 
+#[cfg(test)]
+impl Report {
+    /// A complete report about these queues and nothing else.
+    pub(crate) fn of_queues(engine: u64, queues: Vec<QueueReport>) -> Self {
+        Self {
+            engine,
+            queues,
+            others: Tally::default(),
+            is_complete: true,
+            waited: Histogram::default(),
+            ran: Histogram::default(),
+            streams: StreamCounts::default(),
+            draining: false,
+        }
+    }
+}
+
 /// Asks how budgets and cron entries are.
 #[derive(Debug)]
 pub struct GetLevels;
