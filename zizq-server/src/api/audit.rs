@@ -63,7 +63,7 @@ impl Entry {
         let mut target = target.to_owned();
         target.truncate(target.floor_char_boundary(MAX_TARGET));
         members.insert("target".to_owned(), json!(target));
-        Self { logs: app.logs.clone(), at, since: Instant::now(), members, changed: request.changed.clone() }
+        Self { logs: app.logs.clone(), at, since: Instant::now(), members, changed: request.changed() }
     }
 
     /// Adds how the call was answered.

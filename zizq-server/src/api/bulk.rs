@@ -99,7 +99,7 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, change: Change, re
     };
     let change = BulkChange { caller: request.caller(), filter, change, limit };
     let payloads = request.scope_of(Verb::Payload);
-    let changed = request.changed.clone();
+    let changed = request.changed();
     let call = Call { app: app.clone(), change, kind, report, payloads, changed, progress: Arc::default() };
     match shape(request)? {
         Shape::Whole(format) => Ok(reply::ok(format, &call.carry_out().await?)),

@@ -1,7 +1,7 @@
 //! Handles one request and its answer, whatever they are about.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
@@ -47,7 +47,7 @@ pub(super) async fn respond<S: Service>(
         party,
         access: None,
         scope: Scope::All,
-        changed: Arc::default(),
+        changed: OnceLock::new(),
     };
     let (page, answer) = match host.guard.check(&request.parts, request.party.is_certainly().is_some()) {
         Err(refusal) => (CallingPage::default(), Err(refusal)),

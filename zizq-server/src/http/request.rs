@@ -62,8 +62,8 @@ pub(crate) struct Request {
     pub access: Option<Access>,
     /// The queues in which the caller may do what it asks for.
     pub scope: Scope,
-    /// How many jobs the call has changed, if it is about a number.
-    pub changed: Arc<Changed>,
+    /// How many jobs the call has changed; made when somebody asks for it.
+    pub changed: OnceLock<Arc<Changed>>,
 }
 
 /// How many jobs a call has changed; none if it is not about a number.
@@ -108,6 +108,11 @@ impl Request {
 
     pub(crate) fn access(&self) -> Option<&Access> {
         self.access.as_ref()
+    }
+
+    /// Where the number of jobs that the call has changed is noted.
+    pub(crate) fn changed(&self) -> Arc<Changed> {
+        self.changed.get_or_init(Arc::default).clone()
     }
 
     /// The queues in which the caller may do this.
