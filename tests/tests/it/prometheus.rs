@@ -140,7 +140,7 @@ async fn every_expression_of_dashboard_and_alerts_has_data() {
         let rules = prometheus.client.get("/api/v1/rules").await.expect(200);
         let rules = rules["data"]["groups"][0]["rules"].as_array()?.clone();
         assert!(rules.iter().all(|rule| rule["health"] != "err"), "{rules:?}");
-        (rules.len() == 11 && rules.iter().all(|rule| rule["health"] == "ok")).then_some(())
+        (rules.len() == 12 && rules.iter().all(|rule| rule["health"] == "ok")).then_some(())
     })
     .await;
 }
@@ -155,7 +155,7 @@ async fn alerts_fire_when_they_should_and_not_when_they_should_not() {
         names.collect::<BTreeSet<_>>()
     };
     let alerts = named("alerts.yml");
-    assert_eq!((alerts.len(), named("alerts.test.yml")), (11, alerts));
+    assert_eq!((alerts.len(), named("alerts.test.yml")), (12, alerts));
     for (what, file) in [("check", "alerts.yml"), ("test", "alerts.test.yml")] {
         let checked =
             Command::new("promtool").args([what, "rules", file]).current_dir(&folder).output().await;
