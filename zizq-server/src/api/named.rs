@@ -8,7 +8,6 @@ use protocol::name::QueueName;
 use protocol::outcome::{LeasedJob, NotDone};
 
 use super::App;
-use crate::engine::command::jobs::FindInFlight;
 use crate::hash::{HashMap, HashSet};
 use crate::http::reply::Refusal;
 use crate::http::request::Request;
@@ -63,14 +62,9 @@ impl<T> Named<T> {
             return Ok(self);
         }
         let ids: Vec<JobId> = self.jobs.iter().map(&id).collect();
-        let held = app.engine.ask(FindInFlight(ids.clone())).await?;
-        let mut queues: HashMap<JobId, QueueName> =
-            held.into_iter().map(|seen| (seen.job.id, seen.queue)).collect();
-        for id in ids {
-            if !queues.contains_key(&id) {
-                queues.extend(app.reader.job(id).await?.map(|seen| (id, seen.queue)));
-            }
-        }
+        let seen = app.reader.jobs(ids).await?;
+        let queues: HashMap<JobId, QueueName> =
+            seen.into_iter().map(|seen| (seen.job.id, seen.queue)).collect();
         let is_foreign = |job: &mut T| queues.get(&id(job)).is_some_and(|queue| !request.scope.covers(queue));
         let foreign = self.jobs.extract_if(.., is_foreign).map(|job| Given::Known(id(&job)));
         self.not_found.extend(foreign);

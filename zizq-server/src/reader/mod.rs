@@ -164,6 +164,9 @@ impl Reader {
         let mut found = self.engine.ask(FindInFlight(ids.clone())).await?;
         let held: HashSet<JobId> = found.iter().map(|seen| seen.job.id).collect();
         let others: Vec<JobId> = ids.into_iter().filter(|id| !held.contains(id)).collect();
+        if others.is_empty() {
+            return Ok(found);
+        }
         let read = move |look: &Look| others.iter().filter_map(|id| look.job(*id).transpose()).collect();
         found.extend(self.blocking::<Vec<Seen>>(For::Job, &Arc::default(), read).await?);
         Ok(found)
