@@ -102,12 +102,13 @@ async fn thousands_of_idle_streams_cost_little_and_slow_no_one() {
 #[tokio::test]
 async fn stalled_bodies_delay_no_other_call() {
     const BODY: usize = 32 << 20;
-    const SENT: usize = 24 << 20;
+    const SENT: usize = 30 << 20;
+    const SENDERS: usize = 16;
     let mut server = Server::start().await;
     let before = server.process().usage().unwrap().rss;
     let head = format!("POST /jobs/bulk HTTP/1.1\r\nhost: localhost\r\ncontent-length: {BODY}\r\n\r\n");
     let mut senders = JoinSet::new();
-    for _ in 0..24 {
+    for _ in 0..SENDERS {
         let mut connection = raw::send(server.address(), head.as_bytes()).await;
         senders.spawn(async move {
             // Most of it, and never the rest.
@@ -125,8 +126,9 @@ async fn stalled_bodies_delay_no_other_call() {
         assert!(refusal.starts_with("HTTP/1.1 408") || refusal.starts_with("HTTP/1.1 503"), "{refusal}");
         assert!(refusal.contains("\r\nconnection: close\r\n"), "{refusal}");
     }
+    // 128 MiB for bodies, and what the allocator has not given back yet: far less than the 480 MiB that were sent.
     let peak = server.process().usage().unwrap().peak_rss.saturating_sub(before) >> 20;
-    assert!(peak < 200, "{peak} MiB");
+    assert!(peak < 256, "{peak} MiB");
 }
 
 /// A connection of HTTP/2 whose reader takes nothing but what fits into the smallest window.
