@@ -11,3 +11,4 @@ mod proxies;
 mod screens;
 mod seed;
 mod serving;
+mod session;

@@ -93,6 +93,7 @@ static FILES: &[(&str, &[u8])] = &files![
     "parts/over.js",
     "parts/palette.js",
     "parts/table.js",
+    "parts/tokens.js",
     "parts/tree.js",
     "screens/audit.js",
     "screens/budgets.js",

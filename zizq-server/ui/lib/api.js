@@ -37,7 +37,8 @@ export const path = (...segments) => segments.map(encodeURIComponent).join('/')
  * @param {{signal?: AbortSignal, accept?: string, headers?: Record<string, string>}} [options]
  */
 export async function request(method, path, query, body, options = {}) {
-  const headers = { accept: options.accept ?? 'application/json', ...options.headers }
+  // The audit trail says that it was this page.
+  const headers = { accept: options.accept ?? 'application/json', 'zizq-via': 'ui', ...options.headers }
   const content = body === undefined || typeof body === 'string' ? body : JSON.stringify(body)
   if (content !== undefined) headers['content-type'] = 'application/json'
   let answer
@@ -131,9 +132,10 @@ export const me = get('whoami').catch(() => null)
 me.then(known => {
   if (!known) return
   const verbs = new Set(known.grants.map(grant => grant.split(':')[0]))
-  const denied = ['enqueue', 'operate', 'configure'].filter(verb => !verbs.has(verb))
-  document.documentElement.dataset.deny = known.read_only ? 'enqueue operate configure' : denied.join(' ')
+  const changes = ['enqueue', 'operate', 'configure']
+  const denied = [...changes, 'admin'].filter(verb => !verbs.has(verb) || (known.read_only && changes.includes(verb)))
+  document.documentElement.dataset.deny = denied.join(' ')
 })
 
-/** Whether this is offered. @param {'enqueue' | 'operate' | 'configure'} verb */
+/** Whether this is offered. @param {'enqueue' | 'operate' | 'configure' | 'admin'} verb */
 export const may = verb => !(document.documentElement.dataset.deny ?? '').split(' ').includes(verb)

@@ -1,4 +1,5 @@
 // What is around every view: the menu, the state of the connection, themes, dialogs and toasts.
+import { allowed } from '../lib/actions.js'
 import { onUnauthorized } from '../lib/api.js'
 import { html, useEffect, useNow, useState } from '../lib/dom.js'
 import { age, change, clock, nextTheme, onChange, settings } from '../lib/format.js'
@@ -25,7 +26,7 @@ function Menu({ route, stats }) {
   useEffect(() => document.querySelector('nav [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' }), [here])
   return html`<nav aria-label="Main"><ul>${MENU.map(([path, name]) => {
     const n = numberOf(path, stats)
-    return html`<li key=${path}><a href=${href(path ? [path] : [])} aria-current=${path === here ? 'page' : undefined}>
+    return html`<li key=${path} data-needs=${path === 'audit' ? 'admin' : undefined}><a href=${href(path ? [path] : [])} aria-current=${path === here ? 'page' : undefined}>
       <span>${name}</span>${n
         ? html`<span class="badge num ${path === 'dead' ? 'dead' : ''}" aria-hidden="true">${short(n)}</span>` : ''}</a></li>`
   })}</ul></nav>`
@@ -67,7 +68,8 @@ export function Frame({ route, children }) {
   const [, redraw] = useState(0)
   useEffect(() => onChange(() => redraw(n => n + 1)), [])
   useEffect(() => {
-    const login = () => navigate(href(['login'], { next: location.pathname + location.search }))
+    const login = () => location.pathname === href(['login'])
+      || navigate(href(['login'], { next: location.pathname + location.search }))
     onUnauthorized.add(login)
     return () => onUnauthorized.delete(login)
   }, [])
@@ -76,7 +78,7 @@ export function Frame({ route, children }) {
   useKeys([
     ...MENU.map(([path, name, key]) => ({ keys: `g ${key}`, does: `go to ${name}`, run: () => navigate(href(path ? [path] : [])) })),
     { keys: 'Ctrl+K', does: 'every queue and action by name', run: palette },
-    { keys: 'n', does: 'enqueue a job', run: () => openFrom(() => import('./enqueue.js'), 'Enqueue') },
+    { keys: 'n', does: 'enqueue a job', run: () => allowed('enqueue') && openFrom(() => import('./enqueue.js'), 'Enqueue') },
     { keys: 'l', does: 'stop and start the numbers', run: toggle },
     { keys: 't', does: 'next theme', run: nextTheme },
     { keys: 'Backspace', does: 'up', run: () => navigate(href(route.path.slice(0, -1))) },
@@ -100,7 +102,7 @@ export function Frame({ route, children }) {
     <main id="main" tabindex="-1">
       ${live.stats?.draining && html`<div class="bar warn" role="status"><${Icon} name="warning" />
         <span>This server is shutting down; it accepts no new jobs.</span></div>`}
-      <${Offline} live=${live} />
+      ${route.path[0] !== 'login' && html`<${Offline} live=${live} />`}
       ${children}
     </main>
     <${Toasts} /><${Dialogs} />`

@@ -32,7 +32,7 @@ export default function Login({ route }) {
         <input name="token" type="password" autocomplete="current-password" autofocus value=${token}
         onInput=${event => setToken(event.target.value)} /><//>
       ${error && html`<${Failed} error=${missing ? { message: 'This is not available on this server: it asks nobody for a token.' }
-        : error} />`}
+        : { message: error.message.replace(/^Authorization: /, '') }} />`}
       <div class="buttons"><button type="submit" class="primary" disabled=${!token.trim()}>Log in</button>
         <button type="button" class="ghost" onClick=${leave}>Log out</button></div></form>`
 }

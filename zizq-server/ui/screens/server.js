@@ -1,11 +1,12 @@
 // The server itself: what it is, how it is, what it was started with.
-import { get, me, url } from '../lib/api.js'
+import { get, may, me, url } from '../lib/api.js'
 import { html, useData, useTitle } from '../lib/dom.js'
 import { STATUSES, bytes, count, duration, plural, time } from '../lib/format.js'
 import { useLive } from '../lib/live.js'
 import { href } from '../lib/route.js'
 import { Command, Facts, Failed, Icon, Loading, Meter, Section, Status, address } from '../parts/basics.js'
 import { Table } from '../parts/table.js'
+import { Tokens } from '../parts/tokens.js'
 import { Unavailable } from './audit.js'
 
 function Health() {
@@ -45,6 +46,8 @@ function Me() {
 export default function Server() {
   useTitle('Server')
   const { stats, status } = useLive()
+  const { data: known } = useData(() => me, [])
+  const isAdmin = known !== undefined && may('admin')
   if (!stats) return html`<h1>Server</h1>${status !== 'offline' && html`<${Loading} />`}`
   const { disk } = stats
   const whole = disk ? disk.used + disk.free : 0
@@ -65,7 +68,7 @@ export default function Server() {
     ]} /></div><//>
     <${Section} title="Jobs"><div class="panel">
       <${Facts} facts=${STATUSES.map(name => [html`<${Status} status=${name} />`, html`<span class="num">${count(stats.totals[name])}</span>`])} /></div><//>
-    <${Section} title="Settings"><${Settings} /><//>
+    ${isAdmin && html`<${Tokens} /><${Section} title="Settings"><${Settings} /><//>`}
     <${Section} title="For programs"><${Command} text=${`curl ${address}/stats`} />
       <p class="muted more">The same for Prometheus: <a href=${url('metrics')} target="_blank" rel="noopener">metrics</a></p><//>`
 }
