@@ -11,6 +11,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smol_str::SmolStr;
 
+use crate::certificate::Facts;
 use crate::error::excerpt;
 use crate::name::{QueueName, TokenName};
 use crate::number::opt_integer;
@@ -367,6 +368,60 @@ impl fmt::Debug for TokenId {
     }
 }
 
+/// A name in a certificate: `CN=worker-7` (the common name of its subject) or `URI=spiffe://example.org/worker` (one of its
+/// alternative names).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CertificateName(SmolStr);
+
+impl CertificateName {
+    /// The longest one, in bytes.
+    const MAX: usize = 255;
+
+    /// The names of a certificate, the most exact first. Those that cannot be names of callers are left out.
+    #[must_use]
+    pub fn all_of(facts: &Facts) -> Vec<Self> {
+        let uris = facts.uris.iter().map(|uri| format!("URI={uri}"));
+        let names = uris.chain(facts.common_name.iter().map(|name| format!("CN={name}")));
+        names.filter_map(|name| name.parse().ok()).collect()
+    }
+
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for CertificateName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = text.strip_prefix("CN=").or_else(|| text.strip_prefix("URI="));
+        match name {
+            Some(name) if name.is_empty() || name.trim() != name => {
+                Err(format!("`{}` names nothing after the `=`, or has spaces around the name", excerpt(text)))
+            }
+            Some(name) if name.chars().any(char::is_control) => {
+                Err("the name of a certificate has no control characters".to_owned())
+            }
+            Some(_) if text.len() > Self::MAX => {
+                Err(format!("the name of a certificate has at most {} bytes", Self::MAX))
+            }
+            Some(_) => Ok(Self(text.into())),
+            None => Err(format!(
+                "`{}` is no name of a certificate; write CN=NAME, or URI=spiffe://NAME",
+                excerpt(text)
+            )),
+        }
+    }
+}
+
+impl fmt::Display for CertificateName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 macro_rules! as_text {
     ($($T:ident)*) => {$(
         impl Serialize for $T {
@@ -382,7 +437,7 @@ macro_rules! as_text {
         }
     )*};
 }
-as_text!(QueuePattern Grant TokenId);
+as_text!(QueuePattern Grant TokenId CertificateName);
 
 /// `POST /tokens`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -399,6 +454,9 @@ pub struct NewToken {
     /// What it may do besides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<Grant>,
+    /// The certificate that its owner shows instead of a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateName>,
     /// When it ends, in milliseconds since the Unix epoch; absent: never.
     #[serde(default, deserialize_with = "opt_time", skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<u64>,
@@ -465,6 +523,12 @@ pub struct TokenView {
     pub role: Option<Role>,
     /// All that it allows.
     pub grants: Vec<Grant>,
+    /// The certificate that its owner shows instead of a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateName>,
+    /// Since when this certificate is refused. A token with a secret is gone once it is revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<u64>,
     /// In milliseconds since the Unix epoch, as all times here.
     pub created_at: u64,
     /// Who made it.
@@ -590,6 +654,18 @@ mod tests {
             (serde_json::json!({"name": "n", "role": "admin", "queues": ["a"]}), "as a whole"),
         ] {
             assert!(new(json).unwrap_err().contains(says), "{says}");
+        }
+    }
+
+    #[test]
+    fn certificates_have_names() {
+        for good in ["CN=worker-7", "CN=a b", "URI=spiffe://example.org/w"] {
+            assert_eq!(good.parse::<CertificateName>().unwrap().to_string(), good);
+        }
+        for bad in
+            ["", "worker-7", "CN=", "CN= x", "cn=x", "URI=", "CN=a\nb", &format!("CN={}", "x".repeat(300))]
+        {
+            assert!(bad.parse::<CertificateName>().is_err(), "{bad}");
         }
     }
 

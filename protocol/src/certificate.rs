@@ -19,6 +19,10 @@ const DAY: i64 = 86_400;
 pub struct Facts {
     /// Its names and addresses (subjectAltName).
     pub names: Vec<String>,
+    /// Its URIs (subjectAltName), such as those of SPIFFE.
+    pub uris: Vec<String>,
+    /// The common name of its subject.
+    pub common_name: Option<String>,
     /// Whether it is marked as a certificate authority.
     pub is_authority: bool,
     /// The start of its validity, in seconds since the Unix epoch.
@@ -39,7 +43,14 @@ impl Facts {
             GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
             _ => None,
         };
+        let uri = |name: &GeneralName<'_>| match name {
+            GeneralName::URI(uri) => Some((*uri).to_owned()),
+            _ => None,
+        };
+        let common_name = certificate.subject().iter_common_name().next();
         Some(Self {
+            uris: names.map(|names| names.iter().filter_map(uri).collect()).unwrap_or_default(),
+            common_name: common_name.and_then(|name| name.as_str().ok()).map(str::to_owned),
             names: names.map(|names| names.iter().filter_map(name).collect()).unwrap_or_default(),
             is_authority: certificate.is_ca(),
             not_before: certificate.validity().not_before.timestamp(),
@@ -123,7 +134,8 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
 }
 
 /// The day of a time in seconds since the Unix epoch.
-fn date(seconds: i64) -> String {
+#[must_use]
+pub fn date(seconds: i64) -> String {
     // Dates before 1970 or after 9999 cannot be shown.
     const LAST: u64 = 253_402_300_799;
     let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or_default().min(LAST));
@@ -138,8 +150,14 @@ mod tests {
     #[test]
     fn what_is_doubtful_about_a_certificate_is_said() {
         let day = |n: i64| n * DAY;
-        let facts =
-            Facts { names: Vec::new(), is_authority: false, not_before: day(100), not_after: day(200) };
+        let facts = Facts {
+            names: Vec::new(),
+            uris: Vec::new(),
+            common_name: None,
+            is_authority: false,
+            not_before: day(100),
+            not_after: day(200),
+        };
         for (now, doubt) in [
             (day(100), None),
             (day(186), None),

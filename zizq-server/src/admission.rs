@@ -10,8 +10,9 @@ use protocol::access::AccessToken;
 use tokio::time::sleep;
 
 use crate::access::{Marker, Registry};
-use crate::config::{Auth, Config};
+use crate::config::{At, Auth, Config};
 use crate::engine::command::access::UseTokens;
+use crate::http::tls::Tls;
 use crate::run::handle::{CallError, Handle};
 
 /// How often the engine is told which access tokens were used.
@@ -24,15 +25,16 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    /// Tells the registry how a server that listens on `address` lets callers in.
+    /// Tells the registry how the server lets callers in. `exposed`: an address of it that others than this machine reach.
     ///
     /// # Errors
     /// When nobody has said who may call, and others than this machine could; when the admin token cannot be read.
-    pub(crate) fn new(config: &Config, address: IpAddr, access: Arc<Registry>) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &Config, exposed: Option<&str>, access: Arc<Registry>) -> anyhow::Result<Self> {
         let marker = Marker::in_folder(&config.root_dir);
         let admin = AdminToken::of(config, access.clone());
         admin.read()?;
-        access.set_mode(mode(config, &marker, address.is_loopback(), &access)?);
+        access.set_mode(mode(config, &marker, exposed, &access)?);
+        access.set_strangers(config.tls.as_ref().map_or(&[], Tls::strangers));
         Ok(Self { marker, admin })
     }
 }
@@ -44,15 +46,22 @@ impl Admission {
 fn mode(
     config: &Config,
     marker: &Marker,
-    is_loopback: bool,
+    exposed: Option<&str>,
     access: &Registry,
 ) -> anyhow::Result<Option<bool>> {
     match config.callers.auth {
         Some(auth) => Ok(Some(auth == Auth::Required)),
-        None if marker.is_there() || (!is_loopback && access.asks()) => Ok(Some(true)),
-        None if is_loopback => Ok(None),
-        None => Err(anyhow::anyhow!(open_to_all(&config.host))),
+        None if asks_for_certificates(config) || marker.is_there() => Ok(Some(true)),
+        None => match exposed {
+            None => Ok(None),
+            Some(_) if access.asks() => Ok(Some(true)),
+            Some(exposed) => Err(anyhow::anyhow!(open_to_all(exposed))),
+        },
     }
+}
+
+fn asks_for_certificates(config: &Config) -> bool {
+    config.tls.as_ref().is_some_and(|tls| tls.tls_client_ca.is_some())
 }
 
 /// Refuses to start before anything is made, if that is sure already.
@@ -61,19 +70,29 @@ fn mode(
 /// As [`Admission::new`].
 pub(crate) fn foresee(config: &Config) -> anyhow::Result<()> {
     let marker = Marker::in_folder(&config.root_dir);
-    let is_elsewhere = config.host.parse::<IpAddr>().is_ok_and(|ip| !ip.is_loopback());
-    let may_have_tokens = marker.is_there() || AdminToken::path(config).is_some();
-    if is_elsewhere && config.callers.auth.is_none() && !may_have_tokens {
-        anyhow::bail!(open_to_all(&config.host));
+    let may_ask = marker.is_there() || AdminToken::path(config).is_some() || asks_for_certificates(config);
+    if config.callers.auth.is_some() || may_ask {
+        return Ok(());
     }
-    Ok(())
+    let of_listeners = config.listen.iter().filter(|listen| listen.trusts().is_none());
+    let of_listeners = of_listeners.filter_map(|listen| match &listen.at {
+        At::Port { host, .. } => Some(host),
+        At::File(_) => None,
+    });
+    let is_elsewhere =
+        |host: &&String| host.parse::<IpAddr>().is_ok_and(|ip| !ip.to_canonical().is_loopback());
+    match std::iter::once(&config.host).chain(of_listeners).find(is_elsewhere) {
+        Some(host) => Err(anyhow::anyhow!(open_to_all(host))),
+        None => Ok(()),
+    }
 }
 
 fn open_to_all(host: &str) -> String {
     format!(
         "{host} can be reached by others, and nothing would ask them who they are. Start the server with --auth required \
-         and make access tokens with `zizq-server token create`, or with --auth open if everybody who reaches it may do \
-         everything"
+         and make access tokens with `zizq-server token create`, or with --tls-client-ca and certificates (`zizq-server cert \
+         init` makes them), or with --auth open if everybody who reaches it may do everything; a listener of --listen may \
+         have a role instead"
     )
 }
 

@@ -19,6 +19,7 @@ mod histogram;
 mod http;
 mod job;
 mod jq;
+mod listeners;
 pub mod logging;
 mod logs;
 mod meter;

@@ -79,7 +79,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     // Installed before the start, because SIGHUP would otherwise end the process.
     let hangups = signal(SignalKind::hangup())?;
     let server = Server::start(config).await?;
-    let url = server.url()?;
+    let url = server.url().to_owned();
     announce(&url)?;
     let dashboard = config.has_pages().then(|| format!("{url}/ui/"));
     tracing::info!(url, dashboard, root_dir = %config.root_dir.display(), "listening");

@@ -1,14 +1,14 @@
 //! Starts the store, the engine and HTTP, and stops them without losing anything.
 
-use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::{TcpListener, TcpSocket, lookup_host};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use zizq_spans::Spans;
 
@@ -24,12 +24,13 @@ use crate::config::{Config, Limits};
 use crate::control;
 use crate::engine::command::jobs::CountJobs;
 use crate::engine::command::{Drain, Stop};
-use crate::http::connection::{self, Door, Host};
+use crate::http::connection::{self, Door, Entry, Host, Places};
 use crate::http::guard::Guard;
 use crate::http::memory::Memory;
 use crate::http::meters::Meters;
 use crate::http::tls::Acceptors;
 use crate::http::work::Work;
+use crate::listeners::{Bound, FileSocket, Listeners};
 use crate::logs::Logs;
 use crate::reader::Reader;
 use crate::run::handle::Handle;
@@ -39,10 +40,6 @@ use crate::store::disk::{self, DiskStore};
 use crate::store::{Store, StoreError};
 use crate::{notify, open_files};
 
-/// How many clients may be connecting at once; the next one has to retry a second later. The operating system may have
-/// a lower limit (`net.core.somaxconn`).
-const BACKLOG: u32 = 4_096;
-
 /// How often a draining server checks whether its workers are done.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
@@ -51,8 +48,11 @@ const MAX_CONTROLLERS: usize = 64;
 
 /// A server that is ready to serve.
 pub struct Server {
-    door: Door<TcpListener>,
-    control: Option<control::Socket>,
+    url: String,
+    ports: Vec<Door<TcpListener>>,
+    files: Vec<Door<FileSocket>>,
+    control: Option<Door<control::Socket>>,
+    tls: Option<Acceptors>,
     host: Host<Arc<App>>,
     admin: AdminToken,
     close: watch::Sender<bool>,
@@ -70,13 +70,12 @@ impl Server {
         let tls = config.tls.as_ref().map(Acceptors::read).transpose()?;
         admission::foresee(config)?;
         // Listen first, so that a mistyped host does not create a new folder.
-        let listener =
-            listen(&config.host, config.port).await.map_err(|error| cannot_listen(config, &error))?;
+        let listeners = Listeners::bind(config).await?;
         let mut store = make_store(config)?;
         let (core, down) = open_core(&mut store, config, seed()?)?;
         let (events, access) = (core.events().clone(), core.access().clone());
         let threads = core.meters().clone();
-        let admission = Admission::new(config, listener.local_addr()?.ip(), access.clone())?;
+        let admission = Admission::new(config, listeners.exposed().as_deref(), access.clone())?;
         let (firings, fired) = mpsc::channel(batching::MAX_FIRINGS);
         let (engine, thread) = writer::start(core, config.commit_modes(), firings, down)?;
         let logs = Logs::start(&config.root_dir.join("logs"), store.clone())?;
@@ -119,28 +118,26 @@ impl Server {
             heartbeat_ms: millis(config.heartbeat_interval),
             closing,
         });
-        let guard = guard(config, &listener, access)?;
         let memory = Memory::new(limits.max_body_size);
         audit::of_server(&app.logs, "start");
-        let host = Host { guard, memory, meters: transport, service: app };
-        let door = Door { listener, tls, max_connections };
+        let host = Host { memory, meters: transport, service: app };
         let (admin, drain_timeout) = (admission.admin, config.drain_timeout);
-        Ok(Self { door, control, host, admin, close, engine: thread, drain_timeout })
+        let places = Places::new(max_connections);
+        let (url, ports, files) = doors(listeners, config, tls.as_ref(), &access, &places);
+        let control = control.map(|listener| control_door(listener, access));
+        Ok(Self { url, ports, files, control, tls, host, admin, close, engine: thread, drain_timeout })
     }
 
     /// The URL of the server.
-    ///
-    /// # Errors
-    /// When the operating system does not report the address.
-    pub fn url(&self) -> std::io::Result<String> {
-        let scheme = if self.door.tls.is_some() { "https" } else { "http" };
-        Ok(format!("{scheme}://{}", self.door.listener.local_addr()?))
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// Returns the handle that reloads the certificate.
     #[must_use]
     pub fn reloader(&self) -> Reloader {
-        Reloader { tls: self.door.tls.clone(), admin: self.admin.clone() }
+        Reloader { tls: self.tls.clone(), admin: self.admin.clone() }
     }
 
     /// Serves until it is asked to stop, then lets the workers finish, unless it is asked again, and stops.
@@ -152,11 +149,22 @@ impl Server {
         let (engine, logs, spans) = (app.engine.clone(), app.logs.clone(), app.spans.clone());
         let closing = self.close.subscribe();
         let host = Arc::new(self.host);
-        let controlling = self.control.map(|listener| {
-            let door = Door { listener, tls: None, max_connections: MAX_CONTROLLERS };
-            tokio::spawn(connection::accept(door, host.clone(), closing.clone()))
-        });
-        let serving = tokio::spawn(connection::accept(self.door, host, closing));
+        let memory = host.memory.clone();
+        tokio::spawn(async move { memory.watch().await });
+        let mut serving = JoinSet::new();
+        for door in self.ports {
+            serving.spawn(connection::accept(door, host.clone(), closing.clone()));
+        }
+        for door in self.files {
+            serving.spawn(connection::accept(door, host.clone(), closing.clone()));
+        }
+        if let Some(door) = self.control {
+            serving.spawn(connection::accept(door, host.clone(), closing.clone()));
+        }
+        drop(host);
+        if let Some(tls) = self.tls {
+            tokio::spawn(tls.follow());
+        }
         tokio::spawn(notify::follow(engine.clone()));
         let mut watched = tokio::task::spawn_blocking(|| self.engine.join());
         tokio::select! {
@@ -170,9 +178,8 @@ impl Server {
         }
         let stopping = engine.ask(Stop).await;
         self.close.send_replace(true);
-        serving.await.context("the listener failed")?;
-        if let Some(controlling) = controlling {
-            controlling.await.context("the control socket failed")?;
+        while let Some(ended) = serving.join_next().await {
+            ended.context("a listener failed")?;
         }
         audit::of_server(&logs, "stop");
         logs.stop().await;
@@ -199,13 +206,8 @@ impl Reloader {
             Ok(false) => {}
             Err(error) => tracing::error!("the old admin token stays in use: {error:#}"),
         }
-        match self.tls.as_ref().map(Acceptors::read_again) {
-            Some(Ok(())) => {
-                tracing::info!("certificate and key reloaded; new connections use them");
-            }
-            Some(Err(error)) => {
-                tracing::error!("cannot reload the certificate; the old one stays in use: {error:#}");
-            }
+        match &self.tls {
+            Some(tls) => tls.reload(),
             None if self.admin.is_given() => {}
             None => tracing::info!(
                 "nothing to reload: only TLS certificates and the admin token are, and this server has neither"
@@ -214,25 +216,37 @@ impl Reloader {
     }
 }
 
-fn cannot_listen(config: &Config, error: &std::io::Error) -> anyhow::Error {
-    let (host, port) = (&config.host, config.port);
-    let hint = match error.kind() {
-        ErrorKind::AddrInUse => {
-            "; something else listens there: stop it, or choose another port with --port (0: a free one)"
-        }
-        ErrorKind::PermissionDenied => "; choose another port with --port, such as one above 1023",
-        _ => "",
-    };
-    anyhow::anyhow!("cannot listen on {host} port {port}: {error}{hint}")
+/// What serves each listener, and the URL of the first.
+fn doors(
+    listeners: Listeners,
+    config: &Config,
+    tls: Option<&Acceptors>,
+    access: &Arc<Registry>,
+    places: &Places,
+) -> (String, Vec<Door<TcpListener>>, Vec<Door<FileSocket>>) {
+    let Listeners { main, ports, files } = listeners;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let url = main.address.map(|address| format!("{scheme}://{address}")).unwrap_or_default();
+    ports.iter().for_each(|bound| bound.announce(tls.is_some()));
+    files.iter().for_each(|bound| bound.announce(false));
+    fn door<L>(bound: Bound<L>, entry: Arc<Entry>, places: &Places) -> Door<L> {
+        Door { listener: bound.listener, entry, places: places.clone() }
+    }
+    let ports = std::iter::once(main).chain(ports).map(|bound| {
+        let entry = bound.entry(config, tls, access);
+        door(bound, entry, places)
+    });
+    let files = files.into_iter().map(|bound| {
+        let entry = bound.entry(config, None, access);
+        door(bound, entry, places)
+    });
+    (url, ports.collect(), files.collect())
 }
 
-/// Builds the guard; the name in --host is one of the server's own.
-fn guard(config: &Config, listener: &TcpListener, access: Arc<Registry>) -> std::io::Result<Guard> {
-    let mut hosts = config.callers.allowed_host.clone();
-    hosts.extend(config.host.parse());
-    let callers = &config.callers;
-    let guard = Guard::new(listener.local_addr()?.ip(), hosts, callers.cors_origin.clone(), access);
-    Ok(guard.below(callers.path_prefix.clone()))
+fn control_door(listener: control::Socket, access: Arc<Registry>) -> Door<control::Socket> {
+    let guard = Guard::new(None, false, Vec::new(), Vec::new(), access);
+    let entry = Entry { tls: None, guard, trusted: None, only: None };
+    Door { listener, entry: Arc::new(entry), places: Places::new(MAX_CONTROLLERS) }
 }
 
 /// The control socket. Where none can be made in the folder, the server does without.
@@ -246,20 +260,6 @@ fn control_socket(config: &Config) -> anyhow::Result<Option<control::Socket>> {
             Ok(None)
         }
     }
-}
-
-/// Listens on the first usable address of the host.
-async fn listen(host: &str, port: u16) -> std::io::Result<TcpListener> {
-    let mut refused = None;
-    for address in lookup_host((host, port)).await? {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        socket.set_reuseaddr(true)?;
-        match socket.bind(address).and_then(|()| socket.listen(BACKLOG)) {
-            Ok(listener) => return Ok(listener),
-            Err(error) => refused = Some(error),
-        }
-    }
-    Err(refused.unwrap_or_else(|| std::io::Error::other("the host has no address")))
 }
 
 /// Where the engine's random numbers begin.

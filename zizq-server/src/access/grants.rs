@@ -1,6 +1,6 @@
 //! What a caller may do where, ready to be asked.
 
-use protocol::access::{Grant, QueuePattern, Verb};
+use protocol::access::{Grant, QueuePattern, Role, Verb};
 
 use super::Scope;
 
@@ -19,6 +19,12 @@ impl Grants {
             Scope::of(&of_verb.map(|grant| grant.queues.clone()).collect::<Vec<QueuePattern>>())
         };
         Self(Verb::ALL.map(scope))
+    }
+
+    /// Everything that one of these roles may do, in all queues.
+    pub(crate) fn of_roles(roles: &[Role]) -> Self {
+        let verbs = roles.iter().flat_map(|role| role.verbs());
+        Self::of(&verbs.map(|verb| Grant { verb: *verb, queues: QueuePattern::ALL }).collect::<Vec<_>>())
     }
 
     /// The queues in which this may be done.

@@ -1,9 +1,10 @@
 //! Who calls, and what they may do.
 //!
-//! A caller is known by its connection (the control socket) or by what it shows with each request (an access token). Either
-//! way it becomes an [`Access`]: an identity with grants. Another way to know callers is one more [`Kind`], and one more
-//! place that fills in a [`Party`].
+//! A caller is known by its connection (the control socket, its certificate, a listener with a role) or by what it shows with
+//! each request (an access token). Either way it becomes an [`Access`]: an identity with grants. Another way to know callers is
+//! one more [`Kind`], and one more place that fills in a [`Party`].
 
+mod certificate;
 mod grants;
 mod marker;
 mod party;
@@ -19,10 +20,11 @@ use std::sync::{Arc, LazyLock};
 use protocol::access::Role;
 use smol_str::SmolStr;
 
+pub(crate) use certificate::Certificate;
 pub(crate) use grants::Grants;
 pub(crate) use marker::Marker;
-pub(crate) use party::Party;
-pub(crate) use record::{Digest, OldSecret, TokenRecord};
+pub(crate) use party::{Only, Party};
+pub(crate) use record::{Credential, Digest, OldSecret, TokenRecord};
 pub(crate) use registry::{Denied, Registry, Tokens};
 pub use scope::Scope;
 pub(crate) use session::Session;
@@ -39,6 +41,10 @@ pub(crate) enum Kind {
     Local,
     /// By an access token.
     Token,
+    /// By the certificate of its connection.
+    Certificate,
+    /// By the listener that it reached: whoever does is trusted so far.
+    Listener,
 }
 
 impl Kind {
@@ -47,6 +53,8 @@ impl Kind {
             Self::Open => "open",
             Self::Local => "local",
             Self::Token => "token",
+            Self::Certificate => "certificate",
+            Self::Listener => "listener",
         }
     }
 }
@@ -78,6 +86,12 @@ impl Identity {
         OPEN.clone()
     }
 
+    /// Whoever comes in by a listener with a role.
+    pub(crate) fn of_listener(name: &str, role: Role) -> Self {
+        let grants = Grants::of_roles(&[role]);
+        Self { role: Some(role), ..Self::new(Kind::Listener, name.into(), name.into(), grants) }
+    }
+
     /// A user of this machine who may do everything.
     pub(crate) fn local(uid: u32) -> Self {
         Self::new(Kind::Local, smol_str::format_smolstr!("{uid}"), "control socket".into(), Grants::all())
@@ -105,7 +119,7 @@ pub(crate) struct Access {
     session: Option<Session>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Proof {
     /// Nothing: the server asks nobody.
     None,
@@ -113,6 +127,8 @@ enum Proof {
     Connection,
     /// The secret with this digest.
     Secret(Digest),
+    /// This certificate.
+    Certificate(Certificate),
 }
 
 impl Access {
@@ -125,9 +141,10 @@ impl Access {
         Self { identity: Arc::new(identity), proof: Proof::Connection, session: None }
     }
 
-    /// The public id of the caller's token, if that is how it is known.
-    pub(crate) fn token(&self) -> Option<&SmolStr> {
-        (self.identity.kind == Kind::Token).then_some(&self.identity.id)
+    /// What tells the caller from others, where there are others.
+    pub(crate) fn holder(&self) -> Option<&SmolStr> {
+        let is_one_of_many = matches!(self.identity.kind, Kind::Token | Kind::Certificate | Kind::Listener);
+        is_one_of_many.then_some(&self.identity.id)
     }
 
     /// Whether the server asked the caller who it is.

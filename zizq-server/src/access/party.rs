@@ -5,22 +5,51 @@ use std::sync::{Mutex, PoisonError};
 use http::HeaderValue;
 use subtle::ConstantTimeEq;
 
-use super::Access;
+use super::{Access, Certificate};
+
+/// What a listener serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Only {
+    /// The metrics.
+    Metrics,
+    /// The calls of programs.
+    Api,
+    /// The pages, and the calls that they make for people.
+    Ui,
+}
+
+impl Only {
+    /// As it is written.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Metrics => "metrics",
+            Self::Api => "api",
+            Self::Ui => "ui",
+        }
+    }
+}
 
 /// What is known of the other end of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Party {
     /// Who it is for sure, whatever its requests say.
     certain: Option<Access>,
+    /// Who it is if its requests show nothing.
+    trusted: Option<Access>,
+    /// What it has shown when it connected.
+    certificate: Option<Certificate>,
     /// Whether its connection is encrypted.
     pub is_tls: bool,
+    /// What the listener serves that it reached; none: everything.
+    pub only: Option<Only>,
     /// What it last showed, so that the same need not be looked up again.
     seen: Mutex<Option<Seen>>,
 }
 
 #[derive(Debug)]
 struct Seen {
-    header: HeaderValue,
+    /// None: nothing but the connection.
+    header: Option<HeaderValue>,
     /// Of the registry at that time.
     generation: u64,
     access: Access,
@@ -29,29 +58,48 @@ struct Seen {
 impl Party {
     /// A connection whose other end is known.
     pub(crate) fn certain(access: Access) -> Self {
-        Self { certain: Some(access), is_tls: false, seen: Mutex::default() }
+        Self { certain: Some(access), ..Self::default() }
     }
 
-    /// A connection over TLS.
-    pub(crate) fn over_tls() -> Self {
-        Self { is_tls: true, ..Self::default() }
+    /// A connection by a listener that trusts whoever reaches it so far, and serves only this.
+    #[must_use]
+    pub(crate) fn by_listener(self, trusted: Option<Access>, only: Option<Only>) -> Self {
+        Self { trusted, only, ..self }
+    }
+
+    /// A connection over TLS, and the certificate of its other end.
+    #[must_use]
+    pub(crate) fn over_tls(self, certificate: Option<Certificate>) -> Self {
+        Self { is_tls: true, certificate, ..self }
     }
 
     pub(crate) const fn is_certainly(&self) -> Option<&Access> {
         self.certain.as_ref()
     }
 
+    pub(super) const fn trusted(&self) -> Option<&Access> {
+        self.trusted.as_ref()
+    }
+
+    pub(super) const fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
+    }
+
     /// What the same header gave before.
-    pub(super) fn recall(&self, header: &HeaderValue, generation: u64) -> Option<Access> {
+    pub(super) fn recall(&self, header: Option<&HeaderValue>, generation: u64) -> Option<Access> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = seen.as_ref().filter(|seen| seen.generation == generation)?;
         // Behind a proxy, several callers may share a connection.
-        let same: bool = seen.header.as_bytes().ct_eq(header.as_bytes()).into();
+        let same = match (&seen.header, header) {
+            (Some(seen), Some(header)) => seen.as_bytes().ct_eq(header.as_bytes()).into(),
+            (None, None) => true,
+            _ => false,
+        };
         same.then(|| seen.access.clone())
     }
 
-    pub(super) fn remember(&self, header: &HeaderValue, generation: u64, access: &Access) {
-        let seen = Seen { header: header.clone(), generation, access: access.clone() };
+    pub(super) fn remember(&self, header: Option<&HeaderValue>, generation: u64, access: &Access) {
+        let seen = Seen { header: header.cloned(), generation, access: access.clone() };
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
     }
 }

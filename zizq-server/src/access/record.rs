@@ -1,6 +1,6 @@
 //! What is stored of an access token.
 
-use protocol::access::{Grant, Role, TokenId, TokenView};
+use protocol::access::{CertificateName, Grant, Role, TokenId, TokenView};
 use protocol::name::TokenName;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -14,7 +14,7 @@ use super::DAY_MS;
 pub(crate) struct Digest([u8; 32]);
 
 impl Digest {
-    pub(super) const fn bytes(&self) -> &[u8; 32] {
+    pub(crate) const fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
@@ -31,14 +31,23 @@ pub(crate) struct OldSecret {
     pub until: u64,
 }
 
+/// What an access token is recognised by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Credential {
+    /// By what its owner knows.
+    Secret { digest: Digest, old: Option<OldSecret> },
+    /// By a certificate that one of the authorities of `--tls-client-ca` has signed. A revoked one is kept, in milliseconds
+    /// since the Unix epoch: as one that nobody knows it would have the rights of strangers again.
+    Certificate { name: CertificateName, revoked_at: Option<u64> },
+}
+
 /// An access token, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenRecord {
     pub name: TokenName,
     pub role: Option<Role>,
     pub grants: Vec<Grant>,
-    pub(crate) digest: Digest,
-    pub(crate) old: Option<OldSecret>,
+    pub(crate) credential: Credential,
     /// In milliseconds since the Unix epoch.
     pub created_at: u64,
     pub created_by: String,
@@ -48,18 +57,40 @@ pub struct TokenRecord {
 }
 
 impl TokenRecord {
+    /// The certificate that it is known by.
+    pub(crate) fn certificate(&self) -> Option<&CertificateName> {
+        match &self.credential {
+            Credential::Certificate { name, .. } => Some(name),
+            Credential::Secret { .. } => None,
+        }
+    }
+
+    /// Since when its certificate is refused.
+    pub(crate) fn revoked_at(&self) -> Option<u64> {
+        match self.credential {
+            Credential::Certificate { revoked_at, .. } => revoked_at,
+            Credential::Secret { .. } => None,
+        }
+    }
+
     /// As it is shown.
     pub(crate) fn view(&self, id: &TokenId, now: u64) -> TokenView {
+        let old = match self.credential {
+            Credential::Secret { old, .. } => old,
+            Credential::Certificate { .. } => None,
+        };
         TokenView {
             id: id.clone(),
             name: self.name.clone(),
             role: self.role,
             grants: self.grants.clone(),
+            certificate: self.certificate().cloned(),
+            revoked_at: self.revoked_at(),
             created_at: self.created_at,
             created_by: self.created_by.clone(),
             expires_at: self.expires_at,
             last_used_at: (self.used_on > 0).then(|| u64::from(self.used_on) * DAY_MS),
-            old_secret_until: self.old.map(|old| old.until).filter(|until| *until > now),
+            old_secret_until: old.map(|old| old.until).filter(|until| *until > now),
             token: None,
         }
     }

@@ -9,13 +9,14 @@ use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
-use protocol::access::{AccessToken, InvalidToken, Role, TokenId};
+use http::header::{AUTHORIZATION, HeaderValue};
+use protocol::access::{AccessToken, CertificateName, InvalidToken, Role, TokenId};
+use smol_str::SmolStr;
 use tokio::sync::watch;
 
 use super::session::{self, Cookie, Session};
 use super::throttle::Throttle;
-use super::{Access, Digest, Grants, Identity, Kind, Party, Proof, TokenRecord};
+use super::{Access, Certificate, Credential, Digest, Grants, Identity, Kind, Party, Proof, TokenRecord};
 use crate::caller::Caller;
 use crate::clock;
 use crate::hash::HashMap;
@@ -32,7 +33,7 @@ pub struct Tokens {
 }
 
 /// Why a caller is not let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Denied {
     #[error(
         "this server asks for an access token: send it as `Authorization: Bearer TOKEN`; whoever runs the server makes one \
@@ -49,6 +50,13 @@ pub(crate) enum Denied {
     Unknown,
     #[error("Authorization: the access token has expired")]
     Expired,
+    #[error(
+        "the certificate {0} is valid, but this server does not know its owner; whoever runs the server says who that is with \
+         `zizq-server token create NAME --certificate {0}`"
+    )]
+    Stranger(SmolStr),
+    #[error("the certificate {0} no longer counts here: it was revoked, or has expired")]
+    Certificate(SmolStr),
 }
 
 /// All callers that are known.
@@ -65,15 +73,25 @@ pub struct Registry {
     strangers: Mutex<(u64, u64)>,
 }
 
-#[derive(Debug, Default)]
-struct Directory {
-    generation: u64,
+/// What everything else follows from.
+#[derive(Debug, Clone, Default)]
+struct Given {
     /// What the server was told; none: it asks as soon as there has been a token.
     mode: Option<bool>,
     tokens: Tokens,
     /// The token that was given as a file.
     of_file: Option<Digest>,
+    /// What owners of certificates may do whom nobody has named.
+    strangers: Vec<Role>,
+}
+
+#[derive(Debug, Default)]
+struct Directory {
+    generation: u64,
+    given: Given,
     by_digest: HashMap<Digest, Entry>,
+    /// All certificates that have been named; those that were revoked are over since 1970.
+    by_certificate: HashMap<CertificateName, Entry>,
 }
 
 #[derive(Debug, Clone)]
@@ -98,9 +116,59 @@ impl Default for Registry {
 
 impl Directory {
     fn asks(&self) -> bool {
-        self.mode.unwrap_or_else(|| {
-            self.tokens.key.is_some() || !self.tokens.all.is_empty() || self.of_file.is_some()
-        })
+        let Given { mode, tokens, of_file, .. } = &self.given;
+        mode.unwrap_or_else(|| tokens.key.is_some() || !tokens.all.is_empty() || of_file.is_some())
+    }
+
+    /// The caller that a header is about.
+    fn secret(&self, header: &HeaderValue) -> Result<Access, Denied> {
+        let secret = secret_of(header.as_bytes())?;
+        let digest = Digest::of(&secret);
+        let Some(entry) = self.by_digest.get(&digest) else {
+            // A token of any other server fits its own checksum.
+            secret.parse::<AccessToken>()?;
+            return Err(Denied::Unknown);
+        };
+        Ok(Access { identity: entry.identity.clone(), proof: Proof::Secret(digest), session: None })
+    }
+
+    /// The owner of a certificate.
+    fn owner(&self, certificate: &Certificate) -> Option<&Entry> {
+        certificate.names().iter().find_map(|name| self.by_certificate.get(name))
+    }
+
+    /// The caller that shows nothing but its connection.
+    fn connected(&self, party: &Party) -> Result<Access, Denied> {
+        if let Some(trusted) = party.trusted() {
+            return Ok(trusted.clone());
+        }
+        let certificate = party.certificate().ok_or(Denied::Missing)?;
+        let identity = match self.owner(certificate) {
+            Some(entry) => entry.identity.clone(),
+            None if self.given.strangers.is_empty() => return Err(Denied::Stranger(certificate.shown())),
+            None => {
+                let (name, grants) = (certificate.shown(), Grants::of_roles(&self.given.strangers));
+                Arc::new(Identity::new(Kind::Certificate, name.clone(), name, grants))
+            }
+        };
+        Ok(Access { identity, proof: Proof::Certificate(certificate.clone()), session: None })
+    }
+
+    /// Until when a permission lasts, in milliseconds since the Unix epoch; `u64::MAX`: forever.
+    fn until(&self, access: &Access) -> u64 {
+        match &access.proof {
+            Proof::Connection => u64::MAX,
+            Proof::None if self.asks() => 0,
+            Proof::None => u64::MAX,
+            Proof::Secret(digest) => self.by_digest.get(digest).map_or(0, |entry| entry.until),
+            Proof::Certificate(certificate) => match self.owner(certificate) {
+                Some(entry) if entry.identity.id == access.identity.id => entry.until.min(certificate.until),
+                // Somebody has said who this is since.
+                Some(_) => 0,
+                None if access.identity.id == certificate.shown() => certificate.until,
+                None => 0,
+            },
+        }
     }
 
     /// The caller of a browser's session.
@@ -120,29 +188,37 @@ impl Directory {
 
     /// What the sessions of a token are signed with, besides its digest.
     fn key<'a>(&'a self, digest: &'a Digest) -> &'a [u8; 32] {
-        self.tokens.key.as_ref().unwrap_or_else(|| digest.bytes())
+        self.given.tokens.key.as_ref().unwrap_or_else(|| digest.bytes())
     }
 
     /// Fills the map from the rest. What is known of the last use of a token is taken over.
     fn index(mut self, before: &Self) -> Self {
         let known: HashMap<&str, &Arc<Identity>> =
-            before.by_digest.values().map(|entry| (entry.identity.id.as_str(), &entry.identity)).collect();
-        for (id, record) in &self.tokens.all {
+            before.identities().map(|identity| (identity.id.as_str(), identity)).collect();
+        for (id, record) in &self.given.tokens.all {
             let grants = Grants::of(&record.grants);
-            let mut identity =
-                Identity::new(Kind::Token, id.as_str().into(), record.name.as_str().into(), grants);
+            let kind = record.certificate().map_or(Kind::Token, |_| Kind::Certificate);
+            let mut identity = Identity::new(kind, id.as_str().into(), record.name.as_str().into(), grants);
             identity.role = record.role;
             let used_on = known.get(id.as_str()).map_or(0, |identity| identity.used_on());
             *identity.used_on.get_mut() = record.used_on.max(used_on);
             let identity = Arc::new(identity);
             let until = record.expires_at.unwrap_or(u64::MAX);
-            if let Some(old) = record.old {
-                let until = until.min(old.until);
-                self.by_digest.insert(old.digest, Entry { identity: identity.clone(), until });
+            match &record.credential {
+                Credential::Certificate { name, revoked_at } => {
+                    let until = if revoked_at.is_some() { 0 } else { until };
+                    self.by_certificate.insert(name.clone(), Entry { identity, until });
+                }
+                Credential::Secret { digest, old } => {
+                    if let Some(old) = old {
+                        let until = until.min(old.until);
+                        self.by_digest.insert(old.digest, Entry { identity: identity.clone(), until });
+                    }
+                    self.by_digest.insert(*digest, Entry { identity, until });
+                }
             }
-            self.by_digest.insert(record.digest, Entry { identity, until });
         }
-        if let Some(digest) = self.of_file {
+        if let Some(digest) = self.given.of_file {
             let mut identity = Identity::new(
                 Kind::Token,
                 "admin-token".into(),
@@ -157,6 +233,11 @@ impl Directory {
 }
 
 impl Directory {
+    /// Everybody who is known by name.
+    fn identities(&self) -> impl Iterator<Item = &Arc<Identity>> {
+        self.by_digest.values().chain(self.by_certificate.values()).map(|entry| &entry.identity)
+    }
+
     fn cookie(&self, access: &Access, session: Session, is_tls: bool) -> Option<String> {
         let Proof::Secret(digest) = access.proof else { return None };
         let value = session::sign(self.key(&digest), &access.identity.id, session, &digest)?;
@@ -167,42 +248,33 @@ impl Directory {
 }
 
 impl Registry {
-    fn replace(&self, change: impl Fn(&Directory) -> Directory) {
+    fn replace(&self, change: impl Fn(&mut Given)) {
         self.directory.rcu(|before| {
-            let next = change(before);
-            Directory { generation: before.generation + 1, ..next.index(before) }
+            let mut given = before.given.clone();
+            change(&mut given);
+            Directory { given, generation: before.generation + 1, ..Directory::default() }.index(before)
         });
         self.changed.send_replace(self.directory.load().generation);
     }
 
     /// Takes in the tokens of the engine.
     pub(crate) fn publish(&self, tokens: &Tokens) {
-        self.replace(|before| Directory {
-            mode: before.mode,
-            of_file: before.of_file,
-            tokens: tokens.clone(),
-            ..Directory::default()
-        });
+        self.replace(|given| given.tokens = tokens.clone());
     }
 
     /// Sets whether callers are asked who they are; none: as soon as there has been a token.
     pub(crate) fn set_mode(&self, asks: Option<bool>) {
-        self.replace(|before| Directory {
-            mode: asks,
-            of_file: before.of_file,
-            tokens: before.tokens.clone(),
-            ..Directory::default()
-        });
+        self.replace(|given| given.mode = asks);
+    }
+
+    /// Sets what owners of valid certificates may do whom nobody has named. Without a role they are denied.
+    pub(crate) fn set_strangers(&self, roles: &[Role]) {
+        self.replace(|given| given.strangers = roles.to_vec());
     }
 
     /// Sets the secret that was given as a file.
     pub(crate) fn set_file(&self, secret: Option<&str>) {
-        self.replace(|before| Directory {
-            mode: before.mode,
-            of_file: secret.map(Digest::of),
-            tokens: before.tokens.clone(),
-            ..Directory::default()
-        });
+        self.replace(|given| given.of_file = secret.map(Digest::of));
     }
 
     /// Whether callers are asked who they are.
@@ -220,30 +292,31 @@ impl Registry {
         }
         let directory = self.directory.load();
         if !directory.asks() {
-            return Ok(Access::open());
+            return Ok(party.trusted().cloned().unwrap_or_else(Access::open));
         }
-        let Some(header) = headers.get(AUTHORIZATION) else { return directory.session(party, headers) };
+        let header = headers.get(AUTHORIZATION);
+        if header.is_none()
+            && let Ok(access) = directory.session(party, headers)
+        {
+            return Ok(access);
+        }
         let access = match party.recall(header, directory.generation) {
             Some(access) => access,
             None => {
-                let secret = secret_of(header.as_bytes())?;
-                let digest = Digest::of(&secret);
-                let Some(entry) = directory.by_digest.get(&digest) else {
-                    // A token of any other server fits its own checksum.
-                    secret.parse::<AccessToken>()?;
-                    return Err(Denied::Unknown);
+                let access = match header {
+                    Some(header) => directory.secret(header)?,
+                    None => directory.connected(party)?,
                 };
-                let access =
-                    Access { identity: entry.identity.clone(), proof: Proof::Secret(digest), session: None };
                 party.remember(header, directory.generation, &access);
                 access
             }
         };
         let now = clock::now().wall;
-        if let Proof::Secret(digest) = access.proof
-            && directory.by_digest.get(&digest).is_none_or(|entry| entry.until <= now)
-        {
-            return Err(Denied::Expired);
+        if directory.until(&access) <= now {
+            return Err(match access.proof {
+                Proof::Certificate(certificate) => Denied::Certificate(certificate.shown()),
+                _ => Denied::Expired,
+            });
         }
         if access.identity.note_use(now) {
             self.is_used.store(true, Ordering::Relaxed);
@@ -296,13 +369,7 @@ impl Registry {
 
     /// When a permission ends by itself, in milliseconds since the Unix epoch; none: never.
     pub(crate) fn expires_at(&self, access: &Access) -> Option<u64> {
-        let Proof::Secret(digest) = access.proof else { return None };
-        self.directory
-            .load()
-            .by_digest
-            .get(&digest)
-            .map(|entry| entry.until)
-            .filter(|until| *until < u64::MAX)
+        Some(self.directory.load().until(access)).filter(|until| *until < u64::MAX)
     }
 
     /// The digests of all secrets that are known.
@@ -311,11 +378,17 @@ impl Registry {
         self.directory.load().by_digest.keys().copied().collect()
     }
 
+    /// All certificates that have been named, and whether they were revoked.
+    #[cfg(test)]
+    pub(crate) fn certificates(&self) -> BTreeMap<CertificateName, bool> {
+        let directory = self.directory.load();
+        directory.by_certificate.iter().map(|(name, entry)| (name.clone(), entry.until == 0)).collect()
+    }
+
     /// The day of the last use of a token; 0: never.
     pub(crate) fn used_on(&self, id: &str) -> u32 {
         let directory = self.directory.load();
-        let entry = directory.by_digest.values().find(|entry| entry.identity.id == id);
-        entry.map_or(0, |entry| entry.identity.used_on())
+        directory.identities().find(|identity| identity.id == id).map_or(0, |identity| identity.used_on())
     }
 
     /// Waits until a permission has ended: its token was revoked, replaced or has expired, or callers are asked now who
@@ -324,20 +397,7 @@ impl Registry {
         let mut changed = self.changed.subscribe();
         loop {
             let now = clock::now().wall;
-            let until = {
-                let directory = self.directory.load();
-                match access.proof {
-                    Proof::Connection => u64::MAX,
-                    Proof::None => {
-                        if directory.asks() {
-                            0
-                        } else {
-                            u64::MAX
-                        }
-                    }
-                    Proof::Secret(digest) => directory.by_digest.get(&digest).map_or(0, |entry| entry.until),
-                }
-            };
+            let until = self.directory.load().until(access);
             if until <= now {
                 return;
             }
@@ -350,10 +410,13 @@ impl Registry {
     }
 
     /// Notes that a caller was denied. Returns how long it must wait for the answer.
-    pub(crate) fn denied(&self, caller: Caller, why: Denied) -> Duration {
+    pub(crate) fn denied(&self, caller: Caller, why: &Denied) -> Duration {
         self.failures.fetch_add(1, Ordering::Relaxed);
         // Whoever shows nothing has guessed nothing.
-        if why == Denied::Missing { Duration::ZERO } else { self.throttle.failed(caller, clock::now().up) }
+        match why {
+            Denied::Missing | Denied::Stranger(_) | Denied::Certificate(_) => Duration::ZERO,
+            _ => self.throttle.failed(caller, clock::now().up),
+        }
     }
 
     /// How many calls were denied.
@@ -367,8 +430,7 @@ impl Registry {
             return Vec::new();
         }
         let directory = self.directory.load();
-        let identities = directory.by_digest.values().map(|entry| &entry.identity);
-        identities.filter_map(|one| Some((one.id.parse().ok()?, one.used_on()))).collect()
+        directory.identities().filter_map(|one| Some((one.id.parse().ok()?, one.used_on()))).collect()
     }
 }
 

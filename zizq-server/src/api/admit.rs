@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::App;
 use super::refusal::no_job;
 use super::route::{Reach, Right, Route};
-use crate::access::{Access, Denied, Scope};
+use crate::access::{Access, Denied, Only, Scope};
 use crate::engine::command::crons::GetCron;
 use crate::engine::command::jobs::FindHolders;
 use crate::http::reply::Refusal;
@@ -30,12 +30,13 @@ const NAMES_OF_SECRETS: [&str; 6] = ["token", "access_token", "auth", "api_key",
 /// none of its business.
 pub(super) async fn admit(app: &App, request: &mut Request, route: &'static Route) -> Result<(), Refusal> {
     refuse_secret_in_url(request)?;
+    elsewhere(request, route)?;
     if route.right == Right::Anyone {
         return Ok(());
     }
     match app.access.identify(&request.party, &request.parts.headers) {
         Ok(access) => request.access = Some(access),
-        Err(why) => return Err(denied(app, request, why).await),
+        Err(why) => return Err(denied(app, request, &why).await),
     }
     let Some(verb) = route.right.verb() else { return Ok(()) };
     let looks =
@@ -49,6 +50,23 @@ pub(super) async fn admit(app: &App, request: &mut Request, route: &'static Rout
     }
     request.scope = scope.clone();
     reach(app, request, route.reach, verb, &scope).await
+}
+
+/// Refuses what the listener does not serve.
+fn elsewhere(request: &Request, route: &Route) -> Result<(), Refusal> {
+    let Some(only) = request.party.only else { return Ok(()) };
+    let (is_page, is_metrics) = (route.path.starts_with("/ui/"), route.path == "/metrics");
+    let is_probe = route.right == Right::Anyone && !is_page;
+    let is_served = match only {
+        Only::Metrics => is_metrics,
+        Only::Api => !is_page && !is_metrics,
+        Only::Ui => !is_metrics && route.right != Right::To(Verb::Work),
+    };
+    if is_served || is_probe {
+        return Ok(());
+    }
+    let error = format!("this address serves other calls only (--listen ...,only={})", only.as_str());
+    Err(Refusal::not_found(error))
 }
 
 /// Refuses an access token in the URL: logs, histories and the pages that are visited next would see it.
@@ -68,7 +86,7 @@ fn refuse_secret_in_url(request: &Request) -> Result<(), Refusal> {
     Ok(())
 }
 
-pub(super) async fn denied(app: &App, request: &Request, why: Denied) -> Refusal {
+pub(super) async fn denied(app: &App, request: &Request, why: &Denied) -> Refusal {
     let wait = app.access.denied(request.caller(), why);
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
@@ -85,7 +103,7 @@ pub(super) fn unauthorized(error: impl Into<String>) -> Refusal {
 /// The permission ended while the call was carried out.
 pub(super) fn ended(access: &Access) -> Refusal {
     unauthorized(match access.is_proved() {
-        true => "the access token has ended: it was revoked, replaced, or has expired",
+        true => "the access token or certificate has ended: it was revoked, replaced, or has expired",
         false => "this server asks for access tokens from now on",
     })
 }
@@ -173,7 +191,7 @@ pub(super) async fn queue_of(app: &App, id: JobId) -> Result<Option<QueueName>, 
 
 /// Whether the caller holds the job in the path.
 pub(super) async fn holds(app: &App, request: &Request) -> Result<bool, Refusal> {
-    let Some(token) = request.access().and_then(Access::token) else { return Ok(false) };
+    let Some(token) = request.access().and_then(Access::holder) else { return Ok(false) };
     let Ok(id) = request.job_id() else { return Ok(false) };
     let holders = app.engine.ask(FindHolders(vec![id])).await?;
     Ok(holders.iter().any(|holder| holder.about.by.as_ref() == Some(token)))

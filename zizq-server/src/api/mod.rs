@@ -53,7 +53,7 @@ use protocol::media::Format;
 use tokio::sync::watch;
 use zizq_spans::Spans;
 
-use crate::access::{Marker, Registry};
+use crate::access::{Marker, Only, Registry};
 use crate::batching::Batcher;
 use crate::board::Board;
 use crate::config::{Limits, MetricsFlags, Setting};
@@ -116,6 +116,11 @@ impl Service for Arc<App> {
 }
 
 impl App {
+    /// Whether there is a dashboard where the caller came in.
+    fn shows_pages(&self, request: &Request) -> bool {
+        self.has_pages && request.party.only.is_none_or(|only| only == Only::Ui)
+    }
+
     /// Answers a request. The row of its route says how to treat the rest of it.
     async fn answer_matched(
         self: &Arc<Self>,
@@ -124,7 +129,7 @@ impl App {
         body: &mut Upload<Incoming>,
     ) -> Answer {
         request.held_mut().check()?;
-        if self.has_pages
+        if self.shows_pages(request)
             && let Some(page) = ui::page(request)
         {
             return page;

@@ -61,7 +61,7 @@ fn fingerprint(request: &Request) -> Result<u128, Refusal> {
         hash.update(&[0]);
     }
     // Nobody gets the answer to somebody else's call.
-    if let Some(token) = request.access().and_then(Access::token) {
+    if let Some(token) = request.access().and_then(Access::holder) {
         hash.update(token.as_bytes());
     }
     hash.update(&request.body);

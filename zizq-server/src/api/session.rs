@@ -22,7 +22,7 @@ pub(crate) async fn log_in(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let (access, cookie) = match app.access.log_in(token.trim(), request.party.is_tls) {
         Ok(begun) => begun,
-        Err(why) => return Err(admit::denied(app, request, why).await),
+        Err(why) => return Err(admit::denied(app, request, &why).await),
     };
     let until = Registry::session_until(&access);
     let shown = json!({"name": access.identity.name, "role": access.identity.role, "until": until});

@@ -127,7 +127,7 @@ fn about(request: &Request, worker: Option<&str>, format: &'static str) -> Resul
             "Worker-Id, or `worker`: a name has at most {MAX_BYTES} bytes, this one has {length}"
         )));
     }
-    let by = request.access().and_then(Access::token).cloned();
+    let by = request.access().and_then(Access::holder).cloned();
     Ok(WorkerInfo { worker: worker.map(str::to_owned), format, remote: request.remote, by })
 }
 

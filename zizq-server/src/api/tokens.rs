@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::listing::Listing;
 use super::{App, admit, audit};
-use crate::access::{Access, DAY_MS, Digest, TokenRecord};
+use crate::access::{Access, Credential, DAY_MS, Digest, TokenRecord};
 use crate::clock;
 use crate::engine::command::access::{self as command, CreateToken, ListTokens, RevokeToken, RotateToken};
 use crate::http::reply::{self, Answer, Refusal};
@@ -56,20 +56,25 @@ pub(crate) async fn create(app: &App, request: &Request) -> Answer {
     app.marker.make().await.map_err(|error| {
         Refusal::unavailable(format!("cannot note that this server asks for access tokens: {error}"))
     })?;
-    let digest = Digest::of(token.reveal());
+    let is_secret = new.certificate.is_none();
+    let credential = match new.certificate {
+        Some(name) => Credential::Certificate { name, revoked_at: None },
+        None => Credential::Secret { digest: Digest::of(token.reveal()), old: None },
+    };
     let (created_by, key) = (named(request.access()), random()?);
     let created = command::NewToken {
         id: id.clone(),
         name: new.name,
         role: new.role,
         grants,
-        digest,
+        credential,
         created_by,
         expires_at,
         key,
     };
     let record = app.engine.ask(CreateToken(created.into())).await?;
-    let view = TokenView { token: Some(token.reveal().to_owned()), ..record.view(&id, clock::now().wall) };
+    let token = is_secret.then(|| token.reveal().to_owned());
+    let view = TokenView { token, ..record.view(&id, clock::now().wall) };
     Ok(reply::created(request.format, &view))
 }
 

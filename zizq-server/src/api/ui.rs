@@ -159,7 +159,7 @@ pub(super) fn root(app: &App, request: &Request) -> Answer {
     }
     let data = Format::SUPPORTED.map(|media_type| (media_type, Format::from_content_type(Some(media_type))));
     let data = data.into_iter().filter_map(|(media_type, format)| Some((media_type, Shape::Data(format?))));
-    let page = app.has_pages.then_some(("text/html", Shape::Page));
+    let page = app.shows_pages(request).then_some(("text/html", Shape::Page));
     let offers: Vec<(&str, Shape)> = data.chain(page).collect();
     let shape = negotiate(request.accepted.as_deref(), &offers, Shape::Data(Format::Json));
     request.no_query()?;
@@ -167,7 +167,7 @@ pub(super) fn root(app: &App, request: &Request) -> Answer {
         Some(Shape::Page) => Ok(reply::see("ui/")),
         Some(Shape::Data(format)) => {
             let mut links: Vec<(&str, &str)> = LINKS.to_vec();
-            links.extend(app.has_pages.then_some(("dashboard", "ui/")));
+            links.extend(app.shows_pages(request).then_some(("dashboard", "ui/")));
             let links: Map<String, Value> =
                 links.into_iter().map(|(name, link)| (name.to_owned(), json!(link))).collect();
             let about =

@@ -1,5 +1,6 @@
 //! Flags and `ZIZQ_*` environment variables.
 
+mod listen;
 mod shown;
 #[cfg(test)]
 mod tests;
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Args, Parser, Subcommand, ValueEnum};
 use jiff::tz::TimeZone;
-use protocol::access::{Grant, QueuePattern, Role, TokenId};
+use protocol::access::{CertificateName, Grant, QueuePattern, Role, TokenId};
 use protocol::job::Backoff;
 use protocol::name::TokenName;
 use protocol::unit;
@@ -72,6 +73,7 @@ impl Cli {
     }
 }
 
+pub use listen::{At, Listen};
 pub use shown::{Setting, Source};
 
 /// The port of a server unless another one is chosen.
@@ -174,6 +176,9 @@ pub struct CreateToken {
     /// may be repeated, or a comma-separated list
     #[arg(long, value_name = "GRANT", value_delimiter = ',')]
     pub grant: Vec<Grant>,
+    /// The certificate that its owner shows instead of a secret, by a name in it: CN=NAME or URI=spiffe://NAME
+    #[arg(long, value_name = "CN=NAME|URI=NAME")]
+    pub certificate: Option<CertificateName>,
     /// How long it lasts, such as 90d. Default: until it is revoked
     #[arg(long, value_name = "TIME", value_parser = unit::duration)]
     pub expires: Option<Duration>,
@@ -215,6 +220,11 @@ pub struct Config {
     /// The port to listen on; 0 picks a free one
     #[arg(long, env = "ZIZQ_PORT", default_value_t = DEFAULT_PORT)]
     pub port: u16,
+    /// Listen here, too: HOST:PORT or unix:PATH, and after commas `role=ROLE` (whoever comes in here has that role and need not
+    /// say who it is), `only=metrics`, `only=api` or `only=ui`, and `tls=off` for a server with --tls-cert. Such as
+    /// `10.0.0.5:7891,role=worker`. May be repeated, or a list with spaces
+    #[arg(long, env = "ZIZQ_LISTEN", value_name = "ADDRESS[,...]", value_delimiter = ' ')]
+    pub listen: Vec<Listen>,
     #[command(flatten)]
     pub callers: Callers,
     /// Whether there is a dashboard at /ui/

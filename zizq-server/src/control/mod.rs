@@ -9,12 +9,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::access::{Access, Identity, Party};
-use crate::http::connection::{Far, Listen};
+use crate::http::connection::Listen;
 
 /// The name of the socket in the server's folder.
 const NAME: &str = "control.sock";
@@ -81,7 +80,7 @@ impl Drop for Socket {
 impl Listen for Socket {
     type Socket = UnixStream;
 
-    async fn accept(&self) -> io::Result<(UnixStream, Far)> {
+    async fn accept(&self) -> io::Result<(UnixStream, Option<SocketAddr>, Party)> {
         let (socket, _) = self.listener.accept().await?;
         let uid = socket.peer_cred()?.uid();
         let is_own = uid == 0 || uid == rustix::process::geteuid().as_raw();
@@ -90,7 +89,6 @@ impl Listen for Socket {
         } else {
             Party::default()
         };
-        let remote: Option<SocketAddr> = None;
-        Ok((socket, Far { remote, party: Arc::new(party) }))
+        Ok((socket, None, party))
     }
 }

@@ -24,6 +24,7 @@ pub fn run(task: &TokenTask) -> anyhow::Result<()> {
                 role: create.role,
                 queues: (!create.queue.is_empty()).then(|| create.queue.clone()),
                 grants: create.grant.clone(),
+                certificate: create.certificate.clone(),
                 expires_at: None,
                 expires_in_ms: create.expires.map(crate::clock::millis),
             };
@@ -54,6 +55,13 @@ fn tell_made(made: &serde_json::Value) -> anyhow::Result<()> {
     if let Some(until) = view.old_secret_until {
         writeln!(stderr, "the one before still counts until {}", shown(until))?;
     }
+    if let Some(certificate) = view.certificate {
+        writeln!(
+            stderr,
+            "it is whoever shows a certificate with the name {certificate}; the server asks every caller who it is"
+        )?;
+        return Ok(());
+    }
     writeln!(stderr, "keep it now, it is not shown again; the server asks every caller for an access token")?;
     let mut stdout = std::io::stdout();
     writeln!(stdout, "{}", view.token.unwrap_or_default())?;
@@ -72,7 +80,12 @@ fn list(tokens: &serde_json::Value) -> anyhow::Result<()> {
             view.last_used_at.map_or_else(|| "never used".to_owned(), |at| format!("used {}", day(at)));
         let expires = view.expires_at.map_or_else(String::new, |at| format!(", expires {}", shown(at)));
         let name = view.name.as_str();
-        writeln!(stdout, "{}  {name:<24}  {}  ({used}{expires})", view.id, grants.join(" "))?;
+        let certificate = view.certificate.map_or_else(String::new, |name| format!(", certificate {name}"));
+        if let Some(at) = view.revoked_at {
+            writeln!(stdout, "{}  {name:<24}  revoked {}{certificate}", view.id, day(at))?;
+            continue;
+        }
+        writeln!(stdout, "{}  {name:<24}  {}  ({used}{expires}{certificate})", view.id, grants.join(" "))?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use protocol::access::TokenId;
 use super::Engine;
 use super::command::Reject;
 use super::command::access::{NewToken, RotateToken};
-use crate::access::{OldSecret, TokenRecord, Tokens};
+use crate::access::{Credential, OldSecret, TokenRecord, Tokens};
 use crate::store::batch::Batch;
 
 /// The most access tokens.
@@ -51,14 +51,15 @@ impl Engine {
     }
 
     pub(in crate::engine) fn create_token(&mut self, new: NewToken) -> Result<Arc<TokenRecord>, Reject> {
-        let NewToken { id, name, role, grants, digest, created_by, expires_at, key } = new;
+        let NewToken { id, name, role, grants, credential, created_by, expires_at, key } = new;
         let all = &self.access.tokens.all;
-        if all.len() >= MAX_TOKENS {
+        let is_live = |record: &Arc<TokenRecord>| record.revoked_at().is_none();
+        if all.values().filter(|record| is_live(record)).count() >= MAX_TOKENS {
             let error =
                 format!("there are {MAX_TOKENS} access tokens already; revoke those that nobody needs");
             return Err(Reject::NotAllowed(error));
         }
-        if let Some((id, _)) = all.iter().find(|(_, record)| record.name == name) {
+        if let Some((id, _)) = all.iter().find(|(_, record)| is_live(record) && record.name == name) {
             let error =
                 format!("there is an access token `{name}` already: {id}; rotate it, or choose another name");
             return Err(Reject::Exists(error));
@@ -66,22 +67,27 @@ impl Engine {
         if all.contains_key(&id) {
             return Err(Reject::Exists(format!("there is an access token with the id `{id}` already")));
         }
+        if let Credential::Certificate { name, .. } = &credential
+            && let Some((known, record)) = all.iter().find(|(_, record)| record.certificate() == Some(name))
+        {
+            if is_live(record) {
+                let other = &record.name;
+                let error = format!(
+                    "the certificate `{name}` belongs to `{other}` already: {known}; revoke that first"
+                );
+                return Err(Reject::Exists(error));
+            }
+            let known = known.clone();
+            self.access.tokens.all.remove(&known);
+            self.batch.remove_token(&known);
+        }
         if self.access.tokens.key.is_none() {
             self.batch.put_session_key(&key);
             self.access.tokens.key = Some(key);
         }
         let created_at = self.clock.now();
-        let record = TokenRecord {
-            name,
-            role,
-            grants,
-            digest,
-            old: None,
-            created_at,
-            created_by,
-            expires_at,
-            used_on: 0,
-        };
+        let record =
+            TokenRecord { name, role, grants, credential, created_at, created_by, expires_at, used_on: 0 };
         Ok(self.put_token(id, record))
     }
 
@@ -101,16 +107,31 @@ impl Engine {
         let RotateToken { id, digest, overlap_ms } = rotate;
         let record = self.access.tokens.all.get(&id).ok_or_else(|| missing(&id))?;
         let until = self.clock.now().saturating_add(overlap_ms);
-        let old = (overlap_ms > 0).then_some(OldSecret { digest: record.digest, until });
-        let record = TokenRecord { digest, old, ..TokenRecord::clone(record) };
+        let Credential::Secret { digest: replaced, .. } = record.credential else {
+            let error = format!(
+                "{id} is known by its certificate, and has no secret to replace; renew the certificate"
+            );
+            return Err(Reject::NotAllowed(error));
+        };
+        let old = (overlap_ms > 0).then_some(OldSecret { digest: replaced, until });
+        let credential = Credential::Secret { digest, old };
+        let record = TokenRecord { credential, ..TokenRecord::clone(record) };
         Ok(self.put_token(id, record))
     }
 
     pub(in crate::engine) fn revoke_token(&mut self, id: &TokenId) -> Result<Arc<TokenRecord>, Reject> {
-        let record = self.access.tokens.all.remove(id).ok_or_else(|| missing(id))?;
+        let all = &mut self.access.tokens.all;
+        let record = all.get(id).filter(|record| record.revoked_at().is_none()).ok_or_else(|| missing(id))?;
+        let mut record = TokenRecord::clone(record);
+        if let Credential::Certificate { revoked_at, .. } = &mut record.credential {
+            *revoked_at = Some(self.clock.now());
+            record.grants.clear();
+            return Ok(self.put_token(id.clone(), record));
+        }
+        all.remove(id);
         self.batch.remove_token(id);
         self.access.is_news = true;
-        Ok(record)
+        Ok(record.into())
     }
 
     /// Notes when tokens were used. Nobody is told: those who check them know.

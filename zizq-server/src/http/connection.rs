@@ -11,20 +11,20 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use protocol::error::Code;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, sink};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 
 use super::exchange::{refuse, respond};
 use super::guard::Guard;
 use super::memory::Memory;
 use super::meters::Meters;
-use super::socket::Socket;
-use super::tls::Acceptors;
+use super::socket::{Socket, plain_on_tls};
+use super::tls::{Acceptors, is_about_certificate};
 use super::{Service, closed};
-use crate::access::Party;
+use crate::access::{Access, Certificate, Only, Party};
 
 /// A peer that has vanished is detected within this time.
 const VANISHED_AFTER: Duration = Duration::from_secs(20);
@@ -49,10 +49,11 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long refusing a connection beyond the limit may take, and how many are refused at a time.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_REFUSALS: usize = 64;
+/// How many bytes are still read from whoever was refused.
+const MAX_UNREAD: u64 = 64 * 1024;
 
-/// What all connections share: the settings and the service.
+/// What all connections share.
 pub(crate) struct Host<S> {
-    pub guard: Guard,
     pub memory: Arc<Memory>,
     pub meters: Arc<Meters>,
     pub service: S,
@@ -61,16 +62,61 @@ pub(crate) struct Host<S> {
 /// Where connections come in.
 pub(crate) struct Door<L> {
     pub listener: L,
+    pub entry: Arc<Entry>,
+    pub places: Places,
+}
+
+/// What holds for all connections of a listener.
+pub(crate) struct Entry {
     pub tls: Option<Acceptors>,
-    pub max_connections: usize,
+    pub guard: Guard,
+    /// Who comes in, if whoever reaches this listener is trusted so far.
+    pub trusted: Option<Access>,
+    /// What is served here; none: everything.
+    pub only: Option<Only>,
+}
+
+/// The connections that may be open at a time.
+#[derive(Clone)]
+pub(crate) struct Places {
+    limit: usize,
+    free: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+}
+
+impl Places {
+    pub(crate) fn new(limit: usize) -> Self {
+        let [free, refusals] = [limit, MAX_REFUSALS].map(|n| Arc::new(Semaphore::new(n)));
+        Self { limit, free, refusals }
+    }
 }
 
 /// A socket that listens.
 pub(crate) trait Listen: Send + Sync + 'static {
-    type Socket: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+    type Socket: Wire;
 
-    /// Waits for the next connection. Returns what is known of its other end, too.
-    fn accept(&self) -> impl Future<Output = io::Result<(Self::Socket, Far)>> + Send;
+    /// Waits for the next connection. Returns the address of its other end, if there are addresses, and what is known of it.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Socket, Option<SocketAddr>, Party)>> + Send;
+}
+
+/// A connection before anything was read.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// Waits for the first byte, and leaves it there; none if none can come.
+    fn first(&self) -> impl Future<Output = io::Result<Option<u8>>> + Send;
+}
+
+impl Wire for TcpStream {
+    async fn first(&self) -> io::Result<Option<u8>> {
+        let mut byte = [0];
+        Ok((self.peek(&mut byte).await? > 0).then_some(byte[0]))
+    }
+}
+
+impl Wire for UnixStream {
+    /// Nobody speaks TLS there.
+    async fn first(&self) -> io::Result<Option<u8>> {
+        Ok(None)
+    }
 }
 
 /// The other end of a connection.
@@ -84,10 +130,10 @@ pub(crate) struct Far {
 impl Listen for TcpListener {
     type Socket = TcpStream;
 
-    async fn accept(&self) -> io::Result<(TcpStream, Far)> {
+    async fn accept(&self) -> io::Result<(TcpStream, Option<SocketAddr>, Party)> {
         let (socket, peer) = Self::accept(self).await?;
         prepare(&socket)?;
-        Ok((socket, Far { remote: Some(peer), party: Arc::default() }))
+        Ok((socket, Some(peer), Party::default()))
     }
 }
 
@@ -97,15 +143,11 @@ pub(crate) async fn accept<S: Service, L: Listen>(
     host: Arc<Host<S>>,
     mut closing: watch::Receiver<bool>,
 ) {
-    let Door { listener, tls, max_connections } = door;
-    let places = Arc::new(Semaphore::new(max_connections));
-    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
-    let memory = host.memory.clone();
-    let watch = AbortOnDrop(tokio::spawn(async move { memory.watch().await }));
+    let Door { listener, entry, places } = door;
     let http = builder();
     let connections = GracefulShutdown::new();
     loop {
-        let (socket, far) = tokio::select! {
+        let (socket, remote, party) = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -117,14 +159,13 @@ pub(crate) async fn accept<S: Service, L: Listen>(
             },
             () = closed(&mut closing) => break,
         };
-        let (host, http, tls) = (host.clone(), http.clone(), tls.clone());
-        if let Ok(place) = places.clone().try_acquire_owned() {
+        let (host, http, entry) = (host.clone(), http.clone(), entry.clone());
+        if let Ok(place) = places.free.clone().try_acquire_owned() {
             let watcher = connections.watcher();
             tokio::spawn(async move {
                 let meters = host.meters.clone();
                 let _connected = meters.connect();
-                let remote = far.remote;
-                if let Err(error) = host.serve(http, socket, far, tls, watcher).await {
+                if let Err(error) = host.serve(http, socket, (remote, party), entry, watcher).await {
                     tracing::debug!(?remote, %error, "a connection ended with an error");
                 }
                 drop(place);
@@ -132,26 +173,40 @@ pub(crate) async fn accept<S: Service, L: Listen>(
             continue;
         }
         host.meters.refuse(Code::TooManyConnections);
-        if let Ok(place) = refusals.clone().try_acquire_owned() {
+        if let Ok(place) = places.refusals.clone().try_acquire_owned() {
+            let limit = places.limit;
             tokio::spawn(async move {
-                drop(timeout(REFUSAL_TIMEOUT, host.refuse(http, socket, tls, max_connections)).await);
+                drop(timeout(REFUSAL_TIMEOUT, host.refuse(http, socket, &entry, limit)).await);
                 drop(place);
             });
         }
     }
-    drop((listener, watch));
+    drop(listener);
     if timeout(LAST_WORDS, connections.shutdown()).await.is_err() {
         tracing::info!("some connections did not end in time and are closed");
     }
 }
 
-/// Aborts a task when dropped.
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
+/// Shakes hands. Whoever speaks plain HTTP is told so.
+async fn shake<S: Wire>(
+    tls: &Acceptors,
+    mut socket: S,
+    remote: Option<SocketAddr>,
+) -> Result<(TlsStream<S>, Option<Certificate>), Failed> {
+    // A TLS record begins with its type, which is no letter (RFC 8446, 5.1).
+    if socket.first().await?.is_some_and(|byte| byte.is_ascii_uppercase()) {
+        socket.write_all(&plain_on_tls()).await?;
+        socket.shutdown().await?;
+        // Closed at once, with bytes unread, the connection would take the answer with it.
+        drop(timeout(REFUSAL_TIMEOUT, copy(&mut socket.take(MAX_UNREAD), &mut sink())).await);
+        return Err("plain HTTP on a port that speaks TLS".into());
     }
+    tls.accept(socket).await.map_err(|error| {
+        if is_about_certificate(&error) {
+            tracing::info!(?remote, %error, "the certificate of a caller was refused");
+        }
+        error.into()
+    })
 }
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
@@ -162,27 +217,32 @@ impl<S: Service> Host<S> {
     async fn serve(
         self: Arc<Self>,
         http: Http,
-        socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        far: Far,
-        tls: Option<Acceptors>,
+        socket: impl Wire,
+        (remote, party): (Option<SocketAddr>, Party),
+        entry: Arc<Entry>,
         watcher: Watcher,
     ) -> Result<(), Failed> {
         let connection = self.memory.connect();
-        let far = if tls.is_some() { Far { party: Arc::new(Party::over_tls()), ..far } } else { far };
-        let (host, held) = (self.clone(), connection.clone());
-        let service = service_fn(move |request| {
-            let (host, held, far) = (host.clone(), held.clone(), far.clone());
-            async move { respond(&host, far, held, request).await }
-        });
+        let (host, held, of_entry) = (self.clone(), connection.clone(), entry.clone());
+        let service = |party: Party| {
+            let far = Far { remote, party: Arc::new(party) };
+            service_fn(move |request| {
+                let (host, held, far, entry) = (host.clone(), held.clone(), far.clone(), of_entry.clone());
+                async move { respond(&host, &entry.guard, far, held, request).await }
+            })
+        };
+        let party = party.by_listener(entry.trusted.clone(), entry.only);
         let serve = async {
-            match &tls {
+            match &entry.tls {
                 None => {
                     let io = TokioIo::new(Socket::new(socket, connection.clone()));
-                    watcher.watch(http.serve_connection(io, service).into_owned()).await
+                    watcher.watch(http.serve_connection(io, service(party)).into_owned()).await
                 }
                 Some(tls) => {
-                    let socket = timeout(HANDSHAKE_TIMEOUT, tls.current().accept(socket)).await??;
+                    let shaken = timeout(HANDSHAKE_TIMEOUT, shake(tls, socket, remote)).await;
+                    let (socket, certificate) = shaken??;
                     let io = TokioIo::new(Socket::new(socket, connection.clone()));
+                    let service = service(party.over_tls(certificate));
                     watcher.watch(http.serve_connection(io, service).into_owned()).await
                 }
             }
@@ -197,18 +257,19 @@ impl<S: Service> Host<S> {
     async fn refuse(
         &self,
         mut http: Http,
-        socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        tls: Option<Acceptors>,
+        socket: impl Wire,
+        entry: &Entry,
         limit: usize,
     ) -> Result<(), Failed> {
         let connection = self.memory.connect();
         let held = connection.clone();
         let service = service_fn(move |request| refuse(limit, held.clone(), request));
         http.http1().keep_alive(false);
-        match &tls {
+        match &entry.tls {
             None => http.serve_connection(TokioIo::new(socket), service).await,
             Some(tls) => {
-                http.serve_connection(TokioIo::new(tls.current().accept(socket).await?), service).await
+                let (socket, _) = shake(tls, socket, None).await?;
+                http.serve_connection(TokioIo::new(socket), service).await
             }
         }
     }

@@ -12,7 +12,7 @@ use protocol::media::Format;
 
 use super::Service;
 use super::connection::{Far, Host};
-use super::guard::CallingPage;
+use super::guard::{CallingPage, Guard};
 use super::memory::{Held, Peer};
 use super::reply::{self, Body, Refusal};
 use super::request::{Request, Upload, accept, size_of_head};
@@ -21,13 +21,14 @@ use crate::access::Scope;
 /// Answers one request. Every request gets an answer; if the client does not read it in time, the connection is closed.
 pub(super) async fn respond<S: Service>(
     host: &Host<S>,
+    guard: &Guard,
     Far { remote, party }: Far,
     peer: Arc<Peer>,
     request: http::Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let (mut parts, body) = request.into_parts();
     let held = Held::open(&peer, size_of_head(&parts));
-    host.guard.strip(&mut parts);
+    guard.strip(&mut parts);
     let mut upload = Upload::new(&parts, body);
     let is_head = parts.method == Method::HEAD;
     let accepted = accept(&parts);
@@ -49,7 +50,7 @@ pub(super) async fn respond<S: Service>(
         scope: Scope::All,
         changed: OnceLock::new(),
     };
-    let (page, answer) = match host.guard.check(&request.parts, request.party.is_certainly().is_some()) {
+    let (page, answer) = match guard.check(&request.parts, request.party.is_certainly().is_some()) {
         Err(refusal) => (CallingPage::default(), Err(refusal)),
         Ok(page) if page.asks_first(&request.parts) => (page, Ok(reply::no_content())),
         Ok(page) => (page, host.service.answer(&mut request, &mut upload).await),

@@ -31,12 +31,23 @@ const DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// Checks every request before anything else.
 #[derive(Debug, Clone)]
 pub(crate) struct Guard {
-    /// Whether the server listens on a loopback address only.
-    loopback: bool,
+    /// Where the listener is that this is the guard of.
+    place: Place,
+    /// Whether it lets in whoever reaches it, so that a page of the web must not.
+    trusts: bool,
     hosts: Vec<Host>,
     origins: Vec<Origin>,
     prefix: Option<Prefix>,
     access: Arc<Registry>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// A loopback address.
+    Loopback,
+    Network,
+    /// A socket in the file system, where no browser comes.
+    File,
 }
 
 /// The origin of the calling page, if it is on the list.
@@ -44,15 +55,21 @@ pub(crate) struct Guard {
 pub(crate) struct CallingPage(Option<HeaderValue>);
 
 impl Guard {
-    /// Creates the guard of a server that listens on `address`, also answers to these names, and may be called by pages
-    /// of these origins.
+    /// Creates the guard of a listener at `address` (none: in the file system) that also answers to these names, and may be
+    /// called by pages of these origins. `trusts`: it lets in whoever reaches it.
     pub(crate) fn new(
-        address: IpAddr,
+        address: Option<IpAddr>,
+        trusts: bool,
         hosts: Vec<Host>,
         origins: Vec<Origin>,
         access: Arc<Registry>,
     ) -> Self {
-        Self { loopback: address.is_loopback(), hosts, origins, prefix: None, access }
+        let place = match address {
+            None => Place::File,
+            Some(address) if address.is_loopback() => Place::Loopback,
+            Some(_) => Place::Network,
+        };
+        Self { place, trusts, hosts, origins, prefix: None, access }
     }
 
     /// Takes calls below this path, too, for those at the root.
@@ -119,7 +136,8 @@ impl Guard {
             let named: Authority = text.parse().map_err(|NotAHost| {
                 Refusal::invalid(format!("Host: `{}` is not a host, with or without a port", excerpt(text)))
             })?;
-            if !self.answers_to(&named.host) && !known && !self.access.asks() {
+            let asks = self.access.asks() && !self.trusts;
+            if !self.answers_to(&named.host) && !known && !asks {
                 return Err(foreign_host(&named.host));
             }
             host = Some(named);
@@ -129,9 +147,10 @@ impl Guard {
 
     fn answers_to(&self, host: &Host) -> bool {
         let own = match host {
-            Host::Ip(ip) => !self.loopback || ip.is_loopback(),
+            _ if self.place == Place::File => true,
+            Host::Ip(ip) => self.place == Place::Network || ip.is_loopback(),
             // Web pages cannot have a name without a dot, except those in the reader's own network.
-            Host::Name(name) => is_local(name) || (!self.loopback && !name.contains('.')),
+            Host::Name(name) => is_local(name) || (self.place == Place::Network && !name.contains('.')),
         };
         own || self.hosts.contains(host)
     }
@@ -358,7 +377,8 @@ mod tests {
 
     fn guard(address: IpAddr) -> Guard {
         let hosts = ["zizq.example.org", "192.0.2.1"].map(|name| name.parse().unwrap());
-        Guard::new(address, hosts.to_vec(), vec!["https://app.example.org".parse().unwrap()], Arc::default())
+        let origins = vec!["https://app.example.org".parse().unwrap()];
+        Guard::new(Some(address), false, hosts.to_vec(), origins, Arc::default())
     }
 
     fn parts(version: Version, target: &str, headers: &[(&str, &str)]) -> Parts {

@@ -126,11 +126,20 @@ fn with_a_sentence(answer: &[u8]) -> Option<Vec<u8>> {
             "the request is not HTTP, or its URL has a character that must be percent-encoded, such as > or a space",
         ),
     };
+    Some(written(code, error))
+}
+
+/// The answer to plain HTTP on a connection that should have been TLS.
+pub(super) fn plain_on_tls() -> Vec<u8> {
+    written(Code::Invalid, "this port speaks TLS: use https://")
+}
+
+fn written(code: Code, error: &str) -> Vec<u8> {
     let body = ErrorBody { error: error.to_owned(), code: Some(code), supported: Vec::new(), changed: None };
-    let body = serde_json::to_string(&body).ok()?;
+    let body = serde_json::to_string(&body).unwrap_or_default();
     let (status, length) = (status_of(code), body.len());
     let head = "content-type: application/json\r\nconnection: close";
-    Some(format!("HTTP/1.1 {status}\r\n{head}\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes())
+    format!("HTTP/1.1 {status}\r\n{head}\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! Access tokens: whoever was let in by an answer is let in after a crash, and whoever was shut out stays out.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
 use fastrand::Rng;
-use protocol::access::{Grant, TokenId};
+use protocol::access::{CertificateName, Grant, TokenId};
 use protocol::name::TokenName;
 
 use super::act::Act;
@@ -12,7 +13,7 @@ use super::ledger::Ledger;
 use super::model::Model;
 use super::profile::one;
 use super::world::World;
-use crate::access::{Digest, OldSecret, TokenRecord};
+use crate::access::{Credential, Digest, OldSecret, TokenRecord};
 use crate::engine::command::access::{
     CreateToken, ListTokens, NewToken, RevokeToken, RotateToken, UseTokens,
 };
@@ -47,64 +48,82 @@ impl TokenAct {
 impl Model {
     /// Carries out a change of access tokens and checks its answer.
     pub(super) fn token(&mut self, act: &TokenAct, answer: &Answer) -> Result<()> {
-        let now = self.now;
-        let expected = match act {
-            TokenAct::Create(new) => {
-                if self.tokens.all.values().any(|record| record.name == new.name) {
-                    ensure!(matches!(answer, Err(Reject::Exists(_))), "the name is taken: {answer:?}");
-                    return Ok(());
-                }
-                let NewToken { name, role, grants, digest, created_by, expires_at, .. } = new.clone();
-                self.tokens.key = Some(KEY);
-                let (old, used_on, created_at) = (None, 0, now);
-                Some(TokenRecord {
-                    name,
-                    role,
-                    grants,
-                    digest,
-                    old,
-                    created_at,
-                    created_by,
-                    expires_at,
-                    used_on,
-                })
+        match act {
+            TokenAct::Create(new) => return self.create(new, answer),
+            TokenAct::Rotate { id, digest, overlap_ms } => {
+                return self.rotate(id, *digest, *overlap_ms, answer);
             }
-            TokenAct::Rotate { id, digest, overlap_ms } => self.tokens.all.get(id).map(|record| {
-                let old = OldSecret { digest: record.digest, until: now + overlap_ms };
-                TokenRecord {
-                    digest: *digest,
-                    old: (*overlap_ms > 0).then_some(old),
-                    ..TokenRecord::clone(record)
-                }
-            }),
-            TokenAct::Revoke(id) => {
-                let gone = self.tokens.all.remove(id).is_some();
-                ensure!(gone == answer.is_ok(), "{answer:?}");
-                return Ok(());
-            }
+            TokenAct::Revoke(id) => return self.revoke(id, answer),
             TokenAct::Use(id, day) => {
                 if let Some(record) = self.tokens.all.get_mut(id) {
                     let record = Arc::make_mut(record);
                     record.used_on = record.used_on.max(*day);
                 }
-                return Ok(());
             }
             TokenAct::List => {
                 let Ok(Reply::ListTokens(all)) = answer else { bail!("answered {answer:?}") };
                 ensure!(**all == self.tokens, "the tokens should be {:?}, not {all:?}", self.tokens);
-                return Ok(());
             }
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, new: &NewToken, answer: &Answer) -> Result<()> {
+        let certificate = match &new.credential {
+            Credential::Certificate { name, .. } => Some(name),
+            Credential::Secret { .. } => None,
         };
-        let (TokenAct::Create(NewToken { id, .. }) | TokenAct::Rotate { id, .. }) = act else {
+        let is_same = |record: &TokenRecord| certificate.is_some() && record.certificate() == certificate;
+        let is_taken = |record: &TokenRecord| {
+            record.revoked_at().is_none() && (record.name == new.name || is_same(record))
+        };
+        if self.tokens.all.values().any(|record| is_taken(record)) {
+            ensure!(matches!(answer, Err(Reject::Exists(_))), "the name is taken: {answer:?}");
+            return Ok(());
+        }
+        self.tokens.all.retain(|_, record| !is_same(record));
+        self.tokens.key = Some(KEY);
+        let NewToken { id, name, role, grants, credential, created_by, expires_at, key: _ } = new.clone();
+        let (used_on, created_at) = (0, self.now);
+        let made =
+            TokenRecord { name, role, grants, credential, created_at, created_by, expires_at, used_on };
+        self.made(&id, made, answer)
+    }
+
+    fn rotate(&mut self, id: &TokenId, digest: Digest, overlap_ms: u64, answer: &Answer) -> Result<()> {
+        let Some(record) = self.tokens.all.get(id) else {
+            ensure!(matches!(answer, Err(Reject::Missing(_))), "there is none: {answer:?}");
             return Ok(());
         };
-        match (expected, answer) {
-            (Some(expected), Ok(Reply::CreateToken(record) | Reply::RotateToken(record))) => {
-                ensure!(**record == expected, "it should be {expected:?}, not {record:?}");
-                self.tokens.all.insert(id.clone(), record.clone());
-            }
-            (None, Err(Reject::Missing(_))) => {}
-            (expected, answer) => bail!("{expected:?} was answered {answer:?}"),
+        let Credential::Secret { digest: replaced, .. } = record.credential else {
+            ensure!(matches!(answer, Err(Reject::NotAllowed(_))), "it has no secret: {answer:?}");
+            return Ok(());
+        };
+        let old = OldSecret { digest: replaced, until: self.now + overlap_ms };
+        let credential = Credential::Secret { digest, old: (overlap_ms > 0).then_some(old) };
+        let made = TokenRecord { credential, ..TokenRecord::clone(record) };
+        self.made(id, made, answer)
+    }
+
+    fn made(&mut self, id: &TokenId, expected: TokenRecord, answer: &Answer) -> Result<()> {
+        let Ok(Reply::CreateToken(record) | Reply::RotateToken(record)) = answer else {
+            bail!("{expected:?} was answered {answer:?}");
+        };
+        ensure!(**record == expected, "it should be {expected:?}, not {record:?}");
+        self.tokens.all.insert(id.clone(), record.clone());
+        Ok(())
+    }
+
+    fn revoke(&mut self, id: &TokenId, answer: &Answer) -> Result<()> {
+        let record = self.tokens.all.get(id).filter(|record| record.revoked_at().is_none()).cloned();
+        ensure!(record.is_some() == answer.is_ok(), "{answer:?}");
+        let Some(record) = record else { return Ok(()) };
+        self.tokens.all.remove(id);
+        if let Some(name) = record.certificate() {
+            // It must stay out, and not become one that nobody knows.
+            let credential = Credential::Certificate { name: name.clone(), revoked_at: Some(self.now) };
+            let record = TokenRecord { credential, grants: Vec::new(), ..TokenRecord::clone(&record) };
+            self.tokens.all.insert(id.clone(), record.into());
         }
         Ok(())
     }
@@ -122,13 +141,20 @@ impl World {
     pub(super) fn token_act(&mut self, rng: &mut Rng) -> Act {
         let id = TokenId::new(rng.u64(..4));
         let digest = Digest::of(&rng.u64(..).to_string());
+        let secret = Credential::Secret { digest, old: None };
+        let certificate =
+            |name: &str| Credential::Certificate { name: name.parse().unwrap(), revoked_at: None };
         Act::Token(match rng.u32(..10) {
             0..4 => TokenAct::Create(NewToken {
                 id: TokenId::new(rng.u64(..1 << 40)),
                 name: TokenName::new(one(rng, &["a", "b", "c"])).unwrap(),
                 role: None,
                 grants: vec!["read:q*".parse::<Grant>().unwrap()],
-                digest,
+                credential: match rng.u32(..4) {
+                    0 => certificate("CN=a"),
+                    1 => certificate("CN=b"),
+                    _ => secret,
+                },
                 created_by: "simulation".to_owned(),
                 expires_at: one(rng, &[None, Some(self.wall + 1_000)]),
                 key: KEY,
@@ -151,12 +177,17 @@ impl World {
     /// Checks that those who let callers in know of every change as soon as it is answered.
     pub(super) fn check_published(&self) -> Result<()> {
         let (known, all) = (self.core.access().digests(), &self.model.tokens.all);
-        let expected: std::collections::BTreeSet<Digest> = all
-            .values()
-            .flat_map(|record| [Some(record.digest), record.old.map(|old| old.digest)])
-            .flatten()
-            .collect();
+        let digests = |record: &Arc<TokenRecord>| match record.credential {
+            Credential::Secret { digest, old } => [Some(digest), old.map(|old| old.digest)],
+            Credential::Certificate { .. } => [None, None],
+        };
+        let expected: BTreeSet<Digest> = all.values().flat_map(digests).flatten().collect();
         ensure!(known == expected, "let in are {known:?}, not {expected:?}");
+        let known = self.core.access().certificates();
+        let of_record =
+            |record: &Arc<TokenRecord>| Some((record.certificate()?.clone(), record.revoked_at().is_some()));
+        let expected: BTreeMap<CertificateName, bool> = all.values().filter_map(of_record).collect();
+        ensure!(known == expected, "known and revoked are {known:?}, not {expected:?}");
         Ok(())
     }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use postcard::ser_flavors::Flavor;
+use protocol::access::{Grant, Role};
 use protocol::budget::{Binding, MAX_DURATION_MS, Policy, Strategy};
 use protocol::flow::{Batch, Expression, Flow, Key, Unique, UniqueWhile};
 use protocol::id::JobId;
 use protocol::job::{Backoff, LastError, Retention, Status};
 use protocol::lease::{LeaseToken, MAX_LEASE_MS};
 use protocol::media::Format;
-use protocol::name::{BudgetKey, CronName, InvalidName, JobType, QueueName};
+use protocol::name::{BudgetKey, CronName, InvalidName, JobType, QueueName, TokenName};
 use protocol::number::MAX_TIME_MS;
 use protocol::payload::Payload;
 use protocol::trace::{Parent, Trace};
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::keys::{self, Area};
-use crate::access::TokenRecord;
+use crate::access::{Credential, Digest, OldSecret, TokenRecord};
 use crate::job::Job;
 use crate::job::draw::DrawId;
 use crate::job::id::{Home, QueueId};
@@ -28,6 +29,8 @@ use crate::job::place::Place;
 const FORMAT: u8 = 1;
 /// A job record with a list of [`Extra`] between its header and its payload.
 const FORMAT_WITH_EXTRAS: u8 = 2;
+/// An access token that is known by a certificate instead of a secret.
+const FORMAT_WITH_CREDENTIAL: u8 = 2;
 
 /// A stored value is not a valid record of its kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -635,12 +638,51 @@ pub(crate) fn decode_entry_state(record: &[u8]) -> Result<EntryState, Damaged> {
     decode("cron entry", record).map(|(state, _)| state)
 }
 
+/// An access token with a secret, as it was stored before there were others.
+#[derive(Serialize, Deserialize)]
+struct SecretToken {
+    name: TokenName,
+    role: Option<Role>,
+    grants: Vec<Grant>,
+    digest: Digest,
+    old: Option<OldSecret>,
+    created_at: u64,
+    created_by: String,
+    expires_at: Option<u64>,
+    used_on: u32,
+}
+
+impl From<SecretToken> for TokenRecord {
+    fn from(token: SecretToken) -> Self {
+        let SecretToken { name, role, grants, digest, old, created_at, created_by, expires_at, used_on } =
+            token;
+        let credential = Credential::Secret { digest, old };
+        Self { name, role, grants, credential, created_at, created_by, expires_at, used_on }
+    }
+}
+
 pub(crate) fn encode_token(token: &TokenRecord, out: &mut Vec<u8>) {
-    encode(token, out);
+    let TokenRecord { name, role, grants, credential, created_at, created_by, expires_at, used_on } =
+        token.clone();
+    match credential {
+        Credential::Secret { digest, old } => {
+            let token =
+                SecretToken { name, role, grants, digest, old, created_at, created_by, expires_at, used_on };
+            encode(&token, out);
+        }
+        Credential::Certificate { .. } => {
+            out.push(FORMAT_WITH_CREDENTIAL);
+            put(token, out);
+        }
+    }
 }
 
 pub(crate) fn decode_token(record: &[u8]) -> Result<TokenRecord, Damaged> {
-    decode("access token", record).map(|(token, _)| token)
+    const WHAT: &str = "access token";
+    match record.split_first() {
+        Some((&FORMAT_WITH_CREDENTIAL, rest)) => take(WHAT, rest).map(|(token, _)| token),
+        _ => decode::<SecretToken>(WHAT, record).map(|(token, _)| token.into()),
+    }
 }
 
 #[cfg(test)]
@@ -682,6 +724,40 @@ mod tests {
         ] {
             assert_eq!(bad.read(), None);
         }
+    }
+
+    #[test]
+    fn access_tokens_are_read_and_written_as_before_certificates() {
+        let [digest, older] = ["secret", "older"].map(Digest::of);
+        let mut token = TokenRecord {
+            name: "ci".parse().unwrap(),
+            role: Some(Role::Producer),
+            grants: vec!["enqueue:a*".parse().unwrap()],
+            credential: Credential::Secret { digest, old: Some(OldSecret { digest: older, until: 5 }) },
+            created_at: 3,
+            created_by: "local".to_owned(),
+            expires_at: Some(300),
+            used_on: 7,
+        };
+        let written = [
+            b"\x01\x02ci\x01\x03\x01\x0aenqueue:a*".as_slice(),
+            &digest.bytes()[..],
+            b"\x01",
+            &older.bytes()[..],
+            b"\x05\x03\x05local\x01\xac\x02\x07",
+        ]
+        .concat();
+        let encoded = |token: &TokenRecord| {
+            let mut record = Vec::new();
+            encode_token(token, &mut record);
+            record
+        };
+        assert_eq!((encoded(&token), decode_token(&written)), (written, Ok(token.clone())));
+        token.credential = Credential::Certificate { name: "CN=w".parse().unwrap(), revoked_at: Some(9) };
+        let record = encoded(&token);
+        assert_eq!(decode_token(&record), Ok(token.clone()));
+        assert!(decode_token(record.get(..record.len() - 1).unwrap()).is_err());
+        assert!(decode_token(b"\x03").is_err() && decode_token(b"").is_err());
     }
 
     /// The first fields of jobs are as in every earlier version.

@@ -3,7 +3,7 @@
 use protocol::access::{Grant, Role, TokenId};
 use protocol::name::TokenName;
 
-use crate::access::{Digest, Tokens};
+use crate::access::{Credential, Digest, Tokens};
 
 /// Lists all access tokens.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct NewToken {
     pub name: TokenName,
     pub role: Option<Role>,
     pub grants: Vec<Grant>,
-    pub(crate) digest: Digest,
+    pub(crate) credential: Credential,
     pub created_by: String,
     pub expires_at: Option<u64>,
     /// What sessions are signed with, if there is no key yet.

@@ -14,7 +14,7 @@ use protocol::payload::Payload;
 use serde_json::json;
 
 use super::*;
-use crate::access::{Digest, Scope};
+use crate::access::{Credential, Digest, Scope};
 use crate::engine::command::Reset;
 use crate::engine::command::access::{
     CreateToken, ListTokens, NewToken, RevokeToken, RotateToken, UseTokens,
@@ -124,7 +124,7 @@ fn accesses() -> Vec<Envelope> {
         name: TokenName::new("n").unwrap(),
         role: None,
         grants: Vec::new(),
-        digest: Digest::of("a"),
+        credential: Credential::Secret { digest: Digest::of("a"), old: None },
         created_by: String::new(),
         expires_at: None,
         key: [1; 32],
