@@ -1,6 +1,7 @@
 //! `zizq-server health`: asks a server whether it is ready, for containers and scripts without another HTTP client.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -16,11 +17,12 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use crate::config::{DEFAULT_PORT, Health};
+use crate::control;
 
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -39,8 +41,16 @@ pub struct Readiness {
 /// # Errors
 /// When it does not answer. The message is one sentence for people.
 pub fn ask(health: &Health) -> anyhow::Result<Readiness> {
-    let url = health.url.clone().unwrap_or_else(usual_url);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if let Some(socket) = usual_socket().filter(|_| health.url.is_none()) {
+        let shown = socket.display();
+        let asked = async { exchange(UnixStream::connect(&socket).await?, "localhost").await };
+        let answer = runtime.block_on(async { timeout(health.timeout, asked).await });
+        let answer =
+            answer.map_err(|_| anyhow::anyhow!("{shown} has not answered for {:?}", health.timeout))?;
+        return answer.with_context(|| format!("cannot ask at the control socket {shown}"));
+    }
+    let url = health.url.clone().unwrap_or_else(usual_url);
     let answer = runtime.block_on(async { timeout(health.timeout, get(&url)).await });
     let answer = answer.map_err(|_| anyhow::anyhow!("{url} has not answered for {:?}", health.timeout))?;
     answer.with_context(|| format!("cannot ask {url}"))
@@ -61,6 +71,17 @@ fn usual_url() -> String {
     format!("{scheme}://{host}:{port}")
 }
 
+/// The control socket of a server that got its settings from the environment of this process, if it hears nobody without a
+/// certificate at its port.
+fn usual_socket() -> Option<PathBuf> {
+    let from_env = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let is_optional = from_env("ZIZQ_TLS_CLIENT_AUTH").is_some_and(|value| value == "optional");
+    from_env("ZIZQ_TLS_CLIENT_CA").filter(|_| !is_optional)?;
+    let root_dir = from_env("ZIZQ_ROOT_DIR").unwrap_or_else(|| "./zizq-root".into());
+    let given = from_env("ZIZQ_CONTROL_SOCKET").map(PathBuf::from);
+    Some(control::path(given.as_deref(), Path::new(&root_dir)))
+}
+
 async fn get(url: &str) -> anyhow::Result<Readiness> {
     let url: Uri = url.parse().context("this is not a URL")?;
     let (Some(host), Some(scheme)) = (url.host(), url.scheme_str()) else {
@@ -79,11 +100,15 @@ async fn get(url: &str) -> anyhow::Result<Readiness> {
         return exchange(stream, &authority).await;
     }
     let name = ServerName::try_from(bare.to_owned()).context("this is not the name of a host")?;
+    exchange(any_connector()?.connect(name, stream).await?, &authority).await
+}
+
+/// Connects to a server whatever certificate it shows.
+pub(crate) fn any_connector() -> anyhow::Result<TlsConnector> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let config = config.with_safe_default_protocol_versions()?.dangerous();
     let config = config.with_custom_certificate_verifier(Arc::new(AnyCertificate(ring::default_provider())));
-    let connector = TlsConnector::from(Arc::new(config.with_no_client_auth()));
-    exchange(connector.connect(name, stream).await?, &authority).await
+    Ok(TlsConnector::from(Arc::new(config.with_no_client_auth())))
 }
 
 async fn exchange(

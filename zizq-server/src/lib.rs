@@ -7,6 +7,7 @@ mod api;
 mod batching;
 mod board;
 mod caller;
+pub mod cert;
 mod clock;
 pub mod config;
 pub mod control;

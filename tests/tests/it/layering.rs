@@ -103,7 +103,8 @@ const SERVER: &[Layer] = &[
         ],
     ),
     ("control", &["access", "clock", "config", "http"]),
-    ("health", &["config"]),
+    ("health", &["config", "control"]),
+    ("cert", &["clock", "config", "health"]),
     ("logging", &["config"]),
     (
         "serve",

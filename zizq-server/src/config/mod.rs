@@ -1,5 +1,6 @@
 //! Flags and `ZIZQ_*` environment variables.
 
+mod cert;
 mod listen;
 mod shown;
 #[cfg(test)]
@@ -45,6 +46,8 @@ enum Subcommands {
     Audit(AuditTask),
     /// Make, list and end access tokens, over the control socket of a running server
     Token(TokenTask),
+    /// Make and show certificates, for TLS and for callers that are known by them
+    Cert(CertTask),
     /// Ask a running server whether it is ready; ends with 0 if it is, with 1 if not, and with 2 if it does not answer
     Health(Health),
     /// Evaluate jq expressions; the server starts this itself
@@ -67,12 +70,14 @@ impl Cli {
             Some(Subcommands::Health(health)) => Task::Health(health),
             Some(Subcommands::Token(token)) => Task::Token(token),
             Some(Subcommands::Audit(audit)) => Task::Audit(audit),
+            Some(Subcommands::Cert(cert)) => Task::Cert(cert),
             Some(Subcommands::JqHelper { memory }) => Task::JqHelper { memory },
             None => with_settings(Box::new(self.serve)),
         }
     }
 }
 
+pub use cert::{CertCommand, CertTask};
 pub use listen::{At, Listen};
 pub use shown::{Setting, Source};
 
@@ -90,6 +95,8 @@ pub enum Task {
     Token(TokenTask),
     /// To print the audit trail.
     Audit(AuditTask),
+    /// To make or show certificates.
+    Cert(CertTask),
     /// To evaluate jq expressions for a server.
     JqHelper {
         /// The memory that an expression may use, in bytes.
