@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::access::AccessToken;
@@ -40,8 +41,16 @@ pub struct AccessFlags {
     pub token_file: Option<PathBuf>,
 
     /// Trust only this certificate, and those that it has signed, for the server: a PEM file
-    #[arg(long, env = "ZIZQ_SERVER_CA", value_name = "FILE")]
+    #[arg(long, visible_alias = "ca", env = "ZIZQ_SERVER_CA", value_name = "FILE")]
     pub server_ca: Option<PathBuf>,
+
+    /// Show the server this certificate, a PEM file: it may know callers by that instead of an access token
+    #[arg(long, env = "ZIZQ_CLIENT_CERT", value_name = "FILE")]
+    pub client_cert: Option<PathBuf>,
+
+    /// The private key of --client-cert, a PEM file
+    #[arg(long, env = "ZIZQ_CLIENT_KEY", value_name = "FILE")]
+    pub client_key: Option<PathBuf>,
 
     /// Connect directly (none) or through this proxy [default: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY decide]
     #[arg(long, env = "ZIZQ_PROXY", value_name = "none|URL", hide_env_values = true)]
@@ -55,6 +64,8 @@ pub(crate) struct Written {
     pub(crate) server_file: Option<PathBuf>,
     pub(crate) token_file: Option<PathBuf>,
     pub(crate) server_ca: Option<PathBuf>,
+    pub(crate) client_cert: Option<PathBuf>,
+    pub(crate) client_key: Option<PathBuf>,
     pub(crate) proxy: Option<String>,
 }
 
@@ -67,9 +78,45 @@ pub struct Access {
     token: Option<HeaderValue>,
     /// The trusted certificates, and the file they were read from.
     pub(crate) ca: Option<(PathBuf, Vec<CertificateDer<'static>>)>,
+    /// The certificate to show, and the files of it and its key.
+    pub(crate) identity: Option<Arc<Shown>>,
     pub(crate) proxy: Proxy,
     /// Warnings about these settings.
     pub(crate) doubts: Vec<String>,
+}
+
+/// A certificate to show.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+    identity: Identity,
+}
+
+impl Shown {
+    fn read(
+        cert: Option<PathBuf>,
+        key: Option<PathBuf>,
+        doubts: &mut Vec<String>,
+    ) -> Result<Option<Arc<Self>>, String> {
+        let (cert, key) = match (cert, key) {
+            (None, None) => return Ok(None),
+            (Some(cert), Some(key)) => (cert, key),
+            (Some(_), None) => {
+                return Err("`client_cert` needs `client_key`, the private key of it".to_owned());
+            }
+            (None, Some(_)) => return Err("`client_key` needs `client_cert`, its certificate".to_owned()),
+        };
+        let identity = Identity::of_files(("client_cert", &cert), ("client_key", &key))?;
+        if let Some(doubt) = identity.doubt() {
+            doubts.push(format!("`client_cert`: {}: {doubt}", cert.display()));
+        }
+        if others_can_read(&key) {
+            doubts.push(open_to_all(&key, "the private key"));
+        }
+        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        Ok(Some(Arc::new(Self { cert: absolute(cert), key: absolute(key), identity })))
+    }
 }
 
 impl AccessFlags {
@@ -119,7 +166,18 @@ impl AccessFlags {
             None => Proxy::default(),
             Some(text) => text.parse().map_err(|e| format!("`proxy`: {e}"))?,
         };
-        Ok(Access { url, token, ca, proxy, doubts })
+        let (cert, key) = match (&self.client_cert, &self.client_key) {
+            (None, None) => (file.client_cert, file.client_key),
+            (cert, key) => (cert.clone().or(file.client_cert), key.clone().or(file.client_key)),
+        };
+        let identity = Shown::read(cert, key, &mut doubts)?;
+        if identity.is_some() && url.scheme() == "http" {
+            doubts.push(
+                "a certificate is shown over TLS only, and the URL of the server begins with http://"
+                    .to_owned(),
+            );
+        }
+        Ok(Access { url, token, ca, identity, proxy, doubts })
     }
 
     /// The address or the file that holds it; a flag wins over a variable.
@@ -150,13 +208,17 @@ impl Access {
             Some((_, certificates)) => (false, certificates.clone()),
         };
         let headers = self.token.iter().map(|token| (AUTHORIZATION, token.clone())).collect();
-        let builder = plain(&self.url, &Trust { known, named, how: "--server-ca FILE" }, None)?;
+        let builder = plain(
+            &self.url,
+            &Trust { known, named, how: "--server-ca FILE" },
+            self.identity.as_ref().map(|shown| &shown.identity),
+        )?;
         let builder = builder.default_headers(headers);
         self.proxy.apply(builder, &self.url).map_err(|e| e.to_string())
     }
 
-    /// The variables for commands that call the server: without user name, password and access token, unless
-    /// `pass_credentials`.
+    /// The variables for commands that call the server: without user name, password, access token and client certificate,
+    /// unless `pass_credentials`.
     pub(crate) fn variables(&self, pass_credentials: bool) -> Vec<(&'static str, OsString)> {
         let url = if pass_credentials { self.url.clone() } else { self.shown() };
         let server = ("ZIZQ_SERVER", url.as_str().trim_end_matches('/').into());
@@ -164,7 +226,13 @@ impl Access {
         let token = self.token.as_ref().filter(|_| pass_credentials).and_then(|token| token.to_str().ok());
         let token =
             token.and_then(|token| token.strip_prefix(BEARER)).map(|token| (TOKEN_VARIABLE, token.into()));
-        std::iter::once(server).chain(ca).chain(token).collect()
+        let files = self
+            .identity
+            .as_ref()
+            .filter(|_| pass_credentials)
+            .map(|shown| [("ZIZQ_CLIENT_CERT", &shown.cert), ("ZIZQ_CLIENT_KEY", &shown.key)]);
+        let files = files.into_iter().flatten().map(|(name, path)| (name, path.clone().into_os_string()));
+        std::iter::once(server).chain(ca).chain(token).chain(files).collect()
     }
 
     /// The address without user name and password.

@@ -51,17 +51,25 @@ fn pem(key: &str, path: &Path) -> Result<Vec<u8>, String> {
 impl Identity {
     /// Reads a certificate and its key from PEM files.
     pub(crate) fn read(cert: &Path, key: &Path) -> Result<Self, String> {
-        let chain = read("cert", cert)?;
+        Self::of_files(("cert", cert), ("key", key))
+    }
+
+    /// As [`Self::read`]; each file with the name of its setting.
+    pub(crate) fn of_files(
+        (of_cert, cert): (&str, &Path),
+        (of_key, key): (&str, &Path),
+    ) -> Result<Self, String> {
+        let chain = read(of_cert, cert)?;
         let shown = key.display();
-        let key = private_key(&pem("key", key)?).map_err(|e| format!("`key`: {shown}: {e}"))?;
+        let key = private_key(&pem(of_key, key)?).map_err(|e| format!("`{of_key}`: {shown}: {e}"))?;
         let pair =
             rustls::sign::CertifiedKey::from_der(chain.clone(), key.clone_key(), &ring::default_provider());
         match pair {
             Ok(_) => Ok(Self { chain, key }),
             Err(Error::InconsistentKeys(_)) => {
-                Err(format!("`key`: {shown} does not belong to the certificate in {}", cert.display()))
+                Err(format!("`{of_key}`: {shown} does not belong to the certificate in {}", cert.display()))
             }
-            Err(e) => Err(format!("`key`: cannot use {shown}: {e}")),
+            Err(e) => Err(format!("`{of_key}`: cannot use {shown}: {e}")),
         }
     }
 

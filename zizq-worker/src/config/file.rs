@@ -33,6 +33,10 @@ pub(super) struct File {
     pub(super) token_file: Option<PathBuf>,
     #[serde(default, deserialize_with = "path")]
     pub(super) server_ca: Option<PathBuf>,
+    #[serde(default, deserialize_with = "path")]
+    pub(super) client_cert: Option<PathBuf>,
+    #[serde(default, deserialize_with = "path")]
+    pub(super) client_key: Option<PathBuf>,
     pub(super) proxy: Option<String>,
     pub(super) pass_credentials: Option<bool>,
     pub(super) worker_id: Option<String>,

@@ -81,7 +81,7 @@ pub struct Config {
 }
 
 /// Keys and their values.
-pub(crate) type Fixed = [(&'static str, String); 15];
+pub(crate) type Fixed = [(&'static str, String); 16];
 
 /// The conditions on which a worker ends by itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -165,6 +165,8 @@ fn settle(flags: &Flags, file: File) -> Result<Config, ConfigError> {
         server_file: file.server_file,
         token_file: file.token_file,
         server_ca: file.server_ca,
+        client_cert: file.client_cert,
+        client_key: file.client_key,
         proxy: file.proxy,
     };
     let access = flags.access.access(written)?;
@@ -221,6 +223,7 @@ impl Config {
         [
             ("server", access.url.to_string()),
             ("server_ca", format!("{:?}", access.ca)),
+            ("client_cert", format!("{:?}", access.identity.as_ref().map(|shown| (&shown.cert, &shown.key)))),
             ("proxy", format!("{:?}", access.proxy)),
             ("pass_credentials", pass_credentials.to_string()),
             ("worker_id", format!("{worker_id:?}")),
