@@ -34,6 +34,7 @@ mod log;
 mod logging;
 mod metrics;
 mod model;
+mod mutual;
 mod never_scan;
 mod nulls;
 mod official_client;
