@@ -103,7 +103,7 @@ pub(super) fn unauthorized(error: impl Into<String>) -> Refusal {
 /// The permission ended while the call was carried out.
 pub(super) fn ended(access: &Access) -> Refusal {
     unauthorized(match access.is_proved() {
-        true => "the access token or certificate has ended: it was revoked, replaced, or has expired",
+        true => "the access token has ended, or the certificate: it was revoked, replaced, or has expired",
         false => "this server asks for access tokens from now on",
     })
 }

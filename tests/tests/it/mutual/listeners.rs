@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tempfile::TempDir;
 use tests::binaries::binary;
+use tests::process::Process;
+use tests::wait::until;
 use tests::{Client, Server, Wire, raw};
 use tokio::process::Command;
 use zizq::JobKind;
@@ -16,14 +18,19 @@ struct SendEmail {
     to: String,
 }
 
-/// The URLs of the listeners, in the order of their flags.
-fn urls(log: &str) -> Vec<String> {
-    let lines = log.lines().filter(|line| line.contains("listening, too"));
+/// The URLs of the listeners, in the order of their flags. The log may come after the line that says where the server is.
+async fn urls(process: &Process, n: usize) -> Vec<String> {
     let url = |line: &str| {
         let at = line.find("http")?;
         line[at..].split('"').next().map(str::to_owned)
     };
-    lines.filter_map(url).collect()
+    until("the addresses in the log", async || {
+        let log = process.log();
+        let lines = log.lines().filter(|line| line.contains("listening, too"));
+        let urls: Vec<String> = lines.filter_map(url).collect();
+        (urls.len() == n).then_some(urls)
+    })
+    .await
 }
 
 fn client(url: &str) -> Client {
@@ -35,8 +42,7 @@ async fn whoever_reaches_a_listener_with_a_role_has_it() {
     let (of_workers, of_producers) = ("127.0.0.1:0,role=worker", "127.0.0.1:0,role=producer");
     let mut server =
         Server::with(["--auth", "required", "--listen", of_workers, "--listen", of_producers]).await;
-    let urls = urls(&server.process().log());
-    assert_eq!(urls.len(), 2, "{}", server.process().log());
+    let urls = urls(server.process(), 2).await;
     let [workers, producers] = [0, 1].map(|n| client(&urls[n]));
     server.client().get("/whoami").await.expect_refusal(401, "asks for an access token");
     let who = workers.get("/whoami").await.expect(200);
@@ -69,7 +75,7 @@ async fn a_listener_may_serve_a_part_only() {
     let of_all = ["metrics", "api", "ui,role=admin"].map(|only| format!("127.0.0.1:0,only={only}"));
     let flags: Vec<&str> = of_all.iter().flat_map(|of| ["--listen", of]).collect();
     let mut server = Server::with([&["--auth", "required"], flags.as_slice()].concat()).await;
-    let urls = urls(&server.process().log());
+    let urls = urls(server.process(), 3).await;
     let [metrics, api, ui] = [0, 1, 2].map(|n| client(&urls[n]));
     for (client, path, status) in [
         (&metrics, "/metrics", 200),
@@ -145,7 +151,7 @@ async fn a_trusted_listener_asks_for_no_certificate() {
     let listen = ["127.0.0.1:0,role=worker", "127.0.0.1:0,only=metrics,tls=off"];
     let server = Secure::asking(&authority, &["--listen", listen[0], "--listen", listen[1]]).await;
     assert_eq!(authority.ask(None, &server.url("/health"), &[]).await, None);
-    let urls = urls(&server.process.log());
+    let urls = urls(&server.process, 2).await;
     assert!(urls[0].starts_with("https://") && urls[1].starts_with("http://"), "{urls:?}");
     let (_, who) = authority.ask(None, &format!("{}/whoami", urls[0]), &[]).await.unwrap();
     assert_eq!(who["role"], "worker");
