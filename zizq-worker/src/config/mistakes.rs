@@ -51,6 +51,8 @@ impl Found<'_> {
 
     fn look(&mut self, root: DeTable<'_>) {
         let mut routes: Vec<Route> = Vec::new();
+        let pair = root.get_key_value("client_key").filter(|_| root.contains_key("client_cert"));
+        let pair = pair.map(|(key, value)| (key.clone(), value.clone()));
         for (key, value) in root {
             match value.get_ref() {
                 DeValue::Array(tables)
@@ -66,7 +68,13 @@ impl Found<'_> {
                 }
                 _ => {
                     let at = key.span().start;
-                    if let Err(e) = try_key(key, value) {
+                    // A certificate is valid only together with its key.
+                    let with = match key.get_ref().as_ref() {
+                        "client_key" if pair.is_some() => continue,
+                        "client_cert" => pair.clone(),
+                        _ => None,
+                    };
+                    if let Err(e) = try_key(key, value, with) {
                         self.add(at, e);
                     }
                 }
@@ -171,9 +179,10 @@ fn try_route(table: DeTable<'_>) -> Result<Route, String> {
 }
 
 /// Tries a top-level key.
-fn try_key(key: Key<'_>, value: Value<'_>) -> Result<Config, String> {
+fn try_key<'i>(key: Key<'i>, value: Value<'i>, with: Option<(Key<'i>, Value<'i>)>) -> Result<Config, String> {
     let mut table = DeTable::new();
     table.insert(key, value);
+    table.extend(with);
     let read = File::deserialize(toml::Deserializer::from(Spanned::new(0..0, table)));
     let file = read.map_err(|e| explain::in_words(e.message()))?;
     let flags = Flags { run: vec![RouteFlag::command("probe=true")?], ..Flags::default() };
