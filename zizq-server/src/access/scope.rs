@@ -24,6 +24,15 @@ impl Scope {
         if patterns.iter().any(QueuePattern::is_of_all) { Self::All } else { Self::Only(patterns.into()) }
     }
 
+    /// The queues of both.
+    pub(crate) fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Only(one), Self::Only(other)) if one.is_empty() => Self::Only(other),
+            (Self::Only(one), Self::Only(other)) => Self::Only(one.iter().chain(&*other).cloned().collect()),
+            _ => Self::All,
+        }
+    }
+
     pub(crate) fn is_all(&self) -> bool {
         *self == Self::All
     }

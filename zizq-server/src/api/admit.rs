@@ -38,13 +38,13 @@ pub(super) async fn admit(app: &App, request: &mut Request, route: &'static Rout
         Ok(access) => request.access = Some(access),
         Err(why) => return Err(denied(app, request, &why).await),
     }
-    let Some(verb) = route.right.verb() else { return Ok(()) };
+    let Some(verb) = route.right.verbs().next() else { return Ok(()) };
     let looks =
         matches!(verb, Verb::Read | Verb::Payload) || (verb == Verb::Admin && route.method == Method::GET);
     if app.read_only && !looks {
         return Err(Refusal::new(Code::Forbidden, "this server only shows what it has (--read-only)"));
     }
-    let scope = request.scope_of(verb);
+    let scope = route.right.verbs().map(|verb| request.scope_of(verb)).fold(Scope::none(), Scope::or);
     if scope.is_all() {
         return Ok(());
     }
@@ -140,7 +140,7 @@ async fn reach(app: &App, request: &Request, reach: Reach, verb: Verb, scope: &S
         }
         Reach::Queue => {
             let queue = request.params.first().map(String::as_str).unwrap_or_default();
-            covered(request, verb, queue)
+            if scope.covers(queue) { Ok(()) } else { Err(not_covered(request, verb, queue)) }
         }
         Reach::Job | Reach::OwnJob | Reach::AnyJob => {
             let id = request.job_id()?;
@@ -162,11 +162,12 @@ async fn reach(app: &App, request: &Request, reach: Reach, verb: Verb, scope: &S
 /// # Errors
 /// 403.
 pub(super) fn covered(request: &Request, verb: Verb, queue: &str) -> Result<(), Refusal> {
-    if request.scope_of(verb).covers(queue) {
-        return Ok(());
-    }
+    if request.scope_of(verb).covers(queue) { Ok(()) } else { Err(not_covered(request, verb, queue)) }
+}
+
+fn not_covered(request: &Request, verb: Verb, queue: &str) -> Refusal {
     let why = format!("this call needs `{}` for the queue `{}`", verb.as_str(), excerpt(queue));
-    Err(forbidden(request, &why))
+    forbidden(request, &why)
 }
 
 /// Checks that the caller may do this in every queue.

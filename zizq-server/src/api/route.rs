@@ -146,16 +146,19 @@ pub enum Right {
     Known,
     /// To do this.
     To(Verb),
+    /// To do one of these: whoever works may know how many jobs its own queues have, and whether they are paused.
+    Either(Verb, Verb),
 }
 
 impl Right {
-    /// What the caller must be allowed to do.
-    #[must_use]
-    pub const fn verb(self) -> Option<Verb> {
-        match self {
-            Self::Anyone | Self::Known => None,
-            Self::To(verb) => Some(verb),
-        }
+    /// What the caller must be allowed to do; the second is as good as the first.
+    pub fn verbs(self) -> impl Iterator<Item = Verb> {
+        let (first, second) = match self {
+            Self::Anyone | Self::Known => (None, None),
+            Self::To(verb) => (Some(verb), None),
+            Self::Either(first, second) => (Some(first), Some(second)),
+        };
+        first.into_iter().chain(second)
     }
 }
 
@@ -219,7 +222,7 @@ pub(super) static ROUTES: [Route; 82] = [
     row(Method::GET, "/live", Call::LiveView, Body::Ignored, Answer::Stream, Right::To(Verb::Read), Reach::Itself),
     row(Method::GET, "/metrics", Call::Metrics, Body::Ignored, Answer::Metrics, Right::To(Verb::Read), Reach::Whole),
     row(Method::GET, "/queues", Call::ListQueues, Body::Ignored, Answer::Long, Right::To(Verb::Read), Reach::Itself),
-    row(Method::GET, "/queues/{}", Call::GetQueue, Body::Ignored, Answer::Short, Right::To(Verb::Read), Reach::Queue),
+    row(Method::GET, "/queues/{}", Call::GetQueue, Body::Ignored, Answer::Short, Right::Either(Verb::Read, Verb::Work), Reach::Queue),
     row(Method::DELETE, "/queues/{}", Call::ForgetQueue, Body::Empty, Answer::Short, Right::To(Verb::Operate), Reach::Queue),
     row(Method::POST, "/queues/{}/pause", Call::PauseQueue, Body::Empty, Answer::Short, Right::To(Verb::Operate), Reach::Queue),
     row(Method::POST, "/queues/{}/resume", Call::ResumeQueue, Body::Empty, Answer::Short, Right::To(Verb::Operate), Reach::Queue),
@@ -232,7 +235,7 @@ pub(super) static ROUTES: [Route; 82] = [
     row(Method::PATCH, "/jobs", Call::PatchJobs, Body::Read, Answer::ShortOrStream, Right::To(Verb::Operate), Reach::Itself),
     row(Method::DELETE, "/jobs", Call::DeleteJobs, Body::Empty, Answer::ShortOrStream, Right::To(Verb::Operate), Reach::Itself),
     row(Method::POST, "/jobs/bulk", Call::EnqueueBulk, Body::Read, Answer::Long, Right::To(Verb::Enqueue), Reach::Itself),
-    row(Method::GET, "/jobs/count", Call::CountJobs, Body::Ignored, Answer::Short, Right::To(Verb::Read), Reach::Itself),
+    row(Method::GET, "/jobs/count", Call::CountJobs, Body::Ignored, Answer::Short, Right::Either(Verb::Read, Verb::Work), Reach::Itself),
     row(Method::GET, "/jobs/groups", Call::GroupJobs, Body::Ignored, Answer::Long, Right::To(Verb::Read), Reach::Itself),
     row(Method::GET, "/jobs/take", Call::TakeStream, Body::Ignored, Answer::Stream, Right::To(Verb::Work), Reach::Itself),
     row(Method::POST, "/jobs/take", Call::TakePoll, Body::Read, Answer::Short, Right::To(Verb::Work), Reach::Itself),
@@ -430,6 +433,7 @@ mod tests {
         );
         assert_eq!(of(Right::To(Verb::Enqueue)), ["/jobs", "/jobs/bulk"]);
         assert_eq!(of(Right::To(Verb::Payload)), ["/jobs/{}/log"]);
+        assert_eq!(of(Right::Either(Verb::Read, Verb::Work)), ["/queues/{}", "/jobs/count"]);
         for Route { method, path, right, .. } in all() {
             let takes_or_reports = path.ends_with("/take")
                 || ["success", "failure", "heartbeat", "release"].iter().any(|verb| path.ends_with(verb))
@@ -440,7 +444,7 @@ mod tests {
             }
             let only_looks = matches!(
                 right,
-                Right::Anyone | Right::Known | Right::To(Verb::Read) | Right::To(Verb::Payload)
+                Right::Anyone | Right::Known | Right::To(Verb::Read | Verb::Payload) | Right::Either(..)
             );
             assert_eq!(only_looks, *method == Method::GET && !takes_or_reports, "{method} {path}: {right:?}");
         }

@@ -73,6 +73,33 @@ async fn a_worker_that_may_not_take_ends_and_says_why() {
 }
 
 #[tokio::test]
+async fn a_worker_with_its_role_alone_knows_when_its_queues_have_nothing_left() {
+    let (server, admin) = asking().await;
+    let made = token(&server, "w", &["--role", "worker", "--queue", "q"]).await;
+    for queue in ["q", "q", "other"] {
+        admin.add(queue).await;
+    }
+    let client = server.client().with_token(&made);
+    assert_eq!((client.count("queue=q").await, client.count("status=ready").await), (2, 2));
+    client.get("/jobs/count?queue=other").await.expect_refusal(403, "`other` is not one of the queues");
+    client.get("/jobs/count?filter=true").await.expect_refusal(403, "jq reads payloads");
+    assert_eq!(client.get("/queues/q").await.expect(200)["counts"]["ready"], 2);
+    client.get("/queues/other").await.expect_refusal(403, "`read` for the queue `other`");
+    client.get("/queues").await.expect_refusal(403, "needs the grant `read`");
+    let once = async || {
+        let variables = vec![("ZIZQ_TOKEN", made.clone())];
+        let mut worker = Worker::with_variables(&server, ["--once", "--run", "q=true"], variables);
+        (worker.process().ended().await, worker.process().log())
+    };
+    let (ended, log) = once().await;
+    assert!(ended.success() && client.count("").await == 0, "{log}");
+    admin.add("q").await;
+    admin.poke("/queues/q/pause").await.expect(200);
+    let (_, log) = once().await;
+    assert!(log.contains("queue `q`") && log.contains("paused"), "{log}");
+}
+
+#[tokio::test]
 async fn a_worker_ends_with_its_token() {
     let (server, _) = asking().await;
     let made = token(&server, "w", &["--role", "worker"]).await;

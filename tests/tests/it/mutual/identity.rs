@@ -91,7 +91,7 @@ async fn a_worker_and_peoples_commands_show_their_certificate() {
     let program = binary("zizq-worker");
     let next = r#"{"queue": "next", "type": "t", "payload": null}"#;
     let run = format!("q=env > {out}; {} ctl enqueue '{next}'", program.display());
-    let done = ended(as_caller("w", &["--max-jobs", "1", "--run", &run])).await;
+    let done = ended(as_caller("w", &["--once", "--run", &run])).await;
     assert!(done.status.success(), "{}", text(&done.stderr));
     let environment = std::fs::read_to_string(&out).unwrap();
     assert!(environment.contains("ZIZQ_JOB_ID=") && !environment.contains("ZIZQ_CLIENT_"), "{environment}");
