@@ -3,10 +3,11 @@
 use http::Method;
 use protocol::access::{Role, Verb};
 use serde_json::{Value, json};
-use tests::{Answer, Client, id};
+use tests::{Answer, Client, Wire, id};
 use zizq_server::{Reach, Right, Route, routes};
 
 use super::{asking, caller};
+use crate::mutual::{Authority, Secure, urls};
 
 /// Whose queues, types, payloads, errors, workers, crons begin like this are none of a limited caller's business.
 const FOREIGN: &str = "foreign";
@@ -147,32 +148,59 @@ async fn a_role_gets_what_its_grants_say_and_nothing_else() {
     let (server, admin) = asking().await;
     for role in Role::ALL {
         let (client, _) = caller(&server, role.as_str(), &["--role", role.as_str()]).await;
-        for route in routes().iter().filter(|route| is_harmless(route)) {
-            let things = fill(&admin, "own").await;
-            let answer = send(&client, route, &things).await;
-            let is_granted = may(route, role.verbs());
-            // A producer may see a job by its id, and a worker its own.
-            let sees_job = match route.reach {
-                Reach::AnyJob => matches!(role, Role::Producer),
-                _ => false,
-            };
-            let hides_job =
-                matches!(route.reach, Reach::AnyJob | Reach::OwnJob) && role == Role::Worker && !is_granted;
-            let what = format!("{} {}: {} {:?}", role.as_str(), answer.request, answer.status, answer.body);
-            if (is_granted || sees_job) && route.path != "/ui/session" {
-                assert!(!matches!(answer.status, 401 | 403), "{what}");
-            } else if hides_job {
-                assert_eq!(answer.status, 404, "{what}");
-            } else if route.path == "/ui/session" {
-                assert!([204, 401].contains(&answer.status), "{what}");
-            } else {
-                // Of a stream only the head is read.
-                assert_eq!(answer.status, 403, "{what}");
-                assert!(answer.body.is_empty() || code(&answer) == "forbidden", "{what}");
-            }
-            admin.delete(&format!("/jobs?queue={}", things.queue)).await.expect(200);
-            admin.delete("/budgets/own-budget").await;
+        try_all(&admin, &client, role).await;
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_and_a_listener_get_what_their_role_says_and_nothing_else() {
+    let names = Role::ALL.map(Role::as_str);
+    let authority = Authority::new(&names).await;
+    let listen = names.map(|name| format!("127.0.0.1:0,role={name},tls=off"));
+    let flags: Vec<&str> = listen.iter().flat_map(|listen| ["--listen", listen.as_str()]).collect();
+    let server = Secure::asking(&authority, &flags).await;
+    let of_listeners = urls(&server.process, names.len()).await;
+    let of_listeners: Vec<Client> =
+        of_listeners.iter().map(|url| Client::new(url, Wire::default())).collect();
+    let admin = &of_listeners[0];
+    for (role, of_listener) in Role::ALL.into_iter().zip(&of_listeners) {
+        server.known(role.as_str(), &["--role", role.as_str()]).await;
+        let of_certificate = authority.caller(role.as_str(), server.port).await;
+        for (client, kind) in [(&of_certificate, "certificate"), (of_listener, "listener")] {
+            let who = client.get("/whoami").await.expect(200);
+            assert_eq!((&who["who"]["kind"], &who["role"]), (&json!(kind), &json!(role)));
+            try_all(admin, client, role).await;
         }
+    }
+}
+
+/// Has a caller with a role make every call.
+async fn try_all(admin: &Client, client: &Client, role: Role) {
+    for route in routes().iter().filter(|route| is_harmless(route)) {
+        let things = fill(admin, "own").await;
+        let answer = send(client, route, &things).await;
+        let is_granted = may(route, role.verbs());
+        // A producer may see a job by its id, and a worker its own.
+        let sees_job = match route.reach {
+            Reach::AnyJob => matches!(role, Role::Producer),
+            _ => false,
+        };
+        let hides_job =
+            matches!(route.reach, Reach::AnyJob | Reach::OwnJob) && role == Role::Worker && !is_granted;
+        let what = format!("{} {}: {} {:?}", role.as_str(), answer.request, answer.status, answer.body);
+        if (is_granted || sees_job) && route.path != "/ui/session" {
+            assert!(!matches!(answer.status, 401 | 403), "{what}");
+        } else if hides_job {
+            assert_eq!(answer.status, 404, "{what}");
+        } else if route.path == "/ui/session" {
+            assert!([204, 401].contains(&answer.status), "{what}");
+        } else {
+            // Of a stream only the head is read.
+            assert_eq!(answer.status, 403, "{what}");
+            assert!(answer.body.is_empty() || code(&answer) == "forbidden", "{what}");
+        }
+        admin.delete(&format!("/jobs?queue={}", things.queue)).await.expect(200);
+        admin.delete("/budgets/own-budget").await;
     }
 }
 

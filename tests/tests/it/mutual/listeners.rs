@@ -19,7 +19,7 @@ struct SendEmail {
 }
 
 /// The URLs of the listeners, in the order of their flags. The log may come after the line that says where the server is.
-async fn urls(process: &Process, n: usize) -> Vec<String> {
+pub(crate) async fn urls(process: &Process, n: usize) -> Vec<String> {
     let url = |line: &str| {
         let at = line.find("http")?;
         line[at..].split('"').next().map(str::to_owned)
@@ -81,6 +81,9 @@ async fn a_listener_may_serve_a_part_only() {
         (&metrics, "/metrics", 200),
         (&metrics, "/health", 200),
         (&metrics, "/queues", 404),
+        (&metrics, "/ui/", 404),
+        (&api, "/ui/", 404),
+        (&ui, "/ui/", 200),
         (&api, "/metrics", 404),
         (&api, "/queues", 401),
         (&api, "/readyz", 200),
@@ -89,7 +92,7 @@ async fn a_listener_may_serve_a_part_only() {
         (&ui, "/jobs/take", 404),
     ] {
         let mut request = client.get(path);
-        if path == "/metrics" {
+        if ["/metrics", "/ui/"].contains(&path) {
             request = request.header("accept", "*/*");
         }
         assert_eq!(request.await.status, status, "{path}");

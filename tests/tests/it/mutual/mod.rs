@@ -4,18 +4,22 @@ mod certs;
 mod identity;
 mod listeners;
 mod reload;
+mod tunnel;
 
 use std::path::Path;
 use std::process::Output;
 
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 use tempfile::TempDir;
 use tests::binaries::binary;
 use tests::process::Process;
 use tests::wait::within;
+use tests::{Client, Wire};
 use tokio::process::Command;
+
+pub(crate) use listeners::urls;
 
 async fn ended(mut command: Command) -> Output {
     command.kill_on_drop(true);
@@ -27,11 +31,11 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// An authority of its own, and what it has signed.
-struct Authority(TempDir);
+pub(crate) struct Authority(TempDir);
 
 impl Authority {
     /// One with a certificate for `localhost`, and these clients.
-    async fn new(clients: &[&str]) -> Self {
+    pub(crate) async fn new(clients: &[&str]) -> Self {
         let authority = Self(TempDir::new().unwrap());
         let clients = clients.iter().flat_map(|name| ["--client", name]);
         let args: Vec<&str> = ["init", "--san", "localhost,127.0.0.1"].into_iter().chain(clients).collect();
@@ -47,7 +51,7 @@ impl Authority {
         ended(command).await
     }
 
-    fn path(&self, file: &str) -> String {
+    pub(crate) fn path(&self, file: &str) -> String {
         self.0.path().join(file).to_str().unwrap().to_owned()
     }
 
@@ -64,6 +68,13 @@ impl Authority {
         let (cert, key) = (self.read(&format!("{name}.pem")), self.read(&format!("{name}-key.pem")));
         let builder = zizq::Client::builder().url(url).ca_certificate(self.read("ca.pem"));
         builder.client_identity(cert, key).build().unwrap()
+    }
+
+    /// A client that shows the certificate of this caller to the server at this port.
+    pub(crate) async fn caller(&self, name: &str, port: u16) -> Client {
+        let key = PrivateKeyDer::from_pem_file(self.path(&format!("{name}-key.pem"))).unwrap();
+        let url = tunnel::open(self.der("ca.pem"), (self.der(&format!("{name}.pem")), key), port).await;
+        Client::new(&url, Wire::default())
     }
 
     /// A call by `curl` as this caller, or as nobody.
@@ -88,21 +99,21 @@ impl Authority {
 }
 
 /// A server with the certificate of an authority.
-struct Secure {
-    process: Process,
-    port: u16,
+pub(crate) struct Secure {
+    pub(crate) process: Process,
+    pub(crate) port: u16,
     folder: TempDir,
     flags: Vec<String>,
 }
 
 impl Secure {
     /// One that asks callers for certificates, with these flags besides.
-    async fn asking(authority: &Authority, flags: &[&str]) -> Self {
+    pub(crate) async fn asking(authority: &Authority, flags: &[&str]) -> Self {
         let ca = authority.path("ca.pem");
         Self::with(authority, &[&["--tls-client-ca", ca.as_str()], flags].concat()).await
     }
 
-    async fn with(authority: &Authority, flags: &[&str]) -> Self {
+    pub(crate) async fn with(authority: &Authority, flags: &[&str]) -> Self {
         let (cert, key) = (authority.path("server.pem"), authority.path("server-key.pem"));
         let tls = ["--tls-cert", cert.as_str(), "--tls-key", key.as_str()];
         let flags: Vec<String> = tls.iter().chain(flags).map(|flag| (*flag).to_owned()).collect();
@@ -130,7 +141,7 @@ impl Secure {
     }
 
     /// Makes an identity of a certificate. Returns its id.
-    async fn known(&self, name: &str, args: &[&str]) -> String {
+    pub(crate) async fn known(&self, name: &str, args: &[&str]) -> String {
         let certificate = format!("CN={name}");
         let said =
             self.control(&[&["token", "create", name, "--certificate", &certificate], args].concat()).await;
