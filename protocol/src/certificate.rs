@@ -73,15 +73,18 @@ impl Facts {
     /// A warning about it at this time, in seconds since the Unix epoch, if there is one.
     #[must_use]
     pub fn doubt(&self, now: i64) -> Option<String> {
-        let left = self.not_after.saturating_sub(now);
-        self.untimely(now).or_else(|| {
-            (left < SOON).then(|| {
-                let days = left / DAY;
-                let noun = plural(days, "day", "days");
-                format!("it expires in {days} {noun}, on {}", date(self.not_after))
-            })
-        })
+        self.untimely(now).or_else(|| expires_soon(self.not_after, now))
     }
+}
+
+/// A warning about what ends at `until` if that is soon; both in seconds since the Unix epoch.
+#[must_use]
+pub fn expires_soon(until: i64, now: i64) -> Option<String> {
+    let left = until.saturating_sub(now);
+    (left < SOON).then(|| {
+        let days = left / DAY;
+        format!("it expires in {days} {}, on {}", plural(days, "day", "days"), date(until))
+    })
 }
 
 /// Reads all certificates of a PEM file; the first is the owner's.

@@ -12,11 +12,12 @@ use tokio::time::sleep;
 use crate::access::{Marker, Registry};
 use crate::config::{At, Auth, Config};
 use crate::engine::command::access::UseTokens;
-use crate::http::tls::Tls;
+use crate::http::tls::{Acceptors, Tls};
 use crate::run::handle::{CallError, Handle};
 
 /// How often the engine is told which access tokens were used.
 const NOTE_USES: Duration = Duration::from_secs(300);
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// How callers are let in.
 pub(crate) struct Admission {
@@ -144,6 +145,17 @@ impl AdminToken {
         }
         self.access.set_file(Some(secret));
         Ok(true)
+    }
+}
+
+/// Says every day which certificates and access tokens end soon. Certificates were looked at when they were read.
+pub(crate) async fn warn_of_expiry(tls: Option<Acceptors>, access: Arc<Registry>) {
+    loop {
+        for doubt in access.expiring() {
+            tracing::warn!("{doubt}");
+        }
+        sleep(DAY).await;
+        tls.iter().for_each(Acceptors::warn_of_expiry);
     }
 }
 

@@ -51,6 +51,12 @@ fn moment(wall: Duration, up: Duration) -> Time {
     Time { wall: up.saturating_add_signed(set_by), up }
 }
 
+/// The wall clock, in seconds since the Unix epoch, as certificates have it.
+#[must_use]
+pub(crate) fn seconds() -> i64 {
+    i64::try_from(now().wall / 1_000).unwrap_or(i64::MAX)
+}
+
 /// Converts a duration to milliseconds.
 #[must_use]
 pub(crate) fn millis(duration: Duration) -> u64 {

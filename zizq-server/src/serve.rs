@@ -92,7 +92,6 @@ impl Server {
         let keeper = logs.clone();
         tokio::spawn(board.clone().follow(closing.clone(), move |steps| keeper.keep_history(steps)));
         let control = control_socket(config)?;
-        tokio::spawn(admission::note_uses(access.clone(), engine.clone()));
         let transport = Arc::<Meters>::default();
         let app = Arc::new(App {
             access: access.clone(),
@@ -115,6 +114,7 @@ impl Server {
             calls: CallMeters::new(),
             transport: transport.clone(),
             threads,
+            tls: tls.clone(),
             heartbeat_ms: millis(config.heartbeat_interval),
             closing,
         });
@@ -161,7 +161,10 @@ impl Server {
         if let Some(door) = self.control {
             serving.spawn(connection::accept(door, host.clone(), closing.clone()));
         }
+        let access = host.service.access.clone();
         drop(host);
+        tokio::spawn(admission::note_uses(access.clone(), engine.clone()));
+        tokio::spawn(admission::warn_of_expiry(self.tls.clone(), access));
         if let Some(tls) = self.tls {
             tokio::spawn(tls.follow());
         }

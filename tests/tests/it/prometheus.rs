@@ -11,6 +11,8 @@ use tests::wait::until;
 use tests::{Client, Server, Wire, Worker};
 use tokio::process::Command;
 
+use crate::mutual::{Authority, Secure};
+
 fn shipped(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../zizq-server/contrib").join(file).canonicalize().unwrap()
 }
@@ -27,7 +29,7 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    async fn scraping(server: &str, worker: &str) -> Self {
+    async fn scraping(server: &str, worker: &str, (ca, secure): (&str, &str)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = json!({
             "global": {"scrape_interval": "500ms", "evaluation_interval": "500ms"},
@@ -35,6 +37,7 @@ impl Prometheus {
             "scrape_configs": [
                 {"job_name": "zizq", "static_configs": [{"targets": [server]}]},
                 {"job_name": "zizq-worker", "static_configs": [{"targets": [worker]}]},
+                {"job_name": "secure", "scheme": "https", "tls_config": {"ca_file": ca}, "static_configs": [{"targets": [secure]}]},
             ],
         });
         // JSON is YAML.
@@ -120,8 +123,12 @@ async fn busy() -> (Server, Worker, String) {
 #[tokio::test]
 async fn every_expression_of_dashboard_and_alerts_has_data() {
     let (server, _worker, listens) = busy().await;
-    let prometheus = Prometheus::scraping(server.address(), &listens).await;
-    for job in ["zizq", "zizq-worker"] {
+    let authority = Authority::new(&[]).await;
+    let secure = Secure::with(&authority, &[]).await;
+    let target = format!("localhost:{}", secure.port);
+    let prometheus =
+        Prometheus::scraping(server.address(), &listens, (&authority.path("ca.pem"), &target)).await;
+    for job in ["zizq", "zizq-worker", "secure"] {
         prometheus.has_data(&format!("count_over_time(up{{job=\"{job}\"}}[1m]) > 2 and up == 1")).await;
     }
     let alerts = std::fs::read_to_string(shipped("prometheus/alerts.yml")).unwrap();
@@ -140,7 +147,7 @@ async fn every_expression_of_dashboard_and_alerts_has_data() {
         let rules = prometheus.client.get("/api/v1/rules").await.expect(200);
         let rules = rules["data"]["groups"][0]["rules"].as_array()?.clone();
         assert!(rules.iter().all(|rule| rule["health"] != "err"), "{rules:?}");
-        (rules.len() == 12 && rules.iter().all(|rule| rule["health"] == "ok")).then_some(())
+        (rules.len() == 13 && rules.iter().all(|rule| rule["health"] == "ok")).then_some(())
     })
     .await;
 }
@@ -155,7 +162,7 @@ async fn alerts_fire_when_they_should_and_not_when_they_should_not() {
         names.collect::<BTreeSet<_>>()
     };
     let alerts = named("alerts.yml");
-    assert_eq!((alerts.len(), named("alerts.test.yml")), (12, alerts));
+    assert_eq!((alerts.len(), named("alerts.test.yml")), (13, alerts));
     for (what, file) in [("check", "alerts.yml"), ("test", "alerts.test.yml")] {
         let checked =
             Command::new("promtool").args([what, "rules", file]).current_dir(&folder).output().await;

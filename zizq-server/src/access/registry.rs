@@ -11,6 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderValue};
 use protocol::access::{AccessToken, CertificateName, InvalidToken, Role, TokenId};
+use protocol::certificate::expires_soon;
 use smol_str::SmolStr;
 use tokio::sync::watch;
 
@@ -383,6 +384,19 @@ impl Registry {
     pub(crate) fn certificates(&self) -> BTreeMap<CertificateName, bool> {
         let directory = self.directory.load();
         directory.by_certificate.iter().map(|(name, entry)| (name.clone(), entry.until == 0)).collect()
+    }
+
+    /// A sentence about every access token that expires soon.
+    pub(crate) fn expiring(&self) -> Vec<String> {
+        let now = clock::seconds();
+        let directory = self.directory.load();
+        let doubt = |(id, record): (&TokenId, &Arc<TokenRecord>)| {
+            let until = record.expires_at.filter(|_| record.revoked_at().is_none())?;
+            let until = i64::try_from(until / 1_000).ok().filter(|until| *until > now)?;
+            let (name, soon) = (&record.name, expires_soon(until, now)?);
+            Some(format!("access token `{name}` ({id}): {soon}; whoever needs it needs a new one by then"))
+        };
+        directory.given.tokens.all.iter().filter_map(doubt).collect()
     }
 
     /// The day of the last use of a token; 0: never.

@@ -93,6 +93,8 @@ pub(crate) struct App {
     pub calls: CallMeters,
     pub transport: Arc<http::meters::Meters>,
     pub threads: Arc<run::meters::Meters>,
+    /// The certificates, if there are any.
+    pub tls: Option<http::tls::Acceptors>,
     /// Whether there is a dashboard.
     pub has_pages: bool,
     /// What all streams together have yet to send.

@@ -105,6 +105,28 @@ pub(crate) struct Acceptors {
 struct Loaded {
     asking: TlsAcceptor,
     silent: TlsAcceptor,
+    expiries: Vec<Expiry>,
+}
+
+/// The certificate in a file that expires first.
+#[derive(Debug)]
+struct Expiry {
+    flag: &'static str,
+    file: String,
+    facts: Facts,
+}
+
+impl Expiry {
+    fn of(flag: &'static str, file: &Path, certificates: &[CertificateDer<'_>]) -> Option<Self> {
+        let all = certificates.iter().filter_map(|certificate| Facts::of(certificate));
+        let facts = all.min_by_key(|facts| facts.not_after)?;
+        Some(Self { flag, file: file.display().to_string(), facts })
+    }
+
+    fn doubt(&self, now: i64) -> Option<String> {
+        let doubt = self.facts.doubt(now)?;
+        Some(format!("{} {}: {doubt}", self.flag, self.file))
+    }
 }
 
 /// What changes with a file: its time, length and number; none if there is no file.
@@ -126,6 +148,20 @@ impl Acceptors {
     /// The same for a listener that asks nobody for a certificate.
     pub(crate) fn silent(&self) -> Self {
         Self { asks: false, ..self.clone() }
+    }
+
+    /// The files, and when the first certificate in each expires, in seconds since the Unix epoch.
+    pub(crate) fn expiries(&self) -> Vec<(String, i64)> {
+        let of_file = |expiry: &Expiry| (expiry.file.clone(), expiry.facts.not_after);
+        self.current.borrow().expiries.iter().map(of_file).collect()
+    }
+
+    /// Warns of certificates that are not valid, or not for long.
+    pub(crate) fn warn_of_expiry(&self) {
+        let now = clock::seconds();
+        let doubts: Vec<String> =
+            self.current.borrow().expiries.iter().filter_map(|expiry| expiry.doubt(now)).collect();
+        warn(&doubts);
     }
 
     /// Reads the files again, and logs the result. An error changes nothing.
@@ -207,22 +243,34 @@ fn load(files: &Tls) -> anyhow::Result<(Loaded, Vec<String>)> {
     let chain = certificates(&pem).map_err(|e| anyhow::anyhow!("--tls-cert {cert}: {e}"))?;
     let pem = std::fs::read(&files.tls_key).with_context(|| format!("--tls-key: cannot read {key}"))?;
     let private = private_key(&pem).map_err(|e| anyhow::anyhow!("--tls-key {key}: {e}"))?;
-    let now = i64::try_from(clock::now().wall / 1000).unwrap_or(i64::MAX);
-    let mut doubts = doubts(&cert, chain.first().and_then(|first| Facts::of(first)).as_ref(), now);
+    let mut doubts = Vec::new();
+    if chain.first().and_then(|first| Facts::of(first)).is_some_and(|facts| facts.names.is_empty()) {
+        doubts.push(format!(
+            "--tls-cert {cert}: the certificate names no host, so clients refuse it; create it with zizq-server cert server \
+             --san HOST"
+        ));
+    }
+    let mut expiries: Vec<Expiry> = Expiry::of("--tls-cert", &files.tls_cert, &chain).into_iter().collect();
     if others_can_read(&files.tls_key) {
         doubts.push(format!("--tls-key {key}: every user of this machine can read it; run chmod o= {key}"));
     }
     let provider = Arc::new(ring::default_provider());
     let verifier = match &files.tls_client_ca {
-        Some(path) => Some(verifier(path, files.tls_client_auth, &provider, now, &mut doubts)?),
+        Some(path) => {
+            let (verifier, expiry) = verifier(path, files.tls_client_auth, &provider, &mut doubts)?;
+            expiries.extend(expiry);
+            Some(verifier)
+        }
         None => None,
     };
+    let now = clock::seconds();
+    doubts.extend(expiries.iter().filter_map(|expiry| expiry.doubt(now)));
     let silent = acceptor(files, &provider, chain.clone(), private.clone_key(), None)?;
     let asking = match verifier {
         Some(_) => acceptor(files, &provider, chain, private, verifier)?,
         None => silent.clone(),
     };
-    Ok((Loaded { asking, silent }, doubts))
+    Ok((Loaded { asking, silent, expiries }, doubts))
 }
 
 /// Checks certificates of callers.
@@ -230,18 +278,15 @@ fn verifier(
     path: &Path,
     auth: Option<ClientAuth>,
     provider: &Arc<CryptoProvider>,
-    now: i64,
     doubts: &mut Vec<String>,
-) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
+) -> anyhow::Result<(Arc<dyn ClientCertVerifier>, Option<Expiry>)> {
     let shown = path.display();
     let pem = std::fs::read(path).with_context(|| format!("--tls-client-ca: cannot read {shown}"))?;
     let all = certificates(&pem).map_err(|e| anyhow::anyhow!("--tls-client-ca {shown}: {e}"))?;
+    let expiry = Expiry::of("--tls-client-ca", path, &all);
     let mut roots = RootCertStore::empty();
     for (n, one) in all.into_iter().enumerate() {
-        let facts = Facts::of(&one);
-        let doubt = facts.as_ref().and_then(|facts| facts.doubt(now));
-        doubts.extend(doubt.map(|doubt| format!("--tls-client-ca {shown}: {doubt}")));
-        if facts.is_some_and(|facts| !facts.is_authority) {
+        if Facts::of(&one).is_some_and(|facts| !facts.is_authority) {
             doubts.push(format!(
                 "--tls-client-ca {shown}: its certificate number {} is no authority (CA:TRUE), so it can sign none of callers",
                 n + 1
@@ -258,7 +303,8 @@ fn verifier(
     if auth == Some(ClientAuth::Optional) {
         builder = builder.allow_unauthenticated();
     }
-    builder.build().map_err(|error| anyhow::anyhow!("--tls-client-ca {shown}: {error}"))
+    let verifier = builder.build().map_err(|error| anyhow::anyhow!("--tls-client-ca {shown}: {error}"))?;
+    Ok((verifier, expiry))
 }
 
 /// HTTP/2 is offered before HTTP/1.1 (ALPN, RFC 7301). Each set of files gets its own configuration, so that a session of
@@ -286,18 +332,6 @@ fn acceptor(
     };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-fn doubts(cert: &str, facts: Option<&Facts>, now: i64) -> Vec<String> {
-    let Some(facts) = facts else { return Vec::new() };
-    let untimely = facts.doubt(now).map(|doubt| format!("--tls-cert {cert}: {doubt}"));
-    let nameless = facts.names.is_empty().then(|| {
-        format!(
-            "--tls-cert {cert}: the certificate names no host, so clients refuse it; \
-             create it with zizq-server cert server --san HOST"
-        )
-    });
-    untimely.into_iter().chain(nameless).collect()
 }
 
 fn others_can_read(path: &Path) -> bool {

@@ -140,6 +140,21 @@ async fn a_rotated_token_counts_until_the_overlap_is_over() {
 }
 
 #[tokio::test]
+async fn the_log_says_which_tokens_expire_soon() {
+    let (mut server, _) = asking().await;
+    for (name, expires) in [("soon", "13d"), ("late", "30d")] {
+        token(&server, name, &["--role", "viewer", "--expires", expires]).await;
+    }
+    server.sigterm().await;
+    server.restart().await;
+    let log = until("the warning", async || {
+        Some(server.process().log()).filter(|log| log.contains("access token `soon`"))
+    })
+    .await;
+    assert!(log.contains("it expires in 12 days") && !log.contains("`late`"), "{log}");
+}
+
+#[tokio::test]
 async fn a_token_expires_with_its_streams() {
     let (server, admin) = asking().await;
     let new = json!({"name": "short", "role": "worker", "queues": ["q"], "expires_in_ms": 700});

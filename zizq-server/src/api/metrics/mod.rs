@@ -31,6 +31,7 @@ use crate::hash::HashMap;
 use crate::http::meters as transport;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
+use crate::http::tls::Acceptors;
 use crate::meter::Timing;
 use crate::run::handle::CallError;
 use crate::run::meters as threads;
@@ -86,6 +87,7 @@ async fn gather(app: &App) -> Result<Metrics, Refusal> {
     let output = app.logs.meters();
     Ok(Metrics {
         auth_failures: app.access.failures(),
+        expiries: app.tls.as_ref().map(Acceptors::expiries).unwrap_or_default(),
         sample,
         oldest,
         levels,
@@ -120,6 +122,8 @@ fn write(metrics: Metrics, shape: Shape) -> Result<String, fmt::Error> {
 #[derive(Debug)]
 struct Metrics {
     auth_failures: u64,
+    /// The files of certificates, and when they expire, in seconds since the Unix epoch.
+    expiries: Vec<(String, i64)>,
     sample: Sample,
     oldest: HashMap<QueueName, u64>,
     /// None while the store is closed.
@@ -207,7 +211,11 @@ impl Metrics {
         let resumed = [(Vec::new(), streams.resumed)];
         page.counters("zizq_streams_resumed", "Job streams that were resumed", resumed)?;
         let failures = [(Vec::new(), self.auth_failures)];
-        page.counters("zizq_auth_failures", "Calls that were answered 401", failures)
+        page.counters("zizq_auth_failures", "Calls that were answered 401", failures)?;
+        let expires = |at: i64| float(u64::try_from(at).unwrap_or_default());
+        let lines = self.expiries.iter().map(|(file, at)| (vec![("file", file.as_str())], expires(*at)));
+        let help = "When the first certificate in the file expires, since 1970";
+        page.gauges("zizq_tls_expiry_timestamp_seconds", help, lines)
     }
 
     /// The tallies of the tracked queues, and of all others.
