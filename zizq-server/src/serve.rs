@@ -119,7 +119,7 @@ impl Server {
             closing,
         });
         let memory = Memory::new(limits.max_body_size);
-        audit::of_server(&app.logs, "start");
+        audit::of_server(&app.logs, "start").await;
         let host = Host { memory, meters: transport, service: app };
         let (admin, drain_timeout) = (admission.admin, config.drain_timeout);
         let places = Places::new(max_connections);
@@ -184,7 +184,7 @@ impl Server {
         while let Some(ended) = serving.join_next().await {
             ended.context("a listener failed")?;
         }
-        audit::of_server(&logs, "stop");
+        audit::of_server(&logs, "stop").await;
         logs.stop().await;
         let ended = watched.await;
         spans.close().await;

@@ -7,14 +7,15 @@ use protocol::access::Verb;
 use protocol::error::{Code, excerpt};
 use protocol::page::{MAX_PAGE, Pages};
 use serde_json::{Map, Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::App;
 use super::listing::with_param;
 use super::route::{Right, Route};
 use crate::access::Access;
 use crate::clock;
-use crate::http::reply::{self, Answer, Refusal};
-use crate::http::request::{Changed, Request};
+use crate::http::reply::{self, Answer};
+use crate::http::request::{Changed, Counts, Request};
 use crate::logs::Logs;
 
 const DEFAULT_PAGE: u64 = 100;
@@ -26,6 +27,8 @@ const MAX_STRANGERS: u64 = 60;
 /// An entry that is being made. It is written when dropped.
 pub(super) struct Entry {
     logs: Logs,
+    /// Its place in the queue to the store, once it has one.
+    room: Option<OwnedSemaphorePermit>,
     at: u64,
     since: Instant,
     members: Map<String, Value>,
@@ -41,8 +44,8 @@ impl Entry {
     }
 
     /// Begins the entry of a refusal, if it is one that is written down.
-    pub(super) fn of_refusal(app: &App, request: &Request, refusal: &Refusal) -> Option<Self> {
-        let is_kept = match refusal.code() {
+    pub(super) fn of_refusal(app: &App, request: &Request, answer: &Answer) -> Option<Self> {
+        let is_kept = match answer.as_ref().err()?.code() {
             Code::Forbidden => true,
             Code::Unauthorized => app.access.may_note_stranger(MAX_STRANGERS),
             _ => false,
@@ -63,7 +66,8 @@ impl Entry {
         let mut target = target.to_owned();
         target.truncate(target.floor_char_boundary(MAX_TARGET));
         members.insert("target".to_owned(), json!(target));
-        Self { logs: app.logs.clone(), at, since: Instant::now(), members, changed: request.changed() }
+        let (logs, changed) = (app.logs.clone(), request.changed());
+        Self { logs, room: None, at, since: Instant::now(), members, changed }
     }
 
     /// Adds how the call was answered.
@@ -75,36 +79,48 @@ impl Entry {
         self.members.insert("status".to_owned(), json!(status));
         self.members.extend(error.map(|error| ("error".to_owned(), json!(excerpt(error)))));
     }
+
+    /// Writes it. The caller waits while too many wait to be stored.
+    pub(super) async fn finish(mut self) {
+        self.room = self.logs.audit_room().await;
+    }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
         let mut members = std::mem::take(&mut self.members);
-        members.extend(self.changed.get().map(|jobs| ("changed".to_owned(), json!(jobs))));
+        let numbers = self
+            .changed
+            .get()
+            .map(|Counts { matched, changed }| [("matched", matched), ("changed", changed)]);
+        members.extend(numbers.into_iter().flatten().map(|(name, number)| (name.to_owned(), json!(number))));
         let took_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         members.insert("took_ms".to_owned(), json!(took_ms));
-        write(&self.logs, self.at, Value::Object(members));
+        write(&self.logs, self.at, &Value::Object(members), self.room.take());
     }
 }
 
-fn write(logs: &Logs, at: u64, entry: Value) {
+/// Writes an entry. Without room it is on its way as soon as there is some: whoever has made it has gone.
+fn write(logs: &Logs, at: u64, entry: &Value, room: Option<OwnedSemaphorePermit>) {
     tracing::info!(target: "audit", "{entry}");
-    logs.audit(at, entry.to_string().into_bytes());
-}
-
-/// Writes down a refusal, if it is one that is written down.
-pub(super) fn refused(app: &App, request: &Request, answer: &Answer) {
-    if let Err(refusal) = answer
-        && let Some(mut entry) = Entry::of_refusal(app, request, refusal)
-    {
-        entry.answered(answer);
+    let entry = entry.to_string().into_bytes();
+    if let Some(room) = room.or_else(|| logs.audit_room_now()) {
+        logs.audit(at, entry, room);
+        return;
     }
+    let logs = logs.clone();
+    tokio::spawn(async move {
+        if let Some(room) = logs.audit_room().await {
+            logs.audit(at, entry, room);
+        }
+    });
 }
 
 /// Writes down that the server does something by itself.
-pub(crate) fn of_server(logs: &Logs, action: &str) {
+pub(crate) async fn of_server(logs: &Logs, action: &str) {
     let at = clock::now().wall;
-    write(logs, at, json!({"at": at, "who": {"kind": "server"}, "action": action, "version": crate::SERVER}));
+    let entry = json!({"at": at, "who": {"kind": "server"}, "action": action, "version": crate::SERVER});
+    write(logs, at, &entry, logs.audit_room().await);
 }
 
 /// Who calls, as far as it is known.

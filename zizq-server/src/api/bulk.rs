@@ -128,7 +128,7 @@ struct Call {
     report: Report,
     /// The queues whose payloads the caller may see.
     payloads: Scope,
-    /// How many jobs were changed, for the audit trail.
+    /// How many jobs it was about and how many were changed, for the audit trail.
     changed: Arc<Changed>,
     progress: Arc<Progress>,
 }
@@ -149,12 +149,13 @@ impl Call {
         if kind != Kind::Real {
             let (limit, is_of_all) = (change.limit, is_of_all(&change));
             let matches = app.reader.would_change(change, &progress).await?;
+            changed.set(matches.count, 0);
             return Ok(of_matches(matches, kind, report, limit, is_of_all, &payloads));
         }
         let _sweep = matches!(change.change, Change::Delete).then(|| Sweep(app.clone()));
         let is_limited = change.limit.is_some();
         let changes = app.reader.change(change, &progress).await;
-        changed.set(progress.figures().changed);
+        changed.set(progress.figures().matched, progress.figures().changed);
         let changes = changes.map_err(|error| Refusal::from(error).after(progress.figures().changed))?;
         Ok(of_changes(changes, report, is_limited))
     }

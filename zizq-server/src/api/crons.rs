@@ -49,6 +49,7 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
 pub(crate) async fn delete_all(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let deleted = app.engine.ask(DeleteCrons).await?;
+    request.changed().set(deleted as u64, deleted as u64);
     Ok(reply::ok(request.format, &json!({"deleted": deleted})))
 }
 

@@ -148,7 +148,11 @@ impl App {
         request.params = params;
         if let Err(refusal) = admit::admit(self, request, route).await {
             let refused = Err(refusal);
-            audit::refused(self, request, &refused);
+            let mut entry = audit::Entry::of_refusal(self, request, &refused);
+            entry.iter_mut().for_each(|entry| entry.answered(&refused));
+            if let Some(entry) = entry {
+                entry.finish().await;
+            }
             return refused;
         }
         request.body = body.read(self.limits.max_body_size, request.held_mut()).await?;
@@ -168,27 +172,24 @@ impl App {
 async fn carry_out(app: &Arc<App>, request: &Request, route: &Route) -> Answer {
     let what = route.call;
     let mut entry = audit::Entry::of_call(app, request, route);
-    let Some(access) = request.access() else {
-        let answer = call(app, request, what).await;
-        entry.iter_mut().for_each(|entry| entry.answered(&answer));
-        return answer;
-    };
-    let answer = if access.is_proved() {
-        tokio::select! {
+    let answer = match request.access() {
+        Some(access) if access.is_proved() => tokio::select! {
             biased;
             answer = call(app, request, what) => answer,
             () = app.access.ended(access) => Err(admit::ended(access)),
-        }
-    } else {
+        },
         // What is asked of an open server is short, but for streams.
-        call(app, request, what).await
+        _ => call(app, request, what).await,
     };
-    match entry.as_mut() {
-        Some(entry) => entry.answered(&answer),
-        None => audit::refused(app, request, &answer),
+    entry = entry.or_else(|| audit::Entry::of_refusal(app, request, &answer));
+    entry.iter_mut().for_each(|entry| entry.answered(&answer));
+    let streams = answer.as_ref().is_ok_and(|answer| matches!(answer.body(), Content::Stream(_)));
+    if let Some(entry) = entry.take_if(|_| !streams) {
+        entry.finish().await;
     }
+    let Some(access) = request.access() else { return answer };
     let ended = |content: Content| {
-        if !matches!(content, Content::Stream(_)) {
+        if !streams {
             return content;
         }
         let (registry, access) = (app.access.clone(), access.clone());

@@ -62,21 +62,30 @@ pub(crate) struct Request {
     pub access: Option<Access>,
     /// The queues in which the caller may do what it asks for.
     pub scope: Scope,
-    /// How many jobs the call has changed; made when somebody asks for it.
+    /// How much the call has changed; made when somebody asks for it.
     pub changed: OnceLock<Arc<Changed>>,
 }
 
-/// How many jobs a call has changed; none if it is not about a number.
+/// How much a call has changed; none if it is not about a number.
 #[derive(Debug, Default)]
-pub(crate) struct Changed(OnceLock<u64>);
+pub(crate) struct Changed(OnceLock<Counts>);
+
+/// Numbers of jobs, or of what else a call is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Those that the call was about.
+    pub matched: u64,
+    /// Those of them that it has changed.
+    pub changed: u64,
+}
 
 impl Changed {
-    pub(crate) fn set(&self, jobs: u64) {
-        // The first number counts.
-        self.0.get_or_init(|| jobs);
+    pub(crate) fn set(&self, matched: u64, changed: u64) {
+        // The first numbers count.
+        self.0.get_or_init(|| Counts { matched, changed });
     }
 
-    pub(crate) fn get(&self) -> Option<u64> {
+    pub(crate) fn get(&self) -> Option<Counts> {
         self.0.get().copied()
     }
 }
@@ -110,7 +119,7 @@ impl Request {
         self.access.as_ref()
     }
 
-    /// Where the number of jobs that the call has changed is noted.
+    /// Where it is noted how much the call has changed.
     pub(crate) fn changed(&self) -> Arc<Changed> {
         self.changed.get_or_init(Arc::default).clone()
     }

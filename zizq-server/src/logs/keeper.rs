@@ -56,6 +56,8 @@ pub(super) enum Request {
     Audit {
         at: u64,
         entry: Vec<u8>,
+        /// Returned when the entry is stored.
+        room: OwnedSemaphorePermit,
     },
     ReadAudit {
         before: Option<u64>,
@@ -236,12 +238,16 @@ impl Keeper {
                     if self.jobs.is_full_for_output() { Ok(Vec::new()) } else { self.shelf.history() };
                 drop(reply.send(history));
             }
-            Request::Audit { at, entry } => {
-                if let Err(error) = self.trail.append(&mut self.shelf, at, &entry) {
-                    tracing::error!(%error, "cannot store an entry of the audit trail; the log has it");
+            Request::Audit { at, entry, room } => {
+                if self.trail.push(at, entry, room) {
+                    self.write_trail();
                 }
+                self.write_at.get_or_insert_with(|| Instant::now() + WRITE_EVERY);
             }
-            Request::ReadAudit { before, limit, reply } => drop(reply.send(self.shelf.audit(before, limit))),
+            Request::ReadAudit { before, limit, reply } => {
+                self.write_trail();
+                drop(reply.send(self.shelf.audit(before, limit)));
+            }
             Request::Forget(id) => {
                 self.let_go(|of, _| of.id == id);
                 // What remains is swept later.
@@ -290,9 +296,16 @@ impl Keeper {
         Ok(Excerpt { attempt: Some(number), missed, text, end })
     }
 
-    /// Writes new output, and releases tails that have not grown for a while.
+    fn write_trail(&mut self) {
+        if let Err(error) = self.trail.write(&mut self.shelf) {
+            tracing::error!(%error, "cannot store the last entries of the audit trail; the log has them");
+        }
+    }
+
+    /// Writes what is in memory, and releases tails that have not grown for a while.
     fn write_down(&mut self) {
         self.write_at = None;
+        self.write_trail();
         let written = self.write_new();
         let is_written = written.is_ok();
         self.note(written);

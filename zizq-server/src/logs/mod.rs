@@ -75,6 +75,9 @@ const MAX_READERS: usize = 64;
 /// The most concurrent followers of logs.
 pub(crate) const MAX_FOLLOWERS: usize = 256;
 
+/// How many entries of the audit trail may wait to be stored. Whoever makes another one waits.
+const MAX_ENTRIES: usize = 1_024;
+
 /// The handle to the output of all jobs. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Logs {
@@ -83,6 +86,7 @@ pub(crate) struct Logs {
     room: Arc<Semaphore>,
     readers: Arc<Semaphore>,
     followers: Arc<Semaphore>,
+    entries: Arc<Semaphore>,
     meters: Arc<Meters>,
 }
 
@@ -107,7 +111,8 @@ impl Logs {
         std::thread::Builder::new().name("logs".to_owned()).spawn(move || keeper.run())?;
         let permits = |n| Arc::new(Semaphore::new(n));
         let (room, readers, followers) = (permits(ROOM), permits(MAX_READERS), permits(MAX_FOLLOWERS));
-        Ok(Self { requests: sender, jobs, room, readers, followers, meters })
+        let entries = permits(MAX_ENTRIES);
+        Ok(Self { requests: sender, jobs, room, readers, followers, entries, meters })
     }
 
     /// Appends lines.
@@ -186,9 +191,19 @@ impl Logs {
         drop(self.send(Request::Forget(id)));
     }
 
-    /// Adds an entry to the audit trail. It is written soon.
-    pub(crate) fn audit(&self, at: u64, entry: Vec<u8>) {
-        drop(self.send(Request::Audit { at, entry }));
+    /// Waits for room for an entry of the audit trail; none after the end.
+    pub(crate) async fn audit_room(&self) -> Option<OwnedSemaphorePermit> {
+        self.entries.clone().acquire_owned().await.ok()
+    }
+
+    /// The same without waiting.
+    pub(crate) fn audit_room_now(&self) -> Option<OwnedSemaphorePermit> {
+        self.entries.clone().try_acquire_owned().ok()
+    }
+
+    /// Adds an entry to the audit trail. It is written within a second.
+    pub(crate) fn audit(&self, at: u64, entry: Vec<u8>, room: OwnedSemaphorePermit) {
+        drop(self.send(Request::Audit { at, entry, room }));
     }
 
     /// The newest entries of the audit trail before a number.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use protocol::id::JobId;
 
 use super::Attempt;
-use super::audit::Page;
+use super::audit::{Extent, Page};
 use super::tail::{CHUNK, CHUNKS, Tail};
 use crate::store::batch::Batch;
 use crate::store::disk::{CacheSizes, DiskSnapshot, DiskStore};
@@ -133,27 +133,35 @@ impl Shelf {
         Ok(steps)
     }
 
-    /// The number of the last entry of the audit trail, and how many there are.
-    pub(super) fn audit_extent(&mut self) -> Result<(u64, u64), StoreError> {
-        let Some(snapshot) = self.snapshot()? else { return Ok((0, 0)) };
-        let (mut last, mut count) = (0, 0);
-        for entry in view::entries(&snapshot, Area::Audit) {
-            last = keys::audit_number(&entry?.0).unwrap_or(last);
-            count += 1;
-        }
-        Ok((last, count))
+    /// The number of the last entry of the audit trail, and how many there are. They are counted only if the store is of
+    /// before it kept their number.
+    pub(super) fn audit_extent(&mut self) -> Result<Extent, StoreError> {
+        let Some(snapshot) = self.snapshot()? else { return Ok(Extent::default()) };
+        let (from, to) = (keys::start(Area::Audit as u8), keys::start(Area::Audit as u8 + 1));
+        let last = snapshot.scan(&from, &to, true).next().transpose()?;
+        let last = last.and_then(|(key, _)| keys::audit_number(&key)).unwrap_or_default();
+        let stored = snapshot.get(&keys::audit_count())?;
+        let stored = stored.and_then(|count| Some(u64::from_be_bytes(count.as_ref().try_into().ok()?)));
+        let count = match stored {
+            Some(count) => count,
+            None => {
+                view::entries(&snapshot, Area::Audit).map(|entry| entry.map(|_| 1)).sum::<Result<u64, _>>()?
+            }
+        };
+        Ok(Extent { last, count })
     }
 
-    /// Stores an entry of the audit trail.
-    pub(super) fn put_audit(&mut self, number: u64, entry: &[u8]) -> Result<(), StoreError> {
+    /// Stores entries of the audit trail, and how many there are with them.
+    pub(super) fn put_audit(&mut self, entries: &[(u64, &[u8])], count: u64) -> Result<(), StoreError> {
         let mut batch = Batch::default();
-        batch.put_audit(number, entry);
+        entries.iter().for_each(|(number, entry)| batch.put_audit(*number, entry));
+        batch.put_audit_count(count);
         self.commit(batch)
     }
 
-    /// Removes the entries before a number, and the first `surplus`. Returns how many these were.
-    pub(super) fn remove_audit(&mut self, before: u64, surplus: u64) -> Result<u64, StoreError> {
-        let Some(snapshot) = self.snapshot()? else { return Ok(0) };
+    /// Removes the entries before a number, and the first `surplus`, of `count` in all. Returns how many are left.
+    pub(super) fn trim_audit(&mut self, before: u64, surplus: u64, count: u64) -> Result<u64, StoreError> {
+        let Some(snapshot) = self.snapshot()? else { return Ok(count) };
         let (mut batch, mut removed) = (Batch::default(), 0);
         for entry in view::entries(&snapshot, Area::Audit) {
             let Some(number) = keys::audit_number(&entry?.0) else { continue };
@@ -163,10 +171,12 @@ impl Shelf {
             batch.remove_audit(number);
             removed += 1;
         }
+        let left = count.saturating_sub(removed);
         if removed > 0 {
+            batch.put_audit_count(left);
             self.commit(batch)?;
         }
-        Ok(removed)
+        Ok(left)
     }
 
     /// The newest entries of the audit trail before a number.

@@ -203,6 +203,11 @@ impl Batch {
         self.put(keys::audit(number), |out| out.extend_from_slice(entry));
     }
 
+    /// Stores how many entries the audit trail has.
+    pub fn put_audit_count(&mut self, count: u64) {
+        self.put(keys::audit_count(), |out| out.extend_from_slice(&count.to_be_bytes()));
+    }
+
     pub fn remove_audit(&mut self, number: u64) {
         self.remove(keys::audit(number));
     }

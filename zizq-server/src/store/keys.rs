@@ -3,7 +3,7 @@
 //!
 //! | area | key behind the area byte | value |
 //! |---|---|---|
-//! | meta | name | the engine's time, under `clock` and `wall` ([`super::record::ClockRecord`]); what sessions are signed with, under `sessions`; the format of all this, under `format`; how many commits there were, under `commits` |
+//! | meta | name | the engine's time, under `clock` and `wall` ([`super::record::ClockRecord`]); what sessions are signed with, under `sessions`; the format of all this, under `format`; how many commits there were, under `commits`; in the store of logs how many entries the audit trail has, under `audit` |
 //! | queue | queue number | [`super::record::QueueRecord`] |
 //! | cursor | queue, priority | stamp: no live job of the lane comes before it |
 //! | ready | queue, priority, stamp | job record |
@@ -144,6 +144,11 @@ pub(crate) fn token(id: &TokenId) -> Key {
 /// The key under which what sessions are signed with is stored.
 pub(crate) fn session_key() -> Key {
     meta("sessions")
+}
+
+/// The key under which the store of logs has how many entries its audit trail has.
+pub(crate) fn audit_count() -> Key {
+    meta("audit")
 }
 
 /// The key of an entry of the audit trail.

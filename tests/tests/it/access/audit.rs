@@ -111,6 +111,22 @@ async fn a_bulk_change_told_as_events_is_written_down_with_its_number() {
     assert_eq!(answer.status, 200);
     let entry = until("the entry", async || entries(&client, "/jobs?queue=q").await.pop()).await;
     assert_eq!((&entry["changed"], &entry["who"]["kind"]), (&json!(3), &json!("open")));
+
+    // What is only counted has changed nothing; of what is no job there are numbers, too.
+    client.add("q").await;
+    client.delete("/jobs?queue=q&dry_run=true").await.expect(200);
+    let entry = entries(&client, "/jobs?queue=q&dry_run").await.pop().unwrap();
+    assert_eq!((&entry["matched"], &entry["changed"]), (&json!(1), &json!(0)));
+    let entry =
+        json!({"name": "e", "expression": "0 0 1 1 *", "job": {"queue": "q", "type": "t", "payload": 1}});
+    for group in ["a", "b"] {
+        client.post(&format!("/crons/{group}/entries"), &entry).await.expect(201);
+    }
+    client.delete("/crons").await.expect(200);
+    let all = entries(&client, "/crons").await;
+    let entry = all.iter().find(|entry| entry["action"] == "DELETE").unwrap();
+    assert_eq!((&entry["matched"], &entry["changed"]), (&json!(2), &json!(2)));
+    assert!(all.iter().all(|entry| entry["action"] == "DELETE" || entry.get("changed").is_none()));
 }
 
 #[tokio::test]
