@@ -1,6 +1,7 @@
 //! Callers that are known by a certificate or by the listener that they reach, and the files of TLS.
 
 mod certs;
+mod clients;
 mod identity;
 mod listeners;
 mod reload;
@@ -70,11 +71,15 @@ impl Authority {
         builder.client_identity(cert, key).build().unwrap()
     }
 
-    /// A client that shows the certificate of this caller to the server at this port.
-    pub(crate) async fn caller(&self, name: &str, port: u16) -> Client {
+    /// The URL of a way to the server at this port on which this caller's certificate is shown.
+    async fn way_in(&self, name: &str, port: u16) -> String {
         let key = PrivateKeyDer::from_pem_file(self.path(&format!("{name}-key.pem"))).unwrap();
-        let url = tunnel::open(self.der("ca.pem"), (self.der(&format!("{name}.pem")), key), port).await;
-        Client::new(&url, Wire::default())
+        tunnel::open(self.der("ca.pem"), (self.der(&format!("{name}.pem")), key), port).await
+    }
+
+    /// A client that is this caller.
+    pub(crate) async fn caller(&self, name: &str, port: u16) -> Client {
+        Client::new(&self.way_in(name, port).await, Wire::default())
     }
 
     /// A call by `curl` as this caller, or as nobody.
