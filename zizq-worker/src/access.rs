@@ -74,8 +74,9 @@ pub(crate) struct Written {
 pub struct Access {
     /// The address, with user name and password if there are any.
     pub url: Url,
-    /// The access token, as it is sent.
+    /// The access token, as it is sent, and the file that it was read from.
     token: Option<HeaderValue>,
+    pub(crate) token_file: Option<PathBuf>,
     /// The trusted certificates, and the file they were read from.
     pub(crate) ca: Option<(PathBuf, Vec<CertificateDer<'static>>)>,
     /// The certificate to show, and the files of it and its key.
@@ -145,23 +146,16 @@ impl AccessFlags {
         if let Some(path) = of_file.filter(|path| url.password().is_some() && others_can_read(path)) {
             doubts.push(open_to_all(&path, "the password of the server"));
         }
-        let token = token(self.token_file.as_deref().or(file.token_file.as_deref()), &mut doubts)?;
+        let token_file = self.token_file.clone().or(file.token_file);
+        let token = token(token_file.as_deref(), &mut doubts)?;
         if token.is_some() && url.password().is_some() {
             return Err(
                 "there is an access token, and a password in the URL of the server, too; give one of them"
                     .to_owned(),
             );
         }
-        let ca = match self.server_ca.clone().or(file.server_ca) {
-            None => None,
-            Some(path) => {
-                let certificates = trust::read("server_ca", &path)?;
-                if let Some(doubt) = trust::doubt(&certificates) {
-                    doubts.push(format!("`server_ca`: {}: {doubt}", path.display()));
-                }
-                Some((std::path::absolute(&path).unwrap_or(path), certificates))
-            }
-        };
+        let ca =
+            self.server_ca.clone().or(file.server_ca).map(|path| trusted(path, &mut doubts)).transpose()?;
         let proxy = match self.proxy.as_deref().or(file.proxy.as_deref()) {
             None => Proxy::default(),
             Some(text) => text.parse().map_err(|e| format!("`proxy`: {e}"))?,
@@ -177,7 +171,7 @@ impl AccessFlags {
                     .to_owned(),
             );
         }
-        Ok(Access { url, token, ca, identity, proxy, doubts })
+        Ok(Access { url, token, token_file, ca, identity, proxy, doubts })
     }
 
     /// The address or the file that holds it; a flag wins over a variable.
@@ -201,6 +195,27 @@ fn from_variable(name: &str, value: Option<impl AsRef<std::ffi::OsStr>>) -> bool
 }
 
 impl Access {
+    /// The files that are read again when they change.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        let identity = self.identity.iter().flat_map(|shown| [&shown.cert, &shown.key]);
+        let ca = self.ca.iter().map(|(path, _)| path);
+        self.token_file.iter().chain(identity).chain(ca).cloned().collect()
+    }
+
+    /// The same with what is in the files now.
+    pub(crate) fn read_again(&self) -> Result<Self, String> {
+        let mut doubts = Vec::new();
+        let token = match &self.token_file {
+            Some(path) => token(Some(path), &mut doubts)?,
+            None => self.token.clone(),
+        };
+        let files = self.identity.as_ref().map(|shown| (shown.cert.clone(), shown.key.clone()));
+        let (cert, key) = files.unzip();
+        let identity = Shown::read(cert, key, &mut doubts)?;
+        let ca = self.ca.as_ref().map(|(path, _)| trusted(path.clone(), &mut doubts)).transpose()?;
+        Ok(Self { token, identity, ca, doubts, ..self.clone() })
+    }
+
     /// An HTTP client for the server.
     pub(crate) fn builder(&self) -> Result<ClientBuilder, String> {
         let (known, named) = match &self.ca {
@@ -290,6 +305,18 @@ fn token(file: Option<&Path>, doubts: &mut Vec<String>) -> Result<Option<HeaderV
         .map_err(|_| format!("{place}: an access token has letters, digits and the like only"))?;
     value.set_sensitive(true);
     Ok(Some(value))
+}
+
+/// Reads the certificates that are trusted.
+fn trusted(
+    path: PathBuf,
+    doubts: &mut Vec<String>,
+) -> Result<(PathBuf, Vec<CertificateDer<'static>>), String> {
+    let certificates = trust::read("server_ca", &path)?;
+    if let Some(doubt) = trust::doubt(&certificates) {
+        doubts.push(format!("`server_ca`: {}: {doubt}", path.display()));
+    }
+    Ok((std::path::absolute(&path).unwrap_or(path), certificates))
 }
 
 fn first_line(path: &Path) -> Result<String, String> {

@@ -1,5 +1,7 @@
 //! The worker's calls to the server, and how each answer is judged: from our server or from something else, final or not.
 
+mod credentials;
+
 use std::error::Error;
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -11,8 +13,8 @@ use protocol::id::JobId;
 use protocol::lease::{HeartbeatsReply, JobHeartbeat, JobRelease, MAX_REASON_BYTES};
 use protocol::outcome::{Failure, NotDone};
 use protocol::trace::{PARENT, STATE, Trace};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{ClientBuilder, RequestBuilder, Response, StatusCode, Url};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -22,6 +24,7 @@ use crate::outcome::start_of;
 use crate::report::{AfterFailure, JobResult, Left, Progress, Usage};
 use crate::report::{GivenBack, Heartbeat, Lease};
 use crate::{clock, proxy, retry_after, trust};
+use credentials::Credentials;
 
 const WORKER_ID: HeaderName = HeaderName::from_static("worker-id");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -63,10 +66,7 @@ pub(crate) enum CallError {
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     server: Url,
-    /// The variables for commands that call the server.
-    for_commands: Arc<[(&'static str, OsString)]>,
-    calls: reqwest::Client,
-    streams: reqwest::Client,
+    credentials: Arc<Credentials>,
 }
 
 /// The parameters of a job stream.
@@ -85,15 +85,23 @@ impl Client {
         worker_id: &HeaderValue,
         pass_credentials: bool,
     ) -> Result<Self, String> {
-        let headers = HeaderMap::from_iter([(WORKER_ID, worker_id.clone())]);
-        let builder = || Ok::<_, String>(access.builder()?.default_headers(headers.clone()));
-        let built = |builder: ClientBuilder| builder.build().map_err(|e| cause(&e));
-        Ok(Self {
-            server: access.url.clone(),
-            for_commands: access.variables(pass_credentials).into(),
-            calls: built(builder()?.timeout(ANSWER_TIMEOUT))?,
-            streams: built(builder()?.pool_max_idle_per_host(0))?,
-        })
+        let credentials = Credentials::new(access, worker_id.clone(), pass_credentials)?;
+        Ok(Self { server: access.url.clone(), credentials: Arc::new(credentials) })
+    }
+
+    /// Reads the files of token and certificate again whenever they change.
+    pub(crate) async fn follow_files(self) {
+        self.credentials.follow().await;
+    }
+
+    /// Reads them again now, if they have changed.
+    pub(crate) fn read_files_again(&self) {
+        self.credentials.read_again(true);
+    }
+
+    /// What is shown to the server now; another number after other files were read.
+    pub(crate) fn shows(&self) -> u64 {
+        self.credentials.current().number
     }
 
     /// The address of the server, with credentials.
@@ -102,8 +110,12 @@ impl Client {
     }
 
     /// The variables for commands that call the server.
-    pub(crate) fn for_commands(&self) -> impl Iterator<Item = (&'static str, &OsString)> {
-        self.for_commands.iter().map(|(name, value)| (*name, value))
+    pub(crate) fn for_commands(&self) -> Vec<(&'static str, OsString)> {
+        self.credentials.current().for_commands.clone()
+    }
+
+    fn calls(&self) -> reqwest::Client {
+        self.credentials.current().calls.clone()
     }
 
     /// Opens a stream of jobs.
@@ -115,7 +127,7 @@ impl Client {
             .append_pair("lease_ms", &take.lease.as_millis().to_string())
             // Leases depend on heartbeats that name the jobs, because a connection outlives a frozen worker.
             .append_pair("renew", "worker");
-        let mut request = self.streams.get(url).header(ACCEPT, "text/event-stream");
+        let mut request = self.credentials.current().streams.get(url).header(ACCEPT, "text/event-stream");
         if let Some(id) = take.last_event_id {
             request = request.header(LAST_EVENT_ID, id);
         }
@@ -155,7 +167,7 @@ impl Client {
     }
 
     async fn bulk(&self, verb: &str, body: &impl Serialize) -> Result<Vec<JobId>, CallError> {
-        let answer = send(self.calls.post(self.url(&["jobs", verb])).json(body)).await?;
+        let answer = send(self.calls().post(self.url(&["jobs", verb])).json(body)).await?;
         match answer.status() {
             StatusCode::UNPROCESSABLE_ENTITY => {
                 let body = whole(answer).await?;
@@ -191,13 +203,13 @@ impl Client {
 
     async fn report(&self, lease: Lease, verb: &str, body: &impl Serialize) -> Result<Response, CallError> {
         let url = self.url(&["jobs", &lease.id.to_string(), verb]);
-        send(self.calls.post(url).header(ZIZQ_LEASE, lease.token.to_string()).json(body)).await
+        send(self.calls().post(url).header(ZIZQ_LEASE, lease.token.to_string()).json(body)).await
     }
 
     /// Appends output to the log of a job.
     pub(crate) async fn log(&self, lease: Lease, lines: Bytes) -> Result<(), CallError> {
         let url = self.url(&["jobs", &lease.id.to_string(), "log"]);
-        let request = self.calls.post(url).header(ZIZQ_LEASE, lease.token.to_string());
+        let request = self.calls().post(url).header(ZIZQ_LEASE, lease.token.to_string());
         let request = request.header(CONTENT_TYPE, "application/x-ndjson").body(lines);
         done(send(request).await?, StatusCode::NO_CONTENT).await
     }
@@ -210,7 +222,7 @@ impl Client {
         key: &str,
         trace: Option<&Trace>,
     ) -> Result<(), CallError> {
-        let request = self.calls.post(self.url(&["jobs"])).header(CONTENT_TYPE, "application/json");
+        let request = self.calls().post(self.url(&["jobs"])).header(CONTENT_TYPE, "application/json");
         let mut request = request.header(IDEMPOTENCY_KEY, key);
         if let Some(trace) = trace {
             request = request.header(PARENT, trace.parent.to_string());
@@ -229,7 +241,7 @@ impl Client {
     pub(crate) async fn count_ready(&self, queues: &str) -> Result<u64, CallError> {
         let mut url = self.url(&["jobs", "count"]);
         url.query_pairs_mut().append_pair("queue", queues).append_pair("status", "ready");
-        let Count { count } = read(checked(send(self.calls.get(url)).await?).await?).await?;
+        let Count { count } = read(checked(send(self.calls().get(url)).await?).await?).await?;
         Ok(count)
     }
 
@@ -240,13 +252,13 @@ impl Client {
             .append_pair("queue", queues)
             .append_pair("status", "scheduled")
             .append_pair("attempts", "1..");
-        let Count { count: retries } = read(checked(send(self.calls.get(url)).await?).await?).await?;
+        let Count { count: retries } = read(checked(send(self.calls().get(url)).await?).await?).await?;
         let mut left = Left { retries, ready: self.count_ready(queues).await?, ..Left::default() };
         if left.ready == 0 {
             return Ok(left);
         }
         for queue in queues.split(',') {
-            let call = send(self.calls.get(self.url(&["queues", queue]))).await?;
+            let call = send(self.calls().get(self.url(&["queues", queue]))).await?;
             let Queue { paused, counts } = read(checked(call).await?).await?;
             if paused && counts.ready > 0 {
                 left.held += counts.ready;
@@ -269,7 +281,7 @@ impl Client {
             JobHeartbeat { id, lease: Some(token), lease_ms: None, progress, message }
         };
         let body = Jobs { jobs: heartbeats.iter().map(one).collect() };
-        let request = self.calls.post(self.url(&["jobs", "heartbeat"])).timeout(timeout).json(&body);
+        let request = self.calls().post(self.url(&["jobs", "heartbeat"])).timeout(timeout).json(&body);
         read(checked(send(request).await?).await?).await
     }
 

@@ -119,7 +119,8 @@ pub async fn run(
     services.spawn(renewal::run(client.clone(), config.lease, renewals_out, events_in.clone()));
     services.spawn(live::left::run(client.clone(), stats.clone()));
     live::show(stats.clone());
-    services.spawn(reload::run(hangup, flags, events_in.clone()));
+    services.spawn(client.clone().follow_files());
+    services.spawn(reload::run(hangup, flags, client.clone(), events_in.clone()));
 
     let source = Source { client, lease: config.lease, events: events_in, stats: stats.clone() };
     let tasks = Tasks { source, shared, stats, services, events, reports, renewals, spool: kept_in };

@@ -104,6 +104,7 @@ impl Subscription {
     pub(crate) async fn run(mut self, mut phase: watch::Receiver<Phase>) {
         loop {
             let prefetch = *self.credit.borrow_and_update();
+            let before = self.client.shows();
             let mut changes = Changes { credit: self.credit.clone(), phase: phase.clone() };
             let left = match prefetch {
                 0 => Ok(changes.next().await),
@@ -119,8 +120,12 @@ impl Subscription {
                 Err(broken) => broken,
             };
             if let Broken::Call(CallError::NotAllowed { message, .. }) = &broken {
-                self.tell(Event::NotAllowed(message.clone())).await;
-                return;
+                // Whoever has replaced the token may have written the file just now.
+                self.client.read_files_again();
+                if self.client.shows() == before {
+                    self.tell(Event::NotAllowed(message.clone())).await;
+                    return;
+                }
             }
             let mut pause = self.backoff.next();
             if let Broken::Call(CallError::Busy { retry_after: Some(asked), .. }) = &broken {

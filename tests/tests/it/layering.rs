@@ -197,7 +197,7 @@ const WORKER: &[Layer] = &[
         ],
     ),
     ("outbox", &["client", "delivery", "event", "report", "spool", "stats"]),
-    ("reload", &["config", "event", "flags", "notify"]),
+    ("reload", &["client", "config", "event", "flags", "notify"]),
     ("renewal", &["backoff", "client", "event", "report"]),
     ("stream", &["address", "backoff", "client", "event", "report", "shutdown", "stats"]),
     ("args", &["cli", "ctl", "exec", "flags"]),

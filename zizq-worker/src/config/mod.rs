@@ -81,7 +81,7 @@ pub struct Config {
 }
 
 /// Keys and their values.
-pub(crate) type Fixed = [(&'static str, String); 16];
+pub(crate) type Fixed = [(&'static str, String); 17];
 
 /// The conditions on which a worker ends by itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -222,7 +222,8 @@ impl Config {
         } = self;
         [
             ("server", access.url.to_string()),
-            ("server_ca", format!("{:?}", access.ca)),
+            ("token_file", format!("{:?}", access.token_file)),
+            ("server_ca", format!("{:?}", access.ca.as_ref().map(|(path, _)| path))),
             ("client_cert", format!("{:?}", access.identity.as_ref().map(|shown| (&shown.cert, &shown.key)))),
             ("proxy", format!("{:?}", access.proxy)),
             ("pass_credentials", pass_credentials.to_string()),

@@ -100,6 +100,46 @@ async fn a_worker_with_its_role_alone_knows_when_its_queues_have_nothing_left() 
 }
 
 #[tokio::test]
+async fn a_worker_reads_its_token_again_when_the_file_changes() {
+    let (server, admin) = asking().await;
+    let made = async |name: &str| token(&server, name, &["--role", "worker", "--queue", "q"]).await;
+    let [first, second, third] = [made("one").await, made("two").await, made("three").await];
+    let file = file(&first);
+    let mut worker =
+        Worker::start(&server, ["--run", "q=true", "--token-file", file.path().to_str().unwrap()]);
+    let connected = |log: &str| log.matches("connected to").count();
+    until("the stream", async || (connected(&worker.process().log()) >= 1).then_some(())).await;
+    let revoke = async |name: &str| {
+        let list = admin.get("/tokens").await.expect(200);
+        let list = list["tokens"].as_array().unwrap();
+        let id = list.iter().find(|one| one["name"] == name).unwrap()["id"].as_str().unwrap().to_owned();
+        admin.delete(&format!("/tokens/{id}")).await.expect_nothing();
+    };
+    let done = async || {
+        admin.add("q").await;
+        until("the end of the job", async || (admin.count("queue=q").await == 0).then_some(())).await;
+    };
+    // What is no token leaves the old one in force, and is told once.
+    std::fs::write(file.path(), "two words\n").unwrap();
+    let kept = "the old access token and client certificate stay in use";
+    until("an error", async || worker.process().log().contains(kept).then_some(())).await;
+    done().await;
+    std::fs::write(file.path(), &second).unwrap();
+    until("the new token", async || worker.process().log().contains("were read again").then_some(())).await;
+    revoke("one").await;
+    until("the next stream", async || (connected(&worker.process().log()) >= 2).then_some(())).await;
+    done().await;
+    // Whoever replaces the file and revokes at once is not too quick.
+    std::fs::write(file.path(), &third).unwrap();
+    revoke("two").await;
+    until("the next stream", async || (connected(&worker.process().log()) >= 3).then_some(())).await;
+    done().await;
+    let log = worker.process().log();
+    assert!(log.matches(kept).count() == 1 && !log.contains(&third[8..20]), "{log}");
+    assert!(worker.sigterm().await.success());
+}
+
+#[tokio::test]
 async fn a_worker_ends_with_its_token() {
     let (server, _) = asking().await;
     let made = token(&server, "w", &["--role", "worker"]).await;

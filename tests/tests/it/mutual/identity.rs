@@ -1,11 +1,14 @@
 //! Mutual TLS: a certificate is who calls.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tests::binaries::binary;
+use tests::process::Process;
 use tests::raw;
 use tests::wait::{until, within};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -128,6 +131,46 @@ async fn a_worker_and_peoples_commands_show_their_certificate() {
         let said = text(&bad.stdout) + &text(&bad.stderr);
         assert!(bad.status.code() == Some(2) && said.contains(says), "{lines}: {said}");
     }
+}
+
+#[tokio::test]
+async fn a_worker_shows_a_new_certificate_without_a_restart() {
+    let authority = Authority::new(&["old", "new", "root"]).await;
+    let server = Secure::asking(&authority, &["--tls-client-role", "none"]).await;
+    let id = server.known("old", &["--role", "worker"]).await;
+    server.known("new", &["--role", "worker"]).await;
+    server.known("root", &["--role", "admin"]).await;
+    let root = authority.caller("root", server.port).await;
+    let (cert, key) = (authority.path("shown.pem"), authority.path("shown-key.pem"));
+    let show = |name: &str| {
+        std::fs::copy(authority.path(&format!("{name}.pem")), &cert).unwrap();
+        std::fs::copy(authority.path(&format!("{name}-key.pem")), &key).unwrap();
+    };
+    show("old");
+    let config = authority.path("worker.toml");
+    let (ca, url) = (authority.path("ca.pem"), server.url(""));
+    let lines = format!(
+        "server = '{url}'\nserver_ca = '{ca}'\nclient_cert = '{cert}'\nclient_key = '{key}'\n\
+         [[route]]\nqueue = 'q'\nrun = ['true']\n"
+    );
+    std::fs::write(&config, lines).unwrap();
+    let mut command = Command::new(binary("zizq-worker"));
+    command.args(["--config", &config]).env("NO_COLOR", "1");
+    let worker = Process::start(command, Path::new(&authority.path("worker.log")));
+    let connected = async |n: usize| {
+        let streams = || worker.log().matches("connected to").count();
+        until("a stream", async || (streams() >= n).then_some(())).await;
+    };
+    connected(1).await;
+    show("new");
+    // Nobody need wait for the worker to look.
+    worker.signal(Signal::HUP);
+    until("the new certificate", async || worker.log().contains("were read again").then_some(())).await;
+    assert!(!worker.log().contains("restart the worker"), "{}", worker.log());
+    server.control(&["token", "revoke", &id]).await;
+    connected(2).await;
+    root.add("q").await;
+    until("the end of the job", async || (root.count("queue=q").await == 0).then_some(())).await;
 }
 
 #[tokio::test]
