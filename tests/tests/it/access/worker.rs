@@ -86,6 +86,12 @@ async fn a_worker_with_its_role_alone_knows_when_its_queues_have_nothing_left() 
     assert_eq!(client.get("/queues/q").await.expect(200)["counts"]["ready"], 2);
     client.get("/queues/other").await.expect_refusal(403, "`read` for the queue `other`");
     client.get("/queues").await.expect_refusal(403, "needs the grant `read`");
+    let check = ["check", "--online", "--run", "q=true", "--run", "other=true", "--run", "empty=true"];
+    let checked = people(&server, &check, Some(&made)).await;
+    let said = String::from_utf8_lossy(&[checked.stdout, checked.stderr].concat()).into_owned();
+    assert!(checked.status.success() && said.contains("answers at"), "{said}");
+    assert!(said.contains("`read` for the queue `other`") && !said.contains("queue `q`"), "{said}");
+    assert!(!said.contains("has no jobs"), "{said}");
     let once = async || {
         let variables = vec![("ZIZQ_TOKEN", made.clone())];
         let mut worker = Worker::with_variables(&server, ["--once", "--run", "q=true"], variables);
