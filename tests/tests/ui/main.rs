@@ -6,6 +6,7 @@
 mod actions;
 mod browser;
 mod keyboard;
+mod login;
 mod modules;
 mod proxies;
 mod screens;

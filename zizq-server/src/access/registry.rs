@@ -24,6 +24,8 @@ use crate::hash::HashMap;
 
 /// The longest that is waited for the end of a permission at a time: the wall clock may be set.
 const LOOK: Duration = Duration::from_secs(60);
+/// How long a link counts, in milliseconds.
+const LINK_MS: u64 = 60_000;
 
 /// The access tokens of the engine at a moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -52,6 +54,11 @@ pub(crate) enum Denied {
     #[error("Authorization: the access token has expired")]
     Expired,
     #[error(
+        "this link was followed before, or is older than a minute; whoever runs the server makes another with `zizq-server token \
+         link`"
+    )]
+    OldLink,
+    #[error(
         "the certificate {0} is valid, but this server does not know its owner; whoever runs the server says who that is with \
          `zizq-server token create NAME --certificate {0}`"
     )]
@@ -70,6 +77,8 @@ pub struct Registry {
     is_used: AtomicBool,
     throttle: Throttle,
     failures: AtomicU64,
+    /// Links that begin a session, by the digests of their codes.
+    links: Mutex<HashMap<Digest, Link>>,
     /// How many refusals of unknown callers were written down in which minute.
     strangers: Mutex<(u64, u64)>,
 }
@@ -95,6 +104,15 @@ struct Directory {
     by_certificate: HashMap<CertificateName, Entry>,
 }
 
+/// A link that begins a session.
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    /// Of the access token whose session it is.
+    digest: Digest,
+    /// In milliseconds since the Unix epoch.
+    until: u64,
+}
+
 #[derive(Debug, Clone)]
 struct Entry {
     identity: Arc<Identity>,
@@ -110,6 +128,7 @@ impl Default for Registry {
             is_used: AtomicBool::new(false),
             throttle: Throttle::default(),
             failures: AtomicU64::new(0),
+            links: Mutex::default(),
             strangers: Mutex::default(),
         }
     }
@@ -330,12 +349,42 @@ impl Registry {
     /// # Errors
     /// [`Denied`].
     pub(crate) fn log_in(&self, secret: &str, is_tls: bool) -> Result<(Access, String), Denied> {
-        let directory = self.directory.load();
         let digest = Digest::of(secret);
-        let Some(entry) = directory.by_digest.get(&digest) else {
+        if !self.directory.load().by_digest.contains_key(&digest) {
             secret.parse::<AccessToken>()?;
-            return Err(Denied::Unknown);
+        }
+        self.begin(digest, is_tls)
+    }
+
+    /// Takes in the code of a link that begins a session of this access token. Returns until when it counts, in milliseconds
+    /// since the Unix epoch; none if the token has no secret that counts.
+    pub(crate) fn link(&self, id: &TokenId, code: &str) -> Option<u64> {
+        let now = clock::now().wall;
+        let directory = self.directory.load();
+        let Credential::Secret { digest, .. } = directory.given.tokens.all.get(id)?.credential else {
+            return None;
         };
+        directory.by_digest.get(&digest).filter(|entry| entry.until > now)?;
+        let until = now + LINK_MS;
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.retain(|_, link| link.until > now);
+        links.insert(Digest::of(code), Link { digest, until });
+        Some(until)
+    }
+
+    /// Begins the session of whoever follows a link, the first time.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub(crate) fn follow_link(&self, code: &str, is_tls: bool) -> Result<(Access, String), Denied> {
+        let link = self.links.lock().unwrap_or_else(PoisonError::into_inner).remove(&Digest::of(code));
+        let link = link.filter(|link| link.until > clock::now().wall).ok_or(Denied::OldLink)?;
+        self.begin(link.digest, is_tls)
+    }
+
+    fn begin(&self, digest: Digest, is_tls: bool) -> Result<(Access, String), Denied> {
+        let directory = self.directory.load();
+        let entry = directory.by_digest.get(&digest).ok_or(Denied::Unknown)?;
         let now = clock::now().wall;
         if entry.until <= now {
             return Err(Denied::Expired);

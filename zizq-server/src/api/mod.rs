@@ -241,6 +241,7 @@ async fn call(app: &Arc<App>, request: &Request, call: Call) -> Answer {
         Call::ListTokens => tokens::list(app, request).await,
         Call::CreateToken => tokens::create(app, request).await,
         Call::RotateToken => tokens::rotate(app, request).await,
+        Call::LinkToken => tokens::link(app, request),
         Call::RevokeToken => tokens::revoke(app, request).await,
         Call::Reset => server::reset(app, request).await,
         Call::Enqueue => enqueue::one(app, request).await,

@@ -87,6 +87,7 @@ pub(crate) enum Call {
     ListTokens,
     CreateToken,
     RotateToken,
+    LinkToken,
     RevokeToken,
     Reset,
 }
@@ -210,7 +211,7 @@ const fn row(
 
 /// Literal segments come before `{}`, so that `/jobs/count` is not read as a job.
 #[rustfmt::skip]
-pub(super) static ROUTES: [Route; 82] = [
+pub(super) static ROUTES: [Route; 83] = [
     row(Method::GET, "/", Call::Root, Body::Ignored, Answer::ShortOrPage, Right::Anyone, Reach::Whole),
     row(Method::GET, "/health", Call::Health, Body::Ignored, Answer::Short, Right::Anyone, Reach::Whole),
     row(Method::GET, "/livez", Call::Live, Body::Ignored, Answer::Short, Right::Anyone, Reach::Whole),
@@ -292,6 +293,7 @@ pub(super) static ROUTES: [Route; 82] = [
     row(Method::POST, "/tokens", Call::CreateToken, Body::Read, Answer::Short, Right::To(Verb::Admin), Reach::Whole),
     row(Method::DELETE, "/tokens/{}", Call::RevokeToken, Body::Empty, Answer::Short, Right::To(Verb::Admin), Reach::Whole),
     row(Method::POST, "/tokens/{}/rotate", Call::RotateToken, Body::Read, Answer::Short, Right::To(Verb::Admin), Reach::Whole),
+    row(Method::POST, "/tokens/{}/link", Call::LinkToken, Body::Empty, Answer::Short, Right::To(Verb::Admin), Reach::Whole),
     row(Method::POST, "/reset", Call::Reset, Body::Empty, Answer::Short, Right::To(Verb::Admin), Reach::Whole),
 ];
 
@@ -429,7 +431,16 @@ mod tests {
         assert_eq!(of(Right::Known), ["/whoami"]);
         assert_eq!(
             of(Right::To(Verb::Admin)),
-            ["/config", "/audit", "/tokens", "/tokens", "/tokens/{}", "/tokens/{}/rotate", "/reset"]
+            [
+                "/config",
+                "/audit",
+                "/tokens",
+                "/tokens",
+                "/tokens/{}",
+                "/tokens/{}/rotate",
+                "/tokens/{}/link",
+                "/reset"
+            ]
         );
         assert_eq!(of(Right::To(Verb::Enqueue)), ["/jobs", "/jobs/bulk"]);
         assert_eq!(of(Right::To(Verb::Payload)), ["/jobs/{}/log"]);

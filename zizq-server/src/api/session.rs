@@ -11,16 +11,24 @@ use crate::access::{Access, Registry};
 use crate::http::reply::{self, Answer, Content, Refusal};
 use crate::http::request::Request;
 
+/// What is shown: an access token, or the code of a link.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LogIn {
-    token: String,
+    token: Option<String>,
+    code: Option<String>,
 }
 
 pub(crate) async fn log_in(app: &App, request: &Request) -> Answer {
-    let LogIn { token } = body::parse(request.body_format()?, &request.body)?;
+    let shown: LogIn = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
-    let (access, cookie) = match app.access.log_in(token.trim(), request.party.is_tls) {
+    let is_tls = request.party.is_tls;
+    let begun = match &shown {
+        LogIn { token: Some(token), code: None } => app.access.log_in(token.trim(), is_tls),
+        LogIn { token: None, code: Some(code) } => app.access.follow_link(code, is_tls),
+        _ => return Err(Refusal::invalid("token: it is missing; or give the `code` of a link instead")),
+    };
+    let (access, cookie) = match begun {
         Ok(begun) => begun,
         Err(why) => return Err(admit::denied(app, request, &why).await),
     };

@@ -1,5 +1,7 @@
 //! `GET /whoami`, and the access tokens: list, create, rotate, revoke.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use protocol::access::{AccessToken, NewToken, RANDOM_BYTES, Rotate, TokenId, TokenView};
 use protocol::body;
 use protocol::error::excerpt;
@@ -116,6 +118,19 @@ pub(crate) async fn rotate(app: &App, request: &Request) -> Answer {
     let record = app.engine.ask(rotate).await?;
     let view = TokenView { token: Some(token.reveal().to_owned()), ..record.view(&id, clock::now().wall) };
     Ok(reply::ok(request.format, &view))
+}
+
+/// Makes a code that begins the session of a browser, once and soon.
+pub(crate) fn link(app: &App, request: &Request) -> Answer {
+    request.no_query()?;
+    let id = known(request)?;
+    let code = BASE64_URL_SAFE_NO_PAD.encode(random::<RANDOM_BYTES>()?);
+    let until = app.access.link(&id, &code).ok_or_else(|| {
+        let error =
+            format!("{id}: only an access token with a secret that still counts has sessions of browsers");
+        Refusal::not_found(error)
+    })?;
+    Ok(reply::ok(request.format, &json!({"code": code, "expires_at": until})))
 }
 
 pub(crate) async fn revoke(app: &App, request: &Request) -> Answer {

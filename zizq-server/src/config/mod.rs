@@ -160,6 +160,14 @@ pub enum TokenCommand {
     List,
     /// Replace the secret of an access token, and print the new one
     Rotate(RotateToken),
+    /// Print a link to the dashboard that logs in with an access token, once and within a minute
+    Link {
+        /// The id, as `list` shows it
+        id: TokenId,
+        /// The URL of the server as the browser sees it
+        #[arg(long, env = "ZIZQ_SERVER", default_value = "http://127.0.0.1:7890", hide_env_values = true)]
+        server_url: String,
+    },
     /// End an access token at once, with everything that is open with it
     Revoke {
         /// The id, as `list` shows it

@@ -40,6 +40,14 @@ pub fn run(task: &TokenTask) -> anyhow::Result<()> {
             writeln!(std::io::stderr(), "{id} is revoked, and what was open with it is closed")?;
             Ok(())
         }
+        TokenCommand::Link { id, server_url } => {
+            let made = call(Method::POST, &format!("/tokens/{id}/link"))?;
+            let code = made.get("code").and_then(serde_json::Value::as_str).unwrap_or_default();
+            writeln!(std::io::stderr(), "it counts once, and for a minute")?;
+            let mut stdout = std::io::stdout();
+            writeln!(stdout, "{}/ui/login#code={code}", server_url.trim_end_matches('/'))?;
+            Ok(stdout.flush()?)
+        }
         TokenCommand::List => list(&call(Method::GET, "/tokens")?),
     }
 }

@@ -1,6 +1,6 @@
 // Who one is: a token becomes a session of this browser.
 import { send } from '../lib/api.js'
-import { html, useState, useTitle } from '../lib/dom.js'
+import { html, useEffect, useState, useTitle } from '../lib/dom.js'
 import { href, navigate } from '../lib/route.js'
 import { Failed } from '../parts/basics.js'
 import { Field } from '../parts/over.js'
@@ -12,16 +12,26 @@ export default function Login({ route }) {
   const next = route.query.get('next') ?? ''
   // Only to a view of these pages.
   const target = next.startsWith(href([])) ? next : href([])
-  const enter = async event => {
-    event.preventDefault()
+  const show = async shown => {
     setError(null)
     try {
-      await send('POST', 'ui/session', {}, { token: token.trim() })
+      await send('POST', 'ui/session', {}, shown)
       setToken('')
       navigate(target)
       location.reload()
     } catch (problem) { setError(problem) }
   }
+  const enter = event => {
+    event.preventDefault()
+    show({ token: token.trim() })
+  }
+  // A link of zizq-server token link. It counts once, so it does not stay in the history.
+  useEffect(() => {
+    const code = new URLSearchParams(location.hash.slice(1)).get('code')
+    if (!code) return
+    history.replaceState(null, '', location.pathname + location.search)
+    show({ code })
+  }, [])
   const leave = async () => {
     try { await send('DELETE', 'ui/session'); location.reload() } catch (problem) { setError(problem) }
   }

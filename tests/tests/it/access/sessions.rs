@@ -62,6 +62,34 @@ async fn a_session_counts_from_the_servers_own_pages_and_dies_with_its_token() {
 }
 
 #[tokio::test]
+async fn a_link_begins_a_session_once() {
+    let (server, admin) = asking().await;
+    let made = token(&server, "alice", &["--role", "operator"]).await;
+    let who = server.client().with_token(&made).get("/whoami").await.expect(200);
+    let id = who["who"]["id"].as_str().unwrap();
+    let link = printed(&run(&server, &["token", "link", id, "--server-url", "https://queue.example/"]).await);
+    let code = link.strip_prefix("https://queue.example/ui/login#code=").unwrap().to_owned();
+    let browser = server.client();
+    let show = |code: &str| browser.post("/ui/session", &json!({"code": code}));
+    show("nonsense").await.expect_refusal(401, "was followed before, or is older");
+    let answer = show(&code).await;
+    let cookie = answer.header("set-cookie").split(';').next().unwrap().to_owned();
+    assert_eq!(answer.expect(200)["name"], "alice");
+    let again =
+        browser.get("/whoami").header("cookie", &cookie).header("sec-fetch-site", "same-origin").await;
+    assert_eq!(again.expect(200)["who"]["id"], id);
+    show(&code).await.expect_refusal(401, "was followed before, or is older");
+    browser.post("/ui/session", &json!({"code": code, "token": made})).await.expect_refusal(400, "");
+    // A link does not outlive its token, and only whoever makes tokens makes links.
+    let path = format!("/tokens/{id}/link");
+    let code = admin.poke(&path).await.expect(200)["code"].as_str().unwrap().to_owned();
+    server.client().with_token(&made).poke(&path).await.expect_refusal(403, "`admin`");
+    printed(&run(&server, &["token", "revoke", id]).await);
+    show(&code).await.expect_refusal(401, "");
+    admin.poke(&path).await.expect_refusal(404, "only an access token with a secret");
+}
+
+#[tokio::test]
 async fn only_a_token_begins_a_session() {
     let (server, _) = asking().await;
     let client = server.client();

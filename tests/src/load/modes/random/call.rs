@@ -59,7 +59,7 @@ enum Query {
 type Route = (&'static str, &'static str, u32, Query, About);
 
 /// Every route, how often it is called, and what with.
-const ROUTES: [Route; 82] = {
+const ROUTES: [Route; 83] = {
     use About::*;
     use Query as Q;
     [
@@ -142,6 +142,7 @@ const ROUTES: [Route; 82] = {
         ("POST", "/tokens", 0, Q::None, Nothing),
         ("DELETE", "/tokens/{id}", 1, Q::None, Nothing),
         ("POST", "/tokens/{id}/rotate", 1, Q::None, Nothing),
+        ("POST", "/tokens/{id}/link", 1, Q::None, Nothing),
         ("POST", "/ui/session", 1, Q::None, Nothing),
         ("DELETE", "/ui/session", 1, Q::None, Nothing),
         ("GET", "/audit", 2, Q::None, Nothing),
