@@ -77,6 +77,9 @@ impl Entry {
             Err(refusal) => (refusal.code().status(), Some(refusal.error())),
         };
         self.members.insert("status".to_owned(), json!(status));
+        if let Some(Became(who)) = answer.as_ref().ok().and_then(|response| response.extensions().get()) {
+            self.members.insert("who".to_owned(), who.clone());
+        }
         self.members.extend(error.map(|error| ("error".to_owned(), json!(excerpt(error)))));
     }
 
@@ -99,6 +102,10 @@ impl Drop for Entry {
         write(&self.logs, self.at, &Value::Object(members), self.room.take());
     }
 }
+
+/// Who the caller turned out to be: in the answer to a log-in.
+#[derive(Clone)]
+pub(super) struct Became(pub Value);
 
 /// Writes an entry. Without room it is on its way as soon as there is some: whoever has made it has gone.
 fn write(logs: &Logs, at: u64, entry: &Value, room: Option<OwnedSemaphorePermit>) {

@@ -6,6 +6,7 @@ use protocol::body;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::audit::{self, Became};
 use super::{App, admit};
 use crate::access::{Access, Registry};
 use crate::http::reply::{self, Answer, Content, Refusal};
@@ -35,6 +36,7 @@ pub(crate) async fn log_in(app: &App, request: &Request) -> Answer {
     let until = Registry::session_until(&access);
     let shown = json!({"name": access.identity.name, "role": access.identity.role, "until": until});
     let mut answer = reply::ok(request.format, &shown);
+    answer.extensions_mut().insert(Became(audit::who(Some(&access))));
     set(&mut answer, &cookie)?;
     Ok(answer)
 }
