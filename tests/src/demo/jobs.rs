@@ -55,7 +55,7 @@ impl Done {
     }
 }
 
-/// What the server has to tell about all jobs.
+/// What the server has to tell about the jobs of the files.
 #[derive(Debug, Default)]
 pub(super) struct Summary {
     jobs: u64,
@@ -64,10 +64,10 @@ pub(super) struct Summary {
     failed_job: Option<String>,
 }
 
-/// Goes through all jobs, page by page.
+/// Goes through them, page by page.
 pub(super) async fn summary(client: &Client) -> Result<Summary> {
     let mut summary = Summary::default();
-    let mut next = Some("/jobs?limit=1000".to_owned());
+    let mut next = Some(format!("/jobs?queue={COMPRESS},{CHECKSUM}&limit=1000"));
     while let Some(path) = next {
         let page = client.get(&path).await.expect(200);
         for job in page["jobs"].as_array().context("no jobs")? {
@@ -116,6 +116,10 @@ pub(super) fn look_around(url: &str, failed_job: Option<&str>) -> Vec<(&'static 
     let get = |path: &str| format!("curl -s '{url}{path}'");
     let failed_job = failed_job.unwrap_or("ID");
     vec![
+        (
+            "the dashboard, in a browser: in the queue `reports` there is a job with progress and a live log",
+            format!("{url}/ui/"),
+        ),
         ("the jobs, page by page", get("/jobs?queue=compress&limit=3")),
         ("how many of them are done", get("/jobs/count?status=completed")),
         ("why one of them was retried", get(&format!("/jobs/{failed_job}/errors"))),

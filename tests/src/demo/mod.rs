@@ -1,8 +1,10 @@
 //! The demo: a server and a worker do real work before your eyes, and the results are checked.
 //!
 //! Every file of a folder becomes two jobs. One is compressed by a shell command, the other is sent to an HTTP endpoint
-//! that tells its checksum and now and then fails at first. In the middle of it all the server is killed.
+//! that tells its checksum and now and then fails at first. In the middle of it all the server is killed. Other jobs go on
+//! beside that, for whoever watches the dashboard.
 
+mod beside;
 mod checksum;
 mod files;
 mod jobs;
@@ -81,6 +83,8 @@ struct Demo<'a> {
     checksums: Checksums,
     server: Server,
     worker: Process,
+    /// The worker of what goes on beside the files.
+    _beside: Process,
     folder: TempDir,
     /// One that was retried, to be looked at.
     failed_job: Option<String>,
@@ -101,6 +105,8 @@ impl<'a> Demo<'a> {
         let checksums = Checksums::start(folder.path().join("files")).await?;
         let server = Server::start().await;
         screen.good(&format!("server  {}, its data in a temporary folder", server.url()));
+        screen.good(&format!("watch   {}/ui/", server.url()));
+        let beside = beside::start(&server.client(), &server.url(), folder.path()).await?;
         let mut command = Command::new(binary("zizq-worker"));
         command.args(["--server", &server.url(), "--concurrency", "4"]);
         command.arg("--run").arg(format!("{COMPRESS}={COMMAND}"));
@@ -110,7 +116,7 @@ impl<'a> Demo<'a> {
         screen.good("worker  zizq-worker \\");
         screen.more(&format!("--run  '{COMPRESS}={}' \\", COMMAND.replace('\'', r"'\''")));
         screen.more(&format!("--http '{CHECKSUM}={}'", checksums.url()));
-        Ok(Self { screen, files, checksums, server, worker, folder, failed_job: None })
+        Ok(Self { screen, files, checksums, server, worker, _beside: beside, folder, failed_job: None })
     }
 
     async fn run(&mut self, kill: bool) -> Result<bool> {

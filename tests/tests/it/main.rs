@@ -12,6 +12,7 @@ mod clock;
 mod codes;
 mod crons;
 mod damage;
+mod demo;
 mod door;
 mod endings;
 mod errors;
