@@ -8,6 +8,7 @@ mod batching;
 mod board;
 mod caller;
 pub mod cert;
+mod client;
 mod clock;
 pub mod config;
 pub mod control;
@@ -32,6 +33,7 @@ pub mod serve;
 #[cfg(test)]
 mod simulation;
 mod store;
+pub mod top;
 
 /// The routes of the server, for tests that cover all of them.
 #[doc(hidden)]

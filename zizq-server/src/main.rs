@@ -10,7 +10,7 @@ use zizq_server::config::{Cli, Config, Health, Task};
 use zizq_server::control::{audit, token};
 use zizq_server::health::{self, Readiness};
 use zizq_server::serve::{Reloader, Server};
-use zizq_server::{cert, logging, notify};
+use zizq_server::{cert, logging, notify, top};
 
 /// Every job's memory is freed on another thread than it was allocated on; this allocator is made for that.
 #[global_allocator]
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Task::Token(task) => return ended(token::run(&task)),
         Task::Audit(task) => return ended(audit::run(&task)),
         Task::Cert(task) => return ended(cert::run(&task)),
+        Task::Top(task) => return ended(top::run(&task)),
         Task::JqHelper { memory } => return zizq_server::run_jq_helper(memory),
     };
     let mut log = logging::init(&config);

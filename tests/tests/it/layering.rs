@@ -60,6 +60,7 @@ const PROTOCOL: &[Layer] = &[
 /// The layers of zizq-server, the lowest first. Each imports what stands above it.
 const SERVER: &[Layer] = &[
     ("caller", &[]),
+    ("client", &[]),
     ("clock", &[]),
     ("hash", &[]),
     ("histogram", &[]),
@@ -102,10 +103,11 @@ const SERVER: &[Layer] = &[
             "store",
         ],
     ),
-    ("control", &["access", "clock", "config", "http"]),
+    ("control", &["access", "client", "clock", "config", "http"]),
     ("health", &["config", "control"]),
     ("cert", &["clock", "config", "health"]),
     ("logging", &["config"]),
+    ("top", &["client", "clock", "config", "control"]),
     (
         "serve",
         &[

@@ -44,6 +44,8 @@ enum Subcommands {
     Serve(Box<Config>),
     /// Print who has changed what, the newest last
     Audit(AuditTask),
+    /// Show a running server on the terminal: its queues, jobs and workers, the output of jobs; and change them
+    Top(Top),
     /// Make, list and end access tokens, over the control socket of a running server
     Token(TokenTask),
     /// Make and show certificates, for TLS and for callers that are known by them
@@ -71,6 +73,7 @@ impl Cli {
             Some(Subcommands::Token(token)) => Task::Token(token),
             Some(Subcommands::Audit(audit)) => Task::Audit(audit),
             Some(Subcommands::Cert(cert)) => Task::Cert(cert),
+            Some(Subcommands::Top(top)) => Task::Top(top),
             Some(Subcommands::JqHelper { memory }) => Task::JqHelper { memory },
             None => with_settings(Box::new(self.serve)),
         }
@@ -97,6 +100,8 @@ pub enum Task {
     Audit(AuditTask),
     /// To make or show certificates.
     Cert(CertTask),
+    /// To show a server on the terminal.
+    Top(Top),
     /// To evaluate jq expressions for a server.
     JqHelper {
         /// The memory that an expression may use, in bytes.
@@ -138,6 +143,35 @@ pub struct AuditTask {
     /// Print the entries as JSON, one per line
     #[arg(long)]
     pub json: bool,
+}
+
+/// Which server to show on the terminal, and how.
+#[derive(Debug, Args)]
+pub struct Top {
+    /// The server.
+    #[command(flatten)]
+    pub server: RunningServer,
+    /// The URL of the server; default: its control socket
+    #[arg(long, env = "ZIZQ_SERVER", value_name = "URL", hide_env_values = true)]
+    pub url: Option<String>,
+    /// Read the access token from this file; ZIZQ_TOKEN is the token itself
+    #[arg(long, env = "ZIZQ_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Trust only this certificate, and those that it has signed, for the server: a PEM file
+    #[arg(long, env = "ZIZQ_SERVER_CA", value_name = "FILE")]
+    pub server_ca: Option<PathBuf>,
+    /// The tab to begin with: overview, queues, jobs, running, dead, workers, crons or budgets
+    #[arg(long)]
+    pub tab: Option<String>,
+    /// Print one frame as text, and end
+    #[arg(long)]
+    pub once: bool,
+    /// Print statistics and queues as a line of JSON each second; with --once, one line
+    #[arg(long)]
+    pub json: bool,
+    /// Use no characters but those of ASCII
+    #[arg(long)]
+    pub ascii: bool,
 }
 
 /// What to do about access tokens.

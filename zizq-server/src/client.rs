@@ -1,0 +1,267 @@
+//! Calls a server, over its control socket or over the network: the client of the commands that ask a running one.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, bail};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use http::{Method, Request, Response, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+/// The longest answer that is read, in bytes.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+/// How many connections are kept for the next calls.
+const MAX_IDLE: usize = 4;
+
+/// Which certificates of a server are trusted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Trust<'a> {
+    /// Those that the machine trusts.
+    System,
+    /// Those that this PEM file has or that they have signed.
+    File(&'a Path),
+}
+
+/// A server, and how it is reached.
+pub(crate) struct Client {
+    place: Place,
+    /// What calls say as their `Host`.
+    authority: String,
+    /// The path under which the calls are, without a slash at its end.
+    base: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    idle: Mutex<Vec<Sender>>,
+}
+
+type Sender = SendRequest<Full<Bytes>>;
+
+enum Place {
+    Socket(PathBuf),
+    Network { host: String, port: u16, tls: Option<TlsConnector> },
+}
+
+impl Client {
+    /// The server that listens on this control socket.
+    pub(crate) fn of_socket(path: &Path) -> Self {
+        Self::new(Place::Socket(path.to_owned()), "localhost".to_owned(), String::new())
+    }
+
+    /// The server at this URL. A user name and password in it are sent.
+    ///
+    /// # Errors
+    /// A sentence about the URL or the certificates.
+    pub(crate) fn of_url(url: &str, trust: Trust<'_>) -> anyhow::Result<Self> {
+        let uri: Uri = url.parse().context("this is not a URL")?;
+        let (Some(authority), Some(host), Some(scheme)) = (uri.authority(), uri.host(), uri.scheme_str())
+        else {
+            bail!("this is not a URL such as http://127.0.0.1:7890");
+        };
+        let tls = match scheme {
+            "http" => None,
+            "https" => Some(TlsConnector::from(Arc::new(tls_config(trust)?))),
+            other => bail!("`{other}` is neither http nor https"),
+        };
+        let port = uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
+        let (user, authority) = authority
+            .as_str()
+            .rsplit_once('@')
+            .map_or((None, authority.as_str()), |(user, at)| (Some(user), at));
+        let place = Place::Network { host: host.trim_matches(['[', ']']).to_owned(), port, tls };
+        let client = Self::new(place, authority.to_owned(), uri.path().trim_end_matches('/').to_owned());
+        let Some(user) = user else { return Ok(client) };
+        let user = percent_decode_str(user).collect::<Vec<u8>>();
+        client.with(AUTHORIZATION, &format!("Basic {}", BASE64_STANDARD.encode(user)))
+    }
+
+    fn new(place: Place, authority: String, base: String) -> Self {
+        Self { place, authority, base, headers: Vec::new(), idle: Mutex::default() }
+    }
+
+    /// With this header in every call.
+    ///
+    /// # Errors
+    /// When the value cannot stand in a header.
+    pub(crate) fn with(mut self, name: HeaderName, value: &str) -> anyhow::Result<Self> {
+        let mut value =
+            HeaderValue::from_str(value).with_context(|| format!("this cannot stand in {name}"))?;
+        value.set_sensitive(name == AUTHORIZATION);
+        self.headers.push((name, value));
+        Ok(self)
+    }
+
+    /// Where the server is, without secrets.
+    pub(crate) fn shown(&self) -> String {
+        match &self.place {
+            Place::Socket(path) => path.display().to_string(),
+            Place::Network { tls, .. } => {
+                let scheme = if tls.is_some() { "https" } else { "http" };
+                format!("{scheme}://{}{}", self.authority, self.base)
+            }
+        }
+    }
+
+    /// The options of curl that reach the same server, and the URL before a path.
+    pub(crate) fn curl(&self) -> (String, String) {
+        match &self.place {
+            Place::Socket(path) => {
+                (format!("--unix-socket '{}' ", path.display()), "http://localhost".to_owned())
+            }
+            Place::Network { .. } => (String::new(), self.shown()),
+        }
+    }
+
+    /// Whether a status means that what was asked for was done.
+    pub(crate) const fn is_success(status: u16) -> bool {
+        matches!(status, 200..300)
+    }
+
+    /// Makes one call that has JSON in both directions. Returns status and body of the answer.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub(crate) async fn call(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> anyhow::Result<(u16, Bytes)> {
+        let (answer, sender) = self.send(method, path, &[(ACCEPT, "application/json")], body.into()).await?;
+        let status = answer.status().as_u16();
+        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+        let body = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
+        self.keep(sender);
+        Ok((status, body))
+    }
+
+    /// Opens a stream of server-sent events, or gets a refusal. `last` is the id of the last event before.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub(crate) async fn open(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Vec<u8>,
+        last: &str,
+    ) -> anyhow::Result<Response<Incoming>> {
+        let mut headers = vec![(ACCEPT, "text/event-stream")];
+        headers.extend((!last.is_empty()).then_some((HeaderName::from_static("last-event-id"), last)));
+        Ok(self.send(method, path, &headers, body.into()).await?.0)
+    }
+
+    async fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+        body: Bytes,
+    ) -> anyhow::Result<(Response<Incoming>, Sender)> {
+        let request = || {
+            let mut request = Request::builder()
+                .method(method)
+                .uri(format!("{}{path}", self.base))
+                .header(HOST, &self.authority)
+                .header(CONTENT_TYPE, "application/json");
+            for (name, value) in headers {
+                request = request.header(name, *value);
+            }
+            for (name, value) in &self.headers {
+                request = request.header(name, value);
+            }
+            request.body(Full::new(body.clone()))
+        };
+        if let Some(mut sender) = self.kept() {
+            match sender.send_request(request()?).await {
+                Ok(answer) => return Ok((answer, sender)),
+                // The server has closed it meanwhile; whatever changes something is sent twice only if it was never sent.
+                Err(error) if error.is_canceled() || method == Method::GET => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let mut sender = self.connect().await?;
+        Ok((sender.send_request(request()?).await?, sender))
+    }
+
+    fn kept(&self) -> Option<Sender> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|sender| !sender.is_closed());
+        let ready = idle.iter().position(Sender::is_ready)?;
+        Some(idle.swap_remove(ready))
+    }
+
+    fn keep(&self, sender: Sender) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MAX_IDLE && !sender.is_closed() {
+            idle.push(sender);
+        }
+    }
+
+    async fn connect(&self) -> anyhow::Result<Sender> {
+        match &self.place {
+            Place::Socket(path) => {
+                let stream = UnixStream::connect(path).await.with_context(|| {
+                    format!(
+                        "no server answers at its control socket {}; is it running, and is its folder the one that \
+                         --root-dir or ZIZQ_ROOT_DIR names",
+                        path.display()
+                    )
+                })?;
+                handshake(stream).await
+            }
+            Place::Network { host, port, tls } => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                stream.set_nodelay(true).ok();
+                let Some(tls) = tls else { return handshake(stream).await };
+                let name = ServerName::try_from(host.clone()).context("this is not the name of a host")?;
+                handshake(tls.connect(name, stream).await?).await
+            }
+        }
+    }
+}
+
+async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> anyhow::Result<Sender> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+fn tls_config(trust: Trust<'_>) -> anyhow::Result<ClientConfig> {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions()?;
+    let mut roots = RootCertStore::empty();
+    match trust {
+        Trust::System => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+        Trust::File(path) => {
+            use rustls::pki_types::pem::PemObject;
+            let shown = path.display();
+            let file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
+            for certificate in CertificateDer::pem_reader_iter(BufReader::new(file)) {
+                let certificate = certificate.map_err(|e| anyhow::anyhow!("{shown}: {e}"))?;
+                roots
+                    .add(certificate)
+                    .with_context(|| format!("{shown} has a certificate that cannot be used"))?;
+            }
+            if roots.is_empty() {
+                bail!("{shown} has no certificate in PEM");
+            }
+        }
+    }
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
