@@ -62,6 +62,7 @@ mod sse;
 mod stream;
 mod timeouts;
 mod tls;
+mod top;
 mod traces;
 mod unique;
 mod walks;

@@ -40,6 +40,8 @@ mod running;
 mod stream;
 mod table;
 mod terminal;
+#[cfg(test)]
+mod tests;
 mod text;
 mod told;
 mod wants;
