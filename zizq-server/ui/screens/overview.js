@@ -120,7 +120,7 @@ export default function Overview() {
       </div>
     <${Tiles} stats=${live.stats} oldest=${oldest} />
     <${Attention} live=${live} rows=${[...known.values()]} now=${live.at} />
-    <div class="section-head section"><h2>Development</h2><${Range} range=${range} onChange=${setRange} /></div>
+    <div class="section-head section"><h2>Over time</h2><${Range} range=${range} onChange=${setRange} /></div>
     ${history.error && !history.data && html`<${Failed} error=${history.error} again=${history.again} />`}
     <div class="grid">
       <${Chart} title="Jobs per second" lines=${FLOW} history=${history.data} />

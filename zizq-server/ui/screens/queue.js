@@ -66,7 +66,7 @@ export default function Queue({ route }) {
     ${empty ? html`<${Empty} title="This queue has no jobs"><p>This enqueues one:</p>
       <${Command} text=${`curl --json ${quote(JSON.stringify({ queue: name, type: 'test', payload: {} }))} ${address}/jobs`} />
       <p>And this runs it:</p><${Command} text=${`zizq-worker --server ${address} --run ${quote(`${name}=cat`)}`} /><//>` : html`
-    ${history.data && html`<div class="section-head section"><h2>Development</h2>
+    ${history.data && html`<div class="section-head section"><h2>Over time</h2>
       <${Range} range=${range} onChange=${setRange} queue=${name} /></div>
     <div class="grid"><${Chart} title="Jobs per second" lines=${FLOW} history=${history.data} />
       <${Chart} title="Backlog" lines=${BACKLOG} history=${history.data} />
