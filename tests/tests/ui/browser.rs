@@ -174,6 +174,16 @@ impl Tab {
         }
     }
 
+    /// Goes to the first row of the table by its key, which counts once the table has been drawn.
+    pub(crate) async fn first_row(&self) {
+        until("a row with the focus", async || {
+            self.key("j").await;
+            let focus = self.eval("return Boolean(document.querySelector('tr:focus-within'))").await;
+            (focus == true).then_some(())
+        })
+        .await;
+    }
+
     /// Presses keys, one after the other, such as `g q` or `Ctrl+k`.
     pub(crate) async fn keys(&self, keys: &str) {
         for key in keys.split(' ') {

@@ -30,7 +30,8 @@ async fn one_can_walk_through_all_of_it_by_keys_alone() {
     // Down to a job, what it is, and up again.
     tab.keys("g j").await;
     tab.see("All that match").await;
-    tab.keys("j j k Enter").await;
+    tab.first_row().await;
+    tab.keys("j k Enter").await;
     tab.see("Timeline").await;
     tab.keys("2").await;
     tab.see("Nothing has been printed yet").await;
@@ -39,7 +40,8 @@ async fn one_can_walk_through_all_of_it_by_keys_alone() {
     tab.keys("Backspace Backspace").await;
     tab.see("All that match").await;
     // Select, act, and change one's mind.
-    tab.keys("j x j j X").await;
+    tab.first_row().await;
+    tab.keys("x j j X").await;
     tab.see("3 jobs").await;
     tab.keys("D").await;
     tab.see("Delete jobs").await;

@@ -79,13 +79,7 @@ async fn a_viewer_is_offered_no_action_and_refused_each() {
     // Keys lead nowhere, either.
     tab.go(&format!("{}/ui/queues", server.url())).await;
     tab.see("mails").await;
-    // The keys count once the table has been drawn.
-    until("a row with the focus", async || {
-        tab.keys("j").await;
-        let focus = tab.eval("return Boolean(document.querySelector('tr:focus-within'))").await;
-        (focus == true).then_some(())
-    })
-    .await;
+    tab.first_row().await;
     for (key, verb) in [("p", "operate"), ("n", "enqueue")] {
         tab.keys(key).await;
         tab.see(&format!("Your token does not allow this: it takes {verb}.")).await;
