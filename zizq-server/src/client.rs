@@ -16,9 +16,10 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
-use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
@@ -31,6 +32,8 @@ const MAX_IDLE: usize = 4;
 /// Which certificates of a server are trusted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Trust<'a> {
+    /// Every certificate: for what has no secrets.
+    Any,
     /// Those that the machine trusts.
     System,
     /// Those that this PEM file has or that they have signed.
@@ -73,7 +76,7 @@ impl Client {
         };
         let tls = match scheme {
             "http" => None,
-            "https" => Some(TlsConnector::from(Arc::new(tls_config(trust)?))),
+            "https" => Some(connector(trust)?),
             other => bail!("`{other}` is neither http nor https"),
         };
         let port = uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
@@ -240,11 +243,20 @@ async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static)
     Ok(sender)
 }
 
-fn tls_config(trust: Trust<'_>) -> anyhow::Result<ClientConfig> {
+/// Connects to servers whose certificates are trusted.
+///
+/// # Errors
+/// A sentence about the file of certificates.
+pub(crate) fn connector(trust: Trust<'_>) -> anyhow::Result<TlsConnector> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let config = config.with_safe_default_protocol_versions()?;
     let mut roots = RootCertStore::empty();
     match trust {
+        Trust::Any => {
+            let any = Arc::new(AnyCertificate(ring::default_provider()));
+            let config = config.dangerous().with_custom_certificate_verifier(any).with_no_client_auth();
+            return Ok(TlsConnector::from(Arc::new(config)));
+        }
         Trust::System => {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
@@ -263,5 +275,45 @@ fn tls_config(trust: Trust<'_>) -> anyhow::Result<ClientConfig> {
             }
         }
     }
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    Ok(TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth())))
+}
+
+/// Accepts every certificate: nothing secret is sent, and the answer only says how the server is. A server that is asked
+/// on its own machine rarely has a certificate for that address.
+#[derive(Debug)]
+struct AnyCertificate(CryptoProvider);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
 }

@@ -104,8 +104,8 @@ const SERVER: &[Layer] = &[
         ],
     ),
     ("control", &["access", "client", "clock", "config", "http"]),
-    ("health", &["config", "control"]),
-    ("cert", &["clock", "config", "health"]),
+    ("health", &["client", "config", "control"]),
+    ("cert", &["client", "clock", "config"]),
     ("logging", &["config"]),
     ("top", &["client", "clock", "config", "control"]),
     (

@@ -19,8 +19,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::folder::{AUTHORITY, Folder, read_chain};
+use crate::client::{Trust, connector};
 use crate::clock;
-use crate::health;
 
 /// How long a server may take to shake hands.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -88,7 +88,7 @@ fn chain_of_server(host: &str, port: u16) -> anyhow::Result<Vec<CertificateDer<'
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let shake = async {
         let stream = TcpStream::connect((host, port)).await?;
-        let stream = health::any_connector()?.connect(ServerName::try_from(host.to_owned())?, stream).await?;
+        let stream = connector(Trust::Any)?.connect(ServerName::try_from(host.to_owned())?, stream).await?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         anyhow::Ok(chain.iter().map(|one| one.clone().into_owned()).collect())
     };
