@@ -27,6 +27,7 @@ mod logs;
 mod meter;
 pub mod notify;
 mod open_files;
+mod pattern;
 mod reader;
 mod run;
 pub mod serve;

@@ -66,6 +66,7 @@ const SERVER: &[Layer] = &[
     ("histogram", &[]),
     ("meter", &[]),
     ("open_files", &[]),
+    ("pattern", &[]),
     ("access", &["caller", "clock", "hash"]),
     ("http", &["access", "caller", "clock", "hash", "meter"]),
     ("job", &["hash"]),
@@ -81,7 +82,7 @@ const SERVER: &[Layer] = &[
     ("admission", &["access", "config", "engine", "http", "run"]),
     ("listeners", &["access", "config", "http"]),
     ("notify", &["engine", "run"]),
-    ("reader", &["caller", "clock", "engine", "hash", "job", "jq", "meter", "run", "store"]),
+    ("reader", &["caller", "clock", "engine", "hash", "job", "jq", "meter", "pattern", "run", "store"]),
     (
         "api",
         &[
@@ -107,7 +108,7 @@ const SERVER: &[Layer] = &[
     ("health", &["client", "config", "control"]),
     ("cert", &["client", "clock", "config"]),
     ("logging", &["config"]),
-    ("top", &["client", "clock", "config", "control"]),
+    ("top", &["client", "clock", "config", "control", "pattern"]),
     (
         "serve",
         &[

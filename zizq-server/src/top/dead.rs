@@ -15,6 +15,7 @@ use super::look::{DEAD, DONE, dim, none, num_in, told};
 use super::place::Tab;
 use super::table::{Row, Table, number, words};
 use super::text::clean;
+use crate::pattern::pattern;
 
 /// What dead jobs are grouped by, and the title of the column.
 pub(super) const BY: [(&str, &str); 4] =
@@ -79,35 +80,19 @@ pub(super) fn query_of(app: &App, key: Option<&str>) -> String {
 }
 
 /// Whether a dead job belongs to the group that is open, as far as the query does not say it.
-fn belongs(by: &str, key: Option<&str>, sample: Option<&str>, job: &Value) -> bool {
+fn belongs(by: &str, key: Option<&str>, job: &Value) -> bool {
     match by {
         "error_type" => job.text("/last_error/type") == key,
-        // The server makes the keys of messages; the newest of the group stands for it.
-        "message" => job.text("/last_error/message").map(shape) == sample.map(shape),
+        "message" => job.text("/last_error/message").map(pattern).as_deref() == key,
         _ => true,
     }
-}
-
-/// A message without what differs between like ones.
-fn shape(message: &str) -> String {
-    let mut shape = String::new();
-    for char in message.chars().take(200) {
-        match char {
-            '0'..='9' if shape.ends_with('#') => {}
-            '0'..='9' => shape.push('#'),
-            other => shape.push(other),
-        }
-    }
-    shape
 }
 
 /// The jobs of the group that is open.
 pub(super) fn jobs(app: &App, key: Option<&str>) -> Table {
     let by = by(app.list_of(Tab::Dead));
-    let groups = app.feeds.get(Slot::Groups).list("groups");
-    let sample = groups.iter().find(|group| group.text("key") == key).and_then(|group| group.text("sample"));
     let answer = app.feeds.get(Slot::GroupJobs);
-    let found = answer.list("jobs").iter().filter(|job| belongs(by, key, sample, job));
+    let found = answer.list("jobs").iter().filter(|job| belongs(by, key, job));
     let rows: Vec<Row> = found.map(|job| jobs::row(job, app.server_now())).collect();
     let shown = u64::try_from(rows.len()).unwrap_or_default();
     let more = if answer.text("/pages/next").is_some() { " among the newest 2,000" } else { "" };
