@@ -7,12 +7,12 @@ import { later, openFrom, toast } from '../parts/over.js'
 /**
  * @typedef {import('./api.js').Query} Query
  * @typedef {{name: string, label: string, type: 'text' | 'number' | 'time' | 'json', hint?: string, value?: string, required?: boolean}} Input
- * @typedef {{title: string, says: string, verb: string, danger?: boolean, method: string, path: string, query?: Query, body?: any, inputs?: Input[], keyed?: string, needs?: 'operate' | 'configure', link?: (answer: any) => {href: string, text: string},
+ * @typedef {{title: string, says: string, verb: string, danger?: boolean, method: string, path: string, query?: Query, body?: any, inputs?: Input[], keyed?: string, needs?: 'operate' | 'configure' | 'admin', link?: (answer: any) => {href: string, text: string},
  *   bulk?: string, after?: (answer: any) => void, done?: (n: number) => string}} Action `bulk` is the member of the answer that counts;
  *   `keyed` is the input that ends the path
  */
 
-/** Says so where keys lead to what is not offered. @param {'enqueue' | 'operate' | 'configure'} verb */
+/** Says so where keys lead to what is not offered. @param {'enqueue' | 'operate' | 'configure' | 'admin'} verb */
 export function allowed(verb) {
   if (!may(verb)) toast({ text: `Your token does not allow this: it takes ${verb}.`, bad: true })
   return may(verb)

@@ -97,8 +97,9 @@ export function ActionDialog({ action, close }) {
       const answer = bulk ? await call({}, body, setProgress) : await send(method, path, query, body)
       toast({ text: action.done?.(answer?.[bulk] ?? 1) ?? 'Done', link: action.link?.(answer) })
       changed()
-      action.after?.(answer)
       close()
+      // It may open another dialog.
+      action.after?.(answer)
     } catch (error) {
       changed()
       failed(error)

@@ -1,9 +1,10 @@
 // The access tokens of the server: who has one, for what, until when.
 import { get, path, send } from '../lib/api.js'
+import { ask } from '../lib/actions.js'
 import { html, useData, useState } from '../lib/dom.js'
 import { readDuration, time } from '../lib/format.js'
 import { Command, Empty, Failed, Loading, Section } from './basics.js'
-import { Dialog, Field, open, toast } from './over.js'
+import { Dialog, Field, open } from './over.js'
 import { Table } from './table.js'
 
 const ROLES = ['viewer', 'operator', 'producer', 'worker', 'admin']
@@ -46,28 +47,14 @@ function Create({ again, close }) {
     <//>`
 }
 
-/** Asks before it does what cannot be taken back. */
-const Sure = ({ title, says, verb, act, again, close }) => {
-  const [error, setError] = useState(/** @type {Error | null} */ (null))
-  const run = async () => {
-    try {
-      const answer = await act()
-      close()
-      again()
-      if (answer?.token) open(Secret, { made: answer })
-      else toast({ text: `${title}: done` })
-    } catch (problem) { setError(problem) }
-  }
-  return html`<${Dialog} title=${title} close=${close} onSubmit=${run} footer=${html`<button type="button" onClick=${close}>Cancel</button>
-    <button type="submit" class="danger">${verb}</button>`}><p>${says}</p>${error && html`<${Failed} error=${error} />`}<//>`
-}
-
 export function Tokens() {
   const { data, error, again } = useData(signal => get('tokens', {}, signal), [])
-  const rotate = token => open(Sure, { title: `Rotate ${token.name}`, verb: 'Rotate', again,
-    says: `${token.name} gets a new secret. The present one counts for another day.`, act: () => send('POST', path('tokens', token.id, 'rotate'), {}, {}) })
-  const revoke = token => open(Sure, { title: `Revoke ${token.name}`, verb: 'Revoke', again,
-    says: `${token.name} ends at once, and with it every stream and session that is open with it.`, act: () => send('DELETE', path('tokens', token.id)) })
+  const change = (token, more) => ask({ needs: 'admin', danger: true, after: again, path: path('tokens', token.id), ...more })
+  const rotate = token => change(token, { title: 'Rotate the token', verb: 'Rotate', method: 'POST', path: path('tokens', token.id, 'rotate'), body: {},
+    says: `${token.name} gets a new secret. The present one counts for another day.`, done: () => `${token.name} has a new secret`,
+    after: made => { again(); open(Secret, { made }) } })
+  const revoke = token => change(token, { title: 'Revoke the token', verb: 'Revoke', method: 'DELETE', done: () => `${token.name} is revoked`,
+    says: `${token.name} ends at once, and with it every stream and session that is open with it.` })
   const columns = [
     { id: 'name', title: 'Token', wide: true, cell: token => html`<bdi>${token.name}</bdi>` },
     { id: 'role', title: 'Role', cell: token => token.role ?? '–' },
