@@ -1,7 +1,7 @@
 //! A server under test.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{ExitStatus, Output};
 
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -9,7 +9,7 @@ use tokio::process::Command;
 use crate::binaries::binary;
 use crate::client::{Client, Wire};
 use crate::process::{Process, Variables};
-use crate::wait::until;
+use crate::wait::{until, within};
 
 /// A running `zizq-server` with a folder of its own. It is killed when dropped.
 #[derive(Debug)]
@@ -42,6 +42,16 @@ impl Server {
         let mut process = spawn(folder.path(), 0, &flags, &variables);
         let address = address(&mut process).await;
         Self { process, flags, variables, address, folder }
+    }
+
+    /// Runs `zizq-server` with these arguments as whoever runs this server: at its control socket.
+    ///
+    /// # Panics
+    /// When the command does not end.
+    pub async fn control(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(binary("zizq-server"));
+        command.args(args).env("ZIZQ_ROOT_DIR", self.root_dir()).kill_on_drop(true);
+        within("the end of a command", command.output()).await.unwrap()
     }
 
     /// `http://127.0.0.1:PORT`

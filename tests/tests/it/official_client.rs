@@ -16,14 +16,14 @@ use zizq::{
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JobKind)]
 #[zizq(name = "send_email", queue = "emails")]
-struct SendEmail {
-    to: String,
+pub(crate) struct SendEmail {
+    pub(crate) to: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JobKind)]
 #[zizq(name = "process_report", queue = "reports")]
-struct ProcessReport {
-    pages: u32,
+pub(crate) struct ProcessReport {
+    pub(crate) pages: u32,
 }
 
 fn email(to: &str) -> SendEmail {

@@ -2,9 +2,6 @@
 
 use serde_json::json;
 use tests::Server;
-use tests::binaries::binary;
-use tests::wait::within;
-use tokio::process::Command;
 
 use super::browser::Browser;
 
@@ -13,9 +10,7 @@ async fn a_link_logs_in_once_and_does_not_stay_in_the_history() {
     let Some(mut browser) = Browser::start().await else { return };
     let server = Server::with(["--auth", "required"]).await;
     let run = async |args: &[&str]| {
-        let mut command = Command::new(binary("zizq-server"));
-        command.args(args).env("ZIZQ_ROOT_DIR", server.root_dir()).kill_on_drop(true);
-        let output = within("the end of a command", command.output()).await.unwrap();
+        let output = server.control(args).await;
         [output.stderr, output.stdout].map(|text| String::from_utf8(text).unwrap())
     };
     let [about, _] = run(&["token", "create", "alice", "--role", "operator"]).await;

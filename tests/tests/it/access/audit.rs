@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tests::wait::until;
 use tests::{Client, Server};
 
-use super::{asking, caller, printed, run, token};
+use super::{asking, caller, printed, token};
 
 /// The entries about something, the newest first.
 async fn entries(admin: &Client, target: &str) -> Vec<Value> {
@@ -60,7 +60,7 @@ async fn changes_and_refusals_are_written_down_and_traffic_is_not() {
     // In the log, too.
     let log = server.process().log();
     assert!(log.contains("audit") && log.contains("/queues/q/pause") && !log.contains(&made[8..20]), "{log}");
-    let printed = printed(&run(&server, &["audit"]).await);
+    let printed = printed(&server.control(&["audit"]).await);
     assert!(
         printed.contains("alice")
             && printed.contains("DELETE /jobs?queue=q&status=ready&limit=2  200  2 changed")

@@ -12,17 +12,7 @@ mod worker;
 use std::process::Output;
 
 use serde_json::Value;
-use tests::binaries::binary;
-use tests::wait::within;
 use tests::{Client, Server};
-use tokio::process::Command;
-
-/// Runs `zizq-server` with these arguments against the control socket of the server.
-async fn run(server: &Server, args: &[&str]) -> Output {
-    let mut command = Command::new(binary("zizq-server"));
-    command.args(args).env("ZIZQ_ROOT_DIR", server.root_dir()).kill_on_drop(true);
-    within("the end of a command", command.output()).await.unwrap()
-}
 
 /// What a command printed, if it went well.
 fn printed(output: &Output) -> String {
@@ -33,7 +23,7 @@ fn printed(output: &Output) -> String {
 
 /// Makes an access token as people do, and returns it.
 async fn token(server: &Server, name: &str, args: &[&str]) -> String {
-    printed(&run(server, &[&["token", "create", name], args].concat()).await)
+    printed(&server.control(&[&["token", "create", name], args].concat()).await)
 }
 
 /// A client with a new access token, and the id of the token.

@@ -10,7 +10,7 @@ use tests::wait::{until, within};
 use tests::{Server, raw};
 use tokio::process::Command;
 
-use super::{caller, run, token};
+use super::{caller, token};
 
 async fn start(args: &[&str], variables: &[(&str, &str)]) -> (tempfile::TempDir, Output) {
     let folder = tempfile::TempDir::new().unwrap();
@@ -52,7 +52,7 @@ async fn the_first_token_closes_an_open_server() {
     stranger.get("/queues").await.expect_refusal(401, "asks for an access token");
     client.poll(&json!({"queues": ["q"]})).await;
     // Nobody comes in because the last token has gone.
-    super::printed(&run(&server, &["token", "revoke", &id]).await);
+    super::printed(&server.control(&["token", "revoke", &id]).await);
     stranger.get("/queues").await.expect_refusal(401, "asks for an access token");
     server.kill9().await;
     server.restart().await;

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tests::Client;
 
-use super::{asking, printed, run, token};
+use super::{asking, printed, token};
 
 /// The cookie of an answer, as it is sent back, and its attributes.
 async fn log_in(client: &Client, token: &str) -> (String, String) {
@@ -52,7 +52,7 @@ async fn a_session_counts_from_the_servers_own_pages_and_dies_with_its_token() {
         .response()
         .await;
     assert_eq!(events.status(), 200);
-    printed(&run(&server, &["token", "revoke", who["who"]["id"].as_str().unwrap()]).await);
+    printed(&server.control(&["token", "revoke", who["who"]["id"].as_str().unwrap()]).await);
     ask(("sec-fetch-site", "same-origin")).await.expect_refusal(401, "");
     use http_body_util::BodyExt;
     tests::wait::within("the end of the events", async {
@@ -67,7 +67,8 @@ async fn a_link_begins_a_session_once() {
     let made = token(&server, "alice", &["--role", "operator"]).await;
     let who = server.client().with_token(&made).get("/whoami").await.expect(200);
     let id = who["who"]["id"].as_str().unwrap();
-    let link = printed(&run(&server, &["token", "link", id, "--server-url", "https://queue.example/"]).await);
+    let link =
+        printed(&server.control(&["token", "link", id, "--server-url", "https://queue.example/"]).await);
     let code = link.strip_prefix("https://queue.example/ui/login#code=").unwrap().to_owned();
     let browser = server.client();
     let show = |code: &str| browser.post("/ui/session", &json!({"code": code}));
@@ -84,7 +85,7 @@ async fn a_link_begins_a_session_once() {
     let path = format!("/tokens/{id}/link");
     let code = admin.poke(&path).await.expect(200)["code"].as_str().unwrap().to_owned();
     server.client().with_token(&made).poke(&path).await.expect_refusal(403, "`admin`");
-    printed(&run(&server, &["token", "revoke", id]).await);
+    printed(&server.control(&["token", "revoke", id]).await);
     show(&code).await.expect_refusal(401, "");
     admin.poke(&path).await.expect_refusal(404, "only an access token with a secret");
 }

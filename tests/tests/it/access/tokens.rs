@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tests::wait::{until, within};
 use tests::{Server, id};
 
-use super::{asking, caller, names, printed, run, token};
+use super::{asking, caller, names, printed, token};
 
 #[tokio::test]
 async fn a_token_is_made_over_the_control_socket_and_printed_alone() {
@@ -14,7 +14,8 @@ async fn a_token_is_made_over_the_control_socket_and_printed_alone() {
     let socket = server.root_dir().join("control.sock");
     let mode = std::fs::metadata(&socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let output = run(&server, &["token", "create", "ci", "--role", "producer", "--queue", "mails*,x"]).await;
+    let output =
+        server.control(&["token", "create", "ci", "--role", "producer", "--queue", "mails*,x"]).await;
     let made = printed(&output);
     assert!(made.starts_with("zizq_p_") && !made.contains(char::is_whitespace), "{made}");
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -34,7 +35,7 @@ async fn a_token_is_made_over_the_control_socket_and_printed_alone() {
     let job = json!({"queue": "y", "type": "t", "payload": null});
     client.post("/jobs", &job).await.expect_refusal(403, "`enqueue` for the queue `y`");
 
-    let listed = printed(&run(&server, &["token", "list"]).await);
+    let listed = printed(&server.control(&["token", "list"]).await);
     assert!(
         listed.contains("ci") && listed.contains("enqueue:mails*") && !listed.contains(&made),
         "{listed}"
@@ -95,7 +96,7 @@ async fn a_revoked_token_ends_at_once_with_all_that_is_open() {
         (!names(&workers["workers"]).is_empty()).then_some(())
     })
     .await;
-    printed(&run(&server, &["token", "revoke", &token]).await);
+    printed(&server.control(&["token", "revoke", &token]).await);
     client.get("/whoami").await.expect_refusal(401, "no access token is like this one");
     poll.await.unwrap().expect_refusal(401, "the access token has ended");
     wait.await.unwrap().expect_refusal(401, "the access token has ended");
@@ -117,7 +118,7 @@ async fn a_rotated_token_counts_until_the_overlap_is_over() {
     let old = server.client().with_token(&made);
     let who = old.get("/whoami").await.expect(200);
     let id = who["who"]["id"].as_str().unwrap();
-    let rotated = printed(&run(&server, &["token", "rotate", id, "--overlap", "24h"]).await);
+    let rotated = printed(&server.control(&["token", "rotate", id, "--overlap", "24h"]).await);
     assert!(rotated.starts_with("zizq_w_") && rotated != made);
     let new = server.client().with_token(&rotated);
     let who_now = new.get("/whoami").await.expect(200);
@@ -207,7 +208,7 @@ async fn senseless_tokens_are_refused() {
             "no server answers at its control socket /nowhere/control.sock",
         ),
     ] {
-        let output = run(&server, &args).await;
+        let output = server.control(&args).await;
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(
             !output.status.success() && stderr.contains(says) && output.stdout.is_empty(),
@@ -222,7 +223,7 @@ async fn a_long_path_of_the_socket_is_said_and_can_be_moved() {
     let long = folder.path().join("x".repeat(100)).join("control.sock");
     let long = long.to_str().unwrap();
     let server = Server::start().await;
-    let output = run(&server, &["token", "list", "--control-socket", long]).await;
+    let output = server.control(&["token", "list", "--control-socket", long]).await;
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
         stderr.contains("those of sockets have at most 107") && stderr.contains("--control-socket"),
@@ -232,5 +233,5 @@ async fn a_long_path_of_the_socket_is_said_and_can_be_moved() {
     let moved = moved.to_str().unwrap();
     let server = Server::with(["--control-socket", moved]).await;
     assert!(!server.root_dir().join("control.sock").exists());
-    assert_eq!(printed(&run(&server, &["token", "list", "--control-socket", moved]).await), "");
+    assert_eq!(printed(&server.control(&["token", "list", "--control-socket", moved]).await), "");
 }

@@ -9,7 +9,7 @@ use tests::wait::{until, within};
 use tests::{Server, Worker};
 use tokio::process::Command;
 
-use super::{asking, printed, run, token};
+use super::{asking, printed, token};
 
 /// A file with a token that nobody else can read.
 fn file(token: &str) -> tempfile::NamedTempFile {
@@ -152,7 +152,7 @@ async fn a_worker_ends_with_its_token() {
     let who = server.client().with_token(&made).get("/whoami").await.expect(200);
     let mut worker = Worker::with_variables(&server, ["--run", "q=true"], vec![("ZIZQ_TOKEN", made)]);
     until("the stream", async || worker.process().log().contains("connected to").then_some(())).await;
-    printed(&run(&server, &["token", "revoke", who["who"]["id"].as_str().unwrap()]).await);
+    printed(&server.control(&["token", "revoke", who["who"]["id"].as_str().unwrap()]).await);
     let ended = worker.process().ended().await;
     assert_eq!(ended.code(), Some(77), "{}", worker.process().log());
 }

@@ -2,20 +2,14 @@
 
 use protocol::frame::StreamFormat;
 use protocol::media::Format;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tests::wait::{until, within};
 use tests::{Client, Http, Server, Wire, id};
 use tokio::sync::oneshot;
-use zizq::{JobKind, Router, Worker};
+use zizq::{Router, Worker};
 
 use super::{Authority, Secure, ended, text, urls};
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JobKind)]
-#[zizq(name = "send_email", queue = "emails")]
-struct SendEmail {
-    to: String,
-}
+use crate::official_client::SendEmail;
 
 /// What the gem does, in both of its formats: calls over HTTP/2, and a stream over HTTP/1.1 whose jobs are reported by their
 /// ids alone.

@@ -5,7 +5,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tests::binaries::binary;
 use tests::process::Process;
@@ -14,21 +13,10 @@ use tests::wait::{until, within};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 use tokio::sync::oneshot;
-use zizq::{JobKind, JobStatus, Router, Worker};
+use zizq::{JobStatus, Router, Worker};
 
 use super::{Authority, Secure, ended, text};
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JobKind)]
-#[zizq(name = "send_email", queue = "emails")]
-struct SendEmail {
-    to: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JobKind)]
-#[zizq(name = "process_report", queue = "reports")]
-struct ProcessReport {
-    pages: u32,
-}
+use crate::official_client::{ProcessReport, SendEmail};
 
 #[tokio::test]
 async fn the_official_client_is_known_by_its_certificate_and_limited_to_its_queues() {

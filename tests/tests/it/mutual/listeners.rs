@@ -1,6 +1,5 @@
 //! `--listen`: ports and sockets with a role of their own.
 
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tempfile::TempDir;
 use tests::binaries::binary;
@@ -8,15 +7,9 @@ use tests::process::Process;
 use tests::wait::until;
 use tests::{Client, Server, Wire, raw};
 use tokio::process::Command;
-use zizq::JobKind;
 
 use super::{Authority, Secure, ended, text};
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JobKind)]
-#[zizq(name = "send_email", queue = "emails")]
-struct SendEmail {
-    to: String,
-}
+use crate::official_client::SendEmail;
 
 /// The URLs of the listeners, in the order of their flags. The log may come after the line that says where the server is.
 pub(crate) async fn urls(process: &Process, n: usize) -> Vec<String> {
