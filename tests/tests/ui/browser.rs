@@ -254,6 +254,8 @@ impl Tab {
     /// What axe-core finds wrong; nothing where it is not installed.
     pub(crate) async fn axe(&self, what: &str) {
         let Some(axe) = axe() else { return };
+        // What fades in has too little contrast until it is there.
+        self.wait("!document.querySelector('.loading') && !document.getAnimations().length").await;
         let source = std::fs::read_to_string(axe).unwrap();
         self.page.execute(SetBypassCspParams::new(true)).await.unwrap();
         self.page.evaluate_expression(format!("{source}; null")).await.unwrap();
