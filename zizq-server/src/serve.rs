@@ -97,7 +97,7 @@ impl Server {
             access: access.clone(),
             marker: admission.marker,
             read_only: config.callers.read_only,
-            reader: Reader::new(store, engine.clone(), filters),
+            reader: Reader::new(store, engine.clone(), board.clone(), filters),
             batcher,
             board,
             live: Live::new(),

@@ -82,7 +82,10 @@ const SERVER: &[Layer] = &[
     ("admission", &["access", "config", "engine", "http", "run"]),
     ("listeners", &["access", "config", "http"]),
     ("notify", &["engine", "run"]),
-    ("reader", &["caller", "clock", "engine", "hash", "job", "jq", "meter", "pattern", "run", "store"]),
+    (
+        "reader",
+        &["board", "caller", "clock", "engine", "hash", "job", "jq", "meter", "pattern", "run", "store"],
+    ),
     (
         "api",
         &[

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tests::{Client, Server, id};
 use tokio::task::JoinSet;
 
-const QUEUES: [&str; 3] = ["a", "b", "c"];
+const QUEUES: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
 const WALKS: usize = 2;
 
 fn one<T: Copy>(values: &[T]) -> T {
@@ -122,7 +122,8 @@ async fn paging_shows_every_job_once_while_jobs_change() {
         });
     }
     let last = kept.last().unwrap();
-    for filters in ["", "type=keep", "filter=.keep", "queue=a,b,c&type=keep", "priority=..3"] {
+    let by_queue = format!("queue={}&type=keep", QUEUES.join(","));
+    for filters in ["", "type=keep", "filter=.keep", &by_queue, "priority=..3"] {
         for n in 0..WALKS {
             let what = format!("`{filters}`, walk {n}");
             let from = format!("/jobs?{filters}&limit={}", one(&[4, 9, 40]));

@@ -50,7 +50,8 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     }
     let key = |worker: &WorkerState| {
         let by = match order {
-            WorkerOrder::ConnectedAt => format!("{:013}", worker.connected_at),
+            // Many connect within a millisecond.
+            WorkerOrder::ConnectedAt => format!("{:013}-{:020}", worker.connected_at, worker.number),
             WorkerOrder::InFlight => format!("{:013}", worker.in_flight),
             WorkerOrder::Worker => worker.about.worker.clone().unwrap_or_default(),
         };

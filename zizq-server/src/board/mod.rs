@@ -5,6 +5,7 @@
 //! its answers include everything that was confirmed before the question. Callers that come together share one report.
 //! A queue that changes a thousand times in between is one row of a report.
 
+mod extents;
 mod history;
 mod rates;
 mod rows;
@@ -21,8 +22,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use crate::clock::{self, Time};
 use crate::engine::command::jobs::JobCounts;
 use crate::engine::command::report::{GetReport, Report, StreamCounts, Tally};
+use crate::job::id::QueueId;
 use crate::run::handle::{CallError, Handle};
 use crate::store::record::HistoryStep;
+pub(crate) use extents::{Known, Start, Version, between};
 use history::{Beat, Step};
 pub(crate) use history::{Point, Range, Series};
 pub(crate) use rates::{Flow, Rates};
@@ -159,6 +162,20 @@ impl Board {
     /// One queue, if it has jobs, workers or a pause, or had jobs lately.
     pub(crate) fn queue(&self, name: &QueueName) -> Option<QueueRow> {
         self.state().rows.get(name, clock::now().up)
+    }
+
+    /// Where the jobs of each queue lie, including everything that was committed before this call.
+    ///
+    /// # Errors
+    /// [`CallError`] when the engine does not answer.
+    pub(crate) async fn known(&self) -> Result<Vec<(QueueId, Known)>, CallError> {
+        self.refresh().await?;
+        Ok(self.state().rows.known())
+    }
+
+    /// Takes in where a reader has found the first job of a queue and status.
+    pub(crate) fn learn(&self, start: &Start) {
+        self.state().rows.learn(start);
     }
 
     /// The sums over all queues.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use protocol::job::Status;
 use protocol::name::QueueName;
 
+use super::extents::{Known, Start};
 use super::history::{Ended, History, Kept, Point, Range, Step};
 use super::rates::{Flow, Rates};
 use crate::access::Scope;
@@ -131,6 +132,8 @@ struct Row {
     state: QueueState,
     /// What the present engine has counted so far.
     reported: Tally,
+    /// Where its jobs lie.
+    known: Known,
     rates: Rates,
     tracked: Option<Box<Tracked>>,
 }
@@ -138,7 +141,7 @@ struct Row {
 impl Row {
     fn new(name: QueueName) -> Self {
         let (state, reported, rates) = (QueueState::empty(name), Tally::default(), Rates::default());
-        Self { id: None, state, reported, rates, tracked: None }
+        Self { id: None, state, reported, known: Known::nothing(), rates, tracked: None }
     }
 }
 
@@ -238,7 +241,13 @@ impl Rows {
             return self.count(&name, happened, queue.times, now);
         }
         self.totals.change(&row.state, |sum, part| *sum -= part);
-        let before = if row.id == Some(queue.id) { row.reported } else { Tally::default() };
+        let is_new = row.id != Some(queue.id);
+        let before = if is_new { Tally::default() } else { row.reported };
+        if is_new {
+            row.known.begin(&queue.entered, &queue.state.counts.stored);
+        } else {
+            row.known.hear(&queue.entered, &queue.state.counts.stored);
+        }
         row.id = Some(queue.id).filter(|_| !queue.is_gone);
         row.reported = if queue.is_gone { Tally::default() } else { queue.tally };
         row.state = queue.state;
@@ -365,6 +374,19 @@ impl Rows {
         self.untracked
     }
 
+    /// Where the jobs of each queue lie.
+    pub(super) fn known(&self) -> Vec<(QueueId, Known)> {
+        self.by_name.values().filter_map(|row| row.id.map(|id| (id, row.known))).collect()
+    }
+
+    /// Takes in where a reader has found the first job of a queue and status.
+    pub(super) fn learn(&mut self, start: &Start) {
+        let row = self.names.get(&start.queue).and_then(|name| self.by_name.get_mut(name));
+        if let Some(row) = row.filter(|row| row.id == Some(start.queue)) {
+            row.known.learn(start);
+        }
+    }
+
     pub(super) fn names(&self, selection: &Selection) -> Vec<QueueName> {
         let accepted = self.by_name.iter().filter(|(_, row)| selection.accepts(&row.state));
         accepted.map(|(name, _)| name.clone()).collect()
@@ -407,13 +429,14 @@ impl Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::extent::Extents;
 
     /// A queue with this many ready jobs, to which so many were enqueued since its engine started.
     fn queue(id: u32, name: &str, ready: u64, enqueued: u64) -> QueueReport {
         let mut state = QueueState::empty(name.parse().unwrap());
         state.counts.stored.ready = ready;
         let tally = Tally { enqueued, ..Tally::default() };
-        QueueReport { id: QueueId(id), state, is_gone: false, tally, times: None }
+        QueueReport { id: QueueId(id), state, entered: Extents::NONE, is_gone: false, tally, times: None }
     }
 
     fn gone(id: u32, name: &str, enqueued: u64) -> QueueReport {

@@ -97,6 +97,7 @@ mod tests {
     use crate::clock::Time;
     use crate::engine::command::queues::QueueState;
     use crate::engine::command::report::{QueueReport, Report};
+    use crate::job::extent::Extents;
     use crate::job::id::QueueId;
 
     const HOUR: u64 = Step::Hour as u64;
@@ -118,7 +119,14 @@ mod tests {
         let mut counts = QueueState::empty(queue.parse().unwrap());
         counts.counts.stored.ready = ready;
         let tally = Tally { enqueued, ..Tally::default() };
-        let queues = vec![QueueReport { id: QueueId(1), state: counts, is_gone: false, tally, times: None }];
+        let queues = vec![QueueReport {
+            id: QueueId(1),
+            state: counts,
+            entered: Extents::NONE,
+            is_gone: false,
+            tally,
+            times: None,
+        }];
         state.take(Report::of_queues(1, queues), at(now));
     }
 

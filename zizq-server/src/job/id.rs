@@ -23,6 +23,8 @@ impl Stamp {
     pub const BYTES: usize = 9;
     /// The stamp before every job.
     pub const MIN: Self = Self(0);
+    /// The last stamp.
+    pub const MAX: Self = Self((1 << (8 * Self::BYTES)) - 1);
 
     const ID_SHIFT: u32 = 56;
     const COUNT_BITS: u32 = 24;

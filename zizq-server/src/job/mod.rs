@@ -4,6 +4,7 @@ pub(crate) mod bulk;
 pub(crate) mod counts;
 pub(crate) mod draw;
 pub(crate) mod event;
+pub(crate) mod extent;
 pub(crate) mod filter;
 pub(crate) mod id;
 pub(crate) mod place;

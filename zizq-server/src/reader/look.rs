@@ -1,5 +1,6 @@
 //! One read of the store, on a thread that may block.
 
+use std::mem;
 use std::sync::Arc;
 
 use protocol::id::JobId;
@@ -9,13 +10,15 @@ use protocol::name::QueueName;
 use super::counted::Counted;
 use super::progress::Progress;
 use super::sieve::Sieve;
-use super::walk::{Held, Walk};
+use super::walk::{Held, Region, Walk};
 use super::{ReadError, Turn, readable};
+use crate::board::{self, Board, Known};
 use crate::engine::command::Request;
 use crate::engine::command::jobs::{FindInFlight, ListInFlight, Seen};
 use crate::hash::{HashMap, HashSet};
 use crate::job::Job;
 use crate::job::draw::DrawId;
+use crate::job::extent::{Extents, STORED};
 use crate::job::filter::Filter;
 use crate::job::id::{QueueId, Stamp};
 use crate::run::handle::Handle;
@@ -28,6 +31,7 @@ const CHUNK: usize = 256;
 pub(super) struct Look {
     pub snapshot: Counted,
     pub engine: Handle,
+    pub board: Board,
     pub runtime: tokio::runtime::Handle,
     pub now: u64,
     pub progress: Arc<Progress>,
@@ -37,10 +41,16 @@ pub(super) struct Look {
 pub(super) struct Start {
     pub from: Option<JobId>,
     pub descending: bool,
-    /// The queues to walk through that existed; `None`: all.
-    pub queues: Option<Vec<QueueId>>,
+    pub queues: Queues,
     /// The first jobs in flight, as they were before the snapshot was taken.
     pub held: Vec<Seen>,
+}
+
+/// The queues to walk through that existed.
+pub(super) enum Queues {
+    These(Vec<QueueId>),
+    /// All, with where their jobs lay before the snapshot was taken.
+    All(Vec<(QueueId, Known)>),
 }
 
 impl Start {
@@ -94,18 +104,7 @@ impl Look {
                 (Some(Sieve::open(admission, expression, is_strict)?), None)
             }
         };
-        let queues = self.queues(start.queues.as_deref())?;
-        self.select_in(&queues, filter, sieve, start, about, visit)
-    }
-
-    /// These queues, or all.
-    fn queues(&self, ids: Option<&[QueueId]>) -> Result<Vec<(QueueId, QueueRecord)>, ReadError> {
-        let Some(ids) = ids else { return Ok(view::queues(&self.snapshot)?) };
-        let mut queues = Vec::with_capacity(ids.len());
-        for id in ids {
-            queues.extend(view::queue(&self.snapshot, *id)?.map(|queue| (*id, queue)));
-        }
-        Ok(queues)
+        self.select_by(filter, sieve, start, about, visit)
     }
 
     /// For each of these queues (or all): since when its ready job that was enqueued first has been ready, if there is
@@ -113,12 +112,13 @@ impl Look {
     pub(super) fn oldest_ready(&self, queues: &[QueueId]) -> Result<HashMap<QueueName, u64>, ReadError> {
         let filter = Filter { statuses: Some(vec![Status::Ready]), ..Filter::default() };
         let mut oldest = HashMap::default();
-        for queue in self.queues(Some(queues))? {
+        for queue in queues {
             if self.progress.is_stopped() {
                 break;
             }
-            let start = Start { from: None, descending: false, queues: None, held: Vec::new() };
-            self.select_in(std::slice::from_ref(&queue), &filter, None, start, 1, |seen| {
+            let queues = Queues::These(vec![*queue]);
+            let start = Start { from: None, descending: false, queues, held: Vec::new() };
+            self.select_by(&filter, None, start, 1, |seen| {
                 oldest.insert(seen.queue, seen.job.ready_at);
                 Ok(false)
             })?;
@@ -126,18 +126,17 @@ impl Look {
         Ok(oldest)
     }
 
-    /// [`Look::select`] in some of the queues.
-    fn select_in(
+    /// [`Look::select`] by a sieve, if there is one.
+    fn select_by(
         &self,
-        queues: &[(QueueId, QueueRecord)],
         filter: &Filter,
         mut sieve: Option<Sieve>,
         start: Start,
         about: usize,
         mut visit: impl FnMut(Seen) -> Result<bool, ReadError>,
     ) -> Result<(), ReadError> {
-        let mut names: QueueNames = queues.iter().map(|(id, queue)| (*id, queue.name.clone())).collect();
-        let mut jobs = self.source(filter, start, queues)?;
+        let mut names = QueueNames::default();
+        let mut jobs = self.source(filter, start, &mut names)?;
         let size = if sieve.is_some() { CHUNK } else { about.clamp(1, CHUNK) };
         loop {
             let chunk = self.chunk(&mut jobs, filter, &mut names, size)?;
@@ -224,16 +223,19 @@ impl Look {
     fn source<'a>(
         &'a self,
         filter: &Filter,
-        start: Start,
-        queues: &[(QueueId, QueueRecord)],
+        mut start: Start,
+        names: &mut QueueNames,
     ) -> Result<Jobs<'a>, ReadError> {
         if let Some(ids) = &filter.ids {
             return Ok(self.named(ids.clone(), &start));
         }
-        let runs = self.runs(filter, queues)?;
+        let regions = match mem::replace(&mut start.queues, Queues::These(Vec::new())) {
+            Queues::These(ids) => self.regions_of(filter, &ids, names)?,
+            Queues::All(before) => self.regions(filter, before)?,
+        };
         let (from, descending) = (start.from, start.descending);
         let held = if filter.wants_status(Status::InFlight) { Some(self.held(filter, start)?) } else { None };
-        Ok(Box::new(Walk::new(&self.snapshot, runs, held, (from, filter.until), descending)?))
+        Ok(Box::new(Walk::new(self, regions, held, (from, filter.until), descending)?))
     }
 
     /// The jobs with these ids, in the requested order.
@@ -263,33 +265,58 @@ impl Look {
         Ok(Held::new(self.engine.clone(), self.runtime.clone(), filter.queues.clone(), start))
     }
 
-    /// The runs of the store that may contain matching jobs.
-    fn runs(&self, filter: &Filter, queues: &[(QueueId, QueueRecord)]) -> Result<Vec<Run>, ReadError> {
-        let mut runs = Vec::new();
-        let asked = |queue: &QueueRecord| {
-            filter.queues.as_ref().is_none_or(|names| names.binary_search(&queue.name).is_ok())
-        };
-        for (id, queue) in queues.iter().filter(|(_, queue)| asked(queue)) {
-            let counts = queue.counts;
-            let parked = [
-                (Status::Scheduled, counts.scheduled),
-                (Status::Completed, counts.completed),
-                (Status::Dead, counts.dead),
-            ];
-            let wanted =
-                parked.into_iter().filter(|(status, count)| *count > 0 && filter.wants_status(*status));
-            let draw = DrawId::NONE;
-            let run = |status, priority, first| Run { status, queue: *id, draw, priority, first };
-            runs.extend(wanted.map(|(status, _)| run(status, 0, Stamp::MIN)));
-            if counts.ready > 0 && filter.wants_status(Status::Ready) {
-                let lanes = readable(view::plain_lanes(&self.snapshot, *id).map(Some))?;
-                let lanes = lanes.into_iter().flatten();
-                runs.extend(lanes.map(|(_, priority, first)| run(Status::Ready, priority, first)));
-                runs.push(Run { draw: DrawId::SOME, ..run(Status::Ready, 0, Stamp::MIN) });
+    /// Where matching jobs may be in these queues.
+    fn regions_of(
+        &self,
+        filter: &Filter,
+        ids: &[QueueId],
+        names: &mut QueueNames,
+    ) -> Result<Vec<Region>, ReadError> {
+        let mut regions = Vec::new();
+        for id in ids {
+            let Some(QueueRecord { name, counts, .. }) = view::queue(&self.snapshot, *id)? else { continue };
+            // Another queue may have got the number.
+            if filter.queues.as_ref().is_none_or(|names| names.binary_search(&name).is_ok()) {
+                regions.extend(wanted(filter, *id, &Extents::of_counts(&counts), None));
+                names.insert(*id, name);
             }
         }
-        Ok(runs)
+        Ok(regions)
     }
+
+    /// Where matching jobs may be in all queues. `before`: what was known before the snapshot was taken.
+    fn regions(&self, filter: &Filter, before: Vec<(QueueId, Known)>) -> Result<Vec<Region>, ReadError> {
+        let after = self.runtime.block_on(self.board.known())?;
+        let known = board::between(before, after);
+        let regions =
+            known.iter().flat_map(|(id, known)| wanted(filter, *id, &known.extents, Some(known.version)));
+        Ok(regions.collect())
+    }
+
+    /// The runs of the store in a region.
+    pub(super) fn runs(&self, region: &Region) -> Result<Vec<Run>, ReadError> {
+        let (status, queue) = (region.status, region.queue);
+        let run = |draw, priority, first| Run { status, queue, draw, priority, first };
+        if status != Status::Ready {
+            return Ok(vec![run(DrawId::NONE, 0, Stamp::MIN)]);
+        }
+        let lanes = readable(view::plain_lanes(&self.snapshot, queue).map(Some))?;
+        let lanes = lanes.into_iter().flatten();
+        let plain = lanes.map(|(_, priority, first)| run(DrawId::NONE, priority, first));
+        Ok(plain.chain([run(DrawId::SOME, 0, Stamp::MIN)]).collect())
+    }
+}
+
+/// The regions of a queue with jobs of a status that the filter wants.
+fn wanted(
+    filter: &Filter,
+    queue: QueueId,
+    extents: &Extents,
+    version: Option<board::Version>,
+) -> impl Iterator<Item = Region> {
+    let region = |status| Region { queue, status, extent: extents.of(status), version };
+    let regions = STORED.map(region).into_iter();
+    regions.filter(|region| !region.extent.is_none() && filter.wants_status(region.status))
 }
 
 /// A job that the filter has yet to check.

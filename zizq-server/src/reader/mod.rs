@@ -22,20 +22,20 @@ use protocol::job::Status;
 use protocol::name::QueueName;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::board::Board;
 use crate::caller::Caller;
 use crate::clock;
 use crate::engine::command::jobs::{CountJobs, FindInFlight, Seen};
 use crate::engine::command::queues::QueueIds;
 use crate::hash::{HashMap, HashSet};
 use crate::job::filter::Filter;
-use crate::job::id::QueueId;
 use crate::jq::{self, Admission, Busy, Helpers, JqError};
 use crate::run::handle::{CallError, Handle};
 use crate::store::disk::{DiskStore, Usage};
 use crate::store::record::ErrorRecord;
 use crate::store::{Store, StoreError, view};
 use counted::{Counted, Entries, For};
-use look::{Look, Start};
+use look::{Look, Queues, Start};
 
 /// Why a read failed.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,7 @@ const MAX_CHANGES: usize = 2;
 pub(crate) struct Reader {
     store: Arc<DiskStore>,
     engine: Handle,
+    board: Board,
     /// A permit per running scan.
     scans: Arc<Semaphore>,
     /// A permit per running change of many jobs.
@@ -96,11 +97,12 @@ enum Turn {
 }
 
 impl Reader {
-    pub(crate) fn new(store: DiskStore, engine: Handle, filters: jq::Limits) -> Self {
+    pub(crate) fn new(store: DiskStore, engine: Handle, board: Board, filters: jq::Limits) -> Self {
         let permits = |n| Arc::new(Semaphore::new(n));
         Self {
             store: Arc::new(store),
             engine,
+            board,
             scans: permits(MAX_SCANS),
             changes: permits(MAX_CHANGES),
             slices: permits(1),
@@ -119,6 +121,7 @@ impl Reader {
         let look = Look {
             snapshot: Counted::new(self.store.snapshot(), self.entries.clone(), what),
             engine: self.engine.clone(),
+            board: self.board.clone(),
             runtime: tokio::runtime::Handle::current(),
             now: clock::now().wall,
             progress: progress.clone(),
@@ -172,8 +175,8 @@ impl Reader {
         Ok(found)
     }
 
-    /// Returns where to start, with the first jobs in flight. A job that leaves the engine after this is found in the
-    /// store.
+    /// Returns where to start, with the first jobs in flight and where the jobs of all queues lie. A job that leaves the
+    /// engine after this is found in the store.
     async fn start(
         &self,
         filter: &Filter,
@@ -183,23 +186,19 @@ impl Reader {
         if descending {
             from = from.into_iter().chain(filter.until).min();
         }
-        let queues = match &filter.ids {
+        let queues = match (&filter.ids, &filter.queues) {
             // No queue is walked: jobs and the names of their queues are looked up one by one.
-            Some(_) => Some(Vec::new()),
+            (Some(_), _) => Queues::These(Vec::new()),
             // The engine knows them all.
-            None if filter.statuses.as_deref() == Some(&[Status::InFlight]) => Some(Vec::new()),
-            None => self.queue_ids(filter.queues.as_deref()).await?,
+            _ if filter.statuses.as_deref() == Some(&[Status::InFlight]) => Queues::These(Vec::new()),
+            (None, Some(names)) => Queues::These(self.engine.ask(QueueIds(names.clone())).await?),
+            (None, None) => Queues::All(self.board.known().await?),
         };
         let mut start = Start { from, descending, queues, held: Vec::new() };
         if filter.wants_status(Status::InFlight) && filter.ids.is_none() {
             start.held = self.engine.ask(start.list_in_flight(filter)).await?;
         }
         Ok(start)
-    }
-
-    async fn queue_ids(&self, names: Option<&[QueueName]>) -> Result<Option<Vec<QueueId>>, ReadError> {
-        let Some(names) = names else { return Ok(None) };
-        Ok(Some(self.engine.ask(QueueIds(names.to_vec())).await?))
     }
 
     /// A page of jobs after `from`, of about `most` bytes, and whether there are more. `most` is called when the page

@@ -8,7 +8,8 @@ use super::model::Model;
 use crate::engine::command::Reply;
 use crate::engine::command::report::{QueueReport, Report, Tally};
 use crate::hash::HashMap;
-use crate::job::id::QueueId;
+use crate::job::extent::Extents;
+use crate::job::id::{QueueId, Stamp};
 use crate::run::turn::Answer;
 
 /// What is known of the queues of an engine.
@@ -16,6 +17,7 @@ use crate::run::turn::Answer;
 pub(super) struct Mirror {
     engine: u64,
     queues: HashMap<QueueId, QueueReport>,
+    extents: HashMap<QueueId, Extents>,
 }
 
 impl Mirror {
@@ -31,8 +33,13 @@ impl Mirror {
             let mut sum = queue.tally - before;
             sum += before;
             ensure!(sum == queue.tally, "a counter went down: {before:?}, then {queue:?}");
-            if !queue.is_gone {
+            if queue.is_gone {
+                self.extents.remove(&queue.id);
+            } else {
                 self.queues.insert(queue.id, queue.clone());
+                let extents = self.extents.entry(queue.id).or_insert(Extents::NONE);
+                extents.widen(&queue.entered);
+                extents.clear_empty(&queue.state.counts.stored);
             }
         }
         if report.is_complete { self.compare(report, model) } else { Ok(()) }
@@ -52,6 +59,21 @@ impl Mirror {
         for (name, state) in known {
             let right = model.queue_state(&name);
             ensure!(state == right, "the queue is {right:?}, and was reported as {state:?}");
+        }
+        self.compare_extents(model)
+    }
+
+    /// No job lies outside of where the jobs of its queue and status are said to lie.
+    fn compare_extents(&self, model: &Model) -> Result<()> {
+        let by_name: HashMap<_, _> =
+            self.queues.values().map(|queue| (queue.state.name.clone(), queue.id)).collect();
+        for (id, entry) in &model.jobs {
+            let extents = by_name.get(&entry.queue).and_then(|queue| self.extents.get(queue));
+            let extent = extents.map(|extents| extents.of(entry.job.status));
+            ensure!(
+                extent.is_some_and(|extent| extent.includes(Stamp::of(*id))),
+                "job {id} is outside of {extent:?}"
+            );
         }
         Ok(())
     }

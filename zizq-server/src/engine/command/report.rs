@@ -7,6 +7,7 @@ use protocol::name::{BudgetKey, CronName};
 
 use super::queues::QueueState;
 use crate::histogram::Histogram;
+use crate::job::extent::Extents;
 use crate::job::id::QueueId;
 
 /// Asks for what has changed since the last report. Only one may ask: what is reported is not reported again.
@@ -93,6 +94,8 @@ pub struct QueueReport {
     pub id: QueueId,
     /// Its state, but for the streams that take from all queues: they are not counted here.
     pub state: QueueState,
+    /// Where jobs have come to lie since its last report; some may have left since.
+    pub entered: Extents,
     /// Whether the queue has gone since: this is its last report, and another queue of the same name has another number.
     pub is_gone: bool,
     pub tally: Tally,

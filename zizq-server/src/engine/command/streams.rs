@@ -108,6 +108,8 @@ pub struct Opened {
 #[derive(Debug, Clone)]
 pub struct WorkerState {
     pub stream: u128,
+    /// Streams that were opened later have greater numbers.
+    pub number: u64,
     pub about: WorkerInfo,
     /// None for every queue.
     pub queues: Option<Vec<QueueName>>,

@@ -16,7 +16,7 @@ use crate::engine::{Engine, Found};
 use crate::hash::HashSet;
 use crate::job::Job;
 use crate::job::filter::Filter;
-use crate::job::id::QueueId;
+use crate::job::id::{QueueId, Stamp};
 
 impl Engine {
     pub(in crate::engine) fn change(
@@ -97,7 +97,7 @@ impl Engine {
         let job = lease.job.clone();
         if job.place() != before {
             self.batch.remove_job(before, None);
-            self.queues.move_held(before.queue, job.queue);
+            self.queues.move_held(before.queue, job.queue, Stamp::of(job.id));
             self.note_removed(before.queue, before.draw, before.priority);
             self.cursors.keep_before(&job, &mut self.batch);
             self.follow_move(&job, was_moved);

@@ -175,7 +175,7 @@ impl Engine {
     fn settle(&mut self, mut job: Arc<Job>) -> Arc<Job> {
         self.enter_draw(&mut job);
         self.batch.put_job(&job);
-        self.queues.count_up(job.queue, job.status);
+        self.queues.count_up(job.queue, job.status, Stamp::of(job.id));
         self.tags.enter(&job);
         match job.due() {
             Some(due) => self.timers.insert(due, &job),

@@ -21,7 +21,8 @@ use crate::hash::{HashMap, HashSet};
 use crate::job::Job;
 use crate::job::counts::Counts;
 use crate::job::draw::DrawId;
-use crate::job::id::QueueId;
+use crate::job::extent::Extents;
+use crate::job::id::{QueueId, Stamp};
 use crate::store::batch::Batch;
 use crate::store::record::QueueRecord;
 use lanes::{Head, Lanes, Oldest};
@@ -50,6 +51,8 @@ pub(in crate::engine) struct Queue {
     /// The number of connected streams that take from it by name.
     workers: u64,
     tally: Tally,
+    /// Where jobs have come to lie since it was last reported.
+    entered: Extents,
     /// Its times since it was last reported, if they are kept.
     times: Option<Box<QueueTimes>>,
     /// Whether it is in the list of queues to report.
@@ -81,7 +84,8 @@ impl Queues {
         self.next = self.next.max(id.0 + 1);
         self.by_name.insert(record.name.clone(), id);
         let lanes = Lanes::new(id, DrawId::NONE, record.counts.ready == 0);
-        self.by_id.insert(id, Queue::new(record, lanes));
+        let entered = Extents::of_counts(&record.counts);
+        self.by_id.insert(id, Queue { entered, ..Queue::new(record, lanes) });
         self.has_news(id);
     }
 
@@ -190,23 +194,26 @@ impl Queues {
     }
 
     /// Moves a job in flight from one queue to another.
-    pub(in crate::engine) fn move_held(&mut self, from: QueueId, to: QueueId) {
+    pub(in crate::engine) fn move_held(&mut self, from: QueueId, to: QueueId, stamp: Stamp) {
         self.count_down(from, Status::InFlight);
-        self.count_up(to, Status::InFlight);
+        self.count_up(to, Status::InFlight, stamp);
         self.let_go(from);
         self.hold(to);
     }
 
     /// Counts one more job of a status.
-    pub(in crate::engine) fn count_up(&mut self, id: QueueId, status: Status) {
-        self.count(id, |counts| *counts.of_mut(status) += 1);
+    pub(in crate::engine) fn count_up(&mut self, id: QueueId, status: Status, stamp: Stamp) {
+        self.count(id, |queue| {
+            *queue.record.counts.of_mut(status) += 1;
+            queue.entered.of_mut(status).include(stamp);
+        });
     }
 
     /// Counts one job of a status less.
     pub(in crate::engine) fn count_down(&mut self, id: QueueId, status: Status) {
-        self.count(id, |counts| {
+        self.count(id, |queue| {
             // A damaged store may have a wrong count.
-            let count = counts.of_mut(status);
+            let count = queue.record.counts.of_mut(status);
             *count = count.saturating_sub(1);
         });
         if self.by_id.get(&id).is_some_and(|queue| queue.record.counts.total() == 0) {
@@ -214,9 +221,9 @@ impl Queues {
         }
     }
 
-    fn count(&mut self, id: QueueId, change: impl FnOnce(&mut Counts)) {
+    fn count(&mut self, id: QueueId, change: impl FnOnce(&mut Queue)) {
         if let Some(queue) = self.by_id.get_mut(&id) {
-            change(&mut queue.record.counts);
+            change(queue);
             if !queue.changed {
                 queue.changed = true;
                 self.changed.push(id);
@@ -332,6 +339,7 @@ impl Queue {
             takers: 0,
             workers: 0,
             tally: Tally::default(),
+            entered: Extents::NONE,
             times: None,
             has_news: false,
             is_reported: false,
@@ -383,7 +391,7 @@ mod tests {
         let [asked, taken, full, left, paused] =
             ["asked", "taken", "full", "left", "paused"].map(|name| queues.id(&name.parse().unwrap()));
         for id in [full, left] {
-            queues.count_up(id, Status::Ready);
+            queues.count_up(id, Status::Ready, Stamp::MIN);
         }
         queues.count_down(left, Status::Ready);
         queues.pause(paused, true);

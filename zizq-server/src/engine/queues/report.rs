@@ -15,6 +15,7 @@ use crate::engine::command::streams::StreamKind;
 use crate::engine::streams::{State, Stream, Takes};
 use crate::histogram::Histogram;
 use crate::job::Job;
+use crate::job::extent::Extents;
 use crate::job::id::QueueId;
 
 /// The most queues in a report: more would delay others.
@@ -73,7 +74,15 @@ impl News {
 
 impl Queue {
     fn report(&mut self, id: QueueId, is_gone: bool) -> QueueReport {
-        QueueReport { id, state: self.state(0), is_gone, tally: self.tally, times: self.times.take() }
+        let entered = mem::replace(&mut self.entered, Extents::NONE);
+        QueueReport {
+            id,
+            state: self.state(0),
+            entered,
+            is_gone,
+            tally: self.tally,
+            times: self.times.take(),
+        }
     }
 }
 

@@ -244,8 +244,9 @@ impl Streams {
 
     /// Returns the state of the connected workers.
     pub(in crate::engine) fn workers(&self, queues: &Queues) -> Vec<WorkerState> {
-        let state = |stream: &Stream| WorkerState {
+        let state = |(number, stream): (u64, &Stream)| WorkerState {
             stream: stream.id,
+            number,
             about: stream.about.clone(),
             queues: match &stream.takes {
                 Takes::All => None,
@@ -256,7 +257,7 @@ impl Streams {
             connected_at: stream.connected_at,
             last_release: stream.last_release.clone(),
         };
-        self.connected().map(|(_, stream)| state(stream)).collect()
+        self.connected().map(state).collect()
     }
 
     /// Adds an item to what the stream sends this turn. A worker that may come back hears of cancellations then.

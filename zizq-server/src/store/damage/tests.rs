@@ -20,6 +20,7 @@ use protocol::payload::Payload;
 use protocol::trace::{Parent, Trace};
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::board::Board;
 use crate::engine::Settings;
 use crate::engine::command::batches::{Fold, Plan, Planned, Step};
 use crate::engine::command::budgets::{CreateBudget, DeleteBudget};
@@ -388,9 +389,11 @@ async fn damaged_records_do_not_stop_reads() {
     store.commit(batch).unwrap();
     let buffered = CommitModes { enqueue: CommitMode::Buffered, others: CommitMode::Buffered };
     let (engine, _thread) = writer::start(core, buffered, tokio::sync::mpsc::channel(1).0, None).unwrap();
+    let board = Board::new(engine.clone(), Vec::new(), 0);
     let reader = Reader::new(
         store,
         engine,
+        board,
         crate::jq::Limits { time: std::time::Duration::from_secs(2), memory: 1 << 28 },
     );
     let (filter, contents) = (Filter::default(), Contents::Full);
