@@ -15,7 +15,7 @@ use super::route::{Right, Route};
 use crate::access::Access;
 use crate::clock;
 use crate::http::reply::{self, Answer};
-use crate::http::request::{Changed, Counts, Request};
+use crate::http::request::{Notes, Request};
 use crate::logs::Logs;
 
 const DEFAULT_PAGE: u64 = 100;
@@ -32,7 +32,7 @@ pub(super) struct Entry {
     at: u64,
     since: Instant,
     members: Map<String, Value>,
-    changed: Arc<Changed>,
+    notes: Arc<Notes>,
 }
 
 impl Entry {
@@ -66,8 +66,8 @@ impl Entry {
         let mut target = target.to_owned();
         target.truncate(target.floor_char_boundary(MAX_TARGET));
         members.insert("target".to_owned(), json!(target));
-        let (logs, changed) = (app.logs.clone(), request.changed());
-        Self { logs, room: None, at, since: Instant::now(), members, changed }
+        let (logs, notes) = (app.logs.clone(), request.notes());
+        Self { logs, room: None, at, since: Instant::now(), members, notes }
     }
 
     /// Adds how the call was answered.
@@ -92,11 +92,7 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         let mut members = std::mem::take(&mut self.members);
-        let numbers = self
-            .changed
-            .get()
-            .map(|Counts { matched, changed }| [("matched", matched), ("changed", changed)]);
-        members.extend(numbers.into_iter().flatten().map(|(name, number)| (name.to_owned(), json!(number))));
+        members.extend(self.notes.take());
         let took_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         members.insert("took_ms".to_owned(), json!(took_ms));
         write(&self.logs, self.at, &Value::Object(members), self.room.take());

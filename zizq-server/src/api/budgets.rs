@@ -16,12 +16,12 @@ use serde_json::json;
 use super::bulk::{self, Report};
 use super::change::{self, shown};
 use super::listing::Listing;
-use super::{App, admit};
-use crate::engine::command;
+use super::{App, admit, difference};
 use crate::engine::command::budgets::{
     BindingChange, CreateBudget, DeleteBudget, GetBudget, ListBudgets, PatchBudget, PutBudget,
 };
 use crate::engine::command::jobs::Change;
+use crate::engine::command::{self, Edited};
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
 
@@ -36,42 +36,47 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
 
 pub(crate) async fn get(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    one(app, request, GetBudget(known_key(request, 0)?)).await
+    let budget = app.engine.ask(GetBudget(known_key(request, 0)?)).await?;
+    Ok(reply::ok(request.format, &budget))
 }
 
 pub(crate) async fn create(app: &App, request: &Request) -> Answer {
     let policy: PolicyRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
     request.no_query()?;
     let policy = policy.check().map_err(Refusal::not_allowed)?;
-    let create = CreateBudget(new_key(request, 0)?, policy);
-    Ok(reply::created(request.format, &app.engine.ask(create).await?))
+    let budget = app.engine.ask(CreateBudget(new_key(request, 0)?, policy)).await?;
+    difference::note(request, None, Some(difference::budget(&budget)));
+    Ok(reply::created(request.format, &budget))
 }
 
 pub(crate) async fn put(app: &App, request: &Request) -> Answer {
     let policy: PolicyRequest = body::parse_tolerant(request.body_format()?, &request.body)?;
     request.no_query()?;
     let policy = policy.check().map_err(Refusal::not_allowed)?;
-    one(app, request, PutBudget(new_key(request, 0)?, policy)).await
+    edited(app, request, PutBudget(new_key(request, 0)?, policy)).await
 }
 
 pub(crate) async fn patch(app: &App, request: &Request) -> Answer {
     let patch: PolicyPatch = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
-    one(app, request, PatchBudget(known_key(request, 0)?, patch)).await
+    edited(app, request, PatchBudget(known_key(request, 0)?, patch)).await
 }
 
 pub(crate) async fn delete(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    app.engine.ask(DeleteBudget(known_key(request, 0)?)).await?;
+    let before = app.engine.ask(DeleteBudget(known_key(request, 0)?)).await?;
+    difference::note(request, Some(difference::budget(&before)), None);
     Ok(reply::no_content())
 }
 
-/// Asks the engine for a budget and returns it as the response.
-async fn one<R>(app: &App, request: &Request, what: R) -> Answer
+/// Has the engine edit a budget and returns it as the response.
+async fn edited<R>(app: &App, request: &Request, what: R) -> Answer
 where
-    R: command::Request<Answer = BudgetView>,
+    R: command::Request<Answer = Edited<BudgetView>>,
 {
-    Ok(reply::ok(request.format, &app.engine.ask(what).await?))
+    let Edited { before, now } = app.engine.ask(what).await?;
+    difference::note(request, before.as_deref().map(difference::budget), Some(difference::budget(&now)));
+    Ok(reply::ok(request.format, &now))
 }
 
 pub(crate) async fn bind(app: &App, request: &Request) -> Answer {
@@ -157,7 +162,7 @@ fn read_cost(request: &Request, at: usize) -> Result<BindingChange, Refusal> {
 async fn change_one(app: &App, request: &Request, change: BindingChange) -> Answer {
     request.no_query()?;
     may_create(app, request, &created_by(&change)).await?;
-    shown(request, &change::one(app, request.job_id()?, Change::Bind(Arc::new(change))).await?)
+    shown(request, &change::one(app, request, Change::Bind(Arc::new(change))).await?)
 }
 
 async fn change_bulk(app: &Arc<App>, request: &Request, change: BindingChange) -> Answer {

@@ -24,7 +24,7 @@ use crate::access::Scope;
 use crate::engine::command::jobs::Change;
 use crate::http::closed;
 use crate::http::reply::{self, Answer, Content, Refusal};
-use crate::http::request::{Changed, Request};
+use crate::http::request::{Notes, Request};
 use crate::reader::{BulkChange, Changes, Matches, Progress, Shown};
 
 /// How often the progress is told.
@@ -99,8 +99,9 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, change: Change, re
     };
     let change = BulkChange { caller: request.caller(), filter, change, limit };
     let payloads = request.scope_of(Verb::Payload);
-    let changed = request.changed();
-    let call = Call { app: app.clone(), change, kind, report, payloads, changed, progress: Arc::default() };
+    let notes = request.notes();
+    change.filter.until.iter().for_each(|until| notes.add("until", json!(until)));
+    let call = Call { app: app.clone(), change, kind, report, payloads, notes, progress: Arc::default() };
     match shape(request)? {
         Shape::Whole(format) => Ok(reply::ok(format, &call.carry_out().await?)),
         Shape::Live => {
@@ -128,8 +129,8 @@ struct Call {
     report: Report,
     /// The queues whose payloads the caller may see.
     payloads: Scope,
-    /// How many jobs it was about and how many were changed, for the audit trail.
-    changed: Arc<Changed>,
+    /// For the audit trail.
+    notes: Arc<Notes>,
     progress: Arc<Progress>,
 }
 
@@ -145,17 +146,18 @@ impl Drop for Sweep {
 impl Call {
     /// Returns the body of the answer.
     async fn carry_out(self) -> Result<Value, Refusal> {
-        let Self { app, change, kind, report, payloads, changed, progress } = self;
+        let Self { app, change, kind, report, payloads, notes, progress } = self;
         if kind != Kind::Real {
             let (limit, is_of_all) = (change.limit, is_of_all(&change));
             let matches = app.reader.would_change(change, &progress).await?;
-            changed.set(matches.count, 0);
+            notes.count(matches.count, 0);
+            notes.add("until", json!(matches.until));
             return Ok(of_matches(matches, kind, report, limit, is_of_all, &payloads));
         }
         let _sweep = matches!(change.change, Change::Delete).then(|| Sweep(app.clone()));
         let is_limited = change.limit.is_some();
         let changes = app.reader.change(change, &progress).await;
-        changed.set(progress.figures().matched, progress.figures().changed);
+        notes.count(progress.figures().matched, progress.figures().changed);
         let changes = changes.map_err(|error| Refusal::from(error).after(progress.figures().changed))?;
         Ok(of_changes(changes, report, is_limited))
     }

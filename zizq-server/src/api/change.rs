@@ -6,14 +6,13 @@ use protocol::access::Verb;
 use protocol::body;
 use protocol::encode;
 use protocol::error::Code;
-use protocol::id::JobId;
 use protocol::job::Status;
 use protocol::patch::{self, Patch};
 use serde::Deserialize;
 
 use super::bulk::{self, Report};
 use super::refusal::no_job;
-use super::{App, admit};
+use super::{App, admit, difference};
 use crate::engine::command::budgets::CheckBinding;
 use crate::engine::command::jobs::{Change, ChangeJobs, Changed, Seen};
 use crate::http::reply::{self, Answer, Refusal, Success};
@@ -25,20 +24,19 @@ pub(crate) async fn patch(app: &App, request: &Request) -> Answer {
     let patch = read_patch(request)?;
     request.no_query()?;
     may_move(request, &patch)?;
-    shown(request, &one(app, request.job_id()?, Change::Patch(Arc::new(patch))).await?)
+    shown(request, &one(app, request, Change::Patch(Arc::new(patch))).await?)
 }
 
 pub(crate) async fn retry(app: &App, request: &Request) -> Answer {
     let change = read_retry(request)?;
     request.no_query()?;
-    shown(request, &one(app, request.job_id()?, change).await?)
+    shown(request, &one(app, request, change).await?)
 }
 
 pub(crate) async fn delete(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    let id = request.job_id()?;
-    one(app, id, Change::Delete).await?;
-    app.logs.forget(id);
+    let deleted = one(app, request, Change::Delete).await?;
+    app.logs.forget(deleted.job.id);
     Ok(reply::no_content())
 }
 
@@ -104,14 +102,20 @@ pub(super) async fn check_binding(app: &App, change: &Change, dry_run: bool) -> 
     Ok(())
 }
 
-pub(super) async fn one(app: &App, id: JobId, change: Change) -> Result<Seen, Refusal> {
+/// Changes the job of the request. Returns it as it is now, or as it was if it is deleted.
+pub(super) async fn one(app: &App, request: &Request, change: Change) -> Result<Seen, Refusal> {
+    let id = request.job_id()?;
     let what = if matches!(change, Change::Retry { .. }) { "retried" } else { "changed" };
     let refused = |status: Status| {
         Refusal::new(Code::WrongStatus, format!("job `{id}` is {} and cannot be {what}", status.as_str()))
     };
     match app.engine.ask(ChangeJobs { ids: vec![id], only: None, change }).await?.pop() {
         Some(Changed::Same(seen)) if seen.status == Status::InFlight => Err(refused(seen.status)),
-        Some(Changed::Done(seen) | Changed::Same(seen)) => Ok(seen),
+        Some(Changed::Same(seen)) => Ok(seen),
+        Some(Changed::Done { before, now }) => {
+            difference::note(request, Some(difference::job(&before)), now.as_ref().map(difference::job));
+            Ok(now.unwrap_or(before))
+        }
         Some(Changed::Refused(status)) => Err(refused(status)),
         Some(Changed::Unfit(reject)) => Err(CallError::from(reject).into()),
         Some(Changed::Missing | Changed::Passed) | None => Err(no_job(id)),

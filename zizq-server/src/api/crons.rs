@@ -11,17 +11,17 @@ use protocol::error::excerpt;
 use protocol::name::{BudgetKey, CronName};
 use protocol::object::Object;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::listing::Listing;
-use super::{App, admit, budgets, enqueue, once};
+use super::{App, admit, budgets, difference, enqueue, once};
 use crate::batching::{self, Refused};
-use crate::engine::command;
 use crate::engine::command::crons::{
     AddEntry, DeleteCron, DeleteCrons, DeleteEntry, GetCron, GetEntry, ListCrons, NewEntry, PatchCron,
     PauseEntry, PutCron, PutEntry, Ran, RunEntry,
 };
 use crate::engine::command::once::Taken;
+use crate::engine::command::{self, Edited};
 use crate::engine::recurrence;
 use crate::hash::HashSet;
 use crate::http::reply::{self, Answer, Refusal};
@@ -49,7 +49,7 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
 pub(crate) async fn delete_all(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let deleted = app.engine.ask(DeleteCrons).await?;
-    request.changed().set(deleted as u64, deleted as u64);
+    request.notes().count(deleted as u64, deleted as u64);
     Ok(reply::ok(request.format, &json!({"deleted": deleted})))
 }
 
@@ -119,7 +119,7 @@ pub(crate) async fn put(app: &App, request: &Request) -> Answer {
         entries.push(check(app, request, name, entry).await?);
     }
     let put = PutCron { group, paused: body.paused, timezone: body.timezone, entries };
-    shown(app, request, put).await
+    edited(app, request, put, difference::group).await
 }
 
 pub(crate) async fn patch(app: &App, request: &Request) -> Answer {
@@ -131,12 +131,13 @@ pub(crate) async fn patch(app: &App, request: &Request) -> Answer {
         recurrence::zone(name).map_err(Refusal::invalid)?;
     }
     let patch = PatchCron { group: known_group(request)?, paused, timezone };
-    shown(app, request, patch).await
+    edited(app, request, patch, difference::group).await
 }
 
 pub(crate) async fn delete(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    app.engine.ask(DeleteCron(known_group(request)?)).await?;
+    let before = app.engine.ask(DeleteCron(known_group(request)?)).await?;
+    difference::note(request, Some(difference::group(&before)), None);
     Ok(reply::no_content())
 }
 
@@ -146,13 +147,15 @@ pub(crate) async fn add(app: &App, request: &Request) -> Answer {
     let group = new_name(request, 0)?;
     let name = entry.name.clone().ok_or_else(|| Refusal::invalid("the body: missing field `name`"))?;
     let add = AddEntry(group, check(app, request, name, entry).await?.into());
-    Ok(reply::created(request.format, &without_payloads(request, app.engine.ask(add).await?)))
+    let added = app.engine.ask(add).await?;
+    difference::note(request, None, Some(difference::entry(&added)));
+    Ok(reply::created(request.format, &without_payloads(request, added)))
 }
 
 pub(crate) async fn get_entry(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let get = GetEntry(known_group(request)?, known_entry(request)?);
-    shown(app, request, get).await
+    Ok(reply::ok(request.format, &without_payloads(request, app.engine.ask(get).await?)))
 }
 
 pub(crate) async fn put_entry(app: &App, request: &Request) -> Answer {
@@ -162,7 +165,8 @@ pub(crate) async fn put_entry(app: &App, request: &Request) -> Answer {
     if let Some(other) = entry.name.as_ref().filter(|other| **other != name) {
         return Err(Refusal::invalid(format!("name: `{other}` is not the name in the path, `{name}`")));
     }
-    shown(app, request, PutEntry(group, check(app, request, name, entry).await?.into())).await
+    let put = PutEntry(group, check(app, request, name, entry).await?.into());
+    edited(app, request, put, difference::entry).await
 }
 
 pub(crate) async fn patch_entry(app: &App, request: &Request) -> Answer {
@@ -170,12 +174,13 @@ pub(crate) async fn patch_entry(app: &App, request: &Request) -> Answer {
     request.no_query()?;
     let paused = patch.paused().map_err(Refusal::not_allowed)?;
     let pause = PauseEntry { group: known_group(request)?, name: known_entry(request)?, paused };
-    shown(app, request, pause).await
+    edited(app, request, pause, difference::entry).await
 }
 
 pub(crate) async fn delete_entry(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    app.engine.ask(DeleteEntry(known_group(request)?, known_entry(request)?)).await?;
+    let before = app.engine.ask(DeleteEntry(known_group(request)?, known_entry(request)?)).await?;
+    difference::note(request, Some(difference::entry(&before)), None);
     Ok(reply::no_content())
 }
 
@@ -191,12 +196,15 @@ pub(crate) async fn run(app: &App, request: &Request) -> Answer {
     enqueue::answer_one(request, &taken, &[])
 }
 
-/// Asks the engine for a group or an entry and returns it as the response.
-async fn shown<R>(app: &App, request: &Request, what: R) -> Answer
+/// Has the engine edit a group or an entry and returns it as the response.
+async fn edited<R, V>(app: &App, request: &Request, what: R, told: fn(&V) -> Value) -> Answer
 where
-    R: command::Request<Answer: Serialize + WithoutPayloads>,
+    R: command::Request<Answer = Edited<V>>,
+    V: Serialize + WithoutPayloads + Send,
 {
-    Ok(reply::ok(request.format, &without_payloads(request, app.engine.ask(what).await?)))
+    let Edited { before, now } = app.engine.ask(what).await?;
+    difference::note(request, before.as_deref().map(told), Some(told(&now)));
+    Ok(reply::ok(request.format, &without_payloads(request, now)))
 }
 
 /// Prefixes an error with the place in a job: `job.queue: ...`, or `job: ...` where it is about the job as a whole.

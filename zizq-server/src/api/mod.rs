@@ -10,6 +10,7 @@ mod change;
 mod claim;
 mod contents;
 mod crons;
+mod difference;
 mod enqueue;
 mod errors;
 mod events;

@@ -10,12 +10,13 @@ use protocol::page::{MAX_PAGE, Pages};
 use protocol::synonyms;
 use serde_json::{Value, json};
 
-use super::App;
 use super::listing::{weight, with_param};
 use super::stats::{one_of, rates};
+use super::{App, difference};
 use crate::access::Scope;
 use crate::board::{Flow, Order, Position, QueueRow, Rates, Selection};
 use crate::clock;
+use crate::engine::command::Edited;
 use crate::engine::command::queues::{
     ForgetQueue, LastRelease, ListQueues, OldestReady, OldestReadyAt, PauseQueue, QueueState,
 };
@@ -192,13 +193,18 @@ pub(crate) async fn one(app: &App, request: &Request) -> Answer {
 
 pub(crate) async fn pause(app: &App, request: &Request, paused: bool) -> Answer {
     request.no_query()?;
-    let state = app.engine.ask(PauseQueue { queue: name(request)?, paused }).await?;
-    answer(app, request, state).await
+    let Edited { before, now } = app.engine.ask(PauseQueue { queue: name(request)?, paused }).await?;
+    difference::note(request, before.as_deref().map(difference::queue), Some(difference::queue(&now)));
+    answer(app, request, now).await
 }
 
 pub(crate) async fn forget(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    app.engine.ask(ForgetQueue(name(request)?)).await?;
+    let name = name(request)?;
+    app.engine.ask(ForgetQueue(name.clone())).await?;
+    // Nothing else is forgotten.
+    let before = QueueState { paused: true, ..QueueState::empty(name) };
+    difference::note(request, Some(difference::queue(&before)), None);
     Ok(reply::no_content())
 }
 

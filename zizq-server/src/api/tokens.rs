@@ -9,7 +9,7 @@ use protocol::number::MAX_TIME_MS;
 use serde_json::json;
 
 use super::listing::Listing;
-use super::{App, admit, audit};
+use super::{App, admit, audit, difference};
 use crate::access::{Access, Credential, DAY_MS, Digest, TokenRecord};
 use crate::clock;
 use crate::engine::command::access::{self as command, CreateToken, ListTokens, RevokeToken, RotateToken};
@@ -75,6 +75,7 @@ pub(crate) async fn create(app: &App, request: &Request) -> Answer {
         key,
     };
     let record = app.engine.ask(CreateToken(created.into())).await?;
+    difference::note(request, None, Some(difference::token(&id, &record)));
     let token = is_secret.then(|| token.reveal().to_owned());
     let view = TokenView { token, ..record.view(&id, clock::now().wall) };
     Ok(reply::created(request.format, &view))
@@ -112,10 +113,13 @@ pub(crate) async fn rotate(app: &App, request: &Request) -> Answer {
         return Err(Refusal::invalid(error));
     }
     let tokens = app.engine.ask(ListTokens).await?;
-    let role = tokens.all.get(&id).and_then(|record| record.role);
+    let before = tokens.all.get(&id);
+    let role = before.and_then(|record| record.role);
     let token = AccessToken::new(role, &random()?);
     let rotate = RotateToken { id: id.clone(), digest: Digest::of(token.reveal()), overlap_ms };
     let record = app.engine.ask(rotate).await?;
+    let before = before.map(|before| difference::token(&id, before));
+    difference::note(request, before, Some(difference::token(&id, &record)));
     let view = TokenView { token: Some(token.reveal().to_owned()), ..record.view(&id, clock::now().wall) };
     Ok(reply::ok(request.format, &view))
 }
@@ -135,7 +139,9 @@ pub(crate) fn link(app: &App, request: &Request) -> Answer {
 
 pub(crate) async fn revoke(app: &App, request: &Request) -> Answer {
     request.no_query()?;
-    app.engine.ask(RevokeToken(known(request)?)).await?;
+    let id = known(request)?;
+    let before = app.engine.ask(RevokeToken(id.clone())).await?;
+    difference::note(request, Some(difference::token(&id, &before)), None);
     Ok(reply::no_content())
 }
 

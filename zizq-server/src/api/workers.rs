@@ -106,7 +106,7 @@ pub(crate) async fn drain_worker(app: &App, request: &Request) -> Answer {
     let worker = worker.ok_or_else(|| Refusal::invalid("worker: the name of a worker is missing"))?;
     let is_own = is_own(app, request, |one| one.about.worker.as_ref() == Some(&worker)).await?;
     let streams = if is_own { app.engine.ask(DrainWorkers::Named(worker.clone())).await? } else { 0 };
-    request.changed().set(streams as u64, streams as u64);
+    request.notes().count(streams as u64, streams as u64);
     drained(streams, || {
         format!("no worker called `{}` is connected; GET /workers lists them", excerpt(&worker))
     })

@@ -119,19 +119,22 @@ impl Engine {
         Ok(self.put_token(id, record))
     }
 
+    /// Ends an access token. Returns it as it was.
     pub(in crate::engine) fn revoke_token(&mut self, id: &TokenId) -> Result<Arc<TokenRecord>, Reject> {
         let all = &mut self.access.tokens.all;
         let record = all.get(id).filter(|record| record.revoked_at().is_none()).ok_or_else(|| missing(id))?;
+        let before = record.clone();
         let mut record = TokenRecord::clone(record);
         if let Credential::Certificate { revoked_at, .. } = &mut record.credential {
             *revoked_at = Some(self.clock.now());
             record.grants.clear();
-            return Ok(self.put_token(id.clone(), record));
+            self.put_token(id.clone(), record);
+            return Ok(before);
         }
         all.remove(id);
         self.batch.remove_token(id);
         self.access.is_news = true;
-        Ok(record.into())
+        Ok(before)
     }
 
     /// Notes when tokens were used. Nobody is told: those who check them know.

@@ -48,7 +48,7 @@ pub(super) async fn respond<S: Service>(
         party,
         access: None,
         scope: Scope::All,
-        changed: OnceLock::new(),
+        notes: OnceLock::new(),
     };
     let (page, answer) = match guard.check(&request.parts, request.party.is_certainly().is_some()) {
         Err(refusal) => (CallingPage::default(), Err(refusal)),

@@ -16,6 +16,7 @@ use protocol::error::Code;
 use protocol::id::JobId;
 use protocol::lease::LeaseToken;
 use protocol::media::{Format, is_form};
+use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::memory::{Held, Peer};
@@ -62,31 +63,29 @@ pub(crate) struct Request {
     pub access: Option<Access>,
     /// The queues in which the caller may do what it asks for.
     pub scope: Scope,
-    /// How much the call has changed; made when somebody asks for it.
-    pub changed: OnceLock<Arc<Changed>>,
+    /// What the call has changed; made when somebody asks for it.
+    pub notes: OnceLock<Arc<Notes>>,
 }
 
-/// How much a call has changed; none if it is not about a number.
+/// What a call has changed, as members of its entry in the audit trail.
 #[derive(Debug, Default)]
-pub(crate) struct Changed(OnceLock<Counts>);
+pub(crate) struct Notes(Mutex<Map<String, Value>>);
 
-/// Numbers of jobs, or of what else a call is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Counts {
-    /// Those that the call was about.
-    pub matched: u64,
-    /// Those of them that it has changed.
-    pub changed: u64,
-}
-
-impl Changed {
-    pub(crate) fn set(&self, matched: u64, changed: u64) {
-        // The first numbers count.
-        self.0.get_or_init(|| Counts { matched, changed });
+impl Notes {
+    pub(crate) fn add(&self, name: &str, value: Value) {
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // What was noted first counts.
+        notes.entry(name).or_insert(value);
     }
 
-    pub(crate) fn get(&self) -> Option<Counts> {
-        self.0.get().copied()
+    /// Adds how many jobs, or what else, the call was about, and how many of them it has changed.
+    pub(crate) fn count(&self, matched: u64, changed: u64) {
+        self.add("matched", matched.into());
+        self.add("changed", changed.into());
+    }
+
+    pub(crate) fn take(&self) -> Map<String, Value> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -119,9 +118,9 @@ impl Request {
         self.access.as_ref()
     }
 
-    /// Where it is noted how much the call has changed.
-    pub(crate) fn changed(&self) -> Arc<Changed> {
-        self.changed.get_or_init(Arc::default).clone()
+    /// Where it is noted what the call has changed.
+    pub(crate) fn notes(&self) -> Arc<Notes> {
+        self.notes.get_or_init(Arc::default).clone()
     }
 
     /// The queues in which the caller may do this.

@@ -220,7 +220,7 @@ impl Slice<'_> {
         let before = self.changes.changed;
         for (id, outcome) in asked.into_iter().zip(outcomes) {
             match outcome {
-                Changed::Done(_) => self.changes.changed += 1,
+                Changed::Done { .. } => self.changes.changed += 1,
                 Changed::Refused(Status::InFlight) => self.changes.in_flight.push(id),
                 _ => {}
             }

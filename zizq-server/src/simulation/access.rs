@@ -116,8 +116,12 @@ impl Model {
 
     fn revoke(&mut self, id: &TokenId, answer: &Answer) -> Result<()> {
         let record = self.tokens.all.get(id).filter(|record| record.revoked_at().is_none()).cloned();
-        ensure!(record.is_some() == answer.is_ok(), "{answer:?}");
-        let Some(record) = record else { return Ok(()) };
+        let Some(record) = record else {
+            ensure!(matches!(answer, Err(Reject::Missing(_))), "there is none: {answer:?}");
+            return Ok(());
+        };
+        let Ok(Reply::RevokeToken(before)) = answer else { bail!("answered {answer:?}") };
+        ensure!(*before == record, "it was {record:?}, not {before:?}");
         self.tokens.all.remove(id);
         if let Some(name) = record.certificate() {
             // It must stay out, and not become one that nobody knows.

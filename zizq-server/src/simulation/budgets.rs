@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
-use protocol::budget::{Binding, NewBinding, Policy, Strategy};
+use protocol::budget::{Binding, BudgetView, NewBinding, Policy, Strategy};
 use protocol::enqueue::NewJob;
 use protocol::id::JobId;
 use protocol::job::Status;
@@ -59,6 +59,21 @@ impl Budget {
             self.parts = parts * u128::from(duration_ms) / u128::from(old);
             self.parts = self.parts_at(now, duration_ms);
         }
+    }
+}
+
+fn policy_of(view: &BudgetView) -> Policy {
+    Policy { allocation: view.allocation, strategy: view.strategy }
+}
+
+/// Whether the answer says what was there before, if it can, and what is there now.
+fn is_edit(answer: &Answer, before: Option<Policy>, now: Policy) -> bool {
+    match answer {
+        Ok(Reply::CreateBudget(view)) => before.is_none() && policy_of(view) == now,
+        Ok(Reply::PutBudget(edited)) => {
+            edited.before.as_deref().map(policy_of) == before && policy_of(&edited.now) == now
+        }
+        _ => false,
     }
 }
 
@@ -219,12 +234,13 @@ impl Model {
                     Some(_) if !payable => matches!(answer, Err(Reject::NotAllowed(_))),
                     None if full => matches!(answer, Err(Reject::NotAllowed(_))),
                     Some(budget) => {
+                        let before = budget.policy;
                         budget.change(*policy, up);
-                        answer.is_ok()
+                        is_edit(answer, Some(before), *policy)
                     }
                     None => {
                         self.budgets.insert(key.clone(), Budget::full(*policy, up));
-                        answer.is_ok()
+                        is_edit(answer, None, *policy)
                     }
                 }
             }
@@ -232,7 +248,9 @@ impl Model {
                 matches!(answer, Err(Reject::InUse(_)))
             }
             BudgetAct::Delete(key) => match self.budgets.remove(key) {
-                Some(_) => answer.is_ok(),
+                Some(gone) => {
+                    matches!(answer, Ok(Reply::DeleteBudget(view)) if policy_of(view) == gone.policy)
+                }
                 None => matches!(answer, Err(Reject::Missing(_))),
             },
         };
@@ -318,9 +336,10 @@ impl Model {
             _ => !refused,
         };
         ensure!(as_refused, "refused: {refused}");
-        ensure!(differs == matches!(result, Changed::Done(_)), "it draws {before:?}");
-        if let Changed::Done(seen) = result {
+        ensure!(differs == matches!(result, Changed::Done { now: Some(_), .. }), "it draws {before:?}");
+        if let Changed::Done { before: was, now: Some(seen) } = result {
             ensure!(seen.queue == entry.queue, "it is of queue {}", entry.queue);
+            ensure!(bindings(&was.job) == before, "it drew {before:?}");
             ensure!(bindings(&seen.job) == budgets, "it should draw {budgets:?}");
             let mut flow = entry.job.flow.take().unwrap_or_default();
             flow.budgets = budgets;

@@ -17,7 +17,7 @@ use super::profile::{chance, one};
 use super::streams::Told;
 use super::world::World;
 use crate::engine::command::jobs::{Change, Changed, Seen};
-use crate::engine::command::{Reject, Reply};
+use crate::engine::command::{Edited, Reject, Reply};
 use crate::job::Job;
 use crate::job::filter::Filter;
 use crate::run::turn::Answer;
@@ -64,16 +64,23 @@ impl Model {
             Change::Retry { .. } => matches!(status, Status::Ready | Status::InFlight),
             Change::Delete | Change::Bind(_) => false,
         };
-        let Changed::Done(seen) = outcome else {
+        let Changed::Done { before, now } = outcome else {
             ensure!(refused && matches!(outcome, Changed::Refused(s) if *s == status), "it is {status:?}");
             return Ok(());
         };
         ensure!(!refused, "it is {status:?}");
+        ensure!(before.queue == entry.queue, "it was in {}", entry.queue);
+        let mut was = job.clone();
+        // A job in flight may have left its payload to the store.
+        (was.payload, was.left_bytes) = (before.job.payload.clone(), before.job.left_bytes);
+        same(before, &was, status).context("before")?;
+        let seen = || now.as_ref().context("it is still there");
         match change {
-            Change::Patch(patch) => self.patch(job, status, patch, seen),
-            Change::Retry { reset_attempts } => self.retry(job, *reset_attempts, seen),
+            Change::Patch(patch) => self.patch(job, status, patch, seen()?),
+            Change::Retry { reset_attempts } => self.retry(job, *reset_attempts, seen()?),
             Change::Bind(_) => Ok(()),
             Change::Delete => {
+                ensure!(now.is_none(), "it is gone");
                 if let Some(lease) = self.leases.remove(&id) {
                     self.tell(lease.stream, Told::cancel(id, CancelReason::Deleted));
                 }
@@ -140,7 +147,11 @@ impl Model {
 
 impl Model {
     pub(super) fn pause(&mut self, queue: &QueueName, paused: bool, answer: &Answer) -> Result<()> {
-        let Ok(Reply::PauseQueue(state)) = answer else { bail!("answered {answer:?}") };
+        let Ok(Reply::PauseQueue(Edited { now: state, before })) = answer else {
+            bail!("answered {answer:?}")
+        };
+        let was_paused = before.as_ref().context("every queue can be seen")?.paused;
+        ensure!(was_paused == self.paused.contains(queue), "it was not {before:?}");
         ensure!((&state.name, state.paused) == (queue, paused), "it is {state:?}");
         if paused {
             self.paused.insert(queue.clone());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use fastrand::Rng;
-use protocol::cron::Template;
+use protocol::cron::{EntryView, GroupView, Template};
 use protocol::job::Status;
 use protocol::name::CronName;
 use serde_json::json;
@@ -20,7 +20,7 @@ use super::world::World;
 use crate::engine::command::crons::Firing;
 use crate::engine::command::crons::NewEntry;
 use crate::engine::command::crons::Ran;
-use crate::engine::command::{Reject, Reply};
+use crate::engine::command::{Edited, Reject, Reply};
 use crate::job::Job;
 use crate::run::turn::Answer;
 use crate::store::Snapshot;
@@ -58,8 +58,36 @@ fn next(every: u64, now: u64) -> u64 {
 }
 
 impl Entry {
+    fn is_seen_as(&self, view: &EntryView) -> bool {
+        view.paused == self.paused
+            && view.job == self.template.shown
+            && view.next_enqueue_at == Some(self.next)
+    }
+
     fn folds(&self) -> bool {
         self.template.job.flow.as_ref().is_some_and(|flow| flow.batch.is_some())
+    }
+}
+
+impl Group {
+    fn is_seen_as(&self, view: &GroupView) -> Result<()> {
+        ensure!(view.paused == self.paused, "{view:?} should be {self:?}");
+        let seen = view.entries.iter().map(|e| (&e.name, e.paused, e.next_enqueue_at, e.last_enqueue_at));
+        let mut seen: Vec<_> = seen.collect();
+        seen.sort();
+        let expected = self.entries.iter().map(|(name, e)| (name, e.paused, Some(e.next), e.last));
+        let expected: Vec<_> = expected.collect();
+        ensure!(seen == expected, "entries should be {expected:?}, not {seen:?}");
+        Ok(())
+    }
+}
+
+/// Whether the answer to an edit of an entry says what it was before.
+fn is_edit_of(answer: &Answer, before: Option<&Entry>) -> bool {
+    let Ok(Reply::PutEntry(edited) | Reply::PauseEntry(edited)) = answer else { return false };
+    match (before, &edited.before) {
+        (Some(entry), Some(view)) => entry.is_seen_as(view),
+        (entry, view) => entry.is_none() && view.is_none(),
     }
 }
 
@@ -83,26 +111,42 @@ impl Model {
         let missing = matches!(answer, Err(Reject::Missing(_)));
         match command {
             CronAct::Put { group, paused, entries } => {
+                let Ok(Reply::PutCron(edited)) = answer else { bail!("answered {answer:?}") };
+                match (&edited.before, self.crons.get(group)) {
+                    (Some(view), Some(group)) => group.is_seen_as(view).context("before")?,
+                    (before, group) => ensure!(before.is_none() && group.is_none(), "not {before:?}"),
+                }
                 let found = self.crons.entry(group.clone()).or_default();
                 found.paused = paused.unwrap_or(found.paused);
                 found.entries.retain(|name, _| entries.iter().any(|entry| entry.name == *name));
                 entries.iter().try_for_each(|entry| self.set_entry(group, entry))?;
                 return self.same_group(group, answer);
             }
-            CronAct::PutEntry(group, entry) => self.set_entry(group, entry)?,
+            CronAct::PutEntry(group, entry) => {
+                let before = self.crons.get(group).and_then(|found| found.entries.get(&entry.name));
+                ensure!(is_edit_of(answer, before), "{before:?} is not in {answer:?}");
+                self.set_entry(group, entry)?;
+            }
             CronAct::PauseEntry(group, name, paused) => {
                 match self.crons.get_mut(group).and_then(|found| found.entries.get_mut(name)) {
-                    Some(entry) => entry.paused = *paused,
+                    Some(entry) => {
+                        ensure!(is_edit_of(answer, Some(entry)), "{entry:?} is not in {answer:?}");
+                        entry.paused = *paused;
+                    }
                     None => ensure!(missing, "{group} {name} does not exist, but the answer is {answer:?}"),
                 }
             }
             CronAct::DeleteEntry(group, name) => {
                 let gone = self.crons.get_mut(group).and_then(|found| found.entries.remove(name));
-                ensure!(gone.is_some() != missing, "answered {answer:?}");
+                match (&gone, answer) {
+                    (Some(entry), Ok(Reply::DeleteEntry(view))) => ensure!(entry.is_seen_as(view)),
+                    _ => ensure!(gone.is_none() && missing, "answered {answer:?}"),
+                }
             }
-            CronAct::Delete(group) => {
-                ensure!(self.crons.remove(group).is_some() != missing, "answered {answer:?}");
-            }
+            CronAct::Delete(group) => match (self.crons.remove(group), answer) {
+                (Some(group), Ok(Reply::DeleteCron(view))) => group.is_seen_as(view)?,
+                (gone, _) => ensure!(gone.is_none() && missing, "answered {answer:?}"),
+            },
             CronAct::Get(group) if self.crons.contains_key(group) => {
                 return self.same_group(group, answer);
             }
@@ -112,16 +156,10 @@ impl Model {
     }
 
     fn same_group(&self, name: &CronName, answer: &Answer) -> Result<()> {
-        let Ok(Reply::GetCron(view) | Reply::PutCron(view)) = answer else { bail!("answered {answer:?}") };
-        let group = self.crons.get(name).context("it is there")?;
-        ensure!(view.paused == group.paused, "{view:?} should be {group:?}");
-        let seen = view.entries.iter().map(|e| (&e.name, e.paused, e.next_enqueue_at, e.last_enqueue_at));
-        let mut seen: Vec<_> = seen.collect();
-        seen.sort();
-        let expected = group.entries.iter().map(|(name, e)| (name, e.paused, Some(e.next), e.last));
-        let expected: Vec<_> = expected.collect();
-        ensure!(seen == expected, "entries should be {expected:?}, not {seen:?}");
-        Ok(())
+        let Ok(Reply::GetCron(view) | Reply::PutCron(Edited { now: view, .. })) = answer else {
+            bail!("answered {answer:?}")
+        };
+        self.crons.get(name).context("it is there")?.is_seen_as(view)
     }
 
     pub(super) fn run_entry(&mut self, group: &CronName, name: &CronName, answer: &Answer) -> Result<()> {

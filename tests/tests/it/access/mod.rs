@@ -2,6 +2,7 @@
 
 mod attacks;
 mod audit;
+mod difference;
 mod matrix;
 mod modes;
 mod scope;

@@ -10,8 +10,8 @@ use protocol::name::BudgetKey;
 use protocol::plural::plural;
 
 use crate::engine::Engine;
-use crate::engine::command::Reject;
 use crate::engine::command::budgets::{BindingChange, CreateBudget, PatchBudget, PutBudget};
+use crate::engine::command::{Edited, Reject};
 use crate::engine::jobs::transition::Then;
 use crate::hash::HashMap;
 use crate::job::Job;
@@ -52,22 +52,24 @@ impl Engine {
     pub(in crate::engine) fn put_budget(
         &mut self,
         PutBudget(key, policy): PutBudget,
-    ) -> Result<BudgetView, Reject> {
-        if self.budgets.id(&key).is_none() {
+    ) -> Result<Edited<BudgetView>, Reject> {
+        let before = self.budgets.view(&key);
+        if before.is_none() {
             self.make_budget(key.clone(), policy)?;
         } else {
             self.change_budget(&key, policy)?;
         }
-        self.budget(&key)
+        Ok(Edited::of(before, self.budget(&key)?))
     }
 
     pub(in crate::engine) fn patch_budget(
         &mut self,
         PatchBudget(key, patch): PatchBudget,
-    ) -> Result<BudgetView, Reject> {
-        let policy = self.budgets.policy(&key).ok_or_else(|| Reject::Missing(unknown(&key)))?;
+    ) -> Result<Edited<BudgetView>, Reject> {
+        let before = self.budget(&key)?;
+        let policy = Policy { allocation: before.allocation, strategy: before.strategy };
         self.change_budget(&key, patch.apply(policy).map_err(Reject::NotAllowed)?)?;
-        self.budget(&key)
+        Ok(Edited::of(Some(before), self.budget(&key)?))
     }
 
     fn make_budget(&mut self, key: BudgetKey, policy: Policy) -> Result<(), Reject> {
@@ -103,14 +105,15 @@ impl Engine {
         Ok(())
     }
 
-    pub(in crate::engine) fn delete_budget(&mut self, key: &BudgetKey) -> Result<(), Reject> {
+    pub(in crate::engine) fn delete_budget(&mut self, key: &BudgetKey) -> Result<BudgetView, Reject> {
+        let before = self.budget(key)?;
         let id = self.budgets.id(key).ok_or_else(|| Reject::Missing(unknown(key)))?;
         if self.budgets.highest_cost_in_use(id).is_some() {
             return Err(Reject::InUse(format!("unfinished jobs or cron entries draw on the budget `{key}`")));
         }
         let dropped = self.budgets.remove(id, &mut self.batch);
         self.drop_draws(dropped);
-        Ok(())
+        Ok(before)
     }
 
     /// Whether the attempt would draw more than is left if it went on.

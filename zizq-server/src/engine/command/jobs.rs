@@ -235,8 +235,11 @@ pub struct Seen {
 /// The result of a [`Change`] of one job.
 #[derive(Debug, Clone)]
 pub enum Changed {
-    /// The job as it is now, or as it was if it was deleted.
-    Done(Seen),
+    Done {
+        before: Seen,
+        /// None if it was deleted.
+        now: Option<Seen>,
+    },
     /// The job is like that already: there is nothing to change.
     Same(Seen),
     /// The job does not exist.

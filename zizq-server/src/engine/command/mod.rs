@@ -241,7 +241,7 @@ requests! {
 
     QueueIds:       Ask,     whole, Vec<QueueId>,          |_ids| About::Nothing;
     ListQueues:     Ask,     whole, Vec<QueueState>,       |_list| About::Nothing;
-    PauseQueue:     Change,  whole, QueueState,            |_pause| About::Nothing;
+    PauseQueue:     Change,  whole, Edited<QueueState>,           |_pause| About::Nothing;
     ForgetQueue:    Change,  whole, (),                    |_forget| About::Nothing;
     GetReport:      Ask,     whole, Box<Report>,           |_get| About::Nothing;
     GetLevels:      Ask,     whole, Box<Levels>,           |_get| About::Nothing;
@@ -251,21 +251,21 @@ requests! {
     GetBudget:      Ask,     whole, BudgetView,            |_get| About::Nothing;
     CheckBinding:   Ask,     whole, (),                    |_check| About::Nothing;
     CreateBudget:   Change,  whole, BudgetView,            |_create| About::Nothing;
-    PutBudget:      Change,  whole, BudgetView,            |_put| About::Nothing;
-    PatchBudget:    Change,  whole, BudgetView,            |_patch| About::Nothing;
-    DeleteBudget:   Change,  whole, (),                    |_delete| About::Nothing;
+    PutBudget:      Change,  whole, Edited<BudgetView>,           |_put| About::Nothing;
+    PatchBudget:    Change,  whole, Edited<BudgetView>,           |_patch| About::Nothing;
+    DeleteBudget:   Change,  whole, BudgetView,            |_delete| About::Nothing;
 
     ListCrons:      Ask,     whole, Vec<CronName>,         |_list| About::Nothing;
     GetCron:        Ask,     whole, GroupView,             |_get| About::Nothing;
-    PutCron:        Change,  whole, GroupView,             |_put| About::Nothing;
-    PatchCron:      Change,  whole, GroupView,             |_patch| About::Nothing;
-    DeleteCron:     Change,  whole, (),                    |_delete| About::Nothing;
+    PutCron:        Change,  whole, Edited<GroupView>,            |_put| About::Nothing;
+    PatchCron:      Change,  whole, Edited<GroupView>,            |_patch| About::Nothing;
+    DeleteCron:     Change,  whole, GroupView,             |_delete| About::Nothing;
     DeleteCrons:    Change,  whole, usize,                 |_delete| About::Nothing;
     AddEntry:       Change,  whole, EntryView,             |_add| About::Nothing;
     GetEntry:       Ask,     whole, EntryView,             |_get| About::Nothing;
-    PutEntry:       Change,  whole, EntryView,             |_put| About::Nothing;
-    PauseEntry:     Change,  whole, EntryView,             |_pause| About::Nothing;
-    DeleteEntry:    Change,  whole, (),                    |_delete| About::Nothing;
+    PutEntry:       Change,  whole, Edited<EntryView>,            |_put| About::Nothing;
+    PauseEntry:     Change,  whole, Edited<EntryView>,            |_pause| About::Nothing;
+    DeleteEntry:    Change,  whole, EntryView,             |_delete| About::Nothing;
 
     ListTokens:     Ask,     whole, AllTokens,             |_list| About::Nothing;
     CreateToken:    Access,  whole, Arc<TokenRecord>,      |_create| About::Nothing;
@@ -276,6 +276,20 @@ requests! {
     Reset:          Change,  whole, (),                    |_reset| About::Nothing;
     Drain:          Link,    whole, (),                    |_drain| About::Nothing;
     Stop:           Change,  whole, (),                    |_stop| About::Nothing;
+}
+
+/// What a request has made of one thing. A request that deletes it answers with the thing as it was.
+#[derive(Debug)]
+pub struct Edited<T> {
+    pub now: T,
+    /// As it was; none if it did not exist. Boxed: answers to other requests are as large as the largest.
+    pub before: Option<Box<T>>,
+}
+
+impl<T> Edited<T> {
+    pub(in crate::engine) fn of(before: Option<T>, now: T) -> Self {
+        Self { now, before: before.map(Box::new) }
+    }
 }
 
 /// Deletes everything.

@@ -6,8 +6,8 @@ use protocol::name::CronName;
 
 use super::Entry;
 use crate::engine::Engine;
-use crate::engine::command::Reject;
 use crate::engine::command::crons::{AddEntry, NewEntry, PatchCron, PauseEntry, PutCron};
+use crate::engine::command::{Edited, Reject};
 
 pub(in crate::engine) fn no_group(name: &CronName) -> Reject {
     Reject::Missing(format!("no cron group has the name `{name}`"))
@@ -41,10 +41,11 @@ impl Engine {
         })
     }
 
-    pub(in crate::engine) fn put_cron(&mut self, put: PutCron) -> Result<GroupView, Reject> {
+    pub(in crate::engine) fn put_cron(&mut self, put: PutCron) -> Result<Edited<GroupView>, Reject> {
         let PutCron { group, paused, timezone, entries } = put;
         self.prepare_entries(&entries)?;
         let group = &group;
+        let before = self.crons.view(group);
         let now = self.clock.now();
         let found = self.crons.make(group);
         found.rest.set(paused.unwrap_or(found.rest.paused), now);
@@ -61,7 +62,7 @@ impl Engine {
         let place = |entry: &Entry| order.iter().position(|name| *name == entry.name);
         self.crons.make(group).entries.sort_by_key(place);
         self.crons.save_group(group, &mut self.batch);
-        self.cron(group)
+        Ok(Edited::of(before, self.cron(group)?))
     }
 
     pub(in crate::engine) fn add_entry(
@@ -72,42 +73,42 @@ impl Engine {
             let name = &new.name;
             return Err(Reject::Exists(format!("cron group `{group}` has an entry `{name}` already")));
         }
-        self.put_entry(&group, *new)
+        Ok(self.put_entry(&group, *new)?.now)
     }
 
     pub(in crate::engine) fn put_entry(
         &mut self,
         group: &CronName,
         new: NewEntry,
-    ) -> Result<EntryView, Reject> {
+    ) -> Result<Edited<EntryView>, Reject> {
         self.prepare_entries(std::slice::from_ref(&new))?;
         let name = new.name.clone();
+        let before = self.entry(group, &name).ok();
         self.crons.make(group);
         self.set_entry(group, new, false);
         self.crons.save_group(group, &mut self.batch);
-        self.entry(group, &name)
+        Ok(Edited::of(before, self.entry(group, &name)?))
     }
 
-    pub(in crate::engine) fn pause_entry(&mut self, pause: &PauseEntry) -> Result<EntryView, Reject> {
+    pub(in crate::engine) fn pause_entry(&mut self, pause: &PauseEntry) -> Result<Edited<EntryView>, Reject> {
         let PauseEntry { group, name, paused } = pause;
+        let before = self.entry(group, name)?;
         let now = self.clock.now();
         let found = self.crons.get_mut(group).ok_or_else(|| no_group(group))?;
         found.entry_mut(name).ok_or_else(|| no_entry(group, name))?.rest.set(*paused, now);
         self.crons.save_group(group, &mut self.batch);
-        self.entry(group, name)
+        Ok(Edited::of(Some(before), self.entry(group, name)?))
     }
 
     pub(in crate::engine) fn delete_entry(
         &mut self,
         group: &CronName,
         name: &CronName,
-    ) -> Result<(), Reject> {
-        self.crons.get(group).ok_or_else(|| no_group(group))?;
-        if !self.drop_entry(group, name) {
-            return Err(no_entry(group, name));
-        }
+    ) -> Result<EntryView, Reject> {
+        let before = self.entry(group, name)?;
+        self.drop_entry(group, name);
         self.crons.save_group(group, &mut self.batch);
-        Ok(())
+        Ok(before)
     }
 
     /// Creates or replaces an entry. One with the same times as before keeps its schedule.
@@ -141,9 +142,10 @@ impl Engine {
         }
     }
 
-    pub(in crate::engine) fn patch_cron(&mut self, patch: PatchCron) -> Result<GroupView, Reject> {
+    pub(in crate::engine) fn patch_cron(&mut self, patch: PatchCron) -> Result<Edited<GroupView>, Reject> {
         let PatchCron { group, paused, timezone } = patch;
         let group = &group;
+        let before = self.cron(group)?;
         let now = self.clock.now();
         let found = self.crons.get_mut(group).ok_or_else(|| no_group(group))?;
         found.rest.set(paused.unwrap_or(found.rest.paused), now);
@@ -156,13 +158,13 @@ impl Engine {
             }
         }
         self.crons.save_group(group, &mut self.batch);
-        self.cron(group)
+        Ok(Edited::of(Some(before), self.cron(group)?))
     }
 
-    pub(in crate::engine) fn delete_cron(&mut self, group: &CronName) -> Result<(), Reject> {
-        self.crons.get(group).ok_or_else(|| no_group(group))?;
+    pub(in crate::engine) fn delete_cron(&mut self, group: &CronName) -> Result<GroupView, Reject> {
+        let before = self.cron(group)?;
         self.drop_cron(group);
-        Ok(())
+        Ok(before)
     }
 
     /// Deletes all groups. Returns how many there were.
@@ -182,11 +184,10 @@ impl Engine {
         self.crons.save_group(group, &mut self.batch);
     }
 
-    fn drop_entry(&mut self, group: &CronName, name: &CronName) -> bool {
-        let Some(entry) = self.crons.remove_entry(group, name) else { return false };
+    fn drop_entry(&mut self, group: &CronName, name: &CronName) {
+        let Some(entry) = self.crons.remove_entry(group, name) else { return };
         self.budgets.expect(bindings(&entry.template.job), false);
         self.crons.save_entry(group, name, &mut self.batch);
-        true
     }
 }
 

@@ -66,7 +66,8 @@ impl Engine {
         if !change.applies_to(seen.status) {
             return Changed::Refused(seen.status);
         }
-        let changed = match change {
+        let before = seen.clone();
+        let now = match change {
             Change::Bind(change) if seen.status == Status::InFlight => {
                 let differs = matches!(budgets::commands::bound(&seen.job, change), Ok(Some(_)));
                 return if differs { Changed::Refused(seen.status) } else { Changed::Same(seen) };
@@ -82,10 +83,10 @@ impl Engine {
             Change::Retry { reset_attempts } => self.retry(&seen.job, *reset_attempts),
             Change::Delete => {
                 self.delete(&seen);
-                Some(seen)
+                return Changed::Done { before, now: None };
             }
         };
-        changed.map_or(Changed::Missing, Changed::Done)
+        now.map_or(Changed::Missing, |now| Changed::Done { before, now: Some(now) })
     }
 
     /// Changes a job in flight. It stays with its worker; the changes count when it comes back.

@@ -4,17 +4,25 @@ use protocol::name::QueueName;
 use protocol::plural::plural;
 
 use crate::engine::Engine;
-use crate::engine::command::Reject;
 use crate::engine::command::queues::{PauseQueue, QueueState};
+use crate::engine::command::{Edited, Reject};
 
 impl Engine {
-    pub(in crate::engine) fn pause(&mut self, PauseQueue { queue, paused }: PauseQueue) -> QueueState {
+    pub(in crate::engine) fn pause(
+        &mut self,
+        PauseQueue { queue, paused }: PauseQueue,
+    ) -> Edited<QueueState> {
+        let before = self.queue_state(&queue);
         let id = self.queues.id(&queue);
         self.queues.pause(id, paused);
         // Also if it is paused: it must leave the order of those that have a job to deliver.
         self.dispatcher.dispatch_later(&mut self.queues, id);
-        let state = self.queue_states(Some(std::slice::from_ref(&queue))).pop();
-        state.unwrap_or_else(|| QueueState::empty(queue))
+        Edited::of(Some(before), self.queue_state(&queue))
+    }
+
+    fn queue_state(&self, queue: &QueueName) -> QueueState {
+        let state = self.queue_states(Some(std::slice::from_ref(queue))).pop();
+        state.unwrap_or_else(|| QueueState::empty(queue.clone()))
     }
 
     /// Forgets a queue that is paused and has no jobs: the pause is the only thing kept of it.
