@@ -1,6 +1,7 @@
 //! Every screen: with data, without, and when something fails; in both themes, wide and narrow.
 
-use tests::{Server, Worker};
+use serde_json::json;
+use tests::{Server, Worker, id};
 
 use crate::browser::Browser;
 use crate::seed::{LARGE, Seeded, fill, long_name};
@@ -28,7 +29,7 @@ fn screens(seeded: &Seeded) -> Vec<(String, &'static str)> {
         ("workers".to_owned(), "Drain"),
         ("crons".to_owned(), "Mon–Fri 02:30"),
         ("budgets".to_owned(), "20"),
-        ("audit".to_owned(), "Audit"),
+        ("audit".to_owned(), "paused false → true"),
         ("server".to_owned(), "Ready: it accepts jobs"),
         ("login".to_owned(), "Token"),
     ];
@@ -106,6 +107,23 @@ async fn names_and_payloads_are_text_whatever_they_say() {
     tab.see("launch/pad").await;
     tab.go(&format!("{}/ui/jobs/{}", server.url(), seeded.ready)).await;
     tab.see(&format!("\"user_id\": {LARGE}")).await;
+    tab.fine();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_audit_says_what_was_there_before() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let server = Server::start().await;
+    let client = server.client();
+    let job = client.enqueue(&json!({"queue": "<b>q</b>", "type": "t", "priority": 5, "payload": 1})).await;
+    let patch = json!({"queue": "r", "priority": 1, "retention": {"dead_ms": 7}});
+    client.patch(&format!("/jobs/{}", id(&job)), &patch).await.expect(200);
+    let until = client.delete("/jobs?queue=r&dry_run=true").await.expect(200)["until"].clone();
+    let tab = browser.open(&format!("{}/ui/audit", server.url())).await;
+    for line in ["priority 5 → 1", "queue <b>q</b> → r", "retention.dead_ms – → 7"] {
+        tab.see(line).await;
+    }
+    tab.see(&format!("Only jobs enqueued before {}", until.as_str().unwrap())).await;
     tab.fine();
 }
 

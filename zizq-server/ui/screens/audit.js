@@ -7,13 +7,34 @@ import { Empty, Failed, Icon, Loading } from '../parts/basics.js'
 import { Table } from '../parts/table.js'
 
 const who = entry => entry.who?.name ?? entry.who?.id ?? entry.who?.kind ?? '–'
+const is = (path, value) => (value === null || value === undefined ? '–' : typeof value === 'string' ? value
+  : path.endsWith('_at') ? time(value) : JSON.stringify(value))
+
+/**
+ * What has changed about one thing, by members: ["priority", "5 → 1"]. Both sides have the same members.
+ * @returns {[string, string][]}
+ */
+function changes({ before, after, more }) {
+  const found = []
+  const collect = (path, was, now) => {
+    const members = [was, now].find(side => side && typeof side === 'object' && !Array.isArray(side))
+    if (members) for (const name in members) collect([...path, name], was?.[name], now?.[name])
+    else if ((was ?? now ?? null) !== null) found.push([path.join('.'), `${is(path.at(-1), was)} → ${is(path.at(-1), now)}`])
+  }
+  if (before || after) collect([], before, after)
+  return more ? [...found, ['…', '']] : found
+}
+
 const columns = [
   { id: 'at', title: 'Time', cell: entry => html`<span class="num">${time(entry.at)}</span>` },
   { id: 'who', title: 'Who', wide: true, cell: entry => html`<bdi>${who(entry)}</bdi>` },
   { id: 'remote', title: 'From',
     cell: entry => html`<span class="mono muted">${entry.remote}</span> <span class="muted">${entry.via}</span>` },
   { id: 'action', title: 'Action', cell: entry => html`<code>${entry.action}</code>` },
-  { id: 'target', title: 'Target', wide: true, cell: entry => html`<span class="preview" title=${entry.target}>${entry.target}</span>` },
+  { id: 'target', title: 'Target', wide: true,
+    cell: entry => html`<div><span class="preview" title=${entry.target}>${entry.target}</span>
+      ${entry.until && html`<div class="muted">Only jobs enqueued before <code>${entry.until}</code></div>`}
+      ${changes(entry).map(([path, change]) => html`<div key=${path}><span class="muted">${path}</span> <bdi>${change}</bdi></div>`)}</div>` },
   { id: 'changed', title: 'Changed', num: true,
     cell: entry => html`<span class="num">${entry.changed === undefined ? '' : count(entry.changed)}</span>` },
   { id: 'status', title: 'Result', num: true, cell: entry => html`<span class=${entry.status >= 400 ? 'bad' : ''}>${entry.status}</span>` },
