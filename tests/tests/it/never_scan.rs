@@ -31,8 +31,8 @@ async fn entries_read(client: &Client) -> u64 {
     lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
 }
 
-/// Looks at a view, and asserts that it reads at most so many entries.
-async fn look(client: &Client, view: &str, most: u64) {
+/// Looks at a view, and asserts that it reads at most so many entries. Returns how many, and how long that took.
+async fn look(client: &Client, view: &str, most: u64) -> String {
     let of_scrape = {
         let before = entries_read(client).await;
         entries_read(client).await - before
@@ -52,8 +52,8 @@ async fn look(client: &Client, view: &str, most: u64) {
     }
     let took = asked.elapsed();
     let entries = (entries_read(client).await - before).saturating_sub(of_scrape);
-    println!("{took:>12.1?} {entries:>6} entries  {view}");
     assert!(entries <= most, "{view} read {entries} entries of the store");
+    format!("{took:>12.1?} {entries:>6} entries  {view}")
 }
 
 /// Fills the queues evenly; in the first one some jobs are dead, and some scheduled. Returns the id of a job.
@@ -134,7 +134,7 @@ async fn looking_never_scans() {
     views.push("/live?topics=totals,queues&order=oldest&desc=true&limit=100".to_owned());
     views.push(format!("/live?jobs={job}"));
     for view in views {
-        look(&client, &view, MOST).await;
+        println!("{}", look(&client, &view, MOST).await);
     }
     drop(open);
     // The first jobs of each queue leave: where the others begin is found out once, and known from then on.
@@ -149,7 +149,7 @@ async fn looking_never_scans() {
     let client = server.client();
     let first = MOST + FIRST_PER_QUEUE * queues as u64;
     for view in ["asc", "desc"].map(|order| format!("/jobs?limit=50&payload=preview&order={order}")) {
-        look(&client, &view, first).await;
-        look(&client, &view, MOST).await;
+        println!("{}", look(&client, &view, first).await);
+        println!("{}", look(&client, &view, MOST).await);
     }
 }
