@@ -180,6 +180,15 @@ impl Role {
         }
     }
 
+    /// What it may do in some queues.
+    ///
+    /// # Errors
+    /// A sentence for a role that is about more than queues.
+    pub fn grants(self, queues: &QueuePattern) -> Result<Vec<Grant>, String> {
+        let grant = |verb: &Verb| Grant { verb: *verb, queues: queues.clone() }.checked();
+        self.verbs().iter().map(grant).collect()
+    }
+
     /// As it is written.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -485,10 +494,9 @@ impl NewToken {
             Some(queues) => &queues[..],
             None => &all,
         };
-        let verbs = self.role.map_or(&[][..], Role::verbs);
-        let of_role = verbs.iter().flat_map(|verb| queues.iter().map(|queues| (*verb, queues.clone())));
-        let of_role = of_role.map(|(verb, queues)| Grant { verb, queues }.checked());
-        let mut grants = of_role.collect::<Result<Vec<_>, _>>().map_err(|e| format!("queues: {e}"))?;
+        let of_role = self.role.iter().flat_map(|role| queues.iter().map(|queues| role.grants(queues)));
+        let of_role = of_role.collect::<Result<Vec<_>, _>>().map_err(|e| format!("queues: {e}"))?;
+        let mut grants = of_role.concat();
         grants.extend(self.grants.iter().cloned());
         grants.sort_unstable();
         grants.dedup();
