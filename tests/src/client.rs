@@ -61,7 +61,7 @@ pub struct Client {
     url: String,
     wire: Wire,
     /// Sent with every request.
-    authorization: Option<HeaderValue>,
+    headers: HeaderMap,
     http: legacy::Client<HttpConnector, Full<Bytes>>,
 }
 
@@ -80,7 +80,7 @@ impl Client {
         connector.set_local_address(address);
         let mut builder = legacy::Client::builder(TokioExecutor::new());
         let http = builder.http2_only(wire.http == Http::Two).build(connector);
-        Self { url: url.trim_end_matches('/').to_owned(), wire, authorization: None, http }
+        Self { url: url.trim_end_matches('/').to_owned(), wire, headers: HeaderMap::new(), http }
     }
 
     /// The same, with an access token.
@@ -88,7 +88,17 @@ impl Client {
     pub fn with_token(&self, token: &str) -> Self {
         let mut value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
         value.set_sensitive(true);
-        Self { authorization: Some(value), ..self.clone() }
+        let mut client = self.clone();
+        client.headers.insert("authorization", value);
+        client
+    }
+
+    /// The same, with this header in every request.
+    #[must_use]
+    pub fn with_header(&self, name: &'static str, value: &str) -> Self {
+        let mut client = self.clone();
+        client.headers.insert(name, HeaderValue::from_str(value).unwrap());
+        client
     }
 
     /// How it speaks.
@@ -100,11 +110,8 @@ impl Client {
     /// A request without a body.
     #[must_use]
     pub fn call(&self, method: Method, path: &str) -> Call<'_> {
-        let mut headers = HeaderMap::new();
+        let mut headers = self.headers.clone();
         headers.insert("accept", HeaderValue::from_static(self.wire.format.media_type()));
-        if let Some(authorization) = &self.authorization {
-            headers.insert("authorization", authorization.clone());
-        }
         Call { client: self, method, path: path.to_owned(), headers, body: Bytes::new() }
     }
 

@@ -52,7 +52,7 @@ fn mode(
 ) -> anyhow::Result<Option<bool>> {
     match config.callers.auth {
         Some(auth) => Ok(Some(auth == Auth::Required)),
-        None if asks_for_certificates(config) || marker.is_there() => Ok(Some(true)),
+        None if asks_for_others(config) || marker.is_there() => Ok(Some(true)),
         None => match exposed {
             None => Ok(None),
             Some(_) if access.asks() => Ok(Some(true)),
@@ -61,8 +61,10 @@ fn mode(
     }
 }
 
-fn asks_for_certificates(config: &Config) -> bool {
-    config.tls.as_ref().is_some_and(|tls| tls.tls_client_ca.is_some())
+/// Whether callers are known by something else than access tokens.
+fn asks_for_others(config: &Config) -> bool {
+    let has_certificates = config.tls.as_ref().is_some_and(|tls| tls.tls_client_ca.is_some());
+    has_certificates || config.callers.proxy.believed().is_some()
 }
 
 /// Refuses to start before anything is made, if that is sure already.
@@ -70,8 +72,9 @@ fn asks_for_certificates(config: &Config) -> bool {
 /// # Errors
 /// As [`Admission::new`].
 pub(crate) fn foresee(config: &Config) -> anyhow::Result<()> {
+    config.callers.proxy.check(config.callers.auth)?;
     let marker = Marker::in_folder(&config.root_dir);
-    let may_ask = marker.is_there() || AdminToken::path(config).is_some() || asks_for_certificates(config);
+    let may_ask = marker.is_there() || AdminToken::path(config).is_some() || asks_for_others(config);
     if config.callers.auth.is_some() || may_ask {
         return Ok(());
     }
@@ -92,7 +95,7 @@ fn open_to_all(host: &str) -> String {
     format!(
         "{host} can be reached by others, and nothing would ask them who they are. Start the server with --auth required \
          and make access tokens with `zizq-server token create`, or with --tls-client-ca and certificates (`zizq-server cert \
-         init` makes them), or with --auth open if everybody who reaches it may do everything; a listener of --listen may \
+         init` makes them), or with --auth-proxy-header behind a proxy that asks people who they are, or with --auth open if everybody who reaches it may do everything; a listener of --listen may \
          have a role instead"
     )
 }

@@ -131,7 +131,9 @@ impl<L> Bound<L> {
         let tls = tls.filter(|_| self.may_use_tls());
         // Whoever is trusted need not show a certificate.
         let tls = tls.map(|tls| if role.is_some() { tls.silent() } else { tls.clone() });
-        Arc::new(Entry { tls, guard, trusted, only: *only })
+        // Whoever reaches a listener with a role has that role, and no other by a header.
+        let proxy = config.callers.proxy.believed().filter(|_| role.is_none());
+        Arc::new(Entry { tls, guard, trusted, proxy, only: *only })
     }
 
     /// Logs where it is.

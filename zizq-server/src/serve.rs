@@ -248,7 +248,7 @@ fn doors(
 
 fn control_door(listener: control::Socket, access: Arc<Registry>) -> Door<control::Socket> {
     let guard = Guard::new(None, false, Vec::new(), Vec::new(), access);
-    let entry = Entry { tls: None, guard, trusted: None, only: None };
+    let entry = Entry { tls: None, guard, trusted: None, proxy: None, only: None };
     Door { listener, entry: Arc::new(entry), places: Places::new(MAX_CONTROLLERS) }
 }
 

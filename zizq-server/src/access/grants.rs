@@ -33,6 +33,11 @@ impl Grants {
         Verb::ALL.iter().position(|one| *one == verb).and_then(|at| self.0.get(at)).unwrap_or(&NONE)
     }
 
+    /// Whether nothing may be done anywhere.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.iter().all(Scope::is_none)
+    }
+
     /// The same as a list.
     pub(crate) fn list(&self) -> Vec<Grant> {
         let of_verb = |verb: &Verb| match self.scope(*verb) {

@@ -1,13 +1,14 @@
 //! Who calls, and what they may do.
 //!
-//! A caller is known by its connection (the control socket, its certificate, a listener with a role) or by what it shows with
-//! each request (an access token). Either way it becomes an [`Access`]: an identity with grants. Another way to know callers is
+//! A caller is known by its connection (the control socket, its certificate, a listener with a role), by what it shows with
+//! each request (an access token), or by what a proxy says of it. Either way it becomes an [`Access`]: an identity with grants. Another way to know callers is
 //! one more [`Kind`], and one more place that fills in a [`Party`].
 
 mod certificate;
 mod grants;
 mod marker;
 mod party;
+mod proxy;
 mod record;
 mod registry;
 mod scope;
@@ -24,6 +25,7 @@ pub(crate) use certificate::Certificate;
 pub(crate) use grants::Grants;
 pub(crate) use marker::Marker;
 pub(crate) use party::{Only, Party};
+pub(crate) use proxy::{Assignment, Network, Proxy};
 pub(crate) use record::{Credential, Digest, OldSecret, TokenRecord};
 pub(crate) use registry::{Denied, Registry, Tokens};
 pub use scope::Scope;
@@ -45,6 +47,8 @@ pub(crate) enum Kind {
     Certificate,
     /// By the listener that it reached: whoever does is trusted so far.
     Listener,
+    /// By what a proxy in front of the server says.
+    Proxy,
 }
 
 impl Kind {
@@ -55,6 +59,7 @@ impl Kind {
             Self::Token => "token",
             Self::Certificate => "certificate",
             Self::Listener => "listener",
+            Self::Proxy => "proxy",
         }
     }
 }
@@ -123,7 +128,7 @@ pub(crate) struct Access {
 enum Proof {
     /// Nothing: the server asks nobody.
     None,
-    /// The connection itself.
+    /// The connection itself, or the proxy at its other end.
     Connection,
     /// The secret with this digest.
     Secret(Digest),
@@ -136,14 +141,15 @@ impl Access {
         Self { identity: Identity::open(), proof: Proof::None, session: None }
     }
 
-    /// The access of a connection whose other end is known.
+    /// The access of a connection whose other end is known, or of whom it speaks for.
     pub(crate) fn of_connection(identity: Identity) -> Self {
         Self { identity: Arc::new(identity), proof: Proof::Connection, session: None }
     }
 
     /// What tells the caller from others, where there are others.
     pub(crate) fn holder(&self) -> Option<&SmolStr> {
-        let is_one_of_many = matches!(self.identity.kind, Kind::Token | Kind::Certificate | Kind::Listener);
+        let is_one_of_many =
+            matches!(self.identity.kind, Kind::Token | Kind::Certificate | Kind::Listener | Kind::Proxy);
         is_one_of_many.then_some(&self.identity.id)
     }
 

@@ -1,11 +1,13 @@
 //! Who is at the other end of a connection.
 
-use std::sync::{Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use subtle::ConstantTimeEq;
 
-use super::{Access, Certificate};
+use super::proxy::{Proxy, Vouching};
+use super::{Access, Certificate, Denied};
 
 /// What a listener serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub(crate) struct Party {
     trusted: Option<Access>,
     /// What it has shown when it connected.
     certificate: Option<Certificate>,
+    /// What its headers say of people.
+    vouching: Option<Vouching>,
     /// Whether its connection is encrypted.
     pub is_tls: bool,
     /// What the listener serves that it reached; none: everything.
@@ -67,6 +71,12 @@ impl Party {
         Self { trusted, only, ..self }
     }
 
+    /// A connection by a listener that believes this proxy, from this address.
+    #[must_use]
+    pub(crate) fn behind(self, proxy: Option<Arc<Proxy>>, far: Option<IpAddr>) -> Self {
+        Self { vouching: proxy.map(|proxy| Vouching::of(proxy, far)), ..self }
+    }
+
     /// A connection over TLS, and the certificate of its other end.
     #[must_use]
     pub(crate) fn over_tls(self, certificate: Option<Certificate>) -> Self {
@@ -75,6 +85,20 @@ impl Party {
 
     pub(crate) const fn is_certainly(&self) -> Option<&Access> {
         self.certain.as_ref()
+    }
+
+    /// Whether the request is made for a person, as a proxy says that is believed.
+    pub(crate) fn vouches(&self, headers: &HeaderMap) -> bool {
+        self.vouching.as_ref().is_some_and(|vouching| vouching.counts(headers))
+    }
+
+    /// Whom a proxy makes the request for. Whoever shows a certificate is that, and no proxy.
+    ///
+    /// # Errors
+    /// [`Denied`] if the header is not the proxy's, or does not say who it is.
+    pub(super) fn person(&self, headers: &HeaderMap) -> Result<Option<Access>, Denied> {
+        let vouching = self.vouching.as_ref().filter(|_| self.certificate.is_none());
+        vouching.map_or(Ok(None), |vouching| vouching.person(headers))
     }
 
     pub(super) const fn trusted(&self) -> Option<&Access> {

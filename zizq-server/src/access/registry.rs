@@ -8,8 +8,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderValue};
+use http::{HeaderMap, HeaderName};
 use protocol::access::{AccessToken, CertificateName, InvalidToken, Role, TokenId};
 use protocol::certificate::expires_soon;
 use smol_str::SmolStr;
@@ -65,6 +65,18 @@ pub(crate) enum Denied {
     Stranger(SmolStr),
     #[error("the certificate {0} no longer counts here: it was revoked, or has expired")]
     Certificate(SmolStr),
+    #[error(
+        "{0}: this header counts only from the proxy (--auth-proxy-from), and the call came from elsewhere; send an access token as \
+         `Authorization: Bearer TOKEN`"
+    )]
+    NoProxy(HeaderName),
+    #[error("{0}: {1}")]
+    Unclear(HeaderName, &'static str),
+    #[error(
+        "{0}: what the proxy says counts for the server's own pages only (Sec-Fetch-Site: same-origin); programs send an access \
+         token as `Authorization: Bearer TOKEN`"
+    )]
+    NoPage(HeaderName),
 }
 
 /// All callers that are known.
@@ -315,10 +327,14 @@ impl Registry {
             return Ok(party.trusted().cloned().unwrap_or_else(Access::open));
         }
         let header = headers.get(AUTHORIZATION);
-        if header.is_none()
-            && let Ok(access) = directory.session(party, headers)
-        {
-            return Ok(access);
+        if header.is_none() {
+            if let Ok(access) = directory.session(party, headers) {
+                return Ok(access);
+            }
+            // Several people share a connection of their proxy, so nothing is remembered.
+            if let Some(person) = party.person(headers)? {
+                return Ok(person);
+            }
         }
         let access = match party.recall(header, directory.generation) {
             Some(access) => access,
@@ -477,7 +493,12 @@ impl Registry {
         self.failures.fetch_add(1, Ordering::Relaxed);
         // Whoever shows nothing has guessed nothing.
         match why {
-            Denied::Missing | Denied::Stranger(_) | Denied::Certificate(_) => Duration::ZERO,
+            Denied::Missing
+            | Denied::Stranger(_)
+            | Denied::Certificate(_)
+            | Denied::NoProxy(_)
+            | Denied::Unclear(..)
+            | Denied::NoPage(_) => Duration::ZERO,
             _ => self.throttle.failed(caller, clock::now().up),
         }
     }

@@ -95,7 +95,7 @@ impl Cookie {
 }
 
 /// Whether a browser says that a page of this server calls, or the user. Without `Sec-Fetch-Site`, `Origin` must say it.
-fn is_from_own_page(headers: &HeaderMap) -> bool {
+pub(super) fn is_from_own_page(headers: &HeaderMap) -> bool {
     if let Some(site) = headers.get("sec-fetch-site") {
         return matches!(site.as_bytes(), b"same-origin" | b"none");
     }

@@ -38,6 +38,7 @@ pub(super) async fn admit(app: &App, request: &mut Request, route: &'static Rout
         Ok(access) => request.access = Some(access),
         Err(why) => return Err(denied(app, request, &why).await),
     }
+    refuse_without_role(request)?;
     let Some(verb) = route.right.verbs().next() else { return Ok(()) };
     let looks =
         matches!(verb, Verb::Read | Verb::Payload) || (verb == Verb::Admin && route.method == Method::GET);
@@ -50,6 +51,17 @@ pub(super) async fn admit(app: &App, request: &mut Request, route: &'static Rout
     }
     request.scope = scope.clone();
     reach(app, request, route.reach, verb, &scope).await
+}
+
+/// Refuses whom a proxy lets in and this server does not: it is known who that is.
+fn refuse_without_role(request: &Request) -> Result<(), Refusal> {
+    let stranger = request.access().map(|access| &access.identity).filter(|one| one.grants.is_empty());
+    let Some(stranger) = stranger else { return Ok(()) };
+    let error = format!(
+        "the proxy says that this is `{}`, who may do nothing here; whoever runs the server gives roles with --auth-proxy-role",
+        excerpt(&stranger.name)
+    );
+    Err(Refusal::new(Code::Forbidden, error))
 }
 
 /// Refuses what the listener does not serve.

@@ -2,6 +2,7 @@
 
 mod cert;
 mod listen;
+mod proxy;
 mod shown;
 #[cfg(test)]
 mod tests;
@@ -82,6 +83,7 @@ impl Cli {
 
 pub use cert::{CertCommand, CertTask};
 pub use listen::{At, Listen};
+pub use proxy::ProxyFlags;
 pub use shown::{Setting, Source};
 
 /// The port of a server unless another one is chosen.
@@ -335,6 +337,8 @@ pub struct Callers {
     /// SIGHUP. Default: the systemd credential `admin-token`, if there is one
     #[arg(long, env = "ZIZQ_ADMIN_TOKEN_FILE", value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub proxy: ProxyFlags,
     /// Show what there is, and change nothing: calls that do are answered 403, also those of workers and producers
     #[arg(long, env = "ZIZQ_READ_ONLY", value_parser = clap::builder::BoolishValueParser::new())]
     pub read_only: bool,

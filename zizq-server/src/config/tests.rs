@@ -16,7 +16,7 @@ fn refused(args: &[&str]) -> String {
 }
 
 /// Invalid values, and the message for each.
-const ABSURD: [(&str, &str, &str); 52] = [
+const ABSURD: [(&str, &str, &str); 58] = [
     ("--log-level", "verbose", "`verbose` is not a level; use off, error, warn, info, debug, trace"),
     ("--log-level", "", "`` is not a level"),
     ("--log-level", "3", "`3` is not a level"),
@@ -69,6 +69,12 @@ const ABSURD: [(&str, &str, &str); 52] = [
     ("--root-dir", "", "a value is required for '--root-dir"),
     ("--log-format", "xml", "[possible values: pretty, json]"),
     ("--enqueue-commit-mode", "", "[possible values: "),
+    ("--auth-proxy-header", "", "is not the name of a header"),
+    ("--auth-proxy-header", "X-User:", "is not the name of a header"),
+    ("--auth-proxy-header", "authorization", "means something else"),
+    ("--auth-proxy-groups-header", "Cookie", "means something else"),
+    ("--auth-proxy-from", "0.0.0.0/0", "that they are anybody"),
+    ("--auth-proxy-role", "alice", "none of USER=ROLE"),
 ];
 
 #[test]
@@ -83,6 +89,25 @@ fn an_invalid_value_is_refused_with_the_choices() {
         let error = Cli::try_parse_from(args).map(|_| ()).unwrap_err().to_string();
         assert!(error.contains("invalid UTF-8"), "{flag}: {error}");
     }
+}
+
+#[test]
+fn a_proxy_is_believed_with_its_address_and_roles_only() {
+    let (header, from, role) = (
+        ["--auth-proxy-header", "X-User"],
+        ["--auth-proxy-from", "10.0.0.7"],
+        ["--auth-proxy-role", "*=viewer"],
+    );
+    for (args, missing) in [
+        ([header, from], "--auth-proxy-role"),
+        ([header, role], "--auth-proxy-from"),
+        ([from, role], "--auth-proxy-header"),
+        ([["--auth-proxy-groups-header", "X-Groups"], from], "--auth-proxy-header"),
+    ] {
+        let error = refused(&args.concat());
+        assert!(error.contains("required") && error.contains(missing), "{args:?}: {error}");
+    }
+    assert_eq!(refused(&[header, from, role].concat()), "");
 }
 
 #[test]

@@ -24,7 +24,7 @@ use super::meters::Meters;
 use super::socket::{Socket, plain_on_tls};
 use super::tls::{Acceptors, is_about_certificate};
 use super::{Service, closed};
-use crate::access::{Access, Certificate, Only, Party};
+use crate::access::{Access, Certificate, Only, Party, Proxy};
 
 /// A peer that has vanished is detected within this time.
 const VANISHED_AFTER: Duration = Duration::from_secs(20);
@@ -72,6 +72,8 @@ pub(crate) struct Entry {
     pub guard: Guard,
     /// Who comes in, if whoever reaches this listener is trusted so far.
     pub trusted: Option<Access>,
+    /// The proxy that is believed when it says who its people are.
+    pub proxy: Option<Arc<Proxy>>,
     /// What is served here; none: everything.
     pub only: Option<Only>,
 }
@@ -232,6 +234,7 @@ impl<S: Service> Host<S> {
             })
         };
         let party = party.by_listener(entry.trusted.clone(), entry.only);
+        let party = party.behind(entry.proxy.clone(), remote.map(|remote| remote.ip()));
         let serve = async {
             match &entry.tls {
                 None => {

@@ -50,7 +50,7 @@ pub(super) async fn respond<S: Service>(
         scope: Scope::All,
         notes: OnceLock::new(),
     };
-    let (page, answer) = match guard.check(&request.parts, request.party.is_certainly().is_some()) {
+    let (page, answer) = match guard.check(&request.parts, &request.party) {
         Err(refusal) => (CallingPage::default(), Err(refusal)),
         Ok(page) if page.asks_first(&request.parts) => (page, Ok(reply::no_content())),
         Ok(page) => (page, host.service.answer(&mut request, &mut upload).await),

@@ -22,7 +22,7 @@ use protocol::error::{Code, excerpt};
 use smol_str::SmolStr;
 
 use super::reply::Refusal;
-use crate::access::Registry;
+use crate::access::{Party, Registry};
 
 const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -90,13 +90,13 @@ impl Guard {
         }
     }
 
-    /// Returns who calls. The name of the server does not matter to callers that are `known`, or that must say who they are:
-    /// a page that has made its own name point here knows no secret.
+    /// Returns who calls. The name of the server does not matter to callers that are known for certain, or that must say who they
+    /// are: a page that has made its own name point here knows no secret. But it may know the header of a proxy.
     ///
     /// # Errors
     /// 400 if the host is unreadable, 421 if it is not one of this server's, 403 if the page of another site calls.
-    pub(crate) fn check(&self, parts: &Parts, known: bool) -> Result<CallingPage, Refusal> {
-        let host = self.host(parts, known)?;
+    pub(crate) fn check(&self, parts: &Parts, party: &Party) -> Result<CallingPage, Refusal> {
+        let host = self.host(parts, party)?;
         let mut page = CallingPage::default();
         for value in parts.headers.get_all(ORIGIN) {
             let origin: Option<Origin> = value.to_str().ok().and_then(|text| text.parse().ok());
@@ -118,7 +118,7 @@ impl Guard {
     }
 
     /// The host name in the request. Browsers always send one.
-    fn host(&self, parts: &Parts, known: bool) -> Result<Option<Authority>, Refusal> {
+    fn host(&self, parts: &Parts, party: &Party) -> Result<Option<Authority>, Refusal> {
         let mut headers = parts.headers.get_all(HOST).iter();
         let (header, second) = (headers.next(), headers.next());
         // RFC 9112, 3.2.
@@ -136,8 +136,8 @@ impl Guard {
             let named: Authority = text.parse().map_err(|NotAHost| {
                 Refusal::invalid(format!("Host: `{}` is not a host, with or without a port", excerpt(text)))
             })?;
-            let asks = self.access.asks() && !self.trusts;
-            if !self.answers_to(&named.host) && !known && !asks {
+            let shows_secret = self.access.asks() && !self.trusts && !party.vouches(&parts.headers);
+            if !self.answers_to(&named.host) && party.is_certainly().is_none() && !shows_secret {
                 return Err(foreign_host(&named.host));
             }
             host = Some(named);
@@ -392,7 +392,7 @@ mod tests {
     /// The status of the refusal, or 200 if there is none.
     fn status(guard: &Guard, parts: &Parts) -> u16 {
         use protocol::media::Format;
-        match guard.check(parts, false) {
+        match guard.check(parts, &Party::default()) {
             Ok(_) => 200,
             Err(refusal) => refusal.into_response(Format::Json).status().as_u16(),
         }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tests::{Answer, Client, Wire, id};
 use zizq_server::{Reach, Right, Route, routes};
 
+use super::proxy::{behind, person};
 use super::{asking, caller};
 use crate::mutual::{Authority, Secure, urls};
 
@@ -171,6 +172,22 @@ async fn a_certificate_and_a_listener_get_what_their_role_says_and_nothing_else(
             assert_eq!((&who["who"]["kind"], &who["role"]), (&json!(kind), &json!(role)));
             try_all(admin, client, role).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn whom_a_proxy_lets_in_gets_what_the_role_says_and_nothing_else() {
+    let roles = Role::ALL.map(|role| format!("{0}={0}", role.as_str())).join(",");
+    let server = behind(&["--auth-proxy-role", &roles]).await;
+    let admin = person(&server, "admin");
+    for role in Role::ALL {
+        try_all(&admin, &person(&server, role.as_str()), role).await;
+    }
+    let nobody = person(&server, "mallory");
+    let things = fill(&admin, "own").await;
+    for route in routes().iter().filter(|route| route.right != Right::Anyone) {
+        let answer = send(&nobody, route, &things).await;
+        assert_eq!(answer.status, 403, "{}: {:?}", answer.request, answer.body);
     }
 }
 

@@ -5,6 +5,7 @@ mod audit;
 mod difference;
 mod matrix;
 mod modes;
+mod proxy;
 mod scope;
 mod sessions;
 mod tokens;

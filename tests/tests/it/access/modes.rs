@@ -12,7 +12,7 @@ use tokio::process::Command;
 
 use super::{caller, token};
 
-async fn start(args: &[&str], variables: &[(&str, &str)]) -> (tempfile::TempDir, Output) {
+pub(super) async fn start(args: &[&str], variables: &[(&str, &str)]) -> (tempfile::TempDir, Output) {
     let folder = tempfile::TempDir::new().unwrap();
     let mut command = Command::new(binary("zizq-server"));
     command.args(["--port", "0", "--root-dir"]).arg(folder.path().join("root")).args(args).kill_on_drop(true);

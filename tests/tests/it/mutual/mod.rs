@@ -94,7 +94,7 @@ impl Authority {
     }
 
     /// The status and the body of the answer to such a call; none if there is none.
-    async fn ask(&self, name: Option<&str>, url: &str, more: &[&str]) -> Option<(u16, Value)> {
+    pub(crate) async fn ask(&self, name: Option<&str>, url: &str, more: &[&str]) -> Option<(u16, Value)> {
         let output = ended(self.curl(name, url, &[more, &["--write-out", "\n%{http_code}"]].concat())).await;
         let said = text(&output.stdout);
         let (body, status) = said.rsplit_once('\n')?;
@@ -132,7 +132,7 @@ impl Secure {
         (self.process, self.port) = start(self.folder.path(), &self.flags).await;
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("https://localhost:{}{path}", self.port)
     }
 
