@@ -1,7 +1,8 @@
-//! The dashboard behind proxies: under a path that the proxy takes away, under one that it keeps, and over TLS with HTTP/2.
+//! The dashboard behind proxies: under a path that the proxy takes away, under one that it keeps, over TLS with HTTP/2, and behind
+//! one that asks people who they are.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri};
@@ -22,6 +23,9 @@ use tokio_rustls::TlsAcceptor;
 use crate::browser::Browser;
 use crate::seed::fill;
 
+/// The header in which the server is told who a person is.
+const USER: &str = "x-forwarded-user";
+
 type Body = BoxBody<Bytes, hyper::Error>;
 
 /// A proxy for one server.
@@ -32,14 +36,20 @@ struct Proxy {
     prefix: &'static str,
     /// Whether the server sees this path.
     keeps: bool,
+    /// Whom it lets in.
+    user: Arc<Mutex<Option<&'static str>>>,
     client: Client<HttpConnector, Incoming>,
 }
 
 impl Proxy {
-    /// Starts it, and gives its URL.
-    async fn start(server: &Server, prefix: &'static str, keeps: bool, tls: bool) -> String {
+    fn new(server: &Server, prefix: &'static str, keeps: bool) -> Self {
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let proxy = Self { server: server.url(), prefix, keeps, client };
+        Self { server: server.url(), prefix, keeps, user: Arc::default(), client }
+    }
+
+    /// Starts it, and gives its URL.
+    async fn start(&self, tls: bool) -> String {
+        let (proxy, prefix) = (self.clone(), self.prefix);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let scheme = if tls { "https" } else { "http" };
         let url = format!("{scheme}://{}{prefix}", listener.local_addr().unwrap());
@@ -79,6 +89,10 @@ impl Proxy {
         if let Some(host) = host {
             request.headers_mut().insert("host", host.parse().unwrap());
         }
+        request.headers_mut().remove(USER);
+        if let Some(user) = *self.user.lock().unwrap() {
+            request.headers_mut().insert(USER, user.parse().unwrap());
+        }
         match self.client.request(request).await {
             Ok(answer) => answer.map(BodyExt::boxed),
             Err(error) => plain(StatusCode::BAD_GATEWAY, &error.to_string()),
@@ -112,7 +126,7 @@ async fn it_works_under_any_path_and_over_http_2() {
         let flags = if keeps { vec!["--path-prefix", prefix] } else { vec![] };
         let server = Server::with(flags).await;
         fill(&server).await;
-        let url = Proxy::start(&server, prefix, keeps, tls).await;
+        let url = Proxy::new(&server, prefix, keeps).start(tls).await;
         // The root leads there, too.
         let tab = browser.open(&format!("{url}/")).await;
         tab.see("Needs attention").await;
@@ -138,4 +152,46 @@ async fn it_works_under_any_path_and_over_http_2() {
         tab.see("All that match").await;
         tab.fine();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whom_the_proxy_lets_in_needs_no_log_in() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let roles = ["--auth-proxy-role", "ada=admin,bob=viewer"];
+    let proxied = ["--auth-proxy-header", "X-Forwarded-User", "--auth-proxy-from", "127.0.0.1"];
+    let server = Server::with(proxied.iter().chain(&roles).copied()).await;
+    let proxy = Proxy::new(&server, "", false);
+    let url = proxy.start(false).await;
+    let lets_in = |user| *proxy.user.lock().unwrap() = user;
+    lets_in(Some("bob"));
+    let tab = browser.open(&format!("{url}/ui/server")).await;
+    tab.see("Let in by the proxy").await;
+    tab.wait("document.documentElement.dataset.deny === 'enqueue operate configure admin'").await;
+    let text = tab.text().await;
+    assert!(text.contains("bob") && text.contains("viewer") && !text.contains("Log in"), "{text}");
+    tab.axe("the server page of a person").await;
+    lets_in(Some("ada"));
+    tab.go(&format!("{url}/ui/server")).await;
+    tab.see("Access tokens").await;
+    tab.press("Make a token").await;
+    tab.fill("[name=name]", "ci").await;
+    tab.press("Make it").await;
+    tab.see("It is shown only now").await;
+    tab.press("I have copied it").await;
+    tab.go(&format!("{url}/ui/audit")).await;
+    tab.see("/tokens").await;
+    tab.see("ada").await;
+    tab.fine();
+    // Whom it lets in no longer it asks again, when the page is loaded; only then there is a log-in.
+    tab.eval("window.loaded = true").await;
+    lets_in(None);
+    tab.keys("g q").await;
+    tab.see("It begins with zizq_").await;
+    tab.wait("window.loaded === undefined").await;
+    tab.forgive();
+    // Whom the server gives no role is told so.
+    lets_in(Some("mallory"));
+    tab.go(&format!("{url}/ui/")).await;
+    tab.see("the proxy says that this is `mallory`").await;
+    tab.forgive();
 }

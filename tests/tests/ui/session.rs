@@ -78,7 +78,7 @@ async fn a_viewer_is_offered_no_action_and_refused_each() {
     tab.first_row().await;
     for (key, verb) in [("p", "operate"), ("n", "enqueue")] {
         tab.keys(key).await;
-        tab.see(&format!("Your token does not allow this: it takes {verb}.")).await;
+        tab.see(&format!("You may not do this: it takes {verb}.")).await;
     }
     tab.fine();
     refuses_each(&tab, &admin, &seeded).await;

@@ -14,7 +14,7 @@ import { later, openFrom, toast } from '../parts/over.js'
 
 /** Says so where keys lead to what is not offered. @param {'enqueue' | 'operate' | 'configure' | 'admin'} verb */
 export function allowed(verb) {
-  if (!may(verb)) toast({ text: `Your token does not allow this: it takes ${verb}.`, bad: true })
+  if (!may(verb)) toast({ text: `You may not do this: it takes ${verb}.`, bad: true })
   return may(verb)
 }
 

@@ -128,6 +128,12 @@ export function curl(method, path, query, body) {
 /** Who this is, once it is known. Without the call everything is allowed; the server decides in any case. */
 export const me = get('whoami').catch(() => null)
 
+/** Whether this person was let in by a proxy and is no longer: it asks again when a page is loaded. */
+export async function isLetOut() {
+  if ((await me)?.who.kind !== 'proxy') return false
+  return fetch(url('whoami'), { cache: 'no-store' }).then(answer => answer.status === 401, () => false)
+}
+
 /** What a caller may not do is not offered: `data-needs` on an element names what it takes. */
 me.then(known => {
   if (!known) return

@@ -1,6 +1,6 @@
 // What is around every view: the menu, the state of the connection, themes, dialogs and toasts.
 import { allowed } from '../lib/actions.js'
-import { onUnauthorized } from '../lib/api.js'
+import { isLetOut, onUnauthorized } from '../lib/api.js'
 import { html, useEffect, useNow, useState } from '../lib/dom.js'
 import { age, change, clock, nextTheme, onChange, settings } from '../lib/format.js'
 import { useKeys } from '../lib/keys.js'
@@ -68,8 +68,10 @@ export function Frame({ route, children }) {
   const [, redraw] = useState(0)
   useEffect(() => onChange(() => redraw(n => n + 1)), [])
   useEffect(() => {
-    const login = () => location.pathname === href(['login'])
-      || navigate(href(['login'], { next: location.pathname + location.search }))
+    const login = async () => {
+      if (await isLetOut()) location.reload()
+      else if (location.pathname !== href(['login'])) navigate(href(['login'], { next: location.pathname + location.search }))
+    }
     onUnauthorized.add(login)
     return () => onUnauthorized.delete(login)
   }, [])

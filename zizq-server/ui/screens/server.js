@@ -40,7 +40,8 @@ function Me() {
   if (!data || data.auth === 'open') return null
   const { who, role, grants, expires_at: expires } = data
   const facts = [['Name', who.name ?? who.kind], ['Role', role], ['Grants', grants.join(', ')], ['Expires', expires && time(expires)]]
-  return html`<${Section} title="You" aside=${html`<a href=${href(['login'])}>Log in or out</a>`}><div class="panel"><${Facts} facts=${facts} /></div><//>`
+  const way = who.kind === 'proxy' ? html`<span class="muted">Let in by the proxy</span>` : html`<a href=${href(['login'])}>Log in or out</a>`
+  return html`<${Section} title="You" aside=${way}><div class="panel"><${Facts} facts=${facts} /></div><//>`
 }
 
 export default function Server() {
