@@ -113,6 +113,10 @@ async fn queues_are_selected_and_ordered_and_come_in_pages() {
         ("paused=", "paused"),
         ("order=ready&from=web", "from"),
         ("sort=name", "sort"),
+        ("details=true&series=ready", "limit"),
+        ("details=true&series=ready&limit=101", "limit"),
+        ("series=ready&limit=1", "details=true"),
+        ("details=true&series=size&limit=1", "series"),
     ] {
         client.get(&format!("/queues?{wrong}")).await.expect_refusal(400, about);
     }
@@ -170,7 +174,7 @@ async fn the_history_has_a_point_for_each_second() {
     client.get("/stats/history?range=3h&queue=q").await.expect(200);
     client.get("/stats/history?range=3h&queue=nobody").await.expect_refusal(404, "history");
     client.get("/stats/history?range=10m&queue=q").await.expect_refusal(400, "range");
-    client.get("/stats/history?range=1y").await.expect_refusal(400, "10m, 3h");
+    client.get("/stats/history?range=1y").await.expect_refusal(400, "10m, 1h, 3h");
     client.get("/stats/history?series=size").await.expect_refusal(400, "series");
 }
 

@@ -122,6 +122,8 @@ async fn the_history_survives_a_restart() {
     .await;
     assert_eq!(before, [3]);
     assert_eq!(enqueued(&server.client, "").await, [3]);
+    let hour = server.client.get("/queues?details=true&limit=100&series=enqueued,ready").await.expect(200);
+    assert_eq!(hour["queues"][0]["last_hour"], json!({"enqueued": [3], "ready": [3]}));
     for ends_cleanly in [true, false] {
         if ends_cleanly {
             server.process.sigterm().await;

@@ -11,10 +11,10 @@ use protocol::synonyms;
 use serde_json::{Value, json};
 
 use super::listing::{weight, with_param};
-use super::stats::{one_of, rates};
+use super::stats::{SeriesName, columns, one_of, rates};
 use super::{App, difference};
 use crate::access::Scope;
-use crate::board::{Flow, Order, Position, QueueRow, Rates, Selection};
+use crate::board::{Flow, Order, Position, QueueRow, Range, Rates, Selection};
 use crate::clock;
 use crate::engine::command::Edited;
 use crate::engine::command::queues::{
@@ -33,6 +33,8 @@ const MAX_NAMES: usize = 1_000;
 const OLDEST_SLICE: usize = 1_000;
 /// The most queues of one answer whose oldest jobs are looked up in the store.
 const MAX_SEEKS: usize = 200;
+/// The most queues of one answer whose last hour is shown.
+const MAX_HOURS: usize = 100;
 /// The least number of deliveries per second that says how long a backlog will take.
 const LEAST_RATE: f64 = 0.001;
 
@@ -40,7 +42,12 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let details = query.flag("details")?;
     let (mut selection, page) = read_selection(&mut query, details)?;
+    let series = query.list::<SeriesName>("series")?;
     query.finish()?;
+    if series.is_some() && !(details && selection.limit.is_some_and(|limit| limit <= MAX_HOURS)) {
+        let needs = format!("series: needs `details=true` and a `limit` of at most {MAX_HOURS}");
+        return Err(Refusal::invalid(needs));
+    }
     // A name alone is shown while there are jobs; the details also say what is paused.
     selection.with_jobs = !details;
     selection.within = request.scope.clone();
@@ -48,8 +55,16 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let selection = with_oldest(app, selection).await?;
     let mut selected = app.board.select(selection.clone()).await;
     let oldest = if details { oldest_of(app, &selected.rows).await? } else { HashMap::default() };
+    let hour = |row: &QueueRow| series.as_deref().and_then(|series| hour(app, &row.state.name, series));
     let show = |row: &QueueRow| {
-        if details { detailed(row, oldest.get(&row.state.name).copied()) } else { json!(row.state.name) }
+        if !details {
+            return json!(row.state.name);
+        }
+        let mut shown = detailed(row, oldest.get(&row.state.name).copied());
+        if let Some(members) = shown.as_object_mut() {
+            members.extend(hour(row).map(|hour| ("last_hour".to_owned(), hour)));
+        }
+        shown
     };
     let (mut shown, mut bytes) = (Vec::with_capacity(selected.rows.len()), 0);
     for (at, row) in selected.rows.iter().enumerate() {
@@ -70,6 +85,11 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
         members.insert("pages".to_owned(), json!(Pages { this: page.this, next, prev: None }));
     }
     Ok(reply::ok(request.format, &answer))
+}
+
+/// How a queue developed in the last hour; none if it is not tracked.
+fn hour(app: &App, queue: &QueueName, series: &[SeriesName]) -> Option<Value> {
+    Some(Value::Object(columns(&app.board.history(Some(queue), Range::Hour)?, Some(series))))
 }
 
 /// The links of a list of queues.
@@ -93,7 +113,7 @@ impl Links {
 /// Reads which queues are wanted, and the links that lead there.
 pub(super) fn read_selection(query: &mut Query<'_>, details: bool) -> Result<(Selection, Links), Refusal> {
     let mut base = if details { "/queues?details=true" } else { "/queues" }.to_owned();
-    for name in ["prefix", "contains", "status", "paused", "order", "desc", "limit"] {
+    for name in ["prefix", "contains", "status", "paused", "order", "desc", "limit", "series"] {
         if let Some(value) = query.peek(name).filter(|value| !value.is_empty()) {
             base = with_param(&base, name, value);
         }

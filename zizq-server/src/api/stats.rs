@@ -116,7 +116,7 @@ pub(crate) async fn history(app: &App, request: &Request) -> Answer {
     app.board.refresh().await?;
     if queue.is_some() && range == Range::TenMinutes {
         return Err(Refusal::invalid(
-            "range: the last ten minutes are kept for all queues together only; ask for 3h",
+            "range: the last ten minutes are kept for all queues together only; ask for 1h",
         ));
     }
     let points = app.board.history(queue.as_ref(), range);
@@ -129,19 +129,24 @@ pub(crate) async fn history(app: &App, request: &Request) -> Answer {
     let (step, now) = (range.step() as u64, app.board.summary().now);
     // Each point is about a whole step; the last one ended with the last whole step.
     let from = (now / step).saturating_sub(points.len() as u64) * step;
-    let asked = |(_, one): &&(&str, Series)| {
-        series.as_ref().is_none_or(|asked| asked.iter().any(|SeriesName(other)| other == one))
+    let columns = columns(&points, series.as_deref());
+    Ok(reply::ok(request.format, &json!({"from": from, "step_ms": step, "series": columns})))
+}
+
+/// The values of the points, by series; without `asked`, of all series.
+pub(super) fn columns(points: &[Option<Point>], asked: Option<&[SeriesName]>) -> Map<String, Value> {
+    let is_asked = |(_, one): &&(&str, Series)| {
+        asked.is_none_or(|asked| asked.iter().any(|SeriesName(other)| other == one))
     };
     let column = |(name, series): &(&str, Series)| {
         let values = points.iter().map(|point| point.as_ref().and_then(|point: &Point| point.get(*series)));
         ((*name).to_owned(), json!(values.collect::<Vec<_>>()))
     };
-    let columns: Map<String, Value> = Series::ALL.iter().filter(asked).map(column).collect();
-    Ok(reply::ok(request.format, &json!({"from": from, "step_ms": step, "series": columns})))
+    Series::ALL.iter().filter(is_asked).map(column).collect()
 }
 
 /// The name of a series in a query.
-struct SeriesName(Series);
+pub(super) struct SeriesName(Series);
 
 impl std::str::FromStr for SeriesName {
     type Err = String;

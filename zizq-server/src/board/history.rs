@@ -18,6 +18,7 @@ pub(crate) enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Range {
     TenMinutes,
+    Hour,
     ThreeHours,
     Day,
     Week,
@@ -25,8 +26,9 @@ pub(crate) enum Range {
 }
 
 impl Range {
-    pub(crate) const ALL: [(&'static str, Self); 5] = [
+    pub(crate) const ALL: [(&'static str, Self); 6] = [
         ("10m", Self::TenMinutes),
+        ("1h", Self::Hour),
         ("3h", Self::ThreeHours),
         ("24h", Self::Day),
         ("7d", Self::Week),
@@ -37,7 +39,7 @@ impl Range {
     pub(crate) const fn step(self) -> Step {
         match self {
             Self::TenMinutes => Step::Second,
-            Self::ThreeHours | Self::Day => Step::Minute,
+            Self::Hour | Self::ThreeHours | Self::Day => Step::Minute,
             Self::Week | Self::Month => Step::Hour,
         }
     }
@@ -46,6 +48,7 @@ impl Range {
     pub(crate) const fn points(self) -> usize {
         match self {
             Self::TenMinutes => 600,
+            Self::Hour => 60,
             Self::ThreeHours => 180,
             Self::Day => 1_440,
             Self::Week => 168,

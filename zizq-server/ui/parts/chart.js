@@ -21,6 +21,9 @@ function load() {
   }))
 }
 
+/** The most queues of one answer whose last hour the server tells. */
+const MAX_HOURS = 100
+const MINUTES = 60
 const RANGES = [['10m', '10 min'], ['3h', '3 h'], ['24h', '24 h'], ['7d', '7 d'], ['30d', '30 d']]
 
 /** Chooses the range of charts below. */
@@ -134,12 +137,36 @@ function options(frame, lines, unit, setAt) {
   return made
 }
 
+/**
+ * The last hour of the queues of a list, in one call a minute, and soon after others come into it.
+ * @param {import('../lib/api.js').Query} query the list @param {string} series @param {string[] | null} shown the names of the queues
+ * @returns {Map<string, (number | null)[] | undefined>}
+ */
+export function useHours(query, series, shown) {
+  const wanted = { details: true, ...query, limit: Math.min(query.limit, MAX_HOURS), series }
+  const { data, again } = useData(signal => get('queues', wanted, signal), [wanted], 60_000)
+  const hours = new Map((data?.queues ?? []).map(row => [row.name, row.last_hour?.[series]]))
+  const missing = Boolean(data && shown?.slice(0, MAX_HOURS).some(name => !hours.has(name)))
+  useEffect(() => {
+    if (!missing) return
+    const timer = setTimeout(() => document.hidden || again(), 10_000)
+    return () => clearTimeout(timer)
+  }, [missing, data])
+  return hours
+}
+
+/** The column that shows it. @param {string} title @param {string} says what each minute counts */
+export const hourColumn = (title, says, hours) => ({ id: 'hour', title, hint: `${says} in each minute of the last hour`,
+  cell: row => (hours.get(row.name) ? html`<${Spark} values=${hours.get(row.name)} label=${says} />` : html`<span class="zero">–</span>`) })
+
 /** A line as small as a word. @param {{values: (number | null)[], label: string}} props */
 export function Spark({ values, label }) {
-  const known = values.map(value => value ?? 0)
+  // What is not known, before the server started, is nothing.
+  const known = [...Array(MINUTES).fill(0), ...values].slice(-MINUTES).map(value => value ?? 0)
   const most = Math.max(1, ...known)
   const x = index => (index / Math.max(1, known.length - 1)) * 100
   const points = known.map((value, index) => `${x(index).toFixed(1)},${(19 - (value / most) * 18).toFixed(1)}`).join(' ')
-  return html`<svg class="spark" viewBox="0 0 100 20" preserveAspectRatio="none" role="img" aria-label=${label}>
+  const text = `${label}: ${count(known.at(-1))} in the last minute, ${count(Math.max(...known))} at most in the last hour`
+  return html`<svg class="spark" viewBox="0 0 100 20" preserveAspectRatio="none" role="img" aria-label=${text}><title>${text}</title>
     <polygon points="0,20 ${points} 100,20" /><polyline points=${points} /></svg>`
 }

@@ -6,12 +6,14 @@ import { useLive } from '../lib/live.js'
 import { href } from '../lib/route.js'
 import { pauseQueues } from '../lib/actions.js'
 import { Ago, Command, Empty, Failed, Icon, Loading, Section, address } from '../parts/basics.js'
-import { Chart, Range, Spark, useHistory } from '../parts/chart.js'
+import { Chart, Range, hourColumn, useHistory, useHours } from '../parts/chart.js'
 import { Table } from '../parts/table.js'
 import { columns } from './queues.js'
 
 /** So long may the oldest ready job wait before somebody should look. */
 const OLD_MS = 5 * 60_000
+/** The queues that wait longest. */
+const OLDEST = { order: 'oldest', desc: true, limit: 10 }
 
 const FLOW = [
   { name: 'enqueued', label: 'enqueued', color: 'ready', per: true }, { name: 'completed', label: 'completed', color: 'done', per: true },
@@ -95,15 +97,10 @@ function Deaths({ now }) {
     <${Table} caption="Newest dead jobs" columns=${columns} rows=${data.jobs} id=${job => job.id} /><//>`
 }
 
-const TrendCell = ({ queue }) => {
-  const { data } = useData(signal => get('stats/history', { range: '3h', queue, series: 'ready' }, signal), [queue], 60_000)
-  return data ? html`<${Spark} values=${data.series.ready.slice(-60)} label="Ready jobs in the last hour" />` : html`<span class="spark">
-    </span>`
-}
-
 export default function Overview() {
   useTitle('Overview')
-  const live = useLive({ queues: { order: 'oldest', desc: true, limit: 10 } })
+  const live = useLive({ queues: OLDEST })
+  const hours = useHours(OLDEST, 'ready', live.order)
   const paused = useData(signal => get('queues', { details: true, paused: true, limit: 20 }, signal), [], 5_000)
   const [range, setRange] = useState('10m')
   const history = useHistory(range)
@@ -113,7 +110,7 @@ export default function Overview() {
   const oldest = waits.length ? Math.max(...waits.filter(row => !row.paused).map(row => live.at - row.oldest_ready_at), 0) : null
   const known = new Map([...(paused.data?.queues ?? []), ...rows].map(row => [row.name, row]))
   if (!live.stats.queues && live.order) return html`<h1>Overview</h1><${Tiles} stats=${live.stats} oldest=${null} /><${Start} />`
-  const trend = { id: 'trend', title: 'Ready, 1 h', cell: row => html`<${TrendCell} queue=${row.name} />` }
+  const trend = hourColumn('Ready, 1 h', 'Ready jobs', hours)
   return html`
     <div class="head"><h1>Overview</h1>
       <p class="muted num">up ${age(live.stats.uptime_ms)}, ${bytes(live.stats.memory)} memory, ${bytes(live.stats.disk?.used)} on disk</p>

@@ -6,6 +6,7 @@ import { href, update } from '../lib/route.js'
 import { useKeys } from '../lib/keys.js'
 import { pauseQueues, queueAction } from '../lib/actions.js'
 import { Ago, Choice, Command, Empty, Icon, Loading, Num, address } from '../parts/basics.js'
+import { hourColumn, useHours } from '../parts/chart.js'
 import { Table } from '../parts/table.js'
 
 const PAGE = 100
@@ -38,9 +39,9 @@ export default function Queues({ route }) {
   const param = name => route.query.get(name) ?? ''
   const [q, only, order, desc] = [param('q'), param('only'), param('order') || 'name', param('desc') === 'true']
   const [limit, setLimit] = useState(PAGE)
-  const live = useLive({ queues: {
-    contains: q, status: only === 'paused' ? '' : only, paused: only === 'paused' ? 'true' : '', order, desc: desc || '', limit,
-  } })
+  const list = { contains: q, status: only === 'paused' ? '' : only, paused: only === 'paused' ? 'true' : '', order, desc: desc || '', limit }
+  const live = useLive({ queues: list })
+  const hours = useHours(list, 'completed', live.order)
   const [hovered, setHovered] = useState(false)
   const [selected, setSelected] = useState(new Set())
   const frozen = useFrozen({ order: live.order, query: route.query.toString() + limit }, (hovered || selected.size > 0)
@@ -73,7 +74,7 @@ export default function Queues({ route }) {
       <button type="button" class="ghost" onClick=${() => setSelected(new Set())}>Clear</button></div>`}
     ${!live.order ? live.status !== 'offline' && html`<${Loading} what="Loading queues" />` : !rows.length
       ? html`<${Nothing} q=${q} only=${only} />` : html`
-    <${Table} caption="Queues" columns=${columns(live.at)}
+    <${Table} caption="Queues" columns=${[...columns(live.at), hourColumn('Done, 1 h', 'Completed jobs', hours)]}
       rows=${rows} id=${row => row.name} order=${order} desc=${desc} selected=${selected} onSelect=${setSelected}
       onSort=${(order, desc) => update({ order: order === 'name' ? '' : order, desc: desc ? 'true' : '' })} onHover=${setHovered}
         keys=${keys}

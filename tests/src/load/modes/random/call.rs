@@ -307,8 +307,10 @@ fn write_query(rng: &mut Rng, query: Query, id: &str, path: &mut String) {
         Query::Lease if once_in(rng, 10) => some(rng, &["lease"], 1),
         Query::Lease => {}
         Query::Queues => {
-            const PARAMS: [&str; 9] =
-                ["details", "prefix", "contains", "status", "paused", "order", "desc", "limit", "from"];
+            const PARAMS: [&str; 10] = [
+                "details", "prefix", "contains", "status", "paused", "order", "desc", "limit", "from",
+                "series",
+            ];
             some(rng, &PARAMS, 3)
         }
         Query::Workers => some(rng, &["queue", "contains", "order", "limit", "from"], 2),
