@@ -56,14 +56,6 @@ pub struct GroupPatch {
     pub timezone: Option<Option<String>>,
 }
 
-/// `PATCH /crons/{group}/entries/{entry}`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EntryPatch {
-    #[serde(deserialize_with = "Option::deserialize")]
-    paused: Option<bool>,
-}
-
 impl GroupPatch {
     /// The new paused state, if it changes.
     ///
@@ -71,16 +63,6 @@ impl GroupPatch {
     /// A sentence for a `null` (422).
     pub fn paused(&self) -> Result<Option<bool>, String> {
         not_null("paused", self.paused)
-    }
-}
-
-impl EntryPatch {
-    /// Whether it is paused.
-    ///
-    /// # Errors
-    /// A sentence for a `null` (422).
-    pub fn paused(&self) -> Result<bool, String> {
-        not_null("paused", Some(self.paused)).map(Option::unwrap_or_default)
     }
 }
 

@@ -37,6 +37,7 @@ const PROTOCOL: &[Layer] = &[
     ("body", &["error", "json", "malformed", "media", "msgpack", "object", "synonyms"]),
     ("budget", &["error", "name", "nullable", "number", "object"]),
     ("lease", &["error", "id", "number", "time"]),
+    ("pause", &["nullable"]),
     ("payload", &["json", "malformed", "media"]),
     ("stream", &["id"]),
     ("take", &["name", "number"]),

@@ -156,3 +156,45 @@ async fn workers_are_those_that_are_connected() {
     let refused = server.client().get("/jobs/take").header("worker-id", &long).await;
     refused.expect_refusal(400, "Worker-Id");
 }
+
+#[tokio::test]
+async fn all_queues_are_paused_and_resumed_in_one_call() {
+    let server = Server::start().await;
+    let client = server.client();
+    for queue in ["mails:a", "mails:b", "films", "mails:paused"] {
+        client.add(queue).await;
+    }
+    pause(&client, "mails:paused").await;
+    let patch = async |query: &str, paused: bool| {
+        client.patch(&format!("/queues{query}"), &json!({"paused": paused})).await.expect(200)["patched"]
+            .clone()
+    };
+    let paused = async || {
+        let shown = client.get("/queues?details=true&paused=true").await.expect(200);
+        let queues = shown["queues"].as_array().unwrap().clone();
+        queues.iter().map(|queue| queue["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(patch("?prefix=mails", true).await, 2, "one of three was paused already");
+    assert_eq!(paused().await, ["mails:a", "mails:b", "mails:paused"]);
+    assert_eq!(patch("?contains=:b", false).await, 1);
+    assert_eq!(patch("", true).await, 2);
+    assert_eq!(paused().await.len(), 4);
+    assert_eq!(patch("", true).await, 0);
+    assert_eq!(patch("", false).await, 4);
+    assert_eq!(paused().await, [""; 0]);
+    client.poll_one("mails:paused").await;
+    for (path, body, status) in [
+        ("/queues", json!({}), 400),
+        ("/queues", json!({"paused": null}), 422),
+        ("/queues?status=ready", json!({"paused": true}), 400),
+    ] {
+        client
+            .patch(path, &body)
+            .await
+            .expect_refusal(status, if path == "/queues" { "paused" } else { "status" });
+    }
+    let trail = client.get("/audit?limit=200").await.expect(200);
+    let mut entries = trail["entries"].as_array().unwrap().iter();
+    let entry = entries.find(|entry| entry["target"] == "/queues?prefix=mails").unwrap();
+    assert_eq!((&entry["matched"], &entry["changed"]), (&json!(2), &json!(2)), "{entry}");
+}

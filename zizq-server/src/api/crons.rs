@@ -5,11 +5,12 @@ use std::sync::Arc;
 use protocol::access::Verb;
 use protocol::body;
 use protocol::body::Malformed;
-use protocol::cron::{EntryPatch, EntryRequest, EntryView, GroupPatch, GroupRequest, GroupView, Template};
+use protocol::cron::{EntryRequest, EntryView, GroupPatch, GroupRequest, GroupView, Template};
 use protocol::enqueue::EnqueueError;
 use protocol::error::excerpt;
 use protocol::name::{BudgetKey, CronName};
 use protocol::object::Object;
+use protocol::pause::PausePatch;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -170,7 +171,7 @@ pub(crate) async fn put_entry(app: &App, request: &Request) -> Answer {
 }
 
 pub(crate) async fn patch_entry(app: &App, request: &Request) -> Answer {
-    let patch: EntryPatch = body::parse(request.body_format()?, &request.body)?;
+    let patch: PausePatch = body::parse(request.body_format()?, &request.body)?;
     request.no_query()?;
     let paused = patch.paused().map_err(Refusal::not_allowed)?;
     let pause = PauseEntry { group: known_group(request)?, name: known_entry(request)?, paused };

@@ -281,6 +281,7 @@ async fn call(app: &Arc<App>, request: &Request, call: Call) -> Answer {
         Call::Metrics => metrics::show(app, request).await,
         Call::StatsHistory => stats::history(app, request).await,
         Call::ListQueues => queues::list(app, request).await,
+        Call::PauseQueues => queues::pause_all(app, request).await,
         Call::GetQueue => queues::one(app, request).await,
         Call::ForgetQueue => queues::forget(app, request).await,
         Call::PauseQueue => queues::pause(app, request, true).await,

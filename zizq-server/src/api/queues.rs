@@ -2,11 +2,14 @@
 
 use std::borrow::Cow;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use protocol::access::Verb;
+use protocol::body;
 use protocol::error::excerpt;
 use protocol::job::Status;
 use protocol::name::QueueName;
 use protocol::page::{MAX_PAGE, Pages};
+use protocol::pause::PausePatch;
 use protocol::synonyms;
 use serde_json::{Value, json};
 
@@ -33,6 +36,8 @@ const MAX_NAMES: usize = 1_000;
 const OLDEST_SLICE: usize = 1_000;
 /// The most queues of one answer whose oldest jobs are looked up in the store.
 const MAX_SEEKS: usize = 200;
+/// How many queues are paused or resumed at a time.
+const AT_A_TIME: usize = 64;
 /// The most queues of one answer whose last hour is shown.
 const MAX_HOURS: usize = 100;
 /// The least number of deliveries per second that says how long a backlog will take.
@@ -118,7 +123,6 @@ pub(super) fn read_selection(query: &mut Query<'_>, details: bool) -> Result<(Se
             base = with_param(&base, name, value);
         }
     }
-    let text = |text: Option<Cow<'_, str>>| text.filter(|text| !text.is_empty()).map(Cow::into_owned);
     let (prefix, contains) = (text(query.text("prefix")), text(query.text("contains")));
     let statuses = Status::ALL.map(|status| (status.as_str(), status));
     let status = query.read("status", |text| one_of(text, &statuses))?;
@@ -156,6 +160,11 @@ pub(super) fn read_selection(query: &mut Query<'_>, details: bool) -> Result<(Se
         oldest,
     };
     Ok((selection, Links { this, base, is_asked_for, by_name }))
+}
+
+/// A parameter, unless it is empty.
+fn text(text: Option<Cow<'_, str>>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).map(Cow::into_owned)
 }
 
 /// Adds what an order by age needs: how old the oldest ready job of each queue is.
@@ -216,6 +225,35 @@ pub(crate) async fn pause(app: &App, request: &Request, paused: bool) -> Answer 
     let Edited { before, now } = app.engine.ask(PauseQueue { queue: name(request)?, paused }).await?;
     difference::note(request, before.as_deref().map(difference::queue), Some(difference::queue(&now)));
     answer(app, request, now).await
+}
+
+/// Pauses or resumes all queues of the caller that have jobs or are paused.
+pub(crate) async fn pause_all(app: &App, request: &Request) -> Answer {
+    let patch: PausePatch = body::parse(request.body_format()?, &request.body)?;
+    let mut query = request.query()?;
+    let (prefix, contains) = (text(query.text("prefix")), text(query.text("contains")));
+    query.finish()?;
+    let paused = patch.paused().map_err(Refusal::not_allowed)?;
+    app.board.refresh().await?;
+    let within = request.scope.clone();
+    let others = Selection { within, prefix, contains, paused: Some(!paused), ..Selection::default() };
+    let names = app.board.names(&others);
+    let (matched, mut patched) = (names.len() as u64, 0);
+    // Together, so that one commit serves many.
+    let pause = |queue| app.engine.ask(PauseQueue { queue, paused });
+    let mut pauses = stream::iter(names).map(pause).buffer_unordered(AT_A_TIME);
+    let done = loop {
+        match pauses.try_next().await {
+            Ok(Some(Edited { before, now })) => {
+                patched += u64::from(before.is_none_or(|before| before.paused != now.paused));
+            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    request.notes().count(matched, patched);
+    done.map_err(|error| Refusal::from(error).after(patched))?;
+    Ok(reply::ok(request.format, &json!({"patched": patched})))
 }
 
 pub(crate) async fn forget(app: &App, request: &Request) -> Answer {

@@ -19,6 +19,7 @@ pub(crate) enum Call {
     Metrics,
     ListQueues,
     GetQueue,
+    PauseQueues,
     ForgetQueue,
     PauseQueue,
     ResumeQueue,
@@ -211,7 +212,7 @@ const fn row(
 
 /// Literal segments come before `{}`, so that `/jobs/count` is not read as a job.
 #[rustfmt::skip]
-pub(super) static ROUTES: [Route; 83] = [
+pub(super) static ROUTES: [Route; 84] = [
     row(Method::GET, "/", Call::Root, Body::Ignored, Answer::ShortOrPage, Right::Anyone, Reach::Whole),
     row(Method::GET, "/health", Call::Health, Body::Ignored, Answer::Short, Right::Anyone, Reach::Whole),
     row(Method::GET, "/livez", Call::Live, Body::Ignored, Answer::Short, Right::Anyone, Reach::Whole),
@@ -223,6 +224,7 @@ pub(super) static ROUTES: [Route; 83] = [
     row(Method::GET, "/live", Call::LiveView, Body::Ignored, Answer::Stream, Right::To(Verb::Read), Reach::Itself),
     row(Method::GET, "/metrics", Call::Metrics, Body::Ignored, Answer::Metrics, Right::To(Verb::Read), Reach::Whole),
     row(Method::GET, "/queues", Call::ListQueues, Body::Ignored, Answer::Long, Right::To(Verb::Read), Reach::Itself),
+    row(Method::PATCH, "/queues", Call::PauseQueues, Body::Read, Answer::Short, Right::To(Verb::Operate), Reach::Itself),
     row(Method::GET, "/queues/{}", Call::GetQueue, Body::Ignored, Answer::Short, Right::Either(Verb::Read, Verb::Work), Reach::Queue),
     row(Method::DELETE, "/queues/{}", Call::ForgetQueue, Body::Empty, Answer::Short, Right::To(Verb::Operate), Reach::Queue),
     row(Method::POST, "/queues/{}/pause", Call::PauseQueue, Body::Empty, Answer::Short, Right::To(Verb::Operate), Reach::Queue),

@@ -1,5 +1,5 @@
 // What people do to jobs and queues. Each says what it will do; one dialog shows it, counts, and does it (parts/action.js).
-import { may, path, send } from './api.js'
+import { get, may, path, send } from './api.js'
 import { plural } from './format.js'
 import { put } from './live.js'
 import { later, openFrom, toast } from '../parts/over.js'
@@ -43,6 +43,22 @@ const names = queues => (queues.length === 1 ? queues[0].name : plural(queues.le
 export function pauseQueues(queues, paused = !queues[0].paused) {
   const set = async paused => put(await Promise.all(queues.map(row => send('POST', path('queues', row.name, paused ? 'pause' : 'resume')))))
   return now(`${paused ? 'Paused' : 'Resumed'} ${names(queues)}`, () => set(paused), () => set(!paused))
+}
+
+/** Asks whether all queues are to be paused, or resumed. @param {boolean} paused */
+export async function pauseAll(paused) {
+  if (!allowed('operate')) return
+  try {
+    // The numbers of the page are up to a second old.
+    const stats = await get('stats')
+    const all = plural(paused ? stats.queues - stats.paused : stats.paused, 'queue')
+    ask({
+      title: `${paused ? 'Pause' : 'Resume'} all queues`, verb: `${paused ? 'Pause' : 'Resume'} ${all}`, method: 'PATCH', path: 'queues', body: { paused },
+      says: paused ? 'No queue that has jobs hands out any more. What runs goes on, and jobs can be enqueued. Queues that get their first job later are not paused.'
+        : 'All paused queues hand out jobs again, whoever has paused them.',
+      done: n => `${plural(n, 'queue')} ${paused ? 'paused' : 'resumed'}`,
+    })
+  } catch (error) { complain(error) }
 }
 
 const filters = queues => ({ queue: queues.map(row => row.name).join(',') })

@@ -95,7 +95,7 @@ export function ActionDialog({ action, close }) {
     setPhase('running')
     try {
       const answer = bulk ? await call({}, body, setProgress) : await send(method, path, query, body)
-      toast({ text: action.done?.(answer?.[bulk] ?? 1) ?? 'Done', link: action.link?.(answer) })
+      toast({ text: action.done?.(answer?.[bulk ?? 'patched'] ?? 1) ?? 'Done', link: action.link?.(answer) })
       changed()
       close()
       // It may open another dialog.

@@ -4,7 +4,7 @@ import { html, useData, useState, useTitle } from '../lib/dom.js'
 import { age, bytes, count, duration, plain, plural, rate } from '../lib/format.js'
 import { useLive } from '../lib/live.js'
 import { href } from '../lib/route.js'
-import { pauseQueues } from '../lib/actions.js'
+import { pauseAll, pauseQueues } from '../lib/actions.js'
 import { Ago, Command, Empty, Failed, Icon, Loading, Section, address } from '../parts/basics.js'
 import { Chart, Range, hourColumn, useHistory, useHours } from '../parts/chart.js'
 import { Table } from '../parts/table.js'
@@ -114,7 +114,9 @@ export default function Overview() {
   return html`
     <div class="head"><h1>Overview</h1>
       <p class="muted num">up ${age(live.stats.uptime_ms)}, ${bytes(live.stats.memory)} memory, ${bytes(live.stats.disk?.used)} on disk</p>
-      </div>
+      <div class="buttons" data-needs="operate">
+        <button type="button" disabled=${live.stats.paused >= live.stats.queues} onClick=${() => pauseAll(true)}>Pause all…</button>
+        <button type="button" disabled=${!live.stats.paused} onClick=${() => pauseAll(false)}>Resume all…</button></div></div>
     <${Tiles} stats=${live.stats} oldest=${oldest} />
     <${Attention} live=${live} rows=${[...known.values()]} now=${live.at} />
     <div class="section-head section"><h2>Over time</h2><${Range} range=${range} onChange=${setRange} /></div>

@@ -239,3 +239,14 @@ async fn crons_belong_to_the_queues_of_their_jobs() {
     writer.delete("/crons").await.expect_refusal(403, "about all queues");
     writer.delete("/crons/mine").await.expect_nothing();
 }
+
+#[tokio::test]
+async fn all_queues_are_those_of_the_caller_when_they_are_paused() {
+    let (server, admin, _) = filled().await;
+    let (mine, _) = caller(&server, "mine", &["--role", "operator", "--queue", "mine*"]).await;
+    assert_eq!(mine.patch("/queues", &json!({"paused": true})).await.expect(200)["patched"], 2);
+    assert_eq!(admin.get("/queues/theirs").await.expect(200)["paused"], false);
+    admin.poke("/queues/theirs/pause").await.expect(200);
+    assert_eq!(mine.patch("/queues", &json!({"paused": false})).await.expect(200)["patched"], 2);
+    assert_eq!(admin.get("/queues/theirs").await.expect(200)["paused"], true);
+}

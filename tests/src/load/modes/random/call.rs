@@ -48,6 +48,7 @@ enum Query {
     Listed,
     Lease,
     Queues,
+    Prefix,
     Workers,
     Worker,
     Ready,
@@ -59,7 +60,7 @@ enum Query {
 type Route = (&'static str, &'static str, u32, Query, About);
 
 /// Every route, how often it is called, and what with.
-const ROUTES: [Route; 83] = {
+const ROUTES: [Route; 84] = {
     use About::*;
     use Query as Q;
     [
@@ -74,6 +75,7 @@ const ROUTES: [Route; 83] = {
         ("GET", "/live", 1, Q::Live, Nothing),
         ("GET", "/metrics", 2, Q::None, Nothing),
         ("GET", "/queues", 5, Q::Queues, Nothing),
+        ("PATCH", "/queues", 1, Q::Prefix, Paused),
         ("GET", "/queues/{queue}", 10, Q::None, Nothing),
         ("POST", "/queues/{queue}/pause", 1, Q::None, Nothing),
         ("POST", "/queues/{queue}/resume", 6, Q::None, Nothing),
@@ -313,6 +315,7 @@ fn write_query(rng: &mut Rng, query: Query, id: &str, path: &mut String) {
             ];
             some(rng, &PARAMS, 3)
         }
+        Query::Prefix => some(rng, &["prefix", "contains"], 2),
         Query::Workers => some(rng, &["queue", "contains", "order", "limit", "from"], 2),
         Query::Worker => some(rng, &["worker"], 1),
         Query::Ready => some(rng, &["verbose"], 1),
