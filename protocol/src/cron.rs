@@ -160,4 +160,7 @@ pub struct EntryView {
     /// When its job was last enqueued.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_enqueue_at: Option<u64>,
+    /// Its next times, from `next_enqueue_at` on: as many as were asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub next: Vec<u64>,
 }

@@ -84,19 +84,14 @@ impl Server {
         let (limits, filters) = (config.limits, config.filters.limits());
         let batcher = Arc::new(Batcher::new(engine.clone(), filters, limits.max_payload_size));
         tokio::spawn(batcher.clone().follow(fired));
-        let history = logs.history().await.unwrap_or_else(|error| {
-            tracing::error!(%error, "cannot read the history of statistics; it begins anew");
-            Vec::new()
-        });
-        let board = Board::new(engine.clone(), history, config.metrics.metrics_queues);
-        let keeper = logs.clone();
-        tokio::spawn(board.clone().follow(closing.clone(), move |steps| keeper.keep_history(steps)));
+        let board = start_board(config, engine.clone(), logs.clone(), closing.clone()).await;
         let control = control_socket(config)?;
         let transport = Arc::<Meters>::default();
         let app = Arc::new(App {
             access: access.clone(),
             marker: admission.marker,
             read_only: config.callers.read_only,
+            zone: config.timezone(),
             reader: Reader::new(store, engine.clone(), board.clone(), filters),
             batcher,
             board,
@@ -271,6 +266,17 @@ fn seed() -> anyhow::Result<u64> {
     getrandom::fill(&mut seed)
         .map_err(|e| anyhow::anyhow!("the operating system provides no random numbers: {e}"))?;
     Ok(u64::from_be_bytes(seed))
+}
+
+/// Makes the board, which goes on from its stored history, and keeps that up to date.
+async fn start_board(config: &Config, engine: Handle, logs: Logs, closing: watch::Receiver<bool>) -> Board {
+    let history = logs.history().await.unwrap_or_else(|error| {
+        tracing::error!(%error, "cannot read the history of statistics; it begins anew");
+        Vec::new()
+    });
+    let board = Board::new(engine, history, config.metrics.metrics_queues);
+    tokio::spawn(board.clone().follow(closing, move |steps| logs.keep_history(steps)));
+    board
 }
 
 fn make_store(config: &Config) -> anyhow::Result<DiskStore> {

@@ -320,3 +320,23 @@ async fn what_was_missed_while_the_server_was_down_comes_once() {
         assert_eq!(client.count("queue=b").await, 0);
     }
 }
+
+#[tokio::test]
+async fn entries_show_their_next_times() {
+    const DAY_MS: u64 = 24 * HOUR_MS;
+    let server = Server::start().await;
+    let client = server.client();
+    let entries = json!([entry("daily", "0 0 * * *", "q")]);
+    let group = json!({"timezone": "Asia/Tokyo", "entries": entries});
+    call(&client, Method::PUT, "/crons/g", &group).await.expect(200);
+    let shown = client.get("/crons/g?next=3").await.expect(200);
+    let first = ms(&shown["entries"][0], "next_enqueue_at");
+    assert_eq!(first % DAY_MS, 15 * HOUR_MS, "midnight in Tokyo");
+    assert_eq!(shown["entries"][0]["next"], json!([first, first + DAY_MS, first + 2 * DAY_MS]));
+    let alone = client.get("/crons/g/entries/daily?next=1").await.expect(200);
+    assert_eq!(alone["next"], json!([first]));
+    assert_eq!(client.get("/crons/g/entries/daily").await.expect(200).get("next"), None);
+    for wrong in ["/crons/g?next=0", "/crons/g?next=11", "/crons/g/entries/daily?next=x"] {
+        client.get(wrong).await.expect_refusal(400, "next");
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use protocol::access::Verb;
 use protocol::body;
 use protocol::body::Malformed;
@@ -23,10 +24,13 @@ use crate::engine::command::crons::{
 };
 use crate::engine::command::once::Taken;
 use crate::engine::command::{self, Edited};
-use crate::engine::recurrence;
+use crate::engine::recurrence::{self, Recurrence};
 use crate::hash::HashSet;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
+
+/// The most of the next times of an entry that are shown.
+const MAX_NEXT: u64 = 10;
 
 pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
@@ -55,7 +59,7 @@ pub(crate) async fn delete_all(app: &App, request: &Request) -> Answer {
 }
 
 pub(crate) async fn get(app: &App, request: &Request) -> Answer {
-    request.no_query()?;
+    let next = read_next(request)?;
     let name = known_group(request)?;
     let mut group = app.engine.ask(GetCron(name.clone())).await?;
     if !request.scope.is_all() {
@@ -64,7 +68,40 @@ pub(crate) async fn get(app: &App, request: &Request) -> Answer {
             return Err(Refusal::not_found(format!("no cron group has the name `{name}`")));
         }
     }
+    let group = with_next(app, group, next).await;
     Ok(reply::ok(request.format, &without_payloads(request, group)))
+}
+
+/// How many of the next times of an entry are asked for.
+fn read_next(request: &Request) -> Result<usize, Refusal> {
+    let mut query = request.query()?;
+    let next = query.number("next", 1, MAX_NEXT)?;
+    query.finish()?;
+    Ok(next.and_then(|next| usize::try_from(next).ok()).unwrap_or_default())
+}
+
+/// Adds the next times of all entries.
+async fn with_next(app: &App, mut group: GroupView, next: usize) -> GroupView {
+    if next == 0 {
+        return group;
+    }
+    let zone = app.zone.clone();
+    let before = group.clone();
+    let add = move || {
+        for entry in &mut group.entries {
+            let named = entry.timezone.as_ref().or(group.timezone.as_ref());
+            let zone = named.and_then(|name| recurrence::zone(name).ok()).unwrap_or_else(|| zone.clone());
+            entry.next = times(entry, &zone, next);
+        }
+        group
+    };
+    // Thousands of entries, or one for each leap day, take a while.
+    tokio::task::spawn_blocking(add).await.unwrap_or(before)
+}
+
+fn times(entry: &EntryView, zone: &TimeZone, most: usize) -> Vec<u64> {
+    let Ok(recurrence) = Recurrence::stored(&entry.expression) else { return Vec::new() };
+    std::iter::successors(entry.next_enqueue_at, |at| recurrence.next(zone, *at)).take(most).collect()
 }
 
 /// Whether the job of an entry goes to one of the caller's queues.
@@ -154,9 +191,15 @@ pub(crate) async fn add(app: &App, request: &Request) -> Answer {
 }
 
 pub(crate) async fn get_entry(app: &App, request: &Request) -> Answer {
-    request.no_query()?;
-    let get = GetEntry(known_group(request)?, known_entry(request)?);
-    Ok(reply::ok(request.format, &without_payloads(request, app.engine.ask(get).await?)))
+    let next = read_next(request)?;
+    let (group, name) = (known_group(request)?, known_entry(request)?);
+    let mut entry = app.engine.ask(GetEntry(group.clone(), name)).await?;
+    if next > 0 {
+        // Its zone may be that of the group.
+        let group = GroupView { entries: vec![entry.clone()], ..app.engine.ask(GetCron(group)).await? };
+        entry = with_next(app, group, next).await.entries.pop().unwrap_or(entry);
+    }
+    Ok(reply::ok(request.format, &without_payloads(request, entry)))
 }
 
 pub(crate) async fn put_entry(app: &App, request: &Request) -> Answer {

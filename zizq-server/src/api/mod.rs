@@ -49,6 +49,7 @@ use std::time::Instant;
 
 use ::http::Response;
 use hyper::body::Incoming;
+use jiff::tz::TimeZone;
 use protocol::error::{Code, excerpt};
 use protocol::media::Format;
 use tokio::sync::watch;
@@ -78,6 +79,8 @@ pub(crate) struct App {
     pub marker: Marker,
     /// Whether nothing may be changed.
     pub read_only: bool,
+    /// The zone of cron entries that name none.
+    pub zone: TimeZone,
     pub engine: Handle,
     pub reader: Reader,
     pub batcher: Arc<Batcher>,

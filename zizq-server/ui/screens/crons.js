@@ -12,9 +12,12 @@ import { open, toast } from '../parts/over.js'
 import { EntryDialog } from '../parts/cron.js'
 import { Table } from '../parts/table.js'
 
+/** How many of the next times of an entry are shown. */
+const NEXT = 3
+
 const load = async signal => {
   const { crons } = await get('crons', {}, signal)
-  return Promise.all(crons.slice(0, 200).map(name => get(path('crons', name), {}, signal)))
+  return Promise.all(crons.slice(0, 200).map(name => get(path('crons', name), { next: NEXT }, signal)))
 }
 const at = (group, entry) => path('crons', group.name, 'entries', entry.name)
 
@@ -54,6 +57,8 @@ export default function Crons({ route }) {
     { id: 'expression', title: 'When',
       cell: entry => html`<code>${entry.expression}</code> <span class="muted">${words(entry.expression)} ${entry.timezone ?? group.timezone ?? ''}</span>` },
     { id: 'next', title: 'Next', num: true, cell: entry => html`<${Ago} at=${entry.next_enqueue_at} now=${now} />` },
+    { id: 'then', title: 'Then', num: true,
+      cell: entry => entry.next?.slice(1).map(at => html`<div class="muted" key=${at}><${Ago} at=${at} now=${now} /></div>`) },
     { id: 'last', title: 'Last', num: true, cell: entry => html`<${Ago} at=${entry.last_enqueue_at} now=${now} none="never" />` },
     { id: 'job', title: 'Job',
       cell: entry => html`<bdi>${entry.job.type}</bdi> <span class="muted">in <a href=${href(['queues', entry.job.queue])}><bdi>${entry.job.queue}</bdi></a></span>` },

@@ -370,6 +370,7 @@ impl Entry {
             job: self.template.shown.clone(),
             next_enqueue_at: self.state.next_at,
             last_enqueue_at: self.state.last_at,
+            next: Vec::new(),
         }
     }
 }

@@ -49,6 +49,7 @@ enum Query {
     Lease,
     Queues,
     Prefix,
+    Next,
     Workers,
     Worker,
     Ready,
@@ -122,12 +123,12 @@ const ROUTES: [Route; 84] = {
         ("DELETE", "/budgets/{key}", 8, Q::None, Nothing),
         ("GET", "/crons", 5, Q::None, Nothing),
         ("DELETE", "/crons", 2, Q::None, Nothing),
-        ("GET", "/crons/{group}", 8, Q::None, Nothing),
+        ("GET", "/crons/{group}", 8, Q::Next, Nothing),
         ("PUT", "/crons/{group}", 5, Q::None, Group),
         ("PATCH", "/crons/{group}", 5, Q::None, Paused),
         ("DELETE", "/crons/{group}", 5, Q::None, Nothing),
         ("POST", "/crons/{group}/entries", 5, Q::None, Entry),
-        ("GET", "/crons/{group}/entries/{entry}", 5, Q::None, Nothing),
+        ("GET", "/crons/{group}/entries/{entry}", 5, Q::Next, Nothing),
         ("PUT", "/crons/{group}/entries/{entry}", 5, Q::None, Entry),
         ("PATCH", "/crons/{group}/entries/{entry}", 5, Q::None, Paused),
         ("DELETE", "/crons/{group}/entries/{entry}", 5, Q::None, Nothing),
@@ -316,6 +317,7 @@ fn write_query(rng: &mut Rng, query: Query, id: &str, path: &mut String) {
             some(rng, &PARAMS, 3)
         }
         Query::Prefix => some(rng, &["prefix", "contains"], 2),
+        Query::Next => some(rng, &["next"], 1),
         Query::Workers => some(rng, &["queue", "contains", "order", "limit", "from"], 2),
         Query::Worker => some(rng, &["worker"], 1),
         Query::Ready => some(rng, &["verbose"], 1),
@@ -382,6 +384,7 @@ fn write_value(rng: &mut Rng, of: &str, id: &str, path: &mut String) {
         "ready_at" => value::moment(rng),
         "lease_ms" => rng.u64(900..20_000),
         "limit" | "at_most" | "preview_bytes" => rng.u64(..60),
+        "next" => rng.u64(..12),
         _ => rng.u64(..40_000),
     };
     path.push_str(&number.to_string());
