@@ -3,7 +3,7 @@
 use protocol::frame::StreamFormat;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tests::{Client, Item, Server, Stream, Wire, wait};
+use tests::{Client, Item, Server, Stream, Wire, Worker, wait};
 
 async fn names(client: &Client, query: &str) -> Vec<String> {
     let shown = client.get(&format!("/queues?{query}")).await.expect(200);
@@ -221,6 +221,80 @@ async fn workers_are_selected_by_queue_and_name_and_can_be_drained() {
     client.poke("/workers/drain?worker=nobody").await.expect_refusal(404, "nobody");
     client.poke("/workers/0123456789ab/drain").await.expect_refusal(404, "0123456789ab");
     client.poke("/workers/drain").await.expect_refusal(400, "worker");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_disconnected_gives_back_its_jobs_at_once() {
+    let server = Server::start().await;
+    let client = server.client();
+    let open = async |accept: &str, format, resumes: Option<&str>| {
+        let call = client.get("/jobs/take?queue=q&prefetch=5").header("accept", accept);
+        let call = call.header("user-agent", "zizq-\u{e9}worker/0.1.0");
+        let call = resumes.into_iter().fold(call, |call, id| call.header("last-event-id", id));
+        Stream::open(format, call.response().await).await
+    };
+    let stream_of = async || client.get("/workers").await.expect(200)["workers"][0]["stream"].clone();
+    for (accept, format) in
+        [("text/event-stream", StreamFormat::EventStream), ("application/x-ndjson", StreamFormat::NdJson)]
+    {
+        let mut stream = open(accept, format, None).await;
+        let job = client.add("q").await;
+        let held = stream.next_job().await;
+        let name = stream_of().await;
+        client.poke(&format!("/workers/{}/disconnect", name.as_str().unwrap())).await.expect_nothing();
+        assert_eq!(stream.next_message().await, None);
+        let again = client.poll_one("q").await;
+        assert_eq!(tests::id(&again), tests::id(&job));
+        assert_eq!(client.get("/workers").await.expect(200)["workers"], json!([]));
+        let path = format!("/jobs/{}/success", tests::id(&held));
+        client.poke(&path).header("zizq-lease", tests::lease(&held)).await.expect_refusal(409, "lease");
+        client.succeed(&again).await;
+        // Who comes back, is new.
+        let mut back = open(accept, format, Some(&stream.last_event_id)).await;
+        client.add("q").await;
+        let next = back.next_job().await;
+        if format == StreamFormat::EventStream {
+            assert!(!back.hello().resumed);
+        }
+        client.succeed(&next).await;
+        drop(back);
+        wait::until("the stream is gone", async || {
+            (client.get("/workers").await.expect(200)["workers"] == json!([])).then_some(())
+        })
+        .await;
+    }
+    // A poll that waits is answered.
+    let waits = json!({"queues": ["q"], "wait_ms": 30_000});
+    let (polled, ()) = tokio::join!(client.poll(&waits), async {
+        let name =
+            wait::until("the poll waits", async || stream_of().await.as_str().map(str::to_owned)).await;
+        client.poke(&format!("/workers/{name}/disconnect")).await.expect_nothing();
+    });
+    assert_eq!(polled, [json!(null); 0]);
+    assert_eq!(client.get("/stats").await.expect(200)["workers"], 0);
+    client.poke("/workers/0123456789ab/disconnect").await.expect_refusal(404, "0123456789ab");
+}
+
+#[tokio::test]
+async fn workers_show_what_program_they_are() {
+    let server = Server::start().await;
+    let client = server.client();
+    let open = async |agent: &str| {
+        let call = client.get("/jobs/take?queue=q").header("user-agent", agent);
+        Stream::open(StreamFormat::NdJson, call.response().await).await
+    };
+    let streams = [open("mine/1.2 (x)").await, open(&format!("caf\u{e9}{}", "x".repeat(1_000))).await];
+    let _worker = Worker::start(&server, ["--run", "q=cat"]);
+    let agents = wait::until("all are connected", async || {
+        let shown = client.get("/workers").await.expect(200);
+        let agents = shown["workers"].as_array().unwrap().iter().map(|worker| worker["agent"].clone());
+        let agents: Vec<Value> = agents.collect();
+        (agents.len() == 3).then_some(agents)
+    })
+    .await;
+    let ours = format!("zizq-worker/{}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(agents, [json!("mine/1.2 (x)"), json!(format!("caf{}", "x".repeat(97))), json!(ours)]);
+    drop(streams);
 }
 
 #[tokio::test]

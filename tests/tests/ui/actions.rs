@@ -271,3 +271,80 @@ async fn the_filter_bar_completes_and_finds_and_says_what_excludes_most() {
     assert_eq!(tab.place().await, format!("/ui/jobs/{}", seeded.dead));
     tab.fine();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_queues_are_paused_and_resumed_at_once() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let server = Server::start().await;
+    let client = server.client();
+    for queue in ["a", "b", "c"] {
+        client.add(queue).await;
+    }
+    client.poke("/queues/b/pause").await.expect(200);
+    let paused = async || {
+        let shown = client.get("/queues?details=true&paused=true").await.expect(200);
+        shown["queues"].as_array().unwrap().len()
+    };
+    let tab = at(&mut browser, &server, "").await;
+    tab.press("Pause all…").await;
+    tab.see("No queue that has jobs hands out any more").await;
+    tab.press("As a command").await;
+    tab.see(&format!("curl -X PATCH --json '{{\"paused\":true}}' '{}/queues'", server.url())).await;
+    tab.press("Pause 2 queues").await;
+    tab.see("2 queues paused").await;
+    assert_eq!(paused().await, 3);
+    tab.press("Resume all…").await;
+    tab.press("Resume 3 queues").await;
+    tab.see("3 queues resumed").await;
+    assert_eq!(paused().await, 0);
+    tab.fine();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queues_show_their_last_hour() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let server = Server::start().await;
+    server.client().add("mails").await;
+    for (path, says) in [("queues", "Completed jobs: 0"), ("", "Ready jobs: 0")] {
+        let tab = at(&mut browser, &server, path).await;
+        tab.wait(&format!("document.querySelector('td.c-hour svg[role=img]')?.getAttribute('aria-label').startsWith('{says}')")).await;
+        tab.fine();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_is_disconnected_and_its_version_is_shown() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let server = Server::start().await;
+    let client = server.client();
+    let stream = tests::Stream::open(
+        protocol::frame::StreamFormat::NdJson,
+        client.get("/jobs/take?queue=q").header("user-agent", "<b>mine</b>/1").response().await,
+    );
+    let mut stream = stream.await;
+    client.add("q").await;
+    stream.next_job().await;
+    let tab = at(&mut browser, &server, "workers").await;
+    tab.see("<b>mine</b>/1").await;
+    tab.first_row().await;
+    tab.keys("D").await;
+    tab.see("its job is ready again at once").await;
+    tab.press("As a command").await;
+    tab.see("/disconnect'").await;
+    tab.press("Disconnect").await;
+    tab.see("is disconnected").await;
+    assert_eq!(stream.next_message().await, None);
+    until("the job is ready", async || (client.count("status=ready").await == 1).then_some(())).await;
+    tab.see("No worker is connected").await;
+    tab.fine();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_show_three_times() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let server = Server::start().await;
+    fill(&server).await;
+    let tab = at(&mut browser, &server, "crons").await;
+    tab.wait("document.querySelectorAll('td.c-next time, td.c-then time').length === 3").await;
+    tab.fine();
+}

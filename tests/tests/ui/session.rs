@@ -119,6 +119,8 @@ fn changes(seeded: &Seeded) -> Vec<(Method, String, Option<Value>)> {
         of(Method::PATCH, "/jobs?queue=mails", Some(json!({"queue": "other"}))),
         of(Method::DELETE, "/jobs?queue=mails", None),
         of(Method::POST, "/queues/mails/pause", None),
+        of(Method::PATCH, "/queues", Some(json!({"paused": true}))),
+        of(Method::POST, "/workers/0123456789ab/disconnect", None),
         of(Method::POST, "/workers/drain?worker=w", None),
         of(
             Method::PUT,

@@ -291,6 +291,7 @@ async fn call(app: &Arc<App>, request: &Request, call: Call) -> Answer {
         Call::ResumeQueue => queues::pause(app, request, false).await,
         Call::ListWorkers => workers::list(app, request).await,
         Call::DrainStream => workers::drain_stream(app, request).await,
+        Call::DisconnectStream => workers::disconnect(app, request).await,
         Call::DrainWorker => workers::drain_worker(app, request).await,
         Call::ListJobs => look::list(app, request).await,
         Call::CountJobs => look::count(app, request).await,

@@ -26,6 +26,7 @@ pub(crate) enum Call {
     ListWorkers,
     DrainStream,
     DrainWorker,
+    DisconnectStream,
     Enqueue,
     EnqueueBulk,
     ListJobs,
@@ -212,7 +213,7 @@ const fn row(
 
 /// Literal segments come before `{}`, so that `/jobs/count` is not read as a job.
 #[rustfmt::skip]
-pub(super) static ROUTES: [Route; 84] = [
+pub(super) static ROUTES: [Route; 85] = [
     row(Method::GET, "/", Call::Root, Body::Ignored, Answer::ShortOrPage, Right::Anyone, Reach::Whole),
     row(Method::GET, "/health", Call::Health, Body::Ignored, Answer::Short, Right::Anyone, Reach::Whole),
     row(Method::GET, "/livez", Call::Live, Body::Ignored, Answer::Short, Right::Anyone, Reach::Whole),
@@ -232,6 +233,7 @@ pub(super) static ROUTES: [Route; 84] = [
     row(Method::GET, "/workers", Call::ListWorkers, Body::Ignored, Answer::Long, Right::To(Verb::Read), Reach::Itself),
     row(Method::POST, "/workers/drain", Call::DrainWorker, Body::Empty, Answer::Short, Right::To(Verb::Operate), Reach::Itself),
     row(Method::POST, "/workers/{}/drain", Call::DrainStream, Body::Empty, Answer::Short, Right::To(Verb::Operate), Reach::Itself),
+    row(Method::POST, "/workers/{}/disconnect", Call::DisconnectStream, Body::Empty, Answer::Short, Right::To(Verb::Operate), Reach::Itself),
     row(Method::GET, "/events", Call::ListenEvents, Body::Ignored, Answer::Stream, Right::To(Verb::Read), Reach::Itself),
     row(Method::POST, "/jobs", Call::Enqueue, Body::Read, Answer::Short, Right::To(Verb::Enqueue), Reach::Itself),
     row(Method::GET, "/jobs", Call::ListJobs, Body::Ignored, Answer::Long, Right::To(Verb::Read), Reach::Itself),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_stream::stream;
 use http::Response;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use hyper::body::Frame;
 use protocol::access::Verb;
 use protocol::body;
@@ -20,6 +20,7 @@ use protocol::media::{Format, negotiate};
 use protocol::name::QueueName;
 use protocol::take::{MAX_POLL_LIMIT, MAX_WAIT_MS, Poll};
 use serde_json::json;
+use smol_str::SmolStr;
 
 use super::refusal::out_of_step;
 use super::spans::waited;
@@ -127,8 +128,15 @@ fn about(request: &Request, worker: Option<&str>, format: &'static str) -> Resul
             "Worker-Id, or `worker`: a name has at most {MAX_BYTES} bytes, this one has {length}"
         )));
     }
+    let agent = request.header(USER_AGENT).map(|text| printable(&text)).filter(|agent| !agent.is_empty());
     let by = request.access().and_then(Access::holder).cloned();
-    Ok(WorkerInfo { worker: worker.map(str::to_owned), format, remote: request.remote, by })
+    Ok(WorkerInfo { worker: worker.map(str::to_owned), agent, format, remote: request.remote, by })
+}
+
+/// What can be shown of the name of a program.
+fn printable(agent: &str) -> SmolStr {
+    const MAX_CHARS: usize = 100;
+    agent.chars().filter(|c| matches!(c, ' '..='~')).take(MAX_CHARS).collect()
 }
 
 async fn open_stream(app: &Arc<App>, open: OpenStream) -> Result<(Hold, Opened), Refusal> {

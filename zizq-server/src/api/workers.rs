@@ -1,4 +1,4 @@
-//! `GET /workers`, `POST /workers/{stream}/drain`, `POST /workers/drain`.
+//! `GET /workers`, `POST /workers/{stream}/drain`, `POST /workers/drain`, `POST /workers/{stream}/disconnect`.
 
 use std::borrow::Cow;
 
@@ -12,7 +12,7 @@ use super::queues::show_release;
 use super::stats::one_of;
 use super::{App, admit};
 use crate::access::Scope;
-use crate::engine::command::streams::{DrainWorkers, ListWorkers, WorkerState};
+use crate::engine::command::streams::{CutOff, DrainWorkers, ListWorkers, WorkerState};
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
 
@@ -90,13 +90,32 @@ const WORKER_ORDERS: [(&str, WorkerOrder); 3] = [
 ];
 
 pub(crate) async fn drain_stream(app: &App, request: &Request) -> Answer {
+    let stream = known_stream(app, request).await?;
+    let streams = app.engine.ask(DrainWorkers::Stream(stream.clone())).await?;
+    sent_away(streams, || no_stream(&stream))
+}
+
+pub(crate) async fn disconnect(app: &App, request: &Request) -> Answer {
+    let stream = known_stream(app, request).await?;
+    let streams = app.engine.ask(CutOff(stream.clone())).await?;
+    sent_away(streams, || no_stream(&stream))
+}
+
+/// The name of a stream in the path, if the caller may do this to it.
+async fn known_stream(app: &App, request: &Request) -> Result<String, Refusal> {
     request.no_query()?;
     let stream = request.params.first().map(String::as_str).unwrap_or_default();
     let is_name = stream.len() == SHOWN_OF_STREAM && stream.bytes().all(|byte| byte.is_ascii_hexdigit());
     let start = stream.to_ascii_lowercase();
-    let is_own = is_name && is_own(app, request, |worker| name_of(worker) == start).await?;
-    let streams = if is_own { app.engine.ask(DrainWorkers::Stream(start)).await? } else { 0 };
-    drained(streams, || format!("no stream is called `{}`; GET /workers lists them", excerpt(stream)))
+    if is_name && is_own(app, request, |worker| name_of(worker) == start).await? {
+        Ok(start)
+    } else {
+        Err(Refusal::not_found(no_stream(stream)))
+    }
+}
+
+fn no_stream(name: &str) -> String {
+    format!("no stream is called `{}`; GET /workers lists them", excerpt(name))
 }
 
 pub(crate) async fn drain_worker(app: &App, request: &Request) -> Answer {
@@ -107,12 +126,12 @@ pub(crate) async fn drain_worker(app: &App, request: &Request) -> Answer {
     let is_own = is_own(app, request, |one| one.about.worker.as_ref() == Some(&worker)).await?;
     let streams = if is_own { app.engine.ask(DrainWorkers::Named(worker.clone())).await? } else { 0 };
     request.notes().count(streams as u64, streams as u64);
-    drained(streams, || {
+    sent_away(streams, || {
         format!("no worker called `{}` is connected; GET /workers lists them", excerpt(&worker))
     })
 }
 
-fn drained(streams: usize, missing: impl FnOnce() -> String) -> Answer {
+fn sent_away(streams: usize, missing: impl FnOnce() -> String) -> Answer {
     if streams == 0 { Err(Refusal::not_found(missing())) } else { Ok(reply::no_content()) }
 }
 
@@ -139,6 +158,7 @@ fn worker(worker: &WorkerState, scope: &Scope) -> Value {
     if let Some(members) = shown.as_object_mut() {
         members.extend(is_whole.then(|| ("in_flight".to_owned(), json!(worker.in_flight))));
         members.extend(worker.about.worker.iter().map(|name| ("worker".to_owned(), json!(name))));
+        members.extend(worker.about.agent.iter().map(|agent| ("agent".to_owned(), json!(agent))));
         members.extend(worker.about.remote.iter().map(|peer| ("remote".to_owned(), json!(peer.to_string()))));
     }
     let release = worker.last_release.as_deref().filter(|release| scope.covers(&release.queue));

@@ -218,6 +218,7 @@ impl Engine {
                 Reply::RenewStream(())
             }),
             Command::DrainWorkers(drain) => Ok(Reply::DrainWorkers(self.drain_workers(&drain))),
+            Command::CutOff(cut) => Ok(Reply::CutOff(self.cut_off(&cut.0))),
             Command::ListWorkers(ListWorkers) => Ok(Reply::ListWorkers(self.streams.workers(&self.queues))),
 
             Command::QueueIds(ids) => Ok(Reply::QueueIds(self.queues.ids_of(&ids.0))),

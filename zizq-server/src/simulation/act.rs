@@ -29,8 +29,8 @@ use crate::engine::command::once::{Envelope, Once};
 use crate::engine::command::queues::{ForgetQueue, ListQueues, PauseQueue};
 use crate::engine::command::report::GetReport;
 use crate::engine::command::streams::{
-    CaughtUp, CloseStream, DrainWorkers, FinishPoll, Link, ListWorkers, OpenStream, RenewStream, StopTaking,
-    StreamKind,
+    CaughtUp, CloseStream, CutOff, DrainWorkers, FinishPoll, Link, ListWorkers, OpenStream, RenewStream,
+    StopTaking, StreamKind,
 };
 use crate::engine::command::{Command, Drain, Reset, Stop};
 use crate::engine::outbox::Outbox;
@@ -71,6 +71,7 @@ pub(super) enum Act {
     Workers,
     Report,
     DrainWorkers(String),
+    CutOff(String),
     Wait { id: JobId, key: u64, told: Told },
     Unwait { id: JobId, key: u64 },
     EnqueueAndWait { job: NewJob, key: u64, told: Told },
@@ -205,6 +206,7 @@ impl Act {
             Self::Workers => ListWorkers.into(),
             Self::Report => GetReport.into(),
             Self::DrainWorkers(start) => DrainWorkers::Stream(start).into(),
+            Self::CutOff(start) => CutOff(start).into(),
             Self::Wait { id, key, told } => Wait { id, waiter: told.waiter(key) }.into(),
             Self::Unwait { id, key } => Unwait { id, key }.into(),
             Self::EnqueueAndWait { job, key, told } => {

@@ -11,6 +11,7 @@ use super::act::Act;
 use super::crons::is_of_cron;
 use super::ledger::Ledger;
 use super::model::{Entry, Lease, Model, Saved};
+use super::streams::Stream;
 use crate::job::Job;
 use crate::job::id::Stamp;
 
@@ -56,7 +57,13 @@ impl Model {
         let is_due = |entry: &&Entry| entry.job.due().is_some_and(|due| due <= self.now);
         let due =
             self.jobs.values().filter(|entry| is_due(entry) || self.undated.contains_key(&entry.job.id));
-        let closed = |link| acts.iter().any(|act| matches!(act, Act::Close(closed) if Some(*closed) == link));
+        let is_closed = |stream: &Stream| {
+            acts.iter().any(|act| match act {
+                Act::Close(link) => stream.link == Some(*link),
+                Act::CutOff(start) => stream.begins_with(start),
+                _ => false,
+            })
+        };
         let is_over = |lease: &&Lease| self.lease_end(lease).is_some_and(|end| end <= self.up);
         // A stream on which a lease runs out is closed, with all other leases that it holds.
         let lapsed: BTreeSet<u64> = self.leases.values().filter(is_over).map(|lease| lease.stream).collect();
@@ -64,7 +71,7 @@ impl Model {
             let stream = self.streams.get(&lease.stream);
             lapsed.contains(&lease.stream)
                 || self.deadline(lease).is_some_and(|at| at <= self.up)
-                || stream.is_some_and(|stream| closed(stream.link))
+                || stream.is_some_and(is_closed)
         });
         named.chain(due.map(|entry| entry.job.id)).chain(ended.map(|lease| lease.job.id)).collect()
     }

@@ -208,6 +208,7 @@ impl Model {
                 self.save_leases(u64::MAX);
             }
             Act::DrainWorkers(start) => self.drain_workers(start, answer)?,
+            Act::CutOff(start) => self.cut_off(start, answer)?,
             look => self.check_look(look, answer)?,
         }
         if matches!(

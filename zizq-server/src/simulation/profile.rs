@@ -347,10 +347,10 @@ impl World {
         let Some(Connection { link, id, kind, rests, .. }) = rng.choice(&mut self.connections) else {
             return Act::Inspect(Vec::new());
         };
-        if chance(rng, 6) {
+        if chance(rng, 8) {
             let mut start = format!("{id:032x}");
             start.truncate(12);
-            return Act::DrainWorkers(start);
+            return one(rng, &[Act::DrainWorkers, Act::DrainWorkers, Act::CutOff])(start);
         }
         match kind {
             // A poll is answered only when it can get no more jobs.

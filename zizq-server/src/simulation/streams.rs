@@ -99,6 +99,11 @@ impl Stream {
         }
     }
 
+    /// Whether its id, of 32 hexadecimal digits, begins like this.
+    pub(super) fn begins_with(&self, start: &str) -> bool {
+        format!("{:032x}", self.id).starts_with(start)
+    }
+
     pub(super) fn tell(&mut self, told: Told) {
         match self.state {
             State::Open => self.told.push(told),
@@ -139,11 +144,8 @@ impl Stream {
 
 impl Model {
     pub(super) fn drain_workers(&mut self, start: &str, answer: &Answer) -> Result<()> {
-        let is_meant = |stream: &&mut Stream| {
-            stream.state == State::Open && format!("{:032x}", stream.id).starts_with(start)
-        };
         let mut meant = 0;
-        for stream in self.streams.values_mut().filter(is_meant) {
+        for stream in self.connected(start) {
             stream.tell(Told::Drain);
             stream.rests = true;
             meant += 1;
@@ -153,6 +155,24 @@ impl Model {
             "{meant} streams, but: {answer:?}"
         );
         Ok(())
+    }
+
+    pub(super) fn cut_off(&mut self, start: &str, answer: &Answer) -> Result<()> {
+        let (up, mut meant) = (self.up, 0);
+        for stream in self.connected(start) {
+            stream.state = State::Gone { since: up };
+            stream.link = None;
+            stream.miss();
+            meant += 1;
+        }
+        ensure!(matches!(answer, Ok(Reply::CutOff(n)) if *n == meant), "{meant} streams, but: {answer:?}");
+        Ok(())
+    }
+
+    /// The connected streams whose ids begin like this.
+    fn connected(&mut self, start: &str) -> impl Iterator<Item = &mut Stream> {
+        let is_meant = move |stream: &&mut Stream| stream.state == State::Open && stream.begins_with(start);
+        self.streams.values_mut().filter(is_meant)
     }
 
     pub(super) fn add_stream(&mut self, stream: Stream) -> u64 {

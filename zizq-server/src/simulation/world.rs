@@ -283,6 +283,10 @@ impl World {
             (Act::Fold(Folding { firing: Some(firing), .. }), Err(Reject::Changed)) => {
                 self.firings.push_back(firing.clone());
             }
+            (Act::CutOff(start), _) => {
+                let is_cut = |c: &mut Connection| format!("{:032x}", c.id).starts_with(start.as_str());
+                self.old_links.extend(self.connections.extract_if(.., is_cut).map(|c| c.link));
+            }
             (Act::Close(link) | Act::Finish(link), _) => {
                 let ended = self.connections.extract_if(.., |c| c.link == *link).map(|c| c.link);
                 self.old_links.extend(ended);

@@ -47,6 +47,7 @@ pub(super) fn table(app: &App) -> Table {
         number("Prefetch", 4),
         number("Connected", 2),
         words("Address", 22, 5),
+        words("Version", 20, 7),
         words("Format", 8, 6),
     ];
     let by = order(app.list());
@@ -73,6 +74,7 @@ fn row(worker: &Value, now: u64) -> Row {
             prefetch,
             worker.num("connected_at").map_or_else(none, |at| Line::from(ago(at, now))),
             dim(clean(worker.text("remote").unwrap_or_default())),
+            worker.text("agent").map_or_else(none, |agent| dim(clean(agent))),
             state,
         ],
     }

@@ -18,6 +18,14 @@ const drain = (row, again) => ask({
   ...(row.worker ? { path: 'workers/drain', query: { worker: row.worker } } : { path: path('workers', row.stream, 'drain') }),
 })
 
+/** Ends a stream. @param {any} row */
+const disconnect = (row, again) => ask({
+  title: 'Disconnect the stream', verb: 'Disconnect', danger: true, method: 'POST', path: path('workers', row.stream, 'disconnect'), after: again,
+  done: () => `${row.worker ?? row.stream} is disconnected`,
+  says: `The connection ${row.worker ? `of ${row.worker} ` : ''}ends, and ${row.in_flight === 1 ? 'its job is' : row.in_flight ? `its ${plural(row.in_flight, 'job')} are`
+    : 'its jobs are'} ready again at once: another worker may run them while this one still does. A worker that is alive connects again; drain it to send it home.`,
+})
+
 export default function Workers({ route }) {
   useTitle('Workers')
   const [contains, queue] = [route.query.get('contains') ?? '', route.query.get('queue') ?? '']
@@ -36,7 +44,8 @@ export default function Workers({ route }) {
     { id: 'connected', title: 'Connected', num: true, sort: 'connected_at', cell: row => html`<${Ago} at=${row.connected_at} now=${live.at
       || Date.now()} />` },
     { id: 'remote', title: 'Address', cell: row => html`<span class="mono muted">${row.remote}</span>` },
-    { id: 'format', title: 'Format', cell: row => html`<span class="muted">${row.format}${row.draining ? ', draining' : ''}</span>` },
+    { id: 'agent', title: 'Version', hint: 'What the worker says it is, and the format of its stream',
+      cell: row => html`<span class="muted"><bdi>${row.agent}</bdi> ${row.format}${row.draining ? ', draining' : ''}</span>` },
   ]
   const rows = data?.workers ?? []
   return html`
@@ -54,8 +63,9 @@ export default function Workers({ route }) {
         <${Command} text=${`zizq-worker --server ${address} --run 'hello=cat'`} /><p>A URL works as well:</p>
         <${Command} text=${`zizq-worker --server ${address} --http 'hello=http://127.0.0.1:8080/jobs'`} /><//>`)
       : html`<${Table} caption="Workers" columns=${columns} rows=${rows} id=${row => row.stream} order=${order} desc=${false}
-        onSort=${order => update({ order: order === 'connected_at' ? '' : order })} keys=${[{ keys: 'R', does: 'drain', run: row => row
-        && drain(row, again) }]}
-        actions=${row => html`<button type="button" class="small" onClick=${() => drain(row, again)}>Drain…</button>`} />`}
+        onSort=${order => update({ order: order === 'connected_at' ? '' : order })} keys=${[
+        { keys: 'R', does: 'drain', run: row => row && drain(row, again) }, { keys: 'D', does: 'disconnect', run: row => row && disconnect(row, again) }]}
+        actions=${row => html`<span class="buttons"><button type="button" class="small" onClick=${() => drain(row, again)}>Drain…</button>
+          <button type="button" class="small danger" onClick=${() => disconnect(row, again)}>Disconnect…</button></span>`} />`}
     ${data?.pages?.next && html`<p class="muted more">Only the first ${PAGE} are shown; search for others.</p>`}`
 }

@@ -47,7 +47,7 @@ use once::Repeated;
 use queues::{ForgetQueue, ListQueues, OldestReady, OldestReadyAt, PauseQueue, QueueIds, QueueState};
 use report::{GetLevels, GetReport, Levels, Report};
 use streams::{
-    CaughtUp, CloseStream, DrainWorkers, FinishPoll, ListWorkers, OpenStream, Opened, RenewStream,
+    CaughtUp, CloseStream, CutOff, DrainWorkers, FinishPoll, ListWorkers, OpenStream, Opened, RenewStream,
     StopTaking, WorkerState,
 };
 
@@ -237,6 +237,7 @@ requests! {
     CaughtUp:       Link,    whole, (),                    |_caught| About::Nothing;
     RenewStream:    Link,    whole, (),                    |_renew| About::Nothing;
     DrainWorkers:   Link,    whole, usize,                 |_drain| About::Nothing;
+    CutOff:         Link,    whole, usize,                 |_cut| About::Nothing;
     ListWorkers:    Ask,     whole, Vec<WorkerState>,      |_list| About::Nothing;
 
     QueueIds:       Ask,     whole, Vec<QueueId>,          |_ids| About::Nothing;

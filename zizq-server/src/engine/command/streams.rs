@@ -39,6 +39,11 @@ pub enum DrainWorkers {
     Named(String),
 }
 
+/// Ends the connection of a stream, whose id begins like this, and takes back its jobs at once. Answered with the number
+/// of such streams.
+#[derive(Debug)]
+pub struct CutOff(pub String);
+
 /// Lists the connected workers.
 #[derive(Debug)]
 pub struct ListWorkers;
@@ -88,6 +93,8 @@ pub struct OpenStream {
 pub struct WorkerInfo {
     /// The name it gave itself.
     pub worker: Option<String>,
+    /// The program that it says it is, as in `User-Agent`.
+    pub agent: Option<SmolStr>,
     /// The format of its stream.
     pub format: &'static str,
     /// The address it is connected from.

@@ -129,7 +129,6 @@ impl Engine {
 
     /// Handles a connection that has ended, or is no longer of use.
     pub(in crate::engine) fn disconnect(&mut self, link: Link) {
-        let up = self.clock.up();
         let Some(stream) = self.streams.linked(link) else { return };
         if !matches!(stream.state, State::Open(_)) {
             return;
@@ -138,14 +137,21 @@ impl Engine {
             StreamKind::Events => stream.resume_ms.min(stream.lease_ms.unwrap_or(DEFAULT_LEASE_MS)),
             StreamKind::Bound | StreamKind::Poll => 0,
         };
+        self.part(link.stream, wait_ms);
+    }
+
+    /// Handles the end of a connection, whose worker may come back for so long.
+    fn part(&mut self, key: u64, wait_ms: u64) {
+        let up = self.clock.up();
         let until = up + wait_ms;
+        let Some(stream) = self.streams.get_mut(key) else { return };
         self.queues.disconnected(stream);
         stream.state = if wait_ms == 0 { State::Gone { since: up } } else { State::Broken { until } };
         // What this turn was going to send was not sent; the worker must hear of a cancellation when it comes back.
         stream.miss();
-        self.dispatcher.stop_waiting(&mut self.queues, &mut self.streams, link.stream);
-        self.drop_if_over(link.stream);
-        self.streams.watch(link.stream, Some(until));
+        self.dispatcher.stop_waiting(&mut self.queues, &mut self.streams, key);
+        self.drop_if_over(key);
+        self.streams.watch(key, Some(until));
     }
 
     pub(in crate::engine) fn rest(&mut self, link: Link) {
@@ -157,12 +163,10 @@ impl Engine {
 
     /// Tells workers to take no more jobs. Returns the number of their streams.
     pub(in crate::engine) fn drain_workers(&mut self, drain: &DrainWorkers) -> usize {
-        let is_meant = |stream: &Stream| match drain {
-            DrainWorkers::Stream(start) => format!("{:032x}", stream.id).starts_with(start.as_str()),
+        let meant = self.connected(|stream| match drain {
+            DrainWorkers::Stream(start) => stream.begins_with(start),
             DrainWorkers::Named(name) => stream.about.worker.as_ref() == Some(name),
-        };
-        let meant: Vec<u64> =
-            self.streams.connected().filter(|(_, stream)| is_meant(stream)).map(|(key, _)| key).collect();
+        });
         for key in &meant {
             self.streams.tell(*key, Item::Drain(DrainReason::Asked));
             if let Some(stream) = self.streams.get_mut(*key) {
@@ -171,6 +175,28 @@ impl Engine {
             self.dispatcher.stop_waiting(&mut self.queues, &mut self.streams, *key);
         }
         meant.len()
+    }
+
+    /// Ends the connection of a stream and takes back its jobs, without waiting for its worker. Returns the number of
+    /// streams.
+    pub(in crate::engine) fn cut_off(&mut self, start: &str) -> usize {
+        let meant = self.connected(|stream| stream.begins_with(start));
+        for key in &meant {
+            if let Some(stream) = self.streams.get_mut(*key)
+                && let State::Open(outbox) = &stream.state
+            {
+                drop(outbox.take());
+                outbox.close();
+                // What the connection still says no longer counts.
+                stream.connection += 1;
+            }
+            self.part(*key, 0);
+        }
+        meant.len()
+    }
+
+    fn connected(&self, is_meant: impl Fn(&Stream) -> bool) -> Vec<u64> {
+        self.streams.connected().filter(|(_, stream)| is_meant(stream)).map(|(key, _)| key).collect()
     }
 
     pub(in crate::engine) fn finish(&mut self, link: Link) {
@@ -199,6 +225,11 @@ impl Engine {
 }
 
 impl Stream {
+    /// Whether its id, of 32 hexadecimal digits, begins like this.
+    fn begins_with(&self, start: &str) -> bool {
+        format!("{:032x}", self.id).starts_with(start)
+    }
+
     /// Makes a stream without a connection.
     pub(in crate::engine) fn new(id: u128, kind: StreamKind, takes: Takes, lease_ms: Option<u64>) -> Self {
         Self {

@@ -125,7 +125,7 @@ fn whoami(role: &str) -> Value {
 pub(super) fn busy(path: &str) -> Result<Value, Problem> {
     let stream = |stream: &str, worker: Option<&str>, queues: &[&str], held: u64| {
         json!({"stream": stream, "worker": worker, "format": "sse", "queues": queues, "prefetch": 4, "in_flight": held,
-            "connected_at": NOW - 400_000, "remote": "10.1.2.3:54321"})
+            "connected_at": NOW - 400_000, "remote": "10.1.2.3:54321", "agent": "zizq-worker/0.1.0"})
     };
     Ok(match path.split('?').next().unwrap_or_default() {
         "/live" => json!({"now": NOW, "totals": stats(), "queues": queues()}),

@@ -61,7 +61,7 @@ enum Query {
 type Route = (&'static str, &'static str, u32, Query, About);
 
 /// Every route, how often it is called, and what with.
-const ROUTES: [Route; 84] = {
+const ROUTES: [Route; 85] = {
     use About::*;
     use Query as Q;
     [
@@ -84,6 +84,7 @@ const ROUTES: [Route; 84] = {
         ("GET", "/workers", 5, Q::Workers, Nothing),
         ("POST", "/workers/drain", 1, Q::Worker, Nothing),
         ("POST", "/workers/{stream}/drain", 1, Q::None, Nothing),
+        ("POST", "/workers/{stream}/disconnect", 1, Q::None, Nothing),
         ("GET", "/events", 1, Q::Listed, Nothing),
         ("POST", "/jobs", 150, Q::Wait, Job),
         ("GET", "/jobs", 5, Q::List, Nothing),

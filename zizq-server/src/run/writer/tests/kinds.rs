@@ -35,7 +35,7 @@ use crate::engine::command::once::Once;
 use crate::engine::command::queues::{ForgetQueue, ListQueues, OldestReady, PauseQueue, QueueIds};
 use crate::engine::command::report::{GetLevels, GetReport};
 use crate::engine::command::streams::{
-    CaughtUp, DrainWorkers, FinishPoll, ListWorkers, RenewStream, StopTaking,
+    CaughtUp, CutOff, DrainWorkers, FinishPoll, ListWorkers, RenewStream, StopTaking,
 };
 use crate::job::bulk::NewBulk;
 
@@ -154,6 +154,7 @@ fn others() -> Vec<Envelope> {
         GetLevels.into(),
         OldestReady(Vec::new()).into(),
         DrainWorkers::Named("w".to_owned()).into(),
+        CutOff("0".to_owned()).into(),
         ListInFlight { queues: None, from: None, descending: false, limit: 1 }.into(),
         QueueIds(Vec::new()).into(),
         CountJobs { queues: None }.into(),
