@@ -86,27 +86,10 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let dashboard = config.has_pages().then(|| format!("{url}/ui/"));
     tracing::info!(url, dashboard, root_dir = %config.root_dir.display(), "listening");
     tokio::spawn(reload(hangups, server.reloader()));
-    tokio::spawn(give_back_memory());
     notify::is_ready(&url);
     server.run(asked_to_stop).await?;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// How often the allocator gets a chance to give back memory.
-const GIVE_BACK: Duration = Duration::from_secs(1);
-
-/// Lets the allocator return freed memory to the operating system: it does so only when a thread collects what it has
-/// freed, and after a burst no thread does. A thread that ends collects.
-async fn give_back_memory() {
-    let mut pace = tokio::time::interval(GIVE_BACK);
-    loop {
-        pace.tick().await;
-        // Without any allocation the thread would have nothing to end.
-        let collect = || drop(std::hint::black_box(Vec::<u8>::with_capacity(64)));
-        // If there can be no thread now, there can be one later.
-        drop(std::thread::Builder::new().name("collect".to_owned()).stack_size(64 << 10).spawn(collect));
-    }
 }
 
 /// Reloads files on every SIGHUP.

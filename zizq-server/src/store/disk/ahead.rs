@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvError, RecvTimeoutError, Sender};
 use fjall::AnyTree;
 
 use super::journal::{Descriptor, Journal};
@@ -14,7 +14,8 @@ use crate::store::StoreError;
 
 /// How many bytes are committed before a sync starts. At most this much is left to sync while commits wait.
 const AHEAD: u64 = 1024 * 1024;
-/// How long after the last commit to look again for memtables to free, which are on the disk by then.
+/// How often to look for memtables to free while there are old ones. After the last commit it takes a while, on a slow
+/// disk a long one, until they are written.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A thread that is woken by commits. It ends with the last clone.
@@ -48,13 +49,17 @@ impl Ahead {
 
 fn run(journal: &Journal, tree: &AnyTree, woken: &Receiver<()>) -> Result<(), StoreError> {
     let (mut memtables, mut descriptor) = (Memtables::default(), Descriptor::default());
-    for mut woke in woken.iter().map(Ok) {
-        while woke.is_ok() {
-            memtables.tend(tree);
-            journal.sync(&mut descriptor)?;
-            woke = woken.recv_timeout(LOOK_AGAIN);
-        }
+    loop {
+        let woke = if memtables.has_old() {
+            woken.recv_timeout(LOOK_AGAIN)
+        } else {
+            woken.recv().map_err(|RecvError| RecvTimeoutError::Disconnected)
+        };
         memtables.tend(tree);
+        match woke {
+            Ok(()) => journal.sync(&mut descriptor)?,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
     }
-    Ok(())
 }

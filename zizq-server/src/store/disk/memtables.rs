@@ -20,6 +20,11 @@ impl Memtables {
         }
         self.0.retain(|memtable| Arc::strong_count(memtable) > 1);
     }
+
+    /// Whether there are any but the active one.
+    pub(super) fn has_old(&self) -> bool {
+        self.0.len() > 1
+    }
 }
 
 #[cfg(test)]
@@ -35,6 +40,7 @@ mod tests {
         let jobs = database.keyspace("jobs", KeyspaceCreateOptions::default).unwrap();
         let mut memtables = Memtables::default();
         memtables.tend(&jobs.tree);
+        assert!(!memtables.has_old());
         let read = jobs.tree.active_memtable();
         let first = Arc::downgrade(&read);
         // fjall drops one when it flushes the next.
@@ -44,7 +50,7 @@ mod tests {
             memtables.tend(&jobs.tree);
         }
         drop(read);
-        assert!(first.upgrade().is_some());
+        assert!(first.upgrade().is_some() && memtables.has_old());
         memtables.tend(&jobs.tree);
         assert!(first.upgrade().is_none());
         assert!(memtables.0.len() <= 3, "of four, only what fjall has is left");
