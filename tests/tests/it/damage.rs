@@ -4,19 +4,19 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::Output;
 
 use serde_json::{Value, json};
 use tests::binaries::binary;
-use tests::wait::{until, within};
+use tests::wait::{output, until};
 use tests::{Client, Server, id};
 use tokio::process::Command;
 
 /// Starts a server in a folder where none can, and waits for its end.
 async fn refused(root: &Path) -> String {
     let mut command = Command::new(binary("zizq-server"));
-    command.args(["--port", "0", "--root-dir"]).arg(root).stdin(Stdio::null()).kill_on_drop(true);
-    let Output { status, stdout, stderr } = within("the refusal", command.output()).await.unwrap();
+    command.args(["--port", "0", "--root-dir"]).arg(root);
+    let Output { status, stdout, stderr } = output(command, "the refusal").await;
     let said = String::from_utf8_lossy(&stderr).into_owned();
     assert!(!status.success() && stdout.is_empty(), "{said}");
     assert!(!said.contains("panicked"), "{said}");

@@ -88,6 +88,7 @@ fn views(job: &str) -> Vec<String> {
             "/stats/history?range=3h&queue=q00001",
             "/queues/q00001",
             "/queues?details=true&limit=100&contains=9",
+            "/queues?details=true&limit=100&series=ready",
             "/queues?details=true&limit=100&status=dead",
             "/workers?limit=100",
             "/workers?limit=100&queue=q00001",
