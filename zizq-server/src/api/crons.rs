@@ -28,6 +28,7 @@ use crate::engine::recurrence::{self, Recurrence};
 use crate::hash::HashSet;
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
+use crate::run::handle::CallError;
 
 /// The most of the next times of an entry that are shown.
 const MAX_NEXT: u64 = 10;
@@ -68,7 +69,7 @@ pub(crate) async fn get(app: &App, request: &Request) -> Answer {
             return Err(Refusal::not_found(format!("no cron group has the name `{name}`")));
         }
     }
-    let group = with_next(app, group, next).await;
+    let group = with_next(app, group, next).await?;
     Ok(reply::ok(request.format, &without_payloads(request, group)))
 }
 
@@ -81,12 +82,11 @@ fn read_next(request: &Request) -> Result<usize, Refusal> {
 }
 
 /// Adds the next times of all entries.
-async fn with_next(app: &App, mut group: GroupView, next: usize) -> GroupView {
+async fn with_next(app: &App, mut group: GroupView, next: usize) -> Result<GroupView, Refusal> {
     if next == 0 {
-        return group;
+        return Ok(group);
     }
     let zone = app.zone.clone();
-    let before = group.clone();
     let add = move || {
         for entry in &mut group.entries {
             let named = entry.timezone.as_ref().or(group.timezone.as_ref());
@@ -96,7 +96,7 @@ async fn with_next(app: &App, mut group: GroupView, next: usize) -> GroupView {
         group
     };
     // Thousands of entries, or one for each leap day, take a while.
-    tokio::task::spawn_blocking(add).await.unwrap_or(before)
+    Ok(tokio::task::spawn_blocking(add).await.map_err(|_| CallError::Stopped)?)
 }
 
 fn times(entry: &EntryView, zone: &TimeZone, most: usize) -> Vec<u64> {
@@ -197,7 +197,7 @@ pub(crate) async fn get_entry(app: &App, request: &Request) -> Answer {
     if next > 0 {
         // Its zone may be that of the group.
         let group = GroupView { entries: vec![entry.clone()], ..app.engine.ask(GetCron(group)).await? };
-        entry = with_next(app, group, next).await.entries.pop().unwrap_or(entry);
+        entry = with_next(app, group, next).await?.entries.pop().unwrap_or(entry);
     }
     Ok(reply::ok(request.format, &without_payloads(request, entry)))
 }

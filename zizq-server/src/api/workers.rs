@@ -92,13 +92,13 @@ const WORKER_ORDERS: [(&str, WorkerOrder); 3] = [
 pub(crate) async fn drain_stream(app: &App, request: &Request) -> Answer {
     let stream = known_stream(app, request).await?;
     let streams = app.engine.ask(DrainWorkers::Stream(stream.clone())).await?;
-    sent_away(streams, || no_stream(&stream))
+    sent_away(request, streams, || no_stream(&stream))
 }
 
 pub(crate) async fn disconnect(app: &App, request: &Request) -> Answer {
     let stream = known_stream(app, request).await?;
     let streams = app.engine.ask(CutOff(stream.clone())).await?;
-    sent_away(streams, || no_stream(&stream))
+    sent_away(request, streams, || no_stream(&stream))
 }
 
 /// The name of a stream in the path, if the caller may do this to it.
@@ -125,13 +125,13 @@ pub(crate) async fn drain_worker(app: &App, request: &Request) -> Answer {
     let worker = worker.ok_or_else(|| Refusal::invalid("worker: the name of a worker is missing"))?;
     let is_own = is_own(app, request, |one| one.about.worker.as_ref() == Some(&worker)).await?;
     let streams = if is_own { app.engine.ask(DrainWorkers::Named(worker.clone())).await? } else { 0 };
-    request.notes().count(streams as u64, streams as u64);
-    sent_away(streams, || {
+    sent_away(request, streams, || {
         format!("no worker called `{}` is connected; GET /workers lists them", excerpt(&worker))
     })
 }
 
-fn sent_away(streams: usize, missing: impl FnOnce() -> String) -> Answer {
+fn sent_away(request: &Request, streams: usize, missing: impl FnOnce() -> String) -> Answer {
+    request.notes().count(streams as u64, streams as u64);
     if streams == 0 { Err(Refusal::not_found(missing())) } else { Ok(reply::no_content()) }
 }
 

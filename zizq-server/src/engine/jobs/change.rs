@@ -66,7 +66,6 @@ impl Engine {
         if !change.applies_to(seen.status) {
             return Changed::Refused(seen.status);
         }
-        let before = seen.clone();
         let now = match change {
             Change::Bind(change) if seen.status == Status::InFlight => {
                 let differs = matches!(budgets::commands::bound(&seen.job, change), Ok(Some(_)));
@@ -77,16 +76,16 @@ impl Engine {
                 Ok(None) => return Changed::Same(seen),
                 Err(reject) => return Changed::Unfit(reject),
             },
-            Change::Patch(patch) if patch.is_empty() => Some(seen),
+            Change::Patch(patch) if patch.is_empty() => Some(seen.clone()),
             Change::Patch(patch) if seen.status == Status::InFlight => self.patch_held(id, patch),
             Change::Patch(patch) => self.patch_idle(&seen.job, patch),
             Change::Retry { reset_attempts } => self.retry(&seen.job, *reset_attempts),
             Change::Delete => {
                 self.delete(&seen);
-                return Changed::Done { before, now: None };
+                return Changed::Done { before: seen, now: None };
             }
         };
-        now.map_or(Changed::Missing, |now| Changed::Done { before, now: Some(now) })
+        now.map_or(Changed::Missing, |now| Changed::Done { before: seen, now: Some(now) })
     }
 
     /// Changes a job in flight. It stays with its worker; the changes count when it comes back.
