@@ -29,14 +29,17 @@ impl Caller {
         self.send(answer.map_err(CallError::from));
     }
 
+    /// Refuses a command that was not executed.
+    pub(crate) fn refuse(self, error: &StoreError) {
+        match error {
+            StoreError::Full if self.is_enqueue => self.send(Err(CallError::DiskFull)),
+            error => self.fail(error),
+        }
+    }
+
     /// Reports that the store has failed. The command may or may not have been executed.
     pub(crate) fn fail(self, error: &StoreError) {
-        let error = match error {
-            StoreError::Full if self.is_enqueue => CallError::DiskFull,
-            error if error.may_pass() => CallError::StoreClosed,
-            _ => CallError::Stopped,
-        };
-        self.send(Err(error));
+        self.send(Err(if error.may_pass() { CallError::StoreClosed } else { CallError::Stopped }));
     }
 
     fn send(mut self, answer: Result<crate::engine::command::Reply, CallError>) {

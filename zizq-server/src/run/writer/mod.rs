@@ -122,7 +122,7 @@ impl<S: Store> Writer<S> {
                 let is_known =
                     request.call.once.as_ref().is_some_and(|once| engine.known(once) != Ok(Known::New));
                 if caller.is_enqueue && !is_known && self.is_full(now.up) {
-                    caller.fail(&StoreError::Full);
+                    caller.refuse(&StoreError::Full);
                 } else {
                     stop |= matches!(request.call.command, Command::Stop(_));
                     callers.push(caller);
@@ -276,7 +276,7 @@ impl<S: Store> Writer<S> {
                         caller.answer(Ok(Reply::Stop(())));
                         return true;
                     }
-                    caller.fail(error);
+                    caller.refuse(error);
                 }
                 Err(RecvTimeoutError::Timeout) => return false,
                 Err(RecvTimeoutError::Disconnected) => return true,

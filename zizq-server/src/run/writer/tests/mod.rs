@@ -212,9 +212,10 @@ async fn after_a_failed_commit_it_restarts_with_what_was_committed() {
     let (old_link, outbox) = world.open().await.unwrap();
     let held = next(&outbox).await.unwrap();
     world.faults.no_commit.store(true, Ordering::SeqCst);
-    assert_eq!(world.enqueue().await.unwrap_err(), CallError::DiskFull);
+    assert_eq!(world.enqueue().await.unwrap_err(), CallError::StoreClosed);
     assert!(next(&outbox).await.is_none(), "the stream ends");
     assert_eq!(world.succeed(&held).await.unwrap_err(), CallError::StoreClosed);
+    // What is not executed at all is refused for space.
     assert_eq!(world.enqueue().await.unwrap_err(), CallError::DiskFull);
 
     world.faults.no_commit.store(false, Ordering::SeqCst);
@@ -238,7 +239,7 @@ async fn work_done_while_the_store_was_closed_counts_after_it_reopens() {
     let (_, outbox) = world.open().await.unwrap();
     let held = next(&outbox).await.unwrap();
     world.faults.no_commit.store(true, Ordering::SeqCst);
-    assert_eq!(world.enqueue().await.unwrap_err(), CallError::DiskFull);
+    assert_eq!(world.enqueue().await.unwrap_err(), CallError::StoreClosed);
     world.faults.no_commit.store(false, Ordering::SeqCst);
     let done = async {
         while let Err(error) = world.succeed(&held).await {
@@ -255,7 +256,7 @@ async fn work_done_while_the_store_was_closed_counts_after_it_reopens() {
 async fn a_failed_sync_is_not_reported_as_success() {
     let world = World::start();
     world.faults.no_sync.store(true, Ordering::SeqCst);
-    assert_eq!(world.enqueue().await.unwrap_err(), CallError::DiskFull);
+    assert_eq!(world.enqueue().await.unwrap_err(), CallError::StoreClosed);
     // Any later call notices that the sync thread has ended.
     assert!(matches!(world.enqueue().await, Err(CallError::StoreClosed | CallError::DiskFull)));
     world.faults.no_sync.store(false, Ordering::SeqCst);
@@ -281,7 +282,7 @@ async fn a_dropped_caller_is_told_that_the_store_has_failed() {
 async fn it_can_be_stopped_while_it_waits_for_space() {
     let world = World::start();
     world.faults.no_commit.store(true, Ordering::SeqCst);
-    assert_eq!(world.enqueue().await.unwrap_err(), CallError::DiskFull);
+    assert_eq!(world.enqueue().await.unwrap_err(), CallError::StoreClosed);
     world.stop().await;
 }
 
