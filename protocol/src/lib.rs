@@ -32,6 +32,7 @@ pub mod object;
 pub mod outcome;
 pub mod page;
 pub mod patch;
+pub mod pattern;
 pub mod pause;
 pub mod payload;
 pub mod plural;

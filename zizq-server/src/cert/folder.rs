@@ -6,8 +6,9 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use protocol::certificate::{Facts, certificates};
+use protocol::certificate::Facts;
 use rustls::pki_types::CertificateDer;
+use zizq_client::read_chain;
 
 /// The name of the authority, and that of the server.
 pub(super) const AUTHORITY: &str = "ca";
@@ -98,13 +99,6 @@ impl Folder {
         let path = self.key_file(name);
         std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
-}
-
-/// Reads the certificates in a file.
-pub(super) fn read_chain(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let shown = path.display();
-    let pem = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
-    certificates(&pem).map_err(|error| anyhow::anyhow!("{shown}: {error}"))
 }
 
 /// Writes a file as a whole, or not at all. Without `force` it must be new.

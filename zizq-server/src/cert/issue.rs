@@ -100,7 +100,7 @@ impl Authority {
         if let Some(why) = facts.untimely(now()?.unix_timestamp()) {
             bail!("the authority in {} is not valid: {why}; make a new one with --force", path.display());
         }
-        let chain = super::folder::read_chain(&path)?;
+        let chain = zizq_client::read_chain(&path)?;
         let der = chain.first().context("it is empty")?;
         let key = KeyPair::from_pem(&folder.key(AUTHORITY)?)
             .with_context(|| format!("cannot use {}", folder.key_file(AUTHORITY).display()))?;

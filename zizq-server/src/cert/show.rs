@@ -17,9 +17,10 @@ use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use zizq_client::{Trust, read_chain};
 
-use super::folder::{AUTHORITY, Folder, read_chain};
-use crate::client::{Trust, connector};
+use super::folder::{AUTHORITY, Folder};
 use crate::clock;
 
 /// How long a server may take to shake hands.
@@ -88,7 +89,8 @@ fn chain_of_server(host: &str, port: u16) -> anyhow::Result<Vec<CertificateDer<'
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let shake = async {
         let stream = TcpStream::connect((host, port)).await?;
-        let stream = connector(Trust::Any)?.connect(ServerName::try_from(host.to_owned())?, stream).await?;
+        let tls = TlsConnector::from(Arc::new(Trust::Any.config()?));
+        let stream = tls.connect(ServerName::try_from(host.to_owned())?, stream).await?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         anyhow::Ok(chain.iter().map(|one| one.clone().into_owned()).collect())
     };

@@ -162,18 +162,9 @@ pub struct Top {
     /// Trust only this certificate, and those that it has signed, for the server: a PEM file
     #[arg(long, env = "ZIZQ_SERVER_CA", value_name = "FILE")]
     pub server_ca: Option<PathBuf>,
-    /// The tab to begin with: overview, queues, jobs, running, dead, workers, crons or budgets
-    #[arg(long)]
-    pub tab: Option<String>,
-    /// Print one frame as text, and end
-    #[arg(long)]
-    pub once: bool,
-    /// Print statistics and queues as a line of JSON each second; with --once, one line
-    #[arg(long)]
-    pub json: bool,
-    /// Use no characters but those of ASCII
-    #[arg(long)]
-    pub ascii: bool,
+    /// How to show it.
+    #[command(flatten)]
+    pub shown: zizq_top::Flags,
 }
 
 /// What to do about access tokens.

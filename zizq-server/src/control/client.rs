@@ -9,9 +9,9 @@ use protocol::error::ErrorBody;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout;
+use zizq_client::Client;
 
 use super::too_long;
-use crate::client::Client;
 
 /// How long the server may take.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use protocol::id::JobId;
+use protocol::pattern::pattern;
 use protocol::payload::cut;
 
 use super::counted::For;
@@ -13,7 +14,6 @@ use crate::caller::Caller;
 use crate::engine::command::jobs::Seen;
 use crate::hash::HashMap;
 use crate::job::filter::Filter;
-use crate::pattern::pattern;
 
 /// The most jobs that are looked at.
 pub(crate) const MAX_NEWEST: u64 = 100_000;

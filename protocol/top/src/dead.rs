@@ -1,5 +1,6 @@
 //! Dead jobs by what they have in common, then the jobs of a group.
 
+use protocol::pattern::pattern;
 use ratatui::style::Stylize;
 use ratatui::text::Line;
 use serde_json::Value;
@@ -15,7 +16,6 @@ use super::look::{DEAD, DONE, dim, none, num_in, told};
 use super::place::Tab;
 use super::table::{Row, Table, number, words};
 use super::text::clean;
-use crate::pattern::pattern;
 
 /// What dead jobs are grouped by, and the title of the column.
 pub(super) const BY: [(&str, &str); 4] =

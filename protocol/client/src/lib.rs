@@ -1,7 +1,6 @@
 //! Calls a server, over its control socket or over the network: the client of the commands that ask a running one.
+#![warn(missing_docs)]
 
-use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
+use protocol::certificate::certificates;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -31,7 +31,7 @@ const MAX_IDLE: usize = 4;
 
 /// Which certificates of a server are trusted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Trust<'a> {
+pub enum Trust<'a> {
     /// Every certificate: for what has no secrets.
     Any,
     /// Those that the machine trusts.
@@ -41,7 +41,7 @@ pub(crate) enum Trust<'a> {
 }
 
 /// A server, and how it is reached.
-pub(crate) struct Client {
+pub struct Client {
     place: Place,
     /// What calls say as their `Host`.
     authority: String,
@@ -60,15 +60,15 @@ enum Place {
 
 impl Client {
     /// The server that listens on this control socket.
-    pub(crate) fn of_socket(path: &Path) -> Self {
+    pub fn of_socket(path: &Path) -> Self {
         Self::new(Place::Socket(path.to_owned()), "localhost".to_owned(), String::new())
     }
 
-    /// The server at this URL. A user name and password in it are sent.
+    /// The server at this URL. A user name and password in it are sent. `tls` is asked only if the URL begins with https.
     ///
     /// # Errors
     /// A sentence about the URL or the certificates.
-    pub(crate) fn of_url(url: &str, trust: Trust<'_>) -> anyhow::Result<Self> {
+    pub fn of_url(url: &str, tls: impl FnOnce() -> anyhow::Result<ClientConfig>) -> anyhow::Result<Self> {
         let uri: Uri = url.parse().context("this is not a URL")?;
         let (Some(authority), Some(host), Some(scheme)) = (uri.authority(), uri.host(), uri.scheme_str())
         else {
@@ -76,7 +76,7 @@ impl Client {
         };
         let tls = match scheme {
             "http" => None,
-            "https" => Some(connector(trust)?),
+            "https" => Some(TlsConnector::from(Arc::new(tls()?))),
             other => bail!("`{other}` is neither http nor https"),
         };
         let port = uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
@@ -88,7 +88,8 @@ impl Client {
         let client = Self::new(place, authority.to_owned(), uri.path().trim_end_matches('/').to_owned());
         let Some(user) = user else { return Ok(client) };
         let user = percent_decode_str(user).collect::<Vec<u8>>();
-        client.with(AUTHORIZATION, &format!("Basic {}", BASE64_STANDARD.encode(user)))
+        let password = HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(user)))?;
+        Ok(client.with(AUTHORIZATION, password))
     }
 
     fn new(place: Place, authority: String, base: String) -> Self {
@@ -96,19 +97,15 @@ impl Client {
     }
 
     /// With this header in every call.
-    ///
-    /// # Errors
-    /// When the value cannot stand in a header.
-    pub(crate) fn with(mut self, name: HeaderName, value: &str) -> anyhow::Result<Self> {
-        let mut value =
-            HeaderValue::from_str(value).with_context(|| format!("this cannot stand in {name}"))?;
+    #[must_use]
+    pub fn with(mut self, name: HeaderName, mut value: HeaderValue) -> Self {
         value.set_sensitive(name == AUTHORIZATION);
         self.headers.push((name, value));
-        Ok(self)
+        self
     }
 
     /// Where the server is, without secrets.
-    pub(crate) fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         match &self.place {
             Place::Socket(path) => path.display().to_string(),
             Place::Network { tls, .. } => {
@@ -119,7 +116,7 @@ impl Client {
     }
 
     /// The options of curl that reach the same server, and the URL before a path.
-    pub(crate) fn curl(&self) -> (String, String) {
+    pub fn curl(&self) -> (String, String) {
         match &self.place {
             Place::Socket(path) => {
                 (format!("--unix-socket '{}' ", path.display()), "http://localhost".to_owned())
@@ -129,7 +126,7 @@ impl Client {
     }
 
     /// Whether a status means that what was asked for was done.
-    pub(crate) const fn is_success(status: u16) -> bool {
+    pub const fn is_success(status: u16) -> bool {
         matches!(status, 200..300)
     }
 
@@ -137,12 +134,7 @@ impl Client {
     ///
     /// # Errors
     /// When the server does not answer.
-    pub(crate) async fn call(
-        &self,
-        method: &Method,
-        path: &str,
-        body: Vec<u8>,
-    ) -> anyhow::Result<(u16, Bytes)> {
+    pub async fn call(&self, method: &Method, path: &str, body: Vec<u8>) -> anyhow::Result<(u16, Bytes)> {
         let (answer, sender) = self.send(method, path, &[(ACCEPT, "application/json")], body.into()).await?;
         let status = answer.status().as_u16();
         let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
@@ -155,7 +147,7 @@ impl Client {
     ///
     /// # Errors
     /// When the server does not answer.
-    pub(crate) async fn open(
+    pub async fn open(
         &self,
         method: &Method,
         path: &str,
@@ -243,39 +235,44 @@ async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static)
     Ok(sender)
 }
 
-/// Connects to servers whose certificates are trusted.
+impl Trust<'_> {
+    /// The TLS configuration of a client.
+    ///
+    /// # Errors
+    /// A sentence about the file of certificates.
+    pub fn config(self) -> anyhow::Result<ClientConfig> {
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let config = config.with_safe_default_protocol_versions()?;
+        let mut roots = RootCertStore::empty();
+        match self {
+            Self::Any => {
+                let any = Arc::new(AnyCertificate(ring::default_provider()));
+                return Ok(config.dangerous().with_custom_certificate_verifier(any).with_no_client_auth());
+            }
+            Self::System => {
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            }
+            Self::File(path) => {
+                let shown = path.display();
+                for certificate in read_chain(path)? {
+                    roots
+                        .add(certificate)
+                        .with_context(|| format!("{shown} has a certificate that cannot be used"))?;
+                }
+            }
+        }
+        Ok(config.with_root_certificates(roots).with_no_client_auth())
+    }
+}
+
+/// Reads the certificates of a PEM file; the first is the owner's.
 ///
 /// # Errors
-/// A sentence about the file of certificates.
-pub(crate) fn connector(trust: Trust<'_>) -> anyhow::Result<TlsConnector> {
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let config = config.with_safe_default_protocol_versions()?;
-    let mut roots = RootCertStore::empty();
-    match trust {
-        Trust::Any => {
-            let any = Arc::new(AnyCertificate(ring::default_provider()));
-            let config = config.dangerous().with_custom_certificate_verifier(any).with_no_client_auth();
-            return Ok(TlsConnector::from(Arc::new(config)));
-        }
-        Trust::System => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-        Trust::File(path) => {
-            use rustls::pki_types::pem::PemObject;
-            let shown = path.display();
-            let file = File::open(path).with_context(|| format!("cannot read {shown}"))?;
-            for certificate in CertificateDer::pem_reader_iter(BufReader::new(file)) {
-                let certificate = certificate.map_err(|e| anyhow::anyhow!("{shown}: {e}"))?;
-                roots
-                    .add(certificate)
-                    .with_context(|| format!("{shown} has a certificate that cannot be used"))?;
-            }
-            if roots.is_empty() {
-                bail!("{shown} has no certificate in PEM");
-            }
-        }
-    }
-    Ok(TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth())))
+/// A sentence about the file.
+pub fn read_chain(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let shown = path.display();
+    let pem = std::fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+    certificates(&pem).map_err(|error| anyhow::anyhow!("{shown}: {error}"))
 }
 
 /// Accepts every certificate: nothing secret is sent, and the answer only says how the server is. A server that is asked

@@ -1,7 +1,9 @@
-//! `zizq-server top`: the server on a terminal. It uses the calls of the API and nothing else.
+//! A server on a terminal: `zizq-server top` and `zizq-worker top`. It uses the calls of the API and nothing else. Each
+//! program says how the server is reached, by flags of its own.
 //!
 //! `app` holds what is known and shown; events change it (`event`), and it says in effects what is to be done: calls
 //! (`work`), or something with the terminal. The views are functions of it, one file each.
+#![warn(missing_docs)]
 
 mod actions;
 mod answers;
@@ -18,6 +20,7 @@ mod edit;
 mod event;
 mod feeds;
 mod filter;
+mod flags;
 mod format;
 mod frame;
 mod help;
@@ -49,24 +52,23 @@ mod work;
 mod workers;
 
 use std::io::IsTerminal;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use http::header::{AUTHORIZATION, HeaderName};
+use http::header::{HeaderName, HeaderValue};
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{MissedTickBehavior, interval};
+use zizq_client::Client;
 
 use self::app::App;
 use self::event::{Effect, Event};
+pub use self::flags::Flags;
 use self::place::Tab;
 use self::terminal::Screen;
 use self::work::Work;
-use crate::client::{Client, Trust};
-use crate::config::{DEFAULT_PORT, Top};
-use crate::{clock, control};
 
 /// How many events may wait for the screen.
 const EVENTS: usize = 1_024;
@@ -75,42 +77,45 @@ const TICK: Duration = Duration::from_millis(250);
 /// The size of a frame where no terminal has one.
 const USUAL: (u16, u16) = (120, 40);
 
-/// Shows a server until it is told to end.
+/// How a program reaches a server: the one at this URL, or without one the one that its flags mean.
+pub type Connect<'a> = &'a dyn Fn(Option<&str>) -> anyhow::Result<Client>;
+
+/// No Zizq server answers.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoAnswer(String);
+
+/// Shows a server until it is told to end. Calls may still be waited for then.
 ///
 /// # Errors
-/// One sentence for people.
-pub fn run(top: &Top) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(show(top));
-    // A call that is still waited for must not hold up the end.
-    runtime.shutdown_background();
-    result
-}
-
-async fn show(top: &Top) -> anyhow::Result<()> {
-    let client = client(top, top.url.as_deref())?;
-    if top.json {
-        return once::json(&client, top.once).await;
+/// One sentence for people; [`NoAnswer`] if no server answers.
+pub async fn run(flags: &Flags, connect: Connect<'_>) -> anyhow::Result<()> {
+    // The audit trail tells who did something by what.
+    let connect: Connect<'_> =
+        &|url| Ok(connect(url)?.with(HeaderName::from_static("zizq-via"), HeaderValue::from_static("top")));
+    let client = connect(None)?;
+    if flags.json {
+        return once::json(&client, flags.once).await;
     }
-    let app = app(top, &client)?;
+    let app = app(flags, &client)?;
     let (events, receiver) = channel(EVENTS);
-    if top.once {
+    if flags.once {
         let size = ratatui::crossterm::terminal::size().ok().filter(|_| std::io::stdout().is_terminal());
         return once::frame(app, Work::new(client, events), receiver, size.unwrap_or(USUAL)).await;
     }
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         bail!("this is no terminal; --once prints one frame as text, --json a line per second");
     }
-    on_terminal(top, app, client, events, receiver).await
+    on_terminal(connect, app, client, events, receiver).await
 }
 
-fn app(top: &Top, client: &Client) -> anyhow::Result<App> {
-    let mut app = App::new(client.shown(), clock::now().wall, TimeZone::system());
+fn app(flags: &Flags, client: &Client) -> anyhow::Result<App> {
+    let mut app = App::new(client.shown(), now(), TimeZone::system());
     app.curl = client.curl();
-    app.ascii = top.ascii;
+    app.ascii = flags.ascii;
     // https://no-color.org
     app.colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    if let Some(name) = &top.tab {
+    if let Some(name) = &flags.tab {
         app.tab = Tab::named(name).with_context(|| {
             let names: Vec<&str> = Tab::ALL.iter().map(|tab| tab.title()).collect();
             format!("--tab: `{name}` is none of {}", names.join(", "))
@@ -119,57 +124,13 @@ fn app(top: &Top, client: &Client) -> anyhow::Result<App> {
     Ok(app)
 }
 
-/// The server that is meant: at its URL, or over its control socket.
-fn client(top: &Top, url: Option<&str>) -> anyhow::Result<Client> {
-    let token = match &top.token_file {
-        Some(path) => Some(first_line(path)?),
-        None => std::env::var("ZIZQ_TOKEN").ok().filter(|token| !token.is_empty()),
-    };
-    let usual = format!("http://127.0.0.1:{DEFAULT_PORT}");
-    let url = url.or_else(|| token.as_ref().map(|_| usual.as_str()));
-    let client = match url {
-        Some(url) => {
-            let trust = top.server_ca.as_deref().map_or(Trust::System, Trust::File);
-            Client::of_url(url, trust).with_context(|| format!("cannot call `{}`", without_password(url)))?
-        }
-        None => {
-            let socket = control::path(top.server.control_socket.as_deref(), &top.server.root_dir);
-            if let Some(why) = control::too_long(&socket) {
-                bail!(why);
-            }
-            if !socket.exists() {
-                bail!(
-                    "there is no control socket {}: is the server running, and is its folder the one that --root-dir or \
-                     ZIZQ_ROOT_DIR names? --url http://HOST:{DEFAULT_PORT} reaches one elsewhere",
-                    socket.display()
-                );
-            }
-            Client::of_socket(&socket)
-        }
-    };
-    // The audit trail tells who did something by what.
-    let client = client.with(HeaderName::from_static("zizq-via"), "top")?;
-    match token {
-        Some(token) => client.with(AUTHORIZATION, &format!("Bearer {token}")),
-        None => Ok(client),
-    }
-}
-
-fn without_password(url: &str) -> String {
-    url.rsplit_once('@').map_or_else(|| url.to_owned(), |(_, at)| format!("***@{at}"))
-}
-
-fn first_line(path: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let line = text.lines().next().unwrap_or_default().trim();
-    if line.is_empty() {
-        bail!("{} has no access token in its first line", path.display());
-    }
-    Ok(line.to_owned())
+/// The wall clock, in milliseconds since 1970.
+fn now() -> u64 {
+    u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default()
 }
 
 async fn on_terminal(
-    top: &Top,
+    connect: Connect<'_>,
     mut app: App,
     client: Client,
     events: Sender<Event>,
@@ -182,12 +143,12 @@ async fn on_terminal(
     let (mut terminate, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
     let mut drawn = None;
     loop {
-        let now = clock::now().wall;
+        let now = now();
         app.tick(now);
         for effect in std::mem::take(&mut app.effects) {
             match effect {
                 Effect::Quit => return Ok(()),
-                effect => perform(effect, top, &mut app, &mut screen, &mut work),
+                effect => perform(effect, connect, &mut app, &mut screen, &mut work),
             }
         }
         // Between events only ages change, by the second, and the sign of what is waited for.
@@ -211,7 +172,7 @@ async fn on_terminal(
     }
 }
 
-fn perform(effect: Effect, top: &Top, app: &mut App, screen: &mut Screen, work: &mut Work) {
+fn perform(effect: Effect, connect: Connect<'_>, app: &mut App, screen: &mut Screen, work: &mut Work) {
     let told = |result: anyhow::Result<()>| result.err().map(|error| Event::Told(format!("{error:#}")));
     let event = match effect {
         Effect::Ask(question) => {
@@ -244,7 +205,7 @@ fn perform(effect: Effect, top: &Top, app: &mut App, screen: &mut Screen, work: 
             Err(error) => told(Err(error)),
         },
         Effect::Page(text) => told(screen.page(&text)),
-        Effect::Connect(url) => match client(top, Some(&url)) {
+        Effect::Connect(url) => match connect(Some(&url)) {
             Ok(client) => {
                 (app.server, app.curl) = (client.shown(), client.curl());
                 work.set_client(client);

@@ -12,12 +12,13 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout_at};
 use unicode_width::UnicodeWidthStr;
 
+use super::NoAnswer;
 use super::app::App;
 use super::event::{Call, Effect, Event, Problem};
 use super::frame;
 use super::stream::Stream;
 use super::work::Work;
-use crate::client::Client;
+use zizq_client::Client;
 
 /// How long everything may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,7 +33,7 @@ pub(super) async fn frame(
     let until = Instant::now() + PATIENCE;
     let mut waited = 0_usize;
     loop {
-        app.tick(crate::clock::now().wall);
+        app.tick(super::now());
         for effect in std::mem::take(&mut app.effects) {
             match effect {
                 Effect::Ask(question) => {
@@ -48,11 +49,11 @@ pub(super) async fn frame(
         }
         let event = match timeout_at(until, events.recv()).await {
             Ok(Some(event)) => event,
-            _ => bail!("the server has not answered in time"),
+            _ => return Err(NoAnswer("the server has not answered in time".to_owned()).into()),
         };
         match &event {
             Event::Answer { .. } => waited = waited.saturating_sub(1),
-            Event::Lost(Problem { says, .. }) => bail!("{}: {says}", app.server),
+            Event::Lost(problem) => return Err(fatal(&app.server, problem)),
             _ => {}
         }
         app.take(event);
@@ -84,14 +85,20 @@ pub(super) fn text(buffer: &Buffer) -> String {
     text
 }
 
+/// Why nothing can be shown.
+fn fatal(server: &str, Problem { status, says }: &Problem) -> anyhow::Error {
+    let says = format!("{server}: {says}");
+    if *status == 0 { NoAnswer(says).into() } else { anyhow::anyhow!(says) }
+}
+
 /// Prints what the live view says, a line per message; only one, if so wanted.
 pub(super) async fn json(client: &Client, once: bool) -> anyhow::Result<()> {
     let path = "/live?topics=totals,queues&order=ready&desc=true&limit=1000";
-    let told = |problem: Problem| anyhow::anyhow!("{}: {}", client.shown(), problem.says);
-    let stream = Stream::open(client, &Call::new(Method::GET, path, None), "").await.map_err(told)?;
+    let fatal = |problem: Problem| fatal(&client.shown(), &problem);
+    let stream = Stream::open(client, &Call::new(Method::GET, path, None), "").await.map_err(fatal)?;
     let Ok(mut stream) = stream else { bail!("{} does not answer as a zizq-server", client.shown()) };
     let mut known = super::live::Live::default();
-    while let Some((_, news, _)) = stream.next().await.map_err(told)? {
+    while let Some((_, news, _)) = stream.next().await.map_err(fatal)? {
         let now = news.get("now").cloned().unwrap_or_default();
         known.take(news, 0);
         let line = serde_json::json!({"now": now, "stats": known.stats(), "queues": known.queues()});

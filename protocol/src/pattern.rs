@@ -9,7 +9,8 @@ const MIN_HEX: usize = 8;
 const MIN_MIXED: usize = 16;
 
 /// A message without what differs from one occurrence to the next: numbers, ids, and quoted text.
-pub(crate) fn pattern(message: &str) -> String {
+#[must_use]
+pub fn pattern(message: &str) -> String {
     let mut out = String::with_capacity(message.len());
     let mut rest = message;
     let mut last = ' ';

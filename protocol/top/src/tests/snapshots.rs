@@ -7,8 +7,8 @@ use ratatui::style::Color;
 
 use super::canned::{busy, closed, empty, id, refusing, viewed};
 use super::{NOW, Screen, Server};
-use crate::top::event::{ChangeNews, Event, LogNews, Problem};
-use crate::top::place::Tab;
+use crate::event::{ChangeNews, Event, LogNews, Problem};
+use crate::place::Tab;
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
 
@@ -19,7 +19,7 @@ fn compare(name: &str, screen: &mut Screen) -> Option<String> {
         let text = screen.text(columns, lines);
         shown.push_str(&format!("==== {columns} x {lines}\n{text}"));
     }
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/top/tests/snapshots");
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/tests/snapshots");
     let path = folder.join(format!("{name}.txt"));
     if std::env::var_os("ZIZQ_WRITE_SNAPSHOTS").is_some() {
         fs::create_dir_all(folder).unwrap();

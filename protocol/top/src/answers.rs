@@ -8,7 +8,7 @@ use super::event::{JobsOf, Problem};
 use super::feeds::Source;
 use super::stream::call;
 use super::wants::path;
-use crate::client::Client;
+use zizq_client::Client;
 
 /// How many groups of cron entries and budgets are looked at.
 const MAX_LOOKED_UP: usize = 50;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::NOW;
-use crate::top::event::Problem;
+use crate::event::Problem;
 
 /// The ids of jobs.
 pub(super) fn id(n: u64) -> String {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::event::{Call, Problem};
-use crate::client::Client;
+use zizq_client::Client;
 
 /// How long an answer may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);

@@ -105,7 +105,7 @@ pub(super) fn clock(at: u64, zone: &TimeZone) -> String {
 
 /// "90s", "1h30m", "2d" -> milliseconds.
 pub(super) fn read_duration(text: &str) -> Option<u64> {
-    unit::duration(text).ok().map(crate::clock::millis)
+    unit::duration(text).ok().and_then(|length| u64::try_from(length.as_millis()).ok())
 }
 
 #[cfg(test)]

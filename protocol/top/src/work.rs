@@ -15,7 +15,7 @@ use super::event::{Call, ChangeNews, Event, JobsOf, LogNews, Problem};
 use super::feeds::Question;
 use super::stream::{PATIENCE, Stream};
 use super::wants::path;
-use crate::client::Client;
+use zizq_client::Client;
 
 /// How long after a loss a stream is opened again.
 const AGAIN: Duration = Duration::from_secs(1);

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::canned::{busy, id, viewed};
 use super::{NOW, Screen};
-use crate::top::event::{Call, ChangeNews, Effect, Event, JobsOf, Problem};
-use crate::top::place::{Tab, View};
+use crate::event::{Call, ChangeNews, Effect, Event, JobsOf, Problem};
+use crate::place::{Tab, View};
 
 /// The calls of the first change among these.
 fn calls(effects: Vec<Effect>) -> (Vec<Call>, bool) {
@@ -196,7 +196,7 @@ fn what_is_frozen_does_not_move() {
     screen.now = NOW + 60_000;
     assert_eq!(screen.settle(), [], "nothing is asked");
     screen.press("<space>");
-    assert!(screen.app.feeds.waiting(crate::top::feeds::Slot::Jobs, screen.now).is_none());
+    assert!(screen.app.feeds.waiting(crate::feeds::Slot::Jobs, screen.now).is_none());
 }
 
 #[test]
