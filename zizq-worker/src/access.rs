@@ -9,6 +9,7 @@ use std::time::Duration;
 use protocol::access::AccessToken;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{ClientBuilder, Url};
+use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 
 use crate::address::{http_url, shown, without_password};
@@ -218,18 +219,31 @@ impl Access {
 
     /// An HTTP client for the server.
     pub(crate) fn builder(&self) -> Result<ClientBuilder, String> {
+        let headers = self.token.iter().map(|token| (AUTHORIZATION, token.clone())).collect();
+        let builder = plain(&self.url, &self.trust(), self.identity())?.default_headers(headers);
+        self.proxy.apply(builder, &self.url).map_err(|e| e.to_string())
+    }
+
+    /// The TLS configuration of another client for the server.
+    pub(crate) fn tls(&self) -> Result<ClientConfig, String> {
+        self.trust().config(self.identity())
+    }
+
+    fn trust(&self) -> Trust {
         let (known, named) = match &self.ca {
             None => (true, Vec::new()),
             Some((_, certificates)) => (false, certificates.clone()),
         };
-        let headers = self.token.iter().map(|token| (AUTHORIZATION, token.clone())).collect();
-        let builder = plain(
-            &self.url,
-            &Trust { known, named, how: "--server-ca FILE" },
-            self.identity.as_ref().map(|shown| &shown.identity),
-        )?;
-        let builder = builder.default_headers(headers);
-        self.proxy.apply(builder, &self.url).map_err(|e| e.to_string())
+        Trust { known, named, how: "--server-ca FILE" }
+    }
+
+    fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref().map(|shown| &shown.identity)
+    }
+
+    /// The access token, as it is sent.
+    pub(crate) const fn token(&self) -> Option<&HeaderValue> {
+        self.token.as_ref()
     }
 
     /// The variables for commands that call the server: without user name, password, access token and client certificate,

@@ -42,7 +42,7 @@ pub(crate) fn via() -> &'static str {
 impl Proxy {
     /// Configures a client for this proxy, and adds it to error messages.
     pub(crate) fn apply(&self, builder: ClientBuilder, server: &Url) -> reqwest::Result<ClientBuilder> {
-        if let Some(via) = self.words(server, |name| std::env::var(name).ok()) {
+        if let Some(via) = self.on_the_way_to(server) {
             VIA.get_or_init(|| format!(" ({via})"));
         }
         Ok(match self {
@@ -51,6 +51,11 @@ impl Proxy {
             Self::None => builder.no_proxy(),
             Self::At(url) => builder.no_proxy().proxy(reqwest::Proxy::all(url.clone())?),
         })
+    }
+
+    /// As [`Self::words`], with the variables of this process.
+    pub(crate) fn on_the_way_to(&self, server: &Url) -> Option<String> {
+        self.words(server, |name| std::env::var(name).ok())
     }
 
     /// The proxy on the way to the server, and the setting that names it.

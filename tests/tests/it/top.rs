@@ -1,4 +1,4 @@
-//! `zizq-server top` in a real terminal, tmux, against a real server.
+//! `zizq-server top` and `zizq-worker top` in a real terminal, tmux, against a real server.
 
 use std::path::PathBuf;
 use std::process::Output;
@@ -81,7 +81,12 @@ impl Terminal {
 
     /// Starts `top`, with a line before it by which one sees what is restored.
     async fn start(&self, args: &str) {
-        let program = binary("zizq-server");
+        self.start_of("zizq-server", args).await;
+    }
+
+    /// Starts `top` of a program.
+    async fn start_of(&self, program: &str, args: &str) {
+        let program = binary(program);
         self.line(&format!("clear; echo be'fore'; {} top {args}; echo ended with $?", program.display()))
             .await;
         self.see_text("1 Overview").await;
@@ -107,7 +112,12 @@ impl Drop for Terminal {
 
 /// Runs `top` without a terminal.
 async fn run(args: &[&str], variables: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(binary("zizq-server"));
+    run_of("zizq-server", args, variables).await
+}
+
+/// Runs `top` of a program without a terminal.
+async fn run_of(program: &str, args: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(binary(program));
     command.arg("top").args(args).envs(variables.iter().copied()).kill_on_drop(true);
     command.stdin(std::process::Stdio::null());
     within("the end of top", command.output()).await.unwrap()
@@ -292,4 +302,72 @@ async fn what_is_wrong_is_told_in_a_sentence() {
     assert!(no_tab.contains("none of Overview, Queues"), "{no_tab}");
     let no_url = complaint(&run(&["--once", "--url", "ftp://me:secret@host"], &[]).await);
     assert!(no_url.contains("neither http nor https") && !no_url.contains("secret"), "{no_url}");
+}
+
+#[tokio::test]
+async fn the_worker_shows_the_same_with_its_own_flags() {
+    let server = Server::with(["--auth", "required"]).await;
+    let url = server.url();
+    let mut command = Command::new(binary("zizq-server"));
+    command.args(["token", "create", "ada", "--role", "operator"]).env("ZIZQ_ROOT_DIR", server.root_dir());
+    let token = within("a token", command.output()).await.unwrap();
+    let token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
+    let folder = TempDir::with_prefix("zizq-test-").unwrap();
+    let (of_token, of_url) = (folder.path().join("token"), folder.path().join("url"));
+    std::fs::write(&of_token, &token).unwrap();
+    std::fs::write(&of_url, &url).unwrap();
+    let (of_token, of_url) = (of_token.to_str().unwrap(), of_url.to_str().unwrap());
+    let in_variables = [("ZIZQ_SERVER", url.as_str()), ("ZIZQ_TOKEN", token.as_str())];
+    for (args, variables) in [
+        (&["--url", &url, "--token-file", of_token][..], &[][..]),
+        (&["--server", &url, "--token-file", of_token], &[]),
+        (&["--server-file", of_url, "--token-file", of_token], &[]),
+        (&[], &in_variables[..]),
+    ] {
+        let frame = run_of("zizq-worker", &[&["--once", "--tab", "crons"], args].concat(), variables).await;
+        let text = printed(&frame);
+        assert!(text.contains("There are no recurring jobs") && text.contains("as operator"), "{text}");
+        let line = run_of("zizq-worker", &[&["--once", "--json"], args].concat(), variables).await;
+        let line: Value = serde_json::from_str(printed(&line)).unwrap();
+        assert_eq!(line["stats"]["totals"]["ready"], 0, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_worker_says_what_is_wrong_as_its_other_commands_do() {
+    let server = Server::with(["--auth", "required"]).await;
+    let url = server.url();
+    let far = "http://queue.example:7890";
+    for (code, args, variables, says) in [
+        (1, &["--once", "--url", &url][..], &[][..], "access token"),
+        (1, &["--once", "--json", "--url", &url], &[], "access token"),
+        (1, &["--once", "--tab", "nonsense", "--url", &url], &[], "none of Overview, Queues"),
+        (1, &["--url", &url], &[], "--once prints one frame"),
+        (2, &["--url", "ftp://me:secret@host"], &[], "`ftp://***@host` does not begin with http://"),
+        (2, &["--url", far], &[("HTTP_PROXY", "http://proxy:1")], "--proxy none bypasses it"),
+        (69, &["--once", "--url", "http://127.0.0.1:1"], &[], "http://127.0.0.1:1: "),
+        (69, &["--once", "--json", "--url", "http://127.0.0.1:1"], &[], "http://127.0.0.1:1: "),
+    ] {
+        let ended = run_of("zizq-worker", args, variables).await;
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.starts_with("error: ") && said.contains(says), "{args:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn the_worker_shows_it_on_a_terminal_and_goes_to_another_server() {
+    let (server, other) = (Server::start().await, Server::start().await);
+    server.client().add("of-the-first").await;
+    other.client().add("of-the-other").await;
+    let terminal = Terminal::open(80, 24).await;
+    terminal.start_of("zizq-worker", &format!("--url {}", server.url())).await;
+    terminal.press(&["2"]).await;
+    terminal.see_text("of-the-first").await;
+    terminal.line(&format!(":url {}", other.url())).await;
+    terminal
+        .see("the other", |screen| screen.contains("of-the-other") && !screen.contains("of-the-first"))
+        .await;
+    terminal.press(&["q"]).await;
+    terminal.see_the_shell(0).await;
 }

@@ -1,4 +1,4 @@
-//! The command line for people: enqueue, status, failed, retry, tail. It uses the public HTTP API only.
+//! The command line for people: enqueue, status, failed, retry, tail, top. It uses the public HTTP API only.
 
 mod enqueue;
 mod failed;
@@ -9,6 +9,7 @@ mod source;
 mod status;
 mod table;
 mod tail;
+mod top;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ pub enum CliCommand {
     Retry(retry::Retry),
     /// Follow a job's output until its attempt ends
     Tail(tail::Tail),
+    /// Show a server on the terminal: its queues, jobs and workers, the output of jobs; and change them
+    Top(top::Top),
 }
 
 /// Why a command failed.
@@ -117,6 +120,7 @@ impl CliCommand {
                 Self::Failed(failed) => failed.run().await,
                 Self::Retry(retry) => retry.run().await,
                 Self::Tail(tail) => tail.run().await,
+                Self::Top(top) => top.run().await,
             }
         })
     }
