@@ -86,7 +86,7 @@ pub(super) fn key(app: &mut App, key: char) -> bool {
         ('p', Some(Subject::Queues(names))) => pause(app, &names),
         ('r' | 'P' | 'D', Some(Subject::Queues(names))) => of_queues(app, key, &names),
         ('r' | 'D', Some(Subject::Group(group))) => of_group(app, key, group),
-        ('R', Some(Subject::Workers(streams))) => drain(app, &streams),
+        ('R' | 'D', Some(Subject::Workers(streams))) => of_workers(app, key, &streams),
         ('p' | 'r' | 'D', Some(Subject::Crons(entries))) => of_crons(app, key, &entries),
         ('D', Some(Subject::Budget(budget))) => of_budget(app, &budget),
         _ => return false,
@@ -208,26 +208,40 @@ fn of_group(app: &mut App, key: char, group: Option<String>) {
     ask(app, "operate", about);
 }
 
-fn drain(app: &mut App, streams: &[String]) {
+/// Drains or disconnects.
+fn of_workers(app: &mut App, key: char, streams: &[String]) {
     let workers = app.feeds.get(Slot::Workers).list("workers");
     let is_meant =
         |worker: &&Value| worker.text("stream").is_some_and(|stream| streams.iter().any(|one| one == stream));
     let held: u64 = workers.iter().filter(is_meant).filter_map(|worker| worker.num("in_flight")).sum();
+    let held = plural(held, "job");
     let n = u64::try_from(streams.len()).unwrap_or_default();
-    let (who, has) = match n {
-        1 => ("1 stream gets".to_owned(), "it has"),
-        n => (format!("{} streams get", count(n)), "they have"),
+    let (who, has, the) = match n {
+        1 => ("1 stream".to_owned(), "it has", "the stream"),
+        n => (format!("{} streams", count(n)), "they have", "the streams"),
     };
-    let says = format!(
-        "{who} no more jobs. What {has} now, {}, goes on; zizq-worker ends when it is done.",
-        plural(held, "job")
-    );
-    let calls = streams
-        .iter()
-        .map(|stream| Call::new(Method::POST, format!("{}/drain", path(&["workers", stream])), None));
-    let calls = calls.collect();
-    let done = format!("{} no more jobs", if n == 1 { "the stream gets" } else { "the streams get" });
-    ask(app, "operate", Ask { verb: "drain", danger: true, done, ..plain(says, calls) });
+    let [gets, ends, is] = if n == 1 { ["gets", "ends", "is"] } else { ["get", "end", "are"] };
+    let (verb, says, done) = match key {
+        'R' => (
+            "drain",
+            format!(
+                "{who} {gets} no more jobs. What {has} now, {held}, goes on; zizq-worker ends when it is done."
+            ),
+            format!("{the} {gets} no more jobs"),
+        ),
+        _ => (
+            "disconnect",
+            format!(
+                "{who} {ends}. What {has} now, {held}, is ready again at once: another worker may run it while this one \
+                 still does. A worker that is alive connects again; R sends it home."
+            ),
+            format!("{the} {is} disconnected"),
+        ),
+    };
+    let call =
+        |stream: &String| Call::new(Method::POST, format!("{}/{verb}", path(&["workers", stream])), None);
+    let calls = streams.iter().map(call).collect();
+    ask(app, "operate", Ask { verb, danger: true, done, ..plain(says, calls) });
 }
 
 fn of_crons(app: &mut App, key: char, ids: &[String]) {

@@ -83,8 +83,14 @@ const DEAD: &[Key] = &[
     ("/", "filter"),
     ("?", "help"),
 ];
-const WORKERS: &[Key] =
-    &[("Enter", "its jobs"), ("R", "drain"), ("o", "order"), ("/", "filter"), ("x *", "mark"), ("?", "help")];
+const WORKERS: &[Key] = &[
+    ("Enter", "its jobs"),
+    ("R", "drain"),
+    ("D", "disconnect"),
+    ("o", "order"),
+    ("/", "filter"),
+    ("?", "help"),
+];
 const CRONS: &[Key] = &[
     ("r", "run now"),
     ("p", "pause/resume"),
@@ -147,7 +153,9 @@ fn own(app: &App) -> &'static [Key] {
             ("r", "retry the group"),
             ("D", "delete the group"),
         ],
-        (None, Tab::Workers) => &[("R", "drain: no more jobs")],
+        (None, Tab::Workers) => {
+            &[("R", "drain: no more jobs"), ("D", "disconnect: its jobs are ready again")]
+        }
         (None, Tab::Crons) => OF_CRONS,
         (None, Tab::Budgets) => &[("e", "edit in $EDITOR"), ("D", "delete")],
         (None, Tab::Overview) => &[("o", "the charts: 10 min, 3 h, 24 h, 7 d, 30 d")],

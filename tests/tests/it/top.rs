@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Output;
 
+use protocol::frame::StreamFormat;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -370,4 +371,25 @@ async fn the_worker_shows_it_on_a_terminal_and_goes_to_another_server() {
         .await;
     terminal.press(&["q"]).await;
     terminal.see_the_shell(0).await;
+}
+
+#[tokio::test]
+async fn a_stream_is_disconnected_and_its_jobs_are_ready_again() {
+    let server = Server::start().await;
+    let client = server.client();
+    let mut stream = client.take(StreamFormat::NdJson, "queue=q").await;
+    client.add("q").await;
+    stream.next_job().await;
+    let terminal = Terminal::open(100, 30).await;
+    terminal.start(&format!("--url {}", server.url())).await;
+    terminal.press(&["6"]).await;
+    terminal.see_text("1 job in flight").await;
+    terminal.press(&["D"]).await;
+    let asked = terminal.see_text("1 stream ends. What it has now, 1 job,").await;
+    assert!(asked.contains("disconnect"), "{asked}");
+    terminal.press(&["Enter"]).await;
+    terminal.see_text("the stream is disconnected").await;
+    assert_eq!(stream.next_message().await, None);
+    terminal.see_text("No worker is connected").await;
+    assert_eq!(client.count("status=ready").await, 1);
 }

@@ -97,12 +97,16 @@ fn queues_crons_and_workers_have_their_keys() {
     assert_eq!(calls(screen.press("Gp")).0, [Call::new(Method::PATCH, "/crons/night/entries/off", body)]);
     assert_eq!(screen.press("6R"), [], "it is asked first");
     assert_eq!(calls(screen.press("y")).0, [Call::new(Method::POST, "/workers/4acdfc07aaaa/drain", None)]);
+    dry(&mut screen, json!(null));
+    assert_eq!(screen.press("6xxD"), [], "and so it is for two");
+    let of = |stream: &str| Call::new(Method::POST, format!("/workers/{stream}/disconnect"), None);
+    assert_eq!(calls(screen.press("y")).0, [of("4acdfc07aaaa"), of("5f37b76fbbbb")]);
 }
 
 #[test]
 fn who_may_only_look_is_told_what_is_missing() {
     let mut screen = Screen::of(viewed);
-    for keys in ["3r", "3D", "3e", "2p", "6R", "7p"] {
+    for keys in ["3r", "3D", "3e", "2p", "6R", "6D", "7p"] {
         let effects = screen.press(keys);
         let is_change = |effect: &Effect| matches!(effect, Effect::Change { .. } | Effect::Edit(_));
         assert!(!effects.iter().any(is_change), "{keys}: {effects:?}");

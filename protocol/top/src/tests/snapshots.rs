@@ -107,6 +107,7 @@ fn screens() -> Vec<(String, Screen)> {
         ("group", with_keys(busy, Tab::Dead, "<enter>")),
         ("log", log()),
         ("dialog", dialog()),
+        ("disconnect", with_keys(busy, Tab::Workers, "D")),
         ("help", with_keys(busy, Tab::Jobs, "?")),
         ("prompt", with_keys(busy, Tab::Jobs, "/status:d<tab> queue:日本")),
         ("marked", with_keys(busy, Tab::Queues, "xx")),
