@@ -9,7 +9,7 @@ use super::data::Look;
 use super::feeds::Slot;
 use super::format::{count, duration, plural};
 use super::look::{FLIGHT, READY, bar, dim, none};
-use super::table::{Row, Table, number, words};
+use super::table::{Row, Table, empty, number, words};
 use super::text::clean;
 
 const BAR: u64 = 12;
@@ -31,16 +31,14 @@ pub(super) fn table(app: &App) -> Table {
     let shown = u64::try_from(rows.len()).unwrap_or_default();
     let filter = clean(&app.list().filter);
     let (options, url) = &app.curl;
-    let empty = match app.feeds.get(Slot::Budgets) {
-        None => Vec::new(),
-        Some(_) if filter.is_empty() => vec![
-            Line::from("There are no budgets. A budget limits how many jobs run at a time, or in a while. This makes one:").bold(),
-            Line::from(format!(
-                "  curl {options}-X PUT --json '{{\"allocation\":20,\"strategy\":{{\"type\":\"time_based\",\"duration_ms\":1000}}}}' {url}/budgets/smtp"
-            )),
-        ],
-        Some(_) => vec![Line::from(format!("No budget has {filter} in its key. Esc shows all."))],
-    };
+    let at_all = vec![
+        Line::from("There are no budgets. A budget limits how many jobs run at a time, or in a while. This makes one:").bold(),
+        Line::from(format!(
+            "  curl {options}-X PUT --json '{{\"allocation\":20,\"strategy\":{{\"type\":\"time_based\",\"duration_ms\":1000}}}}' {url}/budgets/smtp"
+        )),
+    ];
+    let is_known = app.feeds.get(Slot::Budgets).is_some();
+    let empty = empty(app, is_known, at_all, &format!("No budget has {filter} in its key"));
     let columns = vec![
         words("Budget", 40, 0),
         number("Tokens", 0),

@@ -9,7 +9,7 @@ use super::data::Look;
 use super::feeds::Slot;
 use super::format::{ago, plural};
 use super::look::{WARN, dim, none, told};
-use super::table::{Row, Table, number, words};
+use super::table::{Row, Table, empty, number, words};
 use super::text::clean;
 
 /// What separates group and entry in the id of a row; no name has it.
@@ -50,16 +50,14 @@ pub(super) fn table(app: &App) -> Table {
         }
     );
     let (options, url) = &app.curl;
-    let empty = match app.feeds.get(Slot::Crons) {
-        None => Vec::new(),
-        Some(_) if filter.is_empty() => vec![
-            Line::from("There are no recurring jobs. This makes one, for half past two on weekdays:").bold(),
-            Line::from(format!(
-                "  curl {options}-X PUT --json '{{\"entries\":[{{\"name\":\"report\",\"expression\":\"30 2 * * MON-FRI\",\"job\":{{\"queue\":\"reports\",\"type\":\"nightly\",\"payload\":{{}}}}}}]}}' {url}/crons/night"
-            )),
-        ],
-        Some(_) => vec![Line::from(format!("No entry matches {filter}. Esc shows all."))],
-    };
+    let at_all = vec![
+        Line::from("There are no recurring jobs. This makes one, for half past two on weekdays:").bold(),
+        Line::from(format!(
+            "  curl {options}-X PUT --json '{{\"entries\":[{{\"name\":\"report\",\"expression\":\"30 2 * * MON-FRI\",\"job\":{{\"queue\":\"reports\",\"type\":\"nightly\",\"payload\":{{}}}}}}]}}' {url}/crons/night"
+        )),
+    ];
+    let is_known = app.feeds.get(Slot::Crons).is_some();
+    let empty = empty(app, is_known, at_all, &format!("No entry matches {filter}"));
     let columns = vec![
         words("Group", 20, 2),
         words("Entry", 28, 0),

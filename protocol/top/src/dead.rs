@@ -14,7 +14,7 @@ use super::jobs;
 use super::list::List;
 use super::look::{DEAD, DONE, dim, none, num_in, told};
 use super::place::Tab;
-use super::table::{Row, Table, number, words};
+use super::table::{Row, Table, empty, number, words};
 use super::text::clean;
 
 /// What dead jobs are grouped by, and the title of the column.
@@ -53,16 +53,11 @@ pub(super) fn groups(app: &App) -> Table {
     let filter = clean(&app.list().filter);
     let note =
         format!("{of}{} by {title}{}  {filter}", plural(looked, "dead job"), other.unwrap_or_default());
-    let empty = match answer {
-        None => Vec::new(),
-        Some(_) if filter.is_empty() => vec![
-            Line::from("✓ No job is dead.".fg(DONE)),
-            dim(
-                "A job is dead when its last retry has failed, or when its worker says that retries are no use.",
-            ),
-        ],
-        Some(_) => vec![Line::from(format!("No dead job matches {filter}. Esc shows all."))],
-    };
+    let at_all = vec![
+        Line::from("✓ No job is dead.".fg(DONE)),
+        dim("A job is dead when its last retry has failed, or when its worker says that retries are no use."),
+    ];
+    let empty = empty(app, answer.is_some(), at_all, &format!("No dead job matches {filter}"));
     Table { columns, rows, sorted: Some(("Jobs", true)), note: dim(note), empty }
 }
 

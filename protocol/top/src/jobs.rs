@@ -9,7 +9,7 @@ use super::data::Look;
 use super::feeds::Slot;
 use super::format::{ago, count, plural};
 use super::look::{dim, none, num, status, told};
-use super::table::{Row, Table, number, words};
+use super::table::{Row, Table, empty, number, words};
 use super::text::clean;
 use super::wants::PAGE;
 
@@ -27,22 +27,17 @@ pub(super) fn table(app: &App) -> Table {
         let more = if rows.len() >= PAGE + app.list().more { "the newest " } else { "" };
         note.push(Span::raw(format!("  {more}{}", plural(shown, "job"))).dim());
     }
-    let empty = if jobs.is_none() {
-        Vec::new()
-    } else if filter.is_empty() {
-        let (options, url) = &app.curl;
-        vec![
-            Line::from("There are no jobs. This enqueues one:").bold(),
-            Line::from(format!(
-                "  curl {options}--json '{{\"queue\":\"hello\",\"type\":\"greet\",\"payload\":{{\"name\":\"Ada\"}}}}' {url}/jobs"
-            )),
-            dim(
-                "Jobs that have succeeded are kept only as long as their retention says; by default they are gone at once.",
-            ),
-        ]
-    } else {
-        vec![Line::from(format!("No job matches {filter}. Esc shows all jobs, / changes the filter."))]
-    };
+    let (options, url) = &app.curl;
+    let at_all = vec![
+        Line::from("There are no jobs. This enqueues one:").bold(),
+        Line::from(format!(
+            "  curl {options}--json '{{\"queue\":\"hello\",\"type\":\"greet\",\"payload\":{{\"name\":\"Ada\"}}}}' {url}/jobs"
+        )),
+        dim(
+            "Jobs that have succeeded are kept only as long as their retention says; by default they are gone at once.",
+        ),
+    ];
+    let empty = empty(app, jobs.is_some(), at_all, &format!("No job matches {filter}"));
     Table { columns: columns(), rows, sorted: None, note: Line::from(note), empty }
 }
 

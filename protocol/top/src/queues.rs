@@ -9,7 +9,8 @@ use super::data::Look;
 use super::format::{ago, count, plural, rate};
 use super::list::List;
 use super::look::{DEAD, FLIGHT, READY, WARN, bar, dim, none, num, num_in, told};
-use super::table::{Row, Table, number, words};
+use super::table::{self, Row, Table, number, words};
+use super::text::clean;
 use super::wants::PAGE;
 
 /// What the list can be ordered by, with the title of the column. All but the first begin with the largest.
@@ -102,19 +103,14 @@ fn row(row: &Value, largest: u64, now: u64) -> Row {
 }
 
 fn empty(app: &App) -> Vec<Line<'static>> {
-    if !app.list().filter.is_empty() {
-        return vec![Line::from(format!(
-            "No queue has {} in its name. Esc shows all.",
-            super::text::clean(&app.list().filter)
-        ))];
-    }
     let (options, url) = &app.curl;
-    vec![
+    let at_all = vec![
         Line::from("There are no queues yet. A queue exists as soon as it has a job:").bold(),
         Line::from(format!(
             "  curl {options}--json '{{\"queue\":\"hello\",\"type\":\"greet\",\"payload\":{{\"name\":\"Ada\"}}}}' {url}/jobs"
         )),
         Line::from("And this runs it:").bold(),
         Line::from(format!("  zizq-worker --server {url} --run 'hello=cat'")),
-    ]
+    ];
+    table::empty(app, true, at_all, &format!("No queue has {} in its name", clean(&app.list().filter)))
 }

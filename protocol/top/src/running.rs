@@ -9,7 +9,7 @@ use super::data::Look;
 use super::feeds::Slot;
 use super::format::{duration, plural};
 use super::look::{DEAD, FLIGHT, bar, dim, none, num, told};
-use super::table::{Row, Table, number, words};
+use super::table::{Row, Table, empty, number, words};
 use super::text::clean;
 
 /// The columns of a bar of progress.
@@ -33,11 +33,8 @@ pub(super) fn table(app: &App) -> Table {
     let filter = clean(&app.list().filter);
     let at = worker.map(|name| format!(" at {}", clean(name))).unwrap_or_default();
     let note = format!("{}{more}{at}  {filter}", plural(shown, "job"));
-    let empty = match answer {
-        None => Vec::new(),
-        Some(_) if filter.is_empty() => vec![Line::from(format!("No job runs{at} now."))],
-        Some(_) => vec![Line::from(format!("No running job matches {filter}. Esc shows all."))],
-    };
+    let at_all = vec![Line::from(format!("No job runs{at} now."))];
+    let empty = empty(app, answer.is_some(), at_all, &format!("No running job matches {filter}"));
     let columns = vec![
         words("Type", 28, 0),
         words("Queue", 24, 4),

@@ -52,6 +52,21 @@ impl Table {
     }
 }
 
+/// What is said instead of rows: nothing before the server has answered, `at_all` where there is nothing to show, and that
+/// `no_match` where a filter leaves nothing of it.
+pub(super) fn empty(
+    app: &App,
+    is_known: bool,
+    at_all: Vec<Line<'static>>,
+    no_match: &str,
+) -> Vec<Line<'static>> {
+    match is_known {
+        false => Vec::new(),
+        true if app.list().filter.is_empty() => at_all,
+        true => vec![Line::from(format!("{no_match}. Esc shows all."))],
+    }
+}
+
 /// The space between columns.
 const GAP: usize = 2;
 /// The space for marks, at the left.

@@ -10,7 +10,7 @@ use super::feeds::Slot;
 use super::format::{ago, count, plural};
 use super::list::List;
 use super::look::{WARN, dim, none, num_in, told};
-use super::table::{Row, Table, number, words};
+use super::table::{Row, Table, empty, number, words};
 use super::text::clean;
 
 /// What the list can be ordered by, and the title of the column.
@@ -30,15 +30,11 @@ pub(super) fn table(app: &App) -> Table {
     let filter = clean(&app.list().filter);
     let more = if answer.text("/pages/next").is_some() { " shown" } else { "" };
     let note = format!("{}{more}, {} in flight  {filter}", plural(shown, "stream"), plural(held, "job"));
-    let empty = match answer {
-        None => Vec::new(),
-        Some(_) if filter.is_empty() => vec![
-            Line::from("No worker is connected. This runs the jobs of the queue `hello` with a command:")
-                .bold(),
-            Line::from(format!("  zizq-worker --server {} --run 'hello=cat'", app.curl.1)),
-        ],
-        Some(_) => vec![Line::from(format!("No worker has {filter} in its name. Esc shows all."))],
-    };
+    let at_all = vec![
+        Line::from("No worker is connected. This runs the jobs of the queue `hello` with a command:").bold(),
+        Line::from(format!("  zizq-worker --server {} --run 'hello=cat'", app.curl.1)),
+    ];
+    let empty = empty(app, answer.is_some(), at_all, &format!("No worker has {filter} in its name"));
     let columns = vec![
         words("Worker", 36, 0),
         words("Stream", 12, 3),
