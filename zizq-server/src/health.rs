@@ -31,7 +31,7 @@ pub fn ask(health: &Health) -> anyhow::Result<Readiness> {
         Some(socket) => Client::of_socket(&socket),
         None => {
             let url = health.url.clone().unwrap_or_else(usual_url);
-            Client::of_url(&url, || Trust::Any.config()).with_context(|| format!("cannot ask {url}"))?
+            Client::of_url(&url, || Trust::Any.config(None)).with_context(|| format!("cannot ask {url}"))?
         }
     };
     let shown = client.shown();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use http::header::{AUTHORIZATION, HeaderValue};
-use zizq_client::{Client, Trust};
+use zizq_client::{Client, Shown, Trust};
 
 use crate::config::{DEFAULT_PORT, Top};
 use crate::control;
@@ -32,7 +32,9 @@ fn client(top: &Top, url: Option<&str>) -> anyhow::Result<Client> {
     let client = match url {
         Some(url) => {
             let trust = top.server_ca.as_deref().map_or(Trust::System, Trust::File);
-            Client::of_url(url, || trust.config())
+            let shown = top.client_cert.as_deref().zip(top.client_key.as_deref());
+            let shown = shown.map(|(cert, key)| Shown { cert, key });
+            Client::of_url(url, || trust.config(shown))
                 .with_context(|| format!("cannot call `{}`", without_password(url)))?
         }
         None => {

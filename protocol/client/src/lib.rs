@@ -1,6 +1,8 @@
 //! Calls a server, over its control socket or over the network: the client of the commands that ask a running one.
 #![warn(missing_docs)]
 
+use std::error::Error;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,11 +17,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
-use protocol::certificate::certificates;
+use protocol::certificate::{certificates, private_key};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
@@ -166,6 +168,16 @@ impl Client {
         headers: &[(HeaderName, &str)],
         body: Bytes,
     ) -> anyhow::Result<(Response<Incoming>, Sender)> {
+        self.try_to_send(method, path, headers, body).await.map_err(explained)
+    }
+
+    async fn try_to_send(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+        body: Bytes,
+    ) -> anyhow::Result<(Response<Incoming>, Sender)> {
         let request = || {
             let mut request = Request::builder()
                 .method(method)
@@ -229,39 +241,66 @@ impl Client {
     }
 }
 
+/// Says what the server wants, where an error names only an alert of TLS.
+fn explained(error: anyhow::Error) -> anyhow::Error {
+    let is_asked_for = |cause: &(dyn Error + 'static)| {
+        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let alert = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        matches!(alert, Some(rustls::Error::AlertReceived(AlertDescription::CertificateRequired)))
+    };
+    if error.chain().any(is_asked_for) { error.context("the server asks for a certificate") } else { error }
+}
+
 async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> anyhow::Result<Sender> {
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     Ok(sender)
 }
 
+/// What a server is shown that asks for it: the PEM files of a certificate and of its private key.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// The certificate, and those between it and its authority.
+    pub cert: &'a Path,
+    /// The private key.
+    pub key: &'a Path,
+}
+
 impl Trust<'_> {
     /// The TLS configuration of a client.
     ///
     /// # Errors
-    /// A sentence about the file of certificates.
-    pub fn config(self) -> anyhow::Result<ClientConfig> {
+    /// A sentence about the file that cannot be used.
+    pub fn config(self, shown: Option<Shown<'_>>) -> anyhow::Result<ClientConfig> {
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let config = config.with_safe_default_protocol_versions()?;
-        let mut roots = RootCertStore::empty();
-        match self {
+        let config = match self {
             Self::Any => {
                 let any = Arc::new(AnyCertificate(ring::default_provider()));
-                return Ok(config.dangerous().with_custom_certificate_verifier(any).with_no_client_auth());
+                config.dangerous().with_custom_certificate_verifier(any)
             }
             Self::System => {
+                let mut roots = RootCertStore::empty();
                 roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                config.with_root_certificates(roots)
             }
             Self::File(path) => {
-                let shown = path.display();
+                let mut roots = RootCertStore::empty();
                 for certificate in read_chain(path)? {
-                    roots
-                        .add(certificate)
-                        .with_context(|| format!("{shown} has a certificate that cannot be used"))?;
+                    roots.add(certificate).with_context(|| {
+                        format!("{} has a certificate that cannot be used", path.display())
+                    })?;
                 }
+                config.with_root_certificates(roots)
             }
-        }
-        Ok(config.with_root_certificates(roots).with_no_client_auth())
+        };
+        let Some(Shown { cert, key }) = shown else { return Ok(config.with_no_client_auth()) };
+        let (certs, keys) = (cert.display(), key.display());
+        let pem = std::fs::read(key).with_context(|| format!("cannot read {keys}"))?;
+        let key = private_key(&pem).map_err(|error| anyhow::anyhow!("{keys}: {error}"))?;
+        config
+            .with_client_auth_cert(read_chain(cert)?, key)
+            .with_context(|| format!("{keys} cannot be used as the private key of {certs}"))
     }
 }
 

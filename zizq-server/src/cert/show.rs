@@ -89,7 +89,7 @@ fn chain_of_server(host: &str, port: u16) -> anyhow::Result<Vec<CertificateDer<'
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let shake = async {
         let stream = TcpStream::connect((host, port)).await?;
-        let tls = TlsConnector::from(Arc::new(Trust::Any.config()?));
+        let tls = TlsConnector::from(Arc::new(Trust::Any.config(None)?));
         let stream = tls.connect(ServerName::try_from(host.to_owned())?, stream).await?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         anyhow::Ok(chain.iter().map(|one| one.clone().into_owned()).collect())

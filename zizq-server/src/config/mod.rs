@@ -162,6 +162,12 @@ pub struct Top {
     /// Trust only this certificate, and those that it has signed, for the server: a PEM file
     #[arg(long, env = "ZIZQ_SERVER_CA", value_name = "FILE")]
     pub server_ca: Option<PathBuf>,
+    /// Show the server this certificate, a PEM file: it may know callers by that instead of an access token
+    #[arg(long, env = "ZIZQ_CLIENT_CERT", value_name = "FILE", requires = "client_key")]
+    pub client_cert: Option<PathBuf>,
+    /// The private key of --client-cert, a PEM file
+    #[arg(long, env = "ZIZQ_CLIENT_KEY", value_name = "FILE", requires = "client_cert")]
+    pub client_key: Option<PathBuf>,
     /// How to show it.
     #[command(flatten)]
     pub shown: zizq_top::Flags,

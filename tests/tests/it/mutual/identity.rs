@@ -278,3 +278,36 @@ async fn a_change_of_who_somebody_is_ends_what_strangers_have_open() {
     let ended = tokio::time::timeout(Duration::from_secs(30), take.wait()).await;
     assert!(ended.is_ok(), "the stream of a stranger goes on");
 }
+
+#[tokio::test]
+async fn the_terminal_shows_its_certificate() {
+    let authority = Authority::new(&["ada", "eve"]).await;
+    let server = Secure::asking(&authority, &["--tls-client-role", "none"]).await;
+    server.known("ada", &["--role", "operator"]).await;
+    let url = server.url("");
+    let top = async |program: &str, args: &[&str]| {
+        let mut command = Command::new(binary(program));
+        command.args(["top", "--once", "--url", &url, "--server-ca", &authority.path("ca.pem")]).args(args);
+        let output = ended(command).await;
+        (output.status.success(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let [ada, eve, of_ada, of_eve] =
+        ["ada.pem", "eve.pem", "ada-key.pem", "eve-key.pem"].map(|file| authority.path(file));
+    for program in ["zizq-server", "zizq-worker"] {
+        let shown = ["--client-cert", &ada, "--client-key", &of_ada];
+        let (is_well, frame) = top(program, &shown).await;
+        assert!(is_well && frame.contains("as operator"), "{program}: {frame}");
+        let (is_well, line) = top(program, &[&shown[..], &["--json"]].concat()).await;
+        assert!(is_well && line.contains("\"totals\""), "{program}: {line}");
+        for (shown, says) in [
+            (&["--client-cert", &eve, "--client-key", &of_eve][..], "CN=eve"),
+            (&["--client-cert", &ada, "--client-key", &of_eve], "eve-key.pem"),
+            (&["--client-cert", &ada, "--client-key", &ada], "there is no private key in it"),
+            (&["--client-cert", &ada], "client"),
+            (&[], "the server asks for a certificate"),
+        ] {
+            let (is_well, said) = top(program, shown).await;
+            assert!(!is_well && said.contains(says), "{program} {shown:?}: {said}");
+        }
+    }
+}
