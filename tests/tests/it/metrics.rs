@@ -1,6 +1,6 @@
 //! `GET /metrics`: names, values and both formats.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 
 use serde_json::json;
@@ -81,6 +81,27 @@ async fn metrics_count_what_happens_in_each_queue() {
     }
     client.get("/metrics").header("accept", "application/json").await.expect_refusal(406, "accept");
     client.get("/metrics?queue=q").header("accept", "text/plain").await.expect_refusal(400, "queue");
+}
+
+#[tokio::test]
+async fn those_that_are_named_come_alone() {
+    let server = Server::start().await;
+    let client = server.client();
+    client.add("q").await;
+    let named = "/metrics?name=jobs_enqueued_total,disk_full,queue_oldest_ready_seconds,nothing";
+    for accept in ["text/plain", OPEN_METRICS] {
+        let answer = client.get(named).header("accept", accept).await;
+        let text = String::from_utf8(answer.body.to_vec()).unwrap();
+        let shown = samples(&text);
+        let names: BTreeSet<&str> = shown.keys().map(|name| name.split('{').next().unwrap()).collect();
+        let expected = ["zizq_disk_full", "zizq_jobs_enqueued_total", "zizq_queue_oldest_ready_seconds"];
+        assert!(names.iter().eq(&expected), "{text}");
+        assert_eq!(shown["zizq_jobs_enqueued_total{queue=\"q\",outcome=\"created\"}"], 1.0);
+    }
+    assert_eq!(samples(&scrape(&client, "text/plain").await).len(), {
+        let answer = client.get("/metrics?name=").header("accept", "text/plain").await;
+        samples(std::str::from_utf8(&answer.body).unwrap()).len()
+    });
 }
 
 #[tokio::test]

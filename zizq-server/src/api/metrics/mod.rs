@@ -36,10 +36,12 @@ use crate::meter::Timing;
 use crate::run::handle::CallError;
 use crate::run::meters as threads;
 use crate::store::disk::Usage;
-use page::{Page, float, seconds};
+use page::{Page, Wanted, float, seconds};
 
 /// The label of all queues without series of their own.
 const OTHERS: &str = "__other__";
+/// The metric that takes a look at the store.
+const OLDEST: &str = "zizq_queue_oldest_ready_seconds";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shape {
@@ -53,20 +55,21 @@ const OFFERS: [(&str, Shape); 2] =
 pub(crate) async fn show(app: &App, request: &Request) -> Answer {
     let shape = negotiate(request.accepted.as_deref(), &OFFERS, Shape::Text);
     let shape = shape.ok_or_else(|| not_acceptable(request, &OFFERS.map(|(media_type, _)| media_type)))?;
-    request.no_query()?;
-    let metrics = gather(app).await?;
-    let (media_type, written) = match shape {
-        Shape::OpenMetrics => {
-            ("application/openmetrics-text; version=1.0.0; charset=utf-8", write(metrics, shape))
-        }
-        Shape::Text => ("text/plain; version=0.0.4; charset=utf-8", write(metrics, shape)),
+    let mut query = request.query()?;
+    let wanted = Wanted(query.list("name")?);
+    query.finish()?;
+    let metrics = gather(app, wanted).await?;
+    let media_type = match shape {
+        Shape::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        Shape::Text => "text/plain; version=0.0.4; charset=utf-8",
     };
+    let written = write(metrics, shape);
     let body =
         written.map_err(|error| Refusal::unavailable(format!("the metrics cannot be written: {error}")))?;
     Ok(reply::document(media_type, body.into_bytes()))
 }
 
-async fn gather(app: &App) -> Result<Metrics, Refusal> {
+async fn gather(app: &App, wanted: Wanted) -> Result<Metrics, Refusal> {
     let waiting = app.engine.waiting();
     let levels = match app.engine.ask(GetLevels).await {
         // While the store is closed, what was known before is shown, or nobody would see why.
@@ -79,8 +82,10 @@ async fn gather(app: &App) -> Result<Metrics, Refusal> {
     let sample = app.board.sample();
     let ready = sample.queues.iter().filter(|row| row.state.counts.of(Status::Ready) > 0);
     let oldest = match &levels {
-        Some(_) => oldest(app, ready.map(|row| row.state.name.clone()).collect()).await?,
-        None => HashMap::default(),
+        Some(_) if wanted.has(OLDEST) => {
+            oldest(app, ready.map(|row| row.state.name.clone()).collect()).await?
+        }
+        _ => HashMap::default(),
     };
     let mut jq = app.reader.jq_runs().get();
     jq.iter_mut().zip(app.batcher.jq_runs().get()).for_each(|((_, runs), (_, folds))| *runs += folds);
@@ -104,6 +109,7 @@ async fn gather(app: &App) -> Result<Metrics, Refusal> {
         lost_spans: app.spans.lost(),
         by_queue: app.metrics.metrics_queue_histograms,
         now: clock::now().wall,
+        wanted,
     })
 }
 
@@ -148,11 +154,12 @@ struct Metrics {
     by_queue: bool,
     /// In milliseconds since the Unix epoch.
     now: u64,
+    wanted: Wanted,
 }
 
 impl Collector for Metrics {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        self.write(&mut Page(encoder))
+        self.write(&mut Page { encoder, wanted: self.wanted.clone() })
     }
 }
 
@@ -163,8 +170,9 @@ fn write_process(page: &mut Page<'_>) -> fmt::Result {
     }
     let cpu = rustix::time::clock_gettime(ClockId::ProcessCPUTime);
     let used = Duration::try_from(cpu).unwrap_or_default().as_secs_f64();
-    let mut metric = page.metric("process_cpu_seconds", "CPU time of the process", MetricType::Counter)?;
-    metric.encode_counter::<NoLabelSet, _, u64>(&used, None)?;
+    page.metric("process_cpu_seconds", "CPU time of the process", MetricType::Counter, |mut metric| {
+        metric.encode_counter::<NoLabelSet, _, u64>(&used, None)
+    })?;
     match std::fs::read_dir("/proc/self/fd") {
         Ok(files) => page.gauge("process_open_fds", "Open files and sockets", float(files.count() as u64)),
         Err(_) => Ok(()),
@@ -311,11 +319,7 @@ impl Metrics {
         let age = |name: &QueueName| self.oldest.get(name).map_or(0, |at| self.now.saturating_sub(*at));
         let label = |name| vec![("queue", QueueName::as_str(name))];
         let oldest = rows.iter().map(|row| (label(&row.state.name), seconds(age(&row.state.name))));
-        page.gauges(
-            "zizq_queue_oldest_ready_seconds",
-            "The age of the oldest ready job; 0 without any",
-            oldest,
-        )?;
+        page.gauges(OLDEST, "The age of the oldest ready job; 0 without any", oldest)?;
         let workers = rows.iter().map(|row| (label(&row.state.name), float(row.state.workers)));
         page.gauges("zizq_queue_workers", "Connected streams that take from the queue", workers)?;
         let paused = rows.iter().map(|row| (label(&row.state.name), f64::from(u8::from(row.state.paused))));

@@ -15,17 +15,38 @@ const BUCKETS: [u64; 14] =
 
 type Labels<'a> = [(&'static str, &'a str)];
 
+/// The metrics that were asked for by their names; without names all of them.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted(pub Option<Vec<String>>);
+
+impl Wanted {
+    /// Names are as readers see them, so those of counters end in `_total`, but without `zizq_`: what begins so in a URL is
+    /// taken for an access token, and refused.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let name = name.strip_prefix("zizq_").unwrap_or(name);
+        let is = |wanted: &String| wanted == name || wanted.strip_suffix("_total") == Some(name);
+        self.0.as_ref().is_none_or(|names| names.iter().any(is))
+    }
+}
+
 /// Writes metrics, each with its lines.
-pub(super) struct Page<'a>(pub DescriptorEncoder<'a>);
+pub(super) struct Page<'a> {
+    pub encoder: DescriptorEncoder<'a>,
+    pub wanted: Wanted,
+}
 
 impl Page<'_> {
-    pub(super) fn metric<'m>(
-        &'m mut self,
-        name: &'m str,
+    pub(super) fn metric(
+        &mut self,
+        name: &str,
         help: &str,
         kind: MetricType,
-    ) -> Result<MetricEncoder<'m>, fmt::Error> {
-        self.0.encode_descriptor(name, help, None, kind)
+        write: impl FnOnce(MetricEncoder<'_>) -> fmt::Result,
+    ) -> fmt::Result {
+        if !self.wanted.has(name) {
+            return Ok(());
+        }
+        write(self.encoder.encode_descriptor(name, help, None, kind)?)
     }
 
     pub(super) fn gauges<'l>(
@@ -34,15 +55,16 @@ impl Page<'_> {
         help: &str,
         lines: impl IntoIterator<Item = (Vec<(&'static str, &'l str)>, f64)>,
     ) -> fmt::Result {
-        let mut metric = self.metric(name, help, MetricType::Gauge)?;
-        lines.into_iter().try_for_each(|(labels, value)| {
-            let labels: &Labels<'l> = &labels;
-            metric.encode_family(&labels)?.encode_gauge(&value)
+        self.metric(name, help, MetricType::Gauge, |mut metric| {
+            lines.into_iter().try_for_each(|(labels, value)| {
+                let labels: &Labels<'l> = &labels;
+                metric.encode_family(&labels)?.encode_gauge(&value)
+            })
         })
     }
 
     pub(super) fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
-        self.metric(name, help, MetricType::Gauge)?.encode_gauge(&value)
+        self.metric(name, help, MetricType::Gauge, |mut metric| metric.encode_gauge(&value))
     }
 
     /// The encoders add `_total` to the name.
@@ -52,17 +74,20 @@ impl Page<'_> {
         help: &str,
         lines: impl IntoIterator<Item = (Vec<(&'static str, &'l str)>, u64)>,
     ) -> fmt::Result {
-        let mut metric = self.metric(name, help, MetricType::Counter)?;
-        lines.into_iter().try_for_each(|(labels, value)| {
-            let labels: &Labels<'l> = &labels;
-            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)
+        self.metric(name, help, MetricType::Counter, |mut metric| {
+            lines.into_iter().try_for_each(|(labels, value)| {
+                let labels: &Labels<'l> = &labels;
+                metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)
+            })
         })
     }
 
     /// A histogram of times in milliseconds.
     pub(super) fn histogram(&mut self, name: &str, help: &str, times: &Histogram) -> fmt::Result {
-        let mut metric = self.metric(name, help, MetricType::Histogram)?;
-        metric.encode_histogram::<NoLabelSet>(seconds(times.sum()), times.count(), &buckets_of(times), None)
+        self.metric(name, help, MetricType::Histogram, |mut metric| {
+            let (sum, count) = (seconds(times.sum()), times.count());
+            metric.encode_histogram::<NoLabelSet>(sum, count, &buckets_of(times), None)
+        })
     }
 
     /// Histograms of times in milliseconds.
@@ -72,12 +97,13 @@ impl Page<'_> {
         help: &str,
         lines: impl IntoIterator<Item = (&'l str, Histogram)>,
     ) -> fmt::Result {
-        let mut metric = self.metric(name, help, MetricType::Histogram)?;
-        lines.into_iter().try_for_each(|(queue, times)| {
-            let labels = [("queue", queue)];
-            let (sum, count) = (seconds(times.sum()), times.count());
-            let mut metric = metric.encode_family(&labels)?;
-            metric.encode_histogram::<NoLabelSet>(sum, count, &buckets_of(&times), None)
+        self.metric(name, help, MetricType::Histogram, |mut metric| {
+            lines.into_iter().try_for_each(|(queue, times)| {
+                let labels = [("queue", queue)];
+                let (sum, count) = (seconds(times.sum()), times.count());
+                let mut metric = metric.encode_family(&labels)?;
+                metric.encode_histogram::<NoLabelSet>(sum, count, &buckets_of(&times), None)
+            })
         })
     }
 
@@ -88,13 +114,19 @@ impl Page<'_> {
         help: &str,
         lines: impl IntoIterator<Item = (Vec<(&'static str, &'l str)>, Timed)>,
     ) -> fmt::Result {
-        let mut metric = self.metric(name, help, MetricType::Histogram)?;
-        lines.into_iter().try_for_each(|(labels, timed)| {
-            let limits = LIMITS.map(|micros| float(micros) / 1e6).into_iter().chain([f64::INFINITY]);
-            let buckets: Vec<(f64, u64)> = limits.zip(timed.buckets).collect();
-            let labels: &Labels<'l> = &labels;
-            let sum = float(timed.micros) / 1e6;
-            metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, timed.count(), &buckets, None)
+        self.metric(name, help, MetricType::Histogram, |mut metric| {
+            lines.into_iter().try_for_each(|(labels, timed)| {
+                let limits = LIMITS.map(|micros| float(micros) / 1e6).into_iter().chain([f64::INFINITY]);
+                let buckets: Vec<(f64, u64)> = limits.zip(timed.buckets).collect();
+                let labels: &Labels<'l> = &labels;
+                let sum = float(timed.micros) / 1e6;
+                metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
+                    sum,
+                    timed.count(),
+                    &buckets,
+                    None,
+                )
+            })
         })
     }
 
@@ -105,11 +137,17 @@ impl Page<'_> {
         help: &str,
         lines: impl IntoIterator<Item = (&'l str, Sum)>,
     ) -> fmt::Result {
-        let mut metric = self.metric(name, help, MetricType::Histogram)?;
-        lines.into_iter().try_for_each(|(queue, Sum { count, ms })| {
-            let buckets = [(f64::INFINITY, count)];
-            let labels = [("queue", queue)];
-            metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(seconds(ms), count, &buckets, None)
+        self.metric(name, help, MetricType::Histogram, |mut metric| {
+            lines.into_iter().try_for_each(|(queue, Sum { count, ms })| {
+                let buckets = [(f64::INFINITY, count)];
+                let labels = [("queue", queue)];
+                metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
+                    seconds(ms),
+                    count,
+                    &buckets,
+                    None,
+                )
+            })
         })
     }
 }

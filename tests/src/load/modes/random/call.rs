@@ -56,6 +56,7 @@ enum Query {
     History,
     Live,
     Attempt,
+    Names,
 }
 
 type Route = (&'static str, &'static str, u32, Query, About);
@@ -74,7 +75,7 @@ const ROUTES: [Route; 85] = {
         ("GET", "/stats", 5, Q::None, Nothing),
         ("GET", "/stats/history", 5, Q::History, Nothing),
         ("GET", "/live", 1, Q::Live, Nothing),
-        ("GET", "/metrics", 2, Q::None, Nothing),
+        ("GET", "/metrics", 2, Q::Names, Nothing),
         ("GET", "/queues", 5, Q::Queues, Nothing),
         ("PATCH", "/queues", 1, Q::Prefix, Paused),
         ("GET", "/queues/{queue}", 10, Q::None, Nothing),
@@ -327,6 +328,7 @@ fn write_query(rng: &mut Rng, query: Query, id: &str, path: &mut String) {
         Query::Attempt => some(rng, &["attempt"], 1),
     }
     if once_in(rng, 100) {
+        Query::Names => some(rng, &["name"], 1),
         names.push(one_of(rng, &["unknown", "", "queue[]", "limit", "wait_ms"]));
     }
     for (at, name) in names.into_iter().enumerate() {
