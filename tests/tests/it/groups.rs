@@ -22,8 +22,15 @@ async fn dead(client: &Client, queue: &str, kind: &str, error: Option<(&str, Opt
     id(&job).to_owned()
 }
 
+/// Groups, without the times of their errors.
 async fn groups(client: &Client, query: &str) -> Value {
-    client.get(&format!("/jobs/groups?{query}")).await.expect(200)
+    let mut groups = client.get(&format!("/jobs/groups?{query}")).await.expect(200);
+    for group in groups["groups"].as_array_mut().unwrap() {
+        let group = group.as_object_mut().unwrap();
+        let times = ["first_error_at", "last_error_at"].map(|name| group.remove(name));
+        assert!(times[0].is_some() == times[1].is_some(), "{times:?}");
+    }
+    groups
 }
 
 #[tokio::test]
@@ -123,4 +130,20 @@ async fn a_sample_is_the_beginning_of_a_long_message() {
     dead(&client, "q", "t", Some((&message, None))).await;
     let shown = groups(&client, "by=message").await;
     assert_eq!(shown["groups"][0]["sample"], "ä".repeat(100));
+}
+
+#[tokio::test]
+async fn a_group_says_since_when_and_until_when_jobs_failed() {
+    let server = Server::start().await;
+    let client = server.client();
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        let job = dead(&client, "q", "t", Some(("no", None))).await;
+        times.push(client.job(&job).await["last_error"]["at"].clone());
+    }
+    dead(&client, "other", "t2", None).await;
+    let shown = client.get("/jobs/groups?by=type").await.expect(200);
+    let [failed, fine] = [0, 1].map(|n| &shown["groups"][n]);
+    assert_eq!((&failed["first_error_at"], &failed["last_error_at"]), (&times[0], &times[2]), "{shown}");
+    assert_eq!(fine.get("first_error_at"), None, "{shown}");
 }

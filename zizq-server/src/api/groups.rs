@@ -27,8 +27,13 @@ pub(crate) async fn groups(app: &App, request: &Request) -> Answer {
 fn shown(Groups { groups, other, looked_at, exact }: Groups) -> Value {
     let groups = groups.into_iter().map(|group| {
         let mut shown = json!({"key": group.key, "count": group.count, "newest_id": group.newest});
-        if let (Some(sample), Some(members)) = (group.sample, shown.as_object_mut()) {
-            members.insert("sample".to_owned(), json!(sample));
+        if let Some(members) = shown.as_object_mut() {
+            members.extend(group.sample.map(|sample| ("sample".to_owned(), json!(sample))));
+            let times = group.errors.into_iter();
+            members.extend(times.flat_map(|(first, last)| {
+                [("first_error_at", first), ("last_error_at", last)]
+                    .map(|(name, at)| (name.to_owned(), json!(at)))
+            }));
         }
         shown
     });

@@ -76,6 +76,8 @@ pub(crate) struct Group {
     pub newest: JobId,
     /// The beginning of the newest error's message.
     pub sample: Option<String>,
+    /// When the last errors of these jobs happened: the first of them, and the last.
+    pub errors: Option<(u64, u64)>,
 }
 
 /// The largest groups.
@@ -135,14 +137,18 @@ impl Tally {
     fn add(&mut self, by: By, seen: &Seen) {
         self.looked_at += 1;
         let key = by.key(seen);
+        let at = seen.job.last_error.as_ref().map(|error| (error.at, error.at));
         if let Some(group) = self.groups.get_mut(&key) {
             group.count += 1;
+            let both = group.errors.into_iter().chain(at);
+            group.errors = both.reduce(|(first, last), (at, _)| (first.min(at), last.max(at)));
         } else if self.groups.len() == MAX_KEYS {
             self.other += 1;
         } else {
             let message =
                 seen.job.last_error.as_ref().map(|error| cut(&error.message, SAMPLE_BYTES).to_owned());
-            let group = Group { key: key.clone(), count: 1, newest: seen.job.id, sample: message };
+            let group =
+                Group { key: key.clone(), count: 1, newest: seen.job.id, sample: message, errors: at };
             self.groups.insert(key, group);
         }
     }
