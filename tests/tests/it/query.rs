@@ -271,3 +271,35 @@ async fn a_list_shows_jobs_in_every_status() {
     }
     assert!(jobs.iter().all(|job| job.get("lease").is_none()), "a token is for its holder only");
 }
+
+#[tokio::test]
+async fn a_list_with_little_time_ends_early_and_can_be_continued() {
+    let server = Server::with(["--enqueue-commit-mode", "buffered"]).await;
+    let client = server.client();
+    let hay = |n: u64| json!({"queue": "q", "type": "hay", "payload": n});
+    client.enqueue_all((0..3_000).map(hay)).await;
+    let needle = client.enqueue(&json!({"queue": "q", "type": "needle", "payload": "x"})).await;
+    client.enqueue_all((0..3_000).map(hay)).await;
+    for (filters, order) in
+        [("type=needle", "asc"), ("type=needle&queue=q", "desc"), ("filter=.%20==%20%22x%22", "asc")]
+    {
+        let mut link = format!("/jobs?{filters}&order={order}&within_ms=1");
+        let (mut found, mut slices) = (Vec::new(), 0);
+        loop {
+            let (jobs, pages) = page(&client, &link).await;
+            found.extend(jobs.iter().map(|job| id(job).to_owned()));
+            let Some(next) = pages["next"].as_str() else { break };
+            assert!(next.contains("&within_ms=1") && next != link, "{next}");
+            link = next.to_owned();
+            slices += 1;
+        }
+        assert_eq!(found, [id(&needle)], "{filters}");
+        assert!(slices > 0, "{filters} took no longer than a millisecond");
+    }
+    // With enough time nothing is different.
+    let (jobs, pages) = page(&client, "/jobs?type=needle&within_ms=60000").await;
+    assert_eq!((jobs.len(), &pages["next"]), (1, &Value::Null));
+    for bad in ["0", "60001", "1s"] {
+        client.get(&format!("/jobs?within_ms={bad}")).await.expect_refusal(400, "within_ms");
+    }
+}

@@ -24,9 +24,9 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let (mut errors, cut) = found.ok_or_else(|| no_job(id))?;
     let more = cut || errors.len() > limit;
     errors.truncate(limit);
-    let ends = errors.first().zip(errors.last());
-    let ends = ends.map(|(first, last)| (first.0.to_string(), last.0.to_string()));
-    let pages = page.links(&format!("/jobs/{id}/errors"), ends, more, "");
+    let first = errors.first().map(|(attempt, _)| attempt.to_string());
+    let next = errors.last().filter(|_| more).map(|(attempt, _)| attempt.to_string());
+    let pages = page.links(&format!("/jobs/{id}/errors"), first, next, "");
     let is_hidden = hides(app, request).await?;
     let errors: Vec<ErrorRecord> =
         errors.into_iter().map(|(attempt, error)| shown(attempt, error, is_hidden)).collect();

@@ -16,6 +16,9 @@ use crate::http::reply::{self, Answer, Refusal, Success};
 use crate::http::request::Request;
 use crate::reader::{JobList, Shown};
 
+/// The longest time that may be set for a list.
+const MAX_WITHIN_MS: u64 = 60_000;
+
 pub(crate) async fn job(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let time = wait::read(&mut query)?;
@@ -57,15 +60,16 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let page = Page::read(&mut query)?;
     let filter = filters::read(&mut query)?;
     let contents = contents::read(&mut query)?;
+    let within = query.number("within_ms", 1, MAX_WITHIN_MS)?;
     query.finish()?;
-    let params = filter.params() + &contents::params(contents);
+    let time = within.map_or_else(String::new, |ms| format!("&within_ms={ms}"));
+    let params = filter.params() + &contents::params(contents) + &time;
     let filter = filter.within(app, request).await?;
     let from = page.from.as_deref().and_then(|text| position::among_jobs(text, page.descending));
-    let list = JobList { filter, from, descending: page.descending, limit: page.limit, contents };
-    let (jobs, more) = app.reader.list(request.caller(), list, || request.page()).await?;
-    let ends = jobs.first().zip(jobs.last());
-    let ends = ends.map(|(first, last)| (first.seen.job.id.to_string(), last.seen.job.id.to_string()));
-    let pages = page.links("/jobs", ends, more, &params);
+    let list = JobList { filter, from, descending: page.descending, limit: page.limit, within, contents };
+    let (jobs, next) = app.reader.list(request.caller(), list, || request.page()).await?;
+    let first = jobs.first().map(|shown| shown.seen.job.id.to_string());
+    let pages = page.links("/jobs", first, next.map(|id| id.to_string()), &params);
     let holders = holders(app, &jobs).await?;
     let size: usize = jobs.iter().map(|shown| 512 + shown.seen.job.payload.bytes().len()).sum();
     let payloads = request.scope_of(Verb::Payload);

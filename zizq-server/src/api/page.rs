@@ -30,12 +30,12 @@ impl Page {
         Ok(Self { from, descending, limit: usize::try_from(limit).unwrap_or(usize::MAX) })
     }
 
-    /// Builds the links of a page whose first and last elements are at `ends`.
+    /// Builds the links of a page that begins with the element at `first`; the list goes on after the position `next`.
     pub(super) fn links(
         &self,
         path: &str,
-        ends: Option<(String, String)>,
-        more: bool,
+        first: Option<String>,
+        next: Option<String>,
         filters: &str,
     ) -> Pages {
         let link = |from: Option<&str>, descending: bool| {
@@ -47,10 +47,9 @@ impl Page {
             link.push_str(&format!("order={order}&limit={}{filters}", self.limit));
             link
         };
-        let (first, last) = ends.unzip();
         Pages {
             this: link(self.from.as_deref(), self.descending),
-            next: last.filter(|_| more).map(|last| link(Some(&last), self.descending)),
+            next: next.map(|next| link(Some(&next), self.descending)),
             prev: first.filter(|_| self.from.is_some()).map(|first| link(Some(&first), !self.descending)),
         }
     }

@@ -140,7 +140,7 @@ impl Look {
         let size = if sieve.is_some() { CHUNK } else { about.clamp(1, CHUNK) };
         loop {
             let chunk = self.chunk(&mut jobs, filter, &mut names, size)?;
-            let ended = chunk.len() < size;
+            let ended = chunk.len() < size || self.progress.left_at().is_some();
             let mut found = self.overlay(chunk)?;
             found.retain(|seen| filter.accepts(&seen.job, &seen.queue, seen.status));
             if let Some(sieve) = &mut sieve {
@@ -158,7 +158,7 @@ impl Look {
         }
     }
 
-    /// Up to `size` of the next jobs that may match the filter; fewer at the end.
+    /// Up to `size` of the next jobs that may match the filter; fewer at the end, and when the time for the scan is over.
     fn chunk(
         &self,
         jobs: &mut Jobs<'_>,
@@ -170,7 +170,11 @@ impl Look {
         let mut chunk = Vec::with_capacity(size);
         for n in 1_u64.. {
             let Some(found) = jobs.next().transpose()? else { break };
-            self.progress.look();
+            let id = match &found {
+                Found::Held(seen) => seen.job.id,
+                Found::Stored(job) => job.id,
+            };
+            let goes_on = self.progress.look(id);
             if n.is_multiple_of(1024) {
                 self.progress.check()?;
             }
@@ -183,7 +187,7 @@ impl Look {
                 }
             };
             chunk.extend(seen.filter(|seen| filter.accepts_all_but_status(&seen.job, &seen.queue)));
-            if chunk.len() == size {
+            if chunk.len() == size || !goes_on {
                 break;
             }
         }

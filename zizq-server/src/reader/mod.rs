@@ -83,6 +83,8 @@ pub(crate) struct JobList {
     pub descending: bool,
     /// The most jobs.
     pub limit: usize,
+    /// The most time, in milliseconds: then the list ends with what was found.
+    pub within: Option<u64>,
     pub contents: Contents,
 }
 
@@ -201,8 +203,8 @@ impl Reader {
         Ok(start)
     }
 
-    /// A page of jobs after `from`, of about `most` bytes, and whether there are more. `most` is called when the page
-    /// is about to be read.
+    /// A page of jobs after `from`, of about `most` bytes, and after which job the list goes on, if there may be more.
+    /// `most` is called when the page is about to be read.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -211,12 +213,12 @@ impl Reader {
         caller: Caller,
         list: JobList,
         most: impl FnOnce() -> usize,
-    ) -> Result<(Vec<Shown>, bool), ReadError> {
-        let JobList { filter, from, descending, limit, contents } = list;
+    ) -> Result<(Vec<Shown>, Option<JobId>), ReadError> {
+        let JobList { filter, from, descending, limit, within, contents } = list;
         let turn = self.turn(caller, &filter, &self.scans, false).await?;
         let most = most();
         let start = self.start(&filter, from, descending).await?;
-        self.blocking(For::List, &Arc::default(), move |look| {
+        self.blocking(For::List, &Arc::new(Progress::within(within)), move |look| {
             let (mut page, mut bytes) = (Vec::new(), 0);
             look.select(&filter, turn, start, limit + 1, |seen| {
                 let seen = if contents.needs_payload() { look.whole(seen)? } else { Some(seen) };
@@ -228,10 +230,12 @@ impl Reader {
                 Ok(page.len() <= limit && (bytes <= most || page.len() == 1))
             })?;
             let more = page.len() > limit || (page.len() > 1 && bytes > most);
-            if more {
-                page.pop();
+            if !more {
+                return Ok((page, look.progress.left_at()));
             }
-            Ok((page, more))
+            page.pop();
+            let last = page.last().map(|shown: &Shown| shown.seen.job.id);
+            Ok((page, last))
         })
         .await
     }

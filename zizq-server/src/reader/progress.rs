@@ -1,11 +1,13 @@
 //! How far a scan has come, and whether it is to go on.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use protocol::id::JobId;
 use serde::Serialize;
 
 use super::ReadError;
+use crate::clock;
 
 /// Shared between a scan and those who wait for it.
 #[derive(Debug, Default)]
@@ -14,6 +16,10 @@ pub(crate) struct Progress {
     looked_at: AtomicU64,
     matched: AtomicU64,
     changed: AtomicU64,
+    /// When the scan is to end with what it has found, by the monotonic clock.
+    until: Option<u64>,
+    /// The last job that it looked at, if it ended so.
+    left_at: OnceLock<JobId>,
 }
 
 /// Numbers of jobs.
@@ -25,6 +31,11 @@ pub(crate) struct Figures {
 }
 
 impl Progress {
+    /// For a scan that ends with what it has found within so many milliseconds.
+    pub(super) fn within(ms: Option<u64>) -> Self {
+        Self { until: ms.map(|ms| clock::now().up.saturating_add(ms)), ..Self::default() }
+    }
+
     pub(crate) fn figures(&self) -> Figures {
         let of = |n: &AtomicU64| n.load(Ordering::Relaxed);
         Figures { looked_at: of(&self.looked_at), matched: of(&self.matched), changed: of(&self.changed) }
@@ -50,8 +61,19 @@ impl Progress {
         if self.is_stopped() { Err(ReadError::Stopped) } else { Ok(()) }
     }
 
-    pub(super) fn look(&self) {
+    /// Counts a job that was looked at, and says whether the scan goes on after it.
+    pub(super) fn look(&self, id: JobId) -> bool {
         self.looked_at.fetch_add(1, Ordering::Relaxed);
+        let goes_on = self.until.is_none_or(|until| clock::now().up < until);
+        if !goes_on {
+            self.left_at.get_or_init(|| id);
+        }
+        goes_on
+    }
+
+    /// Where a scan whose time was over ended.
+    pub(super) fn left_at(&self) -> Option<JobId> {
+        self.left_at.get().copied()
     }
 
     pub(super) fn find(&self, jobs: u64) {

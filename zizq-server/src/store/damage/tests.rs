@@ -397,7 +397,7 @@ async fn damaged_records_do_not_stop_reads() {
         crate::jq::Limits { time: std::time::Duration::from_secs(2), memory: 1 << 28 },
     );
     let (filter, contents) = (Filter::default(), Contents::Full);
-    let list = JobList { filter, from: None, descending: false, limit: 100, contents };
+    let list = JobList { filter, from: None, descending: false, limit: 100, within: None, contents };
     let (jobs, _) = reader.list(crate::caller::Caller::Server, list, || usize::MAX).await.unwrap();
     let ready = in_area(&all, Area::Ready).len() + in_area(&all, Area::Drawing).len();
     assert_eq!(jobs.len(), ready - 1 + in_area(&all, Area::Scheduled).len() + 1);

@@ -296,7 +296,9 @@ fn write_query(rng: &mut Rng, query: Query, id: &str, path: &mut String) {
                 some(rng, &["filter"], 1);
             }
             match query {
-                Query::List => some(rng, &["from", "order", "limit", "payload", "preview_bytes"], 2),
+                Query::List => {
+                    some(rng, &["from", "order", "limit", "within_ms", "payload", "preview_bytes"], 2)
+                }
                 Query::Count => some(rng, &["at_most"], 1),
                 Query::Groups => some(rng, &["by", "by", "by", "newest"], 2),
                 Query::Changes => some(rng, &["dry_run", "limit"], 1),
@@ -326,9 +328,9 @@ fn write_query(rng: &mut Rng, query: Query, id: &str, path: &mut String) {
         Query::History => some(rng, &["range", "queue", "series"], 2),
         Query::Live => some(rng, &["topics", "jobs", "prefix", "order", "limit"], 3),
         Query::Attempt => some(rng, &["attempt"], 1),
+        Query::Names => some(rng, &["name"], 1),
     }
     if once_in(rng, 100) {
-        Query::Names => some(rng, &["name"], 1),
         names.push(one_of(rng, &["unknown", "", "queue[]", "limit", "wait_ms"]));
     }
     for (at, name) in names.into_iter().enumerate() {
