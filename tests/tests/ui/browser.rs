@@ -12,6 +12,8 @@ use chromiumoxide::cdp::browser_protocol::input::{
 use chromiumoxide::cdp::browser_protocol::log::EventEntryAdded;
 use chromiumoxide::cdp::browser_protocol::page::SetBypassCspParams;
 use chromiumoxide::cdp::js_protocol::runtime::EventExceptionThrown;
+use chromiumoxide::layout::Point;
+use chromiumoxide::page::ScreenshotParams;
 use chromiumoxide::{BrowserConfig, Page, keys};
 use futures_util::StreamExt;
 use serde_json::Value;
@@ -174,6 +176,23 @@ impl Tab {
         }
     }
 
+    /// Moves the pointer over the first element with this selector, or away from everything.
+    pub(crate) async fn hover(&self, selector: Option<&str>) {
+        let place = match selector {
+            Some(selector) => {
+                let selector = Value::from(selector);
+                let of = format!(
+                    "const {{ x, y, width, height }} = document.querySelector({selector}).getBoundingClientRect();
+                    return [x + width / 2, y + height / 2]"
+                );
+                self.eval(&of).await
+            }
+            None => serde_json::json!([1, 1]),
+        };
+        let [x, y] = [0, 1].map(|at| place[at].as_f64().unwrap());
+        self.page.move_mouse(Point { x, y }).await.unwrap();
+    }
+
     /// Goes to the first row of the table by its key, which counts once the table has been drawn.
     pub(crate) async fn first_row(&self) {
         until("a row with the focus", async || {
@@ -232,6 +251,18 @@ impl Tab {
     pub(crate) async fn theme(&self, theme: &str) {
         let feature = MediaFeature { name: "prefers-color-scheme".to_owned(), value: theme.to_owned() };
         self.page.emulate_media_features(vec![feature]).await.unwrap();
+    }
+
+    /// Keeps a picture of the window, if `ZIZQ_PICTURES` names a folder for them.
+    pub(crate) async fn picture(&self, name: &str) {
+        let Some(folder) = env::var_os("ZIZQ_PICTURES").map(PathBuf::from) else { return };
+        let name: String = name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
+            .take(100)
+            .collect();
+        let params = ScreenshotParams::builder().build();
+        self.page.save_screenshot(params, folder.join(format!("{name}.png"))).await.unwrap();
     }
 
     /// Whether the page is wider than the window.

@@ -8,6 +8,7 @@ mod browser;
 mod keyboard;
 mod login;
 mod modules;
+mod operator;
 mod proxies;
 mod screens;
 mod seed;

@@ -34,7 +34,8 @@ export const path = (...segments) => segments.map(encodeURIComponent).join('/')
 
 /**
  * @param {string} method @param {string} path @param {Query} [query] @param {any} [body] text is sent as it is
- * @param {{signal?: AbortSignal, accept?: string, headers?: Record<string, string>}} [options]
+ * @param {{signal?: AbortSignal, accept?: string, headers?: Record<string, string>, keepalive?: boolean}} [options] `keepalive`: also when the
+ *   page goes away meanwhile
  */
 export async function request(method, path, query, body, options = {}) {
   // The audit trail says that it was this page.
@@ -43,7 +44,7 @@ export async function request(method, path, query, body, options = {}) {
   if (content !== undefined) headers['content-type'] = 'application/json'
   let answer
   try {
-    answer = await fetch(url(path, query), { method, headers, body: content, signal: options.signal, cache: 'no-store' })
+    answer = await fetch(url(path, query), { method, headers, body: content, signal: options.signal, keepalive: options.keepalive, cache: 'no-store' })
   } catch (error) {
     if (error.name === 'AbortError') throw error
     throw new Refused(0, 'unreachable', 'The server does not answer.')
@@ -58,6 +59,9 @@ export async function request(method, path, query, body, options = {}) {
 
 /** GET. @param {string} path @param {Query} [query] @param {AbortSignal} [signal] */
 export const get = async (path, query, signal) => (await request('GET', path, query, undefined, { signal })).json()
+
+/** Where a list goes on: `from` of the link to another page. @param {string | null | undefined} link */
+export const fromOf = link => (link ? new URLSearchParams(link.split('?')[1]).get('from') : null)
 
 /** Any other call; its answer, if it has one. */
 export async function send(method, path, query, body, options) {
@@ -142,6 +146,27 @@ me.then(known => {
   const denied = [...changes, 'admin'].filter(verb => !verbs.has(verb) || (known.read_only && changes.includes(verb)))
   document.documentElement.dataset.deny = denied.join(' ')
 })
+
+/** Whether this person sees all queues, and with them what is about the server as a whole. */
+export const seesAll = async () => { const known = await me; return !known || known.grants.includes('read') }
+
+/** @typedef {{name: string, labels: Record<string, string>, value: number}} Sample */
+
+const LINE = /^(\w+)(?:\{(.*)\})? (\S+)$/
+const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g
+const plain = text => text.replace(/\\(.)/g, (_, escaped) => (escaped === 'n' ? '\n' : escaped))
+
+/** The samples of a text for Prometheus. @param {string} text @returns {Sample[]} */
+export const samples = text => text.split('\n').map(line => line.match(LINE)).filter(Boolean).map(([, name, labels = '', value]) => ({
+  name, labels: Object.fromEntries([...labels.matchAll(LABEL)].map(([, label, is]) => [label, plain(is)])), value: Number(value),
+}))
+
+/** The samples of these metrics, which no other call tells; none for those who see some queues only. @param {string[]} names @param {AbortSignal} signal */
+export async function metrics(names, signal) {
+  if (!await seesAll()) return []
+  const query = { name: names.map(name => name.replace('zizq_', '')).join(',') }
+  return samples(await (await request('GET', 'metrics', query, undefined, { signal, accept: 'text/plain' })).text())
+}
 
 /** Whether this is offered. @param {'enqueue' | 'operate' | 'configure' | 'admin'} verb */
 export const may = verb => !(document.documentElement.dataset.deny ?? '').split(' ').includes(verb)

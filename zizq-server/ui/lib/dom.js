@@ -1,6 +1,9 @@
 // What we use of Preact, and hooks of our own. Text becomes text nodes; nothing here writes HTML.
 import { useEffect, useRef, useState } from '../vendor/htm-preact-3.1.1.js'
 
+/** Whether numbers stand still, as the reader wishes: then nothing is asked for again by itself. */
+export const still = { on: false }
+
 export {
   html, render, useState, useEffect, useLayoutEffect, useRef, useMemo, useErrorBoundary,
 } from '../vendor/htm-preact-3.1.1.js'
@@ -23,7 +26,7 @@ export function useData(load, inputs, every) {
     set(old => ({ ...old, loading: true, data: old.key === key ? old.data : undefined, error: old.key === key ? old.error : null, key }))
     const ask = async () => {
       try {
-        if (timer && document.hidden) return
+        if (timer && (document.hidden || still.on)) return
         const data = await newest.current(abort.signal)
         if (!abort.signal.aborted) set({ data, error: null, loading: false, key })
       } catch (error) {
@@ -43,11 +46,18 @@ export function useTitle(text) {
   useEffect(() => { document.title = `${text} · Zizq` }, [text])
 }
 
-/** The value as it was when it froze. @template T @param {T} value @param {boolean} frozen @returns {T} */
-export function useFrozen(value, frozen) {
-  const kept = useRef(value)
-  if (!frozen) kept.current = value
-  return kept.current
+/**
+ * The rows, in the order in which they were while it is kept; those that are new come last. Another address is another list.
+ * @template T @param {T[]} rows @param {(row: T) => string} id @param {boolean} kept @returns {T[]}
+ */
+export function useOrder(rows, id, kept) {
+  const before = useRef({ list: '', places: new Map() })
+  const list = location.pathname + location.search
+  const { places } = before.current
+  const place = row => places.get(id(row)) ?? places.size
+  const shown = kept && before.current.list === list ? [...rows].sort((a, b) => place(a) - place(b)) : rows
+  before.current = { list, places: new Map(shown.map((row, at) => [id(row), at])) }
+  return shown
 }
 
 /** The present time, each second: only for ages. */

@@ -2,7 +2,7 @@
 import { useEffect, useRef } from './dom.js'
 import { settings } from './format.js'
 
-/** @typedef {{keys: string, does: string, run: (event: KeyboardEvent) => void}} Binding */
+/** @typedef {{keys: string, does: string, run: (event: KeyboardEvent) => any}} Binding what returns false leaves the key to others */
 
 /** The bindings in use, the newest last. @type {{bindings: Binding[]}[]} */
 const layers = []
@@ -22,13 +22,10 @@ function pressed(event) {
   const whole = prefix && now < prefixEnds ? `${prefix} ${key}` : key
   prefix = ''
   const all = layers.flatMap(layer => layer.bindings).reverse()
-  const found = all.find(one => one.keys.split('|').includes(whole)) ?? all.find(one => one.keys.split('|').includes(key))
-  if (found) {
-    event.preventDefault()
-    found.run(event)
-  } else if (all.some(one => one.keys.startsWith(key + ' '))) {
-    ;[prefix, prefixEnds] = [key, now + 1_500]
-  }
+  const bound = name => all.filter(one => one.keys.split('|').includes(name))
+  const found = whole !== key && bound(whole).length ? bound(whole) : bound(key)
+  if (found.some(one => one.run(event) !== false)) event.preventDefault()
+  else if (!found.length && all.some(one => one.keys.startsWith(key + ' '))) [prefix, prefixEnds] = [key, now + 1_500]
 }
 
 export const listen = () => document.addEventListener('keydown', pressed)

@@ -1,6 +1,6 @@
 // What changes by itself: one stream for the whole page, at most one message a second, none while nobody looks.
 import { events } from './api.js'
-import { useEffect, useRef, useState } from './dom.js'
+import { still, useEffect, useRef, useState } from './dom.js'
 
 /** A hidden page stays connected for so long: browsers allow six connections to a server over HTTP/1.1. */
 const HIDDEN_MS = 10_000
@@ -18,7 +18,6 @@ const heard = new Set()
 const wanted = new Map()
 let wants = /** @type {Wants} */ ({})
 let running = /** @type {AbortController | null} */ (null)
-let stopped = false
 let failures = 0
 let hide = 0
 let wake = () => {}
@@ -29,7 +28,7 @@ function tell(changes) {
 }
 
 function take(message) {
-  const changes = { at: message.now ?? Date.now(), status: /** @type {const} */ (stopped ? 'stopped' : 'live'), error: null }
+  const changes = { at: message.now ?? Date.now(), status: /** @type {const} */ (still.on ? 'stopped' : 'live'), error: null }
   failures = 0
   if (message.totals) changes.stats = message.totals
   if (message.queues) {
@@ -44,7 +43,7 @@ function take(message) {
   }
   tell(changes)
   // A view that is opened while the numbers are stopped gets its first ones.
-  if (stopped) running?.abort()
+  if (still.on) running?.abort()
 }
 
 function follow(signal) {
@@ -83,8 +82,8 @@ export function put(rows) {
 export const refresh = () => wake()
 
 export function toggle() {
-  stopped = !stopped
-  if (stopped) {
+  still.on = !still.on
+  if (still.on) {
     running?.abort()
     tell({ status: 'stopped' })
   } else run()
@@ -93,7 +92,7 @@ export function toggle() {
 document.addEventListener('visibilitychange', () => {
   clearTimeout(hide)
   if (document.hidden) hide = setTimeout(() => running?.abort(), HIDDEN_MS)
-  else if (!stopped && (!running || running.signal.aborted)) run()
+  else if (!still.on && (!running || running.signal.aborted)) run()
 })
 
 let due = false

@@ -1,7 +1,7 @@
 // What is around every view: the menu, the state of the connection, themes, dialogs and toasts.
-import { allowed } from '../lib/actions.js'
+import { allowed, changed } from '../lib/actions.js'
 import { isLetOut, onUnauthorized } from '../lib/api.js'
-import { html, useEffect, useNow, useState } from '../lib/dom.js'
+import { html, useEffect, useNow, useRef, useState } from '../lib/dom.js'
 import { age, change, clock, nextTheme, onChange, settings } from '../lib/format.js'
 import { useKeys } from '../lib/keys.js'
 import { refresh, toggle, useLive } from '../lib/live.js'
@@ -75,6 +75,12 @@ export function Frame({ route, children }) {
     onUnauthorized.add(login)
     return () => onUnauthorized.delete(login)
   }, [])
+  // What was looked at once may have changed while nobody heard of it.
+  const was = useRef(live.status)
+  useEffect(() => {
+    if (was.current === 'offline' && live.status === 'live') changed()
+    was.current = live.status
+  }, [live.status])
   const help = () => openFrom(() => import('./help.js'), 'Help')
   const palette = () => openFrom(() => import('./palette.js'), 'Palette')
   useKeys([

@@ -10,6 +10,9 @@ export function open(component, props = {}) {
   showDialog(current)
 }
 
+/** Whether a dialog is open. */
+export const isOpen = () => current !== null
+
 export const close = () => { current = null; showDialog(null) }
 
 /** Opens what is in a module that is loaded for it. */

@@ -1,5 +1,5 @@
 // All queues: found, sorted and paged by the server.
-import { html, useFrozen, useState, useTitle } from '../lib/dom.js'
+import { html, useState, useTitle } from '../lib/dom.js'
 import { count, plural, rate } from '../lib/format.js'
 import { useLive } from '../lib/live.js'
 import { href, update } from '../lib/route.js'
@@ -13,6 +13,11 @@ const PAGE = 100
 const FILTERS = [['', 'All'], ['ready', 'Ready'], ['in_flight', 'In flight'], ['scheduled', 'Scheduled'], ['dead', 'Dead'],
   ['paused', 'Paused']]
 
+/** So many jobs of a status, which are one click away. */
+const Jobs = ({ row, status }) => (row.counts[status] ? html`<a class="num" href=${href(['jobs'], { queue: row.name, status })}>
+  ${count(row.counts[status])}</a>` : html`<${Num} n=${0} />`)
+const jobs = (status, title, more = {}) => ({ id: status, title, num: true, sort: status, cell: row => html`<${Jobs} row=${row} status=${status} />`, ...more })
+
 /** The columns of a list of queues; the Overview has them, too. */
 export const columns = now => [
   { id: 'name', title: 'Queue', sort: 'name', wide: true,
@@ -20,17 +25,19 @@ export const columns = now => [
   { id: 'state', title: 'State', cell: row => (row.paused
     ? html`<span class="status paused"><${Icon} name="paused" />paused</span>`
     : row.counts.ready && !row.workers ? html`<span class="status warn"><${Icon} name="warning" />no worker</span>` : '') },
-  { id: 'ready', title: 'Ready', num: true, sort: 'ready', cell: row => html`<${Num} n=${row.counts.ready} />` },
+  jobs('ready', 'Ready'),
   { id: 'oldest', title: 'Oldest', num: true, sort: 'oldest', hint: 'How long the oldest ready job has waited',
     cell: row => (row.counts.ready ? html`<${Ago} at=${row.oldest_ready_at} now=${now} />` : html`<span class="zero">–</span>`) },
-  { id: 'in_flight', title: 'In flight', num: true, sort: 'in_flight', cell: row => html`<${Num} n=${row.counts.in_flight} />` },
+  jobs('in_flight', 'In flight'),
   { id: 'workers', title: 'Workers', num: true, cell: row => html`<${Num} n=${row.workers} />` },
-  { id: 'scheduled', title: 'Scheduled', num: true, cell: row => html`<${Num} n=${row.counts.scheduled} />` },
-  { id: 'dead', title: 'Dead', num: true, sort: 'dead', cell: row => html`<span class=${row.counts.dead ? 'dead-text' : ''}>
-    <${Num} n=${row.counts.dead} /></span>` },
+  jobs('scheduled', 'Scheduled', { sort: undefined }),
+  jobs('dead', 'Dead', { cell: row => html`<span class=${row.counts.dead ? 'dead-text' : ''}><${Jobs} row=${row} status="dead" /></span>` }),
   { id: 'rate', title: 'Done/s', num: true, sort: 'rate', hint: 'Completed jobs per second in the last minute',
     cell: row => html`<span class="num ${row.rates?.completed['1m'] ? '' : 'zero'}">${rate(row.rates?.completed['1m'])}</span>` },
 ]
+
+/** Only where there is room. */
+const COMPLETED = jobs('completed', 'Completed', { sort: undefined, hint: 'Completed jobs that are kept, as their retention says' })
 
 const sum = (rows, of) => rows.reduce((all, row) => all + of(row), 0)
 
@@ -38,16 +45,12 @@ export default function Queues({ route }) {
   useTitle('Queues')
   const param = name => route.query.get(name) ?? ''
   const [q, only, order, desc] = [param('q'), param('only'), param('order') || 'name', param('desc') === 'true']
-  const [limit, setLimit] = useState(PAGE)
+  const limit = Math.min(1_000, Math.max(1, Number(param('limit')) || PAGE))
   const list = { contains: q, status: only === 'paused' ? '' : only, paused: only === 'paused' ? 'true' : '', order, desc: desc || '', limit }
   const live = useLive({ queues: list })
   const hours = useHours(list, 'completed', live.order)
-  const [hovered, setHovered] = useState(false)
   const [selected, setSelected] = useState(new Set())
-  const frozen = useFrozen({ order: live.order, query: route.query.toString() + limit }, (hovered || selected.size > 0)
-    && live.order !== null)
-  const names = frozen.query === route.query.toString() + limit ? frozen.order : live.order
-  const rows = (names ?? []).map(name => live.rows.get(name)).filter(Boolean)
+  const rows = (live.order ?? []).map(name => live.rows.get(name)).filter(Boolean)
   const chosen = rows.filter(row => selected.has(row.name))
   const of = row => (chosen.length ? chosen : row ? [row] : [])
   useKeys([{ keys: '/', does: 'search', run: () => document.getElementById('search').focus() }])
@@ -62,7 +65,7 @@ export default function Queues({ route }) {
     <div class="tools">
       <label class="search"><${Icon} name="search" />
         <input id="search" type="search" placeholder="Part of a name" aria-label="Search queues" value=${q}
-        onInput=${event => { update({ q: event.target.value }); setLimit(PAGE) }} /></label>
+        onInput=${event => update({ q: event.target.value, limit: '' })} /></label>
       <${Choice} label="Which queues" value=${only} options=${FILTERS} onChange=${value => update({ only: value })} />
     </div>
     ${chosen.length > 0 && html`<div class="selection" role="toolbar" aria-label="Selected queues">
@@ -74,17 +77,17 @@ export default function Queues({ route }) {
       <button type="button" class="ghost" onClick=${() => setSelected(new Set())}>Clear</button></div>`}
     ${!live.order ? live.status !== 'offline' && html`<${Loading} what="Loading queues" />` : !rows.length
       ? html`<${Nothing} q=${q} only=${only} />` : html`
-    <${Table} caption="Queues" columns=${[...columns(live.at), hourColumn('Done, 1 h', 'Completed jobs', hours)]}
+    <${Table} caption="Queues" columns=${[...columns(live.at), COMPLETED, hourColumn('Done, 1 h', 'Completed jobs', hours)]}
       rows=${rows} id=${row => row.name} order=${order} desc=${desc} selected=${selected} onSelect=${setSelected}
-      onSort=${(order, desc) => update({ order: order === 'name' ? '' : order, desc: desc ? 'true' : '' })} onHover=${setHovered}
+      onSort=${(order, desc) => update({ order: order === 'name' ? '' : order, desc: desc ? 'true' : '' })}
         keys=${keys}
       actions=${row => html`<button type="button" class="small"
         onClick=${() => pauseQueues([row])}>${row.paused ? 'Resume' : 'Pause'}</button>`}
       foot=${rows.length > 1
         && { name: plural(rows.length, 'queue') + (rows.length >= limit ? ' shown' : ''), ready: html`<${Num} n=${sum(rows, row => row.counts.ready)} />`, in_flight: html`<${Num} n=${sum(rows, row => row.counts.in_flight)} />`,
-        scheduled: html`<${Num} n=${sum(rows, row => row.counts.scheduled)} />`, dead: html`<${Num} n=${sum(rows, row => row.counts.dead)} />`, rate: html`<span class="num">${rate(sum(rows, row => row.rates?.completed['1m'] ?? 0))}</span>` }} />
+        scheduled: html`<${Num} n=${sum(rows, row => row.counts.scheduled)} />`, dead: html`<${Num} n=${sum(rows, row => row.counts.dead)} />`, completed: html`<${Num} n=${sum(rows, row => row.counts.completed)} />`, rate: html`<span class="num">${rate(sum(rows, row => row.rates?.completed['1m'] ?? 0))}</span>` }} />
     ${rows.length >= limit && limit < 1_000 && html`<p class="more"><button type="button"
-      onClick=${() => setLimit(Math.min(1_000, limit * 3))}>Show more</button></p>`}`}`
+      onClick=${() => update({ limit: Math.min(1_000, limit * 3) })}>Show more</button></p>`}`}`
 }
 
 const Nothing = ({ q, only }) => (q || only
