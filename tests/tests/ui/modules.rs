@@ -53,6 +53,19 @@ fn others() -> Vec<Row> {
             json!([90_000, 5_400_000, 172_800_000, null, null, null]),
         ),
         (
+            "api.js",
+            "m.samples('# HELP a b\\na{x=\"1\\\\\"}{,\",y=\"z\"} 2\\nb_total 3e2\\n')",
+            json!([
+                {"name": "a", "labels": {"x": "1\"}{,", "y": "z"}, "value": 2},
+                {"name": "b_total", "labels": {}, "value": 300}
+            ]),
+        ),
+        (
+            "../screens/server.js",
+            "m.latency([], (await load('lib/api.js')).samples('t_sum 2\\nt_count 100\\nt_bucket{le=\"0.01\"} 98\\nt_bucket{le=\"0.1\"} 99\\nt_bucket{le=\"+Inf\"} 100'), 't')",
+            json!({"n": 100, "mean": 20, "below": 100}),
+        ),
+        (
             "json.js",
             "m.write(m.parse('{\"a\": 9007199254740993123, \"b\": [1.0, 1e400, -0, \"\\\\u00e9\", null, true], \"c\": {}, \"__proto__\": 1}'), '')",
             json!(r#"{"a":9007199254740993123,"b":[1.0,1e400,-0,"é",null,true],"c":{},"__proto__":1}"#),

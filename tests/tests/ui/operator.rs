@@ -5,6 +5,7 @@ use tests::wait::until;
 use tests::{Client, Server, id};
 
 use crate::browser::{Browser, Tab};
+use crate::seed::{ends, fill};
 
 async fn at(browser: &mut Browser, server: &Server, path: &str) -> Tab {
     browser.open(&format!("{}/ui/{path}", server.url())).await
@@ -51,5 +52,123 @@ async fn no_row_moves_away_from_under_a_hand_or_a_dialog() {
     tab.hover(Some("thead button")).await;
     tab.press("Queue").await;
     rows(&tab, &["a", "b"]).await;
+    tab.fine();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_of_queues_lead_to_their_jobs_and_views_are_links() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let server = Server::start().await;
+    fill(&server).await;
+    let tab = at(&mut browser, &server, "queues?q=imports").await;
+    tab.wait("document.querySelector('td.c-dead a')").await;
+    tab.eval("document.querySelector('td.c-dead a').click()").await;
+    tab.see("row 7 is broken").await;
+    assert_eq!(tab.place().await, "/ui/jobs?queue=imports&status=dead");
+    // The range of the charts is in the address.
+    tab.go(&format!("{}/ui/", server.url())).await;
+    tab.press("24 h").await;
+    tab.wait("location.search === '?range=24h'").await;
+    tab.go(&format!("{}/ui/?range=7d", server.url())).await;
+    tab.wait("document.querySelector('.choice [aria-pressed=true]')?.innerText === '7 d'").await;
+    // And so is one cron entry.
+    tab.go(&format!("{}/ui/crons", server.url())).await;
+    tab.press("report").await;
+    tab.wait("document.querySelectorAll('td.c-next time, td.c-then time').length === 10").await;
+    assert_eq!(tab.place().await, "/ui/crons/nightly/report");
+    tab.fine();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_jobs_say_since_when_and_groups_have_keys() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let server = Server::start().await;
+    let client = server.client();
+    for error_type in ["One", "One", "Two"] {
+        ends(&client, "q", &json!({"message": "no", "error_type": error_type, "kill": true})).await;
+    }
+    let tab = at(&mut browser, &server, "dead").await;
+    tab.wait("document.querySelectorAll('td.c-first time, td.c-last time').length === 4").await;
+    tab.first_row().await;
+    tab.keys("r").await;
+    tab.see("Dead jobs with the error One become ready again.").await;
+    tab.press("Retry 2 jobs").await;
+    until("the group", async || (client.count("status=ready").await == 2).then_some(())).await;
+    tab.fine();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_walk_through_all_tables_and_mean_the_row() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let server = Server::start().await;
+    let client = server.client();
+    for group in ["first", "second"] {
+        let entry = json!({"name": format!("of {group}"), "expression": "0 0 1 1 *", "job": {"queue": group, "type": "t", "payload": null}});
+        client
+            .call(http::Method::PUT, &format!("/crons/{group}"))
+            .value(&json!({"entries": [entry]}))
+            .await
+            .expect(200);
+    }
+    let tab = at(&mut browser, &server, "crons").await;
+    tab.see("of second").await;
+    let focus = |name: &str| format!("document.activeElement.innerText === '{name}'");
+    tab.first_row().await;
+    tab.wait(&focus("of first")).await;
+    tab.keys("r").await;
+    tab.see("t is ready in first").await;
+    tab.keys("j").await;
+    tab.wait(&focus("of second")).await;
+    tab.keys("p").await;
+    tab.see("Paused of second").await;
+    assert_eq!(client.get("/crons/first").await.expect(200)["entries"][0].get("paused_at"), None);
+    tab.keys("k e").await;
+    tab.see("Edit the entry").await;
+    tab.wait("document.querySelector('[name=group]').value === 'first'").await;
+    tab.fine();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn budgets_say_what_is_left_and_how_many_wait() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let server = Server::start().await;
+    let client = server.client();
+    let policy = json!({"allocation": 2, "strategy": {"type": "while_in_flight"}});
+    client.call(http::Method::PUT, "/budgets/smtp").value(&policy).await.expect(200);
+    let job = json!({"queue": "q", "type": "t", "payload": null, "budgets": [{"key": "smtp", "cost": 2}]});
+    client.enqueue_all([job.clone(), job.clone(), job]).await;
+    client.poll_one("q").await;
+    let tab = at(&mut browser, &server, "budgets").await;
+    tab.wait("document.querySelector('td.c-available')?.innerText === '0'").await;
+    tab.wait("document.querySelector('td.c-parked')?.innerText === '2'").await;
+    tab.go(&format!("{}/ui/queues/q", server.url())).await;
+    tab.see("0 left, 2 jobs wait").await;
+    tab.press("smtp").await;
+    tab.wait("location.pathname === '/ui/budgets/smtp'").await;
+    tab.first_row().await;
+    tab.keys("e").await;
+    tab.see("Edit the budget").await;
+    tab.fine();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_about_the_machine_needs_attention_too() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let server = Server::start().await;
+    server.client().add("q").await;
+    let tab = at(&mut browser, &server, "server").await;
+    tab.see("Turns of the engine").await;
+    tab.see("on average").await;
+    tab.eval(
+        "const real = fetch; const soon = Date.now() / 1000 + 3 * 86400;
+        window.fetch = (url, options) => String(url).includes('/metrics') ? Promise.resolve(new Response(`# HELP x y
+zizq_tls_expiry_timestamp_seconds{file=\"/etc/\\\\\"a\\\\\".pem\"} ${soon}\nzizq_store_damaged_records_total 2\n`)) : real(url, options)",
+    )
+    .await;
+    tab.keys("g o").await;
+    tab.see("The certificate in /etc/\"a\".pem expires in 3 d").await;
+    tab.see("2 records are damaged and set aside").await;
+    tab.keys("g s").await;
+    tab.see("Certificates").await;
     tab.fine();
 }

@@ -56,6 +56,7 @@ async fn a_viewer_is_offered_no_action_and_refused_each() {
         "jobs?status=dead",
         "dead",
         "workers",
+        "workers/studio",
         "crons",
         "budgets",
         "server",
@@ -82,6 +83,42 @@ async fn a_viewer_is_offered_no_action_and_refused_each() {
     }
     tab.fine();
     refuses_each(&tab, &admin, &seeded).await;
+}
+
+/// Each refusal is in the audit trail, where it would hide the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sees_some_queues_asks_for_nothing_that_is_refused() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let (server, admin, seeded) = asking().await;
+    let body = json!({"name": "mia", "role": "operator", "queues": ["mails*"]});
+    let made = admin.post("/tokens", &body).await.expect(201);
+    let tab = browser.open(&format!("{}/ui/", server.url())).await;
+    log_in(&tab, made["token"].as_str().unwrap()).await;
+    let job = format!("jobs/{}", seeded.ready);
+    for path in [
+        "",
+        "queues",
+        "queues/mails",
+        "jobs",
+        &job,
+        "dead",
+        "workers",
+        "workers/studio",
+        "crons",
+        "budgets",
+        "server",
+    ] {
+        tab.go(&format!("{}/ui/{path}", server.url())).await;
+        tab.wait("document.querySelector('main h1') && !document.querySelector('main .loading')").await;
+        tab.wait("document.title.endsWith('· Zizq')").await;
+        tab.fine();
+    }
+    tab.go(&format!("{}/ui/budgets", server.url())).await;
+    tab.see("Budgets are about all queues, and you see some of them.").await;
+    let trail = admin.get("/audit?limit=200").await.expect(200);
+    let refused = |entry: &&Value| entry["who"]["name"] == "mia" && entry["status"] == 403;
+    let refused: Vec<&Value> = trail["entries"].as_array().unwrap().iter().filter(refused).collect();
+    assert!(refused.is_empty(), "{refused:?}");
 }
 
 /// The server refuses what the pages do not offer.

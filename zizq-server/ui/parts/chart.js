@@ -1,7 +1,8 @@
 // How numbers developed: uPlot on a canvas, in the colours of the theme, or the same as a table.
-import { get } from '../lib/api.js'
+import { get, seesAll } from '../lib/api.js'
 import { html, useData, useEffect, useRef, useState } from '../lib/dom.js'
 import { count, duration, onChange, rate, time } from '../lib/format.js'
+import { update } from '../lib/route.js'
 import { Choice, Section } from './basics.js'
 
 /** @typedef {{name: string, label: string, color: string, per?: boolean}} Line `per`: events, shown per second */
@@ -27,12 +28,16 @@ const MINUTES = 60
 const RANGES = [['10m', '10 min'], ['3h', '3 h'], ['24h', '24 h'], ['7d', '7 d'], ['30d', '30 d']]
 
 /** Chooses the range of charts below. */
-export const Range = ({ range, onChange, queue }) => html`<${Choice} label="Range of the charts" value=${range}
-  options=${RANGES.filter(([name]) => !queue || ['3h', '7d'].includes(name))} onChange=${onChange} />`
+export const Range = ({ range, queue }) => html`<${Choice} label="Range of the charts" value=${range}
+  options=${rangesOf(queue)} onChange=${range => update({ range })} />`
 
-/** The history that charts share. An empty queue has none. */
+const rangesOf = queue => RANGES.filter(([name]) => !queue || ['3h', '7d'].includes(name))
+/** The range in the address, or the shortest. @param {URLSearchParams} query @param {string} [queue] */
+export const rangeOf = (query, queue) => (rangesOf(queue).find(([name]) => name === query.get('range')) ?? rangesOf(queue)[0])[0]
+
+/** The history that charts share. An empty queue has none; who sees some queues only has null for all of them. */
 export const useHistory = (range, queue, on = true) => useData(
-  async signal => (on ? get('stats/history', { range, queue }, signal) : undefined),
+  async signal => (on ? queue || await seesAll() ? get('stats/history', { range, queue }, signal) : null : undefined),
   [range, queue, on], range === '10m' ? 5_000 : 60_000,
 )
 

@@ -1,8 +1,8 @@
 // Recurring jobs: when they run, and whether they did.
-import { get, path, request, send } from '../lib/api.js'
-import { ask, changed, complain, now as act, onChanged } from '../lib/actions.js'
+import { get, metrics, path, request, send } from '../lib/api.js'
+import { allowed, ask, changed, complain, now as act, onChanged } from '../lib/actions.js'
 import { html, useData, useEffect, useTitle } from '../lib/dom.js'
-import { plural } from '../lib/format.js'
+import { count, plural } from '../lib/format.js'
 import { useLive } from '../lib/live.js'
 import { parse, write } from '../lib/json.js'
 import { href } from '../lib/route.js'
@@ -12,13 +12,16 @@ import { open, toast } from '../parts/over.js'
 import { EntryDialog } from '../parts/cron.js'
 import { Table } from '../parts/table.js'
 
-/** How many of the next times of an entry are shown. */
-const NEXT = 3
+/** How many of the next times of an entry are shown; of one that is alone, the more. */
+const [NEXT, ALL] = [3, 10]
 
-const load = async signal => {
-  const { crons } = await get('crons', {}, signal)
-  return Promise.all(crons.slice(0, 200).map(name => get(path('crons', name), { next: NEXT }, signal)))
+const load = async (only, next, signal) => {
+  const names = only ? [only] : (await get('crons', {}, signal)).crons
+  return Promise.all(names.slice(0, 200).map(name => get(path('crons', name), { next }, signal)))
 }
+const MISSED = 'zizq_cron_missed_total'
+/** How often the time of an entry went by, by group and entry. */
+const loadMissed = async signal => new Map((await metrics([MISSED], signal)).map(({ labels, value }) => [`${labels.group}/${labels.entry}`, value]))
 const at = (group, entry) => path('crons', group.name, 'entries', entry.name)
 
 async function run(group, entry) {
@@ -42,15 +45,16 @@ const remove = (where, name, what) => ask({ title: `Delete the ${what}`, needs: 
 
 export default function Crons({ route }) {
   useTitle('Crons')
-  const { data, error, again } = useData(load, [], 5_000)
+  const [, only, single] = route.path
+  const { data, error, again } = useData(signal => load(only, single ? ALL : NEXT, signal), [only, single], 5_000)
+  const missed = useData(loadMissed, [], 30_000).data
   const live = useLive()
   const now = live.at || Date.now()
   useEffect(() => { onChanged.add(again); return () => onChanged.delete(again) }, [])
-  const only = route.path[1]
-  const groups = (data ?? []).filter(group => !only || group.name === only)
+  const groups = (data ?? []).map(group => ({ ...group, entries: group.entries.filter(entry => !single || entry.name === single) }))
   const columns = group => [
     { id: 'name', title: 'Entry', wide: true,
-      cell: entry => html`<a class="name" href=${href(['crons', group.name])}><bdi>${entry.name}</bdi></a>` },
+      cell: entry => html`<a class="name" href=${href(['crons', group.name, entry.name])}><bdi>${entry.name}</bdi></a>` },
     { id: 'state', title: 'State', cell: entry => (entry.paused || group.paused ? html`<span class="status paused">
       <${Icon} name="paused" />paused</span>` : entry.next_enqueue_at < now - 60_000 ? html`<span class="status warn">
       <${Icon} name="warning" />overdue</span>` : '') },
@@ -60,11 +64,20 @@ export default function Crons({ route }) {
     { id: 'then', title: 'Then', num: true,
       cell: entry => entry.next?.slice(1).map(at => html`<div class="muted" key=${at}><${Ago} at=${at} now=${now} /></div>`) },
     { id: 'last', title: 'Last', num: true, cell: entry => html`<${Ago} at=${entry.last_enqueue_at} now=${now} none="never" />` },
+    { id: 'missed', title: 'Missed', num: true, hint: 'Times that went by without a job since the server started',
+      cell: entry => { const n = missed?.get(`${group.name}/${entry.name}`) ?? 0; return html`<span class=${n ? 'num warn-text' : 'num zero'}>${count(n)}</span>` } },
     { id: 'job', title: 'Job',
       cell: entry => html`<bdi>${entry.job.type}</bdi> <span class="muted">in <a href=${href(['queues', entry.job.queue])}><bdi>${entry.job.queue}</bdi></a></span>` },
   ]
+  const keys = group => [
+    { keys: 'r', does: 'run now', run: entry => entry && allowed('operate') && run(group, entry) },
+    { keys: 'p', does: 'pause or resume', run: entry => entry && pause(at(group, entry), entry.name, !entry.paused) },
+    { keys: 'e', does: 'edit', run: entry => entry && allowed('configure') && edit(group, entry) },
+    { keys: 'D', does: 'delete', run: entry => entry && remove(at(group, entry), entry.name, 'entry') },
+  ]
   return html`
-    <div class="head"><h1>${only ? html`<bdi>${only}</bdi>` : 'Crons'}</h1>
+    ${single && html`<p class="crumb"><a href=${href(['crons'])}>Crons</a> / <a href=${href(['crons', only])}><bdi>${only}</bdi></a></p>`}
+    <div class="head"><h1>${only ? html`<bdi>${single ?? only}</bdi>` : 'Crons'}</h1>
       <p class="muted num">${data && plural(groups.reduce((sum, group) => sum + group.entries.length, 0), 'entry', 'entries')}</p>
       <div class="buttons">${only && html`<a class="button" href=${href(['crons'])}>All groups</a>`}<button type="button" data-needs="configure"
         onClick=${() => open(EntryDialog, { group: only })}><${Icon} name="plus" />Add</button></div></div>
@@ -79,7 +92,7 @@ export default function Crons({ route }) {
         <button type="button" data-needs="configure" class="small" onClick=${() => open(EntryDialog, { group: group.name })}>Add</button>
         <button type="button" data-needs="configure" class="small danger" onClick=${() => remove(path('crons', group.name), group.name, 'group')}>Delete…</button>
           </span>`}>
-        <${Table} caption="Entries of ${group.name}" columns=${columns(group)} rows=${group.entries} id=${entry => entry.name}
+        <${Table} caption="Entries of ${group.name}" columns=${columns(group)} rows=${group.entries} id=${entry => entry.name} keys=${keys(group)}
           actions=${entry => html`<span class="buttons"><button type="button" class="small"
             onClick=${() => run(group, entry)}>Run now</button>
             <button type="button" class="small"

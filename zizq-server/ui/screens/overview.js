@@ -1,12 +1,12 @@
 // How things are, and what needs somebody.
-import { get } from '../lib/api.js'
-import { html, useData, useState, useTitle } from '../lib/dom.js'
+import { get, metrics } from '../lib/api.js'
+import { html, useData, useTitle } from '../lib/dom.js'
 import { age, bytes, count, duration, plain, plural, rate } from '../lib/format.js'
 import { useLive } from '../lib/live.js'
 import { href } from '../lib/route.js'
 import { pauseAll, pauseQueues } from '../lib/actions.js'
 import { Ago, Command, Empty, Failed, Icon, Loading, Section, address } from '../parts/basics.js'
-import { Chart, Range, hourColumn, useHistory, useHours } from '../parts/chart.js'
+import { Chart, Range, hourColumn, rangeOf, useHistory, useHours } from '../parts/chart.js'
 import { Table } from '../parts/table.js'
 import { columns } from './queues.js'
 
@@ -28,19 +28,20 @@ const Tile = ({ label, value, note, to, warn }) => html`<a class="tile ${warn ? 
     <span class="note">${note}</span></a>`
 
 function Tiles({ stats, oldest }) {
-  const { totals, rates, wait_ms: wait } = stats
+  // Who sees some queues only is told nothing of the others, nor of the machine.
+  const { totals, rates, workers, wait_ms: wait } = stats
   const dying = rates.dead['1m'] > 0.05 * (rates.completed['1m'] + rates.dead['1m'])
   return html`<div class="tiles">
     <${Tile} label="Ready" value=${count(totals.ready)} note=${oldest === null ? '' : `oldest ${age(oldest)}`} warn=${oldest > OLD_MS}
       to=${href(['jobs'], { status: 'ready' })} />
-    <${Tile} label="In flight" value=${count(totals.in_flight)} note=${plural(stats.workers, 'worker')} warn=${totals.ready > 0
-      && stats.workers === 0} to=${href(['jobs'], { status: 'in_flight' })} />
+    <${Tile} label="In flight" value=${count(totals.in_flight)} note=${workers === undefined ? '' : plural(workers, 'worker')} warn=${totals.ready > 0
+      && workers === 0} to=${href(['jobs'], { status: 'in_flight' })} />
     <${Tile} label="Scheduled" value=${count(totals.scheduled)} note="" to=${href(['jobs'], { status: 'scheduled' })} />
     <${Tile} label="Dead" value=${count(totals.dead)} note="${rate(rates.dead['1m'] * 60)} a minute" warn=${dying} to=${href(['dead'])} />
-    <${Tile} label="Done per second" value=${rate(rates.completed['1s'])} note="${rate(rates.completed['1m'])}/s in a minute"
+    <${Tile} label="Done per second" value=${rate(rates.completed['1s'] ?? rates.completed['1m'])} note="${rate(rates.completed['1m'])}/s in a minute"
       to=${href(['jobs'], { status: 'completed' })} />
-    <${Tile} label="Wait, p95" value=${duration(wait.p95)} note="p50 ${duration(wait.p50)}" warn=${wait.p95 > OLD_MS}
-      to=${href(['queues'], { order: 'oldest', desc: true })} />
+    ${wait && html`<${Tile} label="Wait, p95" value=${duration(wait.p95)} note="p50 ${duration(wait.p50)}" warn=${wait.p95 > OLD_MS}
+      to=${href(['queues'], { order: 'oldest', desc: true })} />`}
   </div>`
 }
 
@@ -70,9 +71,24 @@ async function overdue(signal) {
     && entry.next_enqueue_at < Date.now() - 60_000).map(entry => `${group.name}/${entry.name}`)))
 }
 
+/** So long before it expires somebody should renew a certificate: as the log and the alert have it. */
+const RENEW_MS = 14 * 86_400_000
+const [EXPIRES, DAMAGED] = ['zizq_tls_expiry_timestamp_seconds', 'zizq_store_damaged_records_total']
+
+/** What is about the machine. */
+function ofServer(samples, now) {
+  const link = href(['server'])
+  return samples.flatMap(({ name, labels, value }) => {
+    const left = value * 1_000 - now
+    if (name === EXPIRES && left < RENEW_MS) return [{ text: `The certificate in ${labels.file} ${left < 0 ? 'has expired' : `expires in ${age(left)}`}`, link, bad: left < RENEW_MS / 14 }]
+    return name === DAMAGED && value > 0 ? [{ text: `${plural(value, 'record is', 'records are')} damaged and set aside: see the log`, link, bad: true }] : []
+  })
+}
+
 function Attention({ live, rows, now }) {
   const crons = useData(overdue, [], 60_000)
-  const found = reasons(live, rows, crons.data ?? [], now)
+  const known = useData(signal => metrics([EXPIRES, DAMAGED], signal), [], 60_000)
+  const found = [...ofServer(known.data ?? [], now), ...reasons(live, rows, crons.data ?? [], now)]
   return html`<${Section} title="Needs attention"><div class="panel">${found.length
     ? html`<ul class="attention">${found.slice(0, 8).map(one => html`<li key=${one.text} class=${one.bad ? 'bad' : ''}>
       <${Icon} name="warning" /><span><a href=${one.link}>${one.text}</a></span>
@@ -97,12 +113,12 @@ function Deaths({ now }) {
     <${Table} caption="Newest dead jobs" columns=${columns} rows=${data.jobs} id=${job => job.id} /><//>`
 }
 
-export default function Overview() {
+export default function Overview({ route }) {
   useTitle('Overview')
   const live = useLive({ queues: OLDEST })
   const hours = useHours(OLDEST, 'ready', live.order)
   const paused = useData(signal => get('queues', { details: true, paused: true, limit: 20 }, signal), [], 5_000)
-  const [range, setRange] = useState('10m')
+  const range = rangeOf(route.query)
   const history = useHistory(range)
   if (!live.stats) return live.status === 'offline' ? html`<h1>Overview</h1>` : html`<h1>Overview</h1><${Loading} />`
   const rows = (live.order ?? []).map(name => live.rows.get(name)).filter(Boolean)
@@ -113,19 +129,19 @@ export default function Overview() {
   const trend = hourColumn('Ready, 1 h', 'Ready jobs', hours)
   return html`
     <div class="head"><h1>Overview</h1>
-      <p class="muted num">up ${age(live.stats.uptime_ms)}, ${bytes(live.stats.memory)} memory, ${bytes(live.stats.disk?.used)} on disk</p>
+      <p class="muted num">up ${age(live.stats.uptime_ms)}${live.stats.disk && `, ${bytes(live.stats.memory)} memory, ${bytes(live.stats.disk.used)} on disk`}</p>
       <div class="buttons" data-needs="operate">
         <button type="button" disabled=${live.stats.paused >= live.stats.queues} onClick=${() => pauseAll(true)}>Pause all…</button>
         <button type="button" disabled=${!live.stats.paused} onClick=${() => pauseAll(false)}>Resume all…</button></div></div>
     <${Tiles} stats=${live.stats} oldest=${oldest} />
     <${Attention} live=${live} rows=${[...known.values()]} now=${live.at} />
-    <div class="section-head section"><h2>Over time</h2><${Range} range=${range} onChange=${setRange} /></div>
+    ${history.data !== null && html`<div class="section-head section"><h2>Over time</h2><${Range} range=${range} /></div>
     ${history.error && !history.data && html`<${Failed} error=${history.error} again=${history.again} />`}
     <div class="grid">
       <${Chart} title="Jobs per second" lines=${FLOW} history=${history.data} />
       <${Chart} title="Backlog" lines=${BACKLOG} history=${history.data} />
       <${Chart} title="Time, mean" lines=${TIMES} history=${history.data} unit="ms" />
-    </div>
+    </div>`}
     <${Section} title="Queues that wait longest" aside=${html`<a href=${href(['queues'])}>All queues</a>`}>
       ${live.order ? html`<${Table} caption="Queues that wait longest" columns=${[...columns(live.at), trend]}
         rows=${rows} id=${row => row.name} />` : html`<${Loading} />`}<//>

@@ -1,15 +1,16 @@
 // One queue: how it does, what is in it, who works on it, and what holds it back.
-import { get, path } from '../lib/api.js'
+import { get, may, me, path } from '../lib/api.js'
 import { onChanged, pauseQueues, queueAction } from '../lib/actions.js'
-import { html, useData, useEffect, useState, useTitle } from '../lib/dom.js'
+import { html, useData, useEffect, useTitle } from '../lib/dom.js'
 import { age, count, duration, plural, rate, time } from '../lib/format.js'
 import { useKeys } from '../lib/keys.js'
 import { useLive } from '../lib/live.js'
 import { href } from '../lib/route.js'
 import { Ago, Command, Empty, Failed, Icon, Loading, Section, Status, address } from '../parts/basics.js'
-import { Chart, Range, useHistory } from '../parts/chart.js'
+import { Chart, Range, rangeOf, useHistory } from '../parts/chart.js'
 import { openFrom } from '../parts/over.js'
 import { Table } from '../parts/table.js'
+import { budgets, policy } from './budgets.js'
 
 const FLOW = [{ name: 'enqueued', label: 'enqueued', color: 'ready', per: true }, { name: 'completed',
   label: 'completed', color: 'done', per: true }, { name: 'failed', label: 'failed', color: 'dead', per: true }]
@@ -22,7 +23,7 @@ export default function Queue({ route }) {
   const live = useLive()
   const { data: queue, error, again } = useData(signal => get(path('queues', name), {}, signal), [name], 1_000)
   useEffect(() => { onChanged.add(again); return () => onChanged.delete(again) }, [])
-  const [range, setRange] = useState('3h')
+  const range = rangeOf(route.query, name)
   const empty = !queue || Object.values(queue.counts).every(n => n === 0)
   const history = useHistory(range, name, !empty)
   const self = queue && [{ ...queue }]
@@ -37,7 +38,7 @@ export default function Queue({ route }) {
   return html`
     <p class="crumb"><a href=${href(['queues'])}>Queues</a></p>
     <div class="head"><h1><bdi>${name}</bdi></h1>
-      ${queue.paused ? html`<span class="status paused"><${Icon} name="paused" />paused</span>` : counts.ready > 0 && !queue.workers
+      ${queue.paused ? html`<span class="status paused"><${Icon} name="paused" />paused</span><${PausedBy} name=${name} />` : counts.ready > 0 && !queue.workers
         && html`<span class="status warn"><${Icon} name="warning" />no worker</span>`}
       <div class="buttons"><button type="button" data-needs="operate" onClick=${() => pauseQueues(self)}>${queue.paused ? 'Resume' : 'Pause'}</button>
         <button type="button" data-needs="enqueue" onClick=${enqueue}><${Icon} name="plus" />Enqueue</button>
@@ -67,12 +68,34 @@ export default function Queue({ route }) {
       <${Command} text=${`curl --json ${quote(JSON.stringify({ queue: name, type: 'test', payload: {} }))} ${address}/jobs`} />
       <p>And this runs it:</p><${Command} text=${`zizq-worker --server ${address} --run ${quote(`${name}=cat`)}`} /><//>` : html`
     ${history.data && html`<div class="section-head section"><h2>Over time</h2>
-      <${Range} range=${range} onChange=${setRange} queue=${name} /></div>
+      <${Range} range=${range} queue=${name} /></div>
     <div class="grid"><${Chart} title="Jobs per second" lines=${FLOW} history=${history.data} />
       <${Chart} title="Backlog" lines=${BACKLOG} history=${history.data} />
       <${Chart} title="Time, mean" lines=${TIMES} history=${history.data} unit="ms" /></div>`}
     <div class="grid"><${Types} name=${name} /><${Workers} name=${name} now=${live.at || Date.now()} /><${Budgets} name=${name} /></div>
     <${Finished} name=${name} now=${live.at || Date.now()} />`}`
+}
+
+/** The call that paused it, as far as the newest entries of the audit trail tell. A call about several queues does not say which way it went. */
+async function pausedBy(name, signal) {
+  await me
+  if (!may('admin')) return null
+  const { entries } = await get('audit', { limit: 1_000 }, signal)
+  const [own, all] = [`/${path('queues', name, 'pause')}`, /^\/queues(\?|$)/]
+  return entries.find(entry => entry.status === 200 && ((entry.target === own && entry.after?.paused)
+    || (entry.action === 'PATCH' && all.test(entry.target) && touches(entry.target, name))))
+}
+
+function touches(target, name) {
+  const query = new URLSearchParams(target.split('?')[1])
+  return name.startsWith(query.get('prefix') ?? '') && name.includes(query.get('contains') ?? '')
+}
+
+function PausedBy({ name }) {
+  const { data } = useData(signal => pausedBy(name, signal).catch(() => null), [name])
+  if (!data) return null
+  const who = data.who?.name ?? data.who?.kind
+  return html`<a class="muted" href=${href(['audit'], { q: data.target })}>by <bdi>${who === 'open' ? data.remote : who}</bdi>, ${time(data.at)}</a>`
 }
 
 const quote = text => `'${text.replaceAll("'", `'\\''`)}'`
@@ -104,14 +127,14 @@ function Workers({ name, now }) {
 function Budgets({ name }) {
   const { data } = useData(async signal => {
     const { jobs } = await get('jobs', { queue: name, status: 'ready', limit: 50, payload: 'none' }, signal)
-    const keys = [...new Set(jobs.flatMap(job => job.budgets ?? []).map(one => one.key))].slice(0, 5)
-    return Promise.all(keys.map(async key => ({ budget: await get(path('budgets', key), {}, signal), ready: (await get('jobs/count', { queue: name, status: 'ready', 'budgets.key': key, at_most: 1_000 }, signal)) })))
+    const keys = new Set(jobs.flatMap(job => job.budgets ?? []).map(one => one.key))
+    return keys.size ? (await budgets(signal)).filter(one => keys.has(one.key)).slice(0, 5) : []
   }, [name], 10_000)
   if (!data?.length) return null
   return html`<${Section} title="Budgets that hold it back"><div class="panel">
-    <ul class="attention">${data.map(({ budget, ready }) => html`<li key=${budget.key}>
-    <span><a href=${href(['budgets'])}><bdi>${budget.key}</bdi></a></span>
-      <span class="num n">${ready.exact ? '' : 'over '}${count(ready.count)} wait</span></li>`)}</ul></div><//>`
+    <ul class="attention">${data.map(budget => html`<li key=${budget.key}>
+    <span><a href=${href(['budgets', budget.key])}><bdi>${budget.key}</bdi></a> <span class="muted">${count(budget.allocation)} ${policy(budget.strategy)}</span></span>
+      <span class="num n">${count(budget.available)} left, ${plural(budget.parked ?? 0, 'job waits', 'jobs wait')}</span></li>`)}</ul></div><//>`
 }
 
 function Finished({ name, now }) {
