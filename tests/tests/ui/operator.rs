@@ -80,6 +80,62 @@ async fn numbers_of_queues_lead_to_their_jobs_and_views_are_links() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_is_deleted_even_if_the_page_goes_away_at_once() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let server = Server::start().await;
+    let client = server.client();
+    let job = client.add("q").await;
+    let tab = at(&mut browser, &server, &format!("jobs/{}", id(&job))).await;
+    tab.see("Timeline").await;
+    tab.press("Delete").await;
+    tab.see("Undo").await;
+    tab.go("about:blank").await;
+    until("the job is deleted", async || client.status(id(&job)).await.is_none().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_edited_or_moved_can_be_given_back() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let server = Server::start().await;
+    let client = server.client();
+    let one = client.enqueue(&json!({"queue": "a", "type": "one", "priority": 5, "payload": null})).await;
+    let two = client.enqueue(&json!({"queue": "b", "type": "two", "payload": null})).await;
+    let is = async |job: &Value, name: &str, value: Value| {
+        until(format!("{name} is {value}"), async || {
+            (client.job(id(job)).await[name] == value).then_some(())
+        })
+        .await;
+    };
+    let tab = at(&mut browser, &server, &format!("jobs/{}", id(&one))).await;
+    tab.press("Edit…").await;
+    tab.fill("[name=priority]", "9").await;
+    tab.fill("[name=retry_limit]", "3").await;
+    tab.press("Save").await;
+    is(&one, "priority", json!(9)).await;
+    tab.press("Undo").await;
+    is(&one, "priority", json!(5)).await;
+    is(&one, "retry_limit", Value::Null).await;
+    // Each selected job goes back to where it was.
+    tab.go(&format!("{}/ui/jobs", server.url())).await;
+    tab.see("two").await;
+    tab.first_row().await;
+    tab.keys("x j X").await;
+    tab.see("2 jobs").await;
+    tab.eval(
+        "[...document.querySelectorAll('.selection button')].find(one => one.innerText === 'Move…').click()",
+    )
+    .await;
+    tab.fill("[name=queue]", "c").await;
+    tab.press("Move 2 jobs").await;
+    is(&one, "queue", json!("c")).await;
+    is(&two, "queue", json!("c")).await;
+    tab.press("Undo").await;
+    is(&one, "queue", json!("a")).await;
+    is(&two, "queue", json!("b")).await;
+    tab.fine();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_jobs_say_since_when_and_groups_have_keys() {
     let Some(mut browser) = Browser::start().await else { return };
     let server = Server::start().await;
@@ -148,6 +204,36 @@ async fn budgets_say_what_is_left_and_how_many_wait() {
     tab.first_row().await;
     tab.keys("e").await;
     tab.see("Edit the budget").await;
+    tab.fine();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_trail_is_searched_exported_and_linked() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let server = Server::start().await;
+    let client = server.client();
+    client.add("mails").await;
+    client.poke("/queues/mails/pause").await.expect(200);
+    let tab = at(&mut browser, &server, "queues/mails").await;
+    tab.see("by 127.0.0.1").await;
+    tab.press("Priority…").await;
+    tab.fill("[name=priority]", "3").await;
+    tab.press("Change 1 job").await;
+    tab.wait("document.querySelector('.toast a')?.innerText === 'Audit'").await;
+    tab.eval("document.querySelector('.toast a').click()").await;
+    let only = |text: &str| {
+        format!(
+            "document.querySelector('tbody')?.rows.length > 0 && [...document.querySelector('tbody').rows].every(row => row.innerText.includes('{text}'))"
+        )
+    };
+    tab.wait(&only("/jobs?queue=mails")).await;
+    tab.fill("#search", "pause 127.0.0.1").await;
+    tab.wait(&only("/queues/mails/pause")).await;
+    tab.see("1 entry of").await;
+    tab.press("Export").await;
+    tab.see("1 line written").await;
+    tab.fill("#search", "nobody").await;
+    tab.see("No entry matches").await;
     tab.fine();
 }
 

@@ -7,7 +7,7 @@ import { later, openFrom, toast } from '../parts/over.js'
 /**
  * @typedef {import('./api.js').Query} Query
  * @typedef {{name: string, label: string, type: 'text' | 'number' | 'time' | 'json', hint?: string, value?: string, required?: boolean}} Input
- * @typedef {{title: string, says: string, verb: string, danger?: boolean, method: string, path: string, query?: Query, body?: any, inputs?: Input[], keyed?: string, needs?: 'operate' | 'configure' | 'admin', link?: (answer: any) => {href: string, text: string},
+ * @typedef {{title: string, says: string, verb: string, danger?: boolean, method: string, path: string, query?: Query, body?: any, inputs?: Input[], keyed?: string, needs?: 'operate' | 'configure' | 'admin', link?: (answer: any) => {href: string, text: string}, undo?: (body: any) => (() => void) | undefined,
  *   bulk?: string, after?: (answer: any) => void, done?: (n: number) => string}} Action `bulk` is the member of the answer that counts;
  *   `keyed` is the input that ends the path
  */
@@ -79,13 +79,19 @@ export const deleteAll = (query, says = 'All jobs that match are deleted, with t
   ask({ title: 'Delete jobs', says, verb: 'Delete', danger: true, method: 'DELETE', path: 'jobs', query, bulk: 'deleted',
     done: n => `${plural(n, 'job')} deleted` })
 
-export const moveAll = (query, says = 'All jobs that match move to another queue; those that have ended stay.') =>
-  ask({ title: 'Move jobs', says, verb: 'Move', method: 'PATCH', path: 'jobs', query, bulk: 'patched',
+/** Gives jobs back what each of them had. Only of jobs that are known there is a way back. @param {any[] | undefined} jobs @param {string} name */
+const back = (jobs, name) => jobs && (() => now('Undone', () => Promise.all([...Map.groupBy(jobs, job => job[name])].map(([value, of]) =>
+  send('PATCH', 'jobs', { id: of.map(job => job.id).join(',') }, { [name]: value })))))
+
+/** @param {Query} query @param {string} [says] @param {any[]} [jobs] all of them, where they are known */
+export const moveAll = (query, says = 'All jobs that match move to another queue; those that have ended stay.', jobs = undefined) =>
+  ask({ title: 'Move jobs', says, verb: 'Move', method: 'PATCH', path: 'jobs', query, bulk: 'patched', undo: () => back(jobs, 'queue'),
     done: n => `${plural(n, 'job')} moved`,
     inputs: [{ name: 'queue', label: 'To the queue', type: 'text', required: true }] })
 
-export const prioritiseAll = (query, says = 'All jobs that match get another priority; those that have ended keep theirs.') =>
-  ask({ title: 'Change the priority', says, verb: 'Change', method: 'PATCH', path: 'jobs', query, bulk: 'patched',
+/** @param {Query} query @param {string} [says] @param {any[]} [jobs] all of them, where they are known */
+export const prioritiseAll = (query, says = 'All jobs that match get another priority; those that have ended keep theirs.', jobs = undefined) =>
+  ask({ title: 'Change the priority', says, verb: 'Change', method: 'PATCH', path: 'jobs', query, bulk: 'patched', undo: () => back(jobs, 'priority'),
     done: n => `${plural(n, 'job')} changed`,
     inputs: [{ name: 'priority', label: 'Priority', type: 'number', required: true,
       hint: '0 to 65535; lower runs first; 32768 is usual' }] })
@@ -114,12 +120,16 @@ export const killJob = job => ask({
   title: 'Stop and mark dead', danger: true, verb: 'Stop it', method: 'POST', path: path('jobs', job.id, 'failure'),
   says: 'The worker is told to stop, and the job is dead: it will not be tried again unless somebody retries it.',
   inputs: [{ name: 'message', label: 'Reason', type: 'text', value: 'stopped by hand', required: true }], body: { kill: true },
-    done: () => `${short(job)} is dead`,
+  done: () => `${short(job)} is dead`,
 })
+
+/** What the job had before. A ready one is made ready again, and not at its old time, which is over. */
+const inverse = (job, body) => Object.fromEntries(Object.keys(body).map(name =>
+  [name, name === 'ready_at' && job.status !== 'scheduled' ? null : job[name] ?? null]))
 
 export const editJob = job => ask({
   title: 'Edit the job', verb: 'Save', method: 'PATCH', path: path('jobs', job.id), says: 'Only what you change is sent.',
-  done: () => `${short(job)} changed`,
+  done: () => `${short(job)} changed`, undo: body => () => now('Undone', () => send('PATCH', path('jobs', job.id), {}, inverse(job, body))),
   inputs: [
     { name: 'queue', label: 'Queue', type: 'text', value: job.queue },
     { name: 'priority', label: 'Priority', type: 'number', value: String(job.priority), hint: '0 to 65535; lower runs first' },

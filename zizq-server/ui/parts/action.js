@@ -1,11 +1,11 @@
 // The one dialog for all actions: what will happen, to how many, as a command, and how far it is.
-import { curl, events, request, send } from '../lib/api.js'
+import { curl, events, fromOf, may, request, send } from '../lib/api.js'
 import { changed } from '../lib/actions.js'
 import { html, useEffect, useRef, useState } from '../lib/dom.js'
 import { count, plural, readDuration } from '../lib/format.js'
 import { parse, write } from '../lib/json.js'
 import { href } from '../lib/route.js'
-import { Command, Failed, Fold, Status } from './basics.js'
+import { Command, Failed, Fold, Status, saveAs } from './basics.js'
 import { Dialog, Field, toast } from './over.js'
 
 /** Beyond so many jobs, a destructive action must be confirmed by their number. */
@@ -95,7 +95,9 @@ export function ActionDialog({ action, close }) {
     setPhase('running')
     try {
       const answer = bulk ? await call({}, body, setProgress) : await send(method, path, query, body)
-      toast({ text: action.done?.(answer?.[bulk ?? 'patched'] ?? 1) ?? 'Done', link: action.link?.(answer) })
+      const entry = { href: href(['audit'], { q: query.until ?? `/${path}` }), text: 'Audit' }
+      toast({ text: action.done?.(answer?.[bulk ?? 'patched'] ?? 1) ?? 'Done', link: action.link?.(answer) ?? (may('admin') ? entry : undefined),
+        undo: action.undo?.(body) })
       changed()
       close()
       // It may open another dialog.
@@ -169,13 +171,10 @@ function Save({ query, n }) {
         const jobs = page.get('jobs')
         parts.push(...jobs.map(job => write(job, '') + '\n'))
         setSaved(sum += jobs.length)
-        from = jobs.at(-1)?.get('id')
-        more = Boolean(page.get('pages').get('next'))
+        from = fromOf(page.get('pages').get('next'))
+        more = Boolean(from)
       }
-      const file = new Blob(parts, { type: 'application/x-ndjson' })
-      const link = Object.assign(document.createElement('a'), { href: URL.createObjectURL(file), download: 'jobs.ndjson' })
-      link.click()
-      setTimeout(() => URL.revokeObjectURL(link.href), 60_000)
+      saveAs(parts, 'jobs.ndjson')
     } catch (problem) { setError(problem) }
   }
   return html`<p><button type="button" class="small"

@@ -72,6 +72,13 @@ export const Failed = ({ error, again }) => html`
 /** Nothing is here, and this is how something gets here. */
 export const Empty = ({ title, children }) => html`<div class="empty"><h2>${title}</h2>${children}</div>`
 
+/** Writes lines into a file of the reader's. @param {string[]} lines @param {string} name */
+export function saveAs(lines, name) {
+  const link = Object.assign(document.createElement('a'), { href: URL.createObjectURL(new Blob(lines, { type: 'application/x-ndjson' })), download: name })
+  link.click()
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000)
+}
+
 /** How a program reaches this server. */
 export const address = root.href.replace(/\/$/, '')
 

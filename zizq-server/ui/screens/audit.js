@@ -1,9 +1,10 @@
 // Who did what.
-import { get, url } from '../lib/api.js'
-import { html, useData, useTitle } from '../lib/dom.js'
-import { count, time } from '../lib/format.js'
-import { href, update } from '../lib/route.js'
-import { Empty, Failed, Icon, Loading } from '../parts/basics.js'
+import { fromOf, get } from '../lib/api.js'
+import { html, useData, useState, useTitle } from '../lib/dom.js'
+import { count, plural, time } from '../lib/format.js'
+import { useKeys } from '../lib/keys.js'
+import { href, navigate, update } from '../lib/route.js'
+import { Empty, Failed, Icon, Loading, saveAs } from '../parts/basics.js'
 import { Table } from '../parts/table.js'
 
 const who = entry => entry.who?.name ?? entry.who?.id ?? entry.who?.kind ?? '–'
@@ -34,29 +35,69 @@ const columns = [
   { id: 'target', title: 'Target', wide: true,
     cell: entry => html`<div><span class="preview" title=${entry.target}>${entry.target}</span>
       ${entry.until && html`<div class="muted">Only jobs enqueued before <code>${entry.until}</code></div>`}
+      ${entry.error && html`<div class="bad">${entry.error}</div>`}
       ${changes(entry).map(([path, change]) => html`<div key=${path}><span class="muted">${path}</span> <bdi>${change}</bdi></div>`)}</div>` },
   { id: 'changed', title: 'Changed', num: true,
-    cell: entry => html`<span class="num">${entry.changed === undefined ? '' : count(entry.changed)}</span>` },
+    cell: entry => (entry.changed === undefined ? '' : html`<span class="num">${count(entry.changed)}</span>`) },
   { id: 'status', title: 'Result', num: true, cell: entry => html`<span class=${entry.status >= 400 ? 'bad' : ''}>${entry.status}</span>` },
 ]
 
+const decoded = text => { try { return decodeURIComponent(text) } catch { return text } }
+
+/** Whether all words are in what an entry says of who, from where, what and with which result. */
+function has(entry, q) {
+  const { remote, via, action, target = '', until, status, error } = entry
+  const text = [who(entry), entry.who?.id, remote, via, action, target, decoded(target), until, status, error].join(' ').toLowerCase()
+  return q.toLowerCase().split(/\s+/).every(word => text.includes(word))
+}
+
+/** So many entries are looked at, for a page or for a search in them: this is no filter of the API. */
+const [PAGE, LOOK, MOST] = [100, 1_000, 2_000]
+
+/** Writes all entries that match into a file. @param {{q: string}} props */
+function Export({ q }) {
+  const [state, set] = useState('')
+  const save = async () => {
+    const lines = []
+    try {
+      for (let from = '', more = true; more; more = Boolean(from)) {
+        const { entries, pages } = await get('audit', { limit: MOST, from })
+        lines.push(...entries.filter(entry => has(entry, q)).map(entry => JSON.stringify(entry) + '\n'))
+        set(`${plural(lines.length, 'line')} so far`)
+        from = fromOf(pages.next)
+      }
+      saveAs(lines, 'audit.ndjson')
+      set(`${plural(lines.length, 'line')} written`)
+    } catch (problem) { set(problem.message) }
+  }
+  return html`<span class="muted num" role="status">${state}</span>
+    <button type="button" onClick=${save} title="${q ? 'All entries that match' : 'All entries'}, as NDJSON">Export</button>`
+}
+
 export default function Audit({ route }) {
   useTitle('Audit')
-  const from = route.query.get('from') ?? ''
-  const { data, error, again } = useData(signal => get('audit', { limit: 100, from }, signal), [from], from ? undefined : 5_000)
-  const entries = data?.entries ?? []
-  const next = data?.pages?.next && new URLSearchParams(data.pages.next.split('?')[1]).get('from')
+  const [from, q] = [route.query.get('from') ?? '', route.query.get('q') ?? '']
+  const { data, error, again } = useData(signal => get('audit', { limit: q ? LOOK : PAGE, from }, signal), [from, Boolean(q)], from ? undefined : q ? 10_000 : 5_000)
+  const entries = (data?.entries ?? []).filter(entry => has(entry, q))
+  const next = fromOf(data?.pages?.next)
+  useKeys([{ keys: '/', does: 'search', run: () => document.getElementById('search').focus() },
+    { keys: '[', does: 'newest', run: () => from && update({ from: '' }, {}) },
+    { keys: ']', does: 'older', run: () => next && navigate(href(['audit'], { q, from: next })) }])
   return html`
-    <div class="head"><h1>Audit</h1>${data && html`<div class="buttons">
-      <a class="button" href=${url('audit', { limit: 2_000 })} download="audit.json">Export</a></div>`}</div>
+    <div class="head"><h1>Audit</h1>${data && html`<div class="buttons"><${Export} q=${q} /></div>`}</div>
+    <div class="tools"><label class="search"><${Icon} name="search" />
+      <input id="search" type="search" placeholder="Who, from where, action, target, result" aria-label="Search the audit trail" value=${q}
+        onInput=${event => update({ q: event.target.value, from: '' })} /></label>
+      ${q && data && html`<span class="muted num" role="status">${plural(entries.length, 'entry', 'entries')} of ${count(data.entries.length)} looked at</span>`}</div>
     ${error && (error.status === 404 ? html`<${Unavailable} what="It keeps no audit." />` : html`<${Failed} error=${error}
       again=${again} />`)}
-    ${!data ? !error && html`<${Loading} />` : !entries.length ? html`<${Empty} title="Nobody has changed anything yet">
+    ${!data ? !error && html`<${Loading} />` : !entries.length && q ? html`<${Empty} title="No entry matches"><p>Not among the ${count(data.entries.length)} that were looked at.
+      ${next && html` <a href=${href(['audit'], { q, from: next })}>Look at older ones</a>`}</p><//>` : !entries.length ? html`<${Empty} title="Nobody has changed anything yet">
       <p>Pauses, retries, deletions and all other changes by people appear here, with who made them.</p><//>`
       : html`<${Table} caption="Audit" columns=${columns}
         rows=${entries} id=${entry => entry.id ?? `${entry.at} ${entry.action} ${entry.target}`} />
         <div class="more">${from && html`<button type="button" onClick=${() => update({ from: '' }, {})}>Newest</button>`}${next
-          && html`<a class="button" href=${href(['audit'], { from: next })}>Older</a>`}</div>`}`
+          && html`<a class="button" href=${href(['audit'], { q, from: next })}>Older</a>`}</div>`}`
 }
 
 /** @param {{what: string}} props */
