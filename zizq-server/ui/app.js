@@ -15,6 +15,7 @@ const VIEWS = {
   'jobs/': () => import('./screens/job.js'),
   dead: () => import('./screens/dead.js'),
   workers: () => import('./screens/workers.js'),
+  'workers/': () => import('./screens/worker.js'),
   crons: () => import('./screens/crons.js'),
   budgets: () => import('./screens/budgets.js'),
   audit: () => import('./screens/audit.js'),

@@ -5,7 +5,7 @@ use tests::wait::until;
 use tests::{Client, Server, id};
 
 use crate::browser::{Browser, Tab};
-use crate::seed::{ends, fill};
+use crate::seed::{LARGE, ends, fill};
 
 async fn at(browser: &mut Browser, server: &Server, path: &str) -> Tab {
     browser.open(&format!("{}/ui/{path}", server.url())).await
@@ -136,6 +136,52 @@ async fn what_was_edited_or_moved_can_be_given_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_match_are_selected_by_one_key() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let server = Server::start().await;
+    let client = server.client();
+    add(&client, "q", 60).await;
+    let tab = at(&mut browser, &server, "jobs?queue=q").await;
+    tab.first_row().await;
+    tab.keys("*").await;
+    tab.see("All that match").await;
+    tab.wait("document.querySelector('.selection strong').innerText === 'All that match'").await;
+    tab.keys("D").await;
+    tab.see("60 jobs").await;
+    tab.keys("Escape").await;
+    tab.wait("!document.querySelector('dialog')").await;
+    // One row less is no longer all.
+    tab.first_row().await;
+    tab.keys("x").await;
+    tab.wait("document.querySelector('.selection strong').innerText === '49 jobs'").await;
+    tab.fine();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_search_ends_and_can_look_further() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let server = Server::with(["--enqueue-commit-mode", "buffered"]).await;
+    let client = server.client();
+    client.enqueue(&json!({"queue": "q", "type": "needle", "payload": 1})).await;
+    add(&client, "q", 3_000).await;
+    let tab = at(&mut browser, &server, "jobs").await;
+    tab.first_row().await;
+    // It takes no time to run out of time.
+    tab.eval("window.real = fetch; window.fetch = (url, options) => real(String(url).replace('within_ms=2000', 'within_ms=1'), options)").await;
+    tab.fill("#search", "type:needle").await;
+    tab.keys("Enter").await;
+    tab.see("The search ended after 2.0 s; nothing was found so far.").await;
+    tab.eval("window.fetch = real").await;
+    let found = "[...document.querySelectorAll('a.name')].some(one => one.innerText === 'needle')";
+    tab.wait(&format!(
+        "{found} || (() => {{ [...document.querySelectorAll('a')].find(one => one.innerText === 'Look further')?.click() }})()"
+    ))
+    .await;
+    assert!(tab.place().await.contains("type=needle&from="), "{}", tab.place().await);
+    tab.fine();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_jobs_say_since_when_and_groups_have_keys() {
     let Some(mut browser) = Browser::start().await else { return };
     let server = Server::start().await;
@@ -234,6 +280,51 @@ async fn the_trail_is_searched_exported_and_linked() {
     tab.see("1 line written").await;
     tab.fill("#search", "nobody").await;
     tab.see("No entry matches").await;
+    tab.fine();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_shows_what_it_runs() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let server = Server::start().await;
+    let seeded = fill(&server).await;
+    let client = server.client();
+    let mut stream = client.lines("queue=mails&prefetch=1").await;
+    let taken = stream.next_job().await;
+    // One that has no stream at the moment.
+    let tab = at(&mut browser, &server, "workers/studio").await;
+    tab.see("40 %").await;
+    tab.see("frame 40").await;
+    tab.first_row().await;
+    tab.keys("K").await;
+    tab.press("Stop it").await;
+    until("the job is dead", async || {
+        (client.status(&seeded.in_flight).await.as_deref() == Some("dead")).then_some(())
+    })
+    .await;
+    tab.see("This worker is not connected").await;
+    // One without a name.
+    tab.go(&format!("{}/ui/workers", server.url())).await;
+    tab.press("(no name)").await;
+    tab.see("1 stream, 1 job in flight").await;
+    tab.press("send_mail").await;
+    tab.see("Timeline").await;
+    assert_eq!(tab.place().await, format!("/ui/jobs/{}", id(&taken)));
+    tab.fine();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payload_is_shown_as_text_too() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let server = Server::start().await;
+    let seeded = fill(&server).await;
+    let tab = at(&mut browser, &server, &format!("jobs/{}", seeded.ready)).await;
+    tab.press("Text").await;
+    tab.wait(&format!(
+        "document.querySelector('.code[role=region]')?.textContent.includes('\\n  \"user_id\": {LARGE}')"
+    ))
+    .await;
+    tab.axe("a payload as text").await;
     tab.fine();
 }
 

@@ -27,9 +27,12 @@ fn screens(seeded: &Seeded) -> Vec<(String, &'static str)> {
         ("dead".to_owned(), "BadRow"),
         ("dead?by=message".to_owned(), "broken"),
         ("workers".to_owned(), "Drain"),
+        ("workers/studio".to_owned(), "frame 40"),
         ("crons".to_owned(), "Mon–Fri 02:30"),
+        ("crons/nightly/report".to_owned(), "Mon–Fri 02:30"),
         ("budgets".to_owned(), "20"),
         ("audit".to_owned(), "paused false → true"),
+        ("audit?q=pause".to_owned(), "looked at"),
         ("server".to_owned(), "Ready: it accepts jobs"),
         ("login".to_owned(), "Token"),
     ];
@@ -55,6 +58,10 @@ async fn every_screen_shows_what_there_is_and_can_be_read_by_everybody() {
         for width in [1280, 390, 320] {
             tab.size(width, 900).await;
             tab.fits(&format!("{path} at {width}")).await;
+            for theme in ["light", "dark"] {
+                tab.theme(theme).await;
+                tab.picture(&format!("{path}.{width}.{theme}")).await;
+            }
         }
         tab.fine();
     }
@@ -76,6 +83,8 @@ async fn what_is_empty_teaches_with_the_address_of_this_server() {
         ("workers", "zizq-worker --server"),
         ("crons", "/crons/nightly"),
         ("budgets", "/budgets/smtp"),
+        ("workers/nobody", "not connected"),
+        ("audit?q=nobody", "No entry matches"),
         ("nothing/here", "no such page"),
         (&format!("jobs/{no_job}"), "There is no such job"),
     ] {

@@ -106,6 +106,7 @@ static FILES: &[(&str, &[u8])] = &files![
     "screens/queue.js",
     "screens/queues.js",
     "screens/server.js",
+    "screens/worker.js",
     "screens/workers.js",
     "vendor/htm-preact-3.1.1.js",
     "vendor/uPlot-1.6.32.css",

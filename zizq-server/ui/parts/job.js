@@ -1,10 +1,10 @@
 // The parts of the view of a job: its life, its errors, its result, and the calls about it.
 import { curl, get, path } from '../lib/api.js'
-import { html, useData } from '../lib/dom.js'
+import { html, useData, useState } from '../lib/dom.js'
 import { count, duration, shortTime, time } from '../lib/format.js'
 import { payloadOf } from '../lib/payload.js'
 import { href } from '../lib/route.js'
-import { Ago, Command, Copy, Failed, Fold, Icon, Loading, Section } from './basics.js'
+import { Ago, Choice, Command, Copy, Failed, Fold, Icon, Loading, Section } from './basics.js'
 import { Ansi } from './ansi.js'
 import { Tree } from './tree.js'
 
@@ -84,12 +84,20 @@ export function Errors({ job, only }) {
 
 const loadPayload = job => useData(signal => payloadOf(job.id, signal), [job.id, job.status])
 
+/** JSON as a tree to fold, or as text to read and select. */
+function Json({ value, text, what, says }) {
+  const [as, setAs] = useState('tree')
+  return html`<div class="section-head"><${Choice} label="Show the ${what} as" value=${as} options=${[['tree', 'Tree'], ['text', 'Text']]} onChange=${setAs} />
+    <span class="muted">${says}</span><${Copy} text=${text} label="Copy the ${what}" /></div>
+    <div class="code" tabindex=${as === 'text' ? 0 : undefined} role=${as === 'text' ? 'region' : undefined} aria-label=${as === 'text' ? what : undefined}>
+      ${as === 'tree' ? html`<${Tree} value=${value} />` : text}</div>`
+}
+
 export function Payload({ job }) {
   const { data, error, again } = loadPayload(job)
   if (error) return html`<${Failed} error=${error} again=${again} />`
   if (!data) return html`<${Loading} />`
-  return html`<div class="section-head"><span class="muted">As it was written: no number is rounded.</span>
-    <${Copy} text=${data.text} label="Copy the payload" /></div><div class="code"><${Tree} value=${data.value} /></div>`
+  return html`<${Json} value=${data.value} text=${data.text} what="payload" says="As it was written: no number is rounded." />`
 }
 
 export function Result({ job }) {
@@ -98,8 +106,7 @@ export function Result({ job }) {
   if (!data) return html`<${Loading} />`
   if (data.resultText === undefined) return html`<p class="muted">There is no result. A command sets one
     ${' '}with <code>zizq-worker ctl result '{"…"}'</code>; it is kept as long as the job.</p>`
-  return html`<div class="section-head"><span></span><${Copy} text=${data.resultText} label="Copy the result" /></div><div class="code">
-    <${Tree} value=${data.result} /></div>`
+  return html`<${Json} value=${data.result} text=${data.resultText} what="result" />`
 }
 
 export function Curl({ job }) {

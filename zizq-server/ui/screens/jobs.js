@@ -1,9 +1,9 @@
 // Jobs that match: newest first, page by page, and what to do with them.
-import { get } from '../lib/api.js'
+import { fromOf, get } from '../lib/api.js'
 import { complain, deleteAll, deleteJob, duplicate, editJob, leaving, moveAll, onChanged, prioritiseAll, retryAll, retryJob } from '../lib/actions.js'
-import { html, useData, useEffect, useState, useTitle } from '../lib/dom.js'
+import { html, useData, useEffect, useRef, useState, useTitle } from '../lib/dom.js'
 import { FILTERS } from '../lib/filter.js'
-import { count, plain, plural } from '../lib/format.js'
+import { count, duration, plain, plural } from '../lib/format.js'
 import { useKeys } from '../lib/keys.js'
 import { useLive } from '../lib/live.js'
 import { href, navigate } from '../lib/route.js'
@@ -13,6 +13,8 @@ import { FilterBar } from '../parts/filterbar.js'
 import { Table } from '../parts/table.js'
 
 const PAGE = 50
+/** A search that takes longer shows what it has found, and offers to look further. */
+const WITHIN_MS = 2_000
 /** Counting ends here. */
 const AT_MOST = 10_000
 
@@ -31,7 +33,8 @@ export const jobColumns = now => [
       && html`<${Meter} value=${job.progress} label="Progress" />`}<span class="preview">${job.message ?? `${Math.round(job.progress * 100)} %`}</span></span>`
     : html`<span class="preview" title=${plain(job.last_error?.message)}>${job.status === 'dead'
       && job.last_error ? plain(job.last_error.message) : job.payload_preview}</span>`) },
-  { id: 'id', title: 'Id', cell: job => html`<span class="muted" title=${job.id}>${job.id.slice(0, 10)}…</span>` },
+  { id: 'id', title: 'Id', cell: job => html`<button type="button" class="link muted" title="Copy ${job.id}"
+    onClick=${() => copy(job.id, 'The id is copied')}>${job.id.slice(0, 10)}…</button>` },
 ]
 
 const when = job => ({ in_flight: job.dequeued_at, completed: job.completed_at, dead: job.failed_at ?? job.last_error?.at })[job.status] ?? job.ready_at
@@ -44,15 +47,18 @@ export default function Jobs({ route }) {
   const show = (params, more = {}) => navigate(href(['jobs'], { ...params, order: order === 'desc' ? '' : order, ...more }))
   const list = useData(async signal => {
     const turned = before ? { asc: 'desc', desc: 'asc' }[order] : order
-    const { jobs, pages } = await get('jobs', { ...params, order: turned, from: before || from, limit: PAGE, payload: 'preview' }, signal)
-    const at = link => link && new URLSearchParams(link.split('?')[1]).get('from')
-    if (!before) return { jobs, older: at(pages.next), newer: at(pages.prev) }
-    jobs.reverse()
-    return { jobs, older: jobs.at(-1)?.id, newer: pages.next && jobs[0]?.id }
+    const { jobs, pages } = await get('jobs', { ...params, order: turned, from: before || from, limit: PAGE, payload: 'preview', within_ms: WITHIN_MS }, signal)
+    const [next, prev] = [fromOf(pages.next), fromOf(pages.prev)]
+    const early = next && jobs.length < PAGE ? { [before ? 'before' : 'from']: next } : null
+    if (!before) return { jobs, early, older: next, newer: prev }
+    return { jobs: jobs.reverse(), early, older: jobs.at(-1)?.id ?? before, newer: next }
   }, [params, order, from, before])
   const { data, error, loading, again } = list
   useEffect(() => { onChanged.add(again); return () => onChanged.delete(again) }, [])
-  const [selected, setSelected] = useState(new Set())
+  const [selected, setRows] = useState(new Set())
+  /** Whether all that match are meant, not these rows alone. */
+  const [all, setAll] = useState(false)
+  const setSelected = (ids, all = false) => { setRows(ids); setAll(all) }
   useEffect(() => setSelected(new Set()), [query.toString()])
 
   const ids = (data?.jobs ?? []).map(job => job.id)
@@ -63,16 +69,18 @@ export default function Jobs({ route }) {
   })
   const chosen = rows.filter(row => selected.has(row.id))
   const one = act => row => (row && !chosen.length ? act(row) : undefined)
-  const some = { id: [...selected].join(',') }
+  const some = all ? params : { id: [...selected].join(',') }
+  const known = all ? undefined : chosen
+  const which = all ? 'All jobs that match' : 'The selected jobs'
+  const retry = () => retryAll({ status: 'dead,completed,scheduled', ...some }, `${which} that are dead, completed or scheduled become ready.`)
   useKeys([
     { keys: '/', does: 'filter', run: () => document.getElementById('search').focus() },
-    { keys: '*', does: 'select all rows', run: () => setSelected(new Set(ids)) },
+    { keys: '*', does: 'select all that match', run: () => ids.length && setSelected(new Set(ids), true) },
     { keys: '[', does: 'newer page', run: () => data?.newer && show(params, { before: data.newer }) },
     { keys: ']', does: 'older page', run: () => data?.older && show(params, { from: data.older }) },
   ])
   const keys = [
-    { keys: 'r', does: 'retry', run: row => (chosen.length ? retryAll({ ...some, status: 'dead,completed,scheduled' }) : row
-      && retryJob(row)) },
+    { keys: 'r', does: 'retry', run: row => (chosen.length ? retry() : row && retryJob(row)) },
     { keys: 'e', does: 'edit', run: one(editJob) }, { keys: 'd', does: 'duplicate', run: one(row => copyOf(row)) },
     { keys: 'D', does: 'delete', run: row => (chosen.length ? deleteAll(some) : row && deleteJob(row)) }, { keys: 'c', does: 'copy the id',
       run: one(row => copy(row.id)) },
@@ -95,21 +103,24 @@ export default function Jobs({ route }) {
         <button type="button" class="small danger" onClick=${() => deleteAll(params)}>Delete…</button></div>`}
     </div>
     ${chosen.length > 0 && html`<div class="selection" role="toolbar" aria-label="Selected jobs">
-      <strong class="num">${plural(chosen.length, 'job')}</strong>
-      <button type="button"
-        onClick=${() => retryAll({ ...some, status: 'dead,completed,scheduled' }, 'The selected jobs that are dead, completed or scheduled become ready.')}>Retry…</button>
-      <button type="button" onClick=${() => moveAll(some, 'The selected jobs move to another queue.')}>Move…</button>
-        <button type="button" onClick=${() => prioritiseAll(some, 'The selected jobs get another priority.')}>Priority…</button>
-      <button type="button" class="danger" onClick=${() => deleteAll(some, 'The selected jobs are deleted.')}>Delete…</button>
-        <button type="button" class="ghost" onClick=${() => setSelected(new Set())}>Clear</button></div>`}
+      <strong class="num">${all ? 'All that match' : plural(chosen.length, 'job')}</strong>
+      <button type="button" onClick=${retry}>Retry…</button>
+      <button type="button" onClick=${() => moveAll(some, `${which} move to another queue.`, known)}>Move…</button>
+      <button type="button" onClick=${() => prioritiseAll(some, `${which} get another priority.`, known)}>Priority…</button>
+      <button type="button" class="danger" onClick=${() => deleteAll(some, `${which} are deleted.`)}>Delete…</button>
+      <button type="button" class="ghost" onClick=${() => setSelected(new Set())}>Clear</button></div>`}
+    ${data?.early && html`<div class="notice plain" role="status"><${Icon} name="search" /><span>The search ended after ${duration(WITHIN_MS)}${rows.length
+      ? `, with ${plural(rows.length, 'job')} so far` : '; nothing was found so far'}.</span>
+      <a class="button" href=${href(['jobs'], { ...params, order: order === 'desc' ? '' : order, ...data.early })}>Look further</a></div>`}
     ${error && html`<${Failed} error=${error} again=${again} />`}
     ${!data ? loading && html`<${Loading} what="Looking for jobs" />` : !rows.length
-      ? html`<${Nothing} params=${params} show=${show} paged=${from || before} />` : html`
+      ? !data.early && html`<${Nothing} params=${params} show=${show} paged=${from || before} />` : html`
       <${Table} caption="Jobs" columns=${jobColumns(live.at || Date.now())}
         rows=${rows} id=${job => job.id} rowClass=${job => (job.gone ? 'gone' : '')} selected=${selected} onSelect=${setSelected}
         keys=${keys}
         actions=${job => html`<span class="buttons">${!['ready', 'in_flight'].includes(job.status)
           && html`<button type="button" class="small" onClick=${() => retryJob(job)}>Retry</button>`}
+          ${['ready', 'scheduled'].includes(job.status) && html`<button type="button" class="small" onClick=${() => editJob(job)}>Edit…</button>`}
           <button type="button" class="small danger"
             onClick=${() => deleteJob(job)} aria-label="Delete ${job.type} ${job.id}">Delete</button></span>`} />
       <div class="more">${(data.newer || from)
@@ -128,7 +139,7 @@ async function copyOf(row) {
 /** How many jobs came since the page was made, without moving its rows. */
 function useNewer(params, data, on) {
   const { data: ids } = useData(async signal => (on
-    ? (await get('jobs', { ...params, order: 'desc', limit: PAGE, payload: 'none' }, signal)).jobs.map(job => job.id) : []), [params, on], 5_000)
+    ? (await get('jobs', { ...params, order: 'desc', limit: PAGE, payload: 'none', within_ms: WITHIN_MS / 4 }, signal)).jobs.map(job => job.id) : []), [params, on], 5_000)
   if (!data?.jobs.length || !ids) return 0
   return ids.filter(id => id > data.jobs[0].id && !data.jobs.some(job => job.id === id)).length
 }
@@ -136,21 +147,24 @@ function useNewer(params, data, on) {
 /** The number of jobs: exact where it is known, and counted on a click where that takes a scan. */
 function HowMany({ params, totals }) {
   const [answer, set] = useState({ key: '', text: '' })
+  const abort = useRef(new AbortController())
   const key = JSON.stringify(params)
   const names = Object.keys(params)
   if (totals && names.every(name => name === 'status')) {
     const statuses = params.status ? params.status.split(',') : Object.keys(totals)
     return html`<p class="muted num">${plural(statuses.reduce((sum, status) => sum + (totals[status] ?? 0), 0), 'job')}</p>`
   }
-  if (answer.key === key) return html`<p class="muted num" role="status">${answer.text}</p>`
+  if (answer.key === key) return html`<p class="muted num" role="status">${answer.text || html`counting… <button type="button" class="small"
+    onClick=${() => abort.current.abort()}>Stop</button>`}</p>`
   const look = async () => {
-    set({ key, text: 'counting…' })
+    set({ key, text: '' })
+    abort.current = new AbortController()
     try {
-      const { count: n, exact } = await get('jobs/count', { ...params, at_most: AT_MOST })
+      const { count: n, exact } = await get('jobs/count', { ...params, at_most: AT_MOST }, abort.current.signal)
       set({ key, text: exact ? plural(n, 'job') : `more than ${count(n)} jobs` })
     } catch (error) {
       set({ key: '', text: '' })
-      complain(error)
+      if (error.name !== 'AbortError') complain(error)
     }
   }
   return html`<button type="button" class="link" onClick=${look}>Count</button>`

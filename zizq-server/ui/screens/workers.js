@@ -12,14 +12,14 @@ import { Table } from '../parts/table.js'
 const PAGE = 200
 
 /** Asks a worker to take no more. @param {any} row */
-const drain = (row, again) => ask({
+export const drain = (row, again) => ask({
   title: 'Drain the worker', verb: 'Drain', method: 'POST', done: () => `${row.worker ?? row.stream} takes no more jobs`, after: again,
   says: `${row.worker ?? row.stream} gets no more jobs${row.worker ? ', on any of its streams' : ''}. What it runs goes on; zizq-worker ends when that is done.`,
   ...(row.worker ? { path: 'workers/drain', query: { worker: row.worker } } : { path: path('workers', row.stream, 'drain') }),
 })
 
 /** Ends a stream. @param {any} row */
-const disconnect = (row, again) => ask({
+export const disconnect = (row, again) => ask({
   title: 'Disconnect the stream', verb: 'Disconnect', danger: true, method: 'POST', path: path('workers', row.stream, 'disconnect'), after: again,
   done: () => `${row.worker ?? row.stream} is disconnected`,
   says: `The connection ${row.worker ? `of ${row.worker} ` : ''}ends, and ${row.in_flight === 1 ? 'its job is' : row.in_flight ? `its ${plural(row.in_flight, 'job')} are`
@@ -35,7 +35,7 @@ export default function Workers({ route }) {
   useKeys([{ keys: '/', does: 'search', run: () => document.getElementById('search').focus() }])
   const columns = [
     { id: 'worker', title: 'Worker', sort: 'worker', wide: true,
-      cell: row => html`<a class="name" href=${href(['jobs'], { status: 'in_flight', queue: row.queues?.join(',') })}><bdi>${row.worker ?? '(no name)'}</bdi></a>` },
+      cell: row => html`<a class="name" href=${href(['workers', row.worker ?? row.stream])}><bdi>${row.worker ?? '(no name)'}</bdi></a>` },
     { id: 'stream', title: 'Stream', cell: row => html`<span class="mono muted">${row.stream}</span>` },
     { id: 'queues', title: 'Queues', cell: row => (row.queues?.length ? row.queues.slice(0, 4).map((name, at) => html`${at > 0
       && ', '}<a href=${href(['queues', name])}><bdi>${name}</bdi></a>`) : html`<span class="muted">all</span>`) },
@@ -49,7 +49,7 @@ export default function Workers({ route }) {
   ]
   const rows = data?.workers ?? []
   return html`
-    <div class="head"><h1>Workers</h1><p class="muted num">${live.stats
+    <div class="head"><h1>Workers</h1><p class="muted num">${live.stats?.streams !== undefined
       && `${plural(live.stats.streams, 'stream')}, ${plural(live.stats.in_flight, 'job')} in flight`}</p></div>
     <div class="tools"><label class="search"><${Icon} name="search" />
       <input id="search" type="search" placeholder="Part of a name" aria-label="Search workers" value=${contains}
