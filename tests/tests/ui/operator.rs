@@ -337,7 +337,7 @@ async fn what_is_about_the_machine_needs_attention_too() {
     tab.see("Turns of the engine").await;
     tab.see("on average").await;
     tab.eval(
-        "const real = fetch; const soon = Date.now() / 1000 + 3 * 86400;
+        "const real = fetch; const soon = Date.now() / 1000 + 3.5 * 86400;
         window.fetch = (url, options) => String(url).includes('/metrics') ? Promise.resolve(new Response(`# HELP x y
 zizq_tls_expiry_timestamp_seconds{file=\"/etc/\\\\\"a\\\\\".pem\"} ${soon}\nzizq_store_damaged_records_total 2\n`)) : real(url, options)",
     )

@@ -1,7 +1,7 @@
 // Who one is: a token becomes a session of this browser.
 import { send } from '../lib/api.js'
 import { html, useEffect, useState, useTitle } from '../lib/dom.js'
-import { href, navigate } from '../lib/route.js'
+import { href } from '../lib/route.js'
 import { Failed } from '../parts/basics.js'
 import { Field } from '../parts/over.js'
 
@@ -17,8 +17,8 @@ export default function Login({ route }) {
     try {
       await send('POST', 'ui/session', {}, shown)
       setToken('')
-      navigate(target)
-      location.reload()
+      // A page that is loaded anew knows who this is before it asks for anything.
+      location.replace(target)
     } catch (problem) { setError(problem) }
   }
   const enter = event => {
