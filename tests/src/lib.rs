@@ -5,6 +5,7 @@
 
 pub mod binaries;
 pub mod client;
+pub mod crowd;
 pub mod demo;
 pub mod endpoint;
 pub mod events;

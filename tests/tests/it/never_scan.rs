@@ -3,34 +3,18 @@
 //! `ZIZQ_TEST_JOBS`, `ZIZQ_TEST_QUEUES` and `ZIZQ_TEST_STREAMS` make it larger, such as 10000000, 10000 and 5000 with
 //! release builds; each call and its time are printed.
 
-use std::fmt::Write;
-use std::str::FromStr;
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use tests::crowd::{Crowd, entries_read};
 use tests::events::Events;
-use tests::{Client, Server, id};
+use tests::{Client, Server};
 
 /// The most entries of the store that a call may read.
 const MOST: u64 = 2_000;
 /// After a start nobody knows where the jobs of a queue begin. How many entries per queue the first list over all queues
 /// takes in one direction.
 const FIRST_PER_QUEUE: u64 = 8;
-/// How many jobs are enqueued at a time.
-const BULK: usize = 5_000;
-
-fn from_env<T: FromStr>(name: &str) -> Option<T> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
-}
-
-/// How many entries were read so far, for all calls together.
-async fn entries_read(client: &Client) -> u64 {
-    let answer = client.get("/metrics").header("accept", "text/plain").await;
-    let text = String::from_utf8(answer.body.to_vec()).unwrap();
-    let lines = text.lines().filter(|line| line.starts_with("zizq_reader_entries_total{"));
-    lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum()
-}
-
 /// Looks at a view, and asserts that it reads at most so many entries. Returns how many, and how long that took.
 async fn look(client: &Client, view: &str, most: u64) -> String {
     let of_scrape = {
@@ -54,25 +38,6 @@ async fn look(client: &Client, view: &str, most: u64) -> String {
     let entries = (entries_read(client).await - before).saturating_sub(of_scrape);
     assert!(entries <= most, "{view} read {entries} entries of the store");
     format!("{took:>12.1?} {entries:>6} entries  {view}")
-}
-
-/// Fills the queues evenly; in the first one some jobs are dead, and some scheduled. Returns the id of a job.
-async fn fill(client: &Client, jobs: usize, queues: usize) -> String {
-    for start in (0..jobs).step_by(BULK) {
-        let mut body = "{\"jobs\": [".to_owned();
-        for n in start..jobs.min(start + BULK) {
-            let (queue, kind, comma) = (n % queues, n % 7, if n == start { "" } else { "," });
-            let ready_at = if n % 10 == 9 { 4_000_000_000_000_u64 } else { 0 };
-            write!(body, r#"{comma}{{"queue": "q{queue:05}", "type": "t{kind}", "payload": {{"user": {n}}}, "ready_at": {ready_at}}}"#).unwrap();
-        }
-        body.push_str("]}");
-        client.poke("/jobs/bulk").bytes("application/json", body).await.expect(201);
-    }
-    for _ in 0..20 {
-        let job = client.poll_one("q00000").await;
-        client.fail(&job, &json!({"message": "m", "kill": true})).await;
-    }
-    id(&client.add("q00001").await).to_owned()
 }
 
 /// What pages and terminals ask for.
@@ -118,19 +83,10 @@ fn views(job: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn looking_never_scans() {
-    let jobs = from_env("ZIZQ_TEST_JOBS").unwrap_or(30_000);
-    let queues: usize = from_env("ZIZQ_TEST_QUEUES").unwrap_or(1_000);
-    let streams = from_env("ZIZQ_TEST_STREAMS").unwrap_or(100_usize);
     let mut server = Server::start().await;
     let client = server.client();
-    let started = Instant::now();
-    let job = fill(&client, jobs, queues).await;
-    println!("{jobs} jobs in {queues} queues after {:?}", started.elapsed());
-    // The streams have nothing to do: they take from queues without jobs.
-    let mut open = Vec::with_capacity(streams);
-    for n in 0..streams {
-        open.push(client.lines(&format!("queue=idle{n}")).await);
-    }
+    let crowd = Crowd::from_env(30_000, 1_000, 100);
+    let (job, open) = crowd.gather(&client).await;
     let mut views = views(&job);
     views.push("/live?topics=totals,queues&order=oldest&desc=true&limit=100".to_owned());
     views.push(format!("/live?jobs={job}"));
@@ -139,7 +95,7 @@ async fn looking_never_scans() {
     }
     drop(open);
     // The first jobs of each queue leave: where the others begin is found out once, and known from then on.
-    for _ in 0..queues.min(1_000) {
+    for _ in 0..crowd.queues.min(1_000) {
         let taken = client.poll(&json!({"limit": 10})).await;
         for job in &taken {
             client.succeed(job).await;
@@ -148,7 +104,7 @@ async fn looking_never_scans() {
     server.sigterm().await;
     server.restart().await;
     let client = server.client();
-    let first = MOST + FIRST_PER_QUEUE * queues as u64;
+    let first = MOST + FIRST_PER_QUEUE * crowd.queues as u64;
     for view in ["asc", "desc"].map(|order| format!("/jobs?limit=50&payload=preview&order={order}")) {
         println!("{}", look(&client, &view, first).await);
         println!("{}", look(&client, &view, MOST).await);

@@ -5,6 +5,7 @@
 
 mod actions;
 mod browser;
+mod budgets;
 mod keyboard;
 mod login;
 mod modules;

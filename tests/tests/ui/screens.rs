@@ -162,27 +162,3 @@ async fn a_lost_connection_is_said_and_what_was_there_stays() {
     tab.see("filter").await;
     tab.wait("document.querySelector('[role=alert]')").await;
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_first_view_is_small_and_comes_at_once() {
-    let Some(mut browser) = Browser::start().await else { return };
-    let server = Server::start().await;
-    fill(&server).await;
-    let tab = browser.open(&format!("{}/ui/", server.url())).await;
-    tab.see("Needs attention").await;
-    tab.wait("document.querySelector('canvas')").await;
-    let entries =
-        "performance.getEntriesByType('navigation').concat(performance.getEntriesByType('resource'))";
-    let assets = format!("{entries}.filter(one => one.name.includes('/ui/'))");
-    let requests = tab.eval(&format!("return {assets}.length")).await.as_u64().unwrap();
-    let bytes =
-        tab.eval(&format!("return {assets}.reduce((sum, one) => sum + one.encodedBodySize, 0)")).await;
-    let bytes = bytes.as_u64().unwrap();
-    assert!(bytes <= 90_000, "{bytes} bytes");
-    assert!(requests <= 20, "{requests} requests");
-    let foreign = tab
-        .eval(&format!("return {entries}.filter(one => !one.name.startsWith(location.origin)).length"))
-        .await;
-    assert_eq!(foreign, 0);
-    tab.fine();
-}

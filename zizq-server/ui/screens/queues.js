@@ -9,7 +9,7 @@ import { Ago, Choice, Command, Empty, Icon, Loading, Num, address } from '../par
 import { hourColumn, useHours } from '../parts/chart.js'
 import { Table } from '../parts/table.js'
 
-const PAGE = 100
+const PAGE = 50
 const FILTERS = [['', 'All'], ['ready', 'Ready'], ['in_flight', 'In flight'], ['scheduled', 'Scheduled'], ['dead', 'Dead'],
   ['paused', 'Paused']]
 
