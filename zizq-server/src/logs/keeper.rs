@@ -320,10 +320,13 @@ impl Keeper {
 
     fn write_new(&mut self) -> Result<(), StoreError> {
         let jobs = self.jobs.snapshot();
-        // Output that was never written belongs to young jobs, many of which are deleted soon.
-        let is_over =
-            |of: &Attempt, held: &Held| held.tail.is_all_new() && matches!(is_gone(&jobs, of.id), Ok(true));
-        self.let_go(is_over);
+        // Output that was never written belongs to young jobs, many of which are deleted soon. Whoever follows one still
+        // reads its last lines.
+        let watched = std::mem::take(&mut self.watched);
+        self.let_go(|of, held| {
+            held.tail.is_all_new() && !watched.contains_key(of) && matches!(is_gone(&jobs, of.id), Ok(true))
+        });
+        self.watched = watched;
         let new = self
             .tails
             .iter()

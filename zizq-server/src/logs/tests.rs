@@ -87,6 +87,26 @@ async fn the_output_of_deleted_jobs_is_removed() {
     logs.stop().await;
 }
 
+/// A follower may be slower than the job, which is gone once it has succeeded.
+#[tokio::test]
+async fn the_last_lines_of_a_deleted_job_stay_for_those_who_follow_it() {
+    let folder = TempDir::new().unwrap();
+    let jobs = jobs(folder.path(), [1]);
+    let logs = Logs::start(&folder.path().join("logs"), jobs).unwrap();
+    let mut changes = logs.watch(of(1_000, 1)).await.unwrap();
+    for n in 1_000..1_002 {
+        logs.append(of(n, 1), text("last")).await.unwrap();
+    }
+    changes.changed().await.unwrap();
+    // So much that it is written at once.
+    for number in 1..=300 {
+        logs.append(of(1, number), text(&"x".repeat(64 * 1024))).await.unwrap();
+    }
+    assert_eq!(read(&logs, of(1_000, 1)).await, text("last"));
+    assert!(read(&logs, of(1_001, 1)).await.is_empty(), "it is not even written");
+    logs.stop().await;
+}
+
 /// Changes a stored chunk.
 type Damage = fn(&[u8]) -> Vec<u8>;
 
