@@ -225,6 +225,8 @@ async fn an_expired_certificate_and_a_key_that_all_can_read_are_warned_of_at_sta
         place.chmod(mode);
         let (mut process, _) = place.start().await;
         let warnings = |log: String| log.lines().filter(|line| line.contains("--tls-")).count();
+        // The last line of a start.
+        said(&process, "listening").await;
         let log = process.log();
         assert!(warning.is_none_or(|warning| log.contains(warning)), "{warning:?}: {log}");
         let at_start = warnings(log);
