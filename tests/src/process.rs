@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::usage::Usage;
-use crate::wait::within;
+use crate::wait::{until, within};
 
 /// Variables of an environment.
 pub type Variables = Vec<(&'static str, String)>;
@@ -61,6 +61,12 @@ impl Process {
     #[must_use]
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits until it has logged this, and returns what it logged so far. Another thread of it writes the log.
+    pub async fn logged(&self, text: &str) -> String {
+        until(format!("`{text}` in the log"), async || Some(self.log()).filter(|log| log.contains(text)))
+            .await
     }
 
     /// The process id, until its end was waited for.

@@ -323,7 +323,7 @@ async fn a_disk_too_full_to_open_the_store_is_logged_with_its_folder_and_space()
     let client = Client::new(&format!("http://{}", address(&mut process).await), Wire::default());
     client.get("/jobs/count").await.expect(503);
     let expected = format!("{}: 0 KiB free, 1024 KiB required to open the store", root.display());
-    until(format!("`{expected}` in the log"), async || process.log().contains(&expected).then_some(())).await;
+    process.logged(&expected).await;
     assert!(process.sigterm().await.success());
 }
 

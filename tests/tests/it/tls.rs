@@ -124,7 +124,7 @@ async fn is_answered(stream: &mut TlsStream<TcpStream>) -> bool {
 }
 
 async fn said(process: &Process, text: &str) {
-    until(format!("`{text}` in the log"), async || process.log().contains(text).then_some(())).await;
+    process.logged(text).await;
 }
 
 #[tokio::test]

@@ -58,11 +58,8 @@ async fn changes_and_refusals_are_written_down_and_traffic_is_not() {
     assert!(!all.contains("secret payload") && !all.contains(&made[8..20]), "{all}");
     assert!(entries(&admin, "/jobs").await.iter().all(|entry| entry["action"] != "POST"));
     // In the log, too.
-    let log = until("the log", async || {
-        Some(server.process().log()).filter(|log| log.contains("audit") && log.contains("/queues/q/pause"))
-    })
-    .await;
-    assert!(!log.contains(&made[8..20]), "{log}");
+    let log = server.process().logged("/queues/q/pause").await;
+    assert!(log.contains("audit") && !log.contains(&made[8..20]), "{log}");
     let printed = printed(&server.control(&["audit"]).await);
     assert!(
         printed.contains("alice")

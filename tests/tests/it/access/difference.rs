@@ -1,7 +1,6 @@
 //! What one thing was before a call, and after it, in the audit trail.
 
 use serde_json::{Value, json};
-use tests::wait::until;
 use tests::{Client, Server, id};
 
 use super::printed;
@@ -67,9 +66,7 @@ async fn of_a_job_that_is_changed_retried_and_deleted() {
     assert!(deleted.get("after").is_none(), "{deleted}");
     let all = client.get("/audit?limit=2000").await.expect(200).to_string();
     assert!(!all.contains("secret") && !all.contains("unique_key"), "{all}");
-    // The last of these calls.
-    let log =
-        until("the log", async || Some(server.process().log()).filter(|log| log.contains("DELETE"))).await;
+    let log = server.process().logged("DELETE").await;
     assert!(log.contains("priority") && !log.contains("secret payload"), "{log}");
 }
 
