@@ -123,10 +123,6 @@ async fn is_answered(stream: &mut TlsStream<TcpStream>) -> bool {
     &answer == b"HTTP/1.1 200"
 }
 
-async fn said(process: &Process, text: &str) {
-    process.logged(text).await;
-}
-
 #[tokio::test]
 async fn sighup_reads_the_certificate_again_for_new_connections() {
     let (old, new) = (Identity::new(), Identity::new());
@@ -138,7 +134,7 @@ async fn sighup_reads_the_certificate_again_for_new_connections() {
 
     place.write(&new.pem, &new.key);
     process.signal(Signal::HUP);
-    said(&process, "certificate and key reloaded; new connections use them").await;
+    process.logged("certificate and key reloaded; new connections use them").await;
     assert!(is_answered(&mut connect(port, &new.der).await.unwrap()).await);
     assert!(connect(port, &old.der).await.is_err(), "the old certificate is still shown");
     assert!(is_answered(&mut before).await, "a connection from before goes on");
@@ -158,14 +154,14 @@ async fn sighup_with_a_bad_file_keeps_the_old_certificate_and_says_so() {
     ] {
         place.write(certificate, key);
         process.signal(Signal::HUP);
-        said(&process, why).await;
+        process.logged(why).await;
         assert!(is_answered(&mut connect(port, &old.der).await.unwrap()).await, "{why}");
     }
     assert_eq!(process.log().matches("cannot reload the certificate").count(), 4, "{}", process.log());
     place.write(&old.pem, &old.key);
     std::fs::remove_file(place.key()).unwrap();
     process.signal(Signal::HUP);
-    said(&process, "cannot read").await;
+    process.logged("cannot read").await;
     assert!(is_answered(&mut connect(port, &old.der).await.unwrap()).await);
 }
 
@@ -173,7 +169,7 @@ async fn sighup_with_a_bad_file_keeps_the_old_certificate_and_says_so() {
 async fn sighup_without_tls_changes_nothing() {
     let mut server = Server::start().await;
     server.process().signal(Signal::HUP);
-    said(server.process(), "nothing to reload").await;
+    server.process().logged("nothing to reload").await;
     server.client().add("q").await;
     assert_eq!(server.sigterm().await.code(), Some(0));
 }
@@ -226,13 +222,13 @@ async fn an_expired_certificate_and_a_key_that_all_can_read_are_warned_of_at_sta
         let (mut process, _) = place.start().await;
         let warnings = |log: String| log.lines().filter(|line| line.contains("--tls-")).count();
         // The last line of a start.
-        said(&process, "listening").await;
+        process.logged("listening").await;
         let log = process.log();
         assert!(warning.is_none_or(|warning| log.contains(warning)), "{warning:?}: {log}");
         let at_start = warnings(log);
         assert!(warning.is_some() || at_start == 0, "{}", process.log());
         process.signal(Signal::HUP);
-        said(&process, "key reloaded").await;
+        process.logged("key reloaded").await;
         assert_eq!(warnings(process.log()), 2 * at_start, "{}", process.log());
         place.write(&good.pem, &good.key);
         process.signal(Signal::HUP);

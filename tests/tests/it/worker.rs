@@ -447,10 +447,7 @@ async fn a_worker_that_is_drained_over_http_finishes_its_job_and_ends() {
     let first = client.enqueue(&job(json!(1))).await;
     assert_eq!(stage.next_line().await, "started");
     client.poke("/workers/drain?worker=encoder-7").await.expect_nothing();
-    until("the worker has heard it", async || {
-        worker.process().log().contains("drain this worker").then_some(())
-    })
-    .await;
+    worker.process().logged("drain this worker").await;
     let second = client.enqueue(&job(json!(2))).await;
     stage.open_gate(1).await;
     assert_eq!(worker.process().ended().await.code(), Some(0));

@@ -104,8 +104,7 @@ async fn the_admin_token_may_come_as_a_file_or_a_credential() {
         one.get("/whoami").await.expect_refusal(401, "");
         write("short");
         server.process().signal(Signal::HUP);
-        until("a message", async || server.process().log().contains("at least 32 characters").then_some(()))
-            .await;
+        server.process().logged("at least 32 characters").await;
         two.get("/whoami").await.expect(200);
     }
     write("short");

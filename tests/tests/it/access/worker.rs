@@ -128,10 +128,10 @@ async fn a_worker_reads_its_token_again_when_the_file_changes() {
     // What is no token leaves the old one in force, and is told once.
     std::fs::write(file.path(), "two words\n").unwrap();
     let kept = "the old access token and client certificate stay in use";
-    until("an error", async || worker.process().log().contains(kept).then_some(())).await;
+    worker.process().logged(kept).await;
     done().await;
     std::fs::write(file.path(), &second).unwrap();
-    until("the new token", async || worker.process().log().contains("were read again").then_some(())).await;
+    worker.process().logged("were read again").await;
     revoke("one").await;
     until("the next stream", async || (connected(&worker.process().log()) >= 2).then_some(())).await;
     done().await;
@@ -151,7 +151,7 @@ async fn a_worker_ends_with_its_token() {
     let made = token(&server, "w", &["--role", "worker"]).await;
     let who = server.client().with_token(&made).get("/whoami").await.expect(200);
     let mut worker = Worker::with_variables(&server, ["--run", "q=true"], vec![("ZIZQ_TOKEN", made)]);
-    until("the stream", async || worker.process().log().contains("connected to").then_some(())).await;
+    worker.process().logged("connected to").await;
     printed(&server.control(&["token", "revoke", who["who"]["id"].as_str().unwrap()]).await);
     let ended = worker.process().ended().await;
     assert_eq!(ended.code(), Some(77), "{}", worker.process().log());

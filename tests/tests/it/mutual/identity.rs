@@ -153,7 +153,7 @@ async fn a_worker_shows_a_new_certificate_without_a_restart() {
     show("new");
     // Nobody need wait for the worker to look.
     worker.signal(Signal::HUP);
-    until("the new certificate", async || worker.log().contains("were read again").then_some(())).await;
+    worker.logged("were read again").await;
     assert!(!worker.log().contains("restart the worker"), "{}", worker.log());
     server.control(&["token", "revoke", &id]).await;
     connected(2).await;
@@ -171,10 +171,7 @@ async fn others_are_not_heard_and_plain_http_is_told_so() {
     // The names are the same, but another authority has signed them.
     let theirs = ["--cert", &other.path("app.pem"), "--key", &other.path("app-key.pem")];
     assert_eq!(authority.ask(None, &health, &theirs).await, None, "a stranger");
-    until("a line in the log", async || {
-        server.process.log().contains("the certificate of a caller was refused").then_some(())
-    })
-    .await;
+    server.process.logged("the certificate of a caller was refused").await;
 
     let address = format!("127.0.0.1:{}", server.port);
     for head in ["GET /jobs HTTP/1.1\r\nhost: localhost\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
