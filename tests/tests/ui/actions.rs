@@ -62,9 +62,7 @@ async fn jobs_are_enqueued_copied_edited_moved_and_deleted() {
     // Deleted after a while in which one can change one's mind.
     tab.see("Timeline").await;
     tab.press("Delete").await;
-    tab.see("is deleted").await;
-    // There is a way back from the edits before, too.
-    tab.eval("[...document.querySelectorAll('.toast')].at(-1).querySelector('button').click()").await;
+    tab.press_of(".toast", "is deleted", "Undo").await;
     tab.go(&format!("{}/ui/jobs/{}", server.url(), seeded.ready)).await;
     tab.see("Timeline").await;
     tab.press("Delete").await;
@@ -124,7 +122,7 @@ async fn dead_jobs_run_again_by_group_and_by_selection() {
     }
     let tab = at(&mut browser, &server, "dead").await;
     tab.see("One").await;
-    tab.eval("[...document.querySelectorAll('tr')].find(row => row.innerText.includes('One')).querySelector('td.actions button').click()").await;
+    tab.press_of("tbody tr", "One", "Retry…").await;
     tab.see("2 jobs").await;
     tab.press("Retry 2 jobs").await;
     until("the group", async || (client.count("status=ready").await == 2).then_some(())).await;

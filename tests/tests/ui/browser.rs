@@ -151,9 +151,23 @@ impl Tab {
 
     /// Presses the button, or follows the link, with exactly this text: in the dialog if one is open.
     pub(crate) async fn press(&self, text: &str) {
+        self.press_within("[document.querySelector('dialog[open]') ?? document]", text).await;
+    }
+
+    /// Presses the button with exactly this text that belongs to something: the first element with this selector that
+    /// says `of`.
+    pub(crate) async fn press_of(&self, selector: &str, of: &str, text: &str) {
+        let (selector, of) = (Value::from(selector), Value::from(of));
+        let places =
+            format!("[...document.querySelectorAll({selector})].filter(one => one.innerText.includes({of}))");
+        self.press_within(&places, text).await;
+    }
+
+    /// Waits until the first of these places has it, and presses it.
+    async fn press_within(&self, places: &str, text: &str) {
         let pressed = format!(
             "(() => {{
-                const all = (document.querySelector('dialog[open]') ?? document).querySelectorAll('button, a, summary');
+                const all = {places}[0]?.querySelectorAll('button, a, summary') ?? [];
                 const one = [...all].find(one => one.innerText.trim() === {} && !one.disabled && one.getClientRects().length);
                 one?.click();
                 return one;

@@ -121,10 +121,7 @@ async fn what_was_edited_or_moved_can_be_given_back() {
     tab.first_row().await;
     tab.keys("x j X").await;
     tab.see("2 jobs").await;
-    tab.eval(
-        "[...document.querySelectorAll('.selection button')].find(one => one.innerText === 'Move…').click()",
-    )
-    .await;
+    tab.press_of(".selection", "", "Move…").await;
     tab.fill("[name=queue]", "c").await;
     tab.press("Move 2 jobs").await;
     is(&one, "queue", json!("c")).await;
