@@ -357,6 +357,7 @@ impl Model {
 fn count_forgotten(job: &mut Job, token: LeaseToken) {
     job.deliveries += 1;
     job.dequeued_at = Some(token.to_u64() >> 20);
+    job.last_lease = Some(token);
 }
 
 /// The two lists of an answer, less what was expected.
