@@ -34,8 +34,8 @@ struct Coming {
     jobs: Vec<NewJob>,
     /// How many of its jobs are there, once it is accepted.
     accepted: Option<usize>,
-    /// The results for those that are there.
-    enqueued: Vec<(JobId, Outcome)>,
+    /// What became of its jobs so far: the job, or those one of which is named in its place.
+    enqueued: Vec<(Vec<JobId>, Outcome)>,
     /// Whether a caller waits for the answer.
     awaited: bool,
 }
@@ -129,12 +129,13 @@ impl Model {
         let new: Vec<Job> = ledger.jobs.values().filter(|job| self.last_id < Some(job.id)).cloned().collect();
         let (mut new, mut enqueued) = (new.into_iter(), Vec::new());
         for asked in slice {
-            if let Some(keeper) = self.keeper(asked) {
-                enqueued.push((keeper, Outcome::Duplicate));
+            let keepers = self.keepers(asked);
+            if !keepers.is_empty() {
+                enqueued.push((keepers, Outcome::Duplicate));
                 continue;
             }
             let job = new.next().context("a job of a bulk is missing")?;
-            enqueued.push((job.id, Outcome::Created));
+            enqueued.push((vec![job.id], Outcome::Created));
             let queue = ledger.queues.get(&job.queue).context("its queue is there")?.name.clone();
             self.admit_new(asked, job, queue)?;
         }
@@ -150,7 +151,11 @@ impl Model {
             None => ensure!(!bulk.awaited, "no caller was told the end of {bulk:?}"),
             Some((id, Ok(Reply::NewBulk(jobs)))) => {
                 let said: Vec<_> = jobs.iter().map(outcome).collect();
-                ensure!(id == bulk.id && bulk.awaited && said == bulk.enqueued, "{bulk:?} came to {said:?}");
+                let fits = |((id, said), (ids, outcome)): (&(JobId, Outcome), &(Vec<JobId>, Outcome))| {
+                    ids.contains(id) && said == outcome
+                };
+                let all_fit = said.len() == bulk.enqueued.len() && said.iter().zip(&bulk.enqueued).all(fits);
+                ensure!(id == bulk.id && bulk.awaited && all_fit, "{bulk:?} came to {said:?}");
             }
             Some(other) => bail!("answered {other:?}"),
         }

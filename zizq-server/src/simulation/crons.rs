@@ -220,7 +220,7 @@ impl Model {
             }
             entry.last = Some(now);
             let asked = entry.template.job.clone();
-            if self.keeper(&asked).is_some() {
+            if !self.keepers(&asked).is_empty() {
                 continue;
             }
             let mut job = new.pop().with_context(|| format!("{group} {name} has not come"))?.clone();

@@ -8,7 +8,7 @@ use protocol::job::Status;
 use protocol::name::{BudgetKey, CronName};
 
 use super::answers::{self, Kept};
-use super::model::{Entry, Model, Saved};
+use super::model::{Entry, MAX_ENDED, Model, Saved};
 use crate::access::Tokens;
 use crate::job::Job;
 use crate::job::counts::Counts;
@@ -222,9 +222,9 @@ impl Ledger {
             }
         }
         // Of many ended jobs with one key, some are not remembered.
-        keys.retain(|_, jobs| jobs.values().flatten().count() <= 8);
+        keys.retain(|_, jobs| jobs.values().flatten().count() <= MAX_ENDED);
         let kept = |(key, jobs): (&String, &BTreeMap<_, _>)| {
-            (jobs.values().flatten().count() < 8 || keys.contains_key(key))
+            (jobs.values().flatten().count() < MAX_ENDED || keys.contains_key(key))
                 .then(|| (key.clone(), jobs.clone()))
         };
         let stored: BTreeMap<_, _> = self.keys.iter().filter_map(kept).collect();

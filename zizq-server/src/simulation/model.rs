@@ -37,6 +37,8 @@ use crate::store::record::{ClockRecord, LeaseEnd};
 
 /// A lease of this age survives a crash, in milliseconds.
 const SAVED_AFTER_MS: u64 = 1_000;
+/// The number of ended jobs that are remembered for a unique key.
+pub(super) const MAX_ENDED: usize = 8;
 /// The least number of timers that go off in one turn, if that many are due.
 const SLICE: usize = 16;
 
@@ -253,12 +255,14 @@ impl Model {
                 continue;
             }
             let Enqueued { job, queue, status, outcome } = enqueued;
-            if let Some(id) = self.keeper(new) {
-                let in_flight = self.leases.contains_key(&id);
-                let entry = self.jobs.get(&id).context("it keeps others out")?;
+            let keepers = self.keepers(new);
+            if !keepers.is_empty() {
+                let is_it = *outcome == Outcome::Duplicate && keepers.contains(&job.id);
+                ensure!(is_it, "{keepers:?} keep {new:?} out, but: {enqueued:?}");
+                let in_flight = self.leases.contains_key(&job.id);
+                let entry = self.jobs.get(&job.id).context("it keeps others out")?;
                 let expected = if in_flight { Status::InFlight } else { entry.job.status };
-                let is_it = *outcome == Outcome::Duplicate && job.id == id && *status == expected;
-                ensure!(is_it, "{id:?} ({expected:?}) keeps {new:?} out, but: {enqueued:?}");
+                ensure!(*status == expected, "{:?} is {expected:?}, but: {enqueued:?}", job.id);
                 continue;
             }
             ensure!((*outcome, *status) == (Outcome::Created, job.status), "answered {enqueued:?}");
@@ -287,23 +291,33 @@ impl Model {
         self.admit(job, queue)
     }
 
-    /// Returns the youngest job that keeps a new one out by their unique key.
-    pub(super) fn keeper(&self, new: &NewJob) -> Option<JobId> {
-        let Unique { key, scope } = new.flow.as_ref()?.unique.as_ref()?;
+    /// Returns the jobs one of which is named when they keep a new one out by their unique key: the youngest, or any
+    /// where more have ended than the engine remembers.
+    pub(super) fn keepers(&self, new: &NewJob) -> Vec<JobId> {
+        let unique = new.flow.as_ref().and_then(|flow| flow.unique.as_ref());
+        let Some(Unique { key, scope }) = unique else { return Vec::new() };
+        let same = |entry: &&Entry| entry.job.unique().is_some_and(|unique| unique.key == *key);
         let keeps_out = |entry: &&Entry| {
-            let same = entry.job.unique().is_some_and(|unique| unique.key == *key);
             let in_flight = self.leases.contains_key(&entry.job.id);
             let status = if in_flight { Status::InFlight } else { entry.job.status };
-            let counts = match status {
+            match status {
                 Status::Scheduled | Status::Ready => true,
                 Status::InFlight => *scope != UniqueWhile::Queued,
                 Status::Completed | Status::Dead => {
                     *scope == UniqueWhile::Exists && !entry.job.is_gone(self.now)
                 }
-            };
-            same && counts
+            }
         };
-        self.jobs.values().rev().find(keeps_out).map(|entry| entry.job.id)
+        let ended = self.jobs.values().filter(same).filter(|entry| entry.job.status.is_terminal()).count();
+        let named = if ended > MAX_ENDED { usize::MAX } else { 1 };
+        self.jobs
+            .values()
+            .rev()
+            .filter(same)
+            .filter(keeps_out)
+            .map(|entry| entry.job.id)
+            .take(named)
+            .collect()
     }
 
     /// Takes in a new job.
