@@ -198,6 +198,9 @@ async fn workers_are_selected_by_queue_and_name_and_can_be_drained() {
     assert_eq!(shown("").await, ["mailer-1", "mailer-1", "other"]);
     assert_eq!(shown("queue=web").await, ["mailer-1", "other"]);
     assert_eq!(shown("contains=oth").await, ["other"]);
+    assert_eq!(shown("worker=mailer-1&queue=web").await, ["mailer-1"]);
+    assert_eq!(shown("worker=mailer").await, [""; 0]);
+    assert_eq!(shown("worker=").await.len(), 3);
     assert_eq!(shown("order=worker&limit=1").await, ["mailer-1"]);
     let page = client.get("/workers?queue=mail&order=worker&limit=1").await.expect(200);
     let next = page["pages"]["next"].as_str().unwrap();
@@ -221,6 +224,68 @@ async fn workers_are_selected_by_queue_and_name_and_can_be_drained() {
     client.poke("/workers/drain?worker=nobody").await.expect_refusal(404, "nobody");
     client.poke("/workers/0123456789ab/drain").await.expect_refusal(404, "0123456789ab");
     client.poke("/workers/drain").await.expect_refusal(400, "worker");
+}
+
+#[tokio::test]
+async fn jobs_are_listed_by_who_holds_them() {
+    let server = Server::start().await;
+    let client = server.client();
+    let hold = async |worker: Option<&str>, queue: &str, jobs: usize| {
+        client.enqueue_all((0..jobs).map(|n| json!({"queue": queue, "type": "t", "payload": n}))).await;
+        let call = client.get(&format!("/jobs/take?queue={queue}&prefetch=0"));
+        let call = worker.into_iter().fold(call, |call, name| call.header("worker-id", name));
+        let mut stream = Stream::open(StreamFormat::NdJson, call.response().await).await;
+        let mut held = Vec::new();
+        for _ in 0..jobs {
+            held.push(tests::id(&stream.next_job().await).to_owned());
+        }
+        (stream, held)
+    };
+    let listed = async |query: &str| {
+        let (mut ids, mut next) = (Vec::new(), Some(format!("/jobs?{query}")));
+        while let Some(page) = next {
+            let page = client.get(&page).await.expect(200);
+            ids.extend(page["jobs"].as_array().unwrap().iter().map(|job| tests::id(job).to_owned()));
+            next = page["pages"]["next"].as_str().map(str::to_owned);
+        }
+        ids
+    };
+    let (_one, mails) = hold(Some("a&b é"), "mail", 700).await;
+    let (two, web) = hold(Some("a&b é"), "web", 3).await;
+    let (_three, nameless) = hold(None, "other", 2).await;
+    client.add("unheld").await;
+    let both = [mails.clone(), web.clone()].concat();
+    // More than the engine says at a time, page by page, in both orders.
+    for limit in [2_000, 50] {
+        assert_eq!(listed(&format!("worker=a%26b%20%C3%A9&limit={limit}&payload=none")).await, both);
+    }
+    let mut reversed = listed("worker=a%26b%20%C3%A9&order=desc&limit=333").await;
+    reversed.reverse();
+    assert_eq!(reversed, both);
+    assert_eq!(listed("worker=a%26b%20%C3%A9&queue=web&status=in_flight,ready").await, web);
+    let named = format!("id={},{}&worker=a%26b%20%C3%A9", nameless[0], web[1]);
+    assert_eq!(listed(&named).await, web[1..2]);
+    assert_eq!(listed("worker=a%26b%20%C3%A9&filter=.%3D%3D699").await, mails[699..]);
+    assert_eq!(client.count("worker=a%26b%20%C3%A9").await, 703);
+    let groups = client.get("/jobs/groups?by=queue&worker=a%26b%20%C3%A9").await.expect(200);
+    assert_eq!((&groups["groups"][0]["count"], &groups["groups"][1]["key"]), (&json!(700), &json!("web")));
+    for none in ["worker=a", "worker=a%26b%20%C3%A9&status=dead", "worker=nobody&status=ready"] {
+        assert_eq!((listed(none).await, client.count(none).await), (vec![], 0), "{none}");
+    }
+    assert_eq!(client.count("worker=").await, 706, "as with other filters that are empty");
+    let workers = client.get("/workers?queue=other").await.expect(200);
+    let stream = workers["workers"][0]["stream"].as_str().unwrap();
+    assert_eq!(listed(&format!("worker={stream}")).await, nameless);
+    assert_eq!(
+        client.get(&format!("/workers?worker={stream}")).await.expect(200)["workers"],
+        workers["workers"]
+    );
+    // Another may have the job by the time it is changed.
+    client.delete("/jobs?worker=a").await.expect_refusal(400, "worker");
+    client.patch("/jobs?worker=a", &json!({"priority": 1})).await.expect_refusal(400, "worker");
+    drop(two);
+    wait::until("the jobs are back", async || (listed("worker=a%26b%20%C3%A9").await == mails).then_some(()))
+        .await;
 }
 
 #[tokio::test]

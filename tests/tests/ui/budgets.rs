@@ -3,7 +3,7 @@
 //! Bytes, requests and entries are the same everywhere. Times are asserted only where a size is asked for with
 //! `ZIZQ_TEST_JOBS`, `ZIZQ_TEST_QUEUES` and `ZIZQ_TEST_STREAMS`, such as 10000000, 10000 and 5000 with release builds.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::Server;
 use tests::crowd::{Crowd, entries_read};
 
@@ -69,9 +69,16 @@ async fn every_view_costs_little_however_much_there_is() {
     let Some(mut browser) = Browser::start().await else { return };
     let server = Server::start().await;
     let client = server.client();
-    let crowd = Crowd::from_env(10_000, 500, 50);
+    let crowd = Crowd::from_env(10_000, 500, 120);
     let (job, _open) = crowd.gather(&client).await;
     let job = format!("jobs/{job}");
+    client.enqueue_all((0..120).map(|n| json!({"queue": "held", "type": "t", "payload": n}))).await;
+    let mut busy = client.lines("queue=held&prefetch=120").await;
+    for _ in 0..120 {
+        busy.next_job().await;
+    }
+    let worker = client.get("/workers?queue=held").await.expect(200)["workers"][0]["stream"].clone();
+    let worker = format!("workers/{}", worker.as_str().unwrap());
     let tab = browser.open(&format!("{}/ui/", server.url())).await;
     let mut above = Vec::new();
     for view in [
@@ -85,6 +92,7 @@ async fn every_view_costs_little_however_much_there_is() {
         &job,
         "dead",
         "workers",
+        &worker,
         "crons",
         "budgets",
         "audit",

@@ -307,6 +307,24 @@ async fn a_worker_shows_what_it_runs() {
     tab.press("send_mail").await;
     tab.see("Timeline").await;
     assert_eq!(tab.place().await, format!("/ui/jobs/{}", id(&taken)));
+    // One that runs more than a page of jobs.
+    client
+        .enqueue_all((0..60).map(|n| json!({"queue": "many", "type": format!("t{n}"), "payload": n})))
+        .await;
+    let mut many = client.lines("queue=many&prefetch=60").await;
+    for _ in 0..60 {
+        many.next_job().await;
+    }
+    let shown = client.get("/workers?queue=many").await.expect(200)["workers"][0]["stream"].clone();
+    tab.go(&format!("{}/ui/workers/{}", server.url(), shown.as_str().unwrap())).await;
+    tab.see("1 stream, 60 jobs in flight").await;
+    tab.wait("document.querySelector('tbody').rows.length === 50").await;
+    tab.press("Newer").await;
+    tab.wait("document.querySelector('tbody').rows.length === 10").await;
+    tab.see("t59").await;
+    tab.see("1 stream, 60 jobs in flight").await;
+    tab.press("The first").await;
+    tab.see("t0").await;
     tab.fine();
 }
 

@@ -1,5 +1,7 @@
 //! The filters of a call: reads them from its query and writes them into links.
 
+use std::borrow::Cow;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use protocol::access::Verb;
 use protocol::error::{Code, excerpt};
@@ -76,6 +78,12 @@ async fn queues(
     Ok(app.board.names(&selection))
 }
 
+/// Reads the name of a worker or of a stream, whose jobs or streams are meant; like other empty filters, an empty one
+/// means all.
+pub(super) fn read_worker(query: &mut Query<'_>) -> Option<String> {
+    query.text("worker").filter(|name| !name.is_empty()).map(Cow::into_owned)
+}
+
 /// Reads all filters from the query of a call that changes the jobs it matches. An empty filter, such as `queue=$QUEUE`
 /// with the variable unset, would match every job, so it is refused.
 pub(super) fn read_for_change(query: &mut Query<'_>) -> Result<Asked, Refusal> {
@@ -90,16 +98,21 @@ pub(super) fn read_for_change(query: &mut Query<'_>) -> Result<Asked, Refusal> {
             format!("{name}: the filter is empty; give it a value, or leave it out to match all jobs");
         return Err(Refusal::invalid(error));
     }
-    read(query)
+    Ok(Asked(read_all_but_worker(query)?))
 }
 
 /// Reads all filters from a query.
 pub(super) fn read(query: &mut Query<'_>) -> Result<Asked, Refusal> {
-    let jq = query.text(JQ).map(std::borrow::Cow::into_owned);
+    Ok(Asked(Filter { worker: read_worker(query), ..read_all_but_worker(query)? }))
+}
+
+/// Reads the filters of which a job itself shows whether it matches them.
+fn read_all_but_worker(query: &mut Query<'_>) -> Result<Filter, Refusal> {
+    let jq = query.text(JQ).map(Cow::into_owned);
     if jq.as_ref().is_some_and(|expression| expression.trim().is_empty()) {
         return Err(Refusal::new(Code::InvalidFilter, "filter: the jq expression is empty"));
     }
-    Ok(Asked(Filter {
+    Ok(Filter {
         budgets: sorted(query.list("budgets.key")?),
         priority: span(query, "priority", u64::from(u16::MAX))?,
         ready_at: query.read("ready_at", Span::parse_times)?,
@@ -107,7 +120,7 @@ pub(super) fn read(query: &mut Query<'_>) -> Result<Asked, Refusal> {
         until: query.value("until")?,
         jq,
         ..read_listed(query)?
-    }))
+    })
 }
 
 /// Reads the filters on a job's index fields, which are lists of values.
@@ -151,7 +164,8 @@ fn status(name: &str) -> Result<Status, Refusal> {
 
 /// The filters as query parameters of a link.
 fn params(filter: &Filter) -> String {
-    let Filter { ids, queues, types, statuses, budgets, priority, ready_at, attempts, until, jq } = filter;
+    let Filter { ids, queues, types, statuses, budgets, priority, ready_at, attempts, until, worker, jq } =
+        filter;
     let statuses = statuses.as_ref().map(|all| all.iter().map(|s| s.as_str()).collect::<Vec<_>>());
     let values = [
         ("id", join(ids.as_deref())),
@@ -163,6 +177,7 @@ fn params(filter: &Filter) -> String {
         ("ready_at", ready_at.map(|span| span.to_string())),
         ("attempts", attempts.map(|span| span.to_string())),
         ("until", until.map(|id| id.to_string())),
+        ("worker", worker.clone()),
         ("filter", jq.clone()),
     ];
     let mut params = String::new();

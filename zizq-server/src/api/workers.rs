@@ -10,19 +10,19 @@ use serde_json::{Value, json};
 use super::listing::{Listing, with_param};
 use super::queues::show_release;
 use super::stats::one_of;
-use super::{App, admit};
+use super::{App, admit, filters};
 use crate::access::Scope;
-use crate::engine::command::streams::{CutOff, DrainWorkers, ListWorkers, WorkerState};
+use crate::engine::command::streams::{
+    CutOff, DrainWorkers, ListWorkers, STREAM_NAME_LEN, WorkerState, stream_name,
+};
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
-
-/// How many digits of a stream's id are shown.
-const SHOWN_OF_STREAM: usize = 12;
 
 pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let queue: Option<QueueName> = query.value("queue")?;
     let contains = query.text("contains").filter(|text| !text.is_empty()).map(Cow::into_owned);
+    let name = filters::read_worker(&mut query);
     let order = query.read("order", |text| one_of(text, &WORKER_ORDERS))?.unwrap_or(WorkerOrder::ConnectedAt);
     let listing = Listing::read(&mut query)?;
     query.finish()?;
@@ -38,12 +38,14 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     };
     let is_called = |worker: &WorkerState| {
         let contains_it = |name: &String| contains.as_ref().is_none_or(|part| name.contains(part));
-        contains.is_none() || worker.about.worker.as_ref().is_some_and(contains_it)
+        (contains.is_none() || worker.about.worker.as_ref().is_some_and(contains_it))
+            && name.as_ref().is_none_or(|name| worker.about.is_called(name, worker.stream))
     };
     workers.retain(|worker| takes(worker) && is_called(worker));
     let mut path = "/workers".to_owned();
     path = queue.iter().fold(path, |path, queue| with_param(&path, "queue", queue));
     path = contains.iter().fold(path, |path, part| with_param(&path, "contains", part));
+    path = name.iter().fold(path, |path, name| with_param(&path, "worker", name));
     if order != WorkerOrder::ConnectedAt {
         let name = WORKER_ORDERS.iter().find(|(_, other)| *other == order).map_or("", |(name, _)| *name);
         path = with_param(&path, "order", name);
@@ -55,7 +57,7 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
             WorkerOrder::InFlight => format!("{:013}", worker.in_flight),
             WorkerOrder::Worker => worker.about.worker.clone().unwrap_or_default(),
         };
-        format!("{by}-{}", name_of(worker))
+        format!("{by}-{}", stream_name(worker.stream))
     };
     listing.answer(request, (&path, "workers"), workers, key, |one| worker(one, scope))
 }
@@ -105,9 +107,9 @@ pub(crate) async fn disconnect(app: &App, request: &Request) -> Answer {
 async fn known_stream(app: &App, request: &Request) -> Result<String, Refusal> {
     request.no_query()?;
     let stream = request.params.first().map(String::as_str).unwrap_or_default();
-    let is_name = stream.len() == SHOWN_OF_STREAM && stream.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_name = stream.len() == STREAM_NAME_LEN && stream.bytes().all(|byte| byte.is_ascii_hexdigit());
     let start = stream.to_ascii_lowercase();
-    if is_name && is_own(app, request, |worker| name_of(worker) == start).await? {
+    if is_name && is_own(app, request, |worker| stream_name(worker.stream) == start).await? {
         Ok(start)
     } else {
         Err(Refusal::not_found(no_stream(stream)))
@@ -135,21 +137,13 @@ fn sent_away(request: &Request, streams: usize, missing: impl FnOnce() -> String
     if streams == 0 { Err(Refusal::not_found(missing())) } else { Ok(reply::no_content()) }
 }
 
-/// The start of the stream id: enough to tell streams apart and to find one in its worker's log. The full id would let
-/// others take over its jobs.
-fn name_of(worker: &WorkerState) -> String {
-    let mut stream = format!("{:032x}", worker.stream);
-    stream.truncate(SHOWN_OF_STREAM);
-    stream
-}
-
 fn worker(worker: &WorkerState, scope: &Scope) -> Value {
     let all = worker.queues.as_deref().unwrap_or_default();
     let queues: Vec<&QueueName> = all.iter().filter(|queue| scope.covers(queue)).collect();
     // How many jobs it holds of other queues is none of the caller's business.
     let is_whole = scope.is_all() || (worker.queues.is_some() && queues.len() == all.len());
     let mut shown = json!({
-        "stream": name_of(worker),
+        "stream": stream_name(worker.stream),
         "format": worker.about.format,
         "queues": queues,
         "prefetch": worker.prefetch,

@@ -26,6 +26,8 @@ pub struct Filter {
     pub attempts: Option<Span>,
     /// Jobs that were enqueued before the one with this id, whether there is one or not: a job's stamp is smaller.
     pub until: Option<JobId>,
+    /// Who holds it, as the engine knows: the name of a worker, or of a stream. Nobody holds a job that is not in flight.
+    pub worker: Option<String>,
     /// A jq expression over the payload.
     pub jq: Option<String>,
 }
@@ -33,6 +35,18 @@ pub struct Filter {
 impl Filter {
     pub fn wants_status(&self, status: Status) -> bool {
         self.statuses.as_ref().is_none_or(|wanted| wanted.contains(&status))
+            && (self.worker.is_none() || status == Status::InFlight)
+    }
+
+    /// Whether it accepts jobs with no other status.
+    pub fn wants_only(&self, status: Status) -> bool {
+        Status::ALL.into_iter().all(|other| other == status || !self.wants_status(other))
+    }
+
+    /// The ids of jobs that are looked up one by one, if that is how they are found. Who holds a job, only the list of all
+    /// jobs in flight says.
+    pub fn named(&self) -> Option<&[JobId]> {
+        self.ids.as_deref().filter(|_| self.worker.is_none())
     }
 
     /// Whether a job is in the lists of ids, queues and types.
@@ -40,7 +54,7 @@ impl Filter {
         has(self.ids.as_ref(), id) && has(self.queues.as_ref(), queue) && has(self.types.as_ref(), job_type)
     }
 
-    /// Whether the job matches, ignoring its status and the jq expression.
+    /// Whether the job matches, ignoring its status, who holds it, and the jq expression.
     pub fn accepts_all_but_status(&self, job: &Job, queue: &QueueName) -> bool {
         has(self.ids.as_ref(), &job.id)
             && has(self.queues.as_ref(), queue)
@@ -52,7 +66,7 @@ impl Filter {
             && self.until.is_none_or(|until| Stamp::of(job.id) < Stamp::of(until))
     }
 
-    /// Whether the job matches, ignoring the jq expression.
+    /// Whether the job matches, ignoring who holds it, and the jq expression.
     pub fn accepts(&self, job: &Job, queue: &QueueName, status: Status) -> bool {
         self.wants_status(status) && self.accepts_all_but_status(job, queue)
     }
@@ -64,13 +78,25 @@ impl Filter {
 
     /// Whether the counts by queue and status give the number of matching jobs.
     pub fn is_of_queue_and_status(&self) -> bool {
-        let Self { ids, queues: _, types, statuses: _, budgets, priority, ready_at, attempts, until, jq } =
-            self;
+        let Self {
+            ids,
+            queues: _,
+            types,
+            statuses: _,
+            budgets,
+            priority,
+            ready_at,
+            attempts,
+            until,
+            worker,
+            jq,
+        } = self;
         ids.is_none()
             && types.is_none()
             && budgets.is_none()
             && [priority, ready_at, attempts].into_iter().all(Option::is_none)
             && until.is_none()
+            && worker.is_none()
             && jq.is_none()
     }
 }

@@ -57,7 +57,8 @@ impl Start {
     /// The command that lists the first jobs in flight.
     pub(super) fn list_in_flight(&self, filter: &Filter) -> ListInFlight {
         let (from, descending) = (self.from, self.descending);
-        ListInFlight { queues: filter.queues.clone(), from, descending, limit: Held::PAGE }
+        let (queues, worker) = (filter.queues.clone(), filter.worker.clone());
+        ListInFlight { queues, worker, from, descending, limit: Held::PAGE }
     }
 }
 
@@ -230,8 +231,8 @@ impl Look {
         mut start: Start,
         names: &mut QueueNames,
     ) -> Result<Jobs<'a>, ReadError> {
-        if let Some(ids) = &filter.ids {
-            return Ok(self.named(ids.clone(), &start));
+        if let Some(ids) = filter.named() {
+            return Ok(self.named(ids.to_vec(), &start));
         }
         let regions = match mem::replace(&mut start.queues, Queues::These(Vec::new())) {
             Queues::These(ids) => self.regions_of(filter, &ids, names)?,
@@ -266,7 +267,7 @@ impl Look {
                 start.held.reverse();
             }
         }
-        Ok(Held::new(self.engine.clone(), self.runtime.clone(), filter.queues.clone(), start))
+        Ok(Held::new(self.engine.clone(), self.runtime.clone(), start.list_in_flight(filter), start.held))
     }
 
     /// Where matching jobs may be in these queues.

@@ -188,16 +188,16 @@ impl Reader {
         if descending {
             from = from.into_iter().chain(filter.until).min();
         }
-        let queues = match (&filter.ids, &filter.queues) {
+        let queues = match (filter.named(), &filter.queues) {
             // No queue is walked: jobs and the names of their queues are looked up one by one.
             (Some(_), _) => Queues::These(Vec::new()),
             // The engine knows them all.
-            _ if filter.statuses.as_deref() == Some(&[Status::InFlight]) => Queues::These(Vec::new()),
+            _ if filter.wants_only(Status::InFlight) => Queues::These(Vec::new()),
             (None, Some(names)) => Queues::These(self.engine.ask(QueueIds(names.clone())).await?),
             (None, None) => Queues::All(self.board.known().await?),
         };
         let mut start = Start { from, descending, queues, held: Vec::new() };
-        if filter.wants_status(Status::InFlight) && filter.ids.is_none() {
+        if filter.wants_status(Status::InFlight) && filter.named().is_none() {
             start.held = self.engine.ask(start.list_in_flight(filter)).await?;
         }
         Ok(start)

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use protocol::id::JobId;
 use protocol::job::Status;
-use protocol::name::QueueName;
 
-use super::look::{Found, Look, Start};
+use super::look::{Found, Look};
 use super::{ReadError, readable};
 use crate::board::{self, Version};
 use crate::engine::command::jobs::{ListInFlight, Seen};
@@ -191,10 +190,9 @@ impl Iterator for Walk<'_> {
 pub(super) struct Held {
     engine: Handle,
     runtime: tokio::runtime::Handle,
-    queues: Option<Vec<QueueName>>,
+    /// Asks for the next page.
+    next: ListInFlight,
     page: VecDeque<Seen>,
-    last: Option<JobId>,
-    descending: bool,
     /// Whether more may follow the page.
     more: bool,
 }
@@ -203,23 +201,19 @@ impl Held {
     /// How many are requested at a time.
     pub(super) const PAGE: usize = 512;
 
-    /// Starts with the page that was already read.
+    /// Starts with the page that was already read, in answer to `list`.
     pub(super) fn new(
         engine: Handle,
         runtime: tokio::runtime::Handle,
-        queues: Option<Vec<QueueName>>,
-        start: Start,
+        list: ListInFlight,
+        page: Vec<Seen>,
     ) -> Self {
-        let Start { from, descending, held, .. } = start;
-        let more = held.len() >= Self::PAGE;
-        Self { engine, runtime, queues, page: held.into(), last: from, descending, more }
+        let more = page.len() >= list.limit;
+        Self { engine, runtime, next: list, page: page.into(), more }
     }
 
     fn read(&mut self) -> Result<(), ReadError> {
-        let queues = self.queues.clone();
-        let (from, descending) = (self.last, self.descending);
-        let list = ListInFlight { queues, from, descending, limit: Self::PAGE };
-        let held = self.runtime.block_on(self.engine.ask(list))?;
+        let held = self.runtime.block_on(self.engine.ask(self.next.clone()))?;
         self.more = held.len() == Self::PAGE;
         self.page = held.into();
         Ok(())
@@ -238,7 +232,7 @@ impl Iterator for Held {
             return Some(Err(error));
         }
         let seen = self.page.pop_front()?;
-        self.last = Some(seen.job.id);
+        self.next.from = Some(seen.job.id);
         Some(Ok(seen))
     }
 }

@@ -198,7 +198,7 @@ impl Act {
             Self::Reset => Reset.into(),
             Self::Inspect(ids) => FindInFlight(ids).into(),
             Self::List(Listing { queues, from, descending, limit }) => {
-                ListInFlight { queues, from, descending, limit }.into()
+                ListInFlight { queues, worker: None, from, descending, limit }.into()
             }
             Self::Count(queues) => CountJobs { queues }.into(),
             Self::Attempt(job) => GetAttempt(job).into(),

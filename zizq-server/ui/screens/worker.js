@@ -1,5 +1,5 @@
 // One worker: its streams, and what it runs.
-import { get } from '../lib/api.js'
+import { fromOf, get } from '../lib/api.js'
 import { killJob, onChanged } from '../lib/actions.js'
 import { html, useData, useEffect, useTitle } from '../lib/dom.js'
 import { count, duration, plain, plural } from '../lib/format.js'
@@ -9,24 +9,21 @@ import { Ago, Empty, Failed, Loading, Meter, Section } from '../parts/basics.js'
 import { Table } from '../parts/table.js'
 import { disconnect, drain } from './workers.js'
 
-/** So many jobs in flight are looked at: who has them is no filter of the API. */
-const LOOK = 2_000
+const PAGE = 50
 
-/** The streams of a worker, which is named or is a stream, and its jobs. */
-async function load(name, signal) {
-  const streams = (await get('workers', { limit: 2_000 }, signal)).workers.filter(one => (one.worker ?? one.stream) === name)
-  const queues = streams.length && streams.every(one => one.queues?.length) ? [...new Set(streams.flatMap(one => one.queues))].join(',') : ''
-  const { jobs, pages } = await get('jobs', { status: 'in_flight', queue: queues, limit: LOOK, payload: 'none' }, signal)
-  const mine = job => (job.worker ? job.worker === name : streams.some(one => !one.worker && one.remote === job.remote))
-  return { streams, jobs: jobs.filter(mine), more: Boolean(pages.next) }
+/** The streams of a worker, which has this name or is a stream, and a page of its jobs. */
+async function load(worker, from, signal) {
+  const [{ workers, pages: { next } }, { jobs, pages }] = await Promise.all([
+    get('workers', { worker, limit: PAGE }, signal), get('jobs', { worker, from, limit: PAGE, payload: 'none' }, signal)])
+  return { streams: workers, more: Boolean(next), jobs, next: fromOf(pages.next) }
 }
 
 export default function Worker({ route }) {
-  const name = route.path[1]
+  const [name, from] = [route.path[1], route.query.get('from') ?? '']
   useTitle(name)
-  const { data, error, again } = useData(signal => load(name, signal), [name], 5_000)
+  const { data, error, again } = useData(signal => load(name, from, signal), [name, from], 5_000)
   useEffect(() => { onChanged.add(again); return () => onChanged.delete(again) }, [])
-  const live = useLive({ jobs: (data?.jobs ?? []).slice(0, 200).map(job => job.id) })
+  const live = useLive({ jobs: (data?.jobs ?? []).map(job => job.id) })
   const now = live.at || Date.now()
   const columns = [
     { id: 'type', title: 'Job', wide: true, cell: job => html`<a class="name" href=${href(['jobs', job.id])}><bdi>${job.type}</bdi></a>` },
@@ -46,18 +43,21 @@ export default function Worker({ route }) {
     { id: 'agent', title: 'Version', cell: one => html`<span class="muted"><span class="mono">${one.remote}</span> <bdi>${one.agent}</bdi> ${one.format}${one.draining ? ', draining' : ''}</span>` },
   ]
   const jobs = (data?.jobs ?? []).map(job => ({ ...job, ...live.jobs.get(job.id) })).filter(job => live.jobs.get(job.id) !== null && job.status === 'in_flight')
+  const running = data && (data.next || from ? data.streams.reduce((sum, one) => sum + (one.in_flight ?? 0), 0) : jobs.length)
   return html`
     <p class="crumb"><a href=${href(['workers'])}>Workers</a></p>
-    <div class="head"><h1><bdi>${name}</bdi></h1><p class="muted num">${data && `${plural(data.streams.length, 'stream')}, ${plural(jobs.length, 'job')} in flight`}</p>
+    <div class="head"><h1><bdi>${name}</bdi></h1><p class="muted num">${data && !data.more && `${plural(data.streams.length, 'stream')}, ${plural(running, 'job')} in flight`}</p>
       ${data?.streams.length > 0 && html`<div class="buttons"><button type="button" data-needs="operate" onClick=${() => drain(data.streams[0], again)}>Drain…</button></div>`}</div>
     ${error && html`<${Failed} error=${error} again=${again} />`}
-    ${!data ? !error && html`<${Loading} />` : !data.streams.length && !jobs.length ? html`<${Empty} title="This worker is not connected">
+    ${!data ? !error && html`<${Loading} />` : !data.streams.length && !jobs.length && !from ? html`<${Empty} title="This worker is not connected">
       <p>It has no stream and no job in flight. <a href=${href(['workers'])}>All workers</a></p><//>` : html`
       <${Section} title="What it runs">${jobs.length ? html`<${Table} caption="Jobs in flight" columns=${columns}
         rows=${jobs.toSorted((a, b) => a.dequeued_at - b.dequeued_at)} id=${job => job.id} keys=${[{ keys: 'K', does: 'stop the job', run: job => job && killJob(job) }]}
         actions=${job => html`<button type="button" class="small danger" onClick=${() => killJob(job)}>Stop…</button>`} />`
         : html`<div class="panel"><p class="muted">Nothing at the moment.</p></div>`}
-        ${data.more && html`<p class="muted more">Among the ${count(LOOK)} oldest jobs in flight of its queues.</p>`}<//>
+        ${(data.next || from) && html`<div class="more">${from && html`<a class="button" href=${href(['workers', name])}>The first</a>`}
+          ${data.next && html`<a class="button" href=${href(['workers', name], { from: data.next })}>Newer</a>`}</div>`}<//>
       ${data.streams.length > 0 && html`<${Section} title="Streams"><${Table} caption="Streams" columns=${streams} rows=${data.streams} id=${one => one.stream}
-        actions=${one => html`<button type="button" class="small danger" onClick=${() => disconnect(one, again)}>Disconnect…</button>`} /><//>`}`}`
+        actions=${one => html`<button type="button" class="small danger" onClick=${() => disconnect(one, again)}>Disconnect…</button>`} />
+        ${data.more && html`<p class="muted more">Only the first ${PAGE} are shown.</p>`}<//>`}`}`
 }

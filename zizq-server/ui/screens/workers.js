@@ -1,5 +1,5 @@
 // Who is connected, what they take, what they run.
-import { get, path } from '../lib/api.js'
+import { fromOf, get, path } from '../lib/api.js'
 import { ask } from '../lib/actions.js'
 import { html, useData, useTitle } from '../lib/dom.js'
 import { count, plural } from '../lib/format.js'
@@ -9,7 +9,7 @@ import { href, update } from '../lib/route.js'
 import { Ago, Command, Empty, Failed, Icon, Loading, address } from '../parts/basics.js'
 import { Table } from '../parts/table.js'
 
-const PAGE = 200
+const PAGE = 50
 
 /** Asks a worker to take no more. @param {any} row */
 export const drain = (row, again) => ask({
@@ -29,9 +29,11 @@ export const disconnect = (row, again) => ask({
 export default function Workers({ route }) {
   useTitle('Workers')
   const [contains, queue] = [route.query.get('contains') ?? '', route.query.get('queue') ?? '']
-  const order = route.query.get('order') ?? 'connected_at'
+  const [order, from] = [route.query.get('order') ?? 'connected_at', route.query.get('from') ?? '']
+  const show = values => update({ from: '', ...values })
   const live = useLive()
-  const { data, error, again } = useData(signal => get('workers', { contains, queue, order, limit: PAGE }, signal), [contains, queue, order], 2_000)
+  const { data, error, again } = useData(signal => get('workers', { contains, queue, order, from, limit: PAGE }, signal), [contains, queue, order, from], 2_000)
+  const next = fromOf(data?.pages?.next)
   useKeys([{ keys: '/', does: 'search', run: () => document.getElementById('search').focus() }])
   const columns = [
     { id: 'worker', title: 'Worker', sort: 'worker', wide: true,
@@ -53,19 +55,20 @@ export default function Workers({ route }) {
       && `${plural(live.stats.streams, 'stream')}, ${plural(live.stats.in_flight, 'job')} in flight`}</p></div>
     <div class="tools"><label class="search"><${Icon} name="search" />
       <input id="search" type="search" placeholder="Part of a name" aria-label="Search workers" value=${contains}
-      onInput=${event => update({ contains: event.target.value })} /></label>
+      onInput=${event => show({ contains: event.target.value })} /></label>
       ${queue && html`<span class="chip"><span>queue <b><bdi>${queue}</bdi></b></span>
-        <button type="button" aria-label="Without queue" onClick=${() => update({ queue: '' })}>✕</button></span>`}</div>
+        <button type="button" aria-label="Without queue" onClick=${() => show({ queue: '' })}>✕</button></span>`}</div>
     ${error && html`<${Failed} error=${error} again=${again} />`}
-    ${!data ? !error && html`<${Loading} />` : !rows.length ? (contains || queue ? html`<${Empty} title="No worker matches"><p>
-      <button type="button" onClick=${() => update({ contains: '', queue: '' })}>Show all workers</button></p><//>`
+    ${!data ? !error && html`<${Loading} />` : !rows.length ? (contains || queue || from ? html`<${Empty} title="No worker matches"><p>
+      <button type="button" onClick=${() => show({ contains: '', queue: '' })}>Show all workers</button></p><//>`
       : html`<${Empty} title="No worker is connected"><p>This runs the jobs of the queue <code>hello</code> with a command:</p>
         <${Command} text=${`zizq-worker --server ${address} --run 'hello=cat'`} /><p>A URL works as well:</p>
         <${Command} text=${`zizq-worker --server ${address} --http 'hello=http://127.0.0.1:8080/jobs'`} /><//>`)
       : html`<${Table} caption="Workers" columns=${columns} rows=${rows} id=${row => row.stream} order=${order} desc=${false}
-        onSort=${order => update({ order: order === 'connected_at' ? '' : order })} keys=${[
+        onSort=${order => show({ order: order === 'connected_at' ? '' : order })} keys=${[
         { keys: 'R', does: 'drain', run: row => row && drain(row, again) }, { keys: 'D', does: 'disconnect', run: row => row && disconnect(row, again) }]}
         actions=${row => html`<span class="buttons"><button type="button" class="small" onClick=${() => drain(row, again)}>Drain…</button>
           <button type="button" class="small danger" onClick=${() => disconnect(row, again)}>Disconnect…</button></span>`} />`}
-    ${data?.pages?.next && html`<p class="muted more">Only the first ${PAGE} are shown; search for others.</p>`}`
+    ${(next || from) && html`<div class="more">${from && html`<button type="button" onClick=${() => show({})}>The first</button>`}
+      ${next && html`<button type="button" onClick=${() => update({ from: next }, { replace: false })}>More</button>`}</div>`}`
 }

@@ -106,10 +106,12 @@ pub struct Holder {
 }
 
 /// Lists the first jobs in flight after an id.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ListInFlight {
     /// None for all queues.
     pub queues: Option<Vec<QueueName>>,
+    /// Whose jobs: the name of a worker, or of a stream ([`stream_name`](super::streams::stream_name)). None for all.
+    pub worker: Option<String>,
     pub from: Option<JobId>,
     pub descending: bool,
     pub limit: usize,

@@ -30,6 +30,17 @@ pub struct CaughtUp(pub Link);
 #[derive(Debug)]
 pub struct RenewStream(pub Link);
 
+/// How many digits of a stream's id are its name.
+pub(crate) const STREAM_NAME_LEN: usize = 12;
+
+/// The name of a stream: the beginning of its id, enough to tell streams apart and to find one in its worker's log. The
+/// full id would let others take over its jobs.
+pub(crate) fn stream_name(id: u128) -> String {
+    let mut name = format!("{id:032x}");
+    name.truncate(STREAM_NAME_LEN);
+    name
+}
+
 /// Tells some workers to take no more jobs. Answered with the number of their streams.
 #[derive(Debug)]
 pub enum DrainWorkers {
@@ -101,6 +112,13 @@ pub struct WorkerInfo {
     pub remote: Option<SocketAddr>,
     /// The id of its access token, if it has one.
     pub by: Option<SmolStr>,
+}
+
+impl WorkerInfo {
+    /// Whether this is the name of the worker, or of its stream, which has this id.
+    pub fn is_called(&self, name: &str, stream: u128) -> bool {
+        self.worker.as_deref() == Some(name) || stream_name(stream) == name
+    }
 }
 
 /// A stream that was opened.

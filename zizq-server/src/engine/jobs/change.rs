@@ -12,6 +12,7 @@ use crate::engine::budgets;
 use crate::engine::command::Reject;
 use crate::engine::command::jobs::{Change, ChangeJobs, Changed, CountJobs, Counted, ListInFlight, Seen};
 use crate::engine::outbox::Item;
+use crate::engine::streams::lease::Lease;
 use crate::engine::{Engine, Found};
 use crate::hash::HashSet;
 use crate::job::Job;
@@ -175,7 +176,7 @@ impl Engine {
     /// Returns the first jobs in flight after an id.
     pub(in crate::engine) fn list_in_flight(
         &self,
-        ListInFlight { queues, from, descending, limit }: &ListInFlight,
+        ListInFlight { queues, worker, from, descending, limit }: &ListInFlight,
     ) -> Vec<Seen> {
         let (descending, limit) = (*descending, *limit);
         let queues: Option<HashSet<QueueId>> =
@@ -184,8 +185,12 @@ impl Engine {
             let behind = from.is_none_or(|from| if descending { job.id < from } else { job.id > from });
             behind && queues.as_ref().is_none_or(|queues| queues.contains(&job.queue))
         };
-        let mut ids: Vec<JobId> =
-            self.leases.iter().filter(|lease| asked(&lease.job)).map(|lease| lease.job.id).collect();
+        let leases: Box<dyn Iterator<Item = &Lease>> = match worker {
+            Some(worker) => Box::new(self.streams.held_by(worker).filter_map(|id| self.leases.get(id))),
+            None => Box::new(self.leases.iter()),
+        };
+        let jobs = leases.map(|lease| &lease.job).filter(|job| asked(job));
+        let mut ids: Vec<JobId> = jobs.map(|job| job.id).collect();
         let order = |a: &JobId, b: &JobId| if descending { b.cmp(a) } else { a.cmp(b) };
         if limit < ids.len() {
             ids.select_nth_unstable_by(limit, order);

@@ -242,6 +242,12 @@ impl Streams {
         self.by_key.iter().filter(is_open).map(|(key, stream)| (*key, stream))
     }
 
+    /// The jobs that a worker holds, or a stream: whichever has this name. Its connections may have ended.
+    pub(in crate::engine) fn held_by(&self, name: &str) -> impl Iterator<Item = JobId> {
+        let is_meant = move |stream: &&Stream| stream.about.is_called(name, stream.id);
+        self.by_key.values().filter(is_meant).flat_map(|stream| stream.held.values().copied())
+    }
+
     /// Returns the state of the connected workers.
     pub(in crate::engine) fn workers(&self, queues: &Queues) -> Vec<WorkerState> {
         let state = |(number, stream): (u64, &Stream)| WorkerState {

@@ -273,8 +273,9 @@ fn fill(rng: &mut Rng, pattern: &str, id: &str) -> String {
     path
 }
 
-const FILTERS: [&str; 9] =
-    ["id", "queue", "type", "status", "priority", "ready_at", "attempts", "budgets.key", "until"];
+/// The first is none of calls that change jobs.
+const FILTERS: [&str; 10] =
+    ["worker", "id", "queue", "type", "status", "priority", "ready_at", "attempts", "budgets.key", "until"];
 const ODD_VALUES: [&str; 12] =
     ["", "-1", "x", "1..", "..", "9..1", "%", "%FF", "%zz", "99999999999999999999", "a,,b,", "%00"];
 
@@ -291,7 +292,7 @@ fn write_query(rng: &mut Rng, query: Query, id: &str, path: &mut String) {
     match query {
         Query::None => {}
         Query::Count | Query::Groups | Query::Changes | Query::List => {
-            some(rng, &FILTERS, 3);
+            some(rng, if query == Query::Changes { &FILTERS[1..] } else { &FILTERS }, 3);
             if once_in(rng, JQ) {
                 some(rng, &["filter"], 1);
             }
@@ -322,7 +323,7 @@ fn write_query(rng: &mut Rng, query: Query, id: &str, path: &mut String) {
         }
         Query::Prefix => some(rng, &["prefix", "contains"], 2),
         Query::Next => some(rng, &["next"], 1),
-        Query::Workers => some(rng, &["queue", "contains", "order", "limit", "from"], 2),
+        Query::Workers => some(rng, &["queue", "worker", "contains", "order", "limit", "from"], 2),
         Query::Worker => some(rng, &["worker"], 1),
         Query::Ready => some(rng, &["verbose"], 1),
         Query::History => some(rng, &["range", "queue", "series"], 2),

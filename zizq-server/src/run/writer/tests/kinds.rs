@@ -155,7 +155,7 @@ fn others() -> Vec<Envelope> {
         OldestReady(Vec::new()).into(),
         DrainWorkers::Named("w".to_owned()).into(),
         CutOff("0".to_owned()).into(),
-        ListInFlight { queues: None, from: None, descending: false, limit: 1 }.into(),
+        ListInFlight { queues: None, worker: None, from: None, descending: false, limit: 1 }.into(),
         QueueIds(Vec::new()).into(),
         CountJobs { queues: None }.into(),
         Wait { id: JOB.id, waiter: waiter() }.into(),
