@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use protocol::enqueue::NewJob;
 use protocol::id::JobId;
-use protocol::lease::LeaseToken;
+use protocol::lease::{JobHeartbeat, LeaseToken};
 
 use super::act::Act;
 use super::crons::is_of_cron;
@@ -45,6 +45,7 @@ impl Model {
         self.adopt_crons(acts, ledger)?;
         self.adopt_tokens(acts, ledger)?;
         self.adopt_answers(acts, ledger)?;
+        self.adopt_late(acts, ledger)?;
         self.adopt_leases(&touched, ledger)?;
         let slice = self.adopt_bulk(ledger);
         self.adopt_new(acts, &slice, ledger)?;
@@ -74,6 +75,21 @@ impl Model {
                 || stream.is_some_and(is_closed)
         });
         named.chain(due.map(|entry| entry.job.id)).chain(ended.map(|lease| lease.job.id)).collect()
+    }
+
+    /// Takes over the leases that workers got back, if the turn came to write them down: one does so of a job that was
+    /// changed then.
+    fn adopt_late(&mut self, acts: &[Act], ledger: &Ledger) -> Result<()> {
+        let beats =
+            acts.iter().filter_map(|act| if let Act::Heartbeat(jobs) = act { Some(jobs) } else { None });
+        for JobHeartbeat { id, lease, lease_ms, .. } in beats.flatten() {
+            let saved = ledger.leases.get(&Stamp::of(*id)).map(|record| LeaseToken::from_u64(record.token));
+            if let Some(token) = saved.filter(|saved| *lease == Some(*saved) && !self.leases.contains_key(id))
+            {
+                self.restore(*id, token, *lease_ms)?;
+            }
+        }
+        Ok(())
     }
 
     fn adopt_leases(&mut self, touched: &BTreeSet<JobId>, ledger: &Ledger) -> Result<()> {

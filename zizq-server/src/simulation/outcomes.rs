@@ -327,7 +327,7 @@ impl Model {
     }
 
     /// Gives a job back to a worker whose lease had run out.
-    fn restore(&mut self, id: JobId, token: LeaseToken, lease_ms: Option<u64>) -> Result<()> {
+    pub(super) fn restore(&mut self, id: JobId, token: LeaseToken, lease_ms: Option<u64>) -> Result<()> {
         let lease_ms = lease_ms.unwrap_or(DEFAULT_LEASE_MS);
         let stream = self.add_stream(Stream::new(0, StreamKind::Poll, Some(lease_ms), State::Answered));
         let entry = self.jobs.get_mut(&id).context("its job is there")?;
