@@ -1,8 +1,10 @@
 //! The audit trail: `GET /audit`, and the entries of calls that change what others rely on, or that were refused.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
+use percent_encoding::percent_decode_str;
 use protocol::access::Verb;
 use protocol::error::{Code, excerpt};
 use protocol::page::{MAX_PAGE, Pages};
@@ -11,7 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::App;
 use super::listing::with_param;
-use super::route::{Right, Route};
+use super::route::{Call, Right, Route};
 use crate::access::Access;
 use crate::clock;
 use crate::http::reply::{self, Answer};
@@ -40,7 +42,8 @@ impl Entry {
     pub(super) fn of_call(app: &App, request: &Request, route: &Route) -> Option<Self> {
         let is_kept = matches!(route.right, Right::To(Verb::Operate | Verb::Configure | Verb::Admin))
             || route.path == "/ui/session";
-        is_kept.then(|| Self::begin(app, request))
+        // A page that shows the trail reads it every few seconds: it would push out what it shows.
+        (is_kept && route.call != Call::ListAudit).then(|| Self::begin(app, request))
     }
 
     /// Begins the entry of a refusal, if it is one that is written down.
@@ -143,12 +146,54 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let from = query.number("from", 0, u64::MAX)?;
     let limit = query.number("limit", 1, MAX_PAGE)?.unwrap_or(DEFAULT_PAGE);
+    let contains = query.text("contains").filter(|text| !text.trim().is_empty()).map(Cow::into_owned);
     query.finish()?;
-    let page = app.logs.read_audit(from, usize::try_from(limit).unwrap_or(usize::MAX)).await?;
-    let last = page.entries.last().map(|(number, _)| *number).filter(|_| page.more);
+    let words: Vec<String> =
+        contains.iter().flat_map(|text| text.split_whitespace()).map(str::to_lowercase).collect();
+    let most = |n| usize::try_from(n).unwrap_or(usize::MAX);
+    let page = app.logs.read_audit(from, most(if words.is_empty() { limit } else { MAX_PAGE })).await?;
+    let (mut entries, mut looked_at, mut last) = (Vec::new(), 0, None);
+    let all = page.entries.len();
+    for (number, entry) in page.entries {
+        (looked_at, last) = (looked_at + 1, Some(number));
+        entries.extend(says(&entry, &words).then_some(entry));
+        if entries.len() == most(limit) {
+            break;
+        }
+    }
     let path = with_param("/audit", "limit", &limit.to_string());
+    let path = contains.iter().fold(path, |path, text| with_param(&path, "contains", text));
     let link = |from: u64| with_param(&path, "from", &from.to_string());
-    let pages = Pages { this: from.map_or_else(|| path.clone(), link), next: last.map(link), prev: None };
-    let entries: Vec<Value> = page.entries.into_iter().map(|(_, entry)| entry).collect();
-    Ok(reply::ok(request.format, &json!({"entries": entries, "pages": pages})))
+    let next = last.filter(|_| page.more || looked_at < all).map(link);
+    let pages = Pages { this: from.map_or_else(|| path.clone(), link), next, prev: None };
+    let mut body = json!({"entries": entries, "pages": pages});
+    if contains.is_some() {
+        body["looked_at"] = json!(looked_at);
+    }
+    Ok(reply::ok(request.format, &body))
+}
+
+/// Whether all of these words, in small letters, are in what an entry says of who has done what, from where, and how it was
+/// answered.
+fn says(entry: &Value, words: &[String]) -> bool {
+    if words.is_empty() {
+        return true;
+    }
+    let who = ["kind", "id", "name"].map(|name| &entry["who"][name]);
+    let call = ["remote", "via", "action", "target", "until", "status", "error"].map(|name| &entry[name]);
+    let mut text = String::new();
+    for value in who.into_iter().chain(call) {
+        match value {
+            Value::Null => {}
+            Value::String(said) => text.push_str(said),
+            other => text.push_str(&other.to_string()),
+        }
+        // No word has a space in it.
+        text.push(' ');
+    }
+    // As it was sent, and as it was meant.
+    let target = entry["target"].as_str().unwrap_or_default();
+    text.push_str(&percent_decode_str(target).decode_utf8_lossy());
+    let text = text.to_lowercase();
+    words.iter().all(|word| text.contains(word))
 }

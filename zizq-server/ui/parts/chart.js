@@ -126,6 +126,12 @@ const clocks = (_, ticks) => ticks.map(tick => {
   return step >= 86_400 ? text.slice(5, 10) : step >= 60 ? text.slice(11, 16) : text.slice(11, 19)
 })
 
+/** At least a minute: a server that has just started has few points, or none. */
+const atLeastAMinute = (_, from, to) => {
+  const end = to ?? Date.now() / 1_000
+  return [Math.min(from ?? end, end - 60), end]
+}
+
 function options(frame, lines, unit, setAt) {
   const probe = frame.appendChild(document.createElement('span'))
   const get = name => resolved(name, probe)
@@ -134,7 +140,7 @@ function options(frame, lines, unit, setAt) {
   const made = {
     width: frame.clientWidth, height: 140, padding: [8, 8, 0, 0], cursor: { points: { size: 6 }, drag: { x: false, y: false } },
     legend: { show: false }, hooks: { setCursor: [plot => setAt(plot.cursor.idx ?? null)] },
-    scales: { y: { range: (_, __, most) => [0, Math.max(unit === 'ms' ? 10 : 1, most * 1.08)] } },
+    scales: { x: { range: atLeastAMinute }, y: { range: (_, __, most) => [0, Math.max(unit === 'ms' ? 10 : 1, most * 1.08)] } },
     axes: [{ ...axis, size: 24, space: 70, values: clocks }, { ...axis, size: 52, values }],
     series: [{}, ...lines.map(line => ({ stroke: get(`--${line.color}`), width: 1.5, points: { show: false } }))],
   }

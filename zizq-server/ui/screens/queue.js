@@ -80,7 +80,7 @@ export default function Queue({ route }) {
 async function pausedBy(name, signal) {
   await me
   if (!may('admin')) return null
-  const { entries } = await get('audit', { limit: 1_000 }, signal)
+  const { entries } = await get('audit', { contains: '/queues', limit: 200 }, signal)
   const [own, all] = [`/${path('queues', name, 'pause')}`, /^\/queues(\?|$)/]
   return entries.find(entry => entry.status === 200 && ((entry.target === own && entry.after?.paused)
     || (entry.action === 'PATCH' && all.test(entry.target) && touches(entry.target, name))))

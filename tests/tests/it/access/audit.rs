@@ -24,6 +24,8 @@ async fn changes_and_refusals_are_written_down_and_traffic_is_not() {
     operator.delete("/jobs?queue=q&status=ready&limit=2").await.expect(200);
     operator.poke("/queues/q/pause").header("zizq-via", "ui").await.expect(200);
     viewer.poke("/queues/q/resume").await.expect_refusal(403, "needs the grant `operate`");
+    viewer.get("/audit").await.expect_refusal(403, "needs the grant `admin`");
+    admin.get("/config").await.expect(200);
     let made = token(&server, "secret-holder", &["--role", "viewer"]).await;
     let typo = made.replace("zizq_v_", "zizq_v_x");
     server.client().with_token(&typo).get("/jobs").await.expect_refusal(401, "");
@@ -48,6 +50,10 @@ async fn changes_and_refusals_are_written_down_and_traffic_is_not() {
         (refused.len(), &refused[0]["status"], &refused[0]["who"]["name"]),
         (1, &json!(403), &json!("bob"))
     );
+    // Those who read the trail do not fill it, unless they may not.
+    let of_trail = entries(&admin, "/audit").await;
+    assert_eq!((of_trail.len(), &of_trail[0]["who"]["name"]), (1, &json!("bob")));
+    assert_eq!(entries(&admin, "/config").await.len(), 1);
     let unknown = entries(&admin, "/jobs").await;
     let unknown: Vec<_> = unknown.iter().filter(|entry| entry["status"] == 401).collect();
     assert!(unknown.iter().all(|entry| entry["who"] == json!({"kind": "unknown"})) && !unknown.is_empty());
@@ -98,6 +104,58 @@ async fn the_trail_has_pages() {
     }
     let expected: Vec<Value> = (0..5).rev().map(|n| json!(format!("/queues/q{n}/pause"))).collect();
     assert_eq!(seen[..5], expected);
+}
+
+#[tokio::test]
+async fn the_trail_is_searched() {
+    let server = Server::start().await;
+    let client = server.client();
+    for n in 0..5 {
+        client.poke(&format!("/queues/q%20{n}/pause")).await.expect(200);
+        client.poke(&format!("/queues/q%20{n}/resume")).header("zizq-via", "ui").await.expect(200);
+    }
+    client.patch("/jobs/0", &json!({"priority": 1})).await.expect_refusal(404, "0");
+    let found = async |query: &str| {
+        let page = client.get(&format!("/audit?{query}")).await.expect(200);
+        let target = |entry: &Value| entry["target"].as_str().unwrap_or("-").to_owned();
+        let targets: Vec<String> = page["entries"].as_array().unwrap().iter().map(target).collect();
+        (targets, page["looked_at"].as_u64(), page["pages"]["next"].as_str().map(str::to_owned))
+    };
+    let all = found("").await;
+    assert_eq!(
+        (all.0.len(), all.1),
+        (12, None),
+        "with the start of the server, but without what only looks at it"
+    );
+    for query in ["contains=", "contains=%20"] {
+        assert_eq!(found(query).await, all, "an empty search selects all");
+    }
+    for (words, number) in [
+        ("pause", 5),
+        ("PAUSE", 5),
+        ("%20pause%20%20q%2520%20", 5),
+        ("ui", 5),
+        ("q%203", 2),
+        ("q%25203", 2),
+        ("open%20127.0.0.1%20200", 10),
+        ("post%20ui%20q%25203", 1),
+        ("404", 1),
+        ("server%20start", 1),
+        ("pause%20resume", 0),
+        ("took_ms", 0),
+    ] {
+        let (targets, looked_at, next) = found(&format!("contains={words}")).await;
+        assert_eq!((targets.len(), looked_at, next), (number, Some(12), None), "{words}: {targets:?}");
+    }
+    // Page by page, each as large as asked for.
+    let (mut path, mut seen) = (Some("contains=pause&limit=2".to_owned()), Vec::new());
+    while let Some(query) = path {
+        let (targets, looked_at, next) = found(&query).await;
+        assert!(looked_at < Some(12) && targets.len() <= 2, "{targets:?} of {looked_at:?}");
+        seen.extend(targets);
+        path = next.map(|next| next.strip_prefix("/audit?").unwrap().to_owned());
+    }
+    assert_eq!(seen, (0..5).rev().map(|n| format!("/queues/q%20{n}/pause")).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -37,12 +37,8 @@ async fn of_a_job_that_is_changed_retried_and_deleted() {
         &json!({"priority": 1, "retry_limit": 3, "retention": {"dead_ms": 1_000_000}}),
     );
     let shown = printed(&server.control(&["audit"]).await);
-    assert!(
-        shown.contains(&format!(
-            "PATCH {path}  200  priority 5 → 1, retention.dead_ms – → 1000000, retry_limit – → 3\n"
-        )),
-        "{shown}"
-    );
+    let line = format!("PATCH {path}  200  priority 5 → 1, retention.dead_ms – → 1000000, retry_limit – → 3");
+    assert!(shown.lines().any(|shown| shown.ends_with(&line)), "{shown}");
     client.patch(&path, &json!({"priority": 1})).await.expect(200);
     check(&entry(&client, "PATCH", &path).await, &Value::Null, &Value::Null);
     client.patch(&path, &json!({"priority": -1})).await.expect_refusal(422, "priority");
@@ -220,7 +216,8 @@ async fn a_frozen_set_is_known_by_its_id() {
     let until = client.delete("/jobs?queue=q&dry_run=true").await.expect(200)["until"].clone();
     assert_eq!(entry(&client, "DELETE", "/jobs?queue=q&dry_run=true").await["until"], until);
     let shown = printed(&server.control(&["audit"]).await);
-    assert!(shown.contains(&format!("0 changed  until {}\n", until.as_str().unwrap())), "{shown}");
+    let line = format!("0 changed  until {}", until.as_str().unwrap());
+    assert!(shown.lines().any(|shown| shown.ends_with(&line)), "{shown}");
     client.add("q").await;
     let path = format!("/jobs?queue=q&until={}", until.as_str().unwrap());
     client.delete(&path).await.expect(200);

@@ -39,6 +39,7 @@ enum Query {
     /// Filters of a call that changes all that match.
     Changes,
     Page,
+    Trail,
     List,
     Count,
     Groups,
@@ -150,7 +151,7 @@ const ROUTES: [Route; 85] = {
         ("POST", "/tokens/{id}/link", 1, Q::None, Nothing),
         ("POST", "/ui/session", 1, Q::None, Nothing),
         ("DELETE", "/ui/session", 1, Q::None, Nothing),
-        ("GET", "/audit", 2, Q::None, Nothing),
+        ("GET", "/audit", 2, Q::Trail, Nothing),
         ("POST", "/reset", 0, Q::None, Nothing),
     ]
 };
@@ -321,6 +322,7 @@ fn write_query(rng: &mut Rng, query: Query, id: &str, path: &mut String) {
             ];
             some(rng, &PARAMS, 3)
         }
+        Query::Trail => some(rng, &["contains", "limit", "from"], 2),
         Query::Prefix => some(rng, &["prefix", "contains"], 2),
         Query::Next => some(rng, &["next"], 1),
         Query::Workers => some(rng, &["queue", "worker", "contains", "order", "limit", "from"], 2),
