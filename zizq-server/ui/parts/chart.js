@@ -127,9 +127,9 @@ const clocks = (_, ticks) => ticks.map(tick => {
 })
 
 /** At least a minute: a server that has just started has few points, or none. */
-const atLeastAMinute = (_, from, to) => {
-  const end = to ?? Date.now() / 1_000
-  return [Math.min(from ?? end, end - 60), end]
+function atLeastAMinute({ data: [times] }) {
+  const end = times.at(-1) ?? Date.now() / 1_000
+  return [Math.min(times[0] ?? end, end - 60), end]
 }
 
 function options(frame, lines, unit, setAt) {
