@@ -227,9 +227,7 @@ impl App {
     fn jobs_of_worker(&mut self, stream: &str) {
         let workers = self.feeds.get(Slot::Workers).list("workers");
         let worker = workers.iter().find(|worker| worker.text("stream") == Some(stream));
-        let Some(name) = worker.text("worker").map(str::to_owned) else {
-            return self.tell("this worker has no name, so its jobs cannot be told from others", Tone::Bad);
-        };
+        let name = worker.text("worker").unwrap_or(stream).to_owned();
         self.show(Tab::Running);
         self.list_mut().filter("");
         self.list_mut().worker = Some(name);

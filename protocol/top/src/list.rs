@@ -19,7 +19,7 @@ pub(super) struct List {
     pub(super) reverse: bool,
     /// How many rows more than usual are asked for.
     pub(super) more: usize,
-    /// Only what this worker has.
+    /// Only what this worker has, or this stream if its worker has no name.
     pub(super) worker: Option<String>,
 }
 

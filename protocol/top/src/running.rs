@@ -21,8 +21,7 @@ pub(super) fn table(app: &App) -> Table {
     let answer = app.feeds.get(Slot::Running);
     let now = app.server_now();
     let worker = app.list().worker.as_deref();
-    let is_meant = |job: &&Value| worker.is_none() || job.text("worker") == worker;
-    let mut jobs: Vec<&Value> = answer.list("jobs").iter().filter(is_meant).collect();
+    let mut jobs: Vec<&Value> = answer.list("jobs").iter().collect();
     jobs.sort_by_key(|job| job.num("dequeued_at").unwrap_or(u64::MAX));
     if app.list().reverse {
         jobs.reverse();

@@ -85,7 +85,10 @@ fn tab(app: &App, wants: &mut Vec<Want>) {
         Tab::Running => {
             let mut filter = filter_of(app);
             filter.set("status", "in_flight".to_owned());
-            let path = format!("/jobs?{}&limit={MAX_PAGE}&payload=none", filter.query());
+            if let Some(worker) = &list.worker {
+                filter.set("worker", worker.clone());
+            }
+            let path = format!("/jobs?{}&limit={limit}&payload=none", filter.query());
             wants.push(want(Slot::Running, path, 1_000));
             selected(app, wants);
         }

@@ -157,6 +157,13 @@ fn one_goes_in_and_out_again() {
         (Tab::Running, 2),
         "what the worker runs"
     );
+    assert_eq!(screen.app.list().worker.as_deref(), Some("build-host-17.example.org-4242"));
+    screen.press("6jj<enter>");
+    assert_eq!(
+        screen.app.list().worker.as_deref(),
+        Some("deb23c08cccc"),
+        "a stream stands for a worker without a name"
+    );
     screen.press("8<enter>");
     assert_eq!((screen.app.tab, screen.app.list().filter.as_str()), (Tab::Jobs, "budget:gpu"));
     screen.press(&format!("/<esc>:job {}<enter>", id(8)));
