@@ -295,12 +295,19 @@ async fn a_dry_run_of_bindings_creates_nothing_and_refuses_what_the_call_refuses
         assert_eq!((&trial["matched"], trial.get("changed")), (&json!(3), None), "{trial}");
         client.get("/budgets/new").await.expect_refusal(404, "new");
         bind("dry_run=true", json!({})).await.expect_refusal(422, "no budget has the key `new`");
+        // What is refused has created nothing either.
+        for (query, why) in [("filter=.[", "filter"), ("filter=1", "true or false"), ("limit=x", "limit")] {
+            bind(query, json!({"create_with": policy})).await.expect_refusal(400, why);
+            client.get("/budgets/new").await.expect_refusal(404, "new");
+        }
         let costly = json!({"cost": 3, "create_with": policy});
         bind("dry_run=true", costly).await.expect_refusal(422, "cost: 3 is more");
     }
     client.delete("/jobs/budgets/new?dry_run=true").await.expect_refusal(404, "new");
     client.patch("/jobs/budgets/new?dry_run=true", &json!({"cost": 1})).await.expect_refusal(404, "new");
     assert_eq!(client.count("budgets.key=new").await, 0);
+    client.post("/jobs/budgets/new?queue=nobody", &json!({"create_with": policy})).await.expect(200);
+    client.get("/budgets/new").await.expect(200);
     client.post("/jobs/budgets/new", &json!({"create_with": policy})).await.expect(200);
     client
         .patch("/jobs/budgets/new?dry_run=true", &json!({"cost": 3}))

@@ -89,7 +89,7 @@ pub(super) async fn answer(app: &Arc<App>, request: &Request, change: Change, re
     let Bulk { filter, dry_run, limit } = Bulk::read(request)?;
     let filter = filter.within(app, request).await?;
     change::check_statuses(&filter, &change)?;
-    change::check_binding(app, &change, dry_run).await?;
+    change::check_binding(app, &change).await?;
     // An empty change only counts the matches.
     let changes_nothing = matches!(&change, Change::Patch(patch) if patch.is_empty());
     let kind = match (dry_run, changes_nothing) {
@@ -155,10 +155,11 @@ impl Call {
             return Ok(of_matches(matches, kind, report, limit, is_of_all, &payloads));
         }
         let _sweep = matches!(change.change, Change::Delete).then(|| Sweep(app.clone()));
-        let is_limited = change.limit.is_some();
+        let (is_limited, made) = (change.limit.is_some(), change.change.clone());
         let changes = app.reader.change(change, &progress).await;
         notes.count(progress.figures().matched, progress.figures().changed);
         let changes = changes.map_err(|error| Refusal::from(error).after(progress.figures().changed))?;
+        change::create_budgets(&app, made).await?;
         Ok(of_changes(changes, report, is_limited))
     }
 

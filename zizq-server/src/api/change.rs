@@ -90,14 +90,18 @@ pub(super) fn check_statuses(filter: &Filter, change: &Change) -> Result<(), Ref
     Err(Refusal::new(Code::WrongStatus, format!("status: `{}`: {why}", status.as_str())))
 }
 
-/// Refuses a binding that cannot exist, before any job is read; creates its budget unless this is a `dry_run`.
-pub(super) async fn check_binding(app: &App, change: &Change, dry_run: bool) -> Result<(), Refusal> {
-    match change {
-        Change::Bind(binding) if dry_run => app.engine.ask(CheckBinding(binding.clone())).await?,
-        Change::Bind(_) => {
-            app.engine.ask(ChangeJobs { ids: Vec::new(), only: None, change: change.clone() }).await?;
-        }
-        Change::Patch(_) | Change::Retry { .. } | Change::Delete => {}
+/// Refuses a binding that cannot exist, before any job is read.
+pub(super) async fn check_binding(app: &App, change: &Change) -> Result<(), Refusal> {
+    if let Change::Bind(binding) = change {
+        app.engine.ask(CheckBinding(binding.clone())).await?;
+    }
+    Ok(())
+}
+
+/// Creates the budgets that a binding brings along, in case it has met no job.
+pub(super) async fn create_budgets(app: &App, change: Change) -> Result<(), Refusal> {
+    if matches!(change, Change::Bind(_)) {
+        app.engine.ask(ChangeJobs { ids: Vec::new(), only: None, change }).await?;
     }
     Ok(())
 }
