@@ -49,7 +49,9 @@ impl Model {
         }
         let idle = self.jobs.values().filter(|entry| !self.leases.contains_key(&entry.job.id));
         let ahead = idle.filter(|entry| entry.job.dated_from().is_some_and(|from| from > self.now));
-        self.undated = ahead.filter_map(|entry| Some((entry.job.id, entry.job.due()?))).collect();
+        let dated = ahead.filter_map(|entry| Some((entry.job.id, entry.job.due()?)));
+        // What is due by now comes by itself.
+        self.undated = dated.filter(|(_, due)| *due >= self.now).collect();
     }
 
     /// Corrects the dates of jobs that are from a clock that was ahead. The turn in which that happens is read off the
