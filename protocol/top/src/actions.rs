@@ -56,7 +56,8 @@ pub(super) fn subject(app: &App) -> Option<Subject> {
             Tab::Overview => return None,
             Tab::Queues => Subject::Queues(chosen(app)),
             Tab::Jobs if app.list().all => Subject::AllJobs(filter_of(app).query()),
-            Tab::Running if app.list().all => {
+            // No call that changes jobs can be told who has them.
+            Tab::Running if app.list().all && app.list().worker.is_none() => {
                 let mut filter = filter_of(app);
                 filter.set("status", "in_flight".to_owned());
                 Subject::AllJobs(filter.query())

@@ -88,6 +88,11 @@ impl Feeds {
         self.feeds.get(&slot)?.value.as_ref()
     }
 
+    /// The last answer to what is asked now.
+    pub(super) fn own(&self, slot: Slot) -> Option<&Value> {
+        self.feeds.get(&slot).filter(|feed| feed.is_own)?.value.as_ref()
+    }
+
     /// Why there is no answer to what is asked now.
     pub(super) fn problem(&self, slot: Slot) -> Option<&Problem> {
         self.feeds.get(&slot)?.problem.as_ref()

@@ -18,9 +18,10 @@ const BAR: u64 = 8;
 const SHORT_LEASE_MS: u64 = 5_000;
 
 pub(super) fn table(app: &App) -> Table {
-    let answer = app.feeds.get(Slot::Running);
-    let now = app.server_now();
     let worker = app.list().worker.as_deref();
+    // Jobs of others do not stand under the name of a worker, not even until the answer comes.
+    let answer = if worker.is_some() { app.feeds.own(Slot::Running) } else { app.feeds.get(Slot::Running) };
+    let now = app.server_now();
     let mut jobs: Vec<&Value> = answer.list("jobs").iter().collect();
     jobs.sort_by_key(|job| job.num("dequeued_at").unwrap_or(u64::MAX));
     if app.list().reverse {

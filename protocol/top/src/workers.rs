@@ -47,7 +47,7 @@ pub(super) fn table(app: &App) -> Table {
         words("Format", 8, 6),
     ];
     let by = order(app.list());
-    let sorted = ORDERS.iter().find(|(order, _)| *order == by).map(|(_, title)| (*title, false));
+    let sorted = ORDERS.iter().find(|(order, _)| *order == by).map(|(_, title)| (*title, by == "in_flight"));
     Table { columns, rows, sorted, note: dim(note), empty }
 }
 

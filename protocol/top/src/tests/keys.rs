@@ -158,6 +158,10 @@ fn one_goes_in_and_out_again() {
         "what the worker runs"
     );
     assert_eq!(screen.app.list().worker.as_deref(), Some("build-host-17.example.org-4242"));
+    // No change can be told who has the jobs: all that match are those that are listed.
+    let path = format!("/jobs?id={}%2C{}", id(2), id(1));
+    assert_eq!(calls(screen.press("*D")).0, [Call::new(Method::DELETE, path, None)]);
+    screen.press("<esc>");
     screen.press("6jj<enter>");
     assert_eq!(
         screen.app.list().worker.as_deref(),
