@@ -1,6 +1,7 @@
 //! The audit trail: `GET /audit`, and the entries of calls that change what others rely on, or that were refused.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,11 +17,13 @@ use super::listing::with_param;
 use super::route::{Call, Right, Route};
 use crate::access::Access;
 use crate::clock;
-use crate::http::reply::{self, Answer};
+use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::{Notes, Request};
-use crate::logs::Logs;
+use crate::logs::{LogError, Logs};
 
 const DEFAULT_PAGE: u64 = 100;
+/// Each is looked for in each entry.
+const MAX_WORDS: usize = 16;
 /// How much of a path and its filters is kept, in bytes.
 const MAX_TARGET: usize = 1_024;
 /// The most refusals of unknown callers that are written down a minute: whoever guesses must not be able to push out the rest.
@@ -148,51 +151,75 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let limit = query.number("limit", 1, MAX_PAGE)?.unwrap_or(DEFAULT_PAGE);
     let contains = query.text("contains").filter(|text| !text.trim().is_empty()).map(Cow::into_owned);
     query.finish()?;
-    let words: Vec<String> =
-        contains.iter().flat_map(|text| text.split_whitespace()).map(str::to_lowercase).collect();
+    let words = contains.iter().flat_map(|text| text.split_whitespace()).map(str::to_lowercase);
+    let words: BTreeSet<String> = words.collect();
+    if words.len() > MAX_WORDS {
+        return Err(Refusal::invalid(format!(
+            "contains: at most {MAX_WORDS} words can be searched for at a time"
+        )));
+    }
     let most = |n| usize::try_from(n).unwrap_or(usize::MAX);
     let page = app.logs.read_audit(from, most(if words.is_empty() { limit } else { MAX_PAGE })).await?;
-    let (mut entries, mut looked_at, mut last) = (Vec::new(), 0, None);
-    let all = page.entries.len();
-    for (number, entry) in page.entries {
-        (looked_at, last) = (looked_at + 1, Some(number));
-        entries.extend(says(&entry, &words).then_some(entry));
-        if entries.len() == most(limit) {
-            break;
-        }
-    }
+    let (more, looked_through) = (page.more, page.entries.len());
+    let search = move || search(page.entries, &words, most(limit));
+    let found = if contains.is_none() {
+        search()
+    } else {
+        // Many entries take long enough to hold up others.
+        tokio::task::spawn_blocking(search).await.map_err(|_| LogError::Stopped)?
+    };
     let path = with_param("/audit", "limit", &limit.to_string());
     let path = contains.iter().fold(path, |path, text| with_param(&path, "contains", text));
     let link = |from: u64| with_param(&path, "from", &from.to_string());
-    let next = last.filter(|_| page.more || looked_at < all).map(link);
+    let next = found.last.filter(|_| more || found.looked_at < looked_through).map(link);
     let pages = Pages { this: from.map_or_else(|| path.clone(), link), next, prev: None };
-    let mut body = json!({"entries": entries, "pages": pages});
-    if contains.is_some() {
-        body["looked_at"] = json!(looked_at);
-    }
+    let body = match contains {
+        Some(_) => json!({"entries": found.entries, "pages": pages, "looked_at": found.looked_at}),
+        None => json!({"entries": found.entries, "pages": pages}),
+    };
     Ok(reply::ok(request.format, &body))
+}
+
+/// The entries of a part of the trail that have been found.
+struct Found {
+    entries: Vec<Value>,
+    looked_at: usize,
+    /// The number of the last one that was looked at.
+    last: Option<u64>,
+}
+
+/// Looks for entries with all of these words, until there are enough.
+fn search(all: Vec<(u64, Value)>, words: &BTreeSet<String>, enough: usize) -> Found {
+    let mut found = Found { entries: Vec::new(), looked_at: 0, last: None };
+    for (number, entry) in all {
+        (found.looked_at, found.last) = (found.looked_at + 1, Some(number));
+        found.entries.extend(says(&entry, words).then_some(entry));
+        if found.entries.len() == enough {
+            break;
+        }
+    }
+    found
 }
 
 /// Whether all of these words, in small letters, are in what an entry says of who has done what, from where, and how it was
 /// answered.
-fn says(entry: &Value, words: &[String]) -> bool {
+fn says(entry: &Value, words: &BTreeSet<String>) -> bool {
     if words.is_empty() {
         return true;
     }
-    let who = ["kind", "id", "name"].map(|name| &entry["who"][name]);
-    let call = ["remote", "via", "action", "target", "until", "status", "error"].map(|name| &entry[name]);
+    let who = ["kind", "id", "name"].map(|name| entry.get("who").and_then(|who| who.get(name)));
+    let call = ["remote", "via", "action", "target", "until", "status", "error"].map(|name| entry.get(name));
     let mut text = String::new();
-    for value in who.into_iter().chain(call) {
-        match value {
-            Value::Null => {}
-            Value::String(said) => text.push_str(said),
-            other => text.push_str(&other.to_string()),
+    for value in who.into_iter().chain(call).flatten() {
+        match value.as_str() {
+            Some(said) => text.push_str(said),
+            None => text.push_str(&value.to_string()),
         }
         // No word has a space in it.
         text.push(' ');
     }
     // As it was sent, and as it was meant.
-    let target = entry["target"].as_str().unwrap_or_default();
+    let target = entry.get("target").and_then(Value::as_str).unwrap_or_default();
     text.push_str(&percent_decode_str(target).decode_utf8_lossy());
     let text = text.to_lowercase();
     words.iter().all(|word| text.contains(word))

@@ -81,8 +81,8 @@ export default function Audit({ route }) {
       ${data?.looked_at !== undefined && html`<span class="muted num" role="status">${plural(entries.length, 'entry', 'entries')} of ${count(data.looked_at)} looked at</span>`}</div>
     ${error && (error.status === 404 ? html`<${Unavailable} what="It keeps no audit." />` : html`<${Failed} error=${error}
       again=${again} />`)}
-    ${!data ? !error && html`<${Loading} />` : !entries.length && q ? html`<${Empty} title="No entry matches"><p>Not among the ${count(data.looked_at ?? 0)} that were looked at.
-      ${next && html` <a href=${href(['audit'], { q, from: next })}>Look at older ones</a>`}</p><//>` : !entries.length ? html`<${Empty} title="Nobody has changed anything yet">
+    ${!data ? !error && html`<${Loading} />` : !entries.length && q ? html`<${Empty} title="No entry matches"><p>Not among the ${from && 'next '}${count(data.looked_at ?? 0)} that were looked at.
+      ${next && html` <a href=${href(['audit'], { q, from: next })}>Look at older ones</a>`}${from && html` <a href=${href(['audit'], { q })}>Look at the newest</a>`}</p><//>` : !entries.length ? html`<${Empty} title="Nobody has changed anything yet">
       <p>Pauses, retries, deletions and all other changes by people appear here, with who made them.</p><//>`
       : html`<${Table} caption="Audit" columns=${columns}
         rows=${entries} id=${entry => entry.id ?? `${entry.at} ${entry.action} ${entry.target}`} />

@@ -277,6 +277,8 @@ fn fill(rng: &mut Rng, pattern: &str, id: &str) -> String {
 /// The first is none of calls that change jobs.
 const FILTERS: [&str; 10] =
     ["worker", "id", "queue", "type", "status", "priority", "ready_at", "attempts", "budgets.key", "until"];
+const OF_QUEUES: [&str; 10] =
+    ["details", "prefix", "contains", "status", "paused", "order", "desc", "limit", "from", "series"];
 const ODD_VALUES: [&str; 12] =
     ["", "-1", "x", "1..", "..", "9..1", "%", "%FF", "%zz", "99999999999999999999", "a,,b,", "%00"];
 
@@ -315,13 +317,7 @@ fn write_query(rng: &mut Rng, query: Query, id: &str, path: &mut String) {
         Query::Listed => some(rng, &["queue", "type", "id", "status"], 2),
         Query::Lease if once_in(rng, 10) => some(rng, &["lease"], 1),
         Query::Lease => {}
-        Query::Queues => {
-            const PARAMS: [&str; 10] = [
-                "details", "prefix", "contains", "status", "paused", "order", "desc", "limit", "from",
-                "series",
-            ];
-            some(rng, &PARAMS, 3)
-        }
+        Query::Queues => some(rng, &OF_QUEUES, 3),
         Query::Trail => some(rng, &["contains", "limit", "from"], 2),
         Query::Prefix => some(rng, &["prefix", "contains"], 2),
         Query::Next => some(rng, &["next"], 1),
