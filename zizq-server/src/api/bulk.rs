@@ -158,8 +158,9 @@ impl Call {
         let (is_limited, made) = (change.limit.is_some(), change.change.clone());
         let changes = app.reader.change(change, &progress).await;
         notes.count(progress.figures().matched, progress.figures().changed);
-        let changes = changes.map_err(|error| Refusal::from(error).after(progress.figures().changed))?;
-        change::create_budgets(&app, made).await?;
+        let refused = |refusal: Refusal| refusal.after(progress.figures().changed);
+        let changes = changes.map_err(|error| refused(error.into()))?;
+        change::create_budgets(&app, made).await.map_err(|error| refused(error.into()))?;
         Ok(of_changes(changes, report, is_limited))
     }
 

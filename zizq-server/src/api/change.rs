@@ -99,8 +99,8 @@ pub(super) async fn check_binding(app: &App, change: &Change) -> Result<(), Refu
 }
 
 /// Creates the budgets that a binding brings along, in case it has met no job.
-pub(super) async fn create_budgets(app: &App, change: Change) -> Result<(), Refusal> {
-    if matches!(change, Change::Bind(_)) {
+pub(super) async fn create_budgets(app: &App, change: Change) -> Result<(), CallError> {
+    if matches!(&change, Change::Bind(binding) if !binding.news().is_empty()) {
         app.engine.ask(ChangeJobs { ids: Vec::new(), only: None, change }).await?;
     }
     Ok(())

@@ -91,6 +91,16 @@ async fn bindings_of_many_jobs_change_in_one_call() {
     assert_eq!(client.delete("/jobs/budgets?status=ready").await.expect(200)["changed"], 395);
     assert_eq!(client.count("budgets.key=k,l").await, 0);
     client.poke("/jobs/budgets/nothing").await.expect_refusal(422, "nothing");
+    // Who takes the budget away behind the last binding does not make the unbinding fail.
+    create(&client, "gone", &in_flight(1)).await;
+    for _ in 0..10 {
+        client.poke("/jobs/budgets/gone?queue=b&status=ready").await.expect(200);
+        let (unbound, _) = tokio::join!(client.delete("/jobs/budgets/gone?queue=b"), async {
+            while client.delete("/budgets/gone").await.status == 409 {}
+        });
+        assert_eq!(unbound.expect(200)["changed"], 100);
+        create(&client, "gone", &in_flight(1)).await;
+    }
     client.delete("/jobs/budgets?status=dead").await.expect_refusal(422, "dead");
     assert_eq!(take_all(&client, "b").await.len(), 100);
 }
