@@ -226,66 +226,112 @@ async fn workers_are_selected_by_queue_and_name_and_can_be_drained() {
     client.poke("/workers/drain").await.expect_refusal(400, "worker");
 }
 
+/// Takes so many new jobs of a queue. Returns the stream, and the ids of its jobs.
+async fn hold(client: &Client, worker: Option<&str>, queue: &str, jobs: usize) -> (Stream, Vec<String>) {
+    client.enqueue_all((0..jobs).map(|n| json!({"queue": queue, "type": "t", "payload": n}))).await;
+    let call = client.get(&format!("/jobs/take?queue={queue}&prefetch=0"));
+    let call = worker.into_iter().fold(call, |call, name| call.header("worker-id", name));
+    let mut stream = Stream::open(StreamFormat::NdJson, call.response().await).await;
+    let mut held = Vec::new();
+    for _ in 0..jobs {
+        held.push(tests::id(&stream.next_job().await).to_owned());
+    }
+    (stream, held)
+}
+
+/// The ids of the jobs of a list, page by page.
+async fn listed(client: &Client, query: &str) -> Vec<String> {
+    let (mut ids, mut next) = (Vec::new(), Some(format!("/jobs?{query}")));
+    while let Some(page) = next {
+        let page = client.get(&page).await.expect(200);
+        ids.extend(page["jobs"].as_array().unwrap().iter().map(|job| tests::id(job).to_owned()));
+        next = page["pages"]["next"].as_str().map(str::to_owned);
+    }
+    ids
+}
+
 #[tokio::test]
 async fn jobs_are_listed_by_who_holds_them() {
     let server = Server::start().await;
     let client = server.client();
-    let hold = async |worker: Option<&str>, queue: &str, jobs: usize| {
-        client.enqueue_all((0..jobs).map(|n| json!({"queue": queue, "type": "t", "payload": n}))).await;
-        let call = client.get(&format!("/jobs/take?queue={queue}&prefetch=0"));
-        let call = worker.into_iter().fold(call, |call, name| call.header("worker-id", name));
-        let mut stream = Stream::open(StreamFormat::NdJson, call.response().await).await;
-        let mut held = Vec::new();
-        for _ in 0..jobs {
-            held.push(tests::id(&stream.next_job().await).to_owned());
-        }
-        (stream, held)
-    };
-    let listed = async |query: &str| {
-        let (mut ids, mut next) = (Vec::new(), Some(format!("/jobs?{query}")));
-        while let Some(page) = next {
-            let page = client.get(&page).await.expect(200);
-            ids.extend(page["jobs"].as_array().unwrap().iter().map(|job| tests::id(job).to_owned()));
-            next = page["pages"]["next"].as_str().map(str::to_owned);
-        }
-        ids
-    };
-    let (_one, mails) = hold(Some("a&b é"), "mail", 700).await;
-    let (two, web) = hold(Some("a&b é"), "web", 3).await;
-    let (_three, nameless) = hold(None, "other", 2).await;
+    let (_one, mails) = hold(&client, Some("a&b é"), "mail", 700).await;
+    let (two, web) = hold(&client, Some("a&b é"), "web", 3).await;
+    let (_three, nameless) = hold(&client, None, "other", 2).await;
     client.add("unheld").await;
     let both = [mails.clone(), web.clone()].concat();
     // More than the engine says at a time, page by page, in both orders.
     for limit in [2_000, 50] {
-        assert_eq!(listed(&format!("worker=a%26b%20%C3%A9&limit={limit}&payload=none")).await, both);
+        assert_eq!(listed(&client, &format!("worker=a%26b%20%C3%A9&limit={limit}&payload=none")).await, both);
     }
-    let mut reversed = listed("worker=a%26b%20%C3%A9&order=desc&limit=333").await;
+    let mut reversed = listed(&client, "worker=a%26b%20%C3%A9&order=desc&limit=333").await;
     reversed.reverse();
     assert_eq!(reversed, both);
-    assert_eq!(listed("worker=a%26b%20%C3%A9&queue=web&status=in_flight,ready").await, web);
+    assert_eq!(listed(&client, "worker=a%26b%20%C3%A9&queue=web&status=in_flight,ready").await, web);
     let named = format!("id={},{}&worker=a%26b%20%C3%A9", nameless[0], web[1]);
-    assert_eq!(listed(&named).await, web[1..2]);
-    assert_eq!(listed("worker=a%26b%20%C3%A9&filter=.%3D%3D699").await, mails[699..]);
+    assert_eq!(listed(&client, &named).await, web[1..2]);
+    assert_eq!(listed(&client, "worker=a%26b%20%C3%A9&filter=.%3D%3D699").await, mails[699..]);
     assert_eq!(client.count("worker=a%26b%20%C3%A9").await, 703);
     let groups = client.get("/jobs/groups?by=queue&worker=a%26b%20%C3%A9").await.expect(200);
     assert_eq!((&groups["groups"][0]["count"], &groups["groups"][1]["key"]), (&json!(700), &json!("web")));
     for none in ["worker=a", "worker=a%26b%20%C3%A9&status=dead", "worker=nobody&status=ready"] {
-        assert_eq!((listed(none).await, client.count(none).await), (vec![], 0), "{none}");
+        assert_eq!((listed(&client, none).await, client.count(none).await), (vec![], 0), "{none}");
     }
     assert_eq!(client.count("worker=").await, 706, "as with other filters that are empty");
     let workers = client.get("/workers?queue=other").await.expect(200);
     let stream = workers["workers"][0]["stream"].as_str().unwrap();
-    assert_eq!(listed(&format!("worker={stream}")).await, nameless);
+    assert_eq!(listed(&client, &format!("worker={stream}")).await, nameless);
     assert_eq!(
         client.get(&format!("/workers?worker={stream}")).await.expect(200)["workers"],
         workers["workers"]
     );
+    assert_eq!(listed(&client, &format!("worker={}", stream.to_uppercase())).await, nameless);
+    let busiest = client.get("/workers?order=in_flight").await.expect(200)["workers"].clone();
+    let held: Vec<_> = busiest.as_array().unwrap().iter().map(|worker| &worker["in_flight"]).collect();
+    assert_eq!(held, [700, 3, 2], "the busiest come first");
     // Another may have the job by the time it is changed.
-    client.delete("/jobs?worker=a").await.expect_refusal(400, "worker");
-    client.patch("/jobs?worker=a", &json!({"priority": 1})).await.expect_refusal(400, "worker");
+    for call in [
+        client.delete("/jobs?worker=a&dry_run=true"),
+        client.patch("/jobs?worker=a&dry_run=true", &json!({"priority": 1})),
+        client.poke("/jobs/retry?worker=a&dry_run=true"),
+        client.delete("/jobs/budgets?worker=a&dry_run=true"),
+    ] {
+        call.await.expect_refusal(400, "list the jobs with GET /jobs?worker=");
+    }
     drop(two);
-    wait::until("the jobs are back", async || (listed("worker=a%26b%20%C3%A9").await == mails).then_some(()))
-        .await;
+    wait::until("the jobs are back", async || {
+        (listed(&client, "worker=a%26b%20%C3%A9").await == mails).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_that_changes_hands_is_listed_with_who_has_it() {
+    let server = Server::start().await;
+    let client = server.client();
+    client.enqueue_all((0..20).map(|n| json!({"queue": "q", "type": "t", "payload": n}))).await;
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let is_over = || over.load(std::sync::atomic::Ordering::Relaxed);
+    // Each takes what the other gives back.
+    let bounce = async |worker: &str| {
+        while !is_over() {
+            let take = json!({"queues": ["q"], "limit": 10, "worker": worker, "wait_ms": 20});
+            for job in client.poll(&take).await {
+                let release = client.poke(&format!("/jobs/{}/release", tests::id(&job)));
+                release.header("zizq-lease", tests::lease(&job)).await;
+            }
+        }
+    };
+    let look = async || {
+        for _ in 0..200 {
+            let list = client.get("/jobs?worker=a&payload=none").await.expect(200);
+            for job in list["jobs"].as_array().unwrap() {
+                assert_eq!(job["status"], "in_flight", "{job}");
+                assert_ne!(job["worker"], "b", "{job}");
+            }
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    tokio::join!(bounce("a"), bounce("b"), look());
 }
 
 #[tokio::test]

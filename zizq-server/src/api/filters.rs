@@ -98,6 +98,11 @@ pub(super) fn read_for_change(query: &mut Query<'_>) -> Result<Asked, Refusal> {
             format!("{name}: the filter is empty; give it a value, or leave it out to match all jobs");
         return Err(Refusal::invalid(error));
     }
+    if query.peek("worker").is_some() {
+        let error = "worker: who holds a job may change at any moment, so this call has no such filter; list the jobs with GET \
+                     /jobs?worker=, and name them with `id`";
+        return Err(Refusal::invalid(error));
+    }
     Ok(Asked(read_all_but_worker(query)?))
 }
 

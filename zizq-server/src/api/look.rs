@@ -65,12 +65,18 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let time = within.map_or_else(String::new, |ms| format!("&within_ms={ms}"));
     let params = filter.params() + &contents::params(contents) + &time;
     let filter = filter.within(app, request).await?;
+    let worker = filter.worker.clone();
     let from = page.from.as_deref().and_then(|text| position::among_jobs(text, page.descending));
     let list = JobList { filter, from, descending: page.descending, limit: page.limit, within, contents };
-    let (jobs, next) = app.reader.list(request.caller(), list, || request.page()).await?;
+    let (mut jobs, next) = app.reader.list(request.caller(), list, || request.page()).await?;
     let first = jobs.first().map(|shown| shown.seen.job.id.to_string());
     let pages = page.links("/jobs", first, next.map(|id| id.to_string()), &params);
     let holders = holders(app, &jobs).await?;
+    if let Some(name) = worker {
+        // Another may have it by now.
+        let is_of_worker = |holder: &Holder| holder.about.is_called(&name, holder.stream);
+        jobs.retain(|shown| holders.get(&shown.seen.job.id).is_some_and(is_of_worker));
+    }
     let size: usize = jobs.iter().map(|shown| 512 + shown.seen.job.payload.bytes().len()).sum();
     let payloads = request.scope_of(Verb::Payload);
     let mut body = Vec::with_capacity(256 + size);

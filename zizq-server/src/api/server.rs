@@ -24,7 +24,7 @@ pub(crate) fn health(request: &Request) -> Answer {
 /// Asks the engine for nothing, and waits for its answer. It answers readers and writers one after the other, so this
 /// waits for no scan.
 async fn engine_answers(app: &App) -> Result<(), CallError> {
-    match timeout(LIFE_SIGN, app.engine.ask(FindInFlight(Vec::new()))).await {
+    match timeout(LIFE_SIGN, app.engine.ask(FindInFlight { ids: Vec::new(), worker: None })).await {
         Ok(answer) => answer.map(drop),
         Err(_) => Err(CallError::Stopped),
     }

@@ -18,6 +18,9 @@ use crate::engine::command::streams::{
 use crate::http::reply::{self, Answer, Refusal};
 use crate::http::request::Request;
 
+/// No worker holds more jobs.
+const MOST_IN_FLIGHT: usize = 9_999_999_999_999;
+
 pub(crate) async fn list(app: &App, request: &Request) -> Answer {
     let mut query = request.query()?;
     let queue: Option<QueueName> = query.value("queue")?;
@@ -54,7 +57,7 @@ pub(crate) async fn list(app: &App, request: &Request) -> Answer {
         let by = match order {
             // Many connect within a millisecond.
             WorkerOrder::ConnectedAt => format!("{:013}-{:020}", worker.connected_at, worker.number),
-            WorkerOrder::InFlight => format!("{:013}", worker.in_flight),
+            WorkerOrder::InFlight => format!("{:013}", MOST_IN_FLIGHT.saturating_sub(worker.in_flight)),
             WorkerOrder::Worker => worker.about.worker.clone().unwrap_or_default(),
         };
         format!("{by}-{}", stream_name(worker.stream))

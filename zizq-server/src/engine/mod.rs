@@ -191,7 +191,7 @@ impl Engine {
                 self.listeners.unwait(&unwait);
                 Reply::Unwait(())
             }),
-            Command::FindInFlight(find) => Ok(Reply::FindInFlight(self.find_in_flight(&find.0))),
+            Command::FindInFlight(find) => Ok(Reply::FindInFlight(self.find_in_flight(&find))),
             Command::FindHolders(find) => Ok(Reply::FindHolders(self.holders(&find.0))),
             Command::ListInFlight(list) => Ok(Reply::ListInFlight(self.list_in_flight(&list))),
             Command::CountJobs(count) => Ok(Reply::CountJobs(self.count(&count))),

@@ -142,7 +142,7 @@ impl Look {
         loop {
             let chunk = self.chunk(&mut jobs, filter, &mut names, size)?;
             let ended = chunk.len() < size || self.progress.left_at().is_some();
-            let mut found = self.overlay(chunk)?;
+            let mut found = self.overlay(chunk, filter)?;
             found.retain(|seen| filter.accepts(&seen.job, &seen.queue, seen.status));
             if let Some(sieve) = &mut sieve {
                 let whole = found.into_iter().filter_map(|seen| self.whole(seen).transpose());
@@ -204,13 +204,14 @@ impl Look {
         Ok(name)
     }
 
-    /// Overrides what the store says with what the engine knows.
-    fn overlay(&self, mut jobs: Vec<Seen>) -> Result<Vec<Seen>, ReadError> {
+    /// Overrides what the store says with what the engine knows. A job that another worker has than the one that is asked
+    /// for looks as the store has it: not in flight.
+    fn overlay(&self, mut jobs: Vec<Seen>, filter: &Filter) -> Result<Vec<Seen>, ReadError> {
         let maybe_held = |seen: &&Seen| matches!(seen.status, Status::Ready | Status::InFlight);
         let ids: Vec<JobId> = jobs.iter().filter(maybe_held).map(|seen| seen.job.id).collect();
         let mut in_flight = HashMap::default();
         if !ids.is_empty() {
-            let held = self.ask(FindInFlight(ids))?;
+            let held = self.ask(FindInFlight { ids, worker: filter.worker.clone() })?;
             in_flight.extend(held.into_iter().map(|seen| (seen.job.id, seen)));
         }
         let mut shown = Vec::with_capacity(jobs.len());

@@ -154,7 +154,7 @@ impl Reader {
     /// [`ReadError`].
     pub(crate) async fn job(&self, id: JobId) -> Result<Option<Seen>, ReadError> {
         // Ask the engine before the store: a job that ends in between is then missing, rather than wrongly ready.
-        match self.engine.ask(FindInFlight(vec![id])).await?.pop() {
+        match self.engine.ask(FindInFlight { ids: vec![id], worker: None }).await?.pop() {
             Some(seen) if seen.job.left_bytes == 0 => Ok(Some(seen)),
             Some(seen) => self.blocking(For::Job, &Arc::default(), move |look| look.whole(seen)).await,
             None => self.blocking(For::Job, &Arc::default(), move |look| look.job(id)).await,
@@ -166,7 +166,7 @@ impl Reader {
     /// # Errors
     /// [`ReadError`].
     pub(crate) async fn jobs(&self, ids: Vec<JobId>) -> Result<Vec<Seen>, ReadError> {
-        let mut found = self.engine.ask(FindInFlight(ids.clone())).await?;
+        let mut found = self.engine.ask(FindInFlight { ids: ids.clone(), worker: None }).await?;
         let held: HashSet<JobId> = found.iter().map(|seen| seen.job.id).collect();
         let others: Vec<JobId> = ids.into_iter().filter(|id| !held.contains(id)).collect();
         if others.is_empty() {

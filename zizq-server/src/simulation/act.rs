@@ -126,6 +126,8 @@ impl CronAct {
 #[derive(Debug, Clone)]
 pub(super) struct Listing {
     pub queues: Option<Vec<QueueName>>,
+    /// The name of a stream.
+    pub worker: Option<String>,
     pub from: Option<JobId>,
     pub descending: bool,
     pub limit: usize,
@@ -196,9 +198,9 @@ impl Act {
             Self::Token(act) => act.command(),
             Self::RunEntry(group, name) => RunEntry { group, name }.into(),
             Self::Reset => Reset.into(),
-            Self::Inspect(ids) => FindInFlight(ids).into(),
-            Self::List(Listing { queues, from, descending, limit }) => {
-                ListInFlight { queues, worker: None, from, descending, limit }.into()
+            Self::Inspect(ids) => FindInFlight { ids, worker: None }.into(),
+            Self::List(Listing { queues, worker, from, descending, limit }) => {
+                ListInFlight { queues, worker, from, descending, limit }.into()
             }
             Self::Count(queues) => CountJobs { queues }.into(),
             Self::Attempt(job) => GetAttempt(job).into(),

@@ -6,11 +6,13 @@ use anyhow::{Context, Result, ensure};
 use protocol::enqueue::NewJob;
 use protocol::id::JobId;
 use protocol::lease::{JobHeartbeat, LeaseToken};
+use protocol::outcome::LeasedJob;
 
 use super::act::Act;
 use super::crons::is_of_cron;
 use super::ledger::Ledger;
 use super::model::{Entry, Lease, Model, Saved};
+use super::outcomes::Verdict;
 use super::streams::Stream;
 use crate::job::Job;
 use crate::job::id::Stamp;
@@ -18,6 +20,7 @@ use crate::job::id::Stamp;
 impl Model {
     /// Takes over from the store what the turn may have changed. Everything else must be as it was.
     pub(super) fn adopt(&mut self, acts: &[Act], ledger: &Ledger) -> Result<()> {
+        let late = self.late(acts);
         let touched = self.touched(acts);
         for id in self.jobs.keys().copied().collect::<Vec<_>>() {
             let Some(entry) = self.jobs.get_mut(&id) else { continue };
@@ -45,7 +48,7 @@ impl Model {
         self.adopt_crons(acts, ledger)?;
         self.adopt_tokens(acts, ledger)?;
         self.adopt_answers(acts, ledger)?;
-        self.adopt_late(acts, ledger)?;
+        self.adopt_late(&late, ledger)?;
         self.adopt_leases(&touched, ledger)?;
         let slice = self.adopt_bulk(ledger);
         self.adopt_new(acts, &slice, ledger)?;
@@ -77,12 +80,21 @@ impl Model {
         named.chain(due.map(|entry| entry.job.id)).chain(ended.map(|lease| lease.job.id)).collect()
     }
 
-    /// Takes over the leases that workers got back, if the turn came to write them down: one does so of a job that was
-    /// changed then.
-    fn adopt_late(&mut self, acts: &[Act], ledger: &Ledger) -> Result<()> {
+    /// The heartbeats of workers that have their jobs, or may get them back.
+    fn late(&self, acts: &[Act]) -> Vec<JobHeartbeat> {
         let beats =
             acts.iter().filter_map(|act| if let Act::Heartbeat(jobs) = act { Some(jobs) } else { None });
-        for JobHeartbeat { id, lease, lease_ms, .. } in beats.flatten() {
+        let verdict = |beat: &JobHeartbeat| self.verdict(LeasedJob { id: beat.id, lease: beat.lease });
+        let may = |beat: &&JobHeartbeat| {
+            matches!(verdict(beat), Verdict::Held | Verdict::Late(_) | Verdict::Unknown(_))
+        };
+        beats.flatten().filter(may).cloned().collect()
+    }
+
+    /// Takes over the leases that workers got back, if the turn came to write them down: one does so of a job that was
+    /// changed then.
+    fn adopt_late(&mut self, late: &[JobHeartbeat], ledger: &Ledger) -> Result<()> {
+        for JobHeartbeat { id, lease, lease_ms, .. } in late {
             let saved = ledger.leases.get(&Stamp::of(*id)).map(|record| LeaseToken::from_u64(record.token));
             if let Some(token) = saved.filter(|saved| *lease == Some(*saved) && !self.leases.contains_key(id))
             {

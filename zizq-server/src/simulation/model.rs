@@ -291,8 +291,8 @@ impl Model {
         self.admit(job, queue)
     }
 
-    /// Returns the jobs one of which is named when they keep a new one out by their unique key: the youngest, or any
-    /// where more have ended than the engine remembers.
+    /// Returns the jobs one of which is named when they keep a new one out by their unique key: the youngest, or
+    /// an older one where more have ended than the engine remembers.
     pub(super) fn keepers(&self, new: &NewJob) -> Vec<JobId> {
         let unique = new.flow.as_ref().and_then(|flow| flow.unique.as_ref());
         let Some(Unique { key, scope }) = unique else { return Vec::new() };
@@ -309,15 +309,15 @@ impl Model {
             }
         };
         let ended = self.jobs.values().filter(same).filter(|entry| entry.job.status.is_terminal()).count();
-        let named = if ended > MAX_ENDED { usize::MAX } else { 1 };
-        self.jobs
-            .values()
-            .rev()
-            .filter(same)
-            .filter(keeps_out)
-            .map(|entry| entry.job.id)
-            .take(named)
-            .collect()
+        let mut named = Vec::new();
+        for Entry { job, .. } in self.jobs.values().rev().filter(same).filter(keeps_out) {
+            named.push(job.id);
+            // One that has not ended is never forgotten.
+            if ended <= MAX_ENDED || !job.status.is_terminal() {
+                break;
+            }
+        }
+        named
     }
 
     /// Takes in a new job.

@@ -22,6 +22,7 @@ use crate::engine::command::jobs::Waiter;
 use crate::engine::command::jobs::Waits;
 use crate::engine::command::jobs::{Change, Counted, JobCounts};
 use crate::engine::command::queues::QueueState;
+use crate::engine::command::streams::stream_name;
 use crate::engine::command::{Reject, Reply};
 use crate::job::id::Stamp;
 use crate::run::turn::Answer;
@@ -130,10 +131,12 @@ impl Model {
     }
 
     fn list(&self, listing: &Listing) -> Vec<&Lease> {
-        let Listing { queues, from, descending, limit } = listing;
+        let Listing { queues, worker, from, descending, limit } = listing;
         let name = |lease: &&Lease| self.jobs.get(&lease.job.id).map(|entry| &entry.queue);
         let asked = |lease: &&Lease| {
+            let is_of = |worker: &String| self.stream_name_of(lease).as_ref() == Some(worker);
             queues.as_ref().is_none_or(|names| name(lease).is_some_and(|name| names.contains(name)))
+                && worker.as_ref().is_none_or(is_of)
         };
         let leases = self.leases.values().filter(asked);
         if *descending {
@@ -142,6 +145,11 @@ impl Model {
         } else {
             leases.filter(|lease| from.is_none_or(|from| lease.job.id > from)).take(*limit).collect()
         }
+    }
+
+    /// The name of the stream that holds a job; none of one that has no id, because its worker was answered.
+    fn stream_name_of(&self, lease: &Lease) -> Option<String> {
+        self.streams.get(&lease.stream).map(|stream| stream.id).filter(|id| *id != 0).map(stream_name)
     }
 
     fn same_in_flight(expected: &[&Lease], answer: &Answer) -> Result<()> {
@@ -264,12 +272,14 @@ impl World {
             3 => Act::Workers,
             4 => Act::Attempt(self.target(rng)),
             5 | 6 => Act::Report,
-            _ => Act::List(Listing {
-                queues,
-                from: rng.bool().then(|| self.any_id(rng)),
-                descending: rng.bool(),
-                limit: rng.usize(1..5),
-            }),
+            _ => {
+                let (from, descending) = (rng.bool().then(|| self.any_id(rng)), rng.bool());
+                let limit = rng.usize(1..5);
+                let mut held =
+                    self.model.leases.values().filter_map(|lease| self.model.stream_name_of(lease));
+                let worker = if limit.is_multiple_of(2) { held.nth(limit) } else { None };
+                Act::List(Listing { queues, worker, from, descending, limit })
+            }
         }
     }
 

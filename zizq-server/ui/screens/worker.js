@@ -11,11 +11,11 @@ import { disconnect, drain } from './workers.js'
 
 const PAGE = 50
 
-/** The streams of a worker, which has this name or is a stream, and a page of its jobs. */
+/** The streams of a worker, which has this name or is a stream, a page of its jobs, and how many it runs. */
 async function load(worker, from, signal) {
-  const [{ workers, pages: { next } }, { jobs, pages }] = await Promise.all([
-    get('workers', { worker, limit: PAGE }, signal), get('jobs', { worker, from, limit: PAGE, payload: 'none' }, signal)])
-  return { streams: workers, more: Boolean(next), jobs, next: fromOf(pages.next) }
+  const [{ workers, pages: { next } }, { jobs, pages }, { count }] = await Promise.all([get('workers', { worker, limit: PAGE }, signal),
+    get('jobs', { worker, from, limit: PAGE, payload: 'none' }, signal), get('jobs/count', { worker }, signal)])
+  return { streams: workers, more: Boolean(next), jobs, next: fromOf(pages.next), running: count }
 }
 
 export default function Worker({ route }) {
@@ -43,7 +43,7 @@ export default function Worker({ route }) {
     { id: 'agent', title: 'Version', cell: one => html`<span class="muted"><span class="mono">${one.remote}</span> <bdi>${one.agent}</bdi> ${one.format}${one.draining ? ', draining' : ''}</span>` },
   ]
   const jobs = (data?.jobs ?? []).map(job => ({ ...job, ...live.jobs.get(job.id) })).filter(job => live.jobs.get(job.id) !== null && job.status === 'in_flight')
-  const running = data && (data.next || from ? data.streams.reduce((sum, one) => sum + (one.in_flight ?? 0), 0) : jobs.length)
+  const running = data?.next || from ? data?.running : jobs.length
   return html`
     <p class="crumb"><a href=${href(['workers'])}>Workers</a></p>
     <div class="head"><h1><bdi>${name}</bdi></h1><p class="muted num">${data && !data.more && `${plural(data.streams.length, 'stream')}, ${plural(running, 'job')} in flight`}</p>

@@ -64,11 +64,12 @@ export default function Workers({ route }) {
       : html`<${Empty} title="No worker is connected"><p>This runs the jobs of the queue <code>hello</code> with a command:</p>
         <${Command} text=${`zizq-worker --server ${address} --run 'hello=cat'`} /><p>A URL works as well:</p>
         <${Command} text=${`zizq-worker --server ${address} --http 'hello=http://127.0.0.1:8080/jobs'`} /><//>`)
-      : html`<${Table} caption="Workers" columns=${columns} rows=${rows} id=${row => row.stream} order=${order} desc=${false}
+      : html`<${Table} caption="Workers" columns=${columns} rows=${rows} id=${row => row.stream} order=${order} desc=${order === 'in_flight'}
         onSort=${order => show({ order: order === 'connected_at' ? '' : order })} keys=${[
         { keys: 'R', does: 'drain', run: row => row && drain(row, again) }, { keys: 'D', does: 'disconnect', run: row => row && disconnect(row, again) }]}
         actions=${row => html`<span class="buttons"><button type="button" class="small" onClick=${() => drain(row, again)}>Drain…</button>
           <button type="button" class="small danger" onClick=${() => disconnect(row, again)}>Disconnect…</button></span>`} />`}
     ${(next || from) && html`<div class="more">${from && html`<button type="button" onClick=${() => show({})}>The first</button>`}
-      ${next && html`<button type="button" onClick=${() => update({ from: next }, { replace: false })}>More</button>`}</div>`}`
+      ${next && (order === 'in_flight' ? html`<p class="muted">Only the first ${PAGE} are shown; search for others.</p>`
+        : html`<button type="button" onClick=${() => update({ from: next }, { replace: false })}>More</button>`)}</div>`}`
 }

@@ -87,7 +87,11 @@ pub struct ChangeJobs {
 
 /// Asks which of these jobs are in flight.
 #[derive(Debug)]
-pub struct FindInFlight(pub Vec<JobId>);
+pub struct FindInFlight {
+    pub ids: Vec<JobId>,
+    /// Only those of this worker, as in [`ListInFlight`].
+    pub worker: Option<String>,
+}
 
 /// Asks who holds these jobs, as far as they are in flight.
 #[derive(Debug)]
@@ -97,6 +101,7 @@ pub struct FindHolders(pub Vec<JobId>);
 #[derive(Debug, Clone, PartialEq)]
 pub struct Holder {
     pub id: JobId,
+    pub stream: u128,
     pub about: WorkerInfo,
     /// In milliseconds since the Unix epoch; none: as long as its stream is open.
     pub lease_expires_at: Option<u64>,

@@ -225,7 +225,7 @@ requests! {
     ChangeJobs:     Change,  parts, Vec<Changed>,          |change| About::Jobs(&change.ids, rewritten(&change.change));
     Wait:           Ask,     whole, Waits,                 |wait| About::Jobs(std::slice::from_ref(&wait.id), Payloads::No);
     Unwait:         Ask,     whole, (),                    |_unwait| About::Nothing;
-    FindInFlight:   Ask,     whole, Vec<Seen>,             |find| About::InFlight(find.0.len());
+    FindInFlight:   Ask,     whole, Vec<Seen>,             |find| About::InFlight(find.ids.len());
     FindHolders:    Ask,     whole, Vec<Holder>,           |find| About::InFlight(find.0.len());
     ListInFlight:   Ask,     whole, Vec<Seen>,             |list| About::InFlight(list.limit);
     CountJobs:      Ask,     whole, Counted,               |_count| About::Nothing;

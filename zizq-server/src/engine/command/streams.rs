@@ -117,7 +117,7 @@ pub struct WorkerInfo {
 impl WorkerInfo {
     /// Whether this is the name of the worker, or of its stream, which has this id.
     pub fn is_called(&self, name: &str, stream: u128) -> bool {
-        self.worker.as_deref() == Some(name) || stream_name(stream) == name
+        self.worker.as_deref() == Some(name) || stream_name(stream).eq_ignore_ascii_case(name)
     }
 }
 

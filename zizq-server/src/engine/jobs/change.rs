@@ -10,7 +10,9 @@ use protocol::stream::CancelReason;
 use super::transition::Then;
 use crate::engine::budgets;
 use crate::engine::command::Reject;
-use crate::engine::command::jobs::{Change, ChangeJobs, Changed, CountJobs, Counted, ListInFlight, Seen};
+use crate::engine::command::jobs::{
+    Change, ChangeJobs, Changed, CountJobs, Counted, FindInFlight, ListInFlight, Seen,
+};
 use crate::engine::outbox::Item;
 use crate::engine::streams::lease::Lease;
 use crate::engine::{Engine, Found};
@@ -168,8 +170,12 @@ impl Engine {
     }
 
     /// Returns those of these jobs that are in flight.
-    pub(in crate::engine) fn find_in_flight(&self, ids: &[JobId]) -> Vec<Seen> {
-        let held = ids.iter().filter_map(|id| self.leases.get(*id));
+    pub(in crate::engine) fn find_in_flight(&self, FindInFlight { ids, worker }: &FindInFlight) -> Vec<Seen> {
+        let is_of_worker = |lease: &&Lease| {
+            let stream = || self.streams.get(lease.stream);
+            worker.as_ref().is_none_or(|name| stream().is_some_and(|stream| stream.is_called(name)))
+        };
+        let held = ids.iter().filter_map(|id| self.leases.get(*id)).filter(is_of_worker);
         held.filter_map(|lease| self.queues.seen_held(lease)).collect()
     }
 

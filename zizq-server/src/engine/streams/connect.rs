@@ -225,6 +225,11 @@ impl Engine {
 }
 
 impl Stream {
+    /// Whether this is its name, or that of its worker.
+    pub(in crate::engine) fn is_called(&self, name: &str) -> bool {
+        self.about.is_called(name, self.id)
+    }
+
     /// Whether its id, of 32 hexadecimal digits, begins like this.
     fn begins_with(&self, start: &str) -> bool {
         format!("{:032x}", self.id).starts_with(start)

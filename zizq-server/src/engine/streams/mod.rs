@@ -244,7 +244,7 @@ impl Streams {
 
     /// The jobs that a worker holds, or a stream: whichever has this name. Its connections may have ended.
     pub(in crate::engine) fn held_by(&self, name: &str) -> impl Iterator<Item = JobId> {
-        let is_meant = move |stream: &&Stream| stream.about.is_called(name, stream.id);
+        let is_meant = move |stream: &&Stream| stream.is_called(name);
         self.by_key.values().filter(is_meant).flat_map(|stream| stream.held.values().copied())
     }
 

@@ -136,6 +136,7 @@ impl Engine {
             let stream = self.streams.get(lease.stream)?;
             Some(Holder {
                 id: *id,
+                stream: stream.id,
                 about: stream.about.clone(),
                 lease_expires_at: end_of(lease, stream).map(|end| self.clock.wall_of(end)),
                 deliveries: lease.job.deliveries,

@@ -148,7 +148,7 @@ fn others() -> Vec<Envelope> {
         CloseStream(LINK).into(),
         OpenBatches(Vec::new(), Scope::All).into(),
         GetAttempt(JOB).into(),
-        FindInFlight(vec![JOB.id]).into(),
+        FindInFlight { ids: vec![JOB.id], worker: None }.into(),
         FindHolders(vec![JOB.id]).into(),
         GetReport.into(),
         GetLevels.into(),
